@@ -1,0 +1,176 @@
+"""Everything regfs raises, drawn as one tree.
+
+Damage inside a tree is never raised: it is a `regfs.findings.Finding`.
+Exceptions are for misuse, refusals and storage that does not answer.
+
+    RegfsError
+    |- NotARegistry                  the root holds no v2 tree
+    |- Invalid                       what the caller said cannot be meant
+    |  |- DigestInvalid              DIGEST_INVALID
+    |  |  `- AlgorithmUnsupported    DIGEST_INVALID
+    |  |- NameInvalid                NAME_INVALID
+    |  |- TagInvalid                 TAG_INVALID
+    |  |- ReferenceInvalid           NAME_INVALID
+    |  |  `- ReferenceAmbiguous      NAME_INVALID
+    |  |- LayoutInvalid              NAME_INVALID
+    |  |- ManifestInvalid            MANIFEST_INVALID
+    |  |  `- ManifestTooLarge        MANIFEST_INVALID
+    |  `- DocumentInvalid            UNSUPPORTED   (plan, policy, roots files)
+    |- Unknown                       no such thing in this tree
+    |  |- NameUnknown                NAME_UNKNOWN
+    |  |- ManifestUnknown            MANIFEST_UNKNOWN
+    |  |- BlobUnknown                BLOB_UNKNOWN
+    |  `- RunUnknown                 UNKNOWN
+    |- Refused                       regfs will not, until a person decides
+    |  |- LockHeld
+    |  |- PlanStale
+    |  `- Doubt
+    `- StoreError                    the storage failed
+       |- PathMissing                nothing at that path
+       |- PathDenied                 no permission
+       |- PathUnsafe                 a special file, or a link that leaves the tree
+       `- ContentMismatch            DIGEST_INVALID; bytes are not what their digest says
+
+Each class carries its OCI error code; HTTP statuses and exit codes are one
+table each, in the server and in the command line.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RegfsError(Exception):
+    """Base of all errors that regfs raises; `str(error)` is one line for a person."""
+
+    code: ClassVar[str] = "UNKNOWN"
+
+
+class NotARegistry(RegfsError):
+    """The root holds no registry tree in the v2 layout."""
+
+
+class Invalid(RegfsError):
+    """What the caller said is not well formed."""
+
+    code = "UNSUPPORTED"
+
+
+class DigestInvalid(Invalid):
+    """A text is not a digest."""
+
+    code = "DIGEST_INVALID"
+
+
+class AlgorithmUnsupported(DigestInvalid):
+    """A digest is well formed, but of an algorithm regfs cannot compute."""
+
+
+class NameInvalid(Invalid):
+    """A repository name breaks the grammar."""
+
+    code = "NAME_INVALID"
+
+
+class TagInvalid(Invalid):
+    """A tag breaks the grammar."""
+
+    code = "TAG_INVALID"
+
+
+class ReferenceInvalid(Invalid):
+    """A text is neither NAME, NAME:TAG, NAME@DIGEST nor DIGEST."""
+
+    code = "NAME_INVALID"
+
+
+class ReferenceAmbiguous(ReferenceInvalid):
+    """A shortened digest fits more than one thing."""
+
+
+class LayoutInvalid(Invalid):
+    """A path cannot exist below a registry root, or a key cannot become one."""
+
+    code = "NAME_INVALID"
+
+
+class ManifestInvalid(Invalid):
+    """Bytes are not a manifest."""
+
+    code = "MANIFEST_INVALID"
+
+
+class ManifestTooLarge(ManifestInvalid):
+    """A manifest is larger than the limit; it was not read."""
+
+
+class DocumentInvalid(Invalid):
+    """A plan, policy or roots file cannot be used."""
+
+
+class Unknown(RegfsError):
+    """No such thing in this tree."""
+
+
+class NameUnknown(Unknown):
+    """No such repository."""
+
+    code = "NAME_UNKNOWN"
+
+
+class ManifestUnknown(Unknown):
+    """No such tag or revision in the repository."""
+
+    code = "MANIFEST_UNKNOWN"
+
+
+class BlobUnknown(Unknown):
+    """No such blob."""
+
+    code = "BLOB_UNKNOWN"
+
+
+class RunUnknown(Unknown):
+    """No such garbage collection run."""
+
+
+class Refused(RegfsError):
+    """Nothing was done: a person has to decide first."""
+
+    code = "DENIED"
+
+
+class LockHeld(Refused):
+    """Another run holds the lock of this tree."""
+
+
+class PlanStale(Refused):
+    """The plan was made for another tree."""
+
+
+class Doubt(Refused):
+    """What was asked could delete something that may be in use."""
+
+
+class StoreError(RegfsError):
+    """The storage failed or refused."""
+
+    code = "UNAVAILABLE"
+
+
+class PathMissing(StoreError):
+    """Nothing is at that path."""
+
+
+class PathDenied(StoreError):
+    """No permission for that path."""
+
+
+class PathUnsafe(StoreError):
+    """The path is a special file, or a symbolic link that leaves the tree or loops."""
+
+
+class ContentMismatch(StoreError):
+    """Bytes do not have the digest or size that names them."""
+
+    code = "DIGEST_INVALID"

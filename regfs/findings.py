@@ -1,0 +1,273 @@
+"""What can be wrong with a tree, as data: a closed list of codes, each with its words and remedy.
+
+A `Finding` is produced wherever damage is met (scan, graph, verify, gc) and is
+never raised. Nothing here reads a tree, and nobody makes up a code elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    ERROR = "error"
+    """Something is lost, unreadable or cannot be trusted."""
+    WARNING = "warning"
+    """Nothing is lost, but somebody should look."""
+    INFO = "info"
+    """A normal leftover, or a fact worth knowing."""
+
+
+class Code(StrEnum):
+    """Every kind of finding there is."""
+
+    BLOB_CORRUPT = "blob-corrupt"
+    BLOB_SIZE_MISMATCH = "blob-size-mismatch"
+    BLOB_MISSING = "blob-missing"
+    BLOB_UNREADABLE = "blob-unreadable"
+    BLOB_MISPLACED = "blob-misplaced"
+    BLOB_UNREFERENCED = "blob-unreferenced"
+    LINK_EMPTY = "link-empty"
+    LINK_INVALID = "link-invalid"
+    LINK_MISMATCH = "link-mismatch"
+    LINK_DANGLING = "link-dangling"
+    LAYER_LINK_MISSING = "layer-link-missing"
+    LAYER_LINK_UNUSED = "layer-link-unused"
+    TAG_DANGLING = "tag-dangling"
+    TAG_WITHOUT_CURRENT = "tag-without-current"
+    TAG_INVALID = "tag-invalid"
+    REPOSITORY_INVALID_NAME = "repository-invalid-name"
+    REPOSITORY_EMPTY = "repository-empty"
+    REPOSITORY_TAGLESS = "repository-tagless"
+    MANIFEST_UNREADABLE = "manifest-unreadable"
+    MANIFEST_TOO_LARGE = "manifest-too-large"
+    MANIFEST_UNKNOWN_TYPE = "manifest-unknown-type"
+    DESCRIPTOR_SIZE_MISMATCH = "descriptor-size-mismatch"
+    DESCRIPTOR_INVALID = "descriptor-invalid"
+    INDEX_CHILD_MISSING = "index-child-missing"
+    SUBJECT_MISSING = "subject-missing"
+    DIFFID_MISMATCH = "diffid-mismatch"
+    LAYER_UNREADABLE = "layer-unreadable"
+    UPLOAD_STALE = "upload-stale"
+    TEMPORARY_FILE = "temporary-file"
+    FOREIGN_PATH = "foreign-path"
+    SPECIAL_FILE = "special-file"
+    SYMLINK_LOOP = "symlink-loop"
+    SYMLINK_OUTSIDE = "symlink-outside"
+    PATH_UNREADABLE = "path-unreadable"
+    ALGORITHM_UNSUPPORTED = "algorithm-unsupported"
+    NAME_NOT_UTF8 = "name-not-utf8"
+    DIRECTORY_EMPTY = "directory-empty"
+
+
+class Rule(NamedTuple):
+    """The words of one code."""
+
+    severity: Severity
+    message: str
+    remedy: str
+
+
+_E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
+_REPUSH = "Move the data aside and push the image again, or copy the digest from another registry."
+
+RULES: Final[dict[Code, Rule]] = {
+    Code.BLOB_CORRUPT: Rule(_E, "blob content does not match its digest", _REPUSH),
+    Code.BLOB_SIZE_MISMATCH: Rule(_E, "blob is not as long as its descriptor says", _REPUSH),
+    Code.BLOB_MISSING: Rule(
+        _E,
+        "blob is needed by an image and is not there",
+        "Push the image again, or copy the digest from another registry.",
+    ),
+    Code.BLOB_UNREADABLE: Rule(
+        _E, "blob cannot be read", "Check permissions and the disk, then verify again."
+    ),
+    Code.BLOB_MISPLACED: Rule(
+        _E,
+        "blob lies where its digest does not put it",
+        "Find what moved it; the registry cannot see it here.",
+    ),
+    Code.BLOB_UNREFERENCED: Rule(
+        _I, "blob is referenced by nothing", "`regfs gc plan` shows what can be given back."
+    ),
+    Code.LINK_EMPTY: Rule(
+        _E,
+        "link file is empty (a crash while it was written)",
+        "Push the image again: the registry rewrites an empty link.",
+    ),
+    Code.LINK_INVALID: Rule(
+        _E,
+        "link file does not hold exactly one digest",
+        "Write the digest of its path into it, without a newline, or push the image again.",
+    ),
+    Code.LINK_MISMATCH: Rule(
+        _E,
+        "link names another digest than its path",
+        "Find out which of the two is right; regfs keeps both until then.",
+    ),
+    Code.LINK_DANGLING: Rule(
+        _W, "link points to a blob that is not there", "Push the image again, or delete the link."
+    ),
+    Code.LAYER_LINK_MISSING: Rule(
+        _E,
+        "repository has no link to a blob its image needs (pull answers 404)",
+        "Push the image again: the registry writes the link.",
+    ),
+    Code.LAYER_LINK_UNUSED: Rule(
+        _I,
+        "no image of the repository uses this layer link",
+        "`regfs gc plan` shows what can be given back.",
+    ),
+    Code.TAG_DANGLING: Rule(
+        _E,
+        "tag points to a manifest that is not there",
+        "Push the tag again, or remove it with `regfs untag`.",
+    ),
+    Code.TAG_WITHOUT_CURRENT: Rule(
+        _W,
+        "tag has a history and no current link (listed, and answers 404)",
+        "Push the tag again, or delete it.",
+    ),
+    Code.TAG_INVALID: Rule(_W, "tag breaks the grammar of tags", "No client can ask for it."),
+    Code.REPOSITORY_INVALID_NAME: Rule(
+        _W,
+        "repository name breaks the grammar of names (no client can ask for it)",
+        "Rename or remove the folder by hand; the registry's own collector stops at it.",
+    ),
+    Code.REPOSITORY_EMPTY: Rule(
+        _I, "repository holds no image", "It stays in the catalog until its folder is removed."
+    ),
+    Code.REPOSITORY_TAGLESS: Rule(
+        _W,
+        "repository has manifests and no tag (pushed by digest, or tags live in a database)",
+        "Untagged manifests here are kept unless the repository is confirmed by name.",
+    ),
+    Code.MANIFEST_UNREADABLE: Rule(_E, "manifest cannot be read as a manifest", _REPUSH),
+    Code.MANIFEST_TOO_LARGE: Rule(
+        _E,
+        "manifest is larger than the limit and was not read",
+        "No registry accepts such a manifest; find out what wrote it.",
+    ),
+    Code.MANIFEST_UNKNOWN_TYPE: Rule(
+        _W,
+        "manifest is of a media type regfs does not know",
+        "Every digest written in it is kept.",
+    ),
+    Code.DESCRIPTOR_SIZE_MISMATCH: Rule(
+        _E,
+        "descriptor names another size than the content has",
+        "The content has its digest, so the manifest is wrong: build and push the image again.",
+    ),
+    Code.DESCRIPTOR_INVALID: Rule(
+        _E, "descriptor cannot be read", "Build and push the image again."
+    ),
+    Code.INDEX_CHILD_MISSING: Rule(
+        _W,
+        "index lists a manifest that is not there (legal for a partial mirror)",
+        "Push the missing platform, or mirror with all platforms.",
+    ),
+    Code.SUBJECT_MISSING: Rule(
+        _I,
+        "referrer names a subject that is not there",
+        "Push the subject, or delete the referrer if its image is gone for good.",
+    ),
+    Code.DIFFID_MISMATCH: Rule(
+        _E, "unpacked layer does not match the diffID in the config", "Build the image again."
+    ),
+    Code.LAYER_UNREADABLE: Rule(_E, "layer cannot be unpacked", "Build the image again."),
+    Code.UPLOAD_STALE: Rule(
+        _I, "upload was begun and never finished", "`regfs gc plan` shows what can be given back."
+    ),
+    Code.TEMPORARY_FILE: Rule(
+        _I,
+        "temporary file of a write that did not finish",
+        "`regfs gc plan` shows what can be given back.",
+    ),
+    Code.FOREIGN_PATH: Rule(
+        _W,
+        "not part of the registry layout",
+        "regfs leaves it alone; remove it by hand if it is yours.",
+    ),
+    Code.SPECIAL_FILE: Rule(
+        _E, "neither a file nor a folder; not opened", "Remove it: no registry writes such a thing."
+    ),
+    Code.SYMLINK_LOOP: Rule(
+        _E,
+        "symbolic link leads to itself, to nothing or to a folder seen before; not followed",
+        "Remove the link.",
+    ),
+    Code.SYMLINK_OUTSIDE: Rule(
+        _E,
+        "symbolic link leaves the tree; not followed",
+        "Mount the folder in place (mount --bind) instead of linking it.",
+    ),
+    Code.PATH_UNREADABLE: Rule(
+        _E,
+        "cannot be read; what it holds is unknown",
+        "Run as a user who may read the whole tree.",
+    ),
+    Code.ALGORITHM_UNSUPPORTED: Rule(
+        _W,
+        "digest of an algorithm regfs cannot compute",
+        "regfs keeps it; only sha256, sha384 and sha512 can be checked.",
+    ),
+    Code.NAME_NOT_UTF8: Rule(
+        _W, "name is not UTF-8", "Rename or remove it by hand; no client can ask for it."
+    ),
+    Code.DIRECTORY_EMPTY: Rule(
+        _I, "folder is empty (a normal leftover)", "`regfs gc plan` shows what can be given back."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or worth knowing, and where."""
+
+    code: Code
+    path: str
+    """Where, relative to the root, with `/`; undecodable bytes as surrogate escapes."""
+    digest: str | None = None
+    """The digest concerned, when there is one."""
+    repository: str | None = None
+    tag: str | None = None
+    expected: str | None = None
+    actual: str | None = None
+    override: Severity | None = field(default=None, repr=False)
+    """Set where the same code weighs differently than usual."""
+
+    @property
+    def severity(self) -> Severity:
+        """The weight of the code, or the override."""
+        return self.override or RULES[self.code].severity
+
+    @property
+    def message(self) -> str:
+        """What is wrong, in words, with what was expected and found."""
+        text = RULES[self.code].message
+        facts = [
+            f"{word} {value}"
+            for word, value in (("expected", self.expected), ("found", self.actual))
+            if value is not None
+        ]
+        return f"{text}: {', '.join(facts)}" if facts else text
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return RULES[self.code].remedy
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.path}: {self.message} [{self.code}]"
+
+
+def worst(findings: Iterable[Finding]) -> Severity | None:
+    """Return the gravest severity among `findings`; None when there are none."""
+    order = [Severity.ERROR, Severity.WARNING, Severity.INFO]
+    present = {finding.severity for finding in findings}
+    return next((severity for severity in order if severity in present), None)

@@ -1,0 +1,193 @@
+"""Bytes at paths: the one contract every place a registry can live in must keep.
+
+Paths are relative to the root of the store, with `/`, never starting or ending
+with one; the empty path is the root. Names that are not UTF-8 are carried as
+surrogate escapes. A store knows nothing of digests, links or manifests, and a
+path it was given is never resolved to something outside the root.
+
+Trouble met while *listing* (an unreadable folder, a link that leaves the tree,
+a FIFO) goes to the `report` callback as a Finding, and the listing goes on
+without it. Trouble with *one path that was asked for* is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from enum import Enum, Flag, auto
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
+
+from regfs.findings import Finding
+
+Report = Callable[[Finding], None]
+
+
+class Capability(Flag):
+    """What a store can do beyond listing and reading."""
+
+    WRITE = auto()
+    APPEND = auto()
+    CHEAP_MOVE = auto()
+    """`move` costs the same whatever the size (a rename)."""
+    RANDOM_ACCESS = auto()
+    """`open` with an offset does not read what lies before."""
+    BULK_DELETE = auto()
+    FOLDERS = auto()
+    """Folders exist by themselves, so they can be empty and can be removed."""
+
+
+class Kind(Enum):
+    """What is at a path. Symbolic links inside the tree count as what they lead to."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    SPECIAL = "special"
+    """FIFO, socket or device; never opened."""
+    LINK = "link"
+    """A symbolic link that is not followed: it leaves the tree, loops or leads nowhere."""
+
+
+class Entry(NamedTuple):
+    """One thing a store lists."""
+
+    path: str
+    size: int
+    """Bytes; of a folder what the file system says it takes."""
+    mtime: float
+    """Last modification, seconds since the epoch, UTC."""
+    etag: str = ""
+    """Changes when the content changes, as far as the store can tell."""
+    kind: Kind = Kind.FILE
+    allocated: int = -1
+    """Bytes of disk blocks; -1 where the store has no such thing."""
+
+
+class Leaves(NamedTuple):
+    """The files `<folder>/<name>/<leaf>` of one folder, as columns of equal length.
+
+    Columns because there are millions: an object for each would cost more than
+    asking the disk for it.
+    """
+
+    names: list[str]
+    sizes: list[int]
+    mtimes: list[float]
+    allocated: list[int]
+    absent: list[str]
+    """Children that are folders and hold no such leaf."""
+    others: list[Entry]
+    """Whatever else is directly in the folder: stray files, special files."""
+
+
+class Writer(Protocol):
+    """A file that appears at its path whole, on `commit`, or not at all."""
+
+    def write(self, data: bytes, /) -> int:
+        """Add bytes."""
+
+    def commit(self) -> None:
+        """Make it durable and put it in place, replacing what was there."""
+
+    def discard(self) -> None:
+        """Forget it. Safe to call twice, and after commit."""
+
+    def __enter__(self) -> Writer: ...
+
+    def __exit__(self, *error: object) -> None:
+        """Commit, or discard when the block raised."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Bytes at paths."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, for people and for plans; `open_store(url)` opens it again."""
+
+    @property
+    def capabilities(self) -> Capability:
+        """What it can do."""
+
+    def list(self, folder: str, report: Report) -> list[Entry]:
+        """Return what is directly in `folder`, sorted by path; nothing when it is not there."""
+
+    def walk(self, folder: str, report: Report) -> Iterator[Entry]:
+        """Yield everything below `folder`, folders before what they hold, each once."""
+
+    def leaves(self, folder: str, leaf: str, report: Report) -> Leaves:
+        """Return the files `<folder>/*/<leaf>`, without listing every child when it can.
+
+        `leaf` may hold a `/`. A missing folder has no leaves. Children are not
+        searched for anything but the leaf.
+        """
+
+    def stat(self, path: str) -> Entry:
+        """Return what is at `path`.
+
+        Raises:
+            PathMissing, PathDenied, StoreError: as the storage answers.
+        """
+
+    def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
+        """Open a file for reading `length` bytes from `offset`, unbuffered.
+
+        Raises:
+            PathMissing, PathDenied, StoreError: as the storage answers.
+            PathUnsafe: it is no regular file, or leaves the tree.
+        """
+
+    def read(self, path: str, limit: int) -> bytes:
+        """Return the first `limit` bytes of a file: all of it when it is shorter.
+
+        Raises:
+            As `open`.
+        """
+
+    def create(self, path: str) -> Writer:
+        """Begin a file at `path`; folders above it are made when needed."""
+
+    def append(self, path: str) -> BinaryIO:
+        """Open a file for appending, made when it is not there; `flush` makes it durable."""
+
+    def move(self, source: str, target: str) -> None:
+        """Move a file or a folder with all it holds; folders above `target` are made.
+
+        Raises:
+            PathMissing: nothing is at `source`.
+            StoreError: something is at `target` already; nothing was moved.
+        """
+
+    def delete(self, paths: Iterable[str]) -> int:
+        """Delete files, and folders that are empty; return how many were there.
+
+        A folder that is not empty is left, silently: it is in use.
+        """
+
+    def delete_tree(self, folder: str) -> int:
+        """Delete a folder with all it holds, following no link; return the number of files."""
+
+    def sync(self, folder: str) -> None:
+        """Make the names in `folder` durable."""
+
+    def lock(self, path: str, owner: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        """Hold the lock at `path` while the block runs; `owner` is one line saying who.
+
+        Raises:
+            LockHeld: somebody alive holds it; the message says who.
+        """
+
+
+def open_store(root: str) -> Store:
+    """Open the store that holds the registry tree at `root`.
+
+    `root` is a folder holding `docker/registry/v2`, that folder itself, or one
+    between. An existing empty folder is a fresh registry.
+
+    Raises:
+        NotARegistry: there is no such tree; the message says what was looked for.
+        PathDenied: the root cannot be read.
+    """
+    from regfs.stores.local import open_local  # one back end is loaded, not all
+
+    return open_local(root)
