@@ -1,0 +1,503 @@
+"""The v2 path dictionary, both ways, and the grammar of names and tags.
+
+    docker/registry/v2/
+      blobs/<alg>/<hex[:2]>/<hex>/data                              BlobData
+      repositories/<name>/
+        _layers/<alg>/<hex>/link                                    LayerLink
+        _manifests/revisions/<alg>/<hex>/link                       RevisionLink
+                           .../signatures/<alg>/<hex>/link          SignatureLink  (before 2.5)
+                           .../_referrers/_<type>/<alg>/<hex>/link  ReferrerLink   (proposed)
+        _manifests/tags/<tag>/current/link                          TagCurrent
+        _manifests/tags/<tag>/index/<alg>/<hex>/link                TagIndex
+        _uploads/<id>/data                                          UploadData
+        _uploads/<id>/startedat                                     UploadStartedAt
+        _uploads/<id>/hashstates/<alg>/<offset>                     UploadHashState
+
+Every other path is `Foreign`. `key_of` takes names and tags as they are on the
+disk, legal or not: a folder no client can ask for may still keep a blob alive.
+Whether they are legal is asked apart, of `name_problem` and `tag_problem`.
+
+Paths are str relative to the root, with `/`; bytes that are not UTF-8 are
+surrogate escapes. Nothing here touches a disk.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple, TypeAlias, assert_never
+
+from regfs.digest import ALGORITHMS, Digest
+from regfs.errors import DigestInvalid, LayoutInvalid, NameInvalid, TagInvalid
+
+PREFIX: Final = "docker/registry/v2"
+BLOBS: Final = PREFIX + "/blobs"
+REPOSITORIES: Final = PREFIX + "/repositories"
+LOCKFILES: Final = "docker/registry/lockfiles"
+"""Where GitLab's registry says that a database, not this tree, knows what is in use."""
+SCHEDULER_STATE: Final = "scheduler-state.json"
+"""What a pull-through cache remembers about when its content expires."""
+STATE: Final = ".regfs"
+"""The folder of regfs itself: journal, quarantine, ledger, lock."""
+
+NAME_LENGTH: Final = 255
+"""Longest repository name; a first component that reads as a host is counted by itself."""
+TAG_LENGTH: Final = 128
+
+
+class BlobData(NamedTuple):
+    """The bytes of a blob."""
+
+    digest: Digest
+
+
+class LayerLink(NamedTuple):
+    """A repository holds this blob."""
+
+    name: str
+    digest: Digest
+
+
+class RevisionLink(NamedTuple):
+    """A repository holds this manifest."""
+
+    name: str
+    digest: Digest
+
+
+class SignatureLink(NamedTuple):
+    """A signature of a schema 1 manifest, as written before distribution 2.5."""
+
+    name: str
+    revision: Digest
+    digest: Digest
+
+
+class ReferrerLink(NamedTuple):
+    """A manifest that names `subject`, as proposed for distribution (#4483, #4828)."""
+
+    name: str
+    subject: Digest
+    artifact_type: str
+    """As it is spelled on the disk, which may be more than one folder."""
+    digest: Digest
+
+
+class TagCurrent(NamedTuple):
+    """What a tag points to."""
+
+    name: str
+    tag: str
+
+
+class TagIndex(NamedTuple):
+    """What a tag points to or once did."""
+
+    name: str
+    tag: str
+    digest: Digest
+
+
+class UploadData(NamedTuple):
+    """The bytes an unfinished upload has so far."""
+
+    name: str
+    id: str
+
+
+class UploadStartedAt(NamedTuple):
+    """When an upload began."""
+
+    name: str
+    id: str
+
+
+class UploadHashState(NamedTuple):
+    """The state of a running digest after `offset` bytes of an upload."""
+
+    name: str
+    id: str
+    algorithm: str
+    offset: int
+
+
+class Foreign(NamedTuple):
+    """A path that is not part of the layout."""
+
+    path: str
+
+
+Key: TypeAlias = (
+    BlobData
+    | LayerLink
+    | RevisionLink
+    | SignatureLink
+    | ReferrerLink
+    | TagCurrent
+    | TagIndex
+    | UploadData
+    | UploadStartedAt
+    | UploadHashState
+    | Foreign
+)
+"""What a path means. Keys are tuples: two of different classes can compare equal."""
+
+_DIGEST: Final = (
+    "(" + "|".join(f"{name}/[0-9a-f]{{{size}}}" for name, size in ALGORITHMS.items()) + ")"
+)
+_DIGEST_TEXT = re.compile(_DIGEST)
+_BLOB = re.compile(rf"({'|'.join(ALGORITHMS)})/([0-9a-f]{{2}})/(\2[0-9a-f]+)/data")
+_LAYER = re.compile(_DIGEST + "/link")
+_REVISION = re.compile(
+    rf"{_DIGEST}/(?:link|signatures/{_DIGEST}/link|_referrers/_(.+)/{_DIGEST}/link)", re.DOTALL
+)
+_TAG = re.compile(rf"([^/]+)/(?:current|index/{_DIGEST})/link")
+_UPLOAD = re.compile(
+    rf"([^/]+)/(?:(data)|(startedat)|hashstates/({'|'.join(ALGORITHMS)})/(0|[1-9][0-9]{{0,18}}))"
+)
+_HEX4 = "[0-9a-f]{4}"
+_UUID = rf"[0-9a-f]{{8}}-{_HEX4}-{_HEX4}-{_HEX4}-[0-9a-f]{{12}}"
+_TEMPORARY = re.compile(rf"(.+)\.{_UUID}\.tmp", re.DOTALL)
+_UUID7 = re.compile(rf"[0-9a-f]{{8}}-{_HEX4}-7[0-9a-f]{{3}}-[89ab][0-9a-f]{{3}}-[0-9a-f]{{12}}")
+
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
+# A port or an IPv6 address reads as a host too, but no storage driver takes a path with a colon.
+_HOST = re.compile(r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*(?:\.[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*)*")
+_TAG_TEXT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_FALLBACK = re.compile(r"sha256-([0-9a-f]{64})")
+_COSIGN = re.compile(r"sha256-([0-9a-f]{64})\.(?:sig|att|sbom)")
+_BARE = re.compile(r"[0-9a-f]{64}")
+
+_BLOBS_START: Final = BLOBS + "/"
+_REPOSITORIES_START: Final = REPOSITORIES + "/"
+
+
+def key_of(path: str) -> Key:
+    """Return what `path` means.
+
+    Raises:
+        LayoutInvalid: no path below a root can be spelled like this.
+    """
+    problem = _path_problem(path)
+    if problem:
+        raise LayoutInvalid(f"not a path below a registry root: {_shown(path)} {problem}")
+    key: Key | None = None
+    if path.startswith(_REPOSITORIES_START):
+        # No component of a name starts with "_", so the first one that does ends the name.
+        name, _, rest = path[len(_REPOSITORIES_START) :].partition("/_")
+        if not name.startswith("_"):
+            key = _repository_key(name, rest)
+    elif path.startswith(_BLOBS_START):
+        blob = _BLOB.fullmatch(path, len(_BLOBS_START))
+        if blob and len(blob[3]) == ALGORITHMS[blob[1]]:
+            key = BlobData(Digest(f"{blob[1]}:{blob[3]}"))
+    return Foreign(path) if key is None else key
+
+
+def _repository_key(name: str, rest: str) -> Key | None:
+    """Return what `_<rest>` in the repository `name` means; None when it means nothing."""
+    if rest.startswith("layers/"):
+        found = _LAYER.fullmatch(rest, 7)
+        return LayerLink(name, _digest(found[1])) if found else None
+    if rest.startswith("manifests/revisions/"):
+        return _revision_key(name, rest[20:])
+    if rest.startswith("manifests/tags/"):
+        if not (found := _TAG.fullmatch(rest, 15)):
+            return None
+        tag, digest = found.groups()
+        return TagIndex(name, tag, _digest(digest)) if digest else TagCurrent(name, tag)
+    if rest.startswith("uploads/"):
+        return _upload_key(name, rest[8:])
+    return None
+
+
+def _revision_key(name: str, rest: str) -> Key | None:
+    found = _REVISION.fullmatch(rest)
+    if not found:
+        return None
+    revision, signature, artifact_type, referrer = found.groups()
+    if signature:
+        return SignatureLink(name, _digest(revision), _digest(signature))
+    if referrer:
+        return ReferrerLink(name, _digest(revision), artifact_type, _digest(referrer))
+    return RevisionLink(name, _digest(revision))
+
+
+def _upload_key(name: str, rest: str) -> Key | None:
+    found = _UPLOAD.fullmatch(rest)
+    if not found:
+        return None
+    upload, data, startedat, algorithm, offset = found.groups()
+    if data:
+        return UploadData(name, upload)
+    if startedat:
+        return UploadStartedAt(name, upload)
+    return UploadHashState(name, upload, algorithm, int(offset))
+
+
+def _digest(folders: str) -> Digest:
+    return Digest(folders.replace("/", ":", 1))
+
+
+def path_of(key: Key) -> str:
+    """Return where `key` lies.
+
+    Raises:
+        LayoutInvalid: a part of the key would put it somewhere else.
+    """
+    path = _spelled(key)
+    meant = key_of(path)
+    if meant != key or type(meant) is not type(key):
+        raise LayoutInvalid(f"no path means {_shown(str(key))}")
+    return path
+
+
+def _spelled(key: Key) -> str:
+    match key:
+        case BlobData(digest):
+            folder = f"{BLOBS}/{digest.algorithm}/{digest.prefix}/{digest.encoded}"
+            return f"{folder}/data"
+        case LayerLink(name, digest):
+            return f"{REPOSITORIES}/{name}/_layers/{_folders(digest)}/link"
+        case RevisionLink(name, digest):
+            return f"{REPOSITORIES}/{name}/_manifests/revisions/{_folders(digest)}/link"
+        case SignatureLink(name, revision, digest):
+            folder = f"{REPOSITORIES}/{name}/_manifests/revisions/{_folders(revision)}"
+            return f"{folder}/signatures/{_folders(digest)}/link"
+        case ReferrerLink(name, subject, artifact_type, digest):
+            folder = f"{REPOSITORIES}/{name}/_manifests/revisions/{_folders(subject)}"
+            return f"{folder}/_referrers/_{artifact_type}/{_folders(digest)}/link"
+        case TagCurrent(name, tag):
+            return f"{REPOSITORIES}/{name}/_manifests/tags/{tag}/current/link"
+        case TagIndex(name, tag, digest):
+            return f"{REPOSITORIES}/{name}/_manifests/tags/{tag}/index/{_folders(digest)}/link"
+        case UploadData(name, upload):
+            return f"{REPOSITORIES}/{name}/_uploads/{upload}/data"
+        case UploadStartedAt(name, upload):
+            return f"{REPOSITORIES}/{name}/_uploads/{upload}/startedat"
+        case UploadHashState(name, upload, algorithm, offset):
+            return f"{REPOSITORIES}/{name}/_uploads/{upload}/hashstates/{algorithm}/{offset}"
+        case Foreign(path):
+            return path
+    assert_never(key)
+
+
+def _folders(digest: Digest) -> str:
+    return digest.replace(":", "/", 1)
+
+
+def from_bytes(path: bytes) -> str:
+    """Return a path of bytes as regfs spells it, whatever the locale."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def _path_problem(path: str) -> str | None:
+    """Return why no path below a root is spelled like `path`; None when one can be."""
+    if not path:
+        return "is empty"
+    if path[0] == "/":
+        return "is absolute"
+    if path[-1] == "/" or "//" in path:
+        return "has an empty component"
+    if "\0" in path:
+        return "holds a NUL"
+    # Every dot component but the first follows a slash: a cheap test that most paths pass.
+    if (path[0] == "." or "/." in path) and not {".", ".."}.isdisjoint(path.split("/")):
+        return "has a component '.' or '..'"
+    if not path.isascii():
+        try:
+            alike = path.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            alike = ""
+        if alike != path:
+            return "is not how any path of bytes is spelled"
+    return None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 300 else text[:300] + "...")
+
+
+# Folders
+
+
+def blobs_folder(algorithm: str) -> str:
+    """Return where the blobs of one algorithm lie, in folders of two characters."""
+    return f"{BLOBS}/{_part(algorithm)}"
+
+
+def blob_folder(digest: Digest) -> str:
+    """Return the folder of one blob."""
+    algorithm, _, encoded = _checked(digest).partition("/")
+    return f"{BLOBS}/{algorithm}/{encoded[:2]}/{encoded}"
+
+
+def repository_folder(name: str) -> str:
+    """Return the folder of a repository; other repositories can lie in it."""
+    path = f"{REPOSITORIES}/{name}"
+    if not name or name[0] in "_/" or "/_" in name or _path_problem(path):
+        raise LayoutInvalid(f"no folder can be that of a repository {_shown(name)}")
+    return path
+
+
+def layers_folder(name: str, algorithm: str | None = None) -> str:
+    """Return the folder of the layer links of a repository."""
+    return _below(f"{repository_folder(name)}/_layers", algorithm)
+
+
+def layer_folder(name: str, digest: Digest) -> str:
+    """Return the folder of one layer link."""
+    return f"{repository_folder(name)}/_layers/{_checked(digest)}"
+
+
+def revisions_folder(name: str, algorithm: str | None = None) -> str:
+    """Return the folder of the revisions of a repository."""
+    return _below(f"{repository_folder(name)}/_manifests/revisions", algorithm)
+
+
+def revision_folder(name: str, digest: Digest) -> str:
+    """Return the folder of one revision."""
+    return f"{repository_folder(name)}/_manifests/revisions/{_checked(digest)}"
+
+
+def tags_folder(name: str) -> str:
+    """Return the folder of the tags of a repository."""
+    return f"{repository_folder(name)}/_manifests/tags"
+
+
+def tag_folder(name: str, tag: str) -> str:
+    """Return the folder of one tag."""
+    return f"{tags_folder(name)}/{_part(tag)}"
+
+
+def tag_index_folder(name: str, tag: str, algorithm: str | None = None) -> str:
+    """Return the folder of the history of a tag."""
+    return _below(f"{tag_folder(name, tag)}/index", algorithm)
+
+
+def tag_index_entry_folder(name: str, tag: str, digest: Digest) -> str:
+    """Return the folder of one digest in the history of a tag."""
+    return f"{tag_folder(name, tag)}/index/{_checked(digest)}"
+
+
+def uploads_folder(name: str) -> str:
+    """Return the folder of the unfinished uploads of a repository."""
+    return f"{repository_folder(name)}/_uploads"
+
+
+def upload_folder(name: str, upload: str) -> str:
+    """Return the folder of one upload."""
+    return f"{uploads_folder(name)}/{_part(upload)}"
+
+
+def _below(folder: str, algorithm: str | None) -> str:
+    return folder if algorithm is None else f"{folder}/{_part(algorithm)}"
+
+
+def _part(text: str) -> str:
+    """Return `text`, which must be one component of a path."""
+    if "/" in text or _path_problem(text):
+        raise LayoutInvalid(f"not one component of a path: {_shown(text)}")
+    return text
+
+
+def _checked(digest: Digest) -> str:
+    """Return the two folders of a digest, which must be one: Digest() itself checks nothing."""
+    folders = _folders(digest)
+    if not _DIGEST_TEXT.fullmatch(folders):
+        raise LayoutInvalid(f"not a digest: {_shown(digest)}")
+    return folders
+
+
+# Names, tags, uploads
+
+
+def name_problem(name: str) -> str | None:
+    """Return why no client can ask for a repository of that name; None when one can."""
+    host, slash, rest = name.partition("/")
+    if not (slash and _HOST.fullmatch(host)):
+        rest = name
+    if not name:
+        return "is empty"
+    if max(len(host), len(rest)) > NAME_LENGTH:
+        return f"is longer than {NAME_LENGTH} characters"
+    for component in rest.split("/"):
+        if not component:
+            return "has an empty component"
+        if not _COMPONENT.fullmatch(component):
+            return (
+                f"has the component {component!r}, which is not lower-case letters and digits "
+                "joined by one of . _ __ or dashes"
+            )
+    return None
+
+
+def check_name(name: str) -> None:
+    """Raise NameInvalid when `name` breaks the grammar of repository names."""
+    if problem := name_problem(name):
+        raise NameInvalid(f"repository name {_shown(name)} {problem}")
+
+
+def tag_problem(tag: str) -> str | None:
+    """Return why no client can ask for a tag of that name; None when one can."""
+    if not tag:
+        return "is empty"
+    if len(tag) > TAG_LENGTH:
+        return f"is longer than {TAG_LENGTH} characters"
+    if not _TAG_TEXT.fullmatch(tag):
+        return "is not letters, digits, _ . and -, the first neither . nor -"
+    return None
+
+
+def check_tag(tag: str) -> None:
+    """Raise TagInvalid when `tag` breaks the grammar of tags."""
+    if problem := tag_problem(tag):
+        raise TagInvalid(f"tag {_shown(tag)} {problem}")
+
+
+def fallback_subject(tag: str) -> Digest | None:
+    """Return what the referrers listed under `tag` refer to (OCI 1.1 referrers tag schema)."""
+    found = _FALLBACK.fullmatch(tag)
+    return Digest(f"sha256:{found[1]}") if found else None
+
+
+def cosign_subject(tag: str) -> Digest | None:
+    """Return what cosign put a signature, attestation or SBOM beside under `tag`."""
+    found = _COSIGN.fullmatch(tag)
+    return Digest(f"sha256:{found[1]}") if found else None
+
+
+def upload_time(upload: str) -> float | None:
+    """Return when the id of an upload was made, in seconds since the epoch.
+
+    Only ids from distribution 3.1 on (UUID version 7) tell.
+    """
+    return int(upload[:8] + upload[9:13], 16) / 1000 if _UUID7.fullmatch(upload) else None
+
+
+def is_temporary(path: str) -> bool:
+    """Tell whether `path` is what an unfinished write left beside a file of the layout."""
+    if not path.endswith(".tmp") or not (found := _TEMPORARY.fullmatch(path)):
+        return False
+    final = found[1]
+    return _path_problem(final) is None and not isinstance(key_of(final), Foreign)
+
+
+# Links
+
+
+def parse_link(content: bytes) -> Digest:
+    """Return the digest that a link file holds, exactly as the reference registry reads it.
+
+    Raises:
+        DigestInvalid: it holds anything else, were it only a newline more.
+    """
+    return Digest.parse(content.decode("ascii", "backslashreplace"))
+
+
+def tolerant_link(content: bytes) -> Digest | None:
+    """Return the digest that a damaged link file can only have meant; None when none."""
+    text = content.strip(b"\0 \t\r\n").decode("ascii", "backslashreplace").lower()
+    try:
+        return Digest.parse(f"sha256:{text}" if _BARE.fullmatch(text) else text)
+    except DigestInvalid:
+        return None
