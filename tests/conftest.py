@@ -1,0 +1,60 @@
+"""What every test can ask for, and how hypothesis and the reference programs are used.
+
+`REGFS_CI=1` says that nothing may be left out: a skipped test of the reference
+programs then fails the run. `HYPOTHESIS_PROFILE` is dev (default), ci or thorough.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.builder import TreeBuilder
+from tests.reference import IN_CI, ReferenceRegistry
+
+# No deadline: two cores shared with real registries say nothing about an example's speed.
+_COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("dev", _COMMON, max_examples=30)
+settings.register_profile("ci", _COMMON, max_examples=100, derandomize=True)
+settings.register_profile("thorough", _COMMON, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if IN_CI else "dev"))
+
+_left_out: list[str] = []
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> TreeBuilder:
+    """A registry with nothing in it, where everything written is two days old."""
+    return TreeBuilder(tmp_path / "registry")
+
+
+@pytest.fixture
+def registry_server() -> Iterator[Callable[[Path], ReferenceRegistry]]:
+    """Start a docker-registry over a root; it ends with the test."""
+    with ExitStack() as running:
+        yield lambda root: running.enter_context(ReferenceRegistry(root))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note each skipped test that drives a reference program."""
+    if report.skipped and "reference" in report.keywords and not hasattr(report, "wasxfail"):
+        _left_out.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI, fail when a test of the reference programs was left out."""
+    if IN_CI and _left_out:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests made the run fail by being left out."""
+    if IN_CI and _left_out:
+        terminalreporter.section("left out in CI", red=True)
+        for test in sorted(set(_left_out)):
+            terminalreporter.line(test)

@@ -1,0 +1,290 @@
+"""The real programs tests compare regfs with: docker-registry 2.8 (as Debian packages it), skopeo.
+
+    @needs_reference
+    def test_pull(tree, tmp_path):
+        tree.push("app", "v1")
+        with ReferenceRegistry(tree.root) as registry:
+            pull_all(registry.image("app:v1"), tmp_path / "pulled")
+            assert registry.push("app", "v2", image(["more"])).startswith("sha256:")
+        assert collect(tree.root, delete_untagged=True).blobs == set()
+
+A missing program skips a test, except in CI (`REGFS_CI=1`), where the test runs and fails.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from tests.images import Blob, Content, digest_of, dumps
+
+IN_CI = os.environ.get("REGFS_CI") == "1"
+REGISTRY = "docker-registry"
+TIMEOUT = 60
+"""Seconds that any one program or answer may take."""
+
+_Test = TypeVar("_Test", bound=Callable[..., object] | type)
+
+
+def have(*programs: str) -> bool:
+    """Return whether all these programs are installed."""
+    return all(shutil.which(program) for program in programs)
+
+
+def reference_marks(*programs: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of a test that drives these programs; a module's `pytestmark`."""
+    missing = [program for program in programs if not have(program)]
+    skip = pytest.mark.skipif(
+        bool(missing) and not IN_CI, reason=f"not installed: {', '.join(missing)}"
+    )
+    return [pytest.mark.reference, skip]
+
+
+def needs_reference(test: _Test) -> _Test:
+    """Mark a test or class as one that drives docker-registry and skopeo."""
+    for mark in reference_marks(REGISTRY, "skopeo"):
+        test = mark(test)
+    return test
+
+
+def run(*command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; fail the test with what it said when it fails."""
+    # Debian's 2.8.2 registry panics when this variable names a file with no S3 configured.
+    environment = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False
+    )
+    if check and done.returncode != 0:
+        pytest.fail(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr}")
+    return done
+
+
+# skopeo
+
+
+def copy(
+    source: str, target: str, *options: str, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Copy one image, without TLS; references are skopeo's (docker://, oci:, dir:)."""
+    plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
+    return run(
+        "skopeo", "--insecure-policy", "copy", "--quiet", *plain, *options, source, target,
+        check=check,
+    )  # fmt: skip
+
+
+def pull_all(
+    reference: str, folder: Path, *, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Pull an image with all its platforms into a new folder; every digest is checked."""
+    return copy(reference, f"dir:{folder}", "--all", "--preserve-digests", check=check)
+
+
+def inspect(reference: str) -> dict[str, Any]:
+    """Return what skopeo says of an image: Name, Digest, Layers, ..."""
+    return dict(json.loads(run("skopeo", "inspect", "--tls-verify=false", reference).stdout))
+
+
+def make_oci_layout(folder: Path, images: Mapping[str, Content]) -> None:
+    """Write an OCI image layout; `skopeo copy oci:<folder>:<name>` reads each image."""
+    blobs = folder / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def store(content: Content) -> None:
+        for data in (content.data, *(blob.data for blob in content.blobs)):
+            (blobs / digest_of(data).partition(":")[2]).write_bytes(data)
+        for child in content.children:
+            store(child)
+
+    entries = []
+    for name, content in images.items():
+        store(content)
+        notes = {"org.opencontainers.image.ref.name": name}
+        entries.append({**content.descriptor(), "annotations": notes})
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (folder / "index.json").write_bytes(dumps({"schemaVersion": 2, "manifests": entries}))
+
+
+# docker-registry
+
+
+class GcResult(NamedTuple):
+    """What `docker-registry garbage-collect` did, or in a dry run would have done."""
+
+    returncode: int
+    blobs: set[str]
+    manifests: set[tuple[str, str]]
+    """(repository, digest) of the revisions removed. Version 2.8 never removes a layer link."""
+    output: str
+
+
+def _configure(path: Path, root: Path, port: int) -> Path:
+    config = {
+        "version": "0.1",
+        "log": {"level": "info", "accesslog": {"disabled": True}},
+        "storage": {
+            "filesystem": {"rootdirectory": str(root)},
+            "delete": {"enabled": True},
+            "maintenance": {"uploadpurging": {"enabled": False}},
+        },
+        "http": {"addr": f"127.0.0.1:{port}", "secret": "of the tests"},
+    }
+    path.write_bytes(dumps(config))  # JSON is YAML
+    return path
+
+
+def collect(root: Path, *, delete_untagged: bool = False, dry_run: bool = True) -> GcResult:
+    """Run the reference garbage collector over a tree that nobody serves."""
+    options = [*(["--dry-run"] if dry_run else []), *(["-m"] if delete_untagged else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        config = _configure(Path(folder, "config.yml"), root, 0)
+        done = run(REGISTRY, "garbage-collect", *options, config, check=False)
+    blobs: set[str] = set()
+    manifests: set[tuple[str, str]] = set()
+    repository = ""
+    for line in done.stdout.splitlines():
+        subject, found, digest = line.partition(" eligible for deletion: ")
+        if found and subject == "blob":
+            blobs.add(digest)
+        elif found and subject == "manifest":
+            manifests.add((repository, digest))
+        elif line and " " not in line:  # a repository's name stands alone above its lines
+            repository = line
+    return GcResult(done.returncode, blobs, manifests, done.stdout + done.stderr)
+
+
+class Answer(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class ReferenceRegistry:
+    """A docker-registry that serves a tree on the loopback while the block runs."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.address = ""
+        self._folder = tempfile.TemporaryDirectory(prefix="registry-")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        for _ in range(5):  # between finding a free port and using it, another may take it
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            if self._start(port):
+                return self
+        pytest.fail(f"{REGISTRY} does not start:\n{self.log()}")
+
+    def _start(self, port: int) -> bool:
+        config = _configure(Path(self._folder.name, "config.yml"), self.root, port)
+        environment = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
+        with Path(self._folder.name, "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [REGISTRY, "serve", config], stdout=log, stderr=log, env=environment
+            )
+        self.address = f"127.0.0.1:{port}"
+        deadline = time.monotonic() + TIMEOUT
+        while self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                if self.request("GET", "/v2/").status == 200:
+                    return self._process.poll() is None
+            except OSError:
+                time.sleep(0.02)
+        self._stop()
+        return False
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+        self._folder.cleanup()
+
+    def log(self) -> str:
+        """Return what the registry logged."""
+        return Path(self._folder.name, "log").read_text()
+
+    def image(self, reference: str) -> str:
+        """Return how skopeo names NAME, NAME:TAG or NAME@DIGEST of this registry."""
+        return f"docker://{self.address}/{reference}"
+
+    def request(
+        self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send one request; `url` is a path, or a Location the registry gave."""
+        parts = urlsplit(url)
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
+        try:
+            connection.request(method, path, body or None, dict(headers or {}))
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def _expect(self, status: int, method: str, url: str, body: bytes = b"", **fields: str) -> str:
+        headers = {name.replace("_", "-"): value for name, value in fields.items()}
+        answer = self.request(method, url, body, headers)
+        if answer.status != status:
+            pytest.fail(f"{method} {url}: {answer.status} {answer.body.decode(errors='replace')}")
+        return str(answer.headers.get("Location", ""))
+
+    def begin_upload(self, name: str) -> str:
+        """Begin an upload; return where to send it."""
+        return self._expect(202, "POST", f"/v2/{name}/blobs/uploads/")
+
+    def send(self, location: str, data: bytes) -> str:
+        """Add bytes to an upload; return where to send the next."""
+        octets = "application/octet-stream"
+        return self._expect(202, "PATCH", location, data, Content_Type=octets)
+
+    def add_blob(self, name: str, blob: Blob) -> None:
+        """Push a blob, unless the repository has it."""
+        if self.request("HEAD", f"/v2/{name}/blobs/{blob.digest}").status == 200:
+            return
+        location = self.send(self.begin_upload(name), blob.data)
+        separator = "&" if "?" in location else "?"
+        self._expect(201, "PUT", f"{location}{separator}digest={quote(blob.digest)}")
+
+    def mount(self, source: str, target: str, digest: str) -> None:
+        """Mount a blob of one repository into another."""
+        url = f"/v2/{target}/blobs/uploads/?mount={quote(digest)}&from={quote(source)}"
+        self._expect(201, "POST", url)
+
+    def push(self, name: str, tag: str | None, content: Content) -> str:
+        """Push a manifest and all before it, byte for byte; return its digest."""
+        for child in content.children:
+            self.push(name, None, child)
+        for blob in content.blobs:
+            if blob.stored:
+                self.add_blob(name, blob)
+        url = f"/v2/{name}/manifests/{tag or content.digest}"
+        self._expect(201, "PUT", url, content.data, Content_Type=content.media_type)
+        return content.digest
+
+    def delete(self, name: str, what: str, digest: str) -> None:
+        """Delete one of the `manifests` or `blobs` of a repository."""
+        self._expect(202, "DELETE", f"/v2/{name}/{what}/{digest}")
