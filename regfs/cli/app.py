@@ -1,0 +1,135 @@
+"""The group of commands, loaded one at a time, and how errors become exit codes.
+
+Here alone an exception turns into a line on standard error and a number. Exit
+codes are those of `EXITS`; every command's help lists them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any, Final
+
+import click
+
+from regfs import __version__
+from regfs.cli.session import Exit, Session
+from regfs.errors import (
+    ContentMismatch,
+    Invalid,
+    ManifestInvalid,
+    NotARegistry,
+    Refused,
+    RegfsError,
+    StoreError,
+    Unknown,
+)
+
+COMMANDS: Final[dict[str, str]] = {
+    "info": "See",
+    "ls": "See",
+    "show": "See",
+    "cat": "See",
+    "why": "See",
+    "du": "Measure",
+    "reuse": "Measure",
+    "bases": "Measure",
+    "verify": "Check",
+    "gc": "Clean",
+    "schema": "Scripts",
+}
+"""Command -> the heading it stands under; each lives in the module of its name."""
+
+EXITS: Final[tuple[tuple[type[RegfsError], Exit], ...]] = (
+    (ContentMismatch, Exit.FINDINGS),
+    (ManifestInvalid, Exit.FINDINGS),
+    (NotARegistry, Exit.NOT_FOUND),
+    (Unknown, Exit.NOT_FOUND),
+    (Refused, Exit.REFUSED),
+    (Invalid, Exit.USAGE),
+    (StoreError, Exit.STORAGE),
+    (RegfsError, Exit.STORAGE),
+)
+"""Error class -> exit code; the first that fits."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, in the order of the tour."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"regfs.cli.{cmd_name}")
+        found: click.Command = module.command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands under their headings."""
+        for heading in dict.fromkeys(COMMANDS.values()):
+            rows = []
+            for name in (name for name, under in COMMANDS.items() if under == heading):
+                found = self.get_command(ctx, name)
+                rows.append((name, found.get_short_help_str(limit=90) if found else ""))
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in Exit) + ".",
+)
+@click.version_option(__version__, message="regfs %(version)s")
+@click.option("-r", "--root", metavar="ROOT", help="Where the registry tree is (see below).")
+@click.pass_context
+def cli(ctx: click.Context, root: str | None) -> None:
+    """Look into, check and clean the disk of a Docker/OCI registry.
+
+    ROOT is a folder that holds docker/registry/v2. Without -r it is $REGFS_ROOT,
+    else the current folder if it holds a tree, else /var/lib/registry.
+    """
+    ctx.obj = Session(root=root)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; return its exit code. No exception but the interpreter's own leaves."""
+    try:
+        result: Any = cli.main(args=arguments, prog_name="regfs", standalone_mode=False)
+        sys.stdout.flush()
+        return int(result) if isinstance(result, int) else Exit.CLEAN.value
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE.value
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        return Exit.INTERRUPTED.value
+    except BrokenPipeError:
+        # The reader has left (`| head`): what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.CLEAN.value
+    except RegfsError as error:
+        _say(str(error))
+        return next(code.value for kind, code in EXITS if isinstance(error, kind))
+    except Exception as error:  # a bug of ours: still one line, and the whole story on demand
+        if os.environ.get("REGFS_TRACEBACK"):
+            traceback.print_exc()
+        _say(
+            f"internal error: {type(error).__name__}: {error} "
+            "(set REGFS_TRACEBACK=1 to see where; please report it)"
+        )
+        return Exit.STORAGE.value
+
+
+def _say(message: str) -> None:
+    from regfs.render import printable
+
+    click.echo(f"regfs: {printable(message)}", err=True)

@@ -1,0 +1,206 @@
+"""What every command shares: the root, the output, the progress, and the common options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from functools import cached_property, update_wrapper
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from regfs.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from regfs.graph import Graph
+    from regfs.inventory import Inventory
+    from regfs.registry import Registry
+    from regfs.stores import Store
+
+DEFAULT_ROOT: Final = "/var/lib/registry"
+
+
+class Exit(Enum):
+    """The exit codes; nothing else is ever returned."""
+
+    CLEAN = 0
+    FINDINGS = 1
+    USAGE = 2
+    REFUSED = 3
+    NOT_FOUND = 4
+    STORAGE = 5
+    INTERRUPTED = 130
+
+    @property
+    def meaning(self) -> str:
+        """What the code says, in words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS: Final = {
+    Exit.CLEAN: "clean",
+    Exit.FINDINGS: "findings of severity error",
+    Exit.USAGE: "usage",
+    Exit.REFUSED: "refused (stale plan, lock held, doubt that needs a decision)",
+    Exit.NOT_FOUND: "not a registry tree, or no such reference",
+    Exit.STORAGE: "storage failure",
+    Exit.INTERRUPTED: "interrupted",
+}
+
+
+class Session:
+    """One run of one command."""
+
+    def __init__(self, root: str | None = None) -> None:
+        self.root = root
+        self.json = False
+        self.quiet = False
+        self.verbose = 0
+
+    @cached_property
+    def store(self) -> Store:
+        """The store at the root."""
+        from regfs.stores import open_store
+
+        return open_store(self.root or _default_root())
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Point reads of the tree."""
+        from regfs.registry import Registry
+
+        return Registry(self.store)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The tree, listed once."""
+        from regfs.inventory import scan
+
+        with self.progress() as progress:
+            return scan(self.store, progress=progress)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What points to what."""
+        inventory = self.inventory
+        from regfs.graph import Graph
+
+        with self.progress() as progress:
+            return Graph.build(inventory, self.registry, progress=progress)
+
+    @cached_property
+    def out(self) -> Console:
+        """Where results go."""
+        from rich.console import Console
+
+        return Console(highlight=False, soft_wrap=False)
+
+    @cached_property
+    def err(self) -> Console:
+        """Where everything that is no result goes."""
+        from rich.console import Console
+
+        return Console(stderr=True, highlight=False)
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Show progress on standard error while the block runs, when that is a terminal."""
+        if self.quiet or not sys.stderr.isatty():
+            yield SILENT
+            return
+        from regfs.cli.bar import RichProgress
+
+        with RichProgress(self.err) as progress:
+            yield progress
+
+    def emit(self, report: Any, people: Callable[[Console], None]) -> None:
+        """Print a report: as JSON when that was asked for, else with `people`."""
+        if self.json:
+            from regfs.render import to_json
+
+            click.echo(to_json(report))
+        else:
+            people(self.out)
+
+    def note(self, message: str) -> None:
+        """Say something beside the result, unless asked to be quiet."""
+        if not self.quiet:
+            from regfs.render import printable
+
+            click.echo(printable(message), err=True)
+
+
+def _default_root() -> str:
+    named = os.environ.get("REGFS_ROOT")
+    if named:
+        return named
+    here = os.getcwd()
+    inside = f"{os.sep}docker{os.sep}registry{os.sep}v2" in here + os.sep
+    if inside or os.path.isdir(os.path.join(here, "docker", "registry", "v2")):
+        return here
+    return DEFAULT_ROOT
+
+
+def _epilog(examples: Sequence[str], exits: Iterable[Exit]) -> str:
+    lines = ["\b", "Examples:", *(f"  {example}" for example in examples), "", "\b", "Exit codes:"]
+    lines.extend(f"  {code.value:<3} {code.meaning}" for code in exits)
+    return "\n".join(lines)
+
+
+Function = Callable[..., Any]
+
+
+def command(
+    *, examples: Sequence[str], exits: Sequence[Exit] = (), name: str | None = None
+) -> Callable[[Function], click.Command]:
+    """Make a function a command with the options, examples and exit codes all commands have.
+
+    The function gets the Session first, and returns an Exit or None for CLEAN.
+    """
+    usual = {Exit.CLEAN, Exit.USAGE, Exit.NOT_FOUND, Exit.STORAGE, Exit.INTERRUPTED}
+    codes = sorted({*usual, *exits}, key=lambda code: code.value)
+
+    def decorate(function: Function) -> click.Command:
+        @click.pass_obj
+        def wrapper(
+            session: Session,
+            *,
+            root: str | None,
+            as_json: bool,
+            quiet: bool,
+            verbose: int,
+            **rest: Any,
+        ) -> int:
+            session.root = root or session.root
+            session.json, session.quiet, session.verbose = as_json, quiet, verbose
+            result = function(session, **rest)
+            return result.value if isinstance(result, Exit) else Exit.CLEAN.value
+
+        # The function's options and help are the command's.
+        update_wrapper(wrapper, function)
+        made = click.command(
+            name=name or function.__name__,
+            epilog=_epilog(examples, codes),
+        )(wrapper)
+        made.params.extend(_common_options())
+        return made
+
+    return decorate
+
+
+def _common_options() -> list[click.Parameter]:
+    return [
+        click.Option(["-r", "--root"], metavar="ROOT", help="Where the registry tree is."),
+        click.Option(
+            ["--json", "as_json"], is_flag=True, help="One JSON document on standard output."
+        ),
+        click.Option(["-q", "--quiet"], is_flag=True, help="No progress and no remarks."),
+        click.Option(["-v", "--verbose"], count=True, help="Say more; twice for everything."),
+    ]

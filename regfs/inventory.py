@@ -1,0 +1,484 @@
+"""One listing pass over a registry tree: what is there, how big, how old.
+
+    scan(store) -> Inventory
+        .blobs         digest -> FileInfo of blobs/<algorithm>/<xx>/<hex>/data
+        .repositories  name -> RepositoryInventory (tags, revisions, layers, uploads)
+        .findings      what could not be listed, or does not belong
+
+No content is read but tag links. Digests of layer and revision links are taken
+from their paths; whether the content agrees is the business of the graph, of
+verify, and of gc for whatever it is about to delete. Stray files beside a
+`data` or `link` are not seen here: that takes a full listing (`Store.walk`).
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+import time
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from regfs import layout
+from regfs.digest import ALGORITHMS, Digest
+from regfs.errors import DigestInvalid, StoreError
+from regfs.findings import Code, Finding
+from regfs.parallel import adaptive_map
+from regfs.progress import SILENT, Progress
+from regfs.stores import Entry, Kind, Leaves, Store
+
+LINK_LIMIT: Final = 1024
+"""Bytes of a link that are read; a right one has 71 (sha256) to 135 (sha512)."""
+
+_COLD: Final = 40e-6
+"""Seconds per file above which a disk is taken for cold."""
+
+
+class FileInfo(NamedTuple):
+    """What listing tells of one file."""
+
+    size: int
+    mtime: float
+    allocated: int
+    """Bytes of disk blocks; -1 where the store has no such thing."""
+
+
+class DigestTable(Mapping[Digest, FileInfo]):
+    """Files named by digest, as columns: a million cost 200 MB less than objects would.
+
+    Every digest has a number, in order of arrival, that indexes the columns.
+    """
+
+    __slots__ = ("allocated", "mtimes", "numbers", "sizes")
+
+    def __init__(self) -> None:
+        self.numbers: dict[Digest, int] = {}
+        self.sizes = array("q")
+        self.mtimes = array("d")
+        self.allocated = array("q")
+
+    def extend(self, digests: list[Digest], leaves: Leaves) -> None:
+        """Add one folder's files; `digests` runs parallel to the columns of `leaves`."""
+        first = len(self.numbers)
+        self.numbers.update(zip(digests, range(first, first + len(digests)), strict=True))
+        self.sizes.extend(leaves.sizes)
+        self.mtimes.extend(leaves.mtimes)
+        self.allocated.extend(leaves.allocated)
+
+    def __getitem__(self, digest: Digest) -> FileInfo:
+        number = self.numbers[digest]
+        return FileInfo(self.sizes[number], self.mtimes[number], self.allocated[number])
+
+    def __iter__(self) -> Iterator[Digest]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self.numbers
+
+
+class TagEntry(NamedTuple):
+    """One digest a tag has pointed to."""
+
+    digest: Digest
+    mtime: float
+    """When the tag was (last) set to it."""
+
+
+class TagInfo(NamedTuple):
+    """One tag."""
+
+    current: Digest | None
+    """What it points to; None when there is no current link, or it cannot be understood."""
+    mtime: float
+    """When the current link was written; 0 when there is none."""
+    size: int
+    """Bytes of the current link."""
+    problem: Code | None
+    """Why `current` is None, or why it was only understood with good will."""
+    history: tuple[TagEntry, ...]
+    """Every digest in its index, oldest first."""
+
+
+class UploadInfo(NamedTuple):
+    """One upload that was begun."""
+
+    size: int
+    """Bytes of everything in its folder."""
+    allocated: int
+    files: int
+    mtime: float
+    """The latest modification of anything in it."""
+    started_at: float | None
+    """From its startedat file, else from a time-ordered id."""
+    has_data: bool
+
+
+@dataclass(slots=True)
+class RepositoryInventory:
+    """What one repository holds."""
+
+    name: str
+    tags: dict[str, TagInfo] = field(default_factory=dict)
+    revisions: DigestTable = field(default_factory=DigestTable)
+    layers: DigestTable = field(default_factory=DigestTable)
+    uploads: dict[str, UploadInfo] = field(default_factory=dict)
+    parts: frozenset[str] = frozenset()
+    """Which of `_manifests`, `_layers`, `_uploads` exist."""
+    has_tags_folder: bool = False
+    history_bytes: int = 0
+    """Bytes of the links in all tag indexes."""
+
+
+@dataclass(slots=True)
+class Inventory:
+    """Everything one listing pass has seen."""
+
+    url: str
+    taken_at: float
+    """Seconds since the epoch, UTC, when the scan began."""
+    blobs: DigestTable = field(default_factory=DigestTable)
+    repositories: dict[str, RepositoryInventory] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    """Paths met on the way that are not part of the layout."""
+    vacant: list[str] = field(default_factory=list)
+    """Folders that lack the file they exist for (`data`, `link`)."""
+    lockfiles: list[str] = field(default_factory=list)
+    """Lock files of other owners, e.g. GitLab's `database-in-use`."""
+    proxy_cache: bool = False
+    """The tree belongs to a pull-through cache, which expires blobs by itself."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that lies in the tree could be listed."""
+        return not any(finding.code in INCOMPLETE for finding in self.findings)
+
+
+INCOMPLETE: Final = frozenset(
+    {Code.PATH_UNREADABLE, Code.SYMLINK_OUTSIDE, Code.SYMLINK_LOOP, Code.SPECIAL_FILE}
+)
+"""Findings that mean: something may be there that was not seen."""
+
+
+def scan(
+    store: Store,
+    *,
+    progress: Progress = SILENT,
+    clock: Callable[[], float] = time.time,
+    want: Callable[[str], bool] | None = None,
+) -> Inventory:
+    """List the tree once.
+
+    `want` limits the repositories to those whose name it accepts (blobs are
+    always listed whole); by default all are.
+
+    Raises:
+        StoreError: the root itself cannot be listed.
+    """
+    inventory = Inventory(url=store.url, taken_at=clock())
+    with _without_collector():
+        _scan_owners(store, inventory)
+        progress.start("Listing blobs")
+        _scan_blobs(store, inventory, progress)
+        progress.finish()
+        progress.start("Listing repositories")
+        for repository in walk_repositories(store, inventory, want):
+            _scan_repository(store, inventory, repository)
+            progress.advance(1)
+        progress.finish()
+    return inventory
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause Python's cycle collector: it would walk millions of new, acyclic objects."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _scan_owners(store: Store, inventory: Inventory) -> None:
+    report = inventory.findings.append
+    inventory.proxy_cache = any(
+        entry.path == layout.SCHEDULER_STATE for entry in store.list("", report)
+    )
+    inventory.lockfiles = [entry.path for entry in store.list(layout.LOCKFILES, report)]
+    known = {layout.BLOBS, layout.REPOSITORIES}
+    for entry in store.list(layout.PREFIX, report):
+        if entry.path not in known:
+            _foreign(inventory, entry.path)
+
+
+def _foreign(inventory: Inventory, path: str, code: Code = Code.FOREIGN_PATH) -> None:
+    inventory.foreign.append(path)
+    inventory.findings.append(Finding(code, path))
+
+
+def _name(entry: Entry) -> str:
+    return entry.path.rpartition("/")[2]
+
+
+def _algorithms(store: Store, inventory: Inventory, folder: str) -> list[str]:
+    """Return the digest algorithms that have a folder in `folder`; name what else is there."""
+    found = []
+    for entry in store.list(folder, inventory.findings.append):
+        if entry.kind is Kind.FOLDER and _name(entry) in ALGORITHMS:
+            found.append(_name(entry))
+        elif entry.kind is Kind.FOLDER:
+            _foreign(inventory, entry.path, Code.ALGORITHM_UNSUPPORTED)
+        elif entry.kind is Kind.FILE:
+            _foreign(inventory, entry.path)
+    return found
+
+
+def _scan_blobs(store: Store, inventory: Inventory, progress: Progress) -> None:
+    report = inventory.findings.append
+    folders = []
+    for algorithm in _algorithms(store, inventory, layout.BLOBS):
+        for entry in store.list(layout.blobs_folder(algorithm), report):
+            if entry.kind is Kind.FOLDER and re.fullmatch("[0-9a-f]{2}", _name(entry)):
+                folders.append((algorithm, _name(entry), entry.path))
+            elif entry.kind in (Kind.FOLDER, Kind.FILE):
+                _foreign(inventory, entry.path)
+    paths = [path for _, _, path in folders]
+    listings = adaptive_map(
+        lambda path: store.leaves(path, "data", report),
+        paths,
+        lambda seconds, leaves: seconds > _COLD * max(len(leaves.names), 32),
+    )
+    for (algorithm, prefix, path), leaves in zip(folders, listings, strict=True):
+        _take(inventory, inventory.blobs, path, algorithm, leaves, prefix)
+        progress.advance(len(leaves.names))
+
+
+def _take(
+    inventory: Inventory,
+    table: DigestTable,
+    folder: str,
+    algorithm: str,
+    leaves: Leaves,
+    prefix: str = "",
+) -> None:
+    """Put one folder's leaves into `table`; name every child that is no digest."""
+    digits = ALGORITHMS[algorithm] - len(prefix)
+    # One expression over all names at once: a call for each would cost as much as the listing.
+    if not re.fullmatch(f"(?:{prefix}[0-9a-f]{{{digits}}}\n)*", "\n".join([*leaves.names, ""])):
+        leaves = _sort_out(inventory, folder, leaves, prefix, digits)
+    start = algorithm + ":"
+    table.extend([Digest(start + name) for name in leaves.names], leaves)
+    inventory.vacant.extend(f"{folder}/{name}" for name in leaves.absent)
+    for entry in leaves.others:
+        if entry.kind is Kind.FILE:
+            _foreign(inventory, entry.path)
+
+
+def _sort_out(
+    inventory: Inventory, folder: str, leaves: Leaves, prefix: str, digits: int
+) -> Leaves:
+    """Return `leaves` without the names that are no digest of this folder."""
+    right = re.compile(f"{prefix}[0-9a-f]{{{digits}}}")
+    some = re.compile(f"[0-9a-f]{{{digits + len(prefix)}}}")
+    keep = [bool(right.fullmatch(name)) for name in leaves.names]
+    for name, good in zip(leaves.names, keep, strict=True):
+        if not good:
+            elsewhere = prefix and some.fullmatch(name)
+            code = Code.BLOB_MISPLACED if elsewhere else Code.FOREIGN_PATH
+            _foreign(inventory, f"{folder}/{name}", code)
+    chosen = [number for number, good in enumerate(keep) if good]
+    return leaves._replace(
+        names=[leaves.names[number] for number in chosen],
+        sizes=[leaves.sizes[number] for number in chosen],
+        mtimes=[leaves.mtimes[number] for number in chosen],
+        allocated=[leaves.allocated[number] for number in chosen],
+        absent=[name for name in leaves.absent if right.fullmatch(name)],
+    )
+
+
+PARTS: Final = frozenset({"_manifests", "_layers", "_uploads"})
+"""The folders that make a folder a repository."""
+
+
+def walk_repositories(
+    store: Store, inventory: Inventory, want: Callable[[str], bool] | None = None
+) -> Iterator[RepositoryInventory]:
+    """Yield every repository, empty of content, in depth-first order by name.
+
+    A repository is a folder that holds any of `_manifests`, `_layers`, `_uploads`.
+    Registry 2.8 asks for `_layers` and 3.x for `_manifests`, and each so misses
+    repositories that the other one serves.
+    """
+    pending = [layout.REPOSITORIES]
+    while pending:
+        folder = pending.pop()
+        nested, parts, strays = [], set(), []
+        for entry in store.list(folder, inventory.findings.append):
+            name = _name(entry)
+            if name in PARTS and entry.kind is Kind.FOLDER:
+                parts.add(name)
+            elif entry.kind is Kind.FOLDER and not name.startswith("_"):
+                nested.append(entry.path)
+            elif entry.kind in (Kind.FOLDER, Kind.FILE):
+                strays.append(entry.path)
+        pending.extend(reversed(nested))
+        if parts and folder != layout.REPOSITORIES:
+            name = folder[len(layout.REPOSITORIES) + 1 :]
+            if want is None or want(name):
+                yield RepositoryInventory(name, parts=frozenset(parts))
+        elif parts:
+            strays.extend(f"{folder}/{part}" for part in parts)
+        elif not nested and not strays and folder != layout.REPOSITORIES:
+            inventory.vacant.append(folder)
+        for path in strays:
+            _foreign(inventory, path)
+
+
+def _scan_repository(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
+    name = repository.name
+    inventory.repositories[name] = repository
+    problem = layout.name_problem(name)
+    if problem is not None:
+        path = layout.repository_folder(name)
+        code = Code.REPOSITORY_INVALID_NAME
+        inventory.findings.append(Finding(code, path, repository=name, actual=problem))
+    if "_layers" in repository.parts:
+        _scan_links(store, inventory, repository.layers, layout.layers_folder(name))
+    if "_manifests" in repository.parts:
+        _scan_links(store, inventory, repository.revisions, layout.revisions_folder(name))
+        _scan_tags(store, inventory, repository)
+    if "_uploads" in repository.parts:
+        _scan_uploads(store, inventory, repository)
+
+
+def _scan_links(store: Store, inventory: Inventory, table: DigestTable, folder: str) -> None:
+    for algorithm in _algorithms(store, inventory, folder):
+        path = f"{folder}/{algorithm}"
+        leaves = store.leaves(path, "link", inventory.findings.append)
+        _take(inventory, table, path, algorithm, leaves)
+
+
+def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
+    folder = layout.tags_folder(repository.name)
+    report = inventory.findings.append
+    leaves = store.leaves(folder, "current/link", report)
+    repository.has_tags_folder = bool(leaves.names or leaves.absent) or any(
+        entry.path == folder
+        for entry in store.list(f"{layout.repository_folder(repository.name)}/_manifests", report)
+    )
+    unseen = {
+        entry.path[len(folder) + 1 :].partition("/")[0]
+        for entry in leaves.others
+        if entry.kind is not Kind.FILE
+    }
+    for tag, size, mtime in zip(leaves.names, leaves.sizes, leaves.mtimes, strict=True):
+        current, problem = _read_tag(store, inventory, repository.name, tag)
+        history = _scan_history(store, inventory, repository, tag)
+        repository.tags[tag] = TagInfo(current, mtime, size, problem, history)
+    for tag in [*leaves.absent, *sorted(unseen)]:
+        code = Code.PATH_UNREADABLE if tag in unseen else Code.TAG_WITHOUT_CURRENT
+        path = layout.tag_folder(repository.name, tag)
+        if code is Code.TAG_WITHOUT_CURRENT:
+            report(Finding(code, path, repository=repository.name, tag=tag))
+        history = _scan_history(store, inventory, repository, tag)
+        repository.tags[tag] = TagInfo(None, 0.0, 0, code, history)
+    for entry in leaves.others:
+        if entry.kind is Kind.FILE:
+            _foreign(inventory, entry.path)
+    for tag in repository.tags:
+        problem_text = layout.tag_problem(tag)
+        if problem_text is not None:
+            path = layout.tag_folder(repository.name, tag)
+            report(Finding(Code.TAG_INVALID, path, repository=repository.name, tag=tag))
+
+
+class LinkContent(NamedTuple):
+    """What a link file says."""
+
+    digest: Digest | None
+    """What it names; understood with good will when `problem` is set; None when it cannot be."""
+    problem: Code | None
+    """LINK_EMPTY, LINK_INVALID or PATH_UNREADABLE; None when it holds exactly a digest."""
+    text: str = ""
+    """What was found or went wrong, for a finding."""
+
+
+def read_link(store: Store, path: str) -> LinkContent:
+    """Read one link file; never raises for what it holds or for not being readable."""
+    try:
+        content = store.read(path, LINK_LIMIT)
+    except StoreError as error:
+        return LinkContent(None, Code.PATH_UNREADABLE, str(error))
+    try:
+        return LinkContent(layout.parse_link(content), None)
+    except DigestInvalid:
+        problem = Code.LINK_INVALID if content.strip(b"\0 \t\r\n") else Code.LINK_EMPTY
+        text = repr(content[:80].decode("utf-8", "backslashreplace"))
+        return LinkContent(layout.tolerant_link(content), problem, text)
+
+
+def _read_tag(
+    store: Store, inventory: Inventory, name: str, tag: str
+) -> tuple[Digest | None, Code | None]:
+    path = layout.path_of(layout.TagCurrent(name, tag))
+    link = read_link(store, path)
+    if link.problem is not None:
+        inventory.findings.append(
+            Finding(
+                link.problem,
+                path,
+                digest=link.digest,
+                repository=name,
+                tag=tag,
+                expected="a digest",
+                actual=link.text,
+            )
+        )
+    return link.digest, link.problem
+
+
+def _scan_history(
+    store: Store, inventory: Inventory, repository: RepositoryInventory, tag: str
+) -> tuple[TagEntry, ...]:
+    table = DigestTable()
+    _scan_links(store, inventory, table, layout.tag_index_folder(repository.name, tag))
+    repository.history_bytes += sum(table.sizes)
+    entries = (TagEntry(digest, table.mtimes[number]) for digest, number in table.numbers.items())
+    return tuple(sorted(entries, key=lambda entry: (entry.mtime, entry.digest)))
+
+
+def _scan_uploads(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
+    report = inventory.findings.append
+    for folder in store.list(layout.uploads_folder(repository.name), report):
+        if folder.kind is not Kind.FOLDER:
+            if folder.kind is Kind.FILE:
+                _foreign(inventory, folder.path)
+            continue
+        files = [entry for entry in store.walk(folder.path, report) if entry.kind is Kind.FILE]
+        repository.uploads[_name(folder)] = UploadInfo(
+            size=sum(entry.size for entry in files),
+            allocated=sum(entry.allocated for entry in files),
+            files=len(files),
+            mtime=max(entry.mtime for entry in [folder, *files]),
+            started_at=_upload_started(store, repository.name, _name(folder)),
+            has_data=any(_name(entry) == "data" for entry in files),
+        )
+
+
+def _upload_started(store: Store, name: str, upload: str) -> float | None:
+    """Return when an upload began: its startedat file, else the time in a uuid v7."""
+    path = layout.path_of(layout.UploadStartedAt(name, upload))
+    try:
+        text = store.read(path, 64).decode("ascii").strip()
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    except (StoreError, ValueError):
+        return layout.upload_time(upload)

@@ -1,0 +1,283 @@
+"""The tree as typed content: point reads, and every change, in a safe order.
+
+Reads answer one question without listing the tree (what does this tag point
+to, what does this manifest say). Changes keep one rule: what refers is written
+after, and removed before, what it refers to; a crash leaves garbage, never a
+broken reference. Only gc's sweep, heal and the server call the changes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, Final, NamedTuple, cast
+
+from regfs import layout
+from regfs.digest import ALGORITHMS, BUFFER_SIZE, Digest, VerifiedReader
+from regfs.errors import (
+    AlgorithmUnsupported,
+    BlobUnknown,
+    ContentMismatch,
+    DigestInvalid,
+    ManifestTooLarge,
+    ManifestUnknown,
+    NameUnknown,
+    PathMissing,
+    ReferenceAmbiguous,
+    ReferenceInvalid,
+)
+from regfs.findings import Finding
+from regfs.inventory import Inventory, LinkContent, read_link, walk_repositories
+from regfs.manifests import LIMIT, Manifest, parse
+from regfs.stores import Entry, Kind, Store
+
+SHORTEST: Final = 7
+"""Hexadecimal digits a shortened digest must have at least."""
+
+_SHORT = re.compile(rf"(?:(sha256|sha384|sha512):)?([0-9a-f]{{{SHORTEST},128}})")
+
+
+class Target(NamedTuple):
+    """What a reference given by a person means in this tree."""
+
+    name: str | None
+    """The repository; None for a bare digest."""
+    tag: str | None
+    digest: Digest | None
+    """None when only a repository was named."""
+
+    def __str__(self) -> str:
+        if self.name is None:
+            return str(self.digest)
+        if self.tag is not None:
+            return f"{self.name}:{self.tag}"
+        return self.name if self.digest is None else f"{self.name}@{self.digest}"
+
+
+def _ignore(finding: Finding) -> None:
+    """Point reads answer for one path; what else is wrong nearby is verify's to tell."""
+
+
+class Registry:
+    """A registry tree in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def repositories(self) -> Iterator[str]:
+        """Yield the name of every repository, depth first by name, as far as it can be listed."""
+        seen = Inventory(url=self.store.url, taken_at=0)
+        return (repository.name for repository in walk_repositories(self.store, seen))
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is such a repository."""
+        folder = layout.repository_folder(name)
+        parts = {f"{folder}/{part}" for part in ("_manifests", "_layers", "_uploads")}
+        return any(entry.path in parts for entry in self.store.list(folder, _ignore))
+
+    def tags(self, name: str) -> dict[str, float]:
+        """Return the tags of a repository that can be asked for, and when each was set.
+
+        Raises:
+            NameUnknown: there is no such repository.
+        """
+        leaves = self.store.leaves(layout.tags_folder(name), "current/link", _ignore)
+        if not leaves.names and not self.exists(name):
+            raise NameUnknown(f"no such repository: {name}")
+        return dict(sorted(zip(leaves.names, leaves.mtimes, strict=True)))
+
+    def revisions(self, name: str) -> dict[Digest, float]:
+        """Return the manifests of a repository, by digest, and when each was pushed."""
+        found = {}
+        for algorithm in ALGORITHMS:
+            folder = layout.revisions_folder(name, algorithm)
+            leaves = self.store.leaves(folder, "link", _ignore)
+            for encoded, mtime in zip(leaves.names, leaves.mtimes, strict=True):
+                try:
+                    found[Digest.parse(f"{algorithm}:{encoded}")] = mtime
+                except DigestInvalid:
+                    continue
+        return found
+
+    def link(self, path: str) -> LinkContent:
+        """Read one link; never raises for what it holds."""
+        return read_link(self.store, path)
+
+    def tag(self, name: str, tag: str) -> Digest:
+        """Return what a tag points to.
+
+        Raises:
+            ManifestUnknown: no such tag, or its link names no digest.
+        """
+        path = layout.path_of(layout.TagCurrent(name, tag))
+        link = self.link(path)
+        if link.digest is not None:
+            return link.digest
+        try:
+            self.store.stat(path)
+        except PathMissing:
+            raise ManifestUnknown(f"no such tag: {name}:{tag}") from None
+        raise ManifestUnknown(f"{path}: tag names no digest: {link.text}")
+
+    def blob(self, digest: Digest) -> Entry:
+        """Return the size and time of a blob.
+
+        Raises:
+            BlobUnknown: it is not there.
+        """
+        try:
+            return self.store.stat(layout.path_of(layout.BlobData(digest)))
+        except PathMissing:
+            raise BlobUnknown(f"no such blob: {digest}") from None
+
+    def open_blob(self, digest: Digest, offset: int = 0, length: int | None = None) -> BinaryIO:
+        """Open a blob's bytes as they lie there, unverified.
+
+        Raises:
+            BlobUnknown: it is not there.
+        """
+        try:
+            return self.store.open(layout.path_of(layout.BlobData(digest)), offset, length)
+        except PathMissing:
+            raise BlobUnknown(f"no such blob: {digest}") from None
+
+    def stream(self, digest: Digest) -> Iterator[bytes]:
+        """Yield a blob's bytes in pieces; the end is only reached when they match the digest.
+
+        Raises:
+            BlobUnknown: it is not there.
+            ContentMismatch: after the last piece, when the bytes are others.
+        """
+        path = layout.path_of(layout.BlobData(digest))
+        with self.open_blob(digest) as raw:
+            reader = VerifiedReader(raw, digest, path)
+            while piece := reader.read(BUFFER_SIZE):
+                yield piece
+
+    def manifest_bytes(self, digest: Digest, limit: int = LIMIT) -> bytes:
+        """Return the bytes of a manifest, verified.
+
+        Raises:
+            BlobUnknown: it is not there.
+            ManifestTooLarge: it is larger than `limit` bytes; nothing was read.
+            ContentMismatch: the bytes have another digest.
+        """
+        path = layout.path_of(layout.BlobData(digest))
+        try:
+            data = self.store.read(path, limit + 1)
+        except PathMissing:
+            raise BlobUnknown(f"no such blob: {digest}") from None
+        if len(data) > limit:
+            raise ManifestTooLarge(f"{path}: manifest is larger than {limit} bytes")
+        found = Digest.of(data, digest.algorithm)
+        if found != digest:
+            raise ContentMismatch(f"{path}: content does not match its digest: found {found}")
+        return data
+
+    def manifest(self, digest: Digest) -> Manifest:
+        """Return a manifest, verified and parsed.
+
+        Raises:
+            As `manifest_bytes`, and ManifestInvalid when it is none.
+        """
+        return parse(self.manifest_bytes(digest))
+
+    def find(self, text: str) -> Target:
+        """Return what a person means by NAME, NAME:TAG, NAME@DIGEST or DIGEST.
+
+        A digest may be cut to its first `SHORTEST` or more hexadecimal digits, with
+        or without its algorithm. A repository of that very name goes first.
+
+        Raises:
+            ReferenceInvalid: it is none of these.
+            ReferenceAmbiguous: a shortened digest fits several; they are listed.
+            NameUnknown, ManifestUnknown, BlobUnknown: it is well formed and not there.
+        """
+        if not text or text.startswith("/") or "\0" in text:
+            raise ReferenceInvalid(f"not a reference: {text!r}")
+        name, at, digest = text.partition("@")
+        if at:
+            return self._find_in(name, digest)
+        if _SHORT.fullmatch(text) and not self._is_repository(text):
+            return Target(None, None, self._complete(text, None))
+        if self._is_repository(text):
+            return Target(text, None, None)
+        name, colon, tag = text.rpartition(":")
+        if not colon:
+            problem = layout.name_problem(text)
+            if problem is not None:
+                raise ReferenceInvalid(f"not a reference: {text!r}: {problem}")
+            raise NameUnknown(f"no such repository: {text}")
+        self._need_repository(name)
+        problem = layout.tag_problem(tag)
+        if problem is not None and tag not in self.tags(name):
+            raise ReferenceInvalid(f"not a reference: {text!r}: {problem}")
+        return Target(name, tag, self.tag(name, tag))
+
+    def _find_in(self, name: str, digest: str) -> Target:
+        self._need_repository(name)
+        if not _SHORT.fullmatch(digest):
+            try:
+                Digest.parse(digest)
+            except AlgorithmUnsupported as error:
+                raise ReferenceInvalid(str(error)) from None
+            except DigestInvalid:
+                raise ReferenceInvalid(
+                    f"not a digest: {digest!r}: at least {SHORTEST} hexadecimal digits are needed"
+                ) from None
+        return Target(name, None, self._complete(digest, name))
+
+    def _is_repository(self, name: str) -> bool:
+        return not name.endswith("/") and ".." not in name.split("/") and self.exists(name)
+
+    def _need_repository(self, name: str) -> None:
+        problem = layout.name_problem(name)
+        if problem is not None and not (name and self._is_repository(name)):
+            raise ReferenceInvalid(f"not a repository name: {name!r}: {problem}")
+        if not self.exists(name):
+            raise NameUnknown(f"no such repository: {name}")
+
+    def _complete(self, text: str, name: str | None) -> Digest:
+        """Return the one digest that `text` begins; of `name`'s manifests and layers if given."""
+        match = cast("re.Match[str]", _SHORT.fullmatch(text))
+        algorithms = [match[1]] if match[1] else list(ALGORITHMS)
+        found = {
+            digest
+            for algorithm in algorithms
+            for digest in self._beginning(algorithm, match[2], name)
+        }
+        if len(found) == 1:
+            return found.pop()
+        if not found and name is not None:
+            raise ManifestUnknown(f"no manifest or layer {text} in {name}")
+        if not found:
+            raise BlobUnknown(f"no such blob: {text}")
+        shown = sorted(found)
+        more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
+        raise ReferenceAmbiguous(
+            f"{text} is ambiguous, it begins {len(shown)} digests: {', '.join(shown[:10])}{more}"
+        )
+
+    def _beginning(self, algorithm: str, start: str, name: str | None) -> Iterator[Digest]:
+        if name is None:
+            folders = [(f"{layout.blobs_folder(algorithm)}/{start[:2]}", "data")]
+        else:
+            folders = [
+                (layout.revisions_folder(name, algorithm), "link"),
+                (layout.layers_folder(name, algorithm), "link"),
+            ]
+        for folder, leaf in folders:
+            for encoded in self.store.leaves(folder, leaf, _ignore).names:
+                if encoded.startswith(start) and len(encoded) == ALGORITHMS[algorithm]:
+                    yield Digest(f"{algorithm}:{encoded}")
+
+    def holds(self, name: str, digest: Digest) -> bool:
+        """Return whether a repository has a link to this manifest or blob."""
+        keys = (layout.RevisionLink(name, digest), layout.LayerLink(name, digest))
+        for key in keys:
+            try:
+                if self.store.stat(layout.path_of(key)).kind is Kind.FILE:
+                    return True
+            except PathMissing:
+                continue
+        return False

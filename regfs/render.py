@@ -1,0 +1,172 @@
+"""How results look: tables and sizes for people, JSON for machines.
+
+Everything that came from a tree passes `printable` before it reaches a
+terminal: names may hold control characters, escape sequences or bytes that are
+not UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from regfs.digest import Digest
+from regfs.findings import RULES, Finding, Severity
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def human_size(size: int) -> str:
+    """Return a number of bytes in decimal units with three digits, as `docker images` does."""
+    value = float(size)
+    for unit in _UNITS:
+        if abs(value) < 999.5 or unit == _UNITS[-1]:
+            break
+        value /= 1000
+    return f"{value:.3g} {unit}" if unit != "B" else f"{size} B"
+
+
+def parse_time(seconds: float) -> datetime:
+    """Return seconds since the epoch as a UTC time, or the nearest one that exists."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return datetime.max.replace(tzinfo=UTC) if seconds > 0 else datetime.min.replace(tzinfo=UTC)
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return a time as RFC 3339 in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def human_age(seconds: float) -> str:
+    """Return a duration in its largest fitting unit: `3 days`, `5 min`."""
+    for size, one, many in (
+        (86400.0 * 365, "year", "years"),
+        (86400.0, "day", "days"),
+        (3600.0, "hour", "hours"),
+        (60.0, "min", "min"),
+    ):
+        if abs(seconds) >= size:
+            count = int(seconds / size)
+            return f"{count} {one if count == 1 else many}"
+    return f"{int(seconds)} s"
+
+
+def printable(text: object) -> str:
+    """Return `text` with everything that a terminal would act on, or cannot show, escaped."""
+    shown = str(text)
+    return shown if shown.isprintable() else "".join(map(_escape, shown))
+
+
+def _escape(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def short(digest: str) -> str:
+    """Return a digest cut to twelve hexadecimal digits, for a table."""
+    return digest.partition(":")[2][:12] or digest
+
+
+def document(value: Any) -> Any:
+    """Return a report as plain JSON values: dataclasses and named tuples become objects."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, Finding):
+        return finding_document(value)
+    if is_dataclass(value):
+        return {field.name: document(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {name: document(getattr(value, name)) for name in value._fields}
+    if isinstance(value, Mapping):
+        return {str(key): document(item) for key, item in value.items()}
+    if isinstance(value, Iterable):
+        return [document(item) for item in value]
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """Return a finding with its words, as verify and gc print it."""
+    return {
+        "code": finding.code.value,
+        "severity": finding.severity.value,
+        "path": finding.path,
+        "digest": finding.digest,
+        "repository": finding.repository,
+        "tag": finding.tag,
+        "expected": finding.expected,
+        "actual": finding.actual,
+        "message": finding.message,
+        "remedy": finding.remedy,
+    }
+
+
+def to_json(value: Any, *, indent: int | None = 2) -> str:
+    """Return a report as JSON text, in ASCII: names that are not UTF-8 survive a round trip."""
+    return json.dumps(document(value), indent=indent)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table; a column whose name begins with `>` is aligned to the right."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    result = RichTable(
+        title=Text(printable(title)) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+    )
+    for column in columns:
+        right = column.startswith(">")
+        result.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        result.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
+    return result
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, Digest):
+        return value.short
+    return printable(value)
+
+
+_STYLES: Final = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
+
+
+def print_finding(console: Console, finding: Finding) -> None:
+    """Print one finding: severity, code and path on one line, words and remedy below."""
+    from rich.text import Text
+
+    line = Text()
+    line.append(f"{finding.severity.value:<8}", style=_STYLES[finding.severity])
+    line.append(f"{finding.code.value}  ")
+    line.append(printable(finding.path), style="bold")
+    console.print(line, soft_wrap=True)
+    console.print(Text(f"        {printable(finding.message)}"), soft_wrap=True)
+    console.print(Text(f"        {RULES[finding.code].remedy}", style="dim"), soft_wrap=True)
