@@ -1,0 +1,231 @@
+"""The ground a directory store stands on: which paths are meant, and which are inside.
+
+Here: turning a path of the contract into one of the file system, opening
+folders without leaving the tree, making folders, and the words for errors.
+Not here: listing and reading (`local`), writing (`_local_write`).
+
+The kernel resolves symbolic links while it opens, so asking first and opening
+later proves nothing. A folder is opened first, then the kernel is asked where
+the open folder truly is, and everything else happens relative to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import Final
+
+from regfs.errors import PathDenied, PathMissing, PathUnsafe, StoreError
+
+V2: Final = "docker/registry/v2"
+FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
+_PASS_FLAGS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+
+_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+_WORDS: Final = {
+    errno.ENOENT: "no such file or folder",
+    errno.ENOTDIR: "a part of the path is not a folder",
+    errno.EACCES: "permission denied",
+    errno.ELOOP: "a symbolic link loops",
+    errno.ENAMETOOLONG: "the path is too long for the operating system",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EIO: "input/output error: the disk or the network failed",
+}
+
+
+def reason(error: OSError) -> str:
+    """Return what went wrong, in words."""
+    number = error.errno or 0
+    return _WORDS.get(number) or (error.strerror or type(error).__name__).lower()
+
+
+def shown(path: str) -> str:
+    """Return `path` as one printable line."""
+    return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")
+
+
+def failure(path: str, error: OSError) -> StoreError:
+    """Return the error of the contract for an error of the operating system."""
+    message = f"{shown(path) or '/'}: {reason(error)}"
+    if error.errno in _MISSING:
+        return PathMissing(message)
+    if error.errno in _DENIED:
+        return PathDenied(message)
+    if error.errno == errno.ELOOP:
+        return PathUnsafe(message)
+    return StoreError(message)
+
+
+def unsafe(path: str, why: str) -> PathUnsafe:
+    """Return the refusal to touch `path`."""
+    return PathUnsafe(f"{shown(path) or '/'}: {why}")
+
+
+def joined(folder: str, name: str) -> str:
+    """Return the path of `name` in `folder`."""
+    return f"{folder}/{name}" if folder else name
+
+
+class LocalTree:
+    """The root on disk, and what lies inside it.
+
+    Inside is whatever truly lies below the root, or below `docker/registry/v2`
+    when that itself is reached through a link (people link the big folder to a
+    big disk). Nothing else is, wherever links lead.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.realpath(root)
+        self._prefix = self.root.rstrip("/") + "/"
+        self._v2 = os.path.realpath(self._prefix + V2)
+        self._v2_prefix = self._v2.rstrip("/") + "/"
+        # Folders on the way to a linked v2: they may be listed, and nothing else in them be read.
+        on_the_way = (self._prefix + "docker", self._prefix + "docker/registry")
+        self._gates = frozenset(os.path.realpath(path) for path in on_the_way)
+        self._unsynced: set[str] = set()
+
+    def full(self, path: str) -> str:
+        """Return `path` as the file system takes it.
+
+        Raises:
+            PathUnsafe: it is absolute, or has empty, `.` or `..` parts, or cannot be a name.
+        """
+        if not path:
+            return self.root
+        wrapped = f"/{path}/"
+        if "//" in wrapped or "/../" in wrapped or "/./" in wrapped or "\0" in path:
+            raise unsafe(path, "not a path inside the tree")
+        if not path.isascii():
+            try:
+                os.fsencode(path)
+            except UnicodeEncodeError:
+                raise unsafe(path, "not a path the file system can hold") from None
+        return self._prefix + path
+
+    def inside(self, true: str) -> bool:
+        """Tell whether a path free of links is in the tree."""
+        return (
+            true.startswith((self._prefix, self._v2_prefix))
+            or true == self.root
+            or true == self._v2
+        )
+
+    def unlinked(self, path: str) -> str:
+        """Return where `path` truly is, provided that no link is on the way to it."""
+        if path == V2 or path.startswith(V2 + "/"):
+            return self._v2 + path[len(V2) :]
+        return self._prefix + path if path else self.root
+
+    def true_path(self, descriptor: int, full: str) -> str:
+        """Return where an open file truly is."""
+        try:
+            true = os.readlink(f"/proc/self/fd/{descriptor}")
+        except OSError:  # no /proc here, or a path longer than it can tell
+            true = ""
+        return true if true.startswith("/") else os.path.realpath(full)
+
+    def open_folder(self, folder: str, flags: int = _PASS_FLAGS, *, listing: bool = False) -> int:
+        """Open a folder that is truly inside, and return its descriptor.
+
+        Raises:
+            OSError: as the operating system answers.
+            PathUnsafe: it lies outside.
+        """
+        full = self.full(folder)
+        descriptor = os.open(full, flags)
+        true = self.true_path(descriptor, full)
+        if self.inside(true) or (listing and true in self._gates):
+            return descriptor
+        os.close(descriptor)
+        raise unsafe(folder, "a symbolic link leaves the tree")
+
+    def open_parent(self, path: str) -> tuple[int, str]:
+        """Open the folder that holds `path`; return its descriptor and the last name.
+
+        Raises:
+            As `open_folder`.
+        """
+        folder, _, name = path.rpartition("/")
+        if not name:
+            raise unsafe(path, "not the path of something in the tree")
+        self.full(path)
+        return self.open_folder(folder), name
+
+    def broken_link(self, path: str) -> str | None:
+        """Return the link that leads nowhere and is why `path` is missing; None without one.
+
+        A folder behind a disk that is not mounted must not be taken for an
+        empty one.
+        """
+        while path:
+            try:
+                os.lstat(self.full(path))
+            except OSError:
+                path = path.rpartition("/")[0]
+                continue
+            return path if os.path.islink(self.full(path)) else None
+        return None
+
+    def fault(self, path: str, error: OSError) -> StoreError:
+        """Return the error for `path`, looking whether a broken link is the cause."""
+        if error.errno == errno.ENOENT and (link := self.broken_link(path)) is not None:
+            return unsafe(path, f"the symbolic link {shown(link)} leads nowhere")
+        return failure(path, error)
+
+    def make_folders(self, folder: str) -> tuple[int, list[str]]:
+        """Make `folder` and what is missing above it; return it opened, and the paths made.
+
+        Raises:
+            OSError: as the operating system answers.
+            PathUnsafe: it would lie outside.
+        """
+        missing: list[str] = []
+        standing = folder
+        while True:
+            try:
+                descriptor = self.open_folder(standing)
+                break
+            except FileNotFoundError:
+                if not standing:
+                    raise
+                standing, _, name = standing.rpartition("/")
+                missing.append(name)
+        made: list[str] = []
+        try:
+            for name in reversed(missing):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=descriptor)
+                    made.append(joined(standing, name))
+                    self._unsynced.add(standing)
+                standing = joined(standing, name)
+                inner = os.open(name, _PASS_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = inner
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor, made
+
+    def sync_names(self, folder: str) -> None:
+        """Make the names in `folder` durable, and those of the new folders on the way to it.
+
+        Raises:
+            OSError: as the operating system answers.
+        """
+        self._fsync(folder)
+        while folder:
+            folder = folder.rpartition("/")[0]
+            if folder in self._unsynced:
+                self._unsynced.discard(folder)
+                self._fsync(folder)
+
+    def _fsync(self, folder: str) -> None:
+        descriptor = self.open_folder(folder, FOLDER_FLAGS)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,392 @@
+"""Writing into a directory store: files that appear whole, moves, deletions, locks.
+
+A file is written beside its place and renamed over it, so that a crash leaves
+the old file, or the new one, and at worst a `.<name>.<random>.regfs-tmp`:
+
+    create  ->  .data.5f3c91.regfs-tmp  ->  fsync  ->  rename to data  ->  fsync of the folder
+
+Nothing here decides what may be deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Final
+
+from regfs.errors import LockHeld, PathMissing, StoreError
+from regfs.stores._local_base import LocalTree, failure, joined, shown, unsafe
+
+TEMPORARY_SUFFIX: Final = ".regfs-tmp"
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
+_NO_FILE: Final = frozenset({errno.EISDIR, errno.EPERM})
+_ATTEMPTS: Final = 3
+_OWNER_LIMIT: Final = 400
+
+
+class LocalWriting(LocalTree):
+    """What changes a directory store. Its methods may be called from several threads."""
+
+    def create(self, path: str) -> LocalWriter:
+        """Begin a file at `path`; folders above it are made when needed."""
+        try:
+            for attempt in range(1, _ATTEMPTS + 1):
+                folder, name, made = self._parent_made(path)
+                try:
+                    return LocalWriter(self, folder, path, name, made)
+                except OSError as error:
+                    os.close(folder)
+                    # A sweep may have removed the empty folder in between.
+                    if error.errno != errno.ENOENT or attempt == _ATTEMPTS:
+                        raise
+            raise AssertionError("the last attempt returns or raises")
+        except OSError as error:
+            raise self.fault(path, error) from error
+
+    def append(self, path: str) -> BinaryIO:
+        """Open a file for appending; `flush` makes it durable, and so does `close`."""
+        try:
+            folder, name, _ = self._parent_made(path)
+            try:
+                new = False
+                try:
+                    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    if not stat.S_ISREG(status.st_mode):
+                        raise unsafe(path, "not a regular file")
+                    descriptor = os.open(name, _APPEND, dir_fd=folder)
+                except FileNotFoundError:
+                    descriptor = os.open(name, _APPEND | os.O_CREAT, 0o666, dir_fd=folder)
+                    new = True
+            finally:
+                os.close(folder)
+            return AppendFile(self, descriptor, path, new=new)
+        except OSError as error:
+            raise self.fault(path, error) from error
+
+    def move(self, source: str, target: str) -> None:
+        """Rename a file, a link (as itself) or a folder with all it holds.
+
+        That nothing is at `target` is looked up before the rename, so two who
+        move to one target at the same time could overwrite: movers hold the
+        lock. Durable after `sync` of both folders.
+        """
+        try:
+            here, name = self.open_parent(source)
+        except OSError as error:
+            raise self.fault(source, error) from error
+        try:
+            self._move_to(here, name, source, target)
+        except OSError as error:
+            raise self._move_failure(here, name, source, target, error) from error
+        finally:
+            os.close(here)
+
+    def _move_to(self, here: int, name: str, source: str, target: str) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            there, new_name, _ = self._parent_made(target)
+            try:
+                if _exists(new_name, there):
+                    raise StoreError(f"{shown(target)}: already there; nothing was moved onto it")
+                os.rename(name, new_name, src_dir_fd=here, dst_dir_fd=there)
+                return
+            except FileNotFoundError:
+                # The target's folder was removed after it was opened, unless the source is gone.
+                if attempt == _ATTEMPTS or not _exists(name, here):
+                    raise
+            finally:
+                os.close(there)
+
+    def _move_failure(
+        self, here: int, name: str, source: str, target: str, error: OSError
+    ) -> StoreError:
+        if error.errno == errno.EXDEV:
+            return StoreError(
+                f"{shown(source)}: on another file system than {shown(target)}; "
+                "quarantine must be on the same file system as what is moved into it"
+            )
+        if not _exists(name, here):
+            return PathMissing(f"{shown(source)}: no such file or folder")
+        return self.fault(target, error)
+
+    def delete(self, paths: Iterable[str]) -> int:
+        """Delete files, links as themselves, and folders that are empty; return how many."""
+        count = 0
+        folder, descriptor = "", -1
+        try:
+            for path in paths:
+                parent, _, name = path.rpartition("/")
+                try:
+                    if descriptor < 0 or parent != folder:
+                        if descriptor >= 0:
+                            os.close(descriptor)
+                        descriptor = -1
+                        descriptor, name = self.open_parent(path)
+                        folder = parent
+                    elif self.full(path) == self.root:
+                        raise unsafe(path, "the root is not deleted")
+                    count += _remove(name, descriptor)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                except OSError as error:
+                    raise failure(path, error) from error
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+        return count
+
+    def delete_tree(self, folder: str) -> int:
+        """Delete a folder with all it holds, following no link; return the number of files."""
+        count = 0
+        pending = [(folder, False)]
+        while pending:
+            path, emptied = pending.pop()
+            try:
+                parent, name = self.open_parent(path)
+                try:
+                    if emptied:
+                        os.rmdir(name, dir_fd=parent)
+                        continue
+                    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                    if not stat.S_ISDIR(status.st_mode):
+                        os.unlink(name, dir_fd=parent)
+                        count += 1
+                        continue
+                    inner, removed = _remove_files(name, parent)
+                finally:
+                    os.close(parent)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise failure(path, error) from error
+            count += removed
+            pending.append((path, True))
+            pending.extend((joined(path, child), False) for child in inner)
+        return count
+
+    def sync(self, folder: str) -> None:
+        """Make the names in `folder` durable, and those of folders newly made above it."""
+        try:
+            self.sync_names(folder)
+        except OSError as error:
+            raise self.fault(folder, error) from error
+
+    @contextlib.contextmanager
+    def lock(self, path: str, owner: str, *, shared: bool = False) -> Iterator[None]:
+        """Hold the lock at `path` while the block runs; the kernel frees it when we die.
+
+        The file stays: removing it would let two hold locks on two files of
+        one name. It holds the owner's line while the lock is exclusive.
+        """
+        try:
+            folder, name, _ = self._parent_made(path)
+            try:
+                if _exists(name, folder) and not _is_regular(name, folder):
+                    raise unsafe(path, "not a regular file")
+                descriptor = os.open(name, _LOCK, 0o666, dir_fd=folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise self.fault(path, error) from error
+        try:
+            self._take(descriptor, path, owner, shared)
+            try:
+                yield
+            finally:
+                if not shared:
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
+    def _take(self, descriptor: int, path: str, owner: str, shared: bool) -> None:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            # Whatever a killed holder wrote is void now.
+            os.ftruncate(descriptor, 0)
+            if not shared:
+                line = " ".join(owner.split())[:_OWNER_LIMIT] + "\n"
+                os.pwrite(descriptor, line.encode(errors="backslashreplace"), 0)
+        except BlockingIOError:
+            text = os.pread(descriptor, 4 * _OWNER_LIMIT, 0).decode(errors="replace")
+            who = shown(text.partition("\n")[0]) or "another run that only reads"
+            raise LockHeld(f"{shown(path)}: locked by {who}") from None
+        except OSError as error:
+            raise failure(path, error) from error
+
+    def _parent_made(self, path: str) -> tuple[int, str, list[str]]:
+        """Open the folder that holds `path`, made when needed; with the name, and what was made."""
+        try:
+            return *self.open_parent(path), []
+        except FileNotFoundError:
+            folder, _, name = path.rpartition("/")
+            descriptor, made = self.make_folders(folder)
+            return descriptor, name, made
+
+
+class LocalWriter:
+    """A file that appears at its path whole, on `commit`, or not at all."""
+
+    def __init__(self, tree: LocalTree, folder: int, path: str, name: str, made: list[str]) -> None:
+        """Take over the descriptor `folder`, unless this raises OSError."""
+        stem = os.fsdecode(os.fsencode(name)[:200])
+        self._temporary = f".{stem}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
+        self._descriptor = os.open(self._temporary, _NEW, 0o666, dir_fd=folder)
+        self._tree = tree
+        self._folder = folder
+        self._path = path
+        self._name = name
+        self._made = made
+        self._open = True
+
+    def write(self, data: bytes, /) -> int:
+        """Add bytes."""
+        try:
+            _write_all(self._descriptor, data)
+        except OSError as error:
+            raise failure(self._path, error) from error
+        return len(data)
+
+    def commit(self) -> None:
+        """Make it durable and put it in place, replacing what was there."""
+        if not self._open:
+            raise StoreError(f"{shown(self._path)}: the file was committed or discarded before")
+        try:
+            os.fsync(self._descriptor)
+            os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except OSError as error:
+            self.discard()
+            raise failure(self._path, error) from error
+        self._close()
+        try:
+            self._tree.sync_names(self._path.rpartition("/")[0])
+        except OSError as error:
+            raise failure(self._path, error) from error
+
+    def discard(self) -> None:
+        """Forget it, with the folders made for it. Safe to call twice, and after commit."""
+        if not self._open:
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary, dir_fd=self._folder)
+        self._close()
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):  # somebody else uses it by now
+                os.rmdir(self._tree.full(folder))
+
+    def _close(self) -> None:
+        self._open = False
+        os.close(self._descriptor)
+        os.close(self._folder)
+
+    def __enter__(self) -> LocalWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Commit, or discard when the block raised."""
+        if not self._open:
+            return
+        if error[0] is None:
+            self.commit()
+        else:
+            self.discard()
+
+    def __del__(self) -> None:
+        if getattr(self, "_open", False):
+            self.discard()
+
+
+class AppendFile(io.FileIO):
+    """A file that only grows; what was written is on the disk after `flush`."""
+
+    def __init__(self, tree: LocalTree, descriptor: int, path: str, *, new: bool) -> None:
+        super().__init__(descriptor, "ab")
+        self._tree = tree
+        self._path = path
+        self._new = new
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
+        """Add all of `data`."""
+        try:
+            return _write_all(self.fileno(), data)
+        except OSError as error:
+            raise failure(self._path, error) from error
+
+    def flush(self) -> None:
+        """Wait until what was written is on the disk, and the name of a new file too."""
+        if self.closed:
+            return
+        try:
+            os.fsync(self.fileno())
+            if self._new:
+                self._tree.sync_names(self._path.rpartition("/")[0])
+                self._new = False
+        except OSError as error:
+            raise failure(self._path, error) from error
+
+
+def _write_all(descriptor: int, data: bytes | bytearray | memoryview) -> int:
+    """Write all of `data`, though the system may take it in pieces."""
+    with memoryview(data) as view, view.cast("B") as octets:
+        total = len(octets)
+        done = 0
+        while done < total:
+            done += os.write(descriptor, octets[done:])
+    return total
+
+
+def _exists(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_regular(name: str, folder: int) -> bool:
+    return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def _remove(name: str, folder: int) -> int:
+    """Delete a file, a link or an empty folder; return 0 when it is not empty."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except OSError as error:
+        # Linux says EISDIR of a folder, others EPERM, which can mean a real refusal too.
+        if error.errno not in _NO_FILE or not stat.S_ISDIR(
+            os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        ):
+            raise
+        try:
+            os.rmdir(name, dir_fd=folder)
+        except OSError as refused:
+            if refused.errno in _NOT_EMPTY:
+                return 0
+            raise
+    return 1
+
+
+def _remove_files(name: str, parent: int) -> tuple[list[str], int]:
+    """Delete what is no folder in a folder; return the folders, and how many were deleted."""
+    descriptor = os.open(name, _LIST, dir_fd=parent)
+    try:
+        with os.scandir(descriptor) as children:
+            found = [(child.name, child.is_dir(follow_symlinks=False)) for child in children]
+        count = 0
+        for child_name, folder in found:
+            if not folder:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(child_name, dir_fd=descriptor)
+                    count += 1
+        return [child_name for child_name, folder in found if folder], count
+    finally:
+        os.close(descriptor)
