@@ -43,20 +43,17 @@ def have(*programs: str) -> bool:
     return all(shutil.which(program) for program in programs)
 
 
-def reference_marks(*programs: str) -> list[pytest.MarkDecorator]:
-    """Return the marks of a test that drives these programs; a module's `pytestmark`."""
+def needs_programs(*programs: str) -> Callable[[_Test], _Test]:
+    """Mark a test or class as one that drives these programs."""
     missing = [program for program in programs if not have(program)]
     skip = pytest.mark.skipif(
         bool(missing) and not IN_CI, reason=f"not installed: {', '.join(missing)}"
     )
-    return [pytest.mark.reference, skip]
+    return lambda test: pytest.mark.reference(skip(test))
 
 
-def needs_reference(test: _Test) -> _Test:
-    """Mark a test or class as one that drives docker-registry and skopeo."""
-    for mark in reference_marks(REGISTRY, "skopeo"):
-        test = mark(test)
-    return test
+needs_reference = needs_programs(REGISTRY, "skopeo")
+"""Mark a test or class as one that drives docker-registry and skopeo."""
 
 
 def run(*command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.builder import (
+    OCI_MANIFEST,
     Blob,
     Content,
     TreeBuilder,
@@ -22,6 +24,7 @@ from tests.builder import (
     image,
     index,
     layer,
+    raw,
     schema1,
     tar,
 )
@@ -32,8 +35,10 @@ from tests.reference import (
     copy,
     inspect,
     make_oci_layout,
+    needs_programs,
     needs_reference,
     pull_all,
+    run,
 )
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/trees"
@@ -169,6 +174,34 @@ class TestAgainstDockerRegistry:
             source = f"oci:{tmp_path / 'layout'}:{tag}"
             copy(source, registry.image(f"app:{tag}"), "--all", "--preserve-digests")
             tree.push("app", tag, content)
+        assert contents(tmp_path / "real") == (tree.files(), tree.folders())
+
+    @needs_programs("umoci", "busybox")
+    @pytest.mark.parametrize("name", ["app", "deep/er/app"])
+    def test_an_image_made_by_others_lies_as_the_builder_puts_it(
+        self,
+        tree: TreeBuilder,
+        tmp_path: Path,
+        name: str,
+        registry_server: Callable[[Path], ReferenceRegistry],
+    ) -> None:
+        layout = tmp_path / "layout"
+        run("umoci", "init", "--layout", layout)
+        run("umoci", "new", "--image", f"{layout}:v1")
+        for path in ("bin/busybox", "bin/sh"):
+            busybox = shutil.which("busybox") or ""
+            run("umoci", "insert", "--rootless", "--image", f"{layout}:v1", busybox, path)
+        registry = registry_server(tmp_path / "real")
+        copy(f"oci:{layout}:v1", registry.image(f"{name}:v1"), "--preserve-digests")
+
+        def read(entry: dict[str, str]) -> bytes:
+            return (layout / "blobs" / entry["digest"].replace(":", "/")).read_bytes()
+
+        [entry] = json.loads((layout / "index.json").read_text())["manifests"]
+        document = json.loads(read(entry))
+        blobs = [read(blob) for blob in (document["config"], *document["layers"])]
+        assert len(blobs) == 3
+        tree.push(name, "v1", raw(read(entry), OCI_MANIFEST, blobs))
         assert contents(tmp_path / "real") == (tree.files(), tree.folders())
 
     def test_a_broken_image_cannot_be_pulled(
