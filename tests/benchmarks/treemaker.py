@@ -455,14 +455,14 @@ def main(arguments: list[str] | None = None) -> int:
         option = "--" + each.name.replace("_", "-")
         parser.add_argument(option, type=type(default), default=default, help=f"[{default}]")
     options = parser.parse_args(arguments)
-    if options.one_repository:
-        summary = one_repository(options.dest, options.tags, options.layers, options.pushes)
-    else:
-        shape = Shape(**{each.name: getattr(options, each.name) for each in fields(Shape)})
-        try:
+    try:
+        if options.one_repository:
+            summary = one_repository(options.dest, options.tags, options.layers, options.pushes)
+        else:
+            shape = Shape(**{each.name: getattr(options, each.name) for each in fields(Shape)})
             summary = make_tree(options.dest, shape, options.processes)
-        except ValueError as error:
-            parser.error(str(error))
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     print(json.dumps(asdict(summary), indent=2))
     return 0
 

@@ -1,0 +1,375 @@
+"""Measures regfs beside what it is measured against, in one run, and prints one table.
+
+    python -m tests.benchmarks.bench [--quick] [NAMES...]
+
+Every side runs in a process of its own: once unmeasured, which warms the cache
+and shows that it found what the maker of the tree says is there, then in turns
+A B A B. A ratio below 1 means that regfs is faster. What each row means, and
+what it takes, is in the README beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[2]
+PYTHON = sys.executable
+REGFS = [PYTHON, "-m", "regfs"]
+PLAN = ["gc", "plan", "--offline"]
+REFERENCE = ["docker-registry", "garbage-collect", "--dry-run"]
+UNTAGGED = "--delete-untagged"
+HIDDEN = ("AWS_CA_BUNDLE", "REGFS_ROOT")
+"""Variables that change what one of the programs does."""
+
+Json = dict[str, Any]
+
+
+class Failed(Exception):
+    """A command did not do its work; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run of one process."""
+
+    seconds: float
+    peak: int
+    """Bytes of memory at the most, as the kernel counted them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the things that are compared."""
+
+    label: str
+    command: list[str]
+    answer: Callable[[Path], Json] = lambda output: {}
+    """Reads from its standard output what it found."""
+    timed_inside: bool = False
+    """Its output says how long it took; otherwise the life of the process is what counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured of one side: seconds, and bytes of memory at the most."""
+
+    label: str
+    median: float
+    low: float
+    high: float
+    peak: int
+    runs: int
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    what: str = ""
+    regfs: Figures | None = None
+    other: Figures | None = None
+    ratio: float | None = None
+    """Median of regfs by median of the other side."""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One comparison on one tree."""
+
+    name: str
+    tree: str
+    sides: Callable[[Bench, Path], tuple[Side, Side]]
+    """Given the root of the tree: regfs, and the other side."""
+    expect: Callable[[Json], Json]
+    """Given what the maker says is in the tree: what both sides must answer."""
+    runs: int
+
+
+class Bench:
+    """The folder the trees are kept in, and the way to compare."""
+
+    def __init__(self, workdir: Path, quick: bool, runs: int | None) -> None:
+        self.workdir = workdir
+        self.output = workdir / "output"
+        self._quick = quick
+        self._runs = runs
+
+    def tree(self, kind: str) -> tuple[Path, Json]:
+        """Return the root of a tree and what is in it; made when it is not there yet."""
+        options = TREES[kind][self._quick].split()
+        name = "_".join(option.lstrip("-") for option in options)
+        root, summary = self.workdir / name, self.workdir / f"{name}.json"
+        if not summary.exists():
+            say(f"making {root} ..")
+            maker = [PYTHON, "-m", "tests.benchmarks.treemaker", str(root), *options]
+            run(maker, self.output)
+            self.output.rename(summary)
+        loaded: Json = json.loads(summary.read_text())
+        return root, loaded
+
+    def measure(self, case: Case) -> Row:
+        """Run both sides of a case in turns."""
+        row = Row(case.name)
+        try:
+            root, summary = self.tree(case.tree)
+        except Failed as error:
+            row.problem = str(error)
+            return row
+        say(f"measuring {case.name} ..")
+        row.what = f"{summary['blobs']} blobs, {summary['manifests']} manifests"
+        sides = case.sides(self, root)
+        problems = [self.try_out(side, case.expect(summary)) for side in sides]
+        row.problem = "; ".join(filter(None, problems))
+        samples: tuple[list[Sample], list[Sample]] = ([], [])
+        for _ in range(self._runs or (2 if self._quick else case.runs)):
+            for side, taken, problem in zip(sides, samples, problems, strict=True):
+                if not problem:
+                    taken.append(self.sample(side))
+        row.regfs, row.other = map(figures, sides, samples)
+        if row.regfs and row.other:
+            row.ratio = row.regfs.median / row.other.median
+        return row
+
+    def try_out(self, side: Side, expected: Json) -> str:
+        """Run a side unmeasured; return what is wrong with it, or nothing."""
+        try:
+            run(side.command, self.output)
+            found = side.answer(self.output)
+        except Failed as error:
+            return f"{side.label}: {error}"
+        except (KeyError, ValueError, OSError) as error:
+            return f"{side.label}: its answer cannot be read: {error!r}"
+        return "" if found == expected else f"{side.label}: found {found}, expected {expected}"
+
+    def sample(self, side: Side) -> Sample:
+        """Run a side once and measure it."""
+        if not side.timed_inside:
+            return run(side.command)
+        sample = run(side.command, self.output)
+        return Sample(float(json.loads(self.output.read_text())["seconds"]), sample.peak)
+
+
+def run(command: list[str], output: Path | None = None) -> Sample:
+    """Run one process to its end; its standard output goes to a file, or nowhere.
+
+    Raises:
+        Failed: it cannot be started, or its exit code is not 0.
+    """
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in HIDDEN and not key.startswith("REGISTRY_")
+    }
+    with open(output or os.devnull, "wb") as stdout, tempfile.TemporaryFile() as stderr:
+        start = time.perf_counter()
+        try:
+            process = subprocess.Popen(
+                command, stdout=stdout, stderr=stderr, cwd=PROJECT, env=environment
+            )
+        except FileNotFoundError as error:
+            raise Failed(f"{command[0]} is not installed") from error
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            stderr.seek(0)
+            last = stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
+            raise Failed(f"exit {process.returncode}: {last[-200:]}")
+    return Sample(seconds, usage.ru_maxrss * 1024)
+
+
+def figures(side: Side, samples: list[Sample]) -> Figures | None:
+    """Sum up the runs of one side."""
+    if not samples:
+        return None
+    times = [sample.seconds for sample in samples]
+    peak = max(sample.peak for sample in samples)
+    return Figures(side.label, statistics.median(times), min(times), max(times), peak, len(times))
+
+
+def listing_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Scan against the bare loop; timed inside the process, without imports."""
+    command = [PYTHON, "-m", "tests.benchmarks.listing"]
+
+    def answer(output: Path) -> Json:
+        found: Json = json.loads(output.read_text())["counts"]
+        return found
+
+    return (
+        Side("scan", [*command, "regfs", str(root)], answer, timed_inside=True),
+        Side("listdir+stat loop", [*command, "loop", str(root)], answer, timed_inside=True),
+    )
+
+
+def plan_sides(bench: Bench, root: Path, *options: str) -> tuple[Side, Side]:
+    """Plan a collection with regfs and with the reference registry."""
+    written = bench.workdir / "plan.json"
+    config = bench.workdir / "config.yml"
+    storage = {"filesystem": {"rootdirectory": str(root)}, "delete": {"enabled": True}}
+    # JSON is YAML, so nothing has to be quoted by hand.
+    config.write_text(json.dumps({"version": "0.1", "log": {"level": "error"}, "storage": storage}))
+
+    def plan_answer(output: Path) -> Json:
+        return {"blobs": json.loads(written.read_text())["totals"]["blobs"]}
+
+    plan = [*REGFS, "-r", str(root), *PLAN, *options, "-o", str(written)]
+    return (
+        Side("gc plan", plan, plan_answer),
+        Side("docker-registry", [*REFERENCE, *options, str(config)], reference_answer),
+    )
+
+
+def reference_answer(output: Path) -> Json:
+    """Find the line `N blobs marked, M blobs and K manifests eligible for deletion`."""
+    with output.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if " blobs marked, " in line:
+                return {"blobs": int(line.partition(", ")[2].partition(" ")[0])}
+    raise ValueError("no totals")
+
+
+def untagged_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """As `plan_sides`, with untagged manifests going as well."""
+    return plan_sides(bench, root, UNTAGGED)
+
+
+def version_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Start and say a version, against a Python that does nothing."""
+    return Side("--version", [*REGFS, "--version"]), BARE_PYTHON
+
+
+def ls_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """List a handful of repositories, against a Python that does nothing."""
+    return Side("ls", [*REGFS, "-r", str(root), "ls"]), BARE_PYTHON
+
+
+def listed(summary: Json) -> Json:
+    """What listing must count."""
+    return {
+        "blobs": summary["blobs"],
+        "layers": summary["layer_links"],
+        "revisions": summary["manifests"],
+        "tags": summary["tags"],
+        "history": summary["tag_history"],
+    }
+
+
+def unreferenced(summary: Json) -> Json:
+    """What a plan must find."""
+    return {"blobs": summary["unreferenced_blobs"]}
+
+
+def untagged(summary: Json) -> Json:
+    """What a plan must find when untagged manifests go as well."""
+    return {"blobs": summary["untagged_blobs"]}
+
+
+def nothing(summary: Json) -> Json:
+    """What is not looked at."""
+    return {}
+
+
+BARE_PYTHON = Side("python -c pass", [PYTHON, "-c", "pass"])
+TREES = {
+    "usual": (
+        "--blobs 100000 --manifests 20000 --repositories 100",
+        "--blobs 10000 --manifests 2000 --repositories 20",
+    ),
+    "large": (
+        "--blobs 1000000 --manifests 200000 --repositories 1000 --layers 5",
+        "--blobs 20000 --manifests 4000 --repositories 20 --layers 5",
+    ),
+    "tags": ("--one-repository --tags 1000 --layers 8", "--one-repository --tags 100 --layers 8"),
+    "small": ("--blobs 200 --manifests 40 --repositories 4 --tags 5",) * 2,
+}
+"""Options of the tree maker, in full and for --quick."""
+CASES = [
+    Case("scan", "usual", listing_sides, listed, runs=5),
+    Case("scan-large", "large", listing_sides, listed, runs=3),
+    Case("gc", "usual", plan_sides, unreferenced, runs=5),
+    Case("gc-large", "large", plan_sides, unreferenced, runs=1),
+    Case("gc-untagged", "tags", untagged_sides, untagged, runs=3),
+    Case("version", "small", version_sides, nothing, runs=15),
+    Case("ls", "small", ls_sides, nothing, runs=15),
+]
+
+
+def say(text: str) -> None:
+    """Tell what goes on, beside the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Lay the rows out in columns."""
+    titles = ("name", "side", "median s", "min - max", "runs", "peak MB", "ratio", "tree")
+    lines: list[tuple[str, ...]] = [titles]
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        for each in filter(None, (row.regfs, row.other)):
+            spread = f"{each.low:.3f} - {each.high:.3f}"
+            peak = f"{each.peak / 1e6:.0f}"
+            cells = (each.label, f"{each.median:.3f}", spread, str(each.runs), peak, ratio)
+            lines.append((row.name, *cells, row.what))
+            ratio = ""
+        if row.problem:
+            lines.append((row.name, "not measured: " + row.problem, *[""] * 6))
+    widths = [max(len(line[n]) for line in lines if line[2]) for n in range(len(titles))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def machine() -> Json:
+    """Say where this was measured."""
+    return {
+        "taken_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure what was asked for; print the table."""
+    names = [case.name for case in CASES]
+    parser = argparse.ArgumentParser(prog="bench", description="Measure regfs side by side.")
+    parser.add_argument("names", nargs="*", metavar="NAMES", help=f"of {', '.join(names)}; [all]")
+    parser.add_argument("--quick", action="store_true", help="small trees, two runs")
+    parser.add_argument("--runs", type=int, help="runs of each side, instead of each row's own")
+    parser.add_argument("--workdir", type=Path, help="where trees are kept and found again")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(names):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    workdir = options.workdir or Path(tempfile.gettempdir()) / "regfs-bench"
+    workdir.mkdir(parents=True, exist_ok=True)
+    bench = Bench(workdir.resolve(), options.quick, options.runs)
+    chosen = [case for case in CASES if case.name in (options.names or names)]
+    about = machine()
+    rows = [bench.measure(case) for case in chosen]
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    print(table(rows))
+    if options.json:
+        document = {"machine": about, "quick": options.quick, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    return 1 if any(row.problem for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
