@@ -171,6 +171,7 @@ def command(
         @click.pass_obj
         def wrapper(
             session: Session,
+            /,
             *,
             root: str | None,
             as_json: bool,
