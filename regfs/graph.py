@@ -179,6 +179,11 @@ class Graph:
             if edge["kind"] is EdgeKind.CHILD
         ]
 
+    def linked(self, repository: str, digest: Digest) -> list[Digest]:
+        """Return what a revision link leads to: its own digest, and what its content names."""
+        node = Node(NodeKind.REVISION, repository, digest)
+        return list(self.digraph.adj.get(node, {})) or [digest]
+
     def referrers(self, subject: Digest, repository: str | None = None) -> list[Digest]:
         """Return the manifests about `subject`: by their subject field, or in its fallback tag.
 

@@ -89,6 +89,8 @@ class TagEntry(NamedTuple):
     digest: Digest
     mtime: float
     """When the tag was (last) set to it."""
+    size: int
+    """Bytes of the link."""
 
 
 class TagInfo(NamedTuple):
@@ -452,7 +454,7 @@ def _scan_history(
     table = DigestTable()
     _scan_links(store, inventory, table, layout.tag_index_folder(repository.name, tag))
     repository.history_bytes += sum(table.sizes)
-    entries = (TagEntry(digest, table.mtimes[number]) for digest, number in table.numbers.items())
+    entries = (TagEntry(digest, info.mtime, info.size) for digest, info in table.items())
     return tuple(sorted(entries, key=lambda entry: (entry.mtime, entry.digest)))
 
 

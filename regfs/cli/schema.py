@@ -39,8 +39,9 @@ def schema_of(name: str) -> dict[str, Any]:
     if module_name not in COMMANDS:
         raise Unknown(f"no such command: {name}")
     module = importlib.import_module(f"regfs.cli.{module_name}")
-    documents: dict[str, Any] = getattr(module, "DOCUMENTS", {})
+    documents: dict[str, str] = getattr(module, "DOCUMENTS", {})
     if part not in documents:
         known = ", ".join(f"{module_name}-{key}" if key else module_name for key in documents)
         raise Unknown(f"{name} prints no JSON document; known here: {known or 'none'}")
-    return TypeAdapter(documents[part]).json_schema()
+    place, _, kind = documents[part].partition(":")
+    return TypeAdapter(getattr(importlib.import_module(place), kind)).json_schema()

@@ -1,0 +1,272 @@
+"""`regfs gc`: plan, apply, run, restore, purge, runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from regfs.cli.options import Duration
+from regfs.cli.session import Exit, Session
+from regfs.cli.session import command as regfs_command
+from regfs.errors import DocumentInvalid, Refused, StoreError
+from regfs.gc.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regfs.gc.plan import Plan
+
+DOCUMENTS = {
+    "plan": "regfs.gc.plan:Plan",
+    "apply": "regfs.gc.sweep:Applied",
+    "run": "regfs.gc.sweep:Applied",
+    "restore": "regfs.gc.sweep:Restored",
+    "purge": "regfs.gc.sweep:Purged",
+    "runs": "regfs.gc.sweep:Runs",
+}
+"""Sub-command -> the type of its JSON document."""
+
+
+_HELP = """Give space back: plan, review, apply, undo.
+
+Nothing is deleted by apply: what a plan names is moved into quarantine within
+the tree (.regfs), from where `gc restore` brings it back. `gc purge` frees the
+space. Run it while the registry is stopped or read-only: a push that is under
+way and reuses an old unreferenced blob is not seen.
+
+\b
+Examples:
+  regfs gc plan -m -o plan.json      what would go, manifests without a tag too
+  regfs gc apply plan.json           move it into quarantine
+  regfs gc restore RUN               take it all back
+  regfs gc purge --older-than 7d     free the space of runs a week old
+
+\b
+Exit codes:
+  0   clean
+  1   something was kept because it could not be known (see the findings)
+  2   usage
+  3   refused (stale plan, lock held, doubt that needs a decision)
+  4   not a registry tree, or no such run
+  5   storage failure
+  130 interrupted
+"""
+
+
+@click.group(name="gc", help=_HELP)
+def command() -> None:
+    """Hold the commands of a collection."""
+
+
+def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    options = (
+        click.option(
+            "-m", "--delete-untagged", is_flag=True, help="Manifests that no tag reaches go too."
+        ),
+        click.option(
+            "--min-age",
+            type=Duration(),
+            default="1h",
+            show_default=True,
+            help="Touch nothing younger, and take what is younger for in use.",
+        ),
+        click.option("--offline", is_flag=True, help="Nobody else writes: --min-age 0."),
+        click.option(
+            "--allow-tagless",
+            metavar="NAME",
+            multiple=True,
+            help="With -m: this repository has no tags on purpose; its manifests may go.",
+        ),
+        click.option(
+            "--uploads-older-than",
+            type=Duration(),
+            default="7d",
+            show_default=True,
+            help="Uploads that were begun longer ago and never finished go.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _policy(options: dict[str, Any]) -> Policy:
+    return Policy(
+        delete_untagged=options["delete_untagged"],
+        min_age=0.0 if options["offline"] else options["min_age"],
+        uploads_older_than=options["uploads_older_than"],
+        allow_tagless=tuple(options["allow_tagless"]),
+    )
+
+
+def _make_plan(session: Session, policy: Policy) -> Plan:
+    import time
+
+    from regfs.gc.plan import plan
+
+    return plan(session.graph, session.inventory, policy, time.time())
+
+
+@regfs_command(
+    name="plan",
+    examples=[
+        "regfs gc plan",
+        "regfs gc plan -m --min-age 1d -o plan.json",
+        "regfs gc plan --json",
+    ],
+    exits=[Exit.FINDINGS],
+)
+@_policy_options
+@click.option("-o", "--output", metavar="FILE", help="Write the plan there, for gc apply.")
+def plan_command(session: Session, /, output: str | None, **options: Any) -> Exit:
+    """Print what would go, what stays and why; delete nothing.
+
+    With -o the plan is also written to a file, to be reviewed and given to gc apply.
+    """
+    from regfs.cli.gc_output import show_plan
+    from regfs.render import to_json
+
+    made = _make_plan(session, _policy(options))
+    if output is not None:
+        try:
+            with open(output, "w", encoding="ascii") as stream:
+                stream.write(to_json(made) + "\n")
+        except OSError as error:
+            raise StoreError(f"{output}: {os.strerror(error.errno or 0)}") from None
+    session.emit(made, lambda out: show_plan(out, made, verbose=session.verbose))
+    if output is not None:
+        session.note(f"Plan written to {output}; carry it out with: regfs gc apply {output}")
+    return Exit.FINDINGS if made.doubtful else Exit.CLEAN
+
+
+@regfs_command(
+    name="apply",
+    examples=["regfs gc apply plan.json", "regfs gc apply plan.json --purge"],
+    exits=[Exit.FINDINGS, Exit.REFUSED],
+)
+@click.argument("plan_file", metavar="PLAN", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--purge", is_flag=True, help="Delete at once; there is no way back.")
+def apply_command(session: Session, /, plan_file: str, purge: bool) -> Exit:
+    """Check a plan against the tree as it is now, and carry it out into quarantine.
+
+    What is in use again, or has changed since the plan was made, stays.
+    """
+    from regfs.gc.plan import load
+
+    try:
+        with click.open_file(plan_file, "rb") as stream:
+            data = stream.read()
+    except OSError as error:
+        raise DocumentInvalid(f"{plan_file}: {os.strerror(error.errno or 0)}") from None
+    return _carry_out(session, load(data), purge=purge)
+
+
+def _carry_out(session: Session, made: Plan, *, purge: bool) -> Exit:
+    from regfs.cli.gc_output import show_applied
+    from regfs.gc.sweep import apply
+
+    with session.progress() as progress:
+        applied = apply(made, session.registry, purge_after=purge, progress=progress)
+    session.emit(applied, lambda out: show_applied(out, applied, verbose=session.verbose))
+    return Exit.FINDINGS if applied.doubtful else Exit.CLEAN
+
+
+@regfs_command(
+    name="run",
+    examples=["regfs gc run -n", "regfs gc run -m --yes", "regfs gc run --offline --purge --yes"],
+    exits=[Exit.FINDINGS, Exit.REFUSED],
+)
+@_policy_options
+@click.option("-n", "-d", "--dry-run", is_flag=True, help="Stop after the plan.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--purge", is_flag=True, help="Delete at once; there is no way back.")
+def run_command(session: Session, /, dry_run: bool, yes: bool, purge: bool, **options: Any) -> Exit:
+    """Plan and apply in one go; shows the plan and asks first."""
+    from regfs.cli.gc_output import show_plan
+    from regfs.gc.sweep import check_owners
+
+    made = _make_plan(session, _policy(options))
+    if dry_run or not session.json:
+        session.emit(made, lambda out: show_plan(out, made, verbose=session.verbose))
+    if dry_run:
+        return Exit.FINDINGS if made.doubtful else Exit.CLEAN
+    check_owners(session.inventory)
+    if not made.actions:
+        if session.json:
+            session.emit(made, lambda out: None)
+        return Exit.FINDINGS if made.doubtful else Exit.CLEAN
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Refused("nobody to ask: say --yes to go on, or -n to only see the plan")
+        what = "Delete this for good" if purge else "Move this into quarantine"
+        if not click.confirm(f"{what}?", err=True):
+            raise Refused("nothing was done")
+    return _carry_out(session, made, purge=purge)
+
+
+@regfs_command(
+    name="restore",
+    examples=[
+        "regfs gc restore 20261123T181853Z-4f0c2a",
+        "regfs gc restore 20261123T181853Z-4f0c2a --digest sha256:25b1600519c0...",
+    ],
+    exits=[Exit.REFUSED],
+)
+@click.argument("run", metavar="RUN")
+@click.option("--digest", "digests", metavar="DIGEST", multiple=True, help="Only this; repeatable.")
+def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> Exit:
+    """Put back what a run moved into quarantine. Safe to repeat."""
+    from regfs.cli.gc_output import show_restored
+    from regfs.digest import Digest
+    from regfs.gc.sweep import restore
+
+    wanted = frozenset(Digest.parse(digest) for digest in digests)
+    with session.progress() as progress:
+        done = restore(session.store, run, digests=wanted, progress=progress)
+    session.emit(done, lambda out: show_restored(out, done))
+    return Exit.CLEAN
+
+
+@regfs_command(
+    name="purge",
+    examples=["regfs gc purge --older-than 7d", "regfs gc purge 20261123T181853Z-4f0c2a"],
+    exits=[Exit.REFUSED],
+)
+@click.argument("run", metavar="[RUN]", required=False)
+@click.option(
+    "--older-than", type=Duration(), default="0", help="Only runs at least this old; default all."
+)
+def purge_command(session: Session, /, run: str | None, older_than: float) -> Exit:
+    """Delete for good what runs have moved into quarantine; this frees the space."""
+    from regfs.cli.gc_output import show_purged
+    from regfs.gc.sweep import purge
+
+    with session.progress() as progress:
+        done = purge(session.store, run, older_than=older_than, progress=progress)
+    session.emit(done, lambda out: show_purged(out, done))
+    return Exit.CLEAN
+
+
+@regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"])
+def runs_command(session: Session, /) -> Exit:
+    """List the runs of this tree, and what has become of what they moved."""
+    from regfs.cli.gc_output import show_runs
+    from regfs.gc.sweep import runs
+
+    found = runs(session.store)
+    session.emit(found, lambda out: show_runs(out, found))
+    return Exit.CLEAN
+
+
+for _made in (
+    plan_command,
+    apply_command,
+    run_command,
+    restore_command,
+    purge_command,
+    runs_command,
+):
+    command.add_command(_made)

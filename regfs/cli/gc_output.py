@@ -1,0 +1,129 @@
+"""What the gc commands print for people; the same for a dry run and a real one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+
+from regfs.digest import Digest
+from regfs.findings import Severity
+from regfs.gc.plan import Action, Plan, Totals
+from regfs.render import human_size, print_finding, printable, rfc3339, table
+
+if TYPE_CHECKING:
+    from regfs.gc.sweep import Applied, Purged, Restored, Run, Skipped
+
+SHOWN: Final = 20
+"""Rows of a long list that are shown unless more is asked for."""
+
+_KEPT: Final = {
+    "young": "blobs, links and uploads younger than --min-age or --uploads-older-than",
+    "frozen": "unreferenced blobs that a repository in doubt names",
+    "frozen_repositories": "repositories in doubt (see the findings)",
+    "blind": "unreferenced blobs, because part of the tree cannot be seen",
+    "tagless": "manifests in repositories that have no tag at all (see --allow-tagless)",
+}
+
+
+def _what(totals: Totals) -> str:
+    counts = [
+        (totals.blobs, "blob", "blobs"),
+        (totals.manifests, "manifest", "manifests"),
+        (totals.layer_links, "layer link", "layer links"),
+        (totals.tag_indexes, "tag history entry", "tag history entries"),
+        (totals.uploads, "upload", "uploads"),
+    ]
+    parts = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
+    return f"{', '.join(parts) or 'nothing'}, {human_size(totals.bytes)}"
+
+
+def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
+    """Print a plan: what goes, what stays and why, and what it comes to."""
+    actions: Sequence[Action] = plan.actions
+    if not verbose:
+        # The large things are what people look for; the links to them are many and small.
+        order = sorted(actions, key=lambda action: (-action.size, action.path))
+        actions = order[:SHOWN]
+    rows = [
+        (
+            action.kind.value,
+            human_size(action.size),
+            action.repository or "",
+            _name(action),
+            action.reason,
+        )
+        for action in actions
+    ]
+    if rows:
+        out.print(table("To go", ("what", ">size", "repository", "digest", "why"), rows))
+        if len(plan.actions) > len(rows):
+            out.print(f"... and {len(plan.actions) - len(rows)} more (-v shows all)")
+    for reason, count in plan.kept.items():
+        out.print(f"Kept: {count} {_KEPT[reason]}", markup=False)
+    _show_doubt(out, plan)
+    out.print(f"Eligible: {_what(plan.totals)}", markup=False)
+
+
+def _name(action: Action) -> str:
+    return Digest(action.digest).short if action.digest else action.path.rpartition("/")[2]
+
+
+def _show_doubt(out: Console, plan: Plan) -> None:
+    grave = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
+    for finding in grave[:SHOWN]:
+        print_finding(out, finding)
+    if len(grave) > SHOWN:
+        out.print(f"... and {len(grave) - SHOWN} more findings (regfs verify lists all)")
+
+
+def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
+    """Print what a run did, and how to take it back or free the space."""
+    _show_skipped(out, applied.skipped, verbose=verbose)
+    if applied.purged:
+        out.print(f"Deleted: {_what(applied.done)}", markup=False)
+        out.print("Restart the registry if it caches blob descriptors (storage.cache).")
+        return
+    out.print(f"Moved into quarantine: {_what(applied.done)}", markup=False)
+    if applied.done != Totals():
+        out.print(f"Take it back:   regfs gc restore {applied.run}", markup=False)
+        out.print(f"Free the space: regfs gc purge {applied.run}", markup=False)
+        out.print("Restart the registry if it caches blob descriptors (storage.cache).")
+
+
+def _show_skipped(out: Console, skipped: Iterable[Skipped], *, verbose: int) -> None:
+    everything = list(skipped)
+    if verbose:
+        for skip in everything:
+            out.print(f"Stayed: {printable(skip.path)}: {skip.reason}", markup=False)
+        return
+    for reason, count in Counter(skip.reason for skip in everything).most_common(SHOWN):
+        out.print(f"Stayed: {count} x {printable(reason)}", markup=False)
+
+
+def show_restored(out: Console, restored: Restored) -> None:
+    """Print what was put back."""
+    _show_skipped(out, restored.skipped, verbose=1)
+    size = human_size(restored.bytes)
+    out.print(f"Restored: {restored.restored} of run {restored.run}, {size}", markup=False)
+
+
+def show_purged(out: Console, purged: Purged) -> None:
+    """Print what was deleted for good."""
+    count = len(purged.runs)
+    runs = "1 run" if count == 1 else f"{count} runs"
+    out.print(f"Deleted: {purged.files} files of {runs}, {human_size(purged.bytes)}", markup=False)
+
+
+def show_runs(out: Console, runs: Sequence[Run]) -> None:
+    """Print the runs of a tree."""
+    rows = [
+        (run.run, rfc3339(run.created_at), run.state, human_size(run.done.bytes), _what(run.done))
+        for run in runs
+    ]
+    if rows:
+        out.print(table("", ("run", "when", "state", ">size", "what"), rows))
+    else:
+        out.print("No runs.")

@@ -1,0 +1,25 @@
+"""What may be collected: the knobs of a run. Pure; knows neither tree nor clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+HOUR: Final = 3600.0
+DAY: Final = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules of one run. The default collects only what nothing refers to."""
+
+    delete_untagged: bool = False
+    """Whether manifests that no tag reaches, directly or through an index, may go."""
+    min_age: float = HOUR
+    """Seconds; nothing younger is touched, and what is younger is in use."""
+    uploads_older_than: float = 7 * DAY
+    """Seconds after which an upload that was begun and not finished is stale."""
+    allow_tagless: tuple[str, ...] = ()
+    """Repositories that have no tag at all and may lose their manifests all the same."""
+    keep_referrers_of_dangling: bool = True
+    """Whether a referrer whose subject is not there stays: it may have been pushed first."""
