@@ -24,7 +24,7 @@ surrogate escapes. Nothing here touches a disk.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple, TypeAlias, assert_never
+from typing import Final, NamedTuple, TypeAlias
 
 from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import DigestInvalid, LayoutInvalid, NameInvalid, TagInvalid
@@ -276,9 +276,7 @@ def _spelled(key: Key) -> str:
             return f"{REPOSITORIES}/{name}/_uploads/{upload}/startedat"
         case UploadHashState(name, upload, algorithm, offset):
             return f"{REPOSITORIES}/{name}/_uploads/{upload}/hashstates/{algorithm}/{offset}"
-        case Foreign(path):
-            return path
-    assert_never(key)
+    return key.path
 
 
 def _folders(digest: Digest) -> str:

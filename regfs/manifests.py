@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
@@ -156,10 +157,10 @@ class Descriptor(_Document):
         return Reference(role, self.digest, self.size, self.media_type, platform, self.foreign)
 
 
-class _Manifest(_Document):
+class _Manifest(_Document, ABC):
     kind: ClassVar[Kind]
     counted: ClassVar[bytes] = b'"digest"'
-    """The key that every part of a manifest holds once."""
+    """The key that every part of a manifest holds once, in small letters."""
 
     schema_version: int = Field(2, alias="schemaVersion")
     media_type: str = Field(alias="mediaType")
@@ -185,11 +186,11 @@ class _Manifest(_Document):
             references.append(self.subject.reference(Role.SUBJECT))
         return tuple(references)
 
-    def _parts(self) -> tuple[Descriptor | FsLayer, ...]:
-        raise NotImplementedError
+    @abstractmethod
+    def _parts(self) -> tuple[Descriptor | FsLayer, ...]: ...
 
-    def _references(self) -> list[Reference]:
-        raise NotImplementedError
+    @abstractmethod
+    def _references(self) -> list[Reference]: ...
 
 
 class _Image(_Manifest):
@@ -274,7 +275,7 @@ class DockerManifestV1(_Manifest):
     """A Docker image, schema 1, signed or not. It has no config and names no sizes."""
 
     kind: ClassVar[Kind] = Kind.SCHEMA1
-    counted: ClassVar[bytes] = b'"blobSum"'
+    counted: ClassVar[bytes] = b'"blobsum"'
 
     schema_version: int = Field(1, alias="schemaVersion")
     name: _Text = ""
@@ -351,6 +352,19 @@ _SHAPES: Final = {
 }
 
 
+_WORDS: Final = {
+    "missing": "is missing",
+    "model_type": "is no object",
+    "dict_type": "is no object",
+    "tuple_type": "is no list",
+    "string_type": "is no text",
+    "int_type": "is no whole number",
+    "greater_than_equal": "is negative",
+    "less_than_equal": "is more than 2^63 - 1",
+}
+"""What pydantic finds, in the words of JSON."""
+
+
 def _keys(model: type[BaseModel]) -> frozenset[str]:
     return frozenset(field.alias or name for name, field in model.model_fields.items())
 
@@ -391,7 +405,7 @@ def parse(data: bytes, *, media_type: str = "", limit: int = LIMIT) -> Manifest:
 
 
 def _object(data: bytes, limit: int) -> dict[str, Any]:
-    """Return the JSON object in `data`, without the keys that are null."""
+    """Return the JSON object in `data`, without the known keys that are null."""
     if len(data) > limit:
         raise ManifestTooLarge(f"{len(data)} bytes are more than the limit of {limit}")
     try:
@@ -401,7 +415,7 @@ def _object(data: bytes, limit: int) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ManifestInvalid("JSON, but not an object")
     if None in raw.values():
-        return {key: value for key, value in raw.items() if value is not None}
+        return {key: value for key, value in raw.items() if value is not None or key not in _TOP}
     return raw
 
 
@@ -459,7 +473,8 @@ def _refuse_doubt(manifest: _Known, data: bytes) -> None:
                 raise _Doubtful(f"the key {_shown(key)} is a known one in other letters")
     # Of a key that comes twice, JSON parsers differ on which one counts. Looking for that is
     # slow, and without need when every descriptor that is written has been read.
-    if data.count(manifest.counted) != len(parts) or b"\\u" in data:
+    count = data.lower().count(manifest.counted)
+    if count != len(parts) or b"\\u" in data or not data.isascii():
         _refuse_duplicates(data)
 
 
@@ -504,7 +519,9 @@ def _told(error: ValidationError) -> str:
     """Return what is wrong, in one line: the first field, the reason, and how many more."""
     details = error.errors(include_url=False, include_context=False)
     first = details[0]
-    reason = _digest_problem(first["type"], first["input"]) or first["msg"]
+    reason = _digest_problem(first["type"], first["input"]) or _WORDS.get(
+        first["type"], first["msg"]
+    )
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return f"{_place(first['loc'])}: {reason}{more}"
 
