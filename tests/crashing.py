@@ -1,0 +1,89 @@
+"""A store that dies on demand: before, after or in the middle of any one change it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any, BinaryIO
+
+from regfs.stores import Store
+
+
+class Crash(BaseException):
+    """The process ends here. No handler of an ordinary error may see it."""
+
+
+class _Journal:
+    """An appended file whose writes count as changes; the deadly one is torn in half."""
+
+    def __init__(self, store: CrashingStore, raw: BinaryIO) -> None:
+        self._store = store
+        self._raw = raw
+
+    def write(self, data: bytes) -> int:
+        if self._store.due():
+            self._raw.write(data[: len(data) // 2])
+            self._raw.flush()
+            raise Crash
+        return self._raw.write(data)
+
+    def flush(self) -> None:
+        self._store.step()
+        self._raw.flush()
+
+    def __enter__(self) -> _Journal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._raw.close()
+
+
+class CrashingStore:
+    """Passes everything on to `store`, and crashes at its `at`-th change (from 0)."""
+
+    def __init__(self, store: Store, at: int) -> None:
+        self._store = store
+        self._at = at
+        self.changes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def due(self) -> bool:
+        self.changes += 1
+        return self.changes == self._at + 1
+
+    def step(self) -> None:
+        if self.due():
+            raise Crash
+
+    def append(self, path: str) -> Any:
+        self.step()
+        return _Journal(self, self._store.append(path))
+
+    def create(self, path: str) -> Any:
+        self.step()
+        return self._store.create(path)
+
+    def move(self, source: str, target: str) -> None:
+        self.step()
+        self._store.move(source, target)
+        self.step()
+
+    def delete(self, paths: Iterable[str]) -> int:
+        count = 0
+        for path in paths:
+            self.step()
+            count += self._store.delete([path])
+        return count
+
+    def delete_tree(self, folder: str) -> int:
+        """Delete in an order of our own, so that a crash can leave any part of it."""
+        files = [entry.path for entry in self._store.walk(folder, lambda finding: None)]
+        for path in reversed(files):
+            self.step()
+            self._store.delete([path])
+        return self._store.delete_tree(folder)
+
+    def lock(self, path: str, owner: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        return self._store.lock(path, owner, shared=shared)
