@@ -70,6 +70,25 @@ def joined(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
+def adopt(folder: int, *, name: str = "", descriptor: int = -1) -> None:
+    """Give a new file (open) or folder (`name`) to the owner of the folder it is made in.
+
+    Only root can, and must: a registry that runs as somebody else could not
+    write below folders of root, so its next push would fail.
+    """
+    if os.geteuid() != 0:
+        return
+    status = os.fstat(folder)
+    if status.st_uid == 0 and status.st_gid == 0:
+        return
+    # A file system that knows no owners refuses; then nobody needs this.
+    with contextlib.suppress(OSError):
+        if name:
+            os.chown(name, status.st_uid, status.st_gid, dir_fd=folder, follow_symlinks=False)
+        else:
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+
+
 class LocalTree:
     """The root on disk, and what lies inside it.
 
@@ -135,7 +154,9 @@ class LocalTree:
             OSError: as the operating system answers.
             PathUnsafe: it lies outside.
         """
-        full = self.full(folder)
+        return self._open_inside(self.full(folder), folder, flags, listing=listing)
+
+    def _open_inside(self, full: str, folder: str, flags: int, *, listing: bool) -> int:
         descriptor = os.open(full, flags)
         true = self.true_path(descriptor, full)
         if self.inside(true) or (listing and true in self._gates):
@@ -149,11 +170,11 @@ class LocalTree:
         Raises:
             As `open_folder`.
         """
+        if not path:
+            raise unsafe(path, "the root itself is not to be changed")
         folder, _, name = path.rpartition("/")
-        if not name:
-            raise unsafe(path, "not the path of something in the tree")
-        self.full(path)
-        return self.open_folder(folder), name
+        full = self.full(path)[: -len(name) - 1]
+        return self._open_inside(full or "/", folder, _PASS_FLAGS, listing=False), name
 
     def broken_link(self, path: str) -> str | None:
         """Return the link that leads nowhere and is why `path` is missing; None without one.
@@ -167,7 +188,7 @@ class LocalTree:
             except OSError:
                 path = path.rpartition("/")[0]
                 continue
-            return path if os.path.islink(self.full(path)) else None
+            return None if os.path.exists(self.full(path)) else path
         return None
 
     def fault(self, path: str, error: OSError) -> StoreError:
@@ -199,6 +220,7 @@ class LocalTree:
             for name in reversed(missing):
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, dir_fd=descriptor)
+                    adopt(descriptor, name=name)
                     made.append(joined(standing, name))
                     self._unsynced.add(standing)
                 standing = joined(standing, name)

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
 
 from regfs.errors import LockHeld, PathMissing, StoreError
-from regfs.stores._local_base import LocalTree, failure, joined, shown, unsafe
+from regfs.stores._local_base import LocalTree, adopt, failure, joined, shown, unsafe
 
 TEMPORARY_SUFFIX: Final = ".regfs-tmp"
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -66,6 +66,7 @@ class LocalWriting(LocalTree):
                     descriptor = os.open(name, _APPEND, dir_fd=folder)
                 except FileNotFoundError:
                     descriptor = os.open(name, _APPEND | os.O_CREAT, 0o666, dir_fd=folder)
+                    adopt(folder, descriptor=descriptor)
                     new = True
             finally:
                 os.close(folder)
@@ -126,14 +127,14 @@ class LocalWriting(LocalTree):
             for path in paths:
                 parent, _, name = path.rpartition("/")
                 try:
-                    if descriptor < 0 or parent != folder:
+                    # Paths come folder by folder, so the folder of the last one often serves.
+                    if descriptor < 0 or parent != folder or not path:
                         if descriptor >= 0:
                             os.close(descriptor)
                         descriptor = -1
                         descriptor, name = self.open_parent(path)
                         folder = parent
-                    elif self.full(path) == self.root:
-                        raise unsafe(path, "the root is not deleted")
+                    self.full(path)
                     count += _remove(name, descriptor)
                 except (FileNotFoundError, NotADirectoryError):
                     continue
@@ -190,9 +191,12 @@ class LocalWriting(LocalTree):
         try:
             folder, name, _ = self._parent_made(path)
             try:
-                if _exists(name, folder) and not _is_regular(name, folder):
+                new = not _exists(name, folder)
+                if not new and not _is_regular(name, folder):
                     raise unsafe(path, "not a regular file")
                 descriptor = os.open(name, _LOCK, 0o666, dir_fd=folder)
+                if new:
+                    adopt(folder, descriptor=descriptor)
             finally:
                 os.close(folder)
         except OSError as error:
@@ -241,6 +245,7 @@ class LocalWriter:
         stem = os.fsdecode(os.fsencode(name)[:200])
         self._temporary = f".{stem}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
         self._descriptor = os.open(self._temporary, _NEW, 0o666, dir_fd=folder)
+        adopt(folder, descriptor=self._descriptor)
         self._tree = tree
         self._folder = folder
         self._path = path

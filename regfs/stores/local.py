@@ -22,7 +22,7 @@ import stat
 from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
-from regfs.errors import NotARegistry, PathDenied, PathUnsafe
+from regfs.errors import NotARegistry, PathUnsafe
 from regfs.findings import Code, Finding
 from regfs.stores import Capability, Entry, Kind, Leaves, Report
 from regfs.stores._local_base import (
@@ -39,11 +39,13 @@ from regfs.stores._local_write import LocalWriting
 _READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 _OWN_NAMES: Final = frozenset({".regfs", "scheduler-state.json", "lost+found"})
 _PIECE: Final = 1 << 20
+_TYPE: Final = 0o170000
+_REGULAR: Final = stat.S_IFREG
 _NOWHERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 # Named here because inside the class `list` is the method.
 _Entries = list[Entry]
-_Paths = list[str]
+_Listed = list[tuple[bytes, Entry, bool]]
 
 
 class LocalStore(LocalWriting):
@@ -67,28 +69,7 @@ class LocalStore(LocalWriting):
 
     def list(self, folder: str, report: Report) -> list[Entry]:
         """Return what is directly in `folder`, sorted by the bytes of the name."""
-        descriptor = self._open_listed(folder, report)
-        if descriptor is None:
-            return []
-        found: list[tuple[bytes, Entry]] = []
-        try:
-            with os.scandir(descriptor) as children:
-                for child in children:
-                    path = joined(folder, child.name)
-                    try:
-                        entry = self._entry(path, child.stat(follow_symlinks=False), report)
-                    except FileNotFoundError:
-                        continue  # gone since the folder was read
-                    except OSError as error:
-                        report(_unreadable(path, error))
-                        continue
-                    found.append((os.fsencode(child.name), entry))
-        except OSError as error:
-            report(_unreadable(folder, error))
-        finally:
-            os.close(descriptor)
-        found.sort()
-        return [entry for _, entry in found]
+        return [entry for _, entry, _ in self._listed(folder, report)]
 
     def walk(self, folder: str, report: Report) -> Iterator[Entry]:
         """Yield everything below `folder`, folders before what they hold, each once.
@@ -96,29 +77,52 @@ class LocalStore(LocalWriting):
         Names are in the order of their bytes. A folder whose path is longer
         than the operating system takes is reported, and not entered.
         """
-        start = os.path.realpath(self.full(folder))
-        entered: _Paths = []  # where followed links lead
-        pending = self._below(folder, report, start, entered)
+        walked = _Walked(os.path.realpath(self.full(folder)))
+        pending = self._below(folder, report, walked)
         while pending:
             entry = pending.pop()
             yield entry
             if entry.kind is Kind.FOLDER:
-                pending.extend(self._below(entry.path, report, start, entered))
+                pending.extend(self._below(entry.path, report, walked))
 
-    def _below(self, folder: str, report: Report, start: str, entered: _Paths) -> _Entries:
+    def _below(self, folder: str, report: Report, walked: _Walked) -> _Entries:
         """Return what is in `folder`, last first; no link in it leads to what is walked anyway."""
-        entries = self.list(folder, report)
-        for position, entry in enumerate(entries):
-            if entry.kind is not Kind.FOLDER or not os.path.islink(self.full(entry.path)):
-                continue
-            target = os.path.realpath(self.full(entry.path))
-            if any(_overlap(target, other) for other in (start, *entered)):
-                report(Finding(Code.SYMLINK_LOOP, entry.path, actual=shown(target)))
-                entries[position] = entry._replace(kind=Kind.LINK)
-            else:
-                entered.append(target)
+        entries = []
+        for _, entry, linked in self._listed(folder, report):
+            if linked and entry.kind is Kind.FOLDER:
+                target = os.path.realpath(self.full(entry.path))
+                if not walked.add(target):
+                    report(Finding(Code.SYMLINK_LOOP, entry.path, actual=shown(target)))
+                    entry = entry._replace(kind=Kind.LINK)
+            entries.append(entry)
         entries.reverse()
         return entries
+
+    def _listed(self, folder: str, report: Report) -> _Listed:
+        """Return what is in `folder`, sorted: name in bytes, entry, whether it is a link."""
+        descriptor = self._open_listed(folder, report)
+        if descriptor is None:
+            return []
+        found: _Listed = []
+        try:
+            with os.scandir(descriptor) as children:
+                for child in children:
+                    path = joined(folder, child.name)
+                    try:
+                        status = child.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # gone since the folder was read
+                    except OSError as error:
+                        report(_unreadable(path, error))
+                        continue
+                    entry = self._entry(path, status, report)
+                    found.append((os.fsencode(child.name), entry, child.is_symlink()))
+        except OSError as error:
+            report(_unreadable(folder, error))
+        finally:
+            os.close(descriptor)
+        found.sort()
+        return found
 
     def leaves(self, folder: str, leaf: str, report: Report) -> Leaves:
         """Return the files `<folder>/*/<leaf>`, in the order the folder gives them."""
@@ -142,9 +146,8 @@ class LocalStore(LocalWriting):
         # type scandir gives for nothing tells that the child itself is no link. Counting
         # folders by st_nlink instead would gain 2 %, and is wrong on btrfs, overlayfs and
         # whatever a virtual machine shares from macOS.
-        names, sizes, mtimes, allocated = found.names, found.sizes, found.mtimes, found.allocated
+        names, sizes, mtimes, allocated, _, others = found
         deep = "/" in leaf
-        look, regular = os.stat, stat.S_IFREG
         with os.scandir(descriptor) as children:
             for child in children:
                 name = child.name
@@ -153,20 +156,21 @@ class LocalStore(LocalWriting):
                         joined(folder, name), report, found
                     ):
                         continue
-                    status = look(f"{name}/{leaf}", dir_fd=descriptor, follow_symlinks=False)
+                    status = os.stat(f"{name}/{leaf}", dir_fd=descriptor, follow_symlinks=False)
                 except OSError as error:
                     self._no_leaf(child, joined(folder, name), leaf, error, report, found)
                     continue
-                if status.st_mode & 0o170000 != regular or deep:
-                    path = f"{joined(folder, name)}/{leaf}"
-                    settled = self._odd_leaf(joined(folder, name), leaf, status, report)
-                    if settled.kind is not Kind.FILE or settled.path != path:
-                        found.others.append(settled)
+                if deep or status.st_mode & _TYPE != _REGULAR:
+                    path = joined(folder, name)
+                    entry = self._barred(path, leaf, report)
+                    entry = entry or self._entry(f"{path}/{leaf}", status, report)
+                    if entry.kind is not Kind.FILE:
+                        others.append(entry)
                         continue
                     names.append(name)
-                    sizes.append(settled.size)
-                    mtimes.append(settled.mtime)
-                    allocated.append(settled.allocated)
+                    sizes.append(entry.size)
+                    mtimes.append(entry.mtime)
+                    allocated.append(entry.allocated)
                     continue
                 names.append(name)
                 sizes.append(status.st_size)
@@ -181,21 +185,20 @@ class LocalStore(LocalWriting):
         found.others.append(entry)
         return False
 
-    def _odd_leaf(self, child: str, leaf: str, status: os.stat_result, report: Report) -> Entry:
-        """Return the entry of a leaf, or of the link on the way to it that is not followed."""
-        parts = leaf.split("/")
+    def _barred(self, child: str, leaf: str, report: Report) -> Entry | None:
+        """Return the link between child and leaf that is not followed, if there is one."""
         path = child
-        for part in parts[:-1]:
+        for part in leaf.split("/")[:-1]:
             path = f"{path}/{part}"
             try:
-                between = os.lstat(self.full(path))
+                status = os.lstat(self.full(path))
             except OSError:
-                break  # gone meanwhile; the leaf was there
-            if stat.S_ISLNK(between.st_mode):
-                entry = self._entry(path, between, report)
+                return None
+            if stat.S_ISLNK(status.st_mode):
+                entry = self._entry(path, status, report)
                 if entry.kind is not Kind.FOLDER:
                     return entry
-        return self._entry(f"{child}/{leaf}", status, report)
+        return None
 
     def _no_leaf(
         self,
@@ -210,12 +213,10 @@ class LocalStore(LocalWriting):
         if error.errno not in _NOWHERE:
             report(_unreadable(path, error))
             return
+        if (barred := self._barred(path, leaf, report)) is not None:
+            found.others.append(barred)
+            return
         try:
-            link = self.broken_link(f"{path}/{leaf}")
-            if link is not None:
-                entry = self._entry(link, os.lstat(self.full(link)), report)
-                found.others.append(entry)
-                return
             status = child.stat(follow_symlinks=True)
         except FileNotFoundError:
             return  # gone since the folder was read
@@ -423,10 +424,28 @@ def _unreadable(path: str, error: OSError) -> Finding:
     return Finding(Code.PATH_UNREADABLE, path, actual=reason(error))
 
 
-def _overlap(one: str, other: str) -> bool:
-    """Tell whether one folder is the other, or holds it."""
-    one, other = one.rstrip("/") + "/", other.rstrip("/") + "/"
-    return one.startswith(other) or other.startswith(one)
+class _Walked:
+    """The true folders a walk started from or followed a link to; none holds another."""
+
+    def __init__(self, start: str) -> None:
+        self._folders: set[str] = set()
+        self._above: set[str] = set()
+        self.add(start)
+
+    def add(self, folder: str) -> bool:
+        """Take in a folder; return False when it overlaps with one that is walked."""
+        above = set(_folders_above(folder))
+        if folder in self._above or folder in self._folders or above & self._folders:
+            return False
+        self._folders.add(folder)
+        self._above |= above
+        return True
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    while path != "/":
+        path = os.path.dirname(path)
+        yield path
 
 
 def open_local(root: str) -> LocalStore:
@@ -443,19 +462,18 @@ def open_local(root: str) -> LocalStore:
             if found is not None:
                 os.scandir(os.path.join(found, V2)).close()
                 return LocalStore(found)
-        if set(os.listdir(given)) <= _OWN_NAMES:
+        # An empty folder is a fresh registry, unless it is a part of one.
+        if set(os.listdir(given)) <= _OWN_NAMES and f"/{V2}/" not in os.path.realpath(given) + "/":
             return LocalStore(given)
-    except PermissionError as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        why = "no such folder" if isinstance(error, FileNotFoundError) else "not a folder"
+        raise NotARegistry(f"{shown(given)}: {why}; looked for a folder holding {V2}") from error
+    except OSError as error:
         where = os.fsdecode(error.filename) if error.filename is not None else given
-        raise PathDenied(f"{shown(where)}: {reason(error)}") from error
-    except (OSError, ValueError) as error:
-        words = reason(error) if isinstance(error, OSError) else "not a path"
-        if isinstance(error, NotADirectoryError):
-            words = "not a folder"
-        raise NotARegistry(f"{shown(given)}: {words}; looked for a folder holding {V2}") from error
+        raise failure(where, error) from error
     raise NotARegistry(
-        f"{shown(given)}: not a registry: neither it nor a folder above it holds {V2}, "
-        "and it is not empty"
+        f"{shown(given)}: not a registry: looked for a folder holding {V2}, "
+        "one between the two, or an empty folder"
     )
 
 
