@@ -100,11 +100,12 @@ class Case:
 
 
 class Bench:
-    """The folder the trees are kept in, and the way to compare."""
+    """The folder trees are kept in, one for this run alone, and the way to compare."""
 
-    def __init__(self, workdir: Path, quick: bool, runs: int | None) -> None:
-        self.workdir = workdir
-        self.output = workdir / "output"
+    def __init__(self, workdir: Path, scratch: Path, quick: bool, runs: int | None) -> None:
+        self.scratch = scratch
+        self.output = scratch / "output"
+        self._workdir = workdir
         self._quick = quick
         self._runs = runs
 
@@ -112,12 +113,13 @@ class Bench:
         """Return the root of a tree and what is in it; made when it is not there yet."""
         options = TREES[kind][self._quick].split()
         name = "_".join(option.lstrip("-") for option in options)
-        root, summary = self.workdir / name, self.workdir / f"{name}.json"
-        if not summary.exists():
+        root, summary = self._workdir / name, self._workdir / f"{name}.json"
+        if not root.exists():
             say(f"making {root} ..")
-            maker = [PYTHON, "-m", "tests.benchmarks.treemaker", str(root), *options]
-            run(maker, self.output)
+            made = self.scratch / name
+            run([PYTHON, "-m", "tests.benchmarks.treemaker", str(made), *options], self.output)
             self.output.rename(summary)
+            made.rename(root)  # the last step: a tree in its place is a whole one
         loaded: Json = json.loads(summary.read_text())
         return root, loaded
 
@@ -217,8 +219,8 @@ def listing_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
 
 def plan_sides(bench: Bench, root: Path, *options: str) -> tuple[Side, Side]:
     """Plan a collection with regfs and with the reference registry."""
-    written = bench.workdir / "plan.json"
-    config = bench.workdir / "config.yml"
+    written = bench.scratch / "plan.json"
+    config = bench.scratch / "config.yml"
     storage = {"filesystem": {"rootdirectory": str(root)}, "delete": {"enabled": True}}
     # JSON is YAML, so nothing has to be quoted by hand.
     config.write_text(json.dumps({"version": "0.1", "log": {"level": "error"}, "storage": storage}))
@@ -359,10 +361,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     workdir = options.workdir or Path(tempfile.gettempdir()) / "regfs-bench"
     workdir.mkdir(parents=True, exist_ok=True)
-    bench = Bench(workdir.resolve(), options.quick, options.runs)
     chosen = [case for case in CASES if case.name in (options.names or names)]
     about = machine()
-    rows = [bench.measure(case) for case in chosen]
+    with tempfile.TemporaryDirectory(prefix=".run-", dir=workdir) as scratch:
+        bench = Bench(workdir.resolve(), Path(scratch).resolve(), options.quick, options.runs)
+        rows = [bench.measure(case) for case in chosen]
     print(", ".join(f"{key} {value}" for key, value in about.items()))
     print(table(rows))
     if options.json:
