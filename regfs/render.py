@@ -61,6 +61,11 @@ def human_age(seconds: float) -> str:
     return f"{int(seconds)} s"
 
 
+def plural(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: `1 image`, `2 images`, `2 repositories`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def printable(text: object) -> str:
     """Return `text` with everything that a terminal would act on, or cannot show, escaped."""
     shown = str(text)
@@ -125,7 +130,11 @@ def to_json(value: Any, *, indent: int | None = 2) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table; a column whose name begins with `>` is aligned to the right."""
+    """Return a table that folds long texts.
+
+    How a column behaves is told by the first character of its name: `>` aligns to the
+    right, `=` never folds (digests, times), `~` is cut where the terminal ends.
+    """
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -139,8 +148,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         show_edge=False,
     )
     for column in columns:
-        right = column.startswith(">")
-        result.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+        mark = column[:1] if column[:1] in (">", "=", "~") else ""
+        result.add_column(
+            column.removeprefix(mark),
+            justify="right" if mark == ">" else "left",
+            overflow="ellipsis" if mark == "~" else "fold",
+            no_wrap=bool(mark),
+        )
     for row in rows:
         result.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
     return result

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from regfs.digest import Digest
     from regfs.graph import Graph
     from regfs.inventory import Inventory
-    from regfs.registry import Registry
+    from regfs.registry import Registry, Target
     from regfs.stores import Store
 
 DEFAULT_ROOT: Final = "/var/lib/registry"
+PIPED_WIDTH: Final = 4096
+"""Columns where no terminal sets a width: nothing that a script reads is folded or cut."""
 
 
 class Exit(Enum):
@@ -100,7 +103,14 @@ class Session:
         """Where results go."""
         from rich.console import Console
 
-        return Console(highlight=False, soft_wrap=False)
+        class Results(Console):
+            def on_broken_pipe(self) -> None:
+                raise BrokenPipeError  # rich would exit with 1
+
+        results = Results(highlight=False, soft_wrap=False)
+        if not results.is_terminal and "COLUMNS" not in os.environ:
+            results.width = PIPED_WIDTH
+        return results
 
     @cached_property
     def err(self) -> Console:
@@ -128,6 +138,40 @@ class Session:
             click.echo(to_json(report))
         else:
             people(self.out)
+
+    def find(self, references: Iterable[str]) -> list[Target]:
+        """Return what each reference means, in order.
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find`.
+        """
+        return [self.registry.find(text) for text in references]
+
+    def find_content(self, reference: str) -> tuple[Target, Digest]:
+        """Return what a reference to one thing means; a bare NAME means its tag `latest`.
+
+        Raises:
+            ReferenceInvalid: only a repository is named, and it has no such tag.
+            ReferenceInvalid, Unknown: as `Registry.find`.
+        """
+        from regfs.errors import ReferenceInvalid
+
+        target = self.registry.find(reference)
+        if target.digest is not None:
+            return target, target.digest
+        name = str(target.name)
+        tags = list(self.registry.tags(name))
+        if "latest" not in tags:
+            some = ", ".join(tags[:10]) + (", ..." if len(tags) > 10 else "")
+            raise ReferenceInvalid(f"{name} is a repository; name a tag: {some or 'it has none'}")
+        digest = self.registry.tag(name, "latest")
+        return target._replace(tag="latest", digest=digest), digest
+
+    def complain(self, message: str) -> None:
+        """Say on standard error what is wrong; being quiet does not silence it."""
+        from regfs.render import printable
+
+        click.echo(f"regfs: {printable(message)}", err=True)
 
     def note(self, message: str) -> None:
         """Say something beside the result, unless asked to be quiet."""
@@ -181,7 +225,12 @@ def command(
         ) -> int:
             session.root = root or session.root
             session.json, session.quiet, session.verbose = as_json, quiet, verbose
-            result = function(session, **rest)
+            try:
+                result = function(session, **rest)
+            except BrokenPipeError:
+                # The reader has left (`| head`). Told here, for click would take it for a failure.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return Exit.CLEAN.value
             return result.value if isinstance(result, Exit) else Exit.CLEAN.value
 
         # The function's options and help are the command's.

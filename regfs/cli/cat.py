@@ -1,0 +1,51 @@
+"""`regfs cat`: the bytes of a blob or manifest, verified."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from regfs.cli.session import Exit, Session
+from regfs.cli.session import command as regfs_command
+
+if TYPE_CHECKING:
+    from regfs.digest import Digest
+    from regfs.registry import Target
+
+
+@regfs_command(
+    name="cat",
+    examples=["regfs cat app:v1 | jq .", "regfs cat 25b1600519c0 | tar tz"],
+    exits=[Exit.FINDINGS],
+)
+@click.argument("reference", metavar="REF|DIGEST")
+def command(session: Session, reference: str) -> Exit:
+    """Write the bytes of a manifest (NAME:TAG) or of any blob (DIGEST) to standard output.
+
+    Whether they match their digest is known at the end: if not, the exit code is 1. What
+    is no larger than a manifest may be is checked before a byte is written.
+    """
+    from regfs.manifests import LIMIT
+
+    digest = _stored(session, *session.find_content(reference))
+    registry, out = session.registry, sys.stdout.buffer
+    if registry.blob(digest).size <= LIMIT:
+        out.write(registry.manifest_bytes(digest))
+    else:
+        for piece in registry.stream(digest):
+            out.write(piece)
+    out.flush()
+    return Exit.CLEAN
+
+
+def _stored(session: Session, target: Target, digest: Digest) -> Digest:
+    """Return the digest that the blob is stored under: a link may name it by another algorithm."""
+    from regfs import layout
+    from regfs.digest import CANONICAL
+
+    if target.name is None or digest.algorithm == CANONICAL:
+        return digest
+    path = layout.path_of(layout.LayerLink(target.name, digest))
+    return session.registry.link(path).digest or digest

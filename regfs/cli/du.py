@@ -1,0 +1,57 @@
+"""`regfs du`: who uses how many bytes."""
+
+from __future__ import annotations
+
+import click
+
+from regfs.cli.session import Exit, Session
+from regfs.cli.session import command as regfs_command
+from regfs.reports.removal import Removal, removal
+from regfs.reports.usage import By, Disk, Options, Sort, Usage, disk_of, usage
+
+DOCUMENTS = {"": Usage, "rm": Removal}
+
+
+@regfs_command(
+    name="du",
+    examples=[
+        "regfs du",
+        "regfs du --by tag -n 10",
+        "regfs du app:v1 app:v2",
+        "regfs du --rm app:v1   (what would removing it free?)",
+    ],
+)
+@click.argument("references", metavar="[REF]...", nargs=-1)
+@click.option("--by", type=click.Choice([by.value for by in By]), help="What a row is.")
+@click.option("-s", "--sort", type=click.Choice([sort.value for sort in Sort]), default="stored")
+@click.option("-n", "--top", type=click.IntRange(1), help="Only so many rows.")
+@click.option("--rm", is_flag=True, help="What removing REF... would free, and who keeps the rest.")
+def command(
+    session: Session, references: tuple[str, ...], *, by: str | None, sort: str, top: int, rm: bool
+) -> Exit:
+    """Show what images use: stored once, unique, shared, and without any sharing.
+
+    Rows are repositories, or tags when tags are named. Nothing is removed by --rm.
+    """
+    from regfs.render_reports import show_removal, show_usage
+
+    targets = session.find(references)
+    if rm:
+        if not targets:
+            raise click.UsageError("--rm needs at least one REF")
+        report = removal(session.graph, targets, top=top or 10)
+        session.emit(report, lambda console: show_removal(report, console))
+        return Exit.CLEAN
+    default = By.TAG if any(target.digest for target in targets) else By.REPOSITORY
+    options = Options(By(by) if by else default, Sort(sort), top)
+    disk = None if targets else _disk(session)
+    used = usage(session.graph, session.registry.manifest, targets, options, disk)
+    session.emit(used, lambda console: show_usage(used, console))
+    return Exit.CLEAN
+
+
+def _disk(session: Session) -> Disk:
+    graph = session.graph
+    with session.progress() as progress:
+        progress.start("Listing every file")
+        return disk_of(graph, session.store)

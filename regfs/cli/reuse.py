@@ -1,0 +1,38 @@
+"""`regfs reuse`: which images share which layers."""
+
+from __future__ import annotations
+
+import click
+
+from regfs.cli.session import Exit, Session
+from regfs.cli.session import command as regfs_command
+from regfs.reports.reuse import Reuse, reuse
+
+DOCUMENTS = {"": Reuse}
+
+
+@regfs_command(
+    name="reuse",
+    examples=["regfs reuse", "regfs reuse my-busybox-extended:latest", "regfs reuse --json"],
+)
+@click.argument("references", metavar="[REF]...", nargs=-1)
+@click.option("-n", "--top", type=click.IntRange(1), help="Only so many layers (default 20).")
+def command(session: Session, references: tuple[str, ...], *, top: int | None) -> Exit:
+    """Tell which layers images share, and how much that saves.
+
+    Of the layers of REF..., or of all images.
+    """
+    from regfs.manifests import parse_config
+    from regfs.render_reports import show_reuse
+
+    targets = session.find(references)
+    registry = session.registry
+    report = reuse(
+        session.graph,
+        registry.manifest,
+        lambda digest: parse_config(registry.manifest_bytes(digest)),
+        targets,
+        top=top if session.json else top or 20,
+    )
+    session.emit(report, lambda console: show_reuse(report, console))
+    return Exit.CLEAN

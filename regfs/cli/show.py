@@ -1,0 +1,42 @@
+"""`regfs show`: one image in full."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from regfs.cli.session import Exit, Session
+from regfs.cli.session import command as regfs_command
+from regfs.errors import BlobUnknown
+from regfs.reports.image import Shown, read_manifest, show
+
+DOCUMENTS = {"": Shown}
+
+
+@regfs_command(
+    name="show",
+    examples=["regfs show app:v1", "regfs show app@sha256:25b1600", "regfs show --raw app:v1"],
+    exits=[Exit.FINDINGS],
+)
+@click.argument("reference", metavar="REF")
+@click.option("--raw", is_flag=True, help="The manifest's bytes, as they are stored.")
+def command(session: Session, reference: str, *, raw: bool) -> Exit:
+    """Show an image: manifest, config, layers with what made each, sharing, referrers.
+
+    NAME alone means NAME:latest.
+    """
+    from regfs.render_image import show_image
+
+    target, digest = session.find_content(reference)
+    try:
+        read_manifest(session.registry, digest)
+    except BlobUnknown as error:
+        session.complain(str(error))
+        return Exit.FINDINGS
+    if raw:
+        sys.stdout.buffer.write(session.registry.manifest_bytes(digest))
+        return Exit.CLEAN
+    report = show(session.graph, session.registry, target, digest)
+    session.emit(report, lambda console: show_image(report, console))
+    return Exit.FINDINGS if report.problems else Exit.CLEAN

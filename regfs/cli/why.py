@@ -1,0 +1,24 @@
+"""`regfs why`: what keeps a blob or a manifest."""
+
+from __future__ import annotations
+
+import click
+
+from regfs.cli.session import Exit, Session
+from regfs.cli.session import command as regfs_command
+from regfs.reports.reason import Reasons, reasons
+
+DOCUMENTS = {"": Reasons}
+
+
+@regfs_command(name="why", examples=["regfs why 25b1600519c0", "regfs why app:v1 --limit 100"])
+@click.argument("reference", metavar="REF|DIGEST")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Paths shown.")
+def command(session: Session, reference: str, *, limit: int) -> Exit:
+    """Show every path from a repository to a blob or manifest, or that nothing keeps it."""
+    from regfs.render_image import show_reasons
+
+    target, digest = session.find_content(reference)
+    report = reasons(session.graph, target, digest, limit)
+    session.emit(report, lambda console: show_reasons(report, console))
+    return Exit.CLEAN

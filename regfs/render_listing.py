@@ -1,0 +1,89 @@
+"""How `ls` looks to people: names line by line, and tables where details are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from regfs.render import human_size, printable, short, table
+from regfs.reports.listing import Entries, Repositories, Tag, Tags, Uploads
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def show_listing(report: Any, console: Console, *, details: bool) -> None:
+    """Print any report of `regfs.reports.listing`."""
+    show: dict[type[Any], Callable[[Any, Console, bool], None]] = {
+        Repositories: _repositories,
+        Tags: _tags,
+        Entries: _entries,
+        Uploads: _uploads,
+    }
+    show[type(report)](report, console, details)
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(Text(printable(text)), soft_wrap=True)
+
+
+def _repositories(report: Repositories, console: Console, details: bool) -> None:
+    if not details:
+        for one in report.repositories:
+            _line(console, one.name)
+        return
+    rows = [
+        (one.name, one.tags, one.revisions, one.uploads, one.changed) for one in report.repositories
+    ]
+    columns = ["Repository", ">Tags", ">Manifests", ">Uploads", "=Changed"]
+    console.print(table("", columns, rows))
+
+
+def _tags(report: Tags, console: Console, details: bool) -> None:
+    if not details:
+        for one in report.tags:
+            _line(console, _reference(one))
+        return
+    rows = [
+        (
+            _reference(one) if one.name is None else one.name,
+            short(one.digest) if one.digest else "",
+            one.kind or "unreadable",
+            "" if one.size is None else human_size(one.size),
+            one.changed,
+            one.problem or ", ".join(one.platforms),
+        )
+        for one in report.tags
+    ]
+    columns = ["Tag", "=Digest", "=Kind", ">Size", "=Changed", "Platforms"]
+    console.print(table("", columns, rows))
+
+
+def _reference(one: Tag) -> str:
+    return (
+        f"{one.repository}:{one.name}" if one.name is not None else f"{one.repository}@{one.digest}"
+    )
+
+
+def _entries(report: Entries, console: Console, details: bool) -> None:
+    rows = [
+        (
+            one.role,
+            one.digest if details else short(one.digest),
+            human_size(one.size) if one.size >= 0 else "?",
+            one.platform if one.present else f"{one.platform} MISSING".strip(),
+            one.media_type,
+        )
+        for one in report.entries
+    ]
+    columns = ["=What", "=Digest", ">Size", "Platform", "Media type"]
+    console.print(table("", columns, rows))
+
+
+def _uploads(report: Uploads, console: Console, details: bool) -> None:
+    rows = [
+        (one.repository, one.id, human_size(one.size), one.started_at) for one in report.uploads
+    ]
+    console.print(table("", ["Repository", "=Upload", ">Size", "=Begun"], rows))

@@ -1,0 +1,89 @@
+"""What every tag holds, and what stands untagged: the unit in which usage is counted.
+
+    holdings(graph) -> Holding(app, v1, {index, image, image, attestation}), ...
+
+A manifest about another one (its `subject`) is held with what it is about.
+Nothing is missed: what no tag of a repository reaches is one more holding of
+it, whose tag is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from regfs.digest import Digest
+from regfs.graph import Graph
+from regfs.inventory import RepositoryInventory
+
+
+class Holding(NamedTuple):
+    """What one tag reaches, or all that no tag of a repository reaches."""
+
+    repository: str
+    tag: str | None
+    """None: what is untagged."""
+    manifests: set[Digest]
+
+    def __str__(self) -> str:
+        return f"{self.repository} (untagged)" if self.tag is None else self.label
+
+    @property
+    def label(self) -> str:
+        """The reference that leads to it."""
+        return self.repository if self.tag is None else f"{self.repository}:{self.tag}"
+
+
+class Missing(NamedTuple):
+    """Content that is needed and not there."""
+
+    digest: str
+    size: int
+    """Bytes, as a manifest says; 0 where none does."""
+
+
+def named(graph: Graph, repository: RepositoryInventory) -> set[Digest]:
+    """Return every manifest that a repository names by a revision or a tag."""
+    found: set[Digest] = set()
+    for digest in repository.revisions:
+        found.update(graph.linked(repository.name, digest))
+    for info in repository.tags.values():
+        if info.current is not None:
+            found.add(info.current)
+        else:  # what it may have meant is kept until somebody knows
+            found.update(entry.digest for entry in info.history)
+    return found
+
+
+def holdings(graph: Graph) -> Iterator[Holding]:
+    """Yield what each tag holds, and what is untagged, repository by repository."""
+    for name, repository in graph.inventory.repositories.items():
+        tagged: set[Digest] = set()
+        for tag, info in sorted(repository.tags.items()):
+            if info.current is not None:
+                found = graph.reachable([info.current], referrers=repository.revisions)
+                tagged |= found
+                yield Holding(name, tag, found)
+        rest = graph.reachable(named(graph, repository), subjects=True) - tagged
+        if rest:
+            yield Holding(name, None, graph.reachable(rest))
+
+
+def weight(graph: Graph, manifest: Digest) -> int:
+    """Return the bytes of a manifest and of all it names, each as often as it names it."""
+    blobs = graph.inventory.blobs
+    size = blobs[manifest].size if manifest in blobs else 0
+    for leaf in graph.leaves(manifest):
+        if leaf.digest in blobs:
+            size += blobs[leaf.digest].size
+    return size
+
+
+def missing(graph: Graph, manifest: Digest) -> Iterator[Missing]:
+    """Yield what a manifest is or names itself, and is not there."""
+    blobs = graph.inventory.blobs
+    if manifest not in blobs and manifest not in graph.aliases:
+        yield Missing(manifest, 0)
+    for leaf in graph.leaves(manifest):
+        if leaf.digest not in blobs and leaf.digest not in graph.aliases:
+            yield Missing(leaf.digest, max(leaf.size, 0))

@@ -1,0 +1,371 @@
+"""One image, index or artifact in full: what `show` tells.
+
+    show(graph, registry, target) -> Shown
+        .entries    what an index lists: platforms, attestations, cached layers
+        .images     for each image in it: config, and every step with its layer
+        .referrers  signatures, SBOMs and the like that are about it
+
+How the steps are put together from config and layers is in `steps.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import BlobUnknown, ManifestInvalid, RegfsError
+from regfs.graph import Graph
+from regfs.manifests import (
+    Descriptor,
+    DockerManifest,
+    DockerManifestList,
+    DockerManifestV1,
+    ImageConfig,
+    ImageIndex,
+    ImageManifest,
+    Kind,
+    Manifest,
+    attested,
+    is_attestation,
+    is_buildkit_cache,
+    parse_config,
+)
+from regfs.registry import Registry, Target
+from regfs.reports.images import images
+from regfs.reports.moment import moment
+from regfs.reports.steps import LayerFacts, Step, config_steps, schema1_steps
+
+
+@dataclass(frozen=True, slots=True)
+class ListedEntry:
+    """One entry of an index."""
+
+    kind: str
+    """`image`, `index`, `attestation`, `artifact`, `layer`, `config` or `missing`."""
+    digest: str
+    size: int
+    """Bytes of the entry itself, by its descriptor."""
+    media_type: str
+    platform: str
+    about: str | None
+    """The entry an attestation is about."""
+    annotations: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a container of the image starts with, and how it was made."""
+
+    digest: str
+    created: str | None
+    """As the builder wrote it."""
+    author: str
+    user: str
+    working_dir: str
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    environment: tuple[str, ...]
+    ports: tuple[str, ...]
+    volumes: tuple[str, ...]
+    labels: dict[str, str]
+    inline_cache: bool
+    """BuildKit put its build cache into the config."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownImage:
+    """One image, or one artifact that has layers."""
+
+    digest: str
+    media_type: str
+    artifact_type: str | None
+    platform: str
+    size: int
+    """Bytes of manifest, config and layers: what a first pull transfers."""
+    shared: int
+    """Bytes of layers that other images have too."""
+    config: Config | None
+    steps: tuple[Step, ...]
+    annotations: dict[str, str]
+    build_cache: bool
+    """A build cache of BuildKit, which no container can run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """Something about the image: a signature, an SBOM."""
+
+    digest: str
+    artifact_type: str | None
+    size: int
+    """Bytes of its manifest and what it names, as far as it is there."""
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The report."""
+
+    reference: str
+    repository: str | None
+    tag: str | None
+    digest: str
+    media_type: str
+    kind: str
+    """`image`, `index`, `artifact`, `schema1`, `unknown`, or `build-cache`."""
+    size: int
+    """Bytes of the manifest."""
+    pushed: datetime
+    """When the manifest was written."""
+    tags: tuple[str, ...]
+    """Every tag that points to it, of any repository."""
+    annotations: dict[str, str]
+    subject: str | None
+    entries: tuple[ListedEntry, ...]
+    images: tuple[ShownImage, ...]
+    referrers: tuple[Referrer, ...]
+    problems: tuple[str, ...]
+    """What could not be read."""
+
+
+def read_manifest(registry: Registry, digest: Digest) -> Manifest:
+    """Return a manifest; whatever is wrong with it is told with its path.
+
+    Raises:
+        BlobUnknown: it is not there.
+        ContentMismatch, ManifestInvalid: it is damaged, or no manifest.
+    """
+    path = layout.path_of(layout.BlobData(digest))
+    try:
+        return registry.manifest(digest)
+    except BlobUnknown:
+        raise BlobUnknown(f"{path}: manifest is not there") from None
+    except ManifestInvalid as error:
+        text = str(error)
+        raise ManifestInvalid(text if text.startswith(path) else f"{path}: {text}") from None
+
+
+def show(graph: Graph, registry: Registry, target: Target, digest: Digest) -> Shown:
+    """Tell all about the manifest `digest`, which `target` led to.
+
+    Raises:
+        BlobUnknown, ContentMismatch, ManifestInvalid: the manifest itself cannot be read.
+    """
+    manifest = read_manifest(registry, digest)
+    viewer = _Viewer(graph, registry, target, digest)
+    blob = registry.blob(digest)
+    shown = tuple(viewer.images(digest, manifest))
+    cache = is_buildkit_cache(manifest)
+    return Shown(
+        reference=str(target),
+        repository=target.name,
+        tag=target.tag,
+        digest=digest,
+        media_type=manifest.media_type,
+        kind="build-cache" if cache else viewer.kind(manifest),
+        size=blob.size,
+        pushed=moment(blob.mtime),
+        tags=tuple(_tags(graph, digest)),
+        annotations=dict(manifest.annotations),
+        subject=None if manifest.subject is None else manifest.subject.digest,
+        entries=tuple(viewer.entries(manifest)),
+        images=shown,
+        referrers=tuple(_referrers(graph, target.name, digest)),
+        problems=tuple(viewer.problems),
+    )
+
+
+def _tags(graph: Graph, digest: Digest) -> Iterator[str]:
+    for name, repository in graph.inventory.repositories.items():
+        for tag, info in sorted(repository.tags.items()):
+            if info.current == digest:
+                yield f"{name}:{tag}"
+
+
+def _referrers(graph: Graph, name: str | None, digest: Digest) -> Iterator[Referrer]:
+    blobs = graph.inventory.blobs
+    for referrer in graph.referrers(digest, name):
+        info = graph.manifests.get(referrer)
+        needed = graph.needs([referrer])
+        yield Referrer(
+            digest=referrer,
+            artifact_type=None if info is None else info.artifact_type,
+            size=sum(blobs[one].size for one in needed if one in blobs),
+            tags=tuple(_tags(graph, referrer)),
+        )
+
+
+class _Viewer:
+    def __init__(self, graph: Graph, registry: Registry, target: Target, digest: Digest) -> None:
+        self._graph = graph
+        self._registry = registry
+        self.problems: list[str] = []
+        self._users: Counter[Digest] = Counter()
+        for image in images(graph, registry.manifest):
+            is_this = digest in (image.top, image.manifest)
+            if is_this and target.tag is not None:
+                is_this = (image.repository, image.tag) == (target.name, target.tag)
+            if not is_this:
+                self._users.update(set(image.layers))
+
+    def kind(self, manifest: Manifest) -> str:
+        """Return what a manifest is, in a word."""
+        artifact = manifest.kind is Kind.IMAGE and manifest.artifact_type is not None
+        return Kind.ARTIFACT.value if artifact else manifest.kind.value
+
+    def entries(self, manifest: Manifest) -> Iterator[ListedEntry]:
+        """Yield what an index lists."""
+        if not isinstance(manifest, (ImageIndex, DockerManifestList)):
+            return
+        for entry in manifest.manifests:
+            yield ListedEntry(
+                kind=self._entry_kind(entry),
+                digest=entry.digest,
+                size=entry.size,
+                media_type=entry.media_type,
+                platform=str(entry.platform or ""),
+                about=attested(entry) if is_attestation(entry) else None,
+                annotations=dict(entry.annotations),
+            )
+
+    def _entry_kind(self, entry: Descriptor) -> str:
+        if entry.digest not in self._graph.inventory.blobs:
+            return "missing"
+        if is_attestation(entry):
+            return "attestation"
+        info = self._graph.manifests.get(entry.digest)
+        if info is None:
+            return "config" if "config" in entry.media_type else "layer"
+        if info.kind is Kind.IMAGE and info.artifact_type is not None:
+            return Kind.ARTIFACT.value
+        return info.kind.value
+
+    def images(self, digest: Digest, manifest: Manifest) -> Iterator[ShownImage]:
+        """Yield the manifest itself when it has layers, else the images an index lists."""
+        pending: list[tuple[Digest, Manifest | None, str]] = [(digest, manifest, "")]
+        seen: set[Digest] = set()
+        while pending:
+            one, known, platform = pending.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            found = known or self._read(one)
+            if isinstance(found, (ImageIndex, DockerManifestList)):
+                pending.extend(
+                    (entry.digest, None, str(entry.platform or ""))
+                    for entry in reversed(found.manifests)
+                    if entry.digest in self._graph.manifests and not is_attestation(entry)
+                )
+            elif isinstance(found, (ImageManifest, DockerManifest)):
+                yield self._image(one, found, platform)
+            elif isinstance(found, DockerManifestV1):
+                yield self._schema1(one, found)
+
+    def _read(self, digest: Digest) -> Manifest | None:
+        try:
+            return read_manifest(self._registry, digest)
+        except RegfsError as error:
+            self.problems.append(str(error))
+            return None
+
+    def _facts(self, layer: Digest, size: int, media_type: str) -> LayerFacts:
+        blobs = self._graph.inventory.blobs
+        stored = next(
+            (one for one in (layer, *self._graph.aliases.get(layer, ())) if one in blobs), None
+        )
+        return LayerFacts(
+            digest=layer,
+            size=size if stored is None or size >= 0 else blobs[stored].size,
+            media_type=media_type,
+            present=stored is not None,
+            images=self._users[stored or layer],
+        )
+
+    def _image(
+        self, digest: Digest, manifest: ImageManifest | DockerManifest, platform: str
+    ) -> ShownImage:
+        runs = manifest.artifact_type is None
+        config = self._config(manifest.config.digest) if runs else None
+        layers = [self._facts(one.digest, one.size, one.media_type) for one in manifest.layers]
+        titles = [one.annotations for one in manifest.layers]
+        own = self._graph.inventory.blobs[digest].size if self._has(digest) else 0
+        return ShownImage(
+            digest=digest,
+            media_type=manifest.media_type,
+            artifact_type=manifest.artifact_type,
+            platform=platform or (config.platform if config else ""),
+            size=own
+            + manifest.config.size
+            + sum({one.digest: one.size for one in layers}.values()),
+            shared=sum({one.digest: one.size for one in layers if one.images}.values()),
+            config=_config(manifest.config.digest, config) if config else None,
+            steps=tuple(config_steps(layers, titles, config)),
+            annotations=dict(manifest.annotations),
+            build_cache=is_buildkit_cache(manifest),
+        )
+
+    def _has(self, digest: Digest) -> bool:
+        return digest in self._graph.inventory.blobs
+
+    def _schema1(self, digest: Digest, manifest: DockerManifestV1) -> ShownImage:
+        layers = [self._facts(one.blob_sum, -1, "") for one in reversed(manifest.fs_layers)]
+        own = self._graph.inventory.blobs[digest].size if self._has(digest) else 0
+        sizes = {one.digest: max(one.size, 0) for one in layers}
+        return ShownImage(
+            digest=digest,
+            media_type=manifest.media_type,
+            artifact_type=None,
+            platform=manifest.architecture,
+            size=own + sum(sizes.values()),
+            shared=sum(sizes[one] for one in {one.digest for one in layers if one.images}),
+            config=None,
+            steps=tuple(schema1_steps(layers, manifest)),
+            annotations=dict(manifest.annotations),
+            build_cache=False,
+        )
+
+    def _config(self, digest: Digest) -> ImageConfig | None:
+        path = layout.path_of(layout.BlobData(digest))
+        try:
+            return parse_config(self._registry.manifest_bytes(digest))
+        except BlobUnknown:
+            self.problems.append(f"{path}: config is not there")
+        except RegfsError as error:
+            text = str(error)
+            self.problems.append(text if text.startswith(path) else f"{path}: config: {text}")
+        return None
+
+
+def _config(digest: Digest, config: ImageConfig) -> Config:
+    start = config.config
+    return Config(
+        digest=digest,
+        created=config.created,
+        author=config.author,
+        user=_text(start.get("User")),
+        working_dir=_text(start.get("WorkingDir")),
+        entrypoint=_texts(start.get("Entrypoint")),
+        command=_texts(start.get("Cmd")),
+        environment=_texts(start.get("Env")),
+        ports=_texts(start.get("ExposedPorts")),
+        volumes=_texts(start.get("Volumes")),
+        labels=config.labels,
+        inline_cache=config.inline_cache,
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """Return the texts in a list, or the keys of an object; a lone text is a list of one."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, (list, dict)):
+        return tuple(one for one in value if isinstance(one, str))
+    return ()

@@ -1,0 +1,151 @@
+"""Which images there are: what a container can be started from, by the name people know it by.
+
+    images(graph, registry.manifest) -> Image("app:v1 (linux/arm64)", ...), ...
+
+An image is a manifest with layers that a tag reaches, through indexes or not. One
+manifest under two tags is two images: people see two. Attestations, signatures,
+build caches and other artifacts are none. Where a repository has no tag at all,
+its manifests count by their digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import RegfsError
+from regfs.graph import EdgeKind, Graph
+from regfs.inventory import RepositoryInventory
+from regfs.manifests import (
+    DockerManifestList,
+    ImageIndex,
+    Kind,
+    Manifest,
+    Role,
+    is_attestation,
+)
+from regfs.registry import Target
+
+Read = Callable[[Digest], Manifest]
+"""Reads a manifest, as `Registry.manifest` does."""
+
+
+class Image(NamedTuple):
+    """One image."""
+
+    name: str
+    """`repository:tag`, with the platform where a tag leads to several images."""
+    repository: str
+    tag: str | None
+    platform: str
+    """As the index says; empty where there is no index."""
+    top: Digest
+    """What the tag points to: the index, or the image itself."""
+    manifest: Digest
+    layers: tuple[Digest, ...]
+    """The base first; a layer can come twice."""
+
+
+def images(graph: Graph, read: Read) -> list[Image]:
+    """Return every image, repository by repository; only indexes are read."""
+    finder = _Finder(graph, read)
+    found: list[Image] = []
+    for repository in graph.inventory.repositories.values():
+        for tag, top in _tops(graph, repository):
+            found.extend(finder.below(repository.name, tag, top))
+    return found
+
+
+def chosen(graph: Graph, every: Iterable[Image], targets: Iterable[Target]) -> list[Image]:
+    """Return the images that any of `targets` means: of a layer, those that have it."""
+    wanted = list(targets)
+    return [image for image in every if any(_is_meant(graph, image, one) for one in wanted)]
+
+
+def _is_meant(graph: Graph, image: Image, target: Target) -> bool:
+    if target.name is not None and target.name != image.repository:
+        return False
+    if target.tag is not None:
+        return target.tag == image.tag
+    digest = target.digest
+    if digest is None or digest in (image.top, image.manifest) or digest in image.layers:
+        return True
+    return any(leaf.digest == digest for leaf in graph.leaves(image.manifest))
+
+
+def layers_of(graph: Graph, manifest: Digest) -> tuple[Digest, ...]:
+    """Return the layers of a manifest, the base first, as blobs are stored."""
+    return tuple(
+        leaf.digest
+        for leaf in graph.leaves(manifest)
+        # A digest in another algorithm is followed by the one the blob is stored under.
+        if leaf.role is Role.LAYER and leaf.digest not in graph.aliases
+    )
+
+
+def _tops(graph: Graph, repository: RepositoryInventory) -> Iterator[tuple[str | None, Digest]]:
+    tagged = False
+    for tag, info in sorted(repository.tags.items()):
+        if info.current is not None:
+            tagged = True
+            if layout.fallback_subject(tag) is None and layout.cosign_subject(tag) is None:
+                yield tag, info.current
+    if not tagged:
+        for digest in sorted(repository.revisions):
+            before = graph.digraph.pred[digest] if digest in graph.digraph else {}
+            if not any(edge["kind"] is EdgeKind.CHILD for edge in before.values()):
+                yield None, digest
+
+
+class _Finder:
+    def __init__(self, graph: Graph, read: Read) -> None:
+        self._graph = graph
+        self._read = read
+        self._entries: dict[Digest, list[tuple[Digest, str]]] = {}
+
+    def below(self, repository: str, tag: str | None, top: Digest) -> list[Image]:
+        """Return the images that one tag leads to."""
+        found: dict[Digest, str] = {}
+        seen: set[Digest] = set()
+        pending = [(top, "")]
+        while pending:
+            digest, platform = pending.pop()
+            info = self._graph.manifests.get(digest)
+            if info is None or digest in seen:
+                continue
+            seen.add(digest)
+            if info.kind is Kind.INDEX:
+                pending.extend(reversed(self._listed(digest)))
+            elif info.kind in (Kind.IMAGE, Kind.SCHEMA1) and info.artifact_type is None:
+                found[digest] = platform
+        several = len(found) > 1
+        start = (
+            f"{repository}@{top.algorithm}:{top.short}" if tag is None else f"{repository}:{tag}"
+        )
+        result = []
+        for digest, platform in found.items():
+            name = f"{start} ({platform or digest.short})" if several else start
+            if layers := layers_of(self._graph, digest):
+                result.append(Image(name, repository, tag, platform, top, digest, layers))
+        return result
+
+    def _listed(self, index: Digest) -> list[tuple[Digest, str]]:
+        """Return the entries of an index that can be images, with their platforms."""
+        if index not in self._entries:
+            self._entries[index] = self._read_index(index)
+        return self._entries[index]
+
+    def _read_index(self, index: Digest) -> list[tuple[Digest, str]]:
+        try:
+            manifest = self._read(index)
+        except RegfsError:  # it was there when the graph was built; the links are known
+            return [(child, "") for child in self._graph.children(index)]
+        if not isinstance(manifest, (ImageIndex, DockerManifestList)):
+            return []
+        return [
+            (entry.digest, str(entry.platform or ""))
+            for entry in manifest.manifests
+            if not is_attestation(entry)
+        ]

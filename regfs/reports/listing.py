@@ -1,0 +1,326 @@
+"""What `ls` shows, by point reads alone: no scan of the tree, and no graph.
+
+A repository's tags, or what is in one index, must come at once from a registry
+of any size; so nothing here knows who shares what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import ManifestUnknown, NameUnknown, RegfsError
+from regfs.findings import Finding
+from regfs.manifests import Manifest, Role, is_attestation
+from regfs.registry import Registry
+from regfs.reports.moment import moment
+from regfs.stores import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """One repository; the numbers are None unless details were asked for."""
+
+    name: str
+    tags: int | None = None
+    revisions: int | None = None
+    uploads: int | None = None
+    changed: datetime | None = None
+    """When a tag or a manifest was last written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repositories:
+    """All repositories, by name."""
+
+    repositories: tuple[Repository, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One tag, or one untagged manifest; most is None unless details were asked for."""
+
+    name: str | None
+    """None for an untagged manifest."""
+    repository: str
+    changed: datetime
+    """When it was set, or the manifest was pushed."""
+    digest: str | None = None
+    kind: str | None = None
+    """`image`, `index`, `artifact`, ..."""
+    media_type: str | None = None
+    platforms: tuple[str, ...] = ()
+    """As the index says."""
+    size: int | None = None
+    """Bytes of the manifest and all it names directly, by its descriptors."""
+    problem: str | None = None
+    """Why it cannot be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The tags of a repository, or untagged manifests."""
+
+    tags: tuple[Tag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that a manifest refers to."""
+
+    role: str
+    """`manifest`, `attestation`, `config`, `layer`, `blob` or `subject`."""
+    digest: str
+    size: int
+    """Bytes, as the manifest says; -1 where it does not."""
+    media_type: str
+    platform: str
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What is in one manifest."""
+
+    reference: str
+    digest: str
+    media_type: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One unfinished upload."""
+
+    repository: str
+    id: str
+    size: int
+    """Bytes of all its files."""
+    started_at: datetime | None
+    changed: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Unfinished uploads."""
+
+    uploads: tuple[Upload, ...]
+
+
+def _ignore(finding: Finding) -> None:
+    """What cannot be listed is for verify to tell."""
+
+
+def repositories(registry: Registry, *, details: bool = False, empty: bool = False) -> Repositories:
+    """Return all repositories; with `empty` those that hold no tag and no manifest."""
+    names = registry.repositories()
+    if not details and not empty:
+        return Repositories(tuple(map(Repository, names)))
+    found = (_repository(registry, name) for name in names)
+    return Repositories(tuple(one for one in found if not (empty and (one.tags or one.revisions))))
+
+
+def _repository(registry: Registry, name: str) -> Repository:
+    tags = _tags_of(registry, name)
+    revisions = registry.revisions(name)
+    uploads = registry.store.list(layout.uploads_folder(name), _ignore)
+    times = [*tags.values(), *revisions.values()]
+    return Repository(
+        name,
+        tags=len(tags),
+        revisions=len(revisions),
+        uploads=sum(entry.kind is Kind.FOLDER for entry in uploads),
+        changed=moment(max(times)) if times else None,
+    )
+
+
+def _tags_of(registry: Registry, name: str) -> dict[str, float]:
+    try:
+        return registry.tags(name)
+    except NameUnknown:  # removed since it was listed
+        return {}
+
+
+def tags(registry: Registry, name: str, *, details: bool = False) -> Tags:
+    """Return the tags of a repository.
+
+    Raises:
+        NameUnknown: there is no such repository.
+    """
+    found = []
+    for tag, mtime in registry.tags(name).items():
+        if not details:
+            found.append(Tag(tag, name, moment(mtime)))
+            continue
+        try:
+            digest = registry.tag(name, tag)
+        except ManifestUnknown as error:
+            found.append(Tag(tag, name, moment(mtime), problem=str(error)))
+            continue
+        found.append(_described(registry, Tag(tag, name, moment(mtime)), digest))
+    return Tags(tuple(found))
+
+
+def _described(registry: Registry, tag: Tag, digest: Digest) -> Tag:
+    try:
+        manifest = registry.manifest(digest)
+        own = registry.blob(digest).size
+    except RegfsError as error:
+        return Tag(tag.name, tag.repository, tag.changed, digest, problem=str(error))
+    references = manifest.references()
+    parts = [one for one in references if one.role is not Role.SUBJECT]
+    platforms = dict.fromkeys(
+        one.platform for one in parts if one.platform and one.platform != "unknown/unknown"
+    )
+    return Tag(
+        tag.name,
+        tag.repository,
+        tag.changed,
+        digest,
+        kind=manifest.kind.value,
+        media_type=manifest.media_type,
+        platforms=tuple(platforms),
+        size=own + sum(max(one.size, 0) for one in parts) + _below(registry, manifest),
+    )
+
+
+def _below(registry: Registry, manifest: Manifest) -> int:
+    """Return the bytes of what the manifests in an index name, each digest once."""
+    sizes: dict[Digest, int] = {}
+    pending = [one.digest for one in manifest.references() if one.role is Role.MANIFEST]
+    seen: set[Digest] = set()
+    while pending:
+        digest = pending.pop()
+        if digest in seen:
+            continue
+        seen.add(digest)
+        try:
+            child = registry.manifest(digest)
+        except RegfsError:  # a sparse index is legal
+            continue
+        for one in child.references():
+            if one.role is Role.MANIFEST:
+                pending.append(one.digest)
+            if one.role is not Role.SUBJECT:
+                sizes[one.digest] = max(one.size, 0)
+    return sum(sizes.values())
+
+
+def untagged(registry: Registry, name: str, *, details: bool = False) -> Tags:
+    """Return the manifests of a repository that no tag of it reaches."""
+    revisions = registry.revisions(name)
+    tagged = _reached(registry, name, set(revisions))
+    found = []
+    for digest, mtime in revisions.items():
+        if digest not in tagged:
+            plain = Tag(None, name, moment(mtime), digest)
+            found.append(_described(registry, plain, digest) if details else plain)
+    return Tags(tuple(found))
+
+
+def _reached(registry: Registry, name: str, revisions: set[Digest]) -> set[Digest]:
+    """Return every manifest that the tags reach: in indexes, and about what is reached."""
+    reached: set[Digest] = set()
+    for tag in _tags_of(registry, name):
+        try:
+            _follow(registry, registry.tag(name, tag), reached)
+        except ManifestUnknown:
+            continue
+    about: dict[Digest, list[Digest]] = {}
+    for digest in revisions - reached:
+        try:
+            manifest = registry.manifest(digest)
+        except RegfsError:
+            continue
+        if manifest.subject is not None:
+            about.setdefault(manifest.subject.digest, []).append(digest)
+    while more := [one for digest in about.keys() & reached for one in about.pop(digest)]:
+        for digest in more:
+            _follow(registry, digest, reached)
+    return reached
+
+
+def _follow(registry: Registry, digest: Digest, reached: set[Digest]) -> None:
+    pending = [digest]
+    while pending:
+        one = pending.pop()
+        if one in reached:
+            continue
+        reached.add(one)
+        try:
+            references = registry.manifest(one).references()
+        except RegfsError:
+            continue
+        pending.extend(child.digest for child in references if child.role is Role.MANIFEST)
+
+
+def entries(registry: Registry, reference: str, digest: Digest) -> Entries:
+    """Return what is in a manifest.
+
+    Raises:
+        BlobUnknown, ContentMismatch, ManifestInvalid: it cannot be read.
+    """
+    manifest = registry.manifest(digest)
+    attestations = _attestations(manifest)
+    found = tuple(
+        Entry(
+            role="attestation" if one.digest in attestations else one.role.value,
+            digest=one.digest,
+            size=one.size,
+            media_type=one.media_type,
+            platform=one.platform,
+            present=_is_present(registry, one.digest),
+        )
+        for one in manifest.references()
+    )
+    return Entries(reference, digest, manifest.media_type, found)
+
+
+def _attestations(manifest: Manifest) -> set[Digest]:
+    listed = getattr(manifest, "manifests", ())
+    return {entry.digest for entry in listed if is_attestation(entry)}
+
+
+def _is_present(registry: Registry, digest: Digest) -> bool:
+    try:
+        return registry.blob(digest).kind is Kind.FILE
+    except RegfsError:
+        return False
+
+
+def uploads(registry: Registry, names: Iterator[str]) -> Uploads:
+    """Return the unfinished uploads of some repositories."""
+    found = []
+    for name in names:
+        for folder in registry.store.list(layout.uploads_folder(name), _ignore):
+            if folder.kind is not Kind.FOLDER:
+                continue
+            files = [
+                entry
+                for entry in registry.store.walk(folder.path, _ignore)
+                if entry.kind is Kind.FILE
+            ]
+            upload = folder.path.rpartition("/")[2]
+            found.append(
+                Upload(
+                    repository=name,
+                    id=upload,
+                    size=sum(entry.size for entry in files),
+                    started_at=_started(registry, name, upload),
+                    changed=moment(max(entry.mtime for entry in [folder, *files])),
+                )
+            )
+    return Uploads(tuple(found))
+
+
+def _started(registry: Registry, name: str, upload: str) -> datetime | None:
+    path = layout.path_of(layout.UploadStartedAt(name, upload))
+    try:
+        text = registry.store.read(path, 64).decode("ascii").strip()
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except (RegfsError, ValueError):
+        seconds = layout.upload_time(upload)
+        return None if seconds is None else moment(seconds)

@@ -1,0 +1,74 @@
+"""Why a blob or manifest is kept: every path from a repository to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+
+from regfs.digest import Digest
+from regfs.graph import Graph, Node, NodeKind, Step
+from regfs.registry import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One station of a path."""
+
+    kind: str
+    """`repository`, `tag`, `revision`, `manifest` or `blob`."""
+    name: str
+    """Of a repository its name, of a tag `repository:tag`, else a digest."""
+    edge: str | None
+    """How the station before leads here; None at the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """The report."""
+
+    reference: str
+    digest: str
+    size: int | None
+    """Bytes; None when it is not there."""
+    paths: tuple[tuple[Place, ...], ...]
+    more: bool
+    """There are more paths than were asked for."""
+    layer_links: tuple[str, ...]
+    """Repositories with a layer link to it. A link alone keeps nothing."""
+
+
+def reasons(graph: Graph, target: Target, digest: Digest, limit: int) -> Reasons:
+    """Return up to `limit` paths that lead to a blob or manifest."""
+    paths = list(islice(graph.why(digest), limit + 1))
+    stored = graph.inventory.blobs.get(digest)
+    return Reasons(
+        reference=str(target),
+        digest=digest,
+        size=None if stored is None else stored.size,
+        paths=tuple(_places(graph, path) for path in paths[:limit]),
+        more=len(paths) > limit,
+        layer_links=tuple(
+            name
+            for name, repository in graph.inventory.repositories.items()
+            if digest in repository.layers
+        ),
+    )
+
+
+def _places(graph: Graph, path: list[Step]) -> tuple[Place, ...]:
+    return tuple(
+        Place(_kind(graph, step.node), _name(step.node), step.edge.value if step.edge else None)
+        for step in path
+    )
+
+
+def _name(node: Node | Digest) -> str:
+    if isinstance(node, Node) and node.kind is NodeKind.REVISION:
+        return node.name
+    return str(node)
+
+
+def _kind(graph: Graph, node: Node | Digest) -> str:
+    if isinstance(node, Node):
+        return node.kind.value
+    return (NodeKind.MANIFEST if node in graph.digraph else NodeKind.BLOB).value

@@ -1,0 +1,248 @@
+"""What removing images would give back, and who keeps the rest. Nothing is removed here.
+
+    removal(graph, [app:v1])
+        freed              by `gc` with untagged pruning, after the removal
+        freed_by_default   by plain `gc`: a revision link keeps its image there
+        keepers            which other images need how much of what was asked for
+
+Only what the removal itself gives back is counted: what is unreferenced already,
+or untagged before, goes with any gc and is no merit of this one. Doubt keeps
+here as it does in gc: a repository that is frozen keeps whatever it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import ManifestUnknown
+from regfs.graph import Graph
+from regfs.inventory import RepositoryInventory, TagInfo
+from regfs.registry import Target
+from regfs.reports.holdings import holdings
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Some blobs."""
+
+    blobs: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """An image that needs some of it too."""
+
+    name: str
+    repository: str
+    tag: str | None
+    """None: what is untagged there, and no gc prunes."""
+    blobs: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """The report."""
+
+    asked: tuple[str, ...]
+    tags: tuple[str, ...]
+    """Tags that would go, as `repository:tag`."""
+    revisions: int
+    """Revision links that would go."""
+    holds: Amount
+    """What these images need."""
+    freed: Amount
+    """By gc with untagged pruning (`-m`)."""
+    freed_by_default: Amount
+    """By gc without."""
+    kept: Amount
+    """holds - freed."""
+    keepers: tuple[Keeper, ...]
+    """The images that keep most, first."""
+    keepers_omitted: int
+    tagless: tuple[str, ...]
+    """Repositories left with no tag; gc prunes them only when confirmed by name."""
+    frozen: tuple[str, ...]
+    """Repositories with damage that keep whatever they name."""
+    blind: bool
+    """Parts of the tree cannot be seen, so no gc frees anything."""
+
+
+@dataclass(slots=True)
+class _Gone:
+    """What is taken away."""
+
+    repositories: set[str] = field(default_factory=set)
+    tags: set[tuple[str, str]] = field(default_factory=set)
+    revisions: set[tuple[str, Digest]] = field(default_factory=set)
+
+
+def removal(graph: Graph, targets: Sequence[Target], *, top: int = 10) -> Removal:
+    """Return what removing these tags, manifests or repositories would give back.
+
+    Raises:
+        ManifestUnknown: a target is a digest that is a manifest nowhere.
+    """
+    gone = _gone(graph, targets)
+    asked = set(_manifests(graph, gone))
+    revisions = {digest for name, linked in gone.revisions for digest in graph.linked(name, linked)}
+    pruned = (_kept(graph, _Gone(), prune=True) | graph.needs(graph.reachable(revisions))) - _kept(
+        graph, gone, prune=True
+    )
+    plain = _kept(graph, _Gone(), prune=False) - _kept(graph, gone, prune=False)
+    freed = set() if graph.blind else pruned
+    holds = _present(graph, graph.needs(asked) | freed)
+    keepers = list(_keepers(graph, gone, holds - freed))
+    return Removal(
+        asked=tuple(map(str, targets)),
+        tags=tuple(sorted(f"{name}:{tag}" for name, tag in gone.tags)),
+        revisions=len(gone.revisions),
+        holds=_amount(graph, holds),
+        freed=_amount(graph, freed),
+        freed_by_default=_amount(graph, set() if graph.blind else plain),
+        kept=_amount(graph, holds - freed),
+        keepers=tuple(keepers[:top]),
+        keepers_omitted=max(len(keepers) - top, 0),
+        tagless=tuple(sorted(_left_tagless(graph, gone))),
+        frozen=tuple(sorted(set(graph.frozen) - gone.repositories)),
+        blind=bool(graph.blind),
+    )
+
+
+def _gone(graph: Graph, targets: Iterable[Target]) -> _Gone:
+    gone = _Gone()
+    every = graph.inventory.repositories
+    for target in targets:
+        if target.name is None:
+            owners = [name for name in every if _has(every[name], target.digest)]
+            if not owners:
+                raise ManifestUnknown(
+                    f"{target} is no manifest of any repository; layers go with their images"
+                )
+        else:
+            owners = [target.name] if target.name in every else []
+        for name in owners:
+            _take(gone, every[name], target)
+    return gone
+
+
+def _has(repository: RepositoryInventory, digest: Digest | None) -> bool:
+    return digest in repository.revisions or any(
+        info.current == digest for info in repository.tags.values()
+    )
+
+
+def _take(gone: _Gone, repository: RepositoryInventory, target: Target) -> None:
+    name = repository.name
+    if target.tag is not None:
+        gone.tags.add((name, target.tag))
+        return
+    if target.digest is None:
+        gone.repositories.add(name)
+    elif not _has(repository, target.digest):
+        raise ManifestUnknown(f"{target} is no manifest; layers go with their images")
+    for digest in repository.revisions:
+        if target.digest in (None, digest):
+            gone.revisions.add((name, digest))
+    for tag, info in repository.tags.items():
+        if target.digest is None or info.current == target.digest:
+            gone.tags.add((name, tag))
+
+
+def _manifests(graph: Graph, gone: _Gone) -> set[Digest]:
+    """Return every manifest that what goes leads to."""
+    found: set[Digest] = set()
+    for name, tag in gone.tags:
+        repository = graph.inventory.repositories[name]
+        info = repository.tags.get(tag)
+        if info is not None and info.current is not None:
+            found |= graph.reachable([info.current], referrers=repository.revisions)
+    starts = {digest for name, linked in gone.revisions for digest in graph.linked(name, linked)}
+    return found | graph.reachable(starts)
+
+
+# -- what stays ---------------------------------------------------------------
+
+
+def _kept(graph: Graph, gone: _Gone, *, prune: bool) -> set[Digest]:
+    """Return the blobs that are needed once `gone` is gone."""
+    roots: set[Digest] = set()
+    lists: set[Digest] = set()
+    followers: set[Digest] = set()
+    doubtful: set[Digest] = set()
+    for repository in graph.inventory.repositories.values():
+        name = repository.name
+        if name in gone.repositories:
+            continue
+        tags = dict(_tags(repository, gone))
+        revisions = {d for d in repository.revisions if (name, d) not in gone.revisions}
+        if name in graph.frozen:
+            doubtful.update(repository.layers, repository.revisions)
+            doubtful.update(e.digest for info in tags.values() for e in info.history)
+        prunes = prune and name not in graph.frozen and _is_tagged(repository)
+        for tag, info in tags.items():
+            is_list = prunes and layout.fallback_subject(tag) is not None
+            (lists if is_list else roots).update(_meant(info))
+        if prunes:
+            followers |= revisions
+        else:
+            roots.update(d for digest in revisions for d in graph.linked(name, digest))
+    live = graph.reachable(roots, subjects=True, referrers=followers)
+    # A list of signatures keeps them, and not the image that they sign.
+    live |= graph.reachable(lists, referrers=followers)
+    doubtful.update(*(graph.aliases.get(digest, ()) for digest in doubtful))
+    return graph.needs(live | doubtful)
+
+
+def _tags(repository: RepositoryInventory, gone: _Gone) -> Iterator[tuple[str, TagInfo]]:
+    for tag, info in repository.tags.items():
+        if (repository.name, tag) not in gone.tags:
+            yield tag, info
+
+
+def _meant(info: TagInfo) -> set[Digest]:
+    if info.current is not None:
+        return {info.current}
+    return {entry.digest for entry in info.history}
+
+
+def _is_tagged(repository: RepositoryInventory) -> bool:
+    return any(info.current is not None for info in repository.tags.values())
+
+
+def _left_tagless(graph: Graph, gone: _Gone) -> Iterator[str]:
+    for name in {name for name, _ in gone.tags} - gone.repositories:
+        repository = graph.inventory.repositories[name]
+        left = any(info.current is not None for _, info in _tags(repository, gone))
+        if not left and any((name, d) not in gone.revisions for d in repository.revisions):
+            yield name
+
+
+def _keepers(graph: Graph, gone: _Gone, kept: set[Digest]) -> list[Keeper]:
+    """Return who needs any of `kept` once `gone` is gone, who keeps most first."""
+    found = []
+    for held in holdings(graph):
+        repository = graph.inventory.repositories[held.repository]
+        prunes = held.repository not in graph.frozen and _is_tagged(repository)
+        is_gone = held.repository in gone.repositories or (
+            prunes if held.tag is None else (held.repository, held.tag) in gone.tags
+        )
+        if not is_gone and (both := graph.needs(held.manifests) & kept):
+            amount = _amount(graph, both)
+            name, tag = held.repository, held.tag
+            found.append(Keeper(str(held), name, tag, amount.blobs, amount.bytes))
+    return sorted(found, key=lambda keeper: (-keeper.bytes, keeper.name))
+
+
+def _present(graph: Graph, digests: set[Digest]) -> set[Digest]:
+    return {digest for digest in digests if digest in graph.inventory.blobs}
+
+
+def _amount(graph: Graph, digests: set[Digest]) -> Amount:
+    blobs = graph.inventory.blobs
+    present = _present(graph, digests)
+    return Amount(len(present), sum(blobs[digest].size for digest in present))

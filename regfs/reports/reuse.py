@@ -1,0 +1,218 @@
+"""Which images share which layers, and what that saves.
+
+    reuse(graph, registry.manifest, read_config)
+        .shared            25b16005... is stored once and used by 7 images
+        .pairs             how many bytes any two images have in common
+        .near_duplicates   one content, stored under several digests
+
+Only layers are counted: configs and manifests are hardly ever shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+from regfs.digest import Digest
+from regfs.errors import RegfsError
+from regfs.graph import Graph
+from regfs.manifests import ImageConfig, Role
+from regfs.registry import Target
+from regfs.reports.images import Image, Read, chosen, images
+
+PAIRS: Final = 12
+"""Images up to which every pair is compared."""
+CONFIGS: Final = 20_000
+"""Configs that are read at most, to find near duplicates."""
+
+ReadConfig = Callable[[Digest], ImageConfig]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedLayer:
+    """One layer, and who uses it."""
+
+    digest: str
+    size: int
+    """Bytes; 0 when it is missing."""
+    present: bool
+    images: int
+    repositories: int
+    saved: int
+    """Bytes that would be stored more, had every image its own copy."""
+    used_by: tuple[str, ...]
+    """Names of the images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What two images have in common."""
+
+    first: str
+    second: str
+    layers: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One of several layers with the same content."""
+
+    digest: str
+    size: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class NearDuplicate:
+    """One content (diffID) under several digests: packed twice, so stored twice."""
+
+    diff_id: str
+    layers: tuple[Copy, ...]
+    wasted: int
+    """Bytes of all copies but the smallest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """The report; only of layers in the images asked for, when some were."""
+
+    images: int
+    """Images that have any of the layers."""
+    repositories: int
+    layers: int
+    """Different layers."""
+    layers_shared: int
+    """Those of them that more than one image uses."""
+    apparent: int
+    """Bytes of these layers, counted for each image that has them."""
+    stored: int
+    saved: int
+    """apparent - stored."""
+    shared: tuple[SharedLayer, ...]
+    """What saves most first."""
+    shared_omitted: int
+    compared: tuple[str, ...]
+    """The images of `pairs`, in order; empty when they are too many."""
+    pairs: tuple[Pair, ...]
+    near_duplicates: tuple[NearDuplicate, ...]
+    configs_unread: int
+    """Configs that could not be read, or were too many: near duplicates may be more."""
+
+
+def reuse(
+    graph: Graph,
+    read: Read,
+    read_config: ReadConfig,
+    targets: Iterable[Target] = (),
+    *,
+    top: int | None = None,
+) -> Reuse:
+    """Compare the layers of all images, or those of `targets` with all images."""
+    every = images(graph, read)
+    wanted = list(targets)
+    asked = chosen(graph, every, wanted) if wanted else every
+    every_user = _users(every)
+    users = {layer: every_user[layer] for image in asked for layer in image.layers}
+    blobs = graph.inventory.blobs
+    sizes = {layer: blobs[layer].size if layer in blobs else 0 for layer in users}
+    layers = sorted(
+        (_shared(layer, sizes[layer], layer in blobs, used) for layer, used in users.items()),
+        key=lambda layer: (-layer.saved, -layer.images, -layer.size, layer.digest),
+    )
+    shared = [layer for layer in layers if layer.images > 1]
+    seen = {image.name: image for used in users.values() for image in used}
+    apparent = sum(sizes[layer] * len(used) for layer, used in users.items())
+    stored = sum(sizes.values())
+    duplicates, unread = _near_duplicates(graph, read_config, every, every_user)
+    compared = asked if len(asked) <= PAIRS else []
+    return Reuse(
+        images=len(seen),
+        repositories=len({image.repository for image in seen.values()}),
+        layers=len(users),
+        layers_shared=len(shared),
+        apparent=apparent,
+        stored=stored,
+        saved=apparent - stored,
+        shared=tuple(shared if top is None else shared[:top]),
+        shared_omitted=0 if top is None else max(len(shared) - top, 0),
+        compared=tuple(image.name for image in compared),
+        pairs=tuple(_pairs(compared, sizes)),
+        near_duplicates=tuple(
+            one for one in duplicates if any(copy.digest in users for copy in one.layers)
+        ),
+        configs_unread=unread,
+    )
+
+
+_Users = dict[Digest, list[Image]]
+
+
+def _users(every: list[Image]) -> _Users:
+    """Return for each layer the images that have it."""
+    users: _Users = {}
+    for image in every:
+        for layer in dict.fromkeys(image.layers):
+            users.setdefault(layer, []).append(image)
+    return users
+
+
+def _shared(layer: Digest, size: int, present: bool, used: list[Image]) -> SharedLayer:
+    return SharedLayer(
+        digest=layer,
+        size=size,
+        present=present,
+        images=len(used),
+        repositories=len({image.repository for image in used}),
+        saved=size * (len(used) - 1),
+        used_by=tuple(image.name for image in used),
+    )
+
+
+def _pairs(compared: list[Image], sizes: dict[Digest, int]) -> Iterable[Pair]:
+    for first, second in combinations(compared, 2):
+        common = set(first.layers) & set(second.layers)
+        yield Pair(first.name, second.name, len(common), sum(sizes[layer] for layer in common))
+
+
+def _near_duplicates(
+    graph: Graph, read_config: ReadConfig, every: Iterable[Image], users: _Users
+) -> tuple[list[NearDuplicate], int]:
+    """Return contents stored under several digests, and how many configs were not read."""
+    layers_by_config = {
+        leaf.digest: image.layers
+        for image in every
+        for leaf in graph.leaves(image.manifest)
+        if leaf.role is Role.CONFIG and leaf.digest not in graph.aliases
+    }
+    copies: dict[str, dict[Digest, None]] = {}
+    read = 0
+    for config, layers in list(layers_by_config.items())[:CONFIGS]:
+        try:
+            diff_ids = read_config(config).rootfs.diff_ids
+        except RegfsError:
+            continue
+        read += 1
+        if len(diff_ids) == len(layers):
+            for diff_id, layer in zip(diff_ids, layers, strict=True):
+                copies.setdefault(diff_id, {})[layer] = None
+    found = [
+        _near_duplicate(graph, diff_id, list(layers), users)
+        for diff_id, layers in copies.items()
+        if sum(layer in graph.inventory.blobs for layer in layers) > 1
+    ]
+    found.sort(key=lambda one: (-one.wasted, one.diff_id))
+    return found, len(layers_by_config) - read
+
+
+def _near_duplicate(
+    graph: Graph, diff_id: str, layers: list[Digest], users: _Users
+) -> NearDuplicate:
+    blobs = graph.inventory.blobs
+    copies = [
+        Copy(layer, blobs[layer].size, len(users[layer])) for layer in layers if layer in blobs
+    ]
+    copies.sort(key=lambda copy: (copy.size, copy.digest))
+    return NearDuplicate(diff_id, tuple(copies), sum(copy.size for copy in copies[1:]))
