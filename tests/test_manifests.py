@@ -338,6 +338,14 @@ def test_a_null_in_other_letters_is_in_doubt() -> None:
     assert len(manifest.references()) == 2
 
 
+@pytest.mark.parametrize("key", ["Digest", "dige\u017ft", "dige\\u017ft", "d\\u0069gest"])
+def test_a_hidden_first_value_of_a_key_is_in_doubt(key: str) -> None:
+    hidden = json.dumps([descriptor(OTHER)]).replace('"digest"', f'"{key}"')
+    twice = json.dumps(image()).replace('"layers"', f'"layers": {hidden}, "layers"')
+    manifest = parse(twice.encode())
+    assert referred(manifest) == {D, OTHER}
+
+
 def test_a_key_that_comes_twice_far_from_any_descriptor_is_no_doubt() -> None:
     twice = dumps(image()).replace(b'"layers"', b'"x": {"a": 1, "a": 2}, "layers"')
     assert parse(twice).kind is Kind.IMAGE
