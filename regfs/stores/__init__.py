@@ -76,7 +76,8 @@ class Leaves(NamedTuple):
     absent: list[str]
     """Children that are folders and hold no such leaf."""
     others: list[Entry]
-    """Whatever else is directly in the folder: stray files, special files."""
+    """Whatever else is there: stray files in the folder; at the path of the leaf, or on the way
+    to it, folders, special files and links that are not followed."""
 
 
 class Writer(Protocol):
@@ -113,20 +114,25 @@ class Store(Protocol):
         """Return what is directly in `folder`, sorted by path; nothing when it is not there."""
 
     def walk(self, folder: str, report: Report) -> Iterator[Entry]:
-        """Yield everything below `folder`, folders before what they hold, each once."""
+        """Yield everything below `folder`, folders before what they hold, each once.
+
+        A link to a folder that is walked anyway is a `LINK`, with a finding.
+        """
 
     def leaves(self, folder: str, leaf: str, report: Report) -> Leaves:
         """Return the files `<folder>/*/<leaf>`, without listing every child when it can.
 
         `leaf` may hold a `/`. A missing folder has no leaves. Children are not
-        searched for anything but the leaf.
+        searched for anything but the leaf, and come in no order. A child that
+        could not be looked into is in no column: only a finding tells of it.
         """
 
     def stat(self, path: str) -> Entry:
-        """Return what is at `path`.
+        """Return what is at `path`; a link that is not followed is a `LINK`.
 
         Raises:
             PathMissing, PathDenied, StoreError: as the storage answers.
+            PathUnsafe: the way to it leaves the tree, or is a link that leads nowhere.
         """
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
@@ -134,7 +140,7 @@ class Store(Protocol):
 
         Raises:
             PathMissing, PathDenied, StoreError: as the storage answers.
-            PathUnsafe: it is no regular file, or leaves the tree.
+            PathUnsafe: it is no regular file, leaves the tree, or is a link that leads nowhere.
         """
 
     def read(self, path: str, limit: int) -> bytes:
@@ -148,14 +154,21 @@ class Store(Protocol):
         """Begin a file at `path`; folders above it are made when needed."""
 
     def append(self, path: str) -> BinaryIO:
-        """Open a file for appending, made when it is not there; `flush` makes it durable."""
+        """Open a file for appending, made when it is not there.
+
+        `flush` and `close` make it durable.
+        """
 
     def move(self, source: str, target: str) -> None:
         """Move a file or a folder with all it holds; folders above `target` are made.
 
+        It is durable after `sync` of both folders. Who moves holds a lock: whether the
+        target is free is looked up before, not during the move.
+
         Raises:
             PathMissing: nothing is at `source`.
-            StoreError: something is at `target` already; nothing was moved.
+            StoreError: something is at `target` already, or it is on another file system;
+                nothing was moved.
         """
 
     def delete(self, paths: Iterable[str]) -> int:

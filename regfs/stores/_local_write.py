@@ -1,11 +1,7 @@
-"""Writing into a directory store: files that appear whole, moves, deletions, locks.
+"""Changing a directory store: new files, moves, deletions, locks.
 
-A file is written beside its place and renamed over it, so that a crash leaves
-the old file, or the new one, and at worst a `.<name>.<random>.regfs-tmp`:
-
-    create  ->  .data.5f3c91.regfs-tmp  ->  fsync  ->  rename to data  ->  fsync of the folder
-
-Nothing here decides what may be deleted.
+How a file gets to its place whole is in `_local_files`. Nothing here decides
+what may be deleted.
 """
 
 from __future__ import annotations
@@ -13,18 +9,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import io
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
 
 from regfs.errors import LockHeld, PathMissing, StoreError
 from regfs.stores._local_base import LocalTree, adopt, failure, joined, shown, unsafe
+from regfs.stores._local_files import AppendFile, LocalWriter
 
-TEMPORARY_SUFFIX: Final = ".regfs-tmp"
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -235,118 +228,6 @@ class LocalWriting(LocalTree):
             folder, _, name = path.rpartition("/")
             descriptor, made = self.make_folders(folder)
             return descriptor, name, made
-
-
-class LocalWriter:
-    """A file that appears at its path whole, on `commit`, or not at all."""
-
-    def __init__(self, tree: LocalTree, folder: int, path: str, name: str, made: list[str]) -> None:
-        """Take over the descriptor `folder`, unless this raises OSError."""
-        stem = os.fsdecode(os.fsencode(name)[:200])
-        self._temporary = f".{stem}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
-        self._descriptor = os.open(self._temporary, _NEW, 0o666, dir_fd=folder)
-        adopt(folder, descriptor=self._descriptor)
-        self._tree = tree
-        self._folder = folder
-        self._path = path
-        self._name = name
-        self._made = made
-        self._open = True
-
-    def write(self, data: bytes, /) -> int:
-        """Add bytes."""
-        try:
-            _write_all(self._descriptor, data)
-        except OSError as error:
-            raise failure(self._path, error) from error
-        return len(data)
-
-    def commit(self) -> None:
-        """Make it durable and put it in place, replacing what was there."""
-        if not self._open:
-            raise StoreError(f"{shown(self._path)}: the file was committed or discarded before")
-        try:
-            os.fsync(self._descriptor)
-            os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        except OSError as error:
-            self.discard()
-            raise failure(self._path, error) from error
-        self._close()
-        try:
-            self._tree.sync_names(self._path.rpartition("/")[0])
-        except OSError as error:
-            raise failure(self._path, error) from error
-
-    def discard(self) -> None:
-        """Forget it, with the folders made for it. Safe to call twice, and after commit."""
-        if not self._open:
-            return
-        with contextlib.suppress(OSError):
-            os.unlink(self._temporary, dir_fd=self._folder)
-        self._close()
-        for folder in reversed(self._made):
-            with contextlib.suppress(OSError):  # somebody else uses it by now
-                os.rmdir(self._tree.full(folder))
-
-    def _close(self) -> None:
-        self._open = False
-        os.close(self._descriptor)
-        os.close(self._folder)
-
-    def __enter__(self) -> LocalWriter:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Commit, or discard when the block raised."""
-        if not self._open:
-            return
-        if error[0] is None:
-            self.commit()
-        else:
-            self.discard()
-
-    def __del__(self) -> None:
-        if getattr(self, "_open", False):
-            self.discard()
-
-
-class AppendFile(io.FileIO):
-    """A file that only grows; what was written is on the disk after `flush`."""
-
-    def __init__(self, tree: LocalTree, descriptor: int, path: str, *, new: bool) -> None:
-        super().__init__(descriptor, "ab")
-        self._tree = tree
-        self._path = path
-        self._new = new
-
-    def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
-        """Add all of `data`."""
-        try:
-            return _write_all(self.fileno(), data)
-        except OSError as error:
-            raise failure(self._path, error) from error
-
-    def flush(self) -> None:
-        """Wait until what was written is on the disk, and the name of a new file too."""
-        if self.closed:
-            return
-        try:
-            os.fsync(self.fileno())
-            if self._new:
-                self._tree.sync_names(self._path.rpartition("/")[0])
-                self._new = False
-        except OSError as error:
-            raise failure(self._path, error) from error
-
-
-def _write_all(descriptor: int, data: bytes | bytearray | memoryview) -> int:
-    """Write all of `data`, though the system may take it in pieces."""
-    with memoryview(data) as view, view.cast("B") as octets:
-        total = len(octets)
-        done = 0
-        while done < total:
-            done += os.write(descriptor, octets[done:])
-    return total
 
 
 def _exists(name: str, folder: int) -> bool:

@@ -1,6 +1,7 @@
 """A registry in a directory of this machine: finding it, listing it, reading it.
 
-Writing is in `_local_write`, what counts as inside the tree in `_local_base`.
+Writing is in `_local_write`, open files are in `_local_files`, and what counts as
+inside the tree in `_local_base`.
 
 Listing never opens anything but folders. Symbolic links count as what they
 lead to, within limits that keep every listing finite:
@@ -16,10 +17,9 @@ lead to, within limits that keep every listing finite:
 from __future__ import annotations
 
 import errno
-import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final, cast
 
 from regfs.errors import NotARegistry, PathUnsafe
@@ -34,6 +34,7 @@ from regfs.stores._local_base import (
     shown,
     unsafe,
 )
+from regfs.stores._local_files import ReadFile, Section
 from regfs.stores._local_write import LocalWriting
 
 _READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
@@ -147,7 +148,8 @@ class LocalStore(LocalWriting):
         # folders by st_nlink instead would gain 2 %, and is wrong on btrfs, overlayfs and
         # whatever a virtual machine shares from macOS.
         names, sizes, mtimes, allocated, _, others = found
-        deep = "/" in leaf
+        between = list(_folders_above(f"/{leaf}"))[:-1]  # "/current" of current/link
+        odd = False
         with os.scandir(descriptor) as children:
             for child in children:
                 name = child.name
@@ -157,10 +159,12 @@ class LocalStore(LocalWriting):
                     ):
                         continue
                     status = os.stat(f"{name}/{leaf}", dir_fd=descriptor, follow_symlinks=False)
+                    if between:
+                        odd = _has_link(descriptor, name, between)
                 except OSError as error:
                     self._no_leaf(child, joined(folder, name), leaf, error, report, found)
                     continue
-                if deep or status.st_mode & _TYPE != _REGULAR:
+                if odd or status.st_mode & _TYPE != _REGULAR:
                     path = joined(folder, name)
                     entry = self._barred(path, leaf, report)
                     entry = entry or self._entry(f"{path}/{leaf}", status, report)
@@ -369,51 +373,12 @@ class LocalStore(LocalWriting):
         return here not in self._gates and here != self.unlinked(parent)
 
 
-class ReadFile(io.FileIO):
-    """An open file whose read errors are those of the contract."""
-
-    def __init__(self, descriptor: int, path: str) -> None:
-        super().__init__(descriptor, "rb")
-        self._path = path
-
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
-        """Fill `buffer` as far as the file goes; return the number of bytes."""
-        try:
-            return super().readinto(buffer) or 0
-        except OSError as error:
-            raise failure(self._path, error) from error
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Return up to `size` bytes, all that are left when it is negative."""
-        try:
-            return super().read(-1 if size is None else size) or b""
-        except OSError as error:
-            raise failure(self._path, error) from error
-
-
-class Section(io.RawIOBase):
-    """The next `length` bytes of a file, and its end after them."""
-
-    def __init__(self, whole: ReadFile, length: int) -> None:
-        super().__init__()
-        self._whole = whole
-        self._left = length
-
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
-        """Fill `buffer` as far as the section goes; return the number of bytes."""
-        with memoryview(buffer) as view:
-            count = self._whole.readinto(view[: self._left])
-        self._left -= count
-        return count
-
-    def close(self) -> None:
-        """Close the file."""
-        self._whole.close()
-        super().close()
+def _has_link(folder: int, name: str, between: Iterable[str]) -> bool:
+    """Tell whether a part of the way from a child to its leaf is a link."""
+    return any(
+        stat.S_ISLNK(os.stat(name + part, dir_fd=folder, follow_symlinks=False).st_mode)
+        for part in between
+    )
 
 
 def _ignore(finding: Finding) -> None:
