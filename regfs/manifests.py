@@ -22,7 +22,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
 from pydantic_core import CoreSchema, core_schema, from_json
 
 from regfs.digest import ALGORITHMS, Digest, digests_in
@@ -109,14 +109,17 @@ def _or(empty: Callable[[], object]) -> BeforeValidator:
 _Digest: TypeAlias = Annotated[Digest, _DigestSchema]
 _Size: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
 _Text: TypeAlias = Annotated[str, _or(str)]
-_Texts: TypeAlias = Annotated[tuple[str, ...], _or(tuple)]
+_Texts: TypeAlias = Annotated[tuple[str, ...], FailFast(), _or(tuple)]
 _TextMap: TypeAlias = Annotated[dict[str, str], _or(dict)]
 
 
 class _Document(BaseModel):
-    """Frozen; what regfs does not know is kept. `model_dump_json(exclude_unset=True)` undoes it."""
+    """Frozen; what regfs does not know is kept.
 
-    model_config = ConfigDict(frozen=True, extra="allow", serialize_by_alias=True)
+    `model_dump_json(by_alias=True, exclude_unset=True)` gives the document back.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class Platform(_Document):
@@ -155,6 +158,10 @@ class Descriptor(_Document):
         """Return it as what a manifest refers to."""
         platform = "" if self.platform is None else str(self.platform)
         return Reference(role, self.digest, self.size, self.media_type, platform, self.foreign)
+
+
+# A list ends at its first defect: a hostile one of 4 MiB has a million, and each costs 2 kB.
+_Descriptors: TypeAlias = Annotated[tuple[Descriptor, ...], FailFast()]
 
 
 class _Manifest(_Document, ABC):
@@ -197,7 +204,7 @@ class _Image(_Manifest):
     kind: ClassVar[Kind] = Kind.IMAGE
 
     config: Descriptor
-    layers: tuple[Descriptor, ...] = ()
+    layers: _Descriptors = ()
     """The base first."""
 
     @property
@@ -225,7 +232,7 @@ class DockerManifest(_Image):
 class _Index(_Manifest):
     kind: ClassVar[Kind] = Kind.INDEX
 
-    manifests: tuple[Descriptor, ...] = ()
+    manifests: _Descriptors = ()
 
     def _parts(self) -> tuple[Descriptor | FsLayer, ...]:
         return self.manifests
@@ -250,7 +257,7 @@ class ArtifactManifest(_Manifest):
 
     kind: ClassVar[Kind] = Kind.ARTIFACT
 
-    blobs: tuple[Descriptor, ...] = ()
+    blobs: _Descriptors = ()
 
     def _parts(self) -> tuple[Descriptor | FsLayer, ...]:
         return self.blobs
@@ -281,10 +288,10 @@ class DockerManifestV1(_Manifest):
     name: _Text = ""
     tag: _Text = ""
     architecture: _Text = ""
-    fs_layers: tuple[FsLayer, ...] = Field(alias="fsLayers")
+    fs_layers: Annotated[tuple[FsLayer, ...], FailFast()] = Field(alias="fsLayers")
     """The base last; one blob comes as often as there are layers like it."""
-    history: tuple[V1History, ...] = ()
-    signatures: tuple[dict[str, Any], ...] = ()
+    history: Annotated[tuple[V1History, ...], FailFast()] = ()
+    signatures: Annotated[tuple[dict[str, Any], ...], FailFast()] = ()
 
     def _parts(self) -> tuple[Descriptor | FsLayer, ...]:
         return self.fs_layers
@@ -596,7 +603,7 @@ class RootFs(_Document):
     """The layers of an image, unpacked."""
 
     type: _Text = ""
-    diff_ids: Annotated[tuple[_Digest, ...], _or(tuple)] = ()
+    diff_ids: Annotated[tuple[_Digest, ...], FailFast(), _or(tuple)] = ()
     """The base first."""
 
 
@@ -613,7 +620,7 @@ class ImageConfig(_Document):
     config: Annotated[dict[str, Any], _or(dict)] = Field(default_factory=dict)
     """What a container starts with: Env, Entrypoint, Cmd, Labels and so on."""
     rootfs: Annotated[RootFs, _or(RootFs)] = Field(default_factory=RootFs)
-    history: Annotated[tuple[History, ...], _or(tuple)] = ()
+    history: Annotated[tuple[History, ...], FailFast(), _or(tuple)] = ()
     """The base first."""
 
     @property

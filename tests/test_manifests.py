@@ -320,9 +320,9 @@ def test_a_media_type_that_is_empty_or_null_is_none() -> None:
 
 
 def test_an_unknown_algorithm_beside_a_worse_defect_is_malformed() -> None:
-    layers = [descriptor("blake3:" + "ab" * 32), descriptor("nothing")]
-    with pytest.raises(ManifestInvalid, match=r"layers\[0\].*\(and 1 more\)"):
-        parse(dumps(image(layers=layers)))
+    config = descriptor("blake3:" + "ab" * 32)
+    with pytest.raises(ManifestInvalid, match=r"config\.digest: unsupported .*\(and 1 more\)"):
+        parse(dumps(image(config=config, layers=[descriptor("nothing")])))
 
 
 def test_the_name_of_a_field_cannot_break_the_line() -> None:
@@ -372,9 +372,10 @@ def test_deep_documents_are_refused(unit: bytes) -> None:
         parse(unit * 100_000)
 
 
-def test_many_defects_make_one_line() -> None:
-    with pytest.raises(ManifestInvalid, match=r"layers\[0\]: is no object \(and 99999 more\)"):
-        parse(dumps(image(layers=[0] * 100_000)))
+def test_a_list_is_given_up_at_its_first_defect() -> None:
+    with pytest.raises(ManifestInvalid) as caught:
+        parse(dumps(image(layers=[0] * 1_000_000)))
+    assert str(caught.value) == "layers[0]: is no object"
 
 
 # Laws
@@ -414,7 +415,7 @@ def test_nothing_is_lost_on_the_way_through_a_model(
     data: st.DataObject, document: dict[str, Any]
 ) -> None:
     manifest = parse(data.draw(strategies.spelled(document)))
-    written = json.loads(manifest.model_dump_json(exclude_unset=True))
+    written = json.loads(manifest.model_dump_json(by_alias=True, exclude_unset=True))
     assert written == {"mediaType": manifest.media_type, **document}
 
 
