@@ -44,6 +44,7 @@ class Code(StrEnum):
     REPOSITORY_INVALID_NAME = "repository-invalid-name"
     REPOSITORY_EMPTY = "repository-empty"
     REPOSITORY_TAGLESS = "repository-tagless"
+    REPOSITORIES_MISSING = "repositories-missing"
     MANIFEST_UNREADABLE = "manifest-unreadable"
     MANIFEST_TOO_LARGE = "manifest-too-large"
     MANIFEST_UNKNOWN_TYPE = "manifest-unknown-type"
@@ -146,6 +147,11 @@ RULES: Final[dict[Code, Rule]] = {
         _W,
         "repository has manifests and no tag (pushed by digest, or tags live in a database)",
         "Untagged manifests here are kept unless the repository is confirmed by name.",
+    ),
+    Code.REPOSITORIES_MISSING: Rule(
+        _E,
+        "there are blobs and no repository that could name them",
+        "Mount or restore the folder of repositories; no blob is collected until there is one.",
     ),
     Code.MANIFEST_UNREADABLE: Rule(_E, "manifest cannot be read as a manifest", _REPUSH),
     Code.MANIFEST_TOO_LARGE: Rule(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import gc
 from array import array
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -32,6 +32,7 @@ from regfs.manifests import LIMIT, Role
 from regfs.parallel import adaptive_map
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
+from regfs.trace import trace
 
 
 class NodeKind(StrEnum):
@@ -53,6 +54,8 @@ class EdgeKind(StrEnum):
     """A repository has a manifest, by its revision link."""
     CURRENT = "current"
     """A tag points to a manifest."""
+    HISTORY = "history"
+    """A tag that does not tell what it points to has once pointed to a manifest."""
     CONTENT = "content"
     """A revision is a manifest."""
     CHILD = "child"
@@ -189,22 +192,21 @@ class Graph:
 
         With `repository`, only those it has as revisions, plus its own fallback tag.
         """
-        found = dict.fromkeys(self._referrers.get(subject, ()))
-        tag = f"{subject.algorithm}-{subject.encoded}"
-        for name, inventory in self._repositories(repository):
-            if (info := inventory.tags.get(tag)) and info.current is not None:
-                found.update(dict.fromkeys(self.children(info.current)))
-            if name == repository:
-                revisions = inventory.revisions
-                listed = self.children(info.current) if info and info.current else []
-                found = {d: None for d in found if d in revisions or d in listed}
-        return list(found)
-
-    def _repositories(self, name: str | None) -> Iterable[tuple[str, RepositoryInventory]]:
+        by_field = self._referrers.get(subject, ())
         every = self.inventory.repositories
-        if name is None:
-            return every.items()
-        return [(name, every[name])] if name in every else []
+        if repository is None:
+            listed = [child for one in every.values() for child in self._listed(one, subject)]
+            return list(dict.fromkeys([*by_field, *listed]))
+        if repository not in every:
+            return []
+        one = every[repository]
+        held = [referrer for referrer in by_field if referrer in one.revisions]
+        return list(dict.fromkeys([*held, *self._listed(one, subject)]))
+
+    def _listed(self, repository: RepositoryInventory, subject: Digest) -> list[Digest]:
+        """Return what the fallback tag of `subject` lists."""
+        info = repository.tags.get(f"{subject.algorithm}-{subject.encoded}")
+        return [] if info is None or info.current is None else self.children(info.current)
 
     # -- reaching -------------------------------------------------------------
 
@@ -292,34 +294,35 @@ class Graph:
         There can be very many; take as many as are wanted. Referrers count: a path
         may lead over a subject to what is about it.
         """
-        pending: list[list[Step]] = [
-            [Step(holder, None), Step(digest, self._role_edge(holder, digest))]
-            for holder in reversed(self.holders(digest))
-        ]
-        pending.append([Step(digest, None)])
-        while pending:
-            path = pending.pop()
-            head = path[0].node
-            if isinstance(head, Node) and head.kind is NodeKind.REPOSITORY:
-                yield path
-                continue
-            seen = {step.node for step in path}
-            pending.extend(
-                [Step(before, None), Step(head, edge), *path[1:]]
-                for before, edge in self._before(head)
-                if before not in seen
-            )
 
-    def _before(self, node: Node | Digest) -> Iterator[tuple[Node | Digest, EdgeKind]]:
+        def before(node: Node | Digest) -> Iterable[tuple[Node | Digest, EdgeKind]]:
+            found = self._before(node)
+            if node == digest:
+                for holder in self.holders(digest):
+                    found.setdefault(holder, self._role_edge(holder, digest))
+            return found.items()
+
+        def is_root(node: Node | Digest) -> bool:
+            return isinstance(node, Node) and node.kind is NodeKind.REPOSITORY
+
+        start: Node | Digest = digest
+        for hops in trace(start, before, is_root):
+            edges = [None, *(hop.edge for hop in reversed(hops))]
+            yield [Step(hop.node, edge) for hop, edge in zip(reversed(hops), edges, strict=False)]
+
+    def _before(self, node: Node | Digest) -> dict[Node | Digest, EdgeKind]:
+        """Return what keeps a node, with the reasons."""
         if node not in self.digraph:
-            return
-        for before, edge in self.digraph.pred[node].items():
-            if edge["kind"] is not EdgeKind.SUBJECT:
-                yield before, edge["kind"]
+            return {}
+        pred = self.digraph.pred[node].items()
+        found = {
+            before: edge["kind"] for before, edge in pred if edge["kind"] is not EdgeKind.SUBJECT
+        }
         # What keeps a referrer is its subject: the edge is walked the other way round.
         info = self.manifests.get(node) if isinstance(node, Digest) else None
         if info is not None and info.subject is not None and info.subject in self.digraph:
-            yield info.subject, EdgeKind.SUBJECT
+            found.setdefault(info.subject, EdgeKind.SUBJECT)
+        return found
 
     def _role_edge(self, manifest: Digest, blob: Digest) -> EdgeKind:
         roles = (leaf.role for leaf in self.leaves(manifest) if leaf.digest == blob)
@@ -408,11 +411,26 @@ class _Builder:
 
     def _note_blindness(self) -> None:
         for finding in self.inventory.findings:
-            if finding.code in INCOMPLETE and finding.path.startswith(layout.REPOSITORIES):
+            if not finding.path.startswith(layout.REPOSITORIES):
+                continue
+            incomplete = finding.code in INCOMPLETE
+            if incomplete:
                 self.graph.blind.append(finding)
+            # A link by an algorithm that is unknown here may name anything the repository holds.
+            if incomplete or finding.code is Code.ALGORITHM_UNSUPPORTED:
                 name = finding.path[len(layout.REPOSITORIES) + 1 :].partition("/_")[0]
                 if name in self.inventory.repositories:
                     self.graph.frozen.setdefault(name, []).append(finding)
+        if self.inventory.left_out:
+            words = f"{self.inventory.left_out} repositories left out"
+            finding = Finding(Code.PATH_UNREADABLE, layout.REPOSITORIES, actual=words)
+            self.graph.findings.append(finding)
+            self.graph.blind.append(finding)
+        # A disk that is not mounted, or tags that live in a database, look the same.
+        if self.inventory.blobs and not self.inventory.repositories:
+            finding = Finding(Code.REPOSITORIES_MISSING, layout.REPOSITORIES)
+            self.graph.findings.append(finding)
+            self.graph.blind.append(finding)
 
     def _add_repository(self, repository: RepositoryInventory) -> None:
         digraph = self.graph.digraph
@@ -431,7 +449,11 @@ class _Builder:
             digraph.add_edge(home, node, kind=EdgeKind.TAG)
             if info.current is not None:
                 self._point(node, info.current, EdgeKind.CURRENT)
-            elif info.problem is not Code.TAG_WITHOUT_CURRENT:
+                continue
+            for entry in info.history:
+                if entry.digest in self.inventory.blobs:
+                    self._point(node, entry.digest, EdgeKind.HISTORY)
+            if info.problem is not Code.TAG_WITHOUT_CURRENT:
                 path = layout.path_of(layout.TagCurrent(repository.name, tag))
                 code = info.problem or Code.LINK_INVALID
                 finding = Finding(code, path, repository=repository.name, tag=tag)
@@ -450,7 +472,7 @@ class _Builder:
     def _read_aliases(self, repository: RepositoryInventory) -> None:
         """Read the links that may name a blob by another algorithm than it is stored under."""
         for digest in repository.layers:
-            if digest.algorithm != CANONICAL and digest not in self.inventory.blobs:
+            if digest.algorithm != CANONICAL:
                 link = self.registry.link(layout.path_of(layout.LayerLink(repository.name, digest)))
                 if link.digest is not None and link.digest != digest:
                     self.graph.aliases.setdefault(digest, set()).add(link.digest)
@@ -531,9 +553,11 @@ class _Builder:
         for reference in manifest.references():
             if reference.role is Role.SUBJECT:
                 continue
-            if self._is_child(reference):
+            is_child = self._is_child(reference)
+            if is_child:
                 self._point(digest, reference.digest, EdgeKind.CHILD)
-            else:
+            # What is a layer here can be a manifest elsewhere; it counts as both.
+            if not is_child or reference.role is not Role.MANIFEST:
                 self._add_leaf(reference.digest, reference.role, reference.size)
         subject = manifest.subject.digest if manifest.subject is not None else None
         if subject is not None:
@@ -573,8 +597,12 @@ class _Builder:
             return reference.role is Role.MANIFEST
         if stored.size > LIMIT or (reference.role is not Role.MANIFEST and reference.media_type):
             return False
-        manifest = self._read(digest).manifest
-        return manifest is not None and manifest.kind is not manifests.Kind.UNKNOWN
+        reading = self._read(digest)
+        if reading.manifest is None:
+            # What is no JSON is a blob; of what cannot be known nobody can tell.
+            problem = reading.problem
+            return problem is not None and problem.code is not Code.MANIFEST_UNREADABLE
+        return reading.manifest.kind is not manifests.Kind.UNKNOWN or bool(reference.media_type)
 
     def _add_broken(self, reading: _Reading, problem: Finding) -> None:
         """Take note of a manifest that cannot be known, and keep every digest written in it."""
@@ -582,7 +610,9 @@ class _Builder:
         graph.problems[digest] = problem
         first = len(graph._leaves)
         for named in digests_in(reading.data):
-            if named in self.revisions:
+            reference = manifests.Reference(Role.MANIFEST, named)
+            known = named in self.revisions or named in self.inventory.blobs
+            if known and self._is_child(reference):
                 self._point(digest, named, EdgeKind.CHILD)
             else:
                 self._add_leaf(named, Role.BLOB, -1)
@@ -601,6 +631,7 @@ class _Builder:
         doubt: partial mirrors are legal, and what it would need was never pushed.
         """
         graph = self.graph
+        doubtful: dict[Digest, Finding] = {}
         for digest, problem in graph.problems.items():
             befores = graph.digraph.pred[digest]
             named = [node for node in befores if isinstance(node, Node)]
@@ -612,8 +643,10 @@ class _Builder:
                 graph.findings.append(problem)
             for node in named if problem.code is Code.BLOB_MISSING else ():
                 graph.findings.append(_dangling(node, digest))
-            for name in self._naming(digest):
-                graph.frozen.setdefault(name, []).append(problem)
+            doubtful[digest] = problem
+        for name, reached in self._naming(doubtful):
+            reasons = [problem for digest, problem in doubtful.items() if digest in reached]
+            graph.frozen.setdefault(name, []).extend(reasons)
         for subject, referrers in graph._referrers.items():
             if subject not in graph.manifests and subject not in graph.problems:
                 for referrer in referrers:
@@ -630,12 +663,27 @@ class _Builder:
                 problem = finding
         return problem
 
-    def _naming(self, digest: Digest) -> set[str]:
-        return {
-            node.repository
-            for node in nx.ancestors(self.graph.digraph, digest)
-            if isinstance(node, Node)
-        }
+    def _naming(self, doubtful: Collection[Digest]) -> Iterator[tuple[str, set[Node | Digest]]]:
+        """Yield each repository that names any of `doubtful`, and what of them it reaches."""
+        pred, succ = self.graph.digraph.pred, self.graph.digraph.succ
+        above = _closure(doubtful, pred.__getitem__)
+        for node in above:
+            if isinstance(node, Node) and node.kind is NodeKind.REPOSITORY:
+                # Upwards once for all, downwards only where it leads to some of them.
+                ahead = _closure([node], lambda node: [n for n in succ[node] if n in above])
+                yield node.repository, ahead
+
+
+def _closure(
+    start: Iterable[Node | Digest], step: Callable[[Node | Digest], Iterable[Node | Digest]]
+) -> set[Node | Digest]:
+    found = set(start)
+    pending = list(found)
+    while pending:
+        fresh = [node for node in step(pending.pop()) if node not in found]
+        found.update(fresh)
+        pending.extend(fresh)
+    return found
 
 
 def _dangling(node: Node, digest: Digest) -> Finding:

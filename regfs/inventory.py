@@ -17,15 +17,15 @@ import gc
 import re
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from regfs import layout
 from regfs.digest import ALGORITHMS, Digest
-from regfs.errors import DigestInvalid, StoreError
+from regfs.errors import DigestInvalid, PathMissing, StoreError
 from regfs.findings import Code, Finding
 from regfs.parallel import adaptive_map
 from regfs.progress import SILENT, Progress
@@ -63,6 +63,10 @@ class DigestTable(Mapping[Digest, FileInfo]):
 
     def extend(self, digests: list[Digest], leaves: Leaves) -> None:
         """Add one folder's files; `digests` runs parallel to the columns of `leaves`."""
+        if len(set(digests)) < len(digests) or not self.numbers.keys().isdisjoint(digests):
+            # A folder that changes while it is read may give a name twice.
+            fresh = {d: row for row, d in enumerate(digests) if d not in self.numbers}
+            digests, leaves = list(fresh), _rows(leaves, fresh.values())
         first = len(self.numbers)
         self.numbers.update(zip(digests, range(first, first + len(digests)), strict=True))
         self.sizes.extend(leaves.sizes)
@@ -81,6 +85,17 @@ class DigestTable(Mapping[Digest, FileInfo]):
 
     def __contains__(self, digest: object) -> bool:
         return digest in self.numbers
+
+
+def _rows(leaves: Leaves, rows: Iterable[int]) -> Leaves:
+    """Return `leaves` with only these rows of its columns."""
+    chosen = list(rows)
+    return leaves._replace(
+        names=[leaves.names[row] for row in chosen],
+        sizes=[leaves.sizes[row] for row in chosen],
+        mtimes=[leaves.mtimes[row] for row in chosen],
+        allocated=[leaves.allocated[row] for row in chosen],
+    )
 
 
 class TagEntry(NamedTuple):
@@ -156,11 +171,17 @@ class Inventory:
     """Lock files of other owners, e.g. GitLab's `database-in-use`."""
     proxy_cache: bool = False
     """The tree belongs to a pull-through cache, which expires blobs by itself."""
+    whole: bool = True
+    """Every repository was wanted; else what the others need is not known."""
+    left_out: int = 0
+    """Repositories that were not wanted: what they need is not known."""
 
     @property
     def complete(self) -> bool:
-        """Whether everything that lies in the tree could be listed."""
-        return not any(finding.code in INCOMPLETE for finding in self.findings)
+        """Whether everything that lies in the tree could be listed, and was."""
+        return not self.left_out and not any(
+            finding.code in INCOMPLETE for finding in self.findings
+        )
 
 
 INCOMPLETE: Final = frozenset(
@@ -184,7 +205,7 @@ def scan(
     Raises:
         StoreError: the root itself cannot be listed.
     """
-    inventory = Inventory(url=store.url, taken_at=clock())
+    inventory = Inventory(url=store.url, taken_at=clock(), whole=want is None)
     with _without_collector():
         _scan_owners(store, inventory)
         progress.start("Listing blobs")
@@ -212,9 +233,10 @@ def _without_collector() -> Iterator[None]:
 
 def _scan_owners(store: Store, inventory: Inventory) -> None:
     report = inventory.findings.append
-    inventory.proxy_cache = any(
-        entry.path == layout.SCHEDULER_STATE for entry in store.list("", report)
-    )
+    with suppress(PathMissing):
+        # Not by listing the root: what else lies there is none of our business.
+        store.stat(layout.SCHEDULER_STATE)
+        inventory.proxy_cache = True
     inventory.lockfiles = [entry.path for entry in store.list(layout.LOCKFILES, report)]
     known = {layout.BLOBS, layout.REPOSITORIES}
     for entry in store.list(layout.PREFIX, report):
@@ -273,16 +295,30 @@ def _take(
     prefix: str = "",
 ) -> None:
     """Put one folder's leaves into `table`; name every child that is no digest."""
-    digits = ALGORITHMS[algorithm] - len(prefix)
+    width = ALGORITHMS[algorithm]
+    digits = width - len(prefix)
+    names = [*leaves.names, *leaves.absent]
+    text = "\n".join([*names, ""])
     # One expression over all names at once: a call for each would cost as much as the listing.
-    if not re.fullmatch(f"(?:{prefix}[0-9a-f]{{{digits}}}\n)*", "\n".join([*leaves.names, ""])):
+    # A name can hold a newline and look like two of them, hence the length.
+    right = re.fullmatch(f"(?:{prefix}[0-9a-f]{{{digits}}}\n)*", text)
+    if right is None or len(text) != len(names) * (width + 1):
         leaves = _sort_out(inventory, folder, leaves, prefix, digits)
     start = algorithm + ":"
     table.extend([Digest(start + name) for name in leaves.names], leaves)
     inventory.vacant.extend(f"{folder}/{name}" for name in leaves.absent)
     for entry in leaves.others:
-        if entry.kind is Kind.FILE:
-            _foreign(inventory, entry.path)
+        _other(inventory, entry)
+
+
+def _other(inventory: Inventory, entry: Entry) -> None:
+    """Report what is neither a leaf nor a child without one, unless the store has already."""
+    if entry.kind is Kind.FILE:
+        _foreign(inventory, entry.path)
+    elif entry.kind is Kind.FOLDER:
+        # It stands where the leaf belongs: what the file said is not known.
+        words = "a folder in the place of a file"
+        inventory.findings.append(Finding(Code.PATH_UNREADABLE, entry.path, actual=words))
 
 
 def _sort_out(
@@ -297,14 +333,13 @@ def _sort_out(
             elsewhere = prefix and some.fullmatch(name)
             code = Code.BLOB_MISPLACED if elsewhere else Code.FOREIGN_PATH
             _foreign(inventory, f"{folder}/{name}", code)
-    chosen = [number for number, good in enumerate(keep) if good]
-    return leaves._replace(
-        names=[leaves.names[number] for number in chosen],
-        sizes=[leaves.sizes[number] for number in chosen],
-        mtimes=[leaves.mtimes[number] for number in chosen],
-        allocated=[leaves.allocated[number] for number in chosen],
-        absent=[name for name in leaves.absent if right.fullmatch(name)],
-    )
+    absent = []
+    for name in leaves.absent:
+        if right.fullmatch(name):
+            absent.append(name)
+        else:
+            _foreign(inventory, f"{folder}/{name}")
+    return _rows(leaves, (row for row, good in enumerate(keep) if good))._replace(absent=absent)
 
 
 PARTS: Final = frozenset({"_manifests", "_layers", "_uploads"})
@@ -337,6 +372,8 @@ def walk_repositories(
             name = folder[len(layout.REPOSITORIES) + 1 :]
             if want is None or want(name):
                 yield RepositoryInventory(name, parts=frozenset(parts))
+            else:
+                inventory.left_out += 1
         elif parts:
             strays.extend(f"{folder}/{part}" for part in parts)
         elif not nested and not strays and folder != layout.REPOSITORIES:
@@ -394,8 +431,7 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
         history = _scan_history(store, inventory, repository, tag)
         repository.tags[tag] = TagInfo(None, 0.0, 0, code, history)
     for entry in leaves.others:
-        if entry.kind is Kind.FILE:
-            _foreign(inventory, entry.path)
+        _other(inventory, entry)
     for tag in repository.tags:
         problem_text = layout.tag_problem(tag)
         if problem_text is not None:

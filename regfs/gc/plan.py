@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import DocumentInvalid
+from regfs.errors import DocumentInvalid, Doubt
 from regfs.findings import Code, Finding
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
@@ -102,7 +102,13 @@ class Plan:
 
 
 def plan(graph: Graph, inventory: Inventory, policy: Policy, now: float) -> Plan:
-    """Decide what goes. `now` is in seconds since the epoch, UTC."""
+    """Decide what goes. `now` is in seconds since the epoch, UTC.
+
+    Raises:
+        Doubt: the inventory is of some repositories only, and the others need blobs too.
+    """
+    if not inventory.whole:
+        raise Doubt("only some of the repositories were listed; what the others need is not known")
     marking = _Marking(graph, inventory, policy, now)
     marking.run()
     actions = sorted(marking.actions(), key=_order)
@@ -155,6 +161,11 @@ def fingerprint(inventory: Inventory) -> str:
     return f"sha256:{state.hexdigest()}"
 
 
+def _tells_of_another(tag: str) -> bool:
+    """Return whether a tag only stands beside an image: with no other, nobody has tagged any."""
+    return layout.fallback_subject(tag) is not None or layout.cosign_subject(tag) is not None
+
+
 class _Marking:
     """One decision over one tree."""
 
@@ -194,14 +205,17 @@ class _Marking:
         """Return whether untagged manifests of this repository may go."""
         if not self.policy.delete_untagged or repository.name in self.graph.frozen:
             return False
-        if any(info.current is not None for info in repository.tags.values()):
+        if any(
+            info.current is not None and not _tells_of_another(tag)
+            for tag, info in repository.tags.items()
+        ):
             return True
         return not repository.revisions or repository.name in self.policy.allow_tagless
 
     def _mark(self, repository: RepositoryInventory) -> set[Digest]:
         tagged = self._tagged(repository)
         if not self._prunes(repository):
-            if self.policy.delete_untagged and repository.revisions and not tagged:
+            if self.policy.delete_untagged and repository.name not in self.graph.frozen:
                 self._refuse_tagless(repository)
             start = {*tagged, *self._named(repository)}
             return self.graph.reachable(start, subjects=True)
@@ -313,22 +327,24 @@ class _Marking:
         if not self._prunes(repository):
             return
         live = self.live[name]
+        gone: set[Digest] = set()
         for digest, info in repository.revisions.items():
             if live.isdisjoint(self.graph.linked(name, digest)):
                 path = layout.path_of(layout.RevisionLink(name, digest))
                 reason = "no tag reaches this manifest"
                 yield Action(ActionKind.REVISION, path, digest, name, info.size, info.mtime, reason)
-                yield from self._history(repository, digest)
+                gone.add(digest)
+        yield from self._history(repository, gone)
 
-    def _history(self, repository: RepositoryInventory, digest: Digest) -> Iterator[Action]:
+    def _history(self, repository: RepositoryInventory, gone: set[Digest]) -> Iterator[Action]:
         for tag, info in repository.tags.items():
             for entry in info.history:
-                if entry.digest == digest:
-                    path = layout.path_of(layout.TagIndex(repository.name, tag, digest))
+                if entry.digest in gone:
+                    path = layout.path_of(layout.TagIndex(repository.name, tag, entry.digest))
                     yield Action(
                         ActionKind.TAG_INDEX,
                         path,
-                        digest,
+                        entry.digest,
                         repository.name,
                         entry.size,
                         entry.mtime,

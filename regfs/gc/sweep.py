@@ -39,7 +39,7 @@ from regfs.graph import Graph
 from regfs.inventory import Inventory, scan
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.stores import Kind, Store
+from regfs.stores import Entry, Kind, Store
 
 RUNS: Final = f"{layout.STATE}/runs"
 LOCK: Final = f"{layout.STATE}/lock"
@@ -186,6 +186,9 @@ class _Sweep:
         self.kept: set[str] = set()
         """Digests that something which stayed may need."""
         still = {(action.kind, action.path): action for action in fresh.actions}
+        for key in still.keys() - {(action.kind, action.path) for action in planned.actions}:
+            # It may go by now, but nobody has agreed to that: it stays, and is not left dangling.
+            self._need(still[key].digest)
         self.todo: list[Action] = []
         for action in planned.actions:
             now = still.get((action.kind, action.path))
@@ -229,9 +232,14 @@ class _Sweep:
     def _keep(self, action: Action, reason: str) -> None:
         """Leave a thing in place, with everything that it may need."""
         self.skipped.append(Skipped(action.path, reason))
-        if action.digest is not None:
-            digest = Digest(action.digest)
-            self.kept |= self.graph.needs(self.graph.reachable([digest], subjects=True))
+        self._need(action.digest)
+
+    def _need(self, digest: str | None) -> None:
+        """Keep a thing that is named by something which stays, and everything that it needs."""
+        if digest is not None:
+            found = self.graph.reachable([Digest(digest)], subjects=True)
+            needed = self.graph.needs(found)
+            self.kept |= needed.union(*(self.graph.aliases.get(item, ()) for item in needed))
 
     def _may(self, action: Action) -> bool:
         """Return whether a thing still is what was planned, and says what its path says."""
@@ -244,7 +252,7 @@ class _Sweep:
             if link.digest is None:
                 reason = f"its content names nothing that can be understood: {link.text}"
             elif link.digest != action.digest and not self._is_alias(action, link.digest):
-                self.kept.add(link.digest)
+                self._need(link.digest)
                 reason = f"its content names another digest: {link.digest}"
         if reason is not None:
             self._keep(action, reason)
@@ -261,8 +269,17 @@ class _Sweep:
         except PathMissing:
             return "it is gone"
         if action.kind is ActionKind.UPLOAD:
-            return None if entry.kind is Kind.FOLDER else "it is no folder any more"
+            return self._upload_changed(entry, action)
         same = entry.kind is Kind.FILE and (entry.size, entry.mtime) == (action.size, action.mtime)
+        return None if same else "it has changed while this run was under way"
+
+    def _upload_changed(self, folder: Entry, action: Action) -> str | None:
+        if folder.kind is not Kind.FOLDER:
+            return "it is no folder any more"
+        files = [f for f in self.store.walk(folder.path, _ignore) if f.kind is Kind.FILE]
+        size = sum(file.size for file in files)
+        mtime = max(entry.mtime for entry in [folder, *files])
+        same = (size, mtime) == (action.size, action.mtime)
         return None if same else "it has changed while this run was under way"
 
     def _source(self, action: Action) -> str:

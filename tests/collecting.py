@@ -1,0 +1,307 @@
+"""What the tests of garbage collection share: looking at a tree, random trees, and an oracle.
+
+`recipes()` draws how a registry came to be, `build` makes it on a disk, and
+`Oracle` says what must stay: a plain walk over the JSON on the disk, written
+without a look at how regfs does it.
+
+    recipe = draw(recipes())
+    tree = build(TreeBuilder(folder), recipe)
+    assert going(plan_of(tree, delete_untagged=True), "blob") == tree.blobs() - Oracle(tree).blobs
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from regfs.gc.plan import Plan, plan
+from regfs.gc.policy import Policy
+from regfs.gc.sweep import Applied, apply
+from regfs.graph import Graph
+from regfs.inventory import Inventory, scan
+from regfs.registry import Registry
+from regfs.stores import open_store
+from tests.builder import TreeBuilder, artifact, cache_index, image, index
+from tests.images import Content
+
+# -- using regfs --------------------------------------------------------------
+
+
+def registry_of(tree: TreeBuilder) -> Registry:
+    return Registry(open_store(str(tree.root)))
+
+
+def look(tree: TreeBuilder) -> tuple[Inventory, Graph]:
+    registry = registry_of(tree)
+    inventory = scan(registry.store)
+    return inventory, Graph.build(inventory, registry)
+
+
+def plan_of(tree: TreeBuilder, *, now: float | None = None, **policy: Any) -> Plan:
+    """Return what would go; `policy` are fields of Policy, and `now` is the present."""
+    inventory, graph = look(tree)
+    return plan(graph, inventory, Policy(**policy), time.time() if now is None else now)
+
+
+def collect(tree: TreeBuilder, *, purge: bool = True, **policy: Any) -> Applied:
+    """Plan and apply."""
+    return apply(plan_of(tree, **policy), registry_of(tree), purge_after=purge)
+
+
+def going(planned: Plan, kind: str) -> set[str]:
+    """Return the digests of one kind of action."""
+    return {action.digest or action.path for action in planned.actions if action.kind == kind}
+
+
+def going_in(planned: Plan, kind: str) -> set[tuple[str, str]]:
+    """Return repository and digest of one kind of action."""
+    return {
+        (action.repository or "", action.digest or action.path)
+        for action in planned.actions
+        if action.kind == kind
+    }
+
+
+def paths(planned: Plan) -> set[str]:
+    return {action.path for action in planned.actions}
+
+
+@contextmanager
+def new_tree(age: float = 172_800) -> Iterator[TreeBuilder]:
+    """Make a tree for one example; it ends with the block."""
+    with tempfile.TemporaryDirectory(prefix="tree-") as folder:
+        yield TreeBuilder(Path(folder), age)
+
+
+# -- what an image needs ------------------------------------------------------
+
+
+def files_of(tree: TreeBuilder, name: str, tag: str) -> set[str]:
+    """Return every path that pulling an image with all its platforms reads."""
+    digest = tree.current(name, tag)
+    return {tree.relative(tree.tag_path(name, tag)), *_files_of_manifest(tree, name, digest)}
+
+
+def _files_of_manifest(tree: TreeBuilder, name: str, digest: str) -> set[str]:
+    found = {tree.revision_path(name, digest), tree.blob_path(digest)}
+    document = tree.document(digest)
+    deeper: set[str] = set()
+    for part in [document.get("config"), *document.get("layers", [])]:
+        if part is not None:
+            found |= {tree.layer_path(name, part["digest"]), tree.blob_path(part["digest"])}
+    for child in document.get("manifests", []):
+        deeper |= _files_of_manifest(tree, name, child["digest"])
+    return {tree.relative(path) for path in found if path.exists()} | deeper
+
+
+# -- the oracle ---------------------------------------------------------------
+
+
+class Oracle:
+    """What must stay of a healthy tree of which nothing is young, by the rules of the house."""
+
+    def __init__(self, tree: TreeBuilder, *, untagged: bool = False) -> None:
+        self.tree = tree
+        self.present = tree.blobs()
+        self.documents = {digest: self._read(digest) for digest in self.present}
+        self.names = self._names()
+        self.live = {name: self._roots(name, untagged) for name in self.names}
+        self._follow(untagged)
+        self.layers = {name: self._leaves(self.live[name]) for name in self.names}
+        self.blobs: set[str] = set().union(*self.live.values(), *self.layers.values())
+
+    def _read(self, digest: str) -> dict[str, Any]:
+        try:
+            document = json.loads(self.tree.blob_path(digest).read_bytes())
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) and "schemaVersion" in document else {}
+
+    def _names(self) -> list[str]:
+        top = self.tree.v2 / "repositories"
+        return sorted({p.parent.relative_to(top).as_posix() for p in top.rglob("_*")
+                       if p.name in ("_layers", "_manifests", "_uploads")})  # fmt: skip
+
+    def revisions(self, name: str) -> set[str]:
+        folder = self.tree.repository_path(name) / "_manifests/revisions"
+        return {":".join(path.parts[-3:-1]) for path in folder.glob("*/*/link")}
+
+    def _roots(self, name: str, untagged: bool) -> set[str]:
+        tags = {tag: self.tree.current(name, tag) for tag in self.tree.tags(name)}
+        plain = {digest for tag, digest in tags.items() if not tag.startswith("sha256-")}
+        if not untagged or not plain:
+            return self.closure({*tags.values(), *self.revisions(name)}, subjects=True)
+        dangling = {
+            digest
+            for digest in self.revisions(name)
+            if (subject := self.subject(digest)) is not None and subject not in self.present
+        }
+        beside = self.closure(set(tags.values()) - plain)
+        return self.closure(self._with_referrers(name, plain | dangling), subjects=True) | beside
+
+    def _with_referrers(self, name: str, digests: set[str]) -> set[str]:
+        """Return manifests with their untagged referrers, and those of what they lead to."""
+        found = self.closure(digests, subjects=True)
+        more = {digest for digest in self.revisions(name) if self.subject(digest) in found} - found
+        return self._with_referrers(name, found | more) if more else found
+
+    def _follow(self, untagged: bool) -> None:
+        """Keep whatever is about something that lives in any repository."""
+        before = -1
+        while untagged and before != (before := sum(map(len, self.live.values()))):
+            everywhere: set[str] = set().union(*self.live.values())
+            for name in self.names:
+                more = {d for d in self.revisions(name) if self.subject(d) in everywhere}
+                self.live[name] |= self.closure(more)
+
+    def subject(self, digest: str) -> str | None:
+        found = self.documents.get(digest, {}).get("subject")
+        return None if found is None else str(found["digest"])
+
+    def closure(self, digests: Iterable[str], *, subjects: bool = False) -> set[str]:
+        found: set[str] = set()
+        pending = list(digests)
+        while pending:
+            digest = pending.pop()
+            if digest in found:
+                continue
+            found.add(digest)
+            document = self.documents.get(digest, {})
+            pending += [child["digest"] for child in document.get("manifests", [])]
+            if subjects and (subject := self.subject(digest)) is not None:
+                pending.append(subject)
+        return found
+
+    def _leaves(self, digests: Iterable[str]) -> set[str]:
+        found = set(digests)
+        for digest in digests:
+            document = self.documents.get(digest, {})
+            parts = [document.get("config"), *document.get("layers", [])]
+            found |= {part["digest"] for part in parts if part is not None}
+        return found
+
+
+# -- random registries --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a registry came to be: what was pushed, and what happened, in order."""
+
+    contents: list[tuple[Any, ...]]
+    steps: list[tuple[Any, ...]]
+    repositories: list[str] = field(default_factory=lambda: ["a", "a/b", "m", "z"])
+
+
+WORDS = ["base", "one", "two", "three"]
+TAGS = ["v1", "v2", "latest"]
+NOWHERE = "sha256:" + "0" * 64
+
+
+def _contents(kinds: Iterable[str]) -> st.SearchStrategy[tuple[Any, ...]]:
+    earlier = st.integers(0, 9)
+    some = st.lists(earlier, min_size=1, max_size=3)
+    layers = st.lists(st.sampled_from(WORDS), max_size=3)
+    made: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
+        "image": st.tuples(st.just("image"), layers, st.booleans()),
+        "index": st.tuples(st.just("index"), some, st.lists(earlier, max_size=1), st.booleans()),
+        "artifact": st.tuples(st.just("artifact"), st.none() | earlier, st.integers(0, 2)),
+        "cache": st.tuples(st.just("cache"), layers),
+    }
+    return st.one_of(*(made[kind] for kind in kinds))
+
+
+@st.composite
+def recipes(
+    draw: st.DrawFn,
+    *,
+    kinds: Iterable[str] = ("image", "index", "artifact", "cache"),
+    steps: Iterable[str] = ("push", "untag", "delete", "blob", "orphan", "fallback", "upload"),
+) -> Recipe:
+    """Recipes of healthy registries: nothing in them is damaged, much of it is garbage."""
+    contents = draw(st.lists(_contents(kinds), min_size=1, max_size=6))
+    repository, which, word = st.integers(0, 3), st.integers(0, 9), st.sampled_from(WORDS)
+    tag = st.sampled_from(TAGS)
+    made: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
+        "push": st.tuples(st.just("push"), repository, st.none() | tag, which),
+        "untag": st.tuples(st.just("untag"), repository, tag),
+        "delete": st.tuples(st.just("delete"), repository, which),
+        "blob": st.tuples(st.just("blob"), repository, word),
+        "orphan": st.tuples(st.just("orphan"), word),
+        "fallback": st.tuples(st.just("fallback"), repository, which, which),
+        "upload": st.tuples(st.just("upload"), repository),
+    }
+    pushes = draw(st.lists(made["push"], min_size=1, max_size=6))
+    rest = st.lists(st.one_of(*(made[step] for step in steps)), max_size=6)
+    return Recipe(contents, [*pushes, *draw(rest)])
+
+
+def make_contents(recipe: Recipe) -> list[Content]:
+    made: list[Content] = []
+    for number, (kind, *arguments) in enumerate(recipe.contents):
+        made.append(_make(kind, arguments, made, number))
+    return made
+
+
+def _make(kind: str, arguments: list[Any], made: list[Content], number: int) -> Content:
+    def pick(position: int) -> Content:
+        return made[position % len(made)]
+
+    if kind == "image" or not made:
+        layers, docker = arguments if kind == "image" else (["base"], False)
+        return image(layers, {"author": str(number)}, docker=docker)
+    if kind == "index":
+        children, absent, docker = arguments
+        sparse = [pick(position) for position in absent]
+        return index(*map(pick, children), sparse=sparse, docker=docker)
+    if kind == "artifact":
+        about, blobs = arguments
+        subject = NOWHERE if about is None else pick(about)
+        return artifact([f"sbom {blobs}"], subject=subject)
+    return cache_index(arguments[0] or ["cached"])
+
+
+def build(
+    tree: TreeBuilder, recipe: Recipe, rename: Mapping[str, str] | None = None
+) -> TreeBuilder:
+    """Make the registry of a recipe, perhaps with other names for its repositories."""
+    contents = make_contents(recipe)
+    names = [(rename or {}).get(name, name) for name in recipe.repositories]
+    for kind, *arguments in recipe.steps:
+        if kind == "orphan":
+            tree.blob(f"orphan {arguments[0]}".encode())
+            tree.folder(tree.v2 / "repositories")
+        else:
+            _take_step(tree, kind, names[arguments[0]], arguments[1:], contents)
+    return tree
+
+
+def _take_step(
+    tree: TreeBuilder, kind: str, name: str, arguments: list[Any], contents: list[Content]
+) -> None:
+    def pick(position: int) -> Content:
+        return contents[position % len(contents)]
+
+    if kind == "push":
+        tag, which = arguments
+        tree.push(name, tag, pick(which))
+        # Version 2.8 of the registry takes a folder without `_layers` for no repository.
+        tree.folder(tree.repository_path(name) / "_layers")
+    elif kind == "untag" and arguments[0] in tree.tags(name):
+        tree.untag(name, arguments[0])
+    elif kind == "delete" and tree.revision_path(name, pick(arguments[0]).digest).exists():
+        tree.delete_manifest(name, pick(arguments[0]).digest)
+    elif kind == "blob":
+        tree.add_blob(name, f"unused {arguments[0]}")
+    elif kind == "fallback":
+        tree.fallback(name, pick(arguments[0]).digest, pick(arguments[1]))
+    elif kind == "upload":
+        tree.upload(name, 3)
