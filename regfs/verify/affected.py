@@ -1,0 +1,98 @@
+"""Which images a finding touches: from a blob or a link upwards to the tags.
+
+Without a graph (level links) only what the links themselves tell is known: a
+tag by its own link, and the tags that point to a revision.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import LayoutInvalid
+from regfs.findings import Finding
+from regfs.graph import EdgeKind, Graph, Node, NodeKind
+from regfs.inventory import Inventory
+
+
+def key_at(path: str) -> layout.Key:
+    """Return what `path` means; the root and whatever is no path mean nothing."""
+    try:
+        return layout.key_of(path)
+    except LayoutInvalid:
+        return layout.Foreign(path)
+
+
+class Affected:
+    """Answers for one tree."""
+
+    def __init__(self, inventory: Inventory, graph: Graph | None) -> None:
+        self._inventory = inventory
+        self._graph = graph
+        self._tags: dict[tuple[str, Digest], list[str]] | None = None
+
+    def images(self, finding: Finding) -> set[str]:
+        """Return the images a finding touches, as `Row.images` names them."""
+        key = key_at(finding.path)
+        repository, digest = finding.repository, finding.digest
+        match key:
+            case layout.TagIndex() | layout.SignatureLink() | layout.ReferrerLink():
+                return set()  # history and side notes: nothing is pulled through them
+            case layout.TagCurrent(name, tag):
+                return {f"{name}:{tag}"}
+            case layout.RevisionLink(name, linked) | layout.LayerLink(name, linked):
+                repository, digest = name, linked
+            case layout.BlobData(linked):
+                digest = linked
+        if repository is not None and finding.tag is not None:
+            return {f"{repository}:{finding.tag}"}
+        if digest is None:
+            return set()
+        if self._graph is None:
+            return self._tagged(digest, repository)
+        return self._climb(self._graph, Digest(digest), repository)
+
+    def _tagged(self, digest: str, repository: str | None) -> set[str]:
+        if self._tags is None:
+            self._tags = defaultdict(list)
+            for name, content in self._inventory.repositories.items():
+                for tag, info in content.tags.items():
+                    if info.current is not None:
+                        self._tags[name, info.current].append(f"{name}:{tag}")
+        if repository is None:
+            return set()
+        return set(self._tags.get((repository, Digest(digest)), ()))
+
+    def _climb(self, graph: Graph, digest: Digest, repository: str | None) -> set[str]:
+        """Return every image above `digest`, of one repository or of all.
+
+        A referrer is no part of its subject, nor the subject of it.
+        """
+        adjacency = graph.digraph.pred
+        found: set[Digest] = set()
+        pending = [node for node in (digest, *graph.holders(digest)) if node in adjacency]
+        names: set[str] = set()
+        while pending:
+            manifest = pending.pop()
+            if manifest in found:
+                continue
+            found.add(manifest)
+            tagged, revisions, indexes = set(), set(), []
+            for before, edge in adjacency[manifest].items():
+                if isinstance(before, Digest):
+                    if edge["kind"] is EdgeKind.CHILD:
+                        indexes.append(before)
+                elif repository is None or before.repository == repository:
+                    if edge["kind"] is EdgeKind.CURRENT:
+                        tagged.add(before.repository)
+                        names.add(str(before))
+                    elif before.kind is NodeKind.REVISION:
+                        revisions.add(before.repository)
+            pending.extend(indexes)
+            names.update(
+                f"{name}@{manifest}"
+                for name in revisions - tagged
+                if not any(Node(NodeKind.REVISION, name, index) in adjacency for index in indexes)
+            )
+        return names

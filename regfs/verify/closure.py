@@ -1,0 +1,227 @@
+"""Whether every image has all it needs: blobs, links in its own repository, sizes as promised.
+
+An index may list manifests that were never pushed (a partial mirror), and some
+layers may legally be kept elsewhere; neither is damage. A manifest that is not
+understood promises nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import RegfsError
+from regfs.findings import Code, Finding
+from regfs.graph import Graph
+from regfs.inventory import RepositoryInventory
+from regfs.manifests import Kind, Reference, Role
+from regfs.verify.context import Context, State
+
+
+class SizeMismatch(NamedTuple):
+    """A manifest and the tree do not agree on how long a blob is."""
+
+    manifest: Digest
+    blob: Digest
+    promised: int
+    """Bytes, by the descriptor."""
+    stored: int
+
+
+class Closure:
+    """Checks images against the tree."""
+
+    def __init__(self, context: Context, graph: Graph) -> None:
+        self._context = context
+        self._graph = graph
+        self._elsewhere: dict[Digest, set[Digest]] = {}
+        """Manifest -> what it names that may legally be absent."""
+
+    def check(self) -> None:
+        """Check everything but sizes."""
+        context, graph = self._context, self._graph
+        for finding in graph.findings:
+            context.add(finding)
+        self._check_empty_blobs()
+        repositories = context.inventory.repositories.values()
+        used: set[Digest] = set()
+        context.progress.start("Checking images", len(repositories))
+        for content in repositories:
+            if context.scope.has_repository(content.name):
+                self._check_repository(content)
+                used |= self._check_usage(content)
+            context.progress.advance(1)
+        context.progress.finish()
+        if context.scope.everything and not graph.blind:
+            for digest in context.inventory.blobs:
+                if digest not in used:
+                    path = layout.path_of(layout.BlobData(digest))
+                    context.add(Finding(Code.BLOB_UNREFERENCED, path, digest))
+
+    def may_be_absent(self, manifest: Digest, blob: Digest) -> bool:
+        """Tell whether a manifest names a blob as one that may be kept elsewhere."""
+        if manifest not in self._elsewhere:
+            references = self._references(manifest)
+            self._elsewhere[manifest] = {one.digest for one in references if one.foreign}
+        return blob in self._elsewhere[manifest]
+
+    def lost(self, blob: Digest) -> bool:
+        """Tell whether an image needs a blob that is known to be gone."""
+        known = (one for one in self._graph.holders(blob) if self._is_known(one))
+        return any(not self.may_be_absent(manifest, blob) for manifest in known)
+
+    def _is_known(self, manifest: Digest) -> bool:
+        info = self._graph.manifests.get(manifest)
+        return (
+            info is not None
+            and info.kind is not Kind.UNKNOWN
+            and manifest not in self._graph.problems
+        )
+
+    def _references(self, manifest: Digest) -> tuple[Reference, ...]:
+        try:
+            return self._context.registry.manifest(manifest).references()
+        except RegfsError:
+            return ()  # it could be read a moment ago; what became of it is told elsewhere
+
+    def _check_empty_blobs(self) -> None:
+        blobs = self._context.inventory.blobs
+        for digest, number in blobs.numbers.items():
+            if blobs.sizes[number] or digest == Digest.of(b"", digest.algorithm):
+                continue
+            path = layout.path_of(layout.BlobData(digest))
+            if self._size_now(path) == 0:
+                code = Code.BLOB_CORRUPT
+                self._context.add(Finding(code, path, digest, expected=digest, actual="0 bytes"))
+
+    # -- one repository -----------------------------------------------------------
+
+    def _check_repository(self, content: RepositoryInventory) -> None:
+        seen: set[Digest] = set()
+        for manifest in self._served(content):
+            leaves = {leaf.digest for leaf in self._graph.leaves(manifest)}
+            # With a blob named by another algorithm comes its true name, which needs no link.
+            true_names = {name for leaf in leaves for name in self._graph.aliases.get(leaf, ())}
+            for blob in leaves - true_names - seen:
+                if self._check_blob(content, manifest, blob):
+                    seen.add(blob)
+            if self._graph.manifests[manifest].kind is Kind.INDEX:
+                for child in self._graph.children(manifest):
+                    if child not in leaves:
+                        self._check_child(content, manifest, child)
+
+    def _served(self, content: RepositoryInventory) -> Iterator[Digest]:
+        """Yield the manifests that a repository serves and that are understood."""
+        for digest in content.revisions:
+            targets = self._graph.linked(content.name, digest)
+            served = digest if digest in targets or len(targets) != 1 else targets[0]
+            if self._is_known(served):
+                yield served
+
+    def _check_blob(self, content: RepositoryInventory, manifest: Digest, blob: Digest) -> bool:
+        """Check that a repository can serve a blob of one of its images.
+
+        False when it is not there, and need not be for this manifest.
+        """
+        context = self._context
+        if not self._stored(blob):
+            if self.may_be_absent(manifest, blob):
+                return False
+            context.need_blob(blob)
+            return True
+        if blob not in content.layers:
+            path = layout.path_of(layout.LayerLink(content.name, blob))
+            if context.file(path) is State.ABSENT:
+                context.add(Finding(Code.LAYER_LINK_MISSING, path, blob, content.name))
+        return True
+
+    def _stored(self, blob: Digest) -> bool:
+        """Tell whether a blob is there, be it by the name another algorithm gives it."""
+        others = self._graph.aliases.get(blob, ())
+        return any(self._context.blob(one) is State.THERE for one in (blob, *others))
+
+    def _check_child(self, content: RepositoryInventory, index: Digest, child: Digest) -> None:
+        problem = self._graph.problems.get(child)
+        if child in content.revisions or (
+            problem is not None and problem.code in (Code.INDEX_CHILD_MISSING, Code.BLOB_MISSING)
+        ):
+            return  # served, or told by the graph
+        link = layout.path_of(layout.RevisionLink(content.name, child))
+        if self._context.file(link) is State.ABSENT:
+            path = layout.path_of(layout.BlobData(index))
+            self._context.add(
+                Finding(
+                    Code.INDEX_CHILD_MISSING,
+                    path,
+                    index,
+                    content.name,
+                    expected=child,
+                    actual="no revision link in this repository",
+                )
+            )
+
+    def _check_usage(self, content: RepositoryInventory) -> set[Digest]:
+        """Name the layer links nobody uses; return every blob the repository may need."""
+        tagged = {info.current for info in content.tags.values() if info.current is not None}
+        roots = tagged | set(content.revisions)
+        for digest in content.revisions:
+            roots.update(self._graph.linked(content.name, digest))
+        used = self._graph.needs(self._graph.reachable(roots, subjects=True))
+        if self._graph.blind or content.name in self._graph.frozen:
+            return used | set(content.layers)  # what is not understood may need them all
+        for digest in content.layers:
+            if digest not in used:
+                path = layout.path_of(layout.LayerLink(content.name, digest))
+                self._context.add(Finding(Code.LAYER_LINK_UNUSED, path, digest, content.name))
+        return used
+
+    # -- sizes --------------------------------------------------------------------
+
+    def size_mismatches(self) -> Iterator[SizeMismatch]:
+        """Yield every descriptor that does not agree with what is stored."""
+        scope = self._context.scope
+        for manifest, info in self._graph.manifests.items():
+            if not self._is_known(manifest) or not scope.has_blob(manifest):
+                continue
+            promised = [(leaf.digest, leaf.size) for leaf in self._graph.leaves(manifest)]
+            if info.kind is Kind.INDEX:  # the graph does not keep what an index says of these
+                references = self._references(manifest)
+                promised = [(one.digest, one.size) for one in references if _is_part(one)]
+            for blob, size in dict.fromkeys(promised):
+                stored = self._size(blob) if size >= 0 else None
+                if stored is not None and stored != size:
+                    yield SizeMismatch(manifest, blob, size, stored)
+
+    def _size(self, blob: Digest) -> int | None:
+        known = self._context.inventory.blobs.get(blob)
+        return None if known is None else known.size
+
+    def report_size(self, mismatch: SizeMismatch, *, right: bool) -> None:
+        """Say that sizes do not agree; `right`: the blob has its digest, so the manifest errs."""
+        manifest, blob, promised, stored = mismatch
+        path = layout.path_of(layout.BlobData(blob))
+        bad = (Code.BLOB_CORRUPT, Code.BLOB_UNREADABLE, Code.BLOB_MISSING)
+        told = any(self._context.collector.has(code, path) for code in bad)
+        if told or blob in self._graph.problems or self._size_now(path) != stored:
+            return  # told already, or not as it was listed
+        wanted, found = f"{promised} bytes", f"{stored} bytes"
+        if right or blob in self._graph.manifests:
+            path = layout.path_of(layout.BlobData(manifest))
+            code = Code.DESCRIPTOR_SIZE_MISMATCH
+            expected = f"{found} of {blob}"
+            self._context.add(Finding(code, path, manifest, expected=expected, actual=wanted))
+        else:
+            code = Code.BLOB_SIZE_MISMATCH
+            self._context.add(Finding(code, path, blob, expected=wanted, actual=found))
+
+    def _size_now(self, path: str) -> int | None:
+        try:
+            return self._context.registry.store.stat(path).size
+        except RegfsError:
+            return None
+
+
+def _is_part(reference: Reference) -> bool:
+    return reference.role is not Role.SUBJECT

@@ -1,0 +1,77 @@
+"""What every check has at hand: the tree, what is asked for, and where findings go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import PathMissing, StoreError
+from regfs.findings import Code, Finding
+from regfs.inventory import Inventory
+from regfs.progress import Progress
+from regfs.registry import Registry
+from regfs.stores import Kind
+from regfs.verify.report import Collector
+from regfs.verify.scope import Scope
+
+
+class State(Enum):
+    """Whether something is there."""
+
+    THERE = "there"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+    """Something is in its place, or nobody may look."""
+
+
+@dataclass(slots=True)
+class Context:
+    """One verification while it runs."""
+
+    registry: Registry
+    inventory: Inventory
+    scope: Scope
+    collector: Collector
+    progress: Progress
+    _states: dict[str, State] = field(default_factory=dict)
+
+    def add(self, finding: Finding) -> None:
+        """Take a finding."""
+        self.collector.add(finding)
+
+    def blob(self, digest: Digest) -> State:
+        """Tell whether a blob is there: as listed, else as the tree is now.
+
+        A tree that is written to has blobs that the listing, made earlier, lacks.
+        """
+        if digest in self.inventory.blobs:
+            return State.THERE
+        return self.file(layout.path_of(layout.BlobData(digest)))
+
+    def file(self, path: str) -> State:
+        """Tell whether a file is there now."""
+        state = self._states.get(path)
+        if state is None:
+            state = self._states[path] = self._look(path)
+        return state
+
+    def _look(self, path: str) -> State:
+        try:
+            kind = self.registry.store.stat(path).kind
+        except PathMissing:
+            return State.ABSENT
+        except StoreError:
+            return State.UNKNOWN
+        return State.THERE if kind is Kind.FILE else State.UNKNOWN
+
+    def need_blob(self, digest: Digest) -> bool:
+        """Tell whether a blob that is needed is there; say so if it is not."""
+        state = self.blob(digest)
+        path = layout.path_of(layout.BlobData(digest))
+        if state is State.ABSENT:
+            self.add(Finding(Code.BLOB_MISSING, path, digest))
+        elif state is State.UNKNOWN:
+            self.add(Finding(Code.BLOB_UNREADABLE, path, digest))
+        return state is State.THERE
