@@ -152,11 +152,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         result.add_column(
             column.removeprefix(mark),
             justify="right" if mark == ">" else "left",
-            overflow="ellipsis" if mark == "~" else "fold",
-            no_wrap=bool(mark),
+            overflow="fold",
+            no_wrap=mark in (">", "="),
         )
     for row in rows:
-        result.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
+        cells = [cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row]
+        for column, cell in zip(columns, cells, strict=True):
+            # Said by the cell: a column that must not wrap would narrow all the others first.
+            if column.startswith("~"):
+                cell.no_wrap, cell.overflow = True, "ellipsis"
+        result.add_row(*cells)
     return result
 
 

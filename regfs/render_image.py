@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from regfs.render import human_size, plural, printable, rfc3339, short, table
+from regfs.render import human_size, printable, rfc3339, short, table
 from regfs.render_reports import line, say
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def show_image(report: Shown, console: Console) -> None:
             for one in report.referrers
         ]
         columns = ["=Digest", ">Bytes", "What it is", "Tags"]
-        console.print(table("Referrers: what is said about it", columns, referrers))
+        say(console, "Referrers: what is said about it", "bold")
+        console.print(table("", columns, referrers))
     for problem in report.problems:
         line(console, problem, "bold red")
 
@@ -81,9 +82,10 @@ def _show_one(image: ShownImage, report: Shown, console: Console) -> None:
     if image.config is not None:
         _notes(console, "labels", image.config.labels)
     if image.steps:
+        say(console)
         rows = [_step_row(step) for step in image.steps]
         heading = "Blob" if image.config is None else "Instruction"
-        columns = ["=Layer", ">Bytes", "=In other images", f"~{heading}"]
+        columns = ["=Layer", ">Bytes", ">Other images", f"~{heading}"]
         console.print(table("", columns, rows))
 
 
@@ -121,7 +123,7 @@ def _step_row(step: Step) -> tuple[str, ...]:
     if step.digest is None:
         return "-", "", "", step.instruction
     size = human_size(step.size) if step.size >= 0 else "?"
-    others = plural(step.images, "image") if step.images else "-"
+    others = f"{step.images:,}" if step.images else "-"
     note = " (empty layer)" if step.empty else ""
     text = f"{step.instruction or step.media_type}{note}"
     return short(step.digest), size, others if step.present else "MISSING", text
@@ -147,11 +149,20 @@ def show_reasons(report: Reasons, console: Console) -> None:
         line(console, f"{report.digest} ({human_size(report.size)})", "bold")
     for path in report.paths:
         say(console)
-        for depth, step in enumerate(path):
+        # A revision and its content have one digest, and people need it once.
+        shown = [step for step in path if step.edge != "content"]
+        for depth, step in enumerate(shown):
             edge = f"{step.edge} " if step.edge else ""
-            label = short(step.name) if step.kind in ("manifest", "blob") else step.name
+            label = short(step.name) if step.kind in ("manifest", "blob", "revision") else step.name
             line(console, f"{'   ' * depth}{edge}{label}")
-    if not report.paths:
+    if report.doubtful:
+        say(
+            console,
+            "Nothing that can be read leads to it, but an unreadable image may need it: gc "
+            "keeps it. `regfs verify` tells what is damaged.",
+            "yellow",
+        )
+    elif not report.paths:
         say(console, "Nothing keeps it: no tag and no manifest of any repository leads to it.")
     if report.more:
         say(console, "There are more paths; --limit shows them.", "dim")

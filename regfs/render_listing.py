@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -48,17 +49,30 @@ def _tags(report: Tags, console: Console, details: bool) -> None:
         return
     rows = [
         (
-            _reference(one) if one.name is None else one.name,
+            one.repository if one.name is None else one.name,
             short(one.digest) if one.digest else "",
             one.kind or "unreadable",
             "" if one.size is None else human_size(one.size),
             one.changed,
-            one.problem or ", ".join(one.platforms),
+            _remark(one),
         )
         for one in report.tags
     ]
-    columns = ["Tag", "=Digest", "=Kind", ">Size", "=Changed", "Platforms"]
+    untagged = any(one.name is None for one in report.tags)
+    columns = [
+        "Repository" if untagged else "Tag",
+        "=Digest",
+        "=Kind",
+        ">Size",
+        "=Changed",
+        "Platforms",
+    ]
     console.print(table("", columns, rows))
+
+
+def _remark(one: Tag) -> str:
+    about = [f"about {short(one.subject)}"] if one.subject else []
+    return one.problem or ", ".join([*one.platforms, *about])
 
 
 def _reference(one: Tag) -> str:
@@ -83,7 +97,7 @@ def _entries(report: Entries, console: Console, details: bool) -> None:
 
 
 def _uploads(report: Uploads, console: Console, details: bool) -> None:
-    rows = [
-        (one.repository, one.id, human_size(one.size), one.started_at) for one in report.uploads
-    ]
-    console.print(table("", ["Repository", "=Upload", ">Size", "=Begun"], rows))
+    for name, uploads in groupby(report.uploads, lambda one: one.repository):
+        rows = [(one.id, human_size(one.size), one.started_at) for one in uploads]
+        _line(console, name)
+        console.print(table("", ["=Upload", ">Size", "=Begun"], rows))

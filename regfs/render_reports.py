@@ -9,19 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from rich.measure import Measurement
 from rich.text import Text
 
 from regfs.render import human_size, plural, printable, rfc3339, short, table
+from regfs.reports.lineage import plainest
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from regfs.reports.lineage import Bases, Lineage
     from regfs.reports.removal import Removal
     from regfs.reports.reuse import Reuse, SharedLayer
     from regfs.reports.summary import Summary
-    from regfs.reports.usage import Disk, Usage
+    from regfs.reports.usage import Disk, Sum, Usage
 
+UNLIMITED: Final = 10_000
+"""A width in which nothing is folded."""
 NAMES: Final = 10
 """Names listed under one layer before the rest is only counted."""
 
@@ -67,6 +72,8 @@ def show_summary(report: Summary, console: Console) -> None:
             "unreferenced",
             f"{report.unreferenced.count:,}, {human_size(report.unreferenced.bytes)}",
         ),
+        ("doubtful", f"{report.doubtful.count:,}, {human_size(report.doubtful.bytes)}"),
+        ("missing", f"{report.missing.count:,}, {human_size(report.missing.bytes)}"),
         ("uploads", f"{report.uploads.count:,}, {human_size(report.uploads.bytes)}"),
         (
             "sharing",
@@ -77,8 +84,10 @@ def show_summary(report: Summary, console: Console) -> None:
     if report.oldest is not None and report.newest is not None:
         rows.append(("written", f"{rfc3339(report.oldest)} to {rfc3339(report.newest)}"))
     rows.append(("health", _health(report)))
+    whole = {"doubtful": report.doubtful.count, "missing": report.missing.count}
     for name, value in rows:
-        line(console, f"{name:<13} {value}")
+        if whole.get(name, 1):
+            line(console, f"{name:<13} {value}")
     if report.manifests:
         say(console)
         kinds = [(kind or "(not known)", count) for kind, count in report.manifests.items()]
@@ -87,6 +96,9 @@ def show_summary(report: Summary, console: Console) -> None:
 
 def _health(report: Summary) -> str:
     found = report.findings
+    if report.missing.count:
+        blobs = plural(report.missing.count, "blob is", "blobs are")
+        return f"{blobs} needed and missing; `regfs verify` tells which"
     if not any(found.values()):
         return "nothing wrong is seen from outside; `regfs verify` reads the content"
     counts = ", ".join(
@@ -101,10 +113,10 @@ def _health(report: Summary) -> str:
 
 _HEADINGS: Final = {
     "repository": ("Repository", ">Tags"),
-    "tag": ("Image", ">Images"),
+    "tag": ("Image", ">Tags"),
     "namespace": ("Namespace", ">Tags"),
     "media-type": ("Media type", ">Uses"),
-    "layer": ("=Layer", ">Images"),
+    "layer": ("=Layer", ">Uses"),
 }
 
 
@@ -140,7 +152,7 @@ def _show_sum(report: Usage, console: Console) -> None:
     saved = total.apparent - total.stored
     say(
         console,
-        f"{plural(total.images, 'image')}: {human_size(total.stored)} stored in "
+        f"{_counted(total)}: {human_size(total.stored)} stored in "
         f"{plural(total.blobs, 'blob')}; {human_size(total.apparent)} without sharing "
         f"({percent(saved, total.apparent)} saved).",
     )
@@ -155,16 +167,22 @@ def _show_sum(report: Usage, console: Console) -> None:
         )
     if report.missing:
         known = sum(report.missing.values())
-        say(
-            console,
-            f"Missing and not counted: {plural(len(report.missing), 'blob')} "
-            f"({human_size(known)} by their manifests).",
-            "yellow",
-        )
+        size = f" ({human_size(known)} by their manifests)" if known else ""
+        gone = plural(len(report.missing), "blob")
+        say(console, f"Missing and not counted: {gone}{size}.", "yellow")
+
+
+def _counted(total: Sum) -> str:
+    tags = plural(total.tags, "tag")
+    if not total.untagged:
+        return tags
+    places = plural(total.untagged, "repository", "repositories")
+    return f"{tags}, and what is untagged in {places}"
 
 
 _DISK: Final = (
     ("images", "what images need"),
+    ("doubtful", "blobs that an unreadable image may need"),
     ("unreferenced", "blobs that nothing needs"),
     ("uploads", "unfinished uploads"),
     ("links", "links of layers, manifests and tags"),
@@ -179,7 +197,8 @@ def _show_disk(disk: Disk, console: Console) -> None:
     for name, meaning in _DISK:
         part = getattr(disk, name)
         blocks = "" if part.allocated is None else human_size(part.allocated)
-        rows.append((name, f"{part.files:,}", human_size(part.bytes), blocks, meaning))
+        if name != "doubtful" or part.files:
+            rows.append((name, f"{part.files:,}", human_size(part.bytes), blocks, meaning))
     columns = ["On disk", ">Files", ">Bytes", ">Blocks", ""]
     console.print(table("", columns, rows))
     if disk.unlisted:
@@ -209,7 +228,8 @@ def show_removal(report: Removal, console: Console) -> None:
         say(console)
         title = f"The other {human_size(report.kept.bytes)} stay, needed by"
         rows = [(one.name, f"{one.blobs:,}", human_size(one.bytes)) for one in report.keepers]
-        console.print(table(title, ["Image", ">Blobs", ">Bytes"], rows))
+        say(console, title, "bold")
+        console.print(table("", ["Image", ">Blobs", ">Bytes"], rows))
         if report.keepers_omitted:
             say(console, f"and {plural(report.keepers_omitted, 'more image')}", "dim")
     for name in report.tagless:
@@ -230,7 +250,10 @@ def show_reuse(report: Reuse, console: Console) -> None:
         say(console, "No image with layers is here, so none can be shared.")
         return
     shared = report.layers_shared
-    answer = f"{shared:,} of {plural(report.layers, 'layer')} are used by more than one image."
+    verb = "is" if shared == 1 else "are"
+    answer = (
+        f"Yes: {shared:,} of {plural(report.layers, 'layer')} {verb} used by more than one image."
+    )
     if not shared:
         answer = f"No: each of the {plural(report.layers, 'layer')} is used by one image only."
     say(console, answer, "bold")
@@ -270,23 +293,30 @@ def _show_pairs(report: Reuse, console: Console) -> None:
     names = report.compared
     if len(names) < 2 or not any(pair.bytes for pair in report.pairs):
         return
+    say(console)
+    say(console, "Bytes of layers that two images have in common", "bold")
+    for with_names in (True, False):
+        matrix = _matrix(report, with_names)
+        natural = Measurement.get(console, console.options.update_width(UNLIMITED), matrix)
+        if natural.maximum <= console.width:
+            for number, name in () if with_names else enumerate(names, 1):
+                line(console, f"{number:>2}  {name}")
+            console.print(matrix)
+            return
+    rows = [(one.first, one.second, human_size(one.bytes)) for one in report.pairs if one.bytes]
+    console.print(table("", ["Image", "Image", ">Bytes"], rows))
+
+
+def _matrix(report: Reuse, with_names: bool) -> Table:
+    names = report.compared
     common = {(pair.first, pair.second): pair.bytes for pair in report.pairs}
     rows = []
-    for number, first in enumerate(names):
-        cells = [
-            human_size(common.get((first, other), common.get((other, first), 0)))
-            for other in names[:number]
-        ]
-        rows.append((str(number + 1), first, *cells, *[""] * (len(names) - number)))
-    say(console)
-    title = "Bytes of layers that two images have in common"
-    columns = [">#", "Image", *(f">{number + 1}" for number in range(len(names) - 1))]
-    matrix = table(title, columns, (row[: len(columns)] for row in rows))
-    if console.measure(matrix).minimum <= console.width:
-        console.print(matrix)
-        return
-    flat = [(one.first, one.second, human_size(one.bytes)) for one in report.pairs if one.bytes]
-    console.print(table(title, ["Image", "Image", ">Bytes"], flat))
+    for number, name in enumerate(names, 1):
+        cells = [human_size(common[other, name]) for other in names[: number - 1]]
+        gaps = [""] * (len(names) - number)
+        rows.append((number, *([name] if with_names else []), *cells, *gaps))
+    columns = [">#", *(["Image"] if with_names else []), *(f">{n}" for n in range(1, len(names)))]
+    return table("", columns, rows)
 
 
 def _show_near_duplicates(report: Reuse, console: Console) -> None:
@@ -325,16 +355,22 @@ def show_bases(report: Bases, console: Console) -> None:
     if away:
         say(console)
         rows = [(one.image, one.base_name) for one in away]
-        console.print(table("Built on images that are not here", ["Image", "Base"], rows))
+        say(console, "Built on images that are not here", "bold")
+        console.print(table("", ["Image", "Base"], rows))
 
 
 def _own(one: Lineage) -> str:
-    if one.aliases and min(one.aliases) < one.image:
-        return f"same layers as {printable(min(one.aliases))}"
+    if (first := _first(one)) != one.image:
+        return f"same layers as {printable(first)}"
     if one.bases:
         how = ", by annotation" if one.evidence == "annotation" else ""
         return f"+ {plural(one.own_layers, 'layer')}, {human_size(one.own_bytes)}{how}"
     return f"{plural(one.layers, 'layer')}, {human_size(one.size)}"
+
+
+def _first(one: Lineage) -> str:
+    """Return the name that stands for all images with the same layers."""
+    return min((one.image, *one.aliases), key=plainest)
 
 
 _Groups = dict[str, list["Lineage"]]
@@ -343,7 +379,7 @@ _Groups = dict[str, list["Lineage"]]
 def _groups(images: Sequence[Lineage]) -> _Groups:
     """Return what is built directly on each image, and under the empty name what on none."""
     groups: _Groups = {}
-    for one in images:
+    for one in sorted(images, key=lambda one: (_first(one), one.image != _first(one), one.image)):
         groups.setdefault(one.bases[0] if one.bases else "", []).append(one)
     return groups
 

@@ -14,6 +14,6 @@ def command(session: Session) -> Exit:
     """Count what is there, whose it is, how old, and whether it looks well."""
     from regfs.render_reports import show_summary
 
-    report = summary(session.graph)
+    report = summary(session.graph, session.registry.manifest)
     session.emit(report, lambda console: show_summary(report, console))
     return Exit.CLEAN

@@ -9,12 +9,18 @@ it, whose tag is None.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from regfs.digest import Digest
+from regfs.errors import RegfsError
+from regfs.findings import Code
 from regfs.graph import Graph
 from regfs.inventory import RepositoryInventory
+from regfs.manifests import Manifest
+
+Read = Callable[[Digest], Manifest]
+"""Reads a manifest, as `Registry.manifest` does."""
 
 
 class Holding(NamedTuple):
@@ -69,6 +75,24 @@ def holdings(graph: Graph) -> Iterator[Holding]:
             yield Holding(name, None, graph.reachable(rest))
 
 
+def doubtful(graph: Graph) -> set[Digest]:
+    """Return the blobs that an image may need which cannot be read; no gc deletes them.
+
+    They are what a repository with damage links to, and everything while parts of the
+    tree cannot be seen. Blobs that readable manifests need are among them.
+    """
+    if graph.blind:
+        return set(graph.inventory.blobs)
+    found: set[Digest] = set()
+    for name in graph.frozen:
+        repository = graph.inventory.repositories.get(name)
+        if repository is not None:
+            found.update(repository.layers, repository.revisions)
+            found.update(e.digest for info in repository.tags.values() for e in info.history)
+    found.update(*[graph.aliases.get(digest, ()) for digest in found])
+    return {digest for digest in found if digest in graph.inventory.blobs}
+
+
 def weight(graph: Graph, manifest: Digest) -> int:
     """Return the bytes of a manifest and of all it names, each as often as it names it."""
     blobs = graph.inventory.blobs
@@ -79,11 +103,30 @@ def weight(graph: Graph, manifest: Digest) -> int:
     return size
 
 
-def missing(graph: Graph, manifest: Digest) -> Iterator[Missing]:
-    """Yield what a manifest is or names itself, and is not there."""
+def missing(graph: Graph, manifest: Digest, read: Read) -> Iterator[Missing]:
+    """Yield what a manifest is or names itself, and is not there though it should be.
+
+    Foreign layers and the missing platforms of a partial mirror are absent by right.
+    """
     blobs = graph.inventory.blobs
+    problem = graph.problems.get(manifest)
     if manifest not in blobs and manifest not in graph.aliases:
-        yield Missing(manifest, 0)
-    for leaf in graph.leaves(manifest):
-        if leaf.digest not in blobs and leaf.digest not in graph.aliases:
-            yield Missing(leaf.digest, max(leaf.size, 0))
+        if problem is None or problem.code is not Code.INDEX_CHILD_MISSING:
+            yield Missing(manifest, 0)
+        return
+    absent = {
+        leaf.digest: max(leaf.size, 0)
+        for leaf in graph.leaves(manifest)
+        if leaf.digest not in blobs and leaf.digest not in graph.aliases
+    }
+    foreign = _foreign(manifest, read) if absent else set()
+    for digest, size in absent.items():
+        if digest not in foreign:
+            yield Missing(digest, size)
+
+
+def _foreign(manifest: Digest, read: Read) -> set[Digest]:
+    try:
+        return {one.digest for one in read(manifest).references() if one.foreign}
+    except RegfsError:
+        return set()

@@ -272,11 +272,16 @@ class _Viewer:
             self.problems.append(str(error))
             return None
 
-    def _facts(self, layer: Digest, size: int, media_type: str) -> LayerFacts:
+    def _facts(
+        self, layer: Digest, size: int, media_type: str, *, foreign: bool = False
+    ) -> LayerFacts:
         blobs = self._graph.inventory.blobs
         stored = next(
             (one for one in (layer, *self._graph.aliases.get(layer, ())) if one in blobs), None
         )
+        if stored is None and not foreign:
+            path = layout.path_of(layout.BlobData(layer))
+            self.problems.append(f"{path}: layer is not there")
         return LayerFacts(
             digest=layer,
             size=size if stored is None or size >= 0 else blobs[stored].size,
@@ -290,7 +295,10 @@ class _Viewer:
     ) -> ShownImage:
         runs = manifest.artifact_type is None
         config = self._config(manifest.config.digest) if runs else None
-        layers = [self._facts(one.digest, one.size, one.media_type) for one in manifest.layers]
+        layers = [
+            self._facts(one.digest, one.size, one.media_type, foreign=one.foreign)
+            for one in manifest.layers
+        ]
         titles = [one.annotations for one in manifest.layers]
         own = self._graph.inventory.blobs[digest].size if self._has(digest) else 0
         return ShownImage(

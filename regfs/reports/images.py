@@ -10,7 +10,7 @@ its manifests count by their digest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from regfs import layout
@@ -22,14 +22,11 @@ from regfs.manifests import (
     DockerManifestList,
     ImageIndex,
     Kind,
-    Manifest,
     Role,
     is_attestation,
 )
 from regfs.registry import Target
-
-Read = Callable[[Digest], Manifest]
-"""Reads a manifest, as `Registry.manifest` does."""
+from regfs.reports.holdings import Read
 
 
 class Image(NamedTuple):

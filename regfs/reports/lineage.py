@@ -15,13 +15,14 @@ number of layers, not with the number of pairs of images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
-from regfs.reports.images import Image, Read, images
+from regfs.reports.holdings import Read
+from regfs.reports.images import Image, images
 
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
@@ -85,6 +86,15 @@ def bases(graph: Graph, read: Read) -> Bases:
     return Bases(tuple(sorted(found, key=lambda one: one.image)))
 
 
+def plainest(name: str) -> tuple[int, str]:
+    """Return the key that sorts `app:latest` before `app-variant:20240101`."""
+    return len(name), name
+
+
+def _names(found: Iterable[Image]) -> tuple[str, ...]:
+    return tuple(sorted((image.name for image in found), key=plainest))
+
+
 class _Finder:
     def __init__(self, graph: Graph, read: Read, root: _Node, every: list[Image]) -> None:
         self._graph = graph
@@ -116,13 +126,13 @@ class _Finder:
             digest=image.manifest,
             layers=len(image.layers),
             size=self._bytes(set(image.layers)),
-            bases=tuple(sorted(base.name for base in found)),
+            bases=_names(found),
             evidence=evidence,
             base_name=notes.get(BASE_NAME),
             base_digest=notes.get(BASE_DIGEST),
             own_layers=len(own),
             own_bytes=self._bytes(own),
-            aliases=tuple(sorted(other.name for other in same if other is not image)),
+            aliases=_names(other for other in same if other is not image),
         )
 
     def _prefixes(self, image: Image) -> tuple[list[Image], list[Image]]:

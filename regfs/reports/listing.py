@@ -56,6 +56,8 @@ class Tag:
     """As the index says."""
     size: int | None = None
     """Bytes of the manifest and all it names directly, by its descriptors."""
+    subject: str | None = None
+    """What it is about."""
     problem: str | None = None
     """Why it cannot be told."""
 
@@ -184,6 +186,7 @@ def _described(registry: Registry, tag: Tag, digest: Digest) -> Tag:
         media_type=manifest.media_type,
         platforms=tuple(platforms),
         size=own + sum(max(one.size, 0) for one in parts) + _below(registry, manifest),
+        subject=None if manifest.subject is None else manifest.subject.digest,
     )
 
 
@@ -210,36 +213,27 @@ def _below(registry: Registry, manifest: Manifest) -> int:
 
 
 def untagged(registry: Registry, name: str, *, details: bool = False) -> Tags:
-    """Return the manifests of a repository that no tag of it reaches."""
-    revisions = registry.revisions(name)
-    tagged = _reached(registry, name, set(revisions))
+    """Return the manifests of a repository that no tag of it reaches.
+
+    What is about a tagged image, by its subject, is listed here and yet kept by gc.
+    """
+    tagged = _reached(registry, name)
     found = []
-    for digest, mtime in revisions.items():
+    for digest, mtime in registry.revisions(name).items():
         if digest not in tagged:
             plain = Tag(None, name, moment(mtime), digest)
             found.append(_described(registry, plain, digest) if details else plain)
     return Tags(tuple(found))
 
 
-def _reached(registry: Registry, name: str, revisions: set[Digest]) -> set[Digest]:
-    """Return every manifest that the tags reach: in indexes, and about what is reached."""
+def _reached(registry: Registry, name: str) -> set[Digest]:
+    """Return every manifest that the tags reach, directly or through an index."""
     reached: set[Digest] = set()
     for tag in _tags_of(registry, name):
         try:
             _follow(registry, registry.tag(name, tag), reached)
         except ManifestUnknown:
             continue
-    about: dict[Digest, list[Digest]] = {}
-    for digest in revisions - reached:
-        try:
-            manifest = registry.manifest(digest)
-        except RegfsError:
-            continue
-        if manifest.subject is not None:
-            about.setdefault(manifest.subject.digest, []).append(digest)
-    while more := [one for digest in about.keys() & reached for one in about.pop(digest)]:
-        for digest in more:
-            _follow(registry, digest, reached)
     return reached
 
 

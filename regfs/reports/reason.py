@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from regfs.digest import Digest
-from regfs.graph import Graph, Node, NodeKind, Step
+from regfs.graph import EdgeKind, Graph, Node, NodeKind, Step
 from regfs.registry import Target
+from regfs.reports.holdings import doubtful
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,17 @@ class Reasons:
     paths: tuple[tuple[Place, ...], ...]
     more: bool
     """There are more paths than were asked for."""
+    doubtful: bool
+    """Nothing readable leads here, and an unreadable image may: gc keeps it."""
     layer_links: tuple[str, ...]
     """Repositories with a layer link to it. A link alone keeps nothing."""
 
 
 def reasons(graph: Graph, target: Target, digest: Digest, limit: int) -> Reasons:
     """Return up to `limit` paths that lead to a blob or manifest."""
-    paths = list(islice(graph.why(digest), limit + 1))
+    paths = list(islice(graph.why(digest), limit * 5 + 1))
+    # A tag says more than a revision, which every manifest has.
+    paths.sort(key=_is_by_revision)
     stored = graph.inventory.blobs.get(digest)
     return Reasons(
         reference=str(target),
@@ -47,12 +52,17 @@ def reasons(graph: Graph, target: Target, digest: Digest, limit: int) -> Reasons
         size=None if stored is None else stored.size,
         paths=tuple(_places(graph, path) for path in paths[:limit]),
         more=len(paths) > limit,
+        doubtful=not paths and digest in doubtful(graph),
         layer_links=tuple(
             name
             for name, repository in graph.inventory.repositories.items()
             if digest in repository.layers
         ),
     )
+
+
+def _is_by_revision(path: list[Step]) -> bool:
+    return any(step.edge is EdgeKind.REVISION for step in path)
 
 
 def _places(graph: Graph, path: list[Step]) -> tuple[Place, ...]:

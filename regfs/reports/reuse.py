@@ -20,7 +20,8 @@ from regfs.errors import RegfsError
 from regfs.graph import Graph
 from regfs.manifests import ImageConfig, Role
 from regfs.registry import Target
-from regfs.reports.images import Image, Read, chosen, images
+from regfs.reports.holdings import Read
+from regfs.reports.images import Image, chosen, images
 
 PAIRS: Final = 12
 """Images up to which every pair is compared."""

@@ -11,7 +11,7 @@ from regfs.digest import Digest
 from regfs.findings import Severity
 from regfs.graph import Graph
 from regfs.inventory import Inventory
-from regfs.reports.holdings import holdings, weight
+from regfs.reports.holdings import Read, doubtful, holdings, missing, weight
 from regfs.reports.moment import moment
 
 
@@ -56,14 +56,18 @@ class Summary:
     revisions: int
     """Revision links: manifests, counted in each repository."""
     untagged: int
-    """Revisions that no tag of their repository reaches."""
+    """Revisions that no tag of their repository reaches, directly or through an index."""
     layer_links: int
     manifests: dict[str, int]
     """Media type -> number of different manifests."""
     unreadable_manifests: int
     blobs: Blobs
     needed: Blobs
+    doubtful: Blobs
+    """What nothing readable needs, and an unreadable image may: damage keeps it."""
     unreferenced: Blobs
+    missing: Blobs
+    """Needed, and not there; bytes as far as manifests tell."""
     apparent: int
     """Bytes that all images would take without sharing."""
     saved: int
@@ -76,7 +80,7 @@ class Summary:
     """Severity -> how many, as far as listing and reading manifests shows."""
 
 
-def summary(graph: Graph) -> Summary:
+def summary(graph: Graph, read: Read) -> Summary:
     """Add everything up."""
     inventory = graph.inventory
     repositories = inventory.repositories.values()
@@ -87,8 +91,12 @@ def summary(graph: Graph) -> Summary:
         needed |= held.manifests
         apparent += sum(weight(graph, manifest) for manifest in held.manifests)
         if held.tag is not None:
-            tagged[held.repository] |= held.manifests
+            tops = inventory.repositories[held.repository].tags[held.tag].current
+            tagged[held.repository] |= graph.reachable([tops] if tops else [])
     present = {digest for digest in graph.needs(needed) if digest in blobs}
+    doubt = doubtful(graph) - present
+    doubt_bytes = sum(blobs[digest].size for digest in doubt)
+    gone = {one.digest: one.size for manifest in needed for one in missing(graph, manifest, read)}
     needed_bytes = sum(blobs[digest].size for digest in present)
     stored = sum(blobs.sizes)
     uploads = [upload for one in repositories for upload in one.uploads.values()]
@@ -109,7 +117,11 @@ def summary(graph: Graph) -> Summary:
         unreadable_manifests=len(graph.problems),
         blobs=Blobs(len(blobs), stored),
         needed=Blobs(len(present), needed_bytes),
-        unreferenced=Blobs(len(blobs) - len(present), stored - needed_bytes),
+        doubtful=Blobs(len(doubt), doubt_bytes),
+        unreferenced=Blobs(
+            len(blobs) - len(present) - len(doubt), stored - needed_bytes - doubt_bytes
+        ),
+        missing=Blobs(len(gone), sum(gone.values())),
         apparent=apparent,
         saved=apparent - needed_bytes,
         uploads=Uploads(len(uploads), sum(upload.size for upload in uploads)),

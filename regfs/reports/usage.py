@@ -22,13 +22,10 @@ from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.findings import Finding
 from regfs.graph import Graph
-from regfs.manifests import Manifest, Role
+from regfs.manifests import Role
 from regfs.registry import Target
-from regfs.reports.holdings import Holding, holdings, missing, weight
+from regfs.reports.holdings import Holding, Read, doubtful, holdings, missing, weight
 from regfs.stores import Kind, Store
-
-Read = Callable[[Digest], Manifest]
-"""Reads a manifest, as `Registry.manifest` does."""
 
 
 class By(StrEnum):
@@ -62,7 +59,7 @@ class Row:
     digest: str | None
     """Of a layer."""
     uses: int
-    """How often it is counted: tags of a repository, images that have a layer, and so on."""
+    """Tags of a repository, tag or namespace; of a layer or media type how often it is named."""
     blobs: int
     apparent: int
     stored: int
@@ -89,6 +86,8 @@ class Disk:
 
     images: Part
     """Blobs that are needed, once."""
+    doubtful: Part
+    """Blobs that an unreadable image may need: damage keeps them."""
     unreferenced: Part
     """Blobs that nothing needs."""
     uploads: Part
@@ -107,8 +106,9 @@ class Disk:
 class Sum:
     """All that was asked for, together."""
 
-    images: int
-    """Tags, and one for all that is untagged in a repository."""
+    tags: int
+    untagged: int
+    """Repositories of which untagged manifests are counted too."""
     blobs: int
     apparent: int
     stored: int
@@ -179,7 +179,9 @@ def usage(
     rows = sorted(_rows(graph, tallies, whole), key=_order(options.sort))
     shown = rows if options.top is None else rows[: options.top]
     gone = {
-        one.digest: one.size for held in chosen for m in held.manifests for one in missing(graph, m)
+        one.digest: one.size
+        for manifest in set().union(*[held.manifests for held in chosen])
+        for one in missing(graph, manifest, read)
     }
     return Usage(
         by=options.by,
@@ -212,13 +214,13 @@ def _tally(graph: Graph, read: Read, counted: list[Holding], by: By) -> _Tallies
     weights: dict[Digest, int] = {}
     for held in counted:
         tally = tallies.setdefault(_holding_key(held, by), _Tally())
-        tally.uses += 1
+        tally.uses += held.tag is not None
         tally.blobs.update(digest for digest in graph.needs(held.manifests) if digest in blobs)
         for manifest in held.manifests:
             if manifest not in weights:
                 weights[manifest] = weight(graph, manifest)
             tally.apparent += weights[manifest]
-            tally.missing.update(missing(graph, manifest))
+            tally.missing.update(missing(graph, manifest, read))
     return tallies
 
 
@@ -236,35 +238,38 @@ def _tally_content(graph: Graph, read: Read, counted: list[Holding], by: By) -> 
     blobs = graph.inventory.blobs
     times = Counter(manifest for held in counted for manifest in held.manifests)
     for manifest, count in times.items():
-        parts = _layers(graph, manifest) if by is By.LAYER else _typed(graph, read, manifest)
-        for key, digest, size in parts:
+        layers = by is By.LAYER
+        parts = list(_layers(graph, manifest) if layers else _typed(graph, read, manifest))
+        for key, digest in parts:
             tally = tallies.setdefault(key, _Tally())
             tally.uses += count
             if digest in blobs:
                 tally.blobs.add(digest)
                 tally.apparent += blobs[digest].size * count
-            else:
-                tally.missing[digest] = max(size, 0)
+        lacks = dict(missing(graph, manifest, read))
+        for key, digest in parts:
+            if digest in lacks:
+                tallies[key].missing[digest] = lacks[digest]
     return tallies
 
 
-_Part = tuple[_Key, Digest, int]
+_Part = tuple[_Key, Digest]
 
 
 def _layers(graph: Graph, manifest: Digest) -> Iterator[_Part]:
     for leaf in graph.leaves(manifest):
         if leaf.role is not Role.CONFIG and leaf.digest not in graph.aliases:
-            yield _Key(leaf.digest, digest=leaf.digest), leaf.digest, leaf.size
+            yield _Key(leaf.digest, digest=leaf.digest), leaf.digest
 
 
 def _typed(graph: Graph, read: Read, manifest: Digest) -> Iterator[_Part]:
     info = graph.manifests.get(manifest)
     if manifest not in graph.aliases:
-        yield _type_key(info.media_type if info else ""), manifest, 0
+        yield _type_key(info.media_type if info else ""), manifest
     types = _types_of(read, manifest) if info else {}
     for leaf in graph.leaves(manifest):
         if leaf.digest not in graph.aliases:
-            yield _type_key(types.get(leaf.digest, "")), leaf.digest, leaf.size
+            yield _type_key(types.get(leaf.digest, "")), leaf.digest
 
 
 def _type_key(media_type: str) -> _Key:
@@ -315,7 +320,8 @@ def _sum(graph: Graph, chosen: list[Holding], everything: list[Holding]) -> Sum:
         set() if len(chosen) == len(everything) else _needed(graph, _without(everything, chosen))
     )
     return Sum(
-        images=len(chosen),
+        tags=sum(held.tag is not None for held in chosen),
+        untagged=sum(held.tag is None for held in chosen),
         blobs=len(needed),
         apparent=sum(weight(graph, manifest) for held in chosen for manifest in held.manifests),
         stored=sum(blobs[digest].size for digest in needed),
@@ -345,7 +351,7 @@ _LINKS: Final = (
     layout.TagCurrent,
     layout.TagIndex,
 )
-_PARTS: Final = ("images", "unreferenced", "uploads", "links", "other", "folders")
+_PARTS: Final = ("images", "doubtful", "unreferenced", "uploads", "links", "other", "folders")
 
 
 @dataclass(slots=True)
@@ -364,11 +370,12 @@ def disk_of(graph: Graph, store: Store) -> Disk:
     A file that has two names (a hard link, a symbolic link inside the tree) counts twice.
     """
     needed = _needed(graph, holdings(graph))
+    doubt = doubtful(graph)
     unlisted: list[Finding] = []
     counts = {name: _Count() for name in _PARTS}
     blocks = True
     for entry in store.walk("", unlisted.append):
-        count = counts[_part_of(entry.path, entry.kind, needed)]
+        count = counts[_part_of(entry.path, entry.kind, needed, doubt)]
         count.files += entry.kind is not Kind.FOLDER
         count.bytes += entry.size if entry.kind is Kind.FILE else 0
         count.allocated += max(entry.allocated, 0)
@@ -382,14 +389,16 @@ def disk_of(graph: Graph, store: Store) -> Disk:
     return Disk(**parts, total=total.part(blocks), unlisted=len(unlisted))
 
 
-def _part_of(path: str, kind: Kind, needed: set[Digest]) -> str:
+def _part_of(path: str, kind: Kind, needed: set[Digest], doubt: set[Digest]) -> str:
     if kind is Kind.FOLDER:
         return "folders"
     if kind is not Kind.FILE:
         return "other"
     key = layout.key_of(path)
     if isinstance(key, layout.BlobData):
-        return "images" if key.digest in needed else "unreferenced"
+        if key.digest in needed:
+            return "images"
+        return "doubtful" if key.digest in doubt else "unreferenced"
     if isinstance(key, _LINKS):
         return "links"
     in_upload = path.startswith(layout.REPOSITORIES + "/") and "/_uploads/" in path
