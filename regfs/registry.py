@@ -19,6 +19,7 @@ from regfs.errors import (
     BlobUnknown,
     ContentMismatch,
     DigestInvalid,
+    LayoutInvalid,
     ManifestTooLarge,
     ManifestUnknown,
     NameUnknown,
@@ -108,13 +109,14 @@ class Registry:
 
         Raises:
             ManifestUnknown: no such tag, or its link names no digest.
+            StoreError: its link cannot be read.
         """
         path = layout.path_of(layout.TagCurrent(name, tag))
         link = self.link(path)
         if link.digest is not None:
             return link.digest
         try:
-            self.store.stat(path)
+            self.store.read(path, 1)
         except PathMissing:
             raise ManifestUnknown(f"no such tag: {name}:{tag}") from None
         raise ManifestUnknown(f"{path}: tag names no digest: {link.text}")
@@ -198,11 +200,12 @@ class Registry:
         name, at, digest = text.partition("@")
         if at:
             return self._find_in(name, digest)
-        if _SHORT.fullmatch(text) and not self._is_repository(text):
-            return Target(None, None, self._complete(text, None))
         if self._is_repository(text):
             return Target(text, None, None)
         name, colon, tag = text.rpartition(":")
+        # `sha256:1234567` can be a tag of a repository that is called sha256.
+        if _SHORT.fullmatch(text) and not (self._is_repository(name) and tag in self.tags(name)):
+            return Target(None, None, self._complete(text, None))
         if not colon:
             problem = layout.name_problem(text)
             if problem is not None:
@@ -228,14 +231,18 @@ class Registry:
         return Target(name, None, self._complete(digest, name))
 
     def _is_repository(self, name: str) -> bool:
-        return not name.endswith("/") and ".." not in name.split("/") and self.exists(name)
+        try:
+            return self.exists(name)
+        except LayoutInvalid:
+            return False
 
     def _need_repository(self, name: str) -> None:
+        if self._is_repository(name):
+            return
         problem = layout.name_problem(name)
-        if problem is not None and not (name and self._is_repository(name)):
+        if problem is not None:
             raise ReferenceInvalid(f"not a repository name: {name!r}: {problem}")
-        if not self.exists(name):
-            raise NameUnknown(f"no such repository: {name}")
+        raise NameUnknown(f"no such repository: {name}")
 
     def _complete(self, text: str, name: str | None) -> Digest:
         """Return the one digest that `text` begins; of `name`'s manifests and layers if given."""
