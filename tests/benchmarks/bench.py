@@ -226,7 +226,10 @@ def plan_sides(bench: Bench, root: Path, *options: str) -> tuple[Side, Side]:
     config.write_text(json.dumps({"version": "0.1", "log": {"level": "error"}, "storage": storage}))
 
     def plan_answer(output: Path) -> Json:
-        return {"blobs": json.loads(written.read_text())["totals"]["blobs"]}
+        # In another process: the memory it takes would show in every later figure.
+        reader = "import json, sys; print(json.load(open(sys.argv[1]))['totals']['blobs'])"
+        run([PYTHON, "-c", reader, str(written)], output)
+        return {"blobs": int(output.read_text())}
 
     plan = [*REGFS, "-r", str(root), *PLAN, *options, "-o", str(written)]
     return (
