@@ -421,11 +421,6 @@ class _Builder:
                 name = finding.path[len(layout.REPOSITORIES) + 1 :].partition("/_")[0]
                 if name in self.inventory.repositories:
                     self.graph.frozen.setdefault(name, []).append(finding)
-        if self.inventory.left_out:
-            words = f"{self.inventory.left_out} repositories left out"
-            finding = Finding(Code.PATH_UNREADABLE, layout.REPOSITORIES, actual=words)
-            self.graph.findings.append(finding)
-            self.graph.blind.append(finding)
         # A disk that is not mounted, or tags that live in a database, look the same.
         if self.inventory.blobs and not self.inventory.repositories:
             finding = Finding(Code.REPOSITORIES_MISSING, layout.REPOSITORIES)
@@ -479,8 +474,10 @@ class _Builder:
 
     def _revision_targets(self, repository: RepositoryInventory, digest: Digest) -> list[Digest]:
         """Return what a revision link names: by its path, and by its content where that differs."""
+        link = repository.links.get(digest)
+        if link is None:
+            return [digest]
         path = layout.path_of(layout.RevisionLink(repository.name, digest))
-        link = self.registry.link(path)
         if link.problem is not None:
             finding = Finding(
                 link.problem,

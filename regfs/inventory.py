@@ -65,7 +65,10 @@ class DigestTable(Mapping[Digest, FileInfo]):
         """Add one folder's files; `digests` runs parallel to the columns of `leaves`."""
         if len(set(digests)) < len(digests) or not self.numbers.keys().isdisjoint(digests):
             # A folder that changes while it is read may give a name twice.
-            fresh = {d: row for row, d in enumerate(digests) if d not in self.numbers}
+            fresh: dict[Digest, int] = {}
+            for row, digest in enumerate(digests):
+                if digest not in self.numbers:
+                    fresh.setdefault(digest, row)
             digests, leaves = list(fresh), _rows(leaves, fresh.values())
         first = len(self.numbers)
         self.numbers.update(zip(digests, range(first, first + len(digests)), strict=True))
@@ -95,6 +98,7 @@ def _rows(leaves: Leaves, rows: Iterable[int]) -> Leaves:
         sizes=[leaves.sizes[row] for row in chosen],
         mtimes=[leaves.mtimes[row] for row in chosen],
         allocated=[leaves.allocated[row] for row in chosen],
+        contents=[leaves.contents[row] for row in chosen] if leaves.contents else (),
     )
 
 
@@ -137,6 +141,17 @@ class UploadInfo(NamedTuple):
     has_data: bool
 
 
+class LinkContent(NamedTuple):
+    """What a link file says."""
+
+    digest: Digest | None
+    """What it names; understood with good will when `problem` is set; None when it cannot be."""
+    problem: Code | None
+    """LINK_EMPTY, LINK_INVALID or PATH_UNREADABLE; None when it holds exactly a digest."""
+    text: str = ""
+    """What was found or went wrong, for a finding."""
+
+
 @dataclass(slots=True)
 class RepositoryInventory:
     """What one repository holds."""
@@ -144,6 +159,8 @@ class RepositoryInventory:
     name: str
     tags: dict[str, TagInfo] = field(default_factory=dict)
     revisions: DigestTable = field(default_factory=DigestTable)
+    links: dict[Digest, LinkContent] = field(default_factory=dict)
+    """Revision links that do not simply hold the digest of their path."""
     layers: DigestTable = field(default_factory=DigestTable)
     uploads: dict[str, UploadInfo] = field(default_factory=dict)
     parts: frozenset[str] = frozenset()
@@ -173,15 +190,11 @@ class Inventory:
     """The tree belongs to a pull-through cache, which expires blobs by itself."""
     whole: bool = True
     """Every repository was wanted; else what the others need is not known."""
-    left_out: int = 0
-    """Repositories that were not wanted: what they need is not known."""
 
     @property
     def complete(self) -> bool:
-        """Whether everything that lies in the tree could be listed, and was."""
-        return not self.left_out and not any(
-            finding.code in INCOMPLETE for finding in self.findings
-        )
+        """Whether everything that lies in the tree could be listed."""
+        return not any(finding.code in INCOMPLETE for finding in self.findings)
 
 
 INCOMPLETE: Final = frozenset(
@@ -255,6 +268,10 @@ def _name(entry: Entry) -> str:
 
 def _algorithms(store: Store, inventory: Inventory, folder: str) -> list[str]:
     """Return the digest algorithms that have a folder in `folder`; name what else is there."""
+    names = store.subfolders(folder, inventory.findings.append)
+    # Asked of every tag: as a rule there is `sha256` and nothing to look at more closely.
+    if names is not None and all(name in ALGORITHMS for name in names):
+        return sorted(names)
     found = []
     for entry in store.list(folder, inventory.findings.append):
         if entry.kind is Kind.FOLDER and _name(entry) in ALGORITHMS:
@@ -293,8 +310,8 @@ def _take(
     algorithm: str,
     leaves: Leaves,
     prefix: str = "",
-) -> None:
-    """Put one folder's leaves into `table`; name every child that is no digest."""
+) -> Leaves:
+    """Put one folder's leaves into `table`; name, and leave out, every child that is no digest."""
     width = ALGORITHMS[algorithm]
     digits = width - len(prefix)
     names = [*leaves.names, *leaves.absent]
@@ -309,6 +326,7 @@ def _take(
     inventory.vacant.extend(f"{folder}/{name}" for name in leaves.absent)
     for entry in leaves.others:
         _other(inventory, entry)
+    return leaves
 
 
 def _other(inventory: Inventory, entry: Entry) -> None:
@@ -372,8 +390,6 @@ def walk_repositories(
             name = folder[len(layout.REPOSITORIES) + 1 :]
             if want is None or want(name):
                 yield RepositoryInventory(name, parts=frozenset(parts))
-            else:
-                inventory.left_out += 1
         elif parts:
             strays.extend(f"{folder}/{part}" for part in parts)
         elif not nested and not strays and folder != layout.REPOSITORIES:
@@ -393,8 +409,7 @@ def _scan_repository(store: Store, inventory: Inventory, repository: RepositoryI
     if "_layers" in repository.parts:
         _scan_links(store, inventory, repository.layers, layout.layers_folder(name))
     if "_manifests" in repository.parts:
-        _scan_links(store, inventory, repository.revisions, layout.revisions_folder(name))
-        _scan_tags(store, inventory, repository)
+        _scan_manifests(store, inventory, repository)
     if "_uploads" in repository.parts:
         _scan_uploads(store, inventory, repository)
 
@@ -406,21 +421,45 @@ def _scan_links(store: Store, inventory: Inventory, table: DigestTable, folder: 
         _take(inventory, table, path, algorithm, leaves)
 
 
+def _scan_manifests(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
+    revisions = layout.revisions_folder(repository.name)
+    tags = layout.tags_folder(repository.name)
+    for entry in store.list(tags.rpartition("/")[0], inventory.findings.append):
+        if entry.kind not in (Kind.FOLDER, Kind.FILE):
+            continue  # the store has said why it cannot be listed
+        if entry.path == revisions:
+            _scan_revisions(store, inventory, repository)
+        elif entry.path == tags:
+            repository.has_tags_folder = True
+            _scan_tags(store, inventory, repository)
+        else:
+            _foreign(inventory, entry.path)
+
+
+def _scan_revisions(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
+    folder = layout.revisions_folder(repository.name)
+    for algorithm in _algorithms(store, inventory, folder):
+        path = f"{folder}/{algorithm}"
+        leaves = store.leaves(path, "link", inventory.findings.append, limit=LINK_LIMIT)
+        leaves = _take(inventory, repository.revisions, path, algorithm, leaves)
+        for name, content in zip(leaves.names, leaves.contents, strict=True):
+            digest = Digest(f"{algorithm}:{name}")
+            if content != digest.encode():
+                repository.links[digest] = understand(content)
+
+
 def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
     folder = layout.tags_folder(repository.name)
     report = inventory.findings.append
-    leaves = store.leaves(folder, "current/link", report)
-    repository.has_tags_folder = bool(leaves.names or leaves.absent) or any(
-        entry.path == folder
-        for entry in store.list(f"{layout.repository_folder(repository.name)}/_manifests", report)
-    )
+    leaves = store.leaves(folder, "current/link", report, limit=LINK_LIMIT)
     unseen = {
         entry.path[len(folder) + 1 :].partition("/")[0]
         for entry in leaves.others
         if entry.kind is not Kind.FILE
     }
-    for tag, size, mtime in zip(leaves.names, leaves.sizes, leaves.mtimes, strict=True):
-        current, problem = _read_tag(store, inventory, repository.name, tag)
+    rows = zip(leaves.names, leaves.sizes, leaves.mtimes, leaves.contents, strict=True)
+    for tag, size, mtime, content in rows:
+        current, problem = _understand_tag(inventory, repository.name, tag, content)
         history = _scan_history(store, inventory, repository, tag)
         repository.tags[tag] = TagInfo(current, mtime, size, problem, history)
     for tag in [*leaves.absent, *sorted(unseen)]:
@@ -439,23 +478,18 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
             report(Finding(Code.TAG_INVALID, path, repository=repository.name, tag=tag))
 
 
-class LinkContent(NamedTuple):
-    """What a link file says."""
-
-    digest: Digest | None
-    """What it names; understood with good will when `problem` is set; None when it cannot be."""
-    problem: Code | None
-    """LINK_EMPTY, LINK_INVALID or PATH_UNREADABLE; None when it holds exactly a digest."""
-    text: str = ""
-    """What was found or went wrong, for a finding."""
-
-
 def read_link(store: Store, path: str) -> LinkContent:
     """Read one link file; never raises for what it holds or for not being readable."""
     try:
-        content = store.read(path, LINK_LIMIT)
+        return understand(store.read(path, LINK_LIMIT))
     except StoreError as error:
         return LinkContent(None, Code.PATH_UNREADABLE, str(error))
+
+
+def understand(content: bytes | None) -> LinkContent:
+    """Return what a link says by its content; None when it could not be read."""
+    if content is None:
+        return LinkContent(None, Code.PATH_UNREADABLE, "cannot be read")
     try:
         return LinkContent(layout.parse_link(content), None)
     except DigestInvalid:
@@ -464,22 +498,15 @@ def read_link(store: Store, path: str) -> LinkContent:
         return LinkContent(layout.tolerant_link(content), problem, text)
 
 
-def _read_tag(
-    store: Store, inventory: Inventory, name: str, tag: str
+def _understand_tag(
+    inventory: Inventory, name: str, tag: str, content: bytes | None
 ) -> tuple[Digest | None, Code | None]:
-    path = layout.path_of(layout.TagCurrent(name, tag))
-    link = read_link(store, path)
+    link = understand(content)
     if link.problem is not None:
+        path = layout.path_of(layout.TagCurrent(name, tag))
+        words = "a digest"
         inventory.findings.append(
-            Finding(
-                link.problem,
-                path,
-                digest=link.digest,
-                repository=name,
-                tag=tag,
-                expected="a digest",
-                actual=link.text,
-            )
+            Finding(link.problem, path, link.digest, name, tag, words, link.text)
         )
     return link.digest, link.problem
 
@@ -517,6 +544,7 @@ def _upload_started(store: Store, name: str, upload: str) -> float | None:
     path = layout.path_of(layout.UploadStartedAt(name, upload))
     try:
         text = store.read(path, 64).decode("ascii").strip()
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+        began = datetime.fromisoformat(text)
+        return (began if began.tzinfo else began.replace(tzinfo=UTC)).timestamp()
     except (StoreError, ValueError):
         return layout.upload_time(upload)

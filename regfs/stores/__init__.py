@@ -12,7 +12,7 @@ without it. Trouble with *one path that was asked for* is raised.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum, Flag, auto
 from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
@@ -78,6 +78,8 @@ class Leaves(NamedTuple):
     others: list[Entry]
     """Whatever else is there: stray files in the folder; at the path of the leaf, or on the way
     to it, folders, special files and links that are not followed."""
+    contents: Sequence[bytes | None] = ()
+    """What the files begin with, when that was asked for; None of one that cannot be read."""
 
 
 class Writer(Protocol):
@@ -119,8 +121,17 @@ class Store(Protocol):
         A link to a folder that is walked anyway is a `LINK`, with a finding.
         """
 
-    def leaves(self, folder: str, leaf: str, report: Report) -> Leaves:
+    def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:
+        """Return the names in `folder`, in no order, when all of them are folders and no links.
+
+        None when there is anything else, and `list` has to tell what. Cheaper than
+        `list`, which asks about each of them. A missing folder has no names.
+        """
+
+    def leaves(self, folder: str, leaf: str, report: Report, *, limit: int = 0) -> Leaves:
         """Return the files `<folder>/*/<leaf>`, without listing every child when it can.
+
+        With `limit`, also what each begins with, up to so many bytes.
 
         `leaf` may hold a `/`. A missing folder has no leaves. Children are not
         searched for anything but the leaf, and come in no order. A child that

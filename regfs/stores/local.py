@@ -19,10 +19,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Final, cast
 
-from regfs.errors import NotARegistry, PathUnsafe
+from regfs.errors import NotARegistry, PathUnsafe, StoreError
 from regfs.findings import Code, Finding
 from regfs.stores import Capability, Entry, Kind, Leaves, Report
 from regfs.stores._local_base import (
@@ -125,7 +125,26 @@ class LocalStore(LocalWriting):
         found.sort()
         return found
 
-    def leaves(self, folder: str, leaf: str, report: Report) -> Leaves:
+    def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:
+        """Return the names in `folder` when all are folders and no links, else None."""
+        descriptor = self._open_listed(folder, report)
+        if descriptor is None:
+            return ()
+        try:
+            names = []
+            with os.scandir(descriptor) as children:
+                for child in children:
+                    if not child.is_dir(follow_symlinks=False):
+                        return None
+                    names.append(child.name)
+            return names
+        except OSError as error:
+            report(_unreadable(folder, error))
+            return ()
+        finally:
+            os.close(descriptor)
+
+    def leaves(self, folder: str, leaf: str, report: Report, *, limit: int = 0) -> Leaves:
         """Return the files `<folder>/*/<leaf>`, in the order the folder gives them."""
         self.full(leaf)
         found = Leaves([], [], [], [], [], [])
@@ -134,11 +153,38 @@ class LocalStore(LocalWriting):
             return found
         try:
             self._scan_leaves(descriptor, folder, leaf, report, found)
+            if limit:
+                contents = [
+                    self._begin(descriptor, folder, f"{name}/{leaf}", limit, report)
+                    for name in found.names
+                ]
+                found = found._replace(contents=contents)
         except OSError as error:
             report(_unreadable(folder, error))
         finally:
             os.close(descriptor)
         return found
+
+    def _begin(
+        self, parent: int, folder: str, path: str, limit: int, report: Report
+    ) -> bytes | None:
+        """Return what a leaf begins with, which was just seen to be a regular file inside."""
+        try:
+            descriptor = os.open(path, _READ_FLAGS, dir_fd=parent)
+            try:
+                return os.read(descriptor, limit)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                report(_unreadable(joined(folder, path), error))
+                return None
+        # A link to a file inside: the long way, which looks where it leads.
+        try:
+            return self.read(joined(folder, path), limit)
+        except StoreError as trouble:
+            report(Finding(Code.PATH_UNREADABLE, joined(folder, path), actual=str(trouble)))
+            return None
 
     def _scan_leaves(
         self, descriptor: int, folder: str, leaf: str, report: Report, found: Leaves
@@ -147,7 +193,7 @@ class LocalStore(LocalWriting):
         # type scandir gives for nothing tells that the child itself is no link. Counting
         # folders by st_nlink instead would gain 2 %, and is wrong on btrfs, overlayfs and
         # whatever a virtual machine shares from macOS.
-        names, sizes, mtimes, allocated, _, others = found
+        names, sizes, mtimes, allocated, _, others, _ = found
         between = list(_folders_above(f"/{leaf}"))[:-1]  # "/current" of current/link
         odd = False
         with os.scandir(descriptor) as children:
