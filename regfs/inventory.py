@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final, NamedTuple
 
 from regfs import layout
@@ -312,21 +313,36 @@ def _take(
     prefix: str = "",
 ) -> Leaves:
     """Put one folder's leaves into `table`; name, and leave out, every child that is no digest."""
-    width = ALGORITHMS[algorithm]
-    digits = width - len(prefix)
-    names = [*leaves.names, *leaves.absent]
-    text = "\n".join([*names, ""])
-    # One expression over all names at once: a call for each would cost as much as the listing.
-    # A name can hold a newline and look like two of them, hence the length.
-    right = re.fullmatch(f"(?:{prefix}[0-9a-f]{{{digits}}}\n)*", text)
-    if right is None or len(text) != len(names) * (width + 1):
-        leaves = _sort_out(inventory, folder, leaves, prefix, digits)
+    leaves = _checked(inventory, folder, algorithm, leaves, prefix)
     start = algorithm + ":"
     table.extend([Digest(start + name) for name in leaves.names], leaves)
-    inventory.vacant.extend(f"{folder}/{name}" for name in leaves.absent)
+    return leaves
+
+
+def _checked(
+    inventory: Inventory, folder: str, algorithm: str, leaves: Leaves, prefix: str = ""
+) -> Leaves:
+    """Return the leaves whose names are digests of this folder; report all the rest."""
+    width = ALGORITHMS[algorithm]
+    names = [*leaves.names, *leaves.absent] if leaves.absent else leaves.names
+    # One expression over all names at once: a call for each would cost as much as the listing.
+    # A name can hold a newline and look like two of them, hence the length.
+    text = "\n".join(names)
+    right = _hexadecimal(prefix, width).fullmatch(text)
+    if right is None or len(text) != max(len(names) * (width + 1) - 1, 0):
+        leaves = _sort_out(inventory, folder, leaves, prefix, width - len(prefix))
+    if leaves.absent:
+        inventory.vacant.extend(f"{folder}/{name}" for name in leaves.absent)
     for entry in leaves.others:
         _other(inventory, entry)
     return leaves
+
+
+@cache
+def _hexadecimal(prefix: str, width: int) -> re.Pattern[str]:
+    """Return what matches any number of lines that are digests beginning with `prefix`."""
+    one = f"{prefix}[0-9a-f]{{{width - len(prefix)}}}"
+    return re.compile(f"(?:{one}(?:\n{one})*)?")
 
 
 def _other(inventory: Inventory, entry: Entry) -> None:
@@ -514,11 +530,18 @@ def _understand_tag(
 def _scan_history(
     store: Store, inventory: Inventory, repository: RepositoryInventory, tag: str
 ) -> tuple[TagEntry, ...]:
-    table = DigestTable()
-    _scan_links(store, inventory, table, layout.tag_index_folder(repository.name, tag))
-    repository.history_bytes += sum(table.sizes)
-    entries = (TagEntry(digest, info.mtime, info.size) for digest, info in table.items())
-    return tuple(sorted(entries, key=lambda entry: (entry.mtime, entry.digest)))
+    folder = layout.tag_index_folder(repository.name, tag)
+    entries = []
+    for algorithm in _algorithms(store, inventory, folder):
+        path = f"{folder}/{algorithm}"
+        leaves = store.leaves(path, "link", inventory.findings.append)
+        leaves = _checked(inventory, path, algorithm, leaves)
+        repository.history_bytes += sum(leaves.sizes)
+        for name, mtime, size in zip(leaves.names, leaves.mtimes, leaves.sizes, strict=True):
+            entries.append(TagEntry(Digest(f"{algorithm}:{name}"), mtime, size))
+    if len(entries) > 1:
+        entries.sort(key=lambda entry: (entry.mtime, entry.digest))
+    return tuple(entries)
 
 
 def _scan_uploads(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:

@@ -24,16 +24,17 @@ def adaptive_map(
 ) -> Iterator[Answer]:
     """Yield `function(item)` for each item, in order.
 
-    Works in this thread until `is_slow(seconds, answer)` says of an answer that
-    the disk is cold; from then on in a pool. A warm cache answers sooner than a
-    thread wakes up, while a cold disk answers eight questions in a third of the
-    time it takes for them one by one. At most a window of answers is held.
+    Works in this thread until `is_slow(waited, answer)` says of an answer, and of
+    the seconds it was waited for without computing, that the disk is cold; from
+    then on in a pool. A warm cache answers sooner than a thread wakes up, while a
+    cold disk answers eight questions in a third of the time it takes for them one
+    by one. At most a window of answers is held.
     """
     remaining = iter(items)
     for item in remaining:
-        begun = time.perf_counter()
+        begun = time.perf_counter() - time.thread_time()
         answer = function(item)
-        slow = is_slow(time.perf_counter() - begun, answer)
+        slow = is_slow(time.perf_counter() - time.thread_time() - begun, answer)
         yield answer
         if slow:
             break
