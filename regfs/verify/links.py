@@ -176,10 +176,8 @@ class _Walk:
             self._context.add(Finding(Code.NAME_NOT_UTF8, path))
 
     def _stray(self, path: str) -> None:
-        if layout.is_temporary(path):
-            self._context.add(Finding(Code.TEMPORARY_FILE, path))
-        elif not self._context.collector.has(Code.NAME_NOT_UTF8, path):
-            self._context.add(Finding(Code.FOREIGN_PATH, path))
+        code = Code.TEMPORARY_FILE if layout.is_temporary(path) else Code.FOREIGN_PATH
+        self._context.add(Finding(code, path))
 
 
 def _foreign_code(folder: str) -> Code:
