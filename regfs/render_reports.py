@@ -238,7 +238,12 @@ def show_removal(report: Removal, console: Console) -> None:
         names = ", ".join(report.frozen)
         say(console, f"Damage keeps whatever these repositories name: {names}", "yellow")
     if report.blind:
-        say(console, "Parts of the tree cannot be seen: no gc frees any blob.", "yellow")
+        say(
+            console,
+            "No gc frees any blob while parts of the tree cannot be seen, or once no repository "
+            "is left.",
+            "yellow",
+        )
 
 
 # -- reuse --------------------------------------------------------------------

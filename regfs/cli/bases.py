@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.reports.lineage import Bases, bases
 
-DOCUMENTS = {"": Bases}
+DOCUMENTS = {"": "regfs.reports.lineage:Bases"}
 
 
 @regfs_command(name="bases", examples=["regfs bases", "regfs bases --json"])
 def command(session: Session) -> Exit:
     """Show which image is built on which, by annotations and by layers."""
     from regfs.render_reports import show_bases
+    from regfs.reports.lineage import bases
 
     report = bases(session.graph, session.registry.manifest)
     session.emit(report, lambda console: show_bases(report, console))

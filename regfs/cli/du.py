@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 import click
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.reports.removal import Removal, removal
-from regfs.reports.usage import By, Disk, Options, Sort, Usage, disk_of, usage
 
-DOCUMENTS = {"": Usage, "rm": Removal}
+if TYPE_CHECKING:
+    from regfs.reports.usage import Disk
+
+DOCUMENTS = {"": "regfs.reports.usage:Usage", "rm": "regfs.reports.removal:Removal"}
+# Spelled out, so that help need not import the reports: `By` and `Sort` of reports/usage.
+ROWS: Final = ("repository", "tag", "layer", "namespace", "media-type")
+SORTS: Final = ("stored", "apparent", "unique", "shared", "name")
 
 
 @regfs_command(
@@ -22,8 +28,8 @@ DOCUMENTS = {"": Usage, "rm": Removal}
     ],
 )
 @click.argument("references", metavar="[REF]...", nargs=-1)
-@click.option("--by", type=click.Choice([by.value for by in By]), help="What a row is.")
-@click.option("-s", "--sort", type=click.Choice([sort.value for sort in Sort]), default="stored")
+@click.option("--by", type=click.Choice(ROWS), help="What a row is.")
+@click.option("-s", "--sort", type=click.Choice(SORTS), default="stored")
 @click.option("-n", "--top", type=click.IntRange(1), help="Only so many rows.")
 @click.option("--rm", is_flag=True, help="What removing REF... would free, and who keeps the rest.")
 def command(
@@ -34,6 +40,8 @@ def command(
     Rows are repositories, or tags when tags are named. Nothing is removed by --rm.
     """
     from regfs.render_reports import show_removal, show_usage
+    from regfs.reports.removal import removal
+    from regfs.reports.usage import By, Options, Sort, usage
 
     targets = session.find(references)
     if rm:
@@ -51,6 +59,8 @@ def command(
 
 
 def _disk(session: Session) -> Disk:
+    from regfs.reports.usage import disk_of
+
     graph = session.graph
     with session.progress() as progress:
         progress.start("Listing every file")

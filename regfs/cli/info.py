@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.reports.summary import Summary, summary
 
-DOCUMENTS = {"": Summary}
+DOCUMENTS = {"": "regfs.reports.summary:Summary"}
 
 
 @regfs_command(name="info", examples=["regfs info", "regfs -r /srv/registry info --json"])
 def command(session: Session) -> Exit:
     """Count what is there, whose it is, how old, and whether it looks well."""
     from regfs.render_reports import show_summary
+    from regfs.reports.summary import summary
 
     report = summary(session.graph, session.registry.manifest)
     session.emit(report, lambda console: show_summary(report, console))

@@ -9,14 +9,13 @@ import click
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.reports import listing
 
 DOCUMENTS = {
-    "": listing.Repositories,
-    "tags": listing.Tags,
-    "untagged": listing.Tags,
-    "entries": listing.Entries,
-    "uploads": listing.Uploads,
+    "": "regfs.reports.listing:Repositories",
+    "tags": "regfs.reports.listing:Tags",
+    "untagged": "regfs.reports.listing:Tags",
+    "entries": "regfs.reports.listing:Entries",
+    "uploads": "regfs.reports.listing:Uploads",
 }
 
 
@@ -53,6 +52,8 @@ def _report(
     uploads: bool,
     empty: bool,
 ) -> Any:
+    from regfs.reports import listing
+
     if untagged + uploads + empty > 1:
         raise click.UsageError("--untagged, --uploads and --empty exclude each other")
     registry = session.registry

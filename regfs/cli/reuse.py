@@ -6,9 +6,8 @@ import click
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.reports.reuse import Reuse, reuse
 
-DOCUMENTS = {"": Reuse}
+DOCUMENTS = {"": "regfs.reports.reuse:Reuse"}
 
 
 @regfs_command(
@@ -24,6 +23,7 @@ def command(session: Session, references: tuple[str, ...], *, top: int | None) -
     """
     from regfs.manifests import parse_config
     from regfs.render_reports import show_reuse
+    from regfs.reports.reuse import reuse
 
     targets = session.find(references)
     registry = session.registry

@@ -8,10 +8,8 @@ import click
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.errors import BlobUnknown
-from regfs.reports.image import Shown, read_manifest, show
 
-DOCUMENTS = {"": Shown}
+DOCUMENTS = {"": "regfs.reports.image:Shown"}
 
 
 @regfs_command(
@@ -26,7 +24,9 @@ def command(session: Session, reference: str, *, raw: bool) -> Exit:
 
     NAME alone means NAME:latest.
     """
+    from regfs.errors import BlobUnknown
     from regfs.render_image import show_image
+    from regfs.reports.image import read_manifest, show
 
     target, digest = session.find_content(reference)
     try:

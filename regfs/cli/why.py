@@ -6,9 +6,8 @@ import click
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.reports.reason import Reasons, reasons
 
-DOCUMENTS = {"": Reasons}
+DOCUMENTS = {"": "regfs.reports.reason:Reasons"}
 
 
 @regfs_command(name="why", examples=["regfs why 25b1600519c0", "regfs why app:v1 --limit 100"])
@@ -17,6 +16,7 @@ DOCUMENTS = {"": Reasons}
 def command(session: Session, reference: str, *, limit: int) -> Exit:
     """Show every path from a repository to a blob or manifest, or that nothing keeps it."""
     from regfs.render_image import show_reasons
+    from regfs.reports.reason import reasons
 
     target, digest = session.find_content(reference)
     report = reasons(session.graph, target, digest, limit)

@@ -93,6 +93,11 @@ def doubtful(graph: Graph) -> set[Digest]:
     return {digest for digest in found if digest in graph.inventory.blobs}
 
 
+def is_alias(graph: Graph, digest: Digest) -> bool:
+    """Return whether a digest only stands for a blob stored under another algorithm."""
+    return digest in graph.aliases and digest not in graph.inventory.blobs
+
+
 def weight(graph: Graph, manifest: Digest) -> int:
     """Return the bytes of a manifest and of all it names, each as often as it names it."""
     blobs = graph.inventory.blobs
@@ -110,14 +115,14 @@ def missing(graph: Graph, manifest: Digest, read: Read) -> Iterator[Missing]:
     """
     blobs = graph.inventory.blobs
     problem = graph.problems.get(manifest)
-    if manifest not in blobs and manifest not in graph.aliases:
+    if manifest not in blobs and not is_alias(graph, manifest):
         if problem is None or problem.code is not Code.INDEX_CHILD_MISSING:
             yield Missing(manifest, 0)
         return
     absent = {
         leaf.digest: max(leaf.size, 0)
         for leaf in graph.leaves(manifest)
-        if leaf.digest not in blobs and leaf.digest not in graph.aliases
+        if leaf.digest not in blobs and not is_alias(graph, leaf.digest)
     }
     foreign = _foreign(manifest, read) if absent else set()
     for digest, size in absent.items():

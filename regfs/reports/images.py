@@ -26,7 +26,7 @@ from regfs.manifests import (
     is_attestation,
 )
 from regfs.registry import Target
-from regfs.reports.holdings import Read
+from regfs.reports.holdings import Read, is_alias
 
 
 class Image(NamedTuple):
@@ -78,7 +78,7 @@ def layers_of(graph: Graph, manifest: Digest) -> tuple[Digest, ...]:
         leaf.digest
         for leaf in graph.leaves(manifest)
         # A digest in another algorithm is followed by the one the blob is stored under.
-        if leaf.role is Role.LAYER and leaf.digest not in graph.aliases
+        if leaf.role is Role.LAYER and not is_alias(graph, leaf.digest)
     )
 
 

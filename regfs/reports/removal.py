@@ -12,7 +12,7 @@ here as it does in gc: a repository that is frozen keeps whatever it names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from regfs import layout
@@ -69,7 +69,7 @@ class Removal:
     frozen: tuple[str, ...]
     """Repositories with damage that keep whatever they name."""
     blind: bool
-    """Parts of the tree cannot be seen, so no gc frees anything."""
+    """Parts of the tree cannot be seen, or no repository is left: no gc frees anything."""
 
 
 @dataclass(slots=True)
@@ -94,7 +94,9 @@ def removal(graph: Graph, targets: Sequence[Target], *, top: int = 10) -> Remova
         graph, gone, prune=True
     )
     plain = _kept(graph, _Gone(), prune=False) - _kept(graph, gone, prune=False)
-    freed = set() if graph.blind else pruned
+    # Of a tree that has lost all its repositories gc does not believe a thing.
+    blind = bool(graph.blind) or gone.repositories >= set(graph.inventory.repositories)
+    freed = set() if blind else pruned
     holds = _present(graph, graph.needs(asked) | freed)
     keepers = list(_keepers(graph, gone, holds - freed))
     return Removal(
@@ -103,13 +105,13 @@ def removal(graph: Graph, targets: Sequence[Target], *, top: int = 10) -> Remova
         revisions=len(gone.revisions),
         holds=_amount(graph, holds),
         freed=_amount(graph, freed),
-        freed_by_default=_amount(graph, set() if graph.blind else plain),
+        freed_by_default=_amount(graph, set() if blind else plain),
         kept=_amount(graph, holds - freed),
         keepers=tuple(keepers[:top]),
         keepers_omitted=max(len(keepers) - top, 0),
         tagless=tuple(sorted(_left_tagless(graph, gone))),
         frozen=tuple(sorted(set(graph.frozen) - gone.repositories)),
-        blind=bool(graph.blind),
+        blind=blind,
     )
 
 
@@ -183,12 +185,14 @@ def _kept(graph: Graph, gone: _Gone, *, prune: bool) -> set[Digest]:
         if name in graph.frozen:
             doubtful.update(repository.layers, repository.revisions)
             doubtful.update(e.digest for info in tags.values() for e in info.history)
-        prunes = prune and name not in graph.frozen and _is_tagged(repository)
+        prunes = prune and name not in graph.frozen and _is_tagged(repository.tags)
         for tag, info in tags.items():
             is_list = prunes and layout.fallback_subject(tag) is not None
             (lists if is_list else roots).update(_meant(info))
         if prunes:
             followers |= revisions
+            # Its subject may be on the way: gc keeps such a referrer, unless told otherwise.
+            roots.update(digest for digest in revisions if _waits(graph, digest))
         else:
             roots.update(d for digest in revisions for d in graph.linked(name, digest))
     live = graph.reachable(roots, subjects=True, referrers=followers)
@@ -196,6 +200,11 @@ def _kept(graph: Graph, gone: _Gone, *, prune: bool) -> set[Digest]:
     live |= graph.reachable(lists, referrers=followers)
     doubtful.update(*(graph.aliases.get(digest, ()) for digest in doubtful))
     return graph.needs(live | doubtful)
+
+
+def _waits(graph: Graph, digest: Digest) -> bool:
+    info = graph.manifests.get(digest)
+    return info is not None and info.subject is not None and info.subject not in graph.manifests
 
 
 def _tags(repository: RepositoryInventory, gone: _Gone) -> Iterator[tuple[str, TagInfo]]:
@@ -210,15 +219,21 @@ def _meant(info: TagInfo) -> set[Digest]:
     return {entry.digest for entry in info.history}
 
 
-def _is_tagged(repository: RepositoryInventory) -> bool:
-    return any(info.current is not None for info in repository.tags.values())
+def _is_tagged(tags: Mapping[str, TagInfo]) -> bool:
+    """Return whether any tag is an image's own; what signs another image does not count."""
+    return any(
+        info.current is not None
+        and layout.fallback_subject(tag) is None
+        and layout.cosign_subject(tag) is None
+        for tag, info in tags.items()
+    )
 
 
 def _left_tagless(graph: Graph, gone: _Gone) -> Iterator[str]:
     for name in {name for name, _ in gone.tags} - gone.repositories:
         repository = graph.inventory.repositories[name]
-        left = any(info.current is not None for _, info in _tags(repository, gone))
-        if not left and any((name, d) not in gone.revisions for d in repository.revisions):
+        changes = _is_tagged(repository.tags) and not _is_tagged(dict(_tags(repository, gone)))
+        if changes and any((name, d) not in gone.revisions for d in repository.revisions):
             yield name
 
 
@@ -227,7 +242,7 @@ def _keepers(graph: Graph, gone: _Gone, kept: set[Digest]) -> list[Keeper]:
     found = []
     for held in holdings(graph):
         repository = graph.inventory.repositories[held.repository]
-        prunes = held.repository not in graph.frozen and _is_tagged(repository)
+        prunes = held.repository not in graph.frozen and _is_tagged(repository.tags)
         is_gone = held.repository in gone.repositories or (
             prunes if held.tag is None else (held.repository, held.tag) in gone.tags
         )

@@ -20,7 +20,7 @@ from regfs.errors import RegfsError
 from regfs.graph import Graph
 from regfs.manifests import ImageConfig, Role
 from regfs.registry import Target
-from regfs.reports.holdings import Read
+from regfs.reports.holdings import Read, is_alias
 from regfs.reports.images import Image, chosen, images
 
 PAIRS: Final = 12
@@ -186,7 +186,7 @@ def _near_duplicates(
         leaf.digest: image.layers
         for image in every
         for leaf in graph.leaves(image.manifest)
-        if leaf.role is Role.CONFIG and leaf.digest not in graph.aliases
+        if leaf.role is Role.CONFIG and not is_alias(graph, leaf.digest)
     }
     copies: dict[str, dict[Digest, None]] = {}
     read = 0

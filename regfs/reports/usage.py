@@ -24,7 +24,7 @@ from regfs.findings import Finding
 from regfs.graph import Graph
 from regfs.manifests import Role
 from regfs.registry import Target
-from regfs.reports.holdings import Holding, Read, doubtful, holdings, missing, weight
+from regfs.reports.holdings import Holding, Read, doubtful, holdings, is_alias, missing, weight
 from regfs.stores import Kind, Store
 
 
@@ -258,17 +258,17 @@ _Part = tuple[_Key, Digest]
 
 def _layers(graph: Graph, manifest: Digest) -> Iterator[_Part]:
     for leaf in graph.leaves(manifest):
-        if leaf.role is not Role.CONFIG and leaf.digest not in graph.aliases:
+        if leaf.role is not Role.CONFIG and not is_alias(graph, leaf.digest):
             yield _Key(leaf.digest, digest=leaf.digest), leaf.digest
 
 
 def _typed(graph: Graph, read: Read, manifest: Digest) -> Iterator[_Part]:
     info = graph.manifests.get(manifest)
-    if manifest not in graph.aliases:
+    if not is_alias(graph, manifest):
         yield _type_key(info.media_type if info else ""), manifest
     types = _types_of(read, manifest) if info else {}
     for leaf in graph.leaves(manifest):
-        if leaf.digest not in graph.aliases:
+        if not is_alias(graph, leaf.digest):
             yield _type_key(types.get(leaf.digest, "")), leaf.digest
 
 
