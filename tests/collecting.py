@@ -206,13 +206,14 @@ TAGS = ["v1", "v2", "latest"]
 NOWHERE = "sha256:" + "0" * 64
 
 
-def _contents(kinds: Iterable[str]) -> st.SearchStrategy[tuple[Any, ...]]:
+def _contents(kinds: Iterable[str], sparse: bool) -> st.SearchStrategy[tuple[Any, ...]]:
     earlier = st.integers(0, 9)
     some = st.lists(earlier, min_size=1, max_size=3)
+    absent = st.lists(earlier, max_size=1 if sparse else 0)
     layers = st.lists(st.sampled_from(WORDS), max_size=3)
     made: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
         "image": st.tuples(st.just("image"), layers, st.booleans()),
-        "index": st.tuples(st.just("index"), some, st.lists(earlier, max_size=1), st.booleans()),
+        "index": st.tuples(st.just("index"), some, absent, st.booleans()),
         "artifact": st.tuples(st.just("artifact"), st.none() | earlier, st.integers(0, 2)),
         "cache": st.tuples(st.just("cache"), layers),
     }
@@ -225,9 +226,10 @@ def recipes(
     *,
     kinds: Iterable[str] = ("image", "index", "artifact", "cache"),
     steps: Iterable[str] = ("push", "untag", "delete", "blob", "orphan", "fallback", "upload"),
+    sparse: bool = True,
 ) -> Recipe:
     """Recipes of healthy registries: nothing in them is damaged, much of it is garbage."""
-    contents = draw(st.lists(_contents(kinds), min_size=1, max_size=6))
+    contents = draw(st.lists(_contents(kinds, sparse), min_size=1, max_size=6))
     repository, which, word = st.integers(0, 3), st.integers(0, 9), st.sampled_from(WORDS)
     tag = st.sampled_from(TAGS)
     made: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
