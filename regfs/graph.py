@@ -487,7 +487,8 @@ class _Builder:
                 expected=digest,
                 actual=link.text,
             )
-            self.graph.findings.append(finding)
+            if link.problem is not Code.PATH_UNREADABLE:  # that has been found while listing
+                self.graph.findings.append(finding)
             if link.digest is None:
                 self.graph.frozen.setdefault(repository.name, []).append(finding)
         if link.digest is None or link.digest == digest:

@@ -518,7 +518,8 @@ def _understand_tag(
     inventory: Inventory, name: str, tag: str, content: bytes | None
 ) -> tuple[Digest | None, Code | None]:
     link = understand(content)
-    if link.problem is not None:
+    # Of a link that could not be read the store has told already.
+    if link.problem is not None and content is not None:
         path = layout.path_of(layout.TagCurrent(name, tag))
         words = "a digest"
         inventory.findings.append(
