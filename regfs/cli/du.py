@@ -29,7 +29,14 @@ SORTS: Final = ("stored", "apparent", "unique", "shared", "name")
 )
 @click.argument("references", metavar="[REF]...", nargs=-1)
 @click.option("--by", type=click.Choice(ROWS), help="What a row is.")
-@click.option("-s", "--sort", type=click.Choice(SORTS), default="stored")
+@click.option(
+    "-s",
+    "--sort",
+    type=click.Choice(SORTS),
+    default="stored",
+    show_default=True,
+    help="Largest first by this size, or by name.",
+)
 @click.option("-n", "--top", type=click.IntRange(1), help="Only so many rows.")
 @click.option("--rm", is_flag=True, help="What removing REF... would free, and who keeps the rest.")
 def command(

@@ -1,0 +1,285 @@
+"""The house stands as designed: imports point down, rooms keep to their business.
+
+The table of layers is here; a module that is in none of its rows fails the test.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+import regfs
+from regfs.cli.app import COMMANDS, cli
+from tests.builder import TreeBuilder
+
+PROJECT = Path(__file__).resolve().parents[1]
+PACKAGE = PROJECT / "regfs"
+
+LAYERS: dict[str, int] = {
+    "errors": 0,
+    "findings": 0,
+    "progress": 0,
+    "digest": 0,
+    "parallel": 0,
+    "trace": 0,
+    "stores": 1,
+    "manifests": 1,
+    "layout": 1,
+    "inventory": 2,
+    "registry": 2,
+    "graph": 3,
+    "reports": 4,
+    "verify": 4,
+    "gc.policy": 4,
+    "gc.plan": 4,
+    "gc.sweep": 4,
+    "render": 5,
+    "render_listing": 5,
+    "render_reports": 5,
+    "render_image": 5,
+    "cli": 6,
+    "__main__": 7,
+    "": 7,
+}
+"""Room -> layer; the empty name is regfs itself, which only hands names out."""
+
+ARROWS = {
+    ("digest", "errors"),
+    ("registry", "inventory"),
+    ("gc.plan", "gc.policy"),
+    ("gc.sweep", "gc.plan"),
+    ("render_listing", "render"),
+    ("render_reports", "render"),
+    ("render_image", "render"),
+    ("render_image", "render_reports"),
+}
+"""Who may import a neighbour on its own layer."""
+
+EMPTY = {"gc"}
+"""Packages that hold nothing themselves."""
+
+PURE = ("reports", "gc.policy", "gc.plan")
+"""Rooms that are tested without a disk."""
+
+IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}
+
+CHANGES = {"create", "append", "move", "delete", "delete_tree", "lock"}
+"""Methods of a Store that change what it holds."""
+
+
+def modules() -> list[str]:
+    """Return the name below regfs of every module; a package goes by its own name."""
+    names = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return names
+
+
+MODULES = modules()
+
+
+@cache
+def source(module: str) -> ast.Module:
+    base = PACKAGE.joinpath(*module.split(".")) if module else PACKAGE
+    path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(module: str) -> Iterator[str]:
+    """Yield every module that a module imports, anywhere in it."""
+    for node in ast.walk(source(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                below = inner.removeprefix("regfs.")
+                is_module = inner.startswith("regfs.") and below in MODULES
+                yield inner if is_module else str(node.module)
+
+
+def inside(module: str) -> Iterator[str]:
+    """Yield the modules of regfs that a module imports, named from regfs on."""
+    for name in imports(module):
+        if name == "regfs" or name.startswith("regfs."):
+            yield name[6:]
+
+
+def room(module: str) -> str:
+    """Return the row of the table that a module belongs to."""
+    name = module
+    while name and name not in LAYERS:
+        name = name.rpartition(".")[0]
+    assert name or not module, f"regfs.{module} is in no layer"
+    return name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_only_point_down(module: str) -> None:
+    if module in EMPTY:
+        assert list(inside(module)) == []
+        return
+    here = room(module)
+    for other in inside(module):
+        there = room(other)
+        if there == "" and LAYERS[here] >= LAYERS["cli"]:
+            continue  # the version
+        allowed = there == here or (here, there) in ARROWS or LAYERS[there] < LAYERS[here]
+        assert allowed, f"regfs.{module} imports regfs.{other}"
+
+
+def test_every_row_of_the_table_is_a_room() -> None:
+    assert {room(module) for module in MODULES if module not in EMPTY} == set(LAYERS)
+    for here, there in ARROWS:
+        users = [module for module in MODULES if module not in EMPTY and room(module) == here]
+        assert any(room(other) == there for module in users for other in inside(module))
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.partition(".")[0] == "stores"])
+def test_stores_know_nothing_of_what_they_store(module: str) -> None:
+    known = {room(other) for other in inside(module)}
+    assert known <= {"stores", "errors", "findings", "progress"}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith(PURE)])
+def test_pure_rooms_touch_no_disk(module: str) -> None:
+    assert {name.partition(".")[0] for name in imports(module)} & IMPURE == set()
+
+
+def _calls(module: str) -> Iterator[tuple[str, str]]:
+    """Yield receiver and name of every method and function that is called."""
+    for node in ast.walk(source(module)):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name):
+                yield "", node.func.id
+            elif isinstance(node.func, ast.Attribute):
+                yield ast.unparse(node.func.value), node.func.attr
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.partition(".")[0] != "cli"])
+def test_libraries_neither_print_nor_read_the_environment(module: str) -> None:
+    calls = set(_calls(module))
+    assert not calls & {("", "print"), ("", "input"), ("sys.stdout", "write")}
+    used = {ast.unparse(n) for n in ast.walk(source(module)) if isinstance(n, ast.Attribute)}
+    assert not used & {"os.environ", "os.getenv", "sys.stdout", "sys.stderr", "sys.argv"}
+    assert not {"click", "rich.prompt"} & set(imports(module))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_sweep_changes_a_tree(module: str) -> None:
+    changing = {
+        f"{receiver}.{name}"
+        for receiver, name in _calls(module)
+        if name in CHANGES and re.search(r"(^|[._])store$", receiver)
+    }
+    if module == "gc.sweep":
+        assert changing
+    else:
+        assert changing == set()
+
+
+# -- what an import costs --------------------------------------------------------------
+
+
+def loaded(code: str, *arguments: str) -> set[str]:
+    """Return the top-level modules that are loaded after `code` has run in a new Python."""
+    script = f"import sys\n{code}\nsys.stderr.write('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PROJECT,
+    )
+    return {name for name in done.stderr.splitlines() if "." not in name or "regfs" in name}
+
+
+def test_importing_regfs_costs_nothing() -> None:
+    names = loaded("import regfs")
+    assert "regfs" in names
+    assert not names & {"networkx", "pydantic", "click", "rich", "regfs.graph", "regfs.stores"}
+
+
+@pytest.mark.parametrize("name", regfs.__all__)
+def test_public_names_exist(name: str) -> None:
+    assert getattr(regfs, name).__name__ == name
+    assert name in dir(regfs)
+
+
+def test_public_names_do_not_hide_a_module() -> None:
+    assert set(regfs.__all__).isdisjoint(MODULES)
+
+
+def test_what_is_no_public_name() -> None:
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        _ = regfs.nothing_like_it
+
+
+def test_the_version_is_told_without_loading_anything() -> None:
+    names = loaded("sys.argv = ['regfs', '--version']\nfrom regfs.cli import main\nmain()")
+    assert not names & {"click", "rich", "pydantic", "networkx"}
+
+
+def test_listing_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:
+    tree.push("app", "v1")
+    code = "from regfs.cli.app import run\nassert run(['-r', sys.argv[1], 'ls']) == 0"
+    names = loaded(code, str(tree.root))
+    assert "click" in names
+    assert not names & {"networkx", "aiohttp", "obstore", "jinja2"}
+
+
+# -- the commands ------------------------------------------------------------------------
+
+
+def commands() -> dict[str, click.Command]:
+    """Return every command by its full name, sub-commands included."""
+    found = {}
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None, name
+        found[name] = command
+        if isinstance(command, click.Group):
+            found |= {f"{name} {sub}": made for sub, made in command.commands.items()}
+    return found
+
+
+EVERY = commands()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_help_tells_what_how_and_the_exit_codes(name: str) -> None:
+    command = EVERY[name]
+    context = click.Context(command, info_name=f"regfs {name}")
+    text = command.get_help(context)
+    assert command.get_short_help_str(limit=200)
+    assert re.search(rf"Examples:\n\s+regfs {name}\b", text) or f"\n  regfs {name} " in text
+    codes = text.partition("Exit codes:")[2]
+    assert re.search(r"^\s+0\s+clean$", codes, re.MULTILINE)
+    for code in ("2", "4", "5", "130"):
+        assert re.search(rf"^\s+{code}\s+\w", codes, re.MULTILINE), code
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, option.name
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "gc"])
+def test_every_command_takes_the_common_options(name: str) -> None:
+    options = {flag for option in EVERY[name].params for flag in option.opts}
+    assert {"--root", "-r", "--json", "--quiet", "--verbose"} <= options
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_command_stands_in_readme(name: str) -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"\bregfs {name}\b", readme)
