@@ -16,7 +16,9 @@ from pydantic import TypeAdapter
 
 from regfs.cli.app import run
 from regfs.cli.schema import schema_of
-from regfs.cli.verify import VerifyDocument
+from regfs.cli.verify import LEVELS
+from regfs.verify import Level
+from regfs.verify.report import VerifyDocument
 from tests.builder import Blob, TreeBuilder, image, index, layer
 from tests.make_fixtures import TREES
 
@@ -123,6 +125,10 @@ def test_ndjson_has_a_line_for_each_finding(shop: TreeBuilder, capsys: Said) -> 
     assert verify(shop, "--ndjson") == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["code"] for line in lines] == ["temporary-file", "blob-corrupt"]
+
+
+def test_every_level_can_be_asked_for() -> None:
+    assert list(LEVELS) == [level.value for level in Level]
 
 
 @pytest.mark.parametrize(("level", "code"), [("links", 0), ("sizes", 1), ("digests", 1)])

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.digest import Digest
-from regfs.errors import PathDenied, PathMissing, StoreError
 from regfs.findings import Code, Finding, Severity
-from regfs.inventory import scan
-from regfs.progress import Silent
-from regfs.registry import Registry
-from regfs.stores import Entry, Report, Store, open_store
-from regfs.verify import Level, Result, Row, verify
-from regfs.verify.content import BATCH_BYTES, BATCH_FILES, tasks
+from regfs.stores import Entry, Report
+from regfs.verify import Level
 from tests.builder import (
     Blob,
     TreeBuilder,
@@ -36,80 +26,18 @@ from tests.builder import (
     dumps,
     image,
     index,
-    layer,
     oci_artifact,
     schema1,
 )
 from tests.collecting import build, new_tree, recipes
 from tests.damage import DAMAGE, OTHER
 from tests.make_fixtures import TREES
-
-BASE = layer({"base": b"base"})
-V1 = image(["only in v1", BASE])
-
-
-class Watched:
-    """A store that notes what is opened and lets a test interfere; read-only."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.reads: list[str] = []
-        self.before: Callable[[str], None] = lambda path: None
-
-    def __getattr__(self, name: str) -> Any:
-        assert name not in {"create", "append", "move", "delete", "delete_tree", "lock"}, name
-        return getattr(self._store, name)
-
-    def read(self, path: str, limit: int) -> bytes:
-        self.reads.append(path)
-        self.before(path)
-        return self._store.read(path, limit)
-
-    def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
-        self.before(path)
-        return self._store.open(path, offset, length)
-
-
-def watched(tree: TreeBuilder) -> Any:
-    return Watched(open_store(str(tree.root)))
-
-
-def check(tree: TreeBuilder, *targets: str, store: Any = None, **options: Any) -> Result:
-    """Verify a tree, and be sure that it is the same afterwards."""
-    registry = Registry(store or open_store(str(tree.root)))
-    before = tree.files(""), tree.folders("")
-    meant = [registry.find(target) for target in targets]
-    result = verify(registry, scan(registry.store), targets=meant, **options)
-    assert (tree.files(""), tree.folders("")) == before
-    return result
-
-
-def grave(result: Result) -> list[Row]:
-    return [row for row in result.findings if row.finding.severity is not Severity.INFO]
-
-
-def codes(result: Result) -> list[str]:
-    """Return the codes of everything above info."""
-    return sorted(row.finding.code.value for row in grave(result))
-
-
-def only(result: Result, code: Code) -> Row:
-    (row,) = (row for row in result.findings if row.finding.code is code)
-    return row
-
-
-def touched(result: Result) -> set[str]:
-    return {name for row in grave(result) for name in row.images}
+from tests.verifying import BASE, V1, check, codes, grave, only, stocked, touched, watched
 
 
 @pytest.fixture
 def shop(tree: TreeBuilder) -> TreeBuilder:
-    """Three images that share a base layer, one of them for two platforms."""
-    tree.push("app", "v1", V1)
-    tree.push("app", "whole", image([BASE]))
-    arm = image(["arm"], platform="linux/arm64")
-    tree.push("team/x", "multi", index(image([BASE, "more"]), arm))
-    return tree
+    return stocked(tree)
 
 
 # -- every damage there is ----------------------------------------------------
@@ -331,16 +259,6 @@ def test_a_lost_layer_hurts_exactly_the_images_that_use_it(
             assert not lost  # a lost manifest is told by its links
         else:
             assert set(only(result, Code.BLOB_MISSING).images) == expected
-
-
-@given(st.lists(st.integers(0, 3 * BATCH_BYTES) | st.just(1), max_size=3 * BATCH_FILES))
-def test_tasks_take_every_blob_once_and_stay_small(sizes: list[int]) -> None:
-    blobs = [(Digest.of(str(number).encode()), size) for number, size in enumerate(sizes)]
-    made = list(tasks("store", blobs))
-    assert [digest for task in made for digest in task.digests] == [digest for digest, _ in blobs]
-    assert all(len(task.digests) <= BATCH_FILES for task in made)
-    assert all(task.bytes <= BATCH_BYTES or len(task.digests) == 1 for task in made)
-    assert sum(task.bytes for task in made) == sum(sizes)
 
 
 # -- images of many kinds -----------------------------------------------------
@@ -591,6 +509,14 @@ def test_a_second_name_for_a_repository_is_no_error(shop: TreeBuilder) -> None:
     assert check(shop).severity is Severity.WARNING
 
 
+def test_blobs_without_any_repository_look_like_a_disk_that_is_not_mounted(
+    shop: TreeBuilder,
+) -> None:
+    shutil.rmtree(shop.v2 / "repositories")
+    assert codes(check(shop, level=Level.LINKS)) == ["repositories-missing"]
+    assert codes(check(shop)) == ["repositories-missing"]
+
+
 def test_a_fresh_registry_is_clean(tree: TreeBuilder) -> None:
     result = check(tree)
     assert (result.findings, result.severity, result.checked.links) == ((), None, 0)
@@ -618,213 +544,6 @@ def test_folders_nobody_may_read_are_not_called_empty(shop: TreeBuilder) -> None
     assert [(row.finding.code, row.finding.path) for row in result.findings] == [
         (Code.PATH_UNREADABLE, hidden)
     ]
-
-
-# -- reading blobs ------------------------------------------------------------
-
-
-def test_every_blob_is_read_once_however_many_images_use_it(shop: TreeBuilder) -> None:
-    for number in range(5):
-        shop.push(f"copy{number}", "v1", V1)
-    shop.blob(b"orphan")
-    store = watched(shop)
-    result = check(shop, store=store)
-    blobs = Counter(path for path in store.reads if "/blobs/" in path)
-    listing = shop.relative(shop.blob_path(shop.current("team/x", "multi")))
-    blobs[listing] -= 1  # an index is opened again, for the sizes it gives of its children
-    assert blobs == Counter(shop.relative(shop.blob_path(one)) for one in shop.blobs())
-    assert result.checked.blobs == len(blobs)
-
-
-def test_large_blobs_are_read_in_pieces(tree: TreeBuilder) -> None:
-    tree.push("app", "v1", image([Blob(bytes(3 << 20))]))
-    result = check(tree, jobs=1)
-    assert result.findings == ()
-    tree.break_("blob-grown", "app", "v1")
-    assert codes(check(tree)) == ["blob-corrupt"]
-
-
-def test_a_file_that_is_being_written_is_not_called_corrupt(shop: TreeBuilder) -> None:
-    path = shop.blob_path(digest_of(BASE))
-    store = watched(shop)
-    wrong, right = b"half", path.read_bytes()
-    path.write_bytes(wrong)
-    times = 0
-
-    def grow(read: str) -> None:
-        nonlocal times
-        if read == shop.relative(path):
-            times += 1
-            path.write_bytes(right if times == 2 else wrong)
-
-    store.before = grow
-    registry = Registry(store)
-    result = verify(registry, scan(registry.store))
-    assert (codes(result), times) == ([], 2)
-
-
-def test_a_file_that_changes_all_the_time_is_unreadable(shop: TreeBuilder) -> None:
-    path = shop.blob_path(digest_of(BASE))
-    store = watched(shop)
-
-    def grow(read: str) -> None:
-        if read == shop.relative(path):
-            path.write_bytes(path.read_bytes() + b"x")
-
-    store.before = grow
-    registry = Registry(store)
-    assert codes(verify(registry, scan(registry.store))) == ["blob-unreadable"]
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [(PathMissing("gone"), ["blob-missing"]), (PathDenied("no"), ["blob-unreadable"])],
-)
-def test_blobs_that_fail_when_they_are_read(
-    shop: TreeBuilder, error: StoreError, expected: list[str]
-) -> None:
-    store = watched(shop)
-
-    def fail(path: str) -> None:
-        if path == shop.relative(shop.blob_path(digest_of(BASE))):
-            raise error
-
-    store.before = fail
-    result = check(shop, store=store)
-    assert codes(result) == expected
-    assert touched(result) == {"app:v1", "app:whole", "team/x:multi"}
-
-
-def test_a_blob_nobody_needs_may_vanish(shop: TreeBuilder) -> None:
-    orphan = shop.blob(b"orphan")
-    store = watched(shop)
-
-    def vanish(path: str) -> None:
-        if path == shop.relative(shop.blob_path(orphan)):
-            raise PathMissing("gone")
-
-    store.before = vanish
-    assert codes(check(shop, store=store)) == []
-
-
-def test_links_that_vanish_are_no_findings(shop: TreeBuilder) -> None:
-    link = shop.layer_path("app", digest_of(BASE))
-    store = watched(shop)
-    store.before = lambda path: link.unlink(missing_ok=True) if path.endswith("link") else None
-    registry = Registry(store)
-    result = verify(registry, scan(registry.store), level=Level.LINKS)
-    assert codes(result) == []
-
-
-def test_a_push_during_the_run_breaks_nothing(shop: TreeBuilder) -> None:
-    registry = Registry(open_store(str(shop.root)))
-    inventory = scan(registry.store)
-    shop.push("app", "later", image(["later", BASE]))
-    shop.push("new", "later", index(image(["even later"])))
-    assert codes(verify(registry, inventory)) == []
-
-
-def test_other_processes_can_do_the_hashing(shop: TreeBuilder) -> None:
-    shop.break_("blob-flipped", "app", "v1")
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        result = check(shop, executor=pool)
-    assert codes(result) == ["blob-corrupt"]
-    assert result.checked.blobs == len(shop.blobs())
-
-
-# -- being asked for less, and being stopped ----------------------------------
-
-
-@pytest.mark.parametrize(
-    ("target", "expected"),
-    [
-        ("app", ["blob-corrupt", "layer-link-missing"]),
-        ("app:v1", ["blob-corrupt"]),
-        ("app:whole", []),
-        ("app:second", ["layer-link-missing"]),
-        (f"app@{V1.digest}", ["blob-corrupt"]),
-        (digest_of(b"only here"), []),
-        ("team/x:multi", []),
-    ],
-)
-def test_only_what_is_asked_for_is_checked(
-    shop: TreeBuilder, target: str, expected: list[str]
-) -> None:
-    second = Blob(b"only here")
-    shop.push("app", "second", image([second]))
-    shop.push("app/nested", "v1", image(["nested"]))
-    shop.break_("blob-flipped", "app", "v1")
-    shop.break_("blob-flipped", "app/nested", "v1")
-    shop.break_("layer-link-missing", "app", "second", second.digest)
-    result = check(shop, target)
-    assert codes(result) == expected
-    assert 0 < result.checked.blobs < len(shop.blobs())
-
-
-def test_links_of_a_tag_are_checked_without_the_rest(shop: TreeBuilder) -> None:
-    shop.break_("tag-current-newline", "app", "v1")
-    shop.break_("tag-current-newline", "app", "whole")
-    result = check(shop, "app:v1", level=Level.LINKS)
-    assert [row.images for row in grave(result)] == [("app:v1",)]
-
-
-def test_what_was_found_until_a_key_is_kept(shop: TreeBuilder) -> None:
-    shop.break_("blob-flipped", "app", "v1")
-    shop.break_("tag-current-newline", "app", "whole")
-
-    def stop(row: Row) -> None:
-        raise KeyboardInterrupt
-
-    result = check(shop, on_finding=stop)
-    assert result.interrupted
-    assert codes(result) == ["link-invalid"]
-
-
-def test_threads_end_when_the_run_is_stopped(
-    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("regfs.verify.content.BATCH_FILES", 1)
-    tree.push("app", "v1", image([Blob(bytes([number])) for number in range(100)]))
-
-    class Stopping(Silent):
-        task = ""
-
-        def start(self, task: str, total: int | None = None, unit: str = "items") -> None:
-            self.task = task
-
-        def advance(self, amount: int) -> None:
-            if self.task == "Hashing blobs":
-                raise KeyboardInterrupt
-
-    store = watched(tree)
-    threads = threading.active_count()
-    result = check(tree, store=store, jobs=1, progress=Stopping())
-    assert (result.interrupted, result.findings) == (True, ())
-    assert threading.active_count() == threads
-    assert len([path for path in store.reads if "/blobs/" in path]) < 50
-
-
-def test_progress_is_told_in_bytes_and_adds_up(shop: TreeBuilder) -> None:
-    class Counting:
-        def __init__(self) -> None:
-            self.tasks: dict[str, tuple[int | None, int]] = {}
-
-        def start(self, task: str, total: int | None = None, unit: str = "items") -> None:
-            self.task = task
-            self.tasks[task] = (total, 0)
-
-        def advance(self, amount: int) -> None:
-            total, done = self.tasks[self.task]
-            self.tasks[self.task] = (total, done + amount)
-
-        def finish(self) -> None:
-            pass
-
-    progress = Counting()
-    check(shop, progress=progress)
-    total, done = progress.tasks["Hashing blobs"]
-    assert total == done
-    assert total
 
 
 # -- trees that a registry wrote ----------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,12 +12,13 @@ import click
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.findings import RULES, Severity
-from regfs.verify.report import Checked, Level, Result, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
+
+    from regfs.verify import Result, Row
 
 SHOWN: Final = 10
 """Images that are named with one finding on a terminal."""
@@ -26,38 +26,10 @@ LISTED: Final = 20
 """Images that are named in the summary, unless all are asked for."""
 
 
-@dataclass
-class FindingDocument:
-    """One finding, as --json and --ndjson print it."""
+LEVELS: Final = ("links", "sizes", "digests")
+"""As `regfs.verify.Level`, whose module is only loaded when it is needed."""
 
-    code: str
-    severity: Severity
-    path: str
-    digest: str | None
-    repository: str | None
-    tag: str | None
-    expected: str | None
-    actual: str | None
-    message: str
-    remedy: str
-    images: list[str]
-    """`repository:tag`, or `repository@digest` where no tag leads to it; at most 1000."""
-    affected: int
-    """The number of all images that are not whole because of it."""
-
-
-@dataclass
-class VerifyDocument:
-    """What --json prints."""
-
-    root: str
-    level: Level
-    checked: Checked
-    findings: list[FindingDocument]
-    interrupted: bool
-
-
-DOCUMENTS: Final = {"": "regfs.cli.verify:VerifyDocument"}
+DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
 
 
 @regfs_command(
@@ -73,8 +45,8 @@ DOCUMENTS: Final = {"": "regfs.cli.verify:VerifyDocument"}
 @click.argument("references", metavar="[REF]...", nargs=-1)
 @click.option(
     "--level",
-    type=click.Choice([level.value for level in Level]),
-    default=Level.DIGESTS.value,
+    type=click.Choice(LEVELS),
+    default=LEVELS[-1],
     show_default=True,
     help="links: the listing and the links. sizes: also the manifests, and whether all they need "
     "is there. digests: also the content of every blob.",
@@ -89,7 +61,7 @@ def command(
     REF is NAME, NAME:TAG, NAME@DIGEST or DIGEST. Findings tell which images are
     not whole because of them. Normal leftovers are only counted, unless -v is given.
     """
-    from regfs.verify import verify
+    from regfs.verify import Level, verify
 
     targets = [session.registry.find(reference) for reference in references]
     inventory = session.inventory

@@ -12,7 +12,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -192,6 +199,9 @@ def hash_all(
 
     With an `executor` of the caller, tasks travel by themselves, and progress comes
     a task at a time; without one, `jobs` threads of this process share the store.
+
+    Raises:
+        StoreError: a worker of `executor` was lost.
     """
     watch = Watch()
     with ExitStack() as stack:
@@ -216,11 +226,18 @@ def hash_all(
                 task = running.pop(future)
                 if executor is not None:
                     progress.advance(task.bytes)
-                outcome = future.result()
+                outcome = _outcome(future)
                 totals.blobs += outcome.blobs
                 totals.bytes += outcome.bytes
                 running.update((submit(task), task) for task in islice(waiting, 1))
                 yield from outcome.problems
+
+
+def _outcome(future: Future[Outcome]) -> Outcome:
+    try:
+        return future.result()
+    except BrokenExecutor as error:
+        raise StoreError(f"a worker was lost: {error}") from error
 
 
 def _cancel(running: dict[Future[Outcome], Task]) -> None:

@@ -59,6 +59,8 @@ def check_links(context: Context) -> int:
             _check_link(context, link, content)
             context.progress.advance(1)
             count += 1
+    if context.inventory.blobs and not context.inventory.repositories:
+        context.add(Finding(Code.REPOSITORIES_MISSING, layout.REPOSITORIES))
     for repository in context.inventory.repositories.values():
         if context.scope.has_repository(repository.name):
             _check_repository(context, repository)

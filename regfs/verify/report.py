@@ -70,6 +70,37 @@ class Result:
         return worst(row.finding for row in self.findings)
 
 
+@dataclass(frozen=True, slots=True)
+class FindingDocument:
+    """One finding, as --json and --ndjson print it."""
+
+    code: str
+    severity: Severity
+    path: str
+    digest: str | None
+    repository: str | None
+    tag: str | None
+    expected: str | None
+    actual: str | None
+    message: str
+    remedy: str
+    images: list[str]
+    """`repository:tag`, or `repository@digest` where no tag leads to it; at most 1000."""
+    affected: int
+    """The number of all images that are not whole because of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyDocument:
+    """What --json prints."""
+
+    root: str
+    level: Level
+    checked: Checked
+    findings: list[FindingDocument]
+    interrupted: bool
+
+
 class Affects(Protocol):
     """Who knows which images a finding touches."""
 

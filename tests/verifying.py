@@ -1,0 +1,86 @@
+"""What the tests of verify share: a stocked registry, and verify run on it.
+
+`check` is also sure that nothing in the tree has changed.
+
+    stocked(tree).break_("blob-flipped", "app", "v1")
+    assert codes(check(tree)) == ["blob-corrupt"]
+    assert touched(check(tree)) == {"app:v1"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from regfs.findings import Code, Severity
+from regfs.inventory import scan
+from regfs.registry import Registry
+from regfs.stores import Store, open_store
+from regfs.verify import Result, Row, verify
+from tests.builder import TreeBuilder, image, index, layer
+
+BASE = layer({"base": b"base"})
+V1 = image(["only in v1", BASE])
+
+
+class Watched:
+    """A store that notes what is opened and lets a test interfere; read-only."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reads: list[str] = []
+        self.before: Callable[[str], None] = lambda path: None
+
+    def __getattr__(self, name: str) -> Any:
+        assert name not in {"create", "append", "move", "delete", "delete_tree", "lock"}, name
+        return getattr(self._store, name)
+
+    def read(self, path: str, limit: int) -> bytes:
+        self.reads.append(path)
+        self.before(path)
+        return self._store.read(path, limit)
+
+    def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
+        self.before(path)
+        return self._store.open(path, offset, length)
+
+
+def watched(tree: TreeBuilder) -> Any:
+    return Watched(open_store(str(tree.root)))
+
+
+def check(tree: TreeBuilder, *targets: str, store: Any = None, **options: Any) -> Result:
+    """Verify a tree, and be sure that it is the same afterwards."""
+    registry = Registry(store or open_store(str(tree.root)))
+    before = tree.files(""), tree.folders("")
+    meant = [registry.find(target) for target in targets]
+    result = verify(registry, scan(registry.store), targets=meant, **options)
+    assert (tree.files(""), tree.folders("")) == before
+    return result
+
+
+def grave(result: Result) -> list[Row]:
+    return [row for row in result.findings if row.finding.severity is not Severity.INFO]
+
+
+def codes(result: Result) -> list[str]:
+    """Return the codes of everything above info."""
+    return sorted(row.finding.code.value for row in grave(result))
+
+
+def only(result: Result, code: Code) -> Row:
+    (row,) = (row for row in result.findings if row.finding.code is code)
+    return row
+
+
+def touched(result: Result) -> set[str]:
+    return {name for row in grave(result) for name in row.images}
+
+
+def stocked(tree: TreeBuilder) -> TreeBuilder:
+    """Push three images that share a base layer, one of them for two platforms."""
+    tree.push("app", "v1", V1)
+    tree.push("app", "whole", image([BASE]))
+    arm = image(["arm"], platform="linux/arm64")
+    tree.push("team/x", "multi", index(image([BASE, "more"]), arm))
+    return tree
