@@ -127,7 +127,7 @@ RULES: Final[dict[Code, Rule]] = {
     Code.TAG_DANGLING: Rule(
         _E,
         "tag points to a manifest that is not there",
-        "Push the tag again, or remove it with `regfs untag`.",
+        "Push the tag again, or delete the tag.",
     ),
     Code.TAG_WITHOUT_CURRENT: Rule(
         _W,

@@ -20,11 +20,11 @@ SHOWN: Final = 20
 """Rows of a long list that are shown unless more is asked for."""
 
 _KEPT: Final = {
-    "young": "blobs, links and uploads younger than --min-age or --uploads-older-than",
-    "frozen": "unreferenced blobs that a repository in doubt names",
-    "frozen_repositories": "repositories in doubt (see the findings)",
-    "blind": "unreferenced blobs, because part of the tree cannot be seen",
-    "tagless": "manifests in repositories that have no tag at all (see --allow-tagless)",
+    "young": "too young (--min-age, --uploads-older-than)",
+    "frozen": "unreferenced, but named by a repository in doubt",
+    "frozen_repositories": "whole repositories, in doubt (see the findings)",
+    "blind": "unreferenced, but part of the tree cannot be seen",
+    "tagless": "untagged manifests of repositories without any tag (--allow-tagless)",
 }
 
 

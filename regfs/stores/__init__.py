@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from enum import Enum, Flag, auto
 from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
+from regfs.errors import StoreError
 from regfs.findings import Finding
 
 Report = Callable[[Finding], None]
@@ -136,6 +137,15 @@ class Store(Protocol):
         `leaf` may hold a `/`. A missing folder has no leaves. Children are not
         searched for anything but the leaf, and come in no order. A child that
         could not be looked into is in no column: only a finding tells of it.
+        """
+
+    def contents(
+        self, folder: str, names: Iterable[str], leaf: str, limit: int
+    ) -> Iterator[bytes | StoreError]:
+        """Yield what each `<folder>/<name>/<leaf>` begins with, up to `limit` bytes.
+
+        For files that `leaves` has just listed; one that cannot be read yields the
+        error that `read` would raise.
         """
 
     def stat(self, path: str) -> Entry:

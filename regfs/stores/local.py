@@ -22,7 +22,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Final, cast
 
-from regfs.errors import NotARegistry, PathUnsafe, StoreError
+from regfs.errors import NotARegistry, PathMissing, PathUnsafe, StoreError
 from regfs.findings import Code, Finding
 from regfs.stores import Capability, Entry, Kind, Leaves, Report
 from regfs.stores._local_base import (
@@ -40,6 +40,8 @@ from regfs.stores._local_write import LocalWriting
 _READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 _OWN_NAMES: Final = frozenset({".regfs", "scheduler-state.json", "lost+found"})
 _PIECE: Final = 1 << 20
+_SHORT: Final = 1 << 16
+"""Bytes that are read in one go: longer than any link and nearly any manifest."""
 _TYPE: Final = 0o170000
 _REGULAR: Final = stat.S_IFREG
 _NOWHERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -168,23 +170,48 @@ class LocalStore(LocalWriting):
     def _begin(
         self, parent: int, folder: str, path: str, limit: int, report: Report
     ) -> bytes | None:
-        """Return what a leaf begins with, which was just seen to be a regular file inside."""
+        """Return what a leaf begins with, or report why it cannot be read."""
+        content = self._content(parent, folder, path, limit)
+        if isinstance(content, bytes):
+            return content
+        reason = str(content).removeprefix(f"{joined(folder, path)}: ")
+        report(Finding(Code.PATH_UNREADABLE, joined(folder, path), actual=reason))
+        return None
+
+    def contents(
+        self, folder: str, names: Iterable[str], leaf: str, limit: int
+    ) -> Iterator[bytes | StoreError]:
+        """Yield what each leaf begins with; the folder is looked up once."""
+        self.full(leaf)
+        descriptor = self._open_listed(folder, _ignore)
+        if descriptor is None:
+            for name in names:
+                yield PathMissing(f"{joined(folder, name)}/{leaf}: not found")
+            return
+        try:
+            for name in names:
+                yield self._content(descriptor, folder, f"{name}/{leaf}", limit)
+        finally:
+            os.close(descriptor)
+
+    def _content(self, parent: int, folder: str, path: str, limit: int) -> bytes | StoreError:
+        """Return what a file begins with that was just listed as a regular file inside."""
         try:
             descriptor = os.open(path, _READ_FLAGS, dir_fd=parent)
             try:
-                return os.read(descriptor, limit)
+                data = os.read(descriptor, min(limit, _SHORT))
+                if len(data) < _SHORT or limit == _SHORT:
+                    return data
             finally:
                 os.close(descriptor)
         except OSError as error:
-            if error.errno != errno.ELOOP:
-                report(_unreadable(joined(folder, path), error))
-                return None
-        # A link to a file inside: the long way, which looks where it leads.
+            if error.errno not in (errno.ELOOP, errno.ENOENT):
+                return failure(joined(folder, path), error)
+        # Long, gone, or a link to a file inside: the careful way.
         try:
             return self.read(joined(folder, path), limit)
-        except StoreError as trouble:
-            report(Finding(Code.PATH_UNREADABLE, joined(folder, path), actual=str(trouble)))
-            return None
+        except StoreError as error:
+            return error
 
     def _scan_leaves(
         self, descriptor: int, folder: str, leaf: str, report: Report, found: Leaves

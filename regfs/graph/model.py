@@ -1,0 +1,376 @@
+"""The graph itself: its nodes and edges, and the questions it answers."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import networkx as nx
+
+from regfs import manifests
+from regfs.digest import Digest
+from regfs.findings import Finding
+from regfs.inventory import Inventory, RepositoryInventory
+from regfs.manifests import Role
+from regfs.progress import SILENT, Progress
+from regfs.registry import Registry
+from regfs.trace import trace
+
+
+class NodeKind(StrEnum):
+    """What a node stands for."""
+
+    REPOSITORY = "repository"
+    TAG = "tag"
+    REVISION = "revision"
+    MANIFEST = "manifest"
+    BLOB = "blob"
+
+
+class EdgeKind(StrEnum):
+    """Why one node points to another."""
+
+    TAG = "tag"
+    """A repository has a tag."""
+    REVISION = "revision"
+    """A repository has a manifest, by its revision link."""
+    CURRENT = "current"
+    """A tag points to a manifest."""
+    HISTORY = "history"
+    """A tag that does not tell what it points to has once pointed to a manifest."""
+    CONTENT = "content"
+    """A revision is a manifest."""
+    CHILD = "child"
+    """An index lists a manifest."""
+    SUBJECT = "subject"
+    """A referrer is about a manifest. Weak: see `Graph.reachable`."""
+    CONFIG = "config"
+    LAYER = "layer"
+    BLOB = "blob"
+
+
+class Node(NamedTuple):
+    """A repository, tag or revision. A manifest's node is its bare Digest, a blob's likewise."""
+
+    kind: NodeKind
+    repository: str
+    name: str = ""
+    """The tag, or the digest of the revision."""
+
+    def __str__(self) -> str:
+        if self.kind is NodeKind.REPOSITORY:
+            return self.repository
+        return f"{self.repository}{':' if self.kind is NodeKind.TAG else '@'}{self.name}"
+
+
+class Leaf(NamedTuple):
+    """A blob as a manifest names it."""
+
+    digest: Digest
+    role: Role
+    size: int
+    """Bytes by the descriptor; -1 where it gives none."""
+
+
+class ManifestInfo(NamedTuple):
+    """What is kept of a manifest once it is read."""
+
+    kind: manifests.Kind
+    media_type: str
+    artifact_type: str | None
+    size: int
+    subject: Digest | None
+    first: int
+    """Where its leaves begin in the leaf arrays."""
+    last: int
+
+
+class Step(NamedTuple):
+    """One node on the way from a root to something, and the edge that leads to it."""
+
+    node: Node | Digest
+    edge: EdgeKind | None
+
+
+_ROLES: Final = tuple(Role)
+_ROLE_NUMBERS: Final = {role: number for number, role in enumerate(_ROLES)}
+_ROLE_EDGES: Final = {
+    Role.CONFIG: EdgeKind.CONFIG,
+    Role.LAYER: EdgeKind.LAYER,
+    Role.BLOB: EdgeKind.BLOB,
+}
+
+
+class Graph:
+    """Repositories, tags, revisions, manifests and what they need."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.digraph: nx.DiGraph[Any] = nx.DiGraph()
+        """Nodes are `Node` and `Digest`; node and edge attribute `kind` is NodeKind, EdgeKind."""
+        self.manifests: dict[Digest, ManifestInfo] = {}
+        """Every manifest that was read and is what its digest says."""
+        self.problems: dict[Digest, Finding] = {}
+        """Every manifest that is named and cannot be known."""
+        self.findings: list[Finding] = []
+        self.frozen: dict[str, list[Finding]] = {}
+        """Repository -> why nothing that it names may be deleted."""
+        self.blind: list[Finding] = []
+        """Why no blob at all may be deleted: places where unseen links may lie."""
+        self.aliases: dict[Digest, set[Digest]] = {}
+        """Digest in another algorithm -> the digest its link holds."""
+        self._digests: list[Digest] = list(inventory.blobs)
+        self._numbers: dict[Digest, int] = dict(inventory.blobs.numbers)
+        self._leaves = array("I")
+        self._roles = array("B")
+        self._sizes = array("q")
+        self._referrers: dict[Digest, list[Digest]] = {}
+
+    @classmethod
+    def build(
+        cls, inventory: Inventory, registry: Registry, *, progress: Progress = SILENT
+    ) -> Graph:
+        """Read every manifest that the inventory names, once, and link it all up."""
+        from regfs.graph.build import fill  # it fills what is defined here
+
+        graph = cls(inventory)
+        fill(graph, registry, progress)
+        return graph
+
+    # -- one manifest ---------------------------------------------------------
+
+    def leaves(self, manifest: Digest) -> Iterator[Leaf]:
+        """Yield the blobs a manifest names itself, in its order; none when it is unknown."""
+        info = self.manifests.get(manifest)
+        if info is None:
+            return
+        for position in range(info.first, info.last):
+            number = self._leaves[position]
+            role = _ROLES[self._roles[position]]
+            yield Leaf(self._digests[number], role, self._sizes[position])
+
+    def children(self, manifest: Digest) -> list[Digest]:
+        """Return the manifests an index lists, in its order."""
+        return [
+            child
+            for child, edge in self.digraph.adj.get(manifest, {}).items()
+            if edge["kind"] is EdgeKind.CHILD
+        ]
+
+    def linked(self, repository: str, digest: Digest) -> list[Digest]:
+        """Return what a revision link leads to: its own digest, and what its content names."""
+        node = Node(NodeKind.REVISION, repository, digest)
+        return list(self.digraph.adj.get(node, {})) or [digest]
+
+    def referrers(self, subject: Digest, repository: str | None = None) -> list[Digest]:
+        """Return the manifests about `subject`: by their subject field, or in its fallback tag.
+
+        With `repository`, only those it has as revisions, plus its own fallback tag.
+        """
+        by_field = self._referrers.get(subject, ())
+        every = self.inventory.repositories
+        if repository is None:
+            listed = [child for one in every.values() for child in self._listed(one, subject)]
+            return list(dict.fromkeys([*by_field, *listed]))
+        if repository not in every:
+            return []
+        one = every[repository]
+        held = [referrer for referrer in by_field if referrer in one.revisions]
+        return list(dict.fromkeys([*held, *self._listed(one, subject)]))
+
+    def _listed(self, repository: RepositoryInventory, subject: Digest) -> list[Digest]:
+        """Return what the fallback tag of `subject` lists."""
+        info = repository.tags.get(f"{subject.algorithm}-{subject.encoded}")
+        return [] if info is None or info.current is None else self.children(info.current)
+
+    # -- reaching -------------------------------------------------------------
+
+    def reachable(
+        self,
+        start: Iterable[Digest],
+        *,
+        subjects: bool = False,
+        referrers: Collection[Digest] = (),
+    ) -> set[Digest]:
+        """Return every manifest that `start` leads to, itself included.
+
+        An index leads to its children. `subjects` makes a referrer lead to its
+        subject as well; `referrers` are manifests that live while their subject
+        does: a subject leads to those of them that are about it.
+        """
+        found = set(start)
+        pending = list(found)
+        adjacency = self.digraph.adj
+        while pending:
+            manifest = pending.pop()
+            ahead: list[Digest] = []
+            if manifest in self.manifests:
+                for target, edge in adjacency[manifest].items():
+                    if subjects or edge["kind"] is not EdgeKind.SUBJECT:
+                        ahead.append(target)
+            if referrers and manifest in self._referrers:
+                ahead.extend(r for r in self._referrers[manifest] if r in referrers)
+            for target in ahead:
+                if target not in found:
+                    found.add(target)
+                    pending.append(target)
+        return found
+
+    def needs(self, found: Iterable[Digest]) -> set[Digest]:
+        """Return every blob that these manifests need: the manifests, configs and layers."""
+        needed = set(found)
+        digests, leaves = self._digests, self._leaves
+        for manifest in list(needed):
+            info = self.manifests.get(manifest)
+            if info is not None:
+                needed.update([digests[number] for number in leaves[info.first : info.last]])
+        return needed
+
+    # -- asking back ----------------------------------------------------------
+
+    def holders(self, blob: Digest) -> list[Digest]:
+        """Return the manifests that name a blob themselves."""
+        number = self._numbers.get(blob)
+        if number is None:
+            return []
+        if not hasattr(self, "_holders"):
+            self._holders = self._index_holders()
+        return self._holders.get(number, [])
+
+    def _index_holders(self) -> dict[int, list[Digest]]:
+        index: dict[int, list[Digest]] = {}
+        for manifest, info in self.manifests.items():
+            for number in dict.fromkeys(self._leaves[info.first : info.last]):
+                index.setdefault(number, []).append(manifest)
+        return index
+
+    def owners(self, digest: Digest) -> set[Node]:
+        """Return the tags and revisions that need a blob or manifest, through any index."""
+        starts = [digest, *self.holders(digest)]
+        found: set[Node | Digest] = set()
+        pending: list[Node | Digest] = [node for node in starts if node in self.digraph]
+        while pending:
+            node = pending.pop()
+            if node in found:
+                continue
+            found.add(node)
+            for before, edge in self.digraph.pred[node].items():
+                if edge["kind"] is not EdgeKind.SUBJECT:
+                    pending.append(before)
+        return {
+            node
+            for node in found
+            if isinstance(node, Node) and node.kind in (NodeKind.TAG, NodeKind.REVISION)
+        }
+
+    def why(self, digest: Digest) -> Iterator[list[Step]]:
+        """Yield every path from a repository to a blob or manifest, one at a time.
+
+        There can be very many; take as many as are wanted. Referrers count: a path
+        may lead over a subject to what is about it.
+        """
+
+        def before(node: Node | Digest) -> Iterable[tuple[Node | Digest, EdgeKind]]:
+            found = self._before(node)
+            if node == digest:
+                for holder in self.holders(digest):
+                    found.setdefault(holder, self._role_edge(holder, digest))
+            return found.items()
+
+        def is_root(node: Node | Digest) -> bool:
+            return isinstance(node, Node) and node.kind is NodeKind.REPOSITORY
+
+        start: Node | Digest = digest
+        for hops in trace(start, before, is_root):
+            edges = [None, *(hop.edge for hop in reversed(hops))]
+            yield [Step(hop.node, edge) for hop, edge in zip(reversed(hops), edges, strict=False)]
+
+    def _before(self, node: Node | Digest) -> dict[Node | Digest, EdgeKind]:
+        """Return what keeps a node, with the reasons."""
+        if node not in self.digraph:
+            return {}
+        pred = self.digraph.pred[node].items()
+        found = {
+            before: edge["kind"] for before, edge in pred if edge["kind"] is not EdgeKind.SUBJECT
+        }
+        # What keeps a referrer is its subject: the edge is walked the other way round.
+        info = self.manifests.get(node) if isinstance(node, Digest) else None
+        if info is not None and info.subject is not None and info.subject in self.digraph:
+            found.setdefault(info.subject, EdgeKind.SUBJECT)
+        return found
+
+    def _role_edge(self, manifest: Digest, blob: Digest) -> EdgeKind:
+        roles = (leaf.role for leaf in self.leaves(manifest) if leaf.digest == blob)
+        return _ROLE_EDGES.get(next(roles), EdgeKind.BLOB)
+
+    # -- whole ----------------------------------------------------------------
+
+    def complete(self, repositories: Collection[str] | None = None) -> nx.DiGraph[Any]:
+        """Return a networkx graph with the blobs as nodes too, of some or all repositories.
+
+        Blob nodes carry `size` in bytes (None when missing). For export and for
+        small registries: it takes about 1 kB a blob.
+        """
+        nodes: set[Node | Digest] = set()
+        for name in self.inventory.repositories if repositories is None else repositories:
+            start = Node(NodeKind.REPOSITORY, name)
+            if start in self.digraph:
+                nodes |= {start} | nx.descendants(self.digraph, start)
+        whole: nx.DiGraph[Any] = self.digraph.subgraph(nodes).copy()
+        for manifest in [node for node in nodes if isinstance(node, Digest)]:
+            for leaf in self.leaves(manifest):
+                if leaf.digest not in whole:
+                    stored = self.inventory.blobs.get(leaf.digest)
+                    size = None if stored is None else stored.size
+                    whole.add_node(leaf.digest, kind=NodeKind.BLOB, size=size)
+                if not whole.has_edge(manifest, leaf.digest):
+                    kind = _ROLE_EDGES.get(leaf.role, EdgeKind.BLOB)
+                    whole.add_edge(manifest, leaf.digest, kind=kind)
+        return whole
+
+    # -- used while building --------------------------------------------------
+
+    def add_node(self, node: Node | Digest, kind: NodeKind) -> None:
+        """Add a node, unless it is there."""
+        # One attribute dict for all nodes of a kind: one each would take 100 MB in 10^6.
+        self.digraph.node_attr_dict_factory = _NODE_DICTS[kind]
+        self.digraph.add_node(node)
+
+    def add_edge(self, node: Node | Digest, target: Node | Digest, kind: EdgeKind) -> None:
+        """Add an edge between nodes that are there, unless there is one already."""
+        if not self.digraph.has_edge(node, target):
+            self.digraph.edge_attr_dict_factory = _EDGE_DICTS[kind]
+            self.digraph.add_edge(node, target)
+
+    def add_leaf(self, digest: Digest, role: Role, size: int) -> None:
+        """Add a blob to the manifest that is being added."""
+        number = self._numbers.get(digest)
+        if number is None:
+            number = self._numbers[digest] = len(self._digests)
+            self._digests.append(digest)
+        self._leaves.append(number)
+        self._roles.append(_ROLE_NUMBERS[role])
+        self._sizes.append(size)
+
+    def add_manifest(self, digest: Digest, parsed: ManifestInfo, leaves: Iterable[Leaf]) -> None:
+        """Add what is known of a manifest, and the blobs it names."""
+        first = len(self._leaves)
+        for leaf in leaves:
+            self.add_leaf(*leaf)
+        self.manifests[digest] = parsed._replace(first=first, last=len(self._leaves))
+        if parsed.subject is not None:
+            self._referrers.setdefault(parsed.subject, []).append(digest)
+
+    def subjects(self) -> Iterable[tuple[Digest, list[Digest]]]:
+        """Return every subject that is named, with the manifests that name it."""
+        return self._referrers.items()
+
+
+def _always(shared: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    return lambda: shared
+
+
+_NODE_DICTS: Final = {kind: _always({"kind": kind}) for kind in NodeKind}
+_EDGE_DICTS: Final = {kind: _always({"kind": kind}) for kind in EdgeKind}

@@ -1,0 +1,59 @@
+"""README shows what regfs prints: every example is run, on a fresh copy of the tutorial tree."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```console\n\$ (regfs [^\n]*)\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def tutorial(tmp_path: Path) -> Path:
+    """Return a copy as young as a checkout is: files get the time of copying."""
+    target = tmp_path / "tutorial"
+    shutil.copytree(PROJECT / "fixtures/trees/tutorial", target, copy_function=shutil.copyfile)
+    return target
+
+
+def stable(output: str) -> list[str]:
+    """Return the lines that do not depend on the clock or on the file system's block size."""
+    above = output.split("\nOn disk ")[0]
+    text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME", above)
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
+def test_there_are_examples() -> None:
+    assert len(BLOCKS) >= 5
+
+
+@pytest.mark.parametrize(("line", "shown"), BLOCKS, ids=[line for line, _ in BLOCKS])
+def test_an_example_prints_what_readme_shows(line: str, shown: str, tutorial: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    environment["REGFS_ROOT"] = str(tutorial)
+    command = [sys.executable, "-m", "regfs", *shlex.split(line)[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=PROJECT)
+    assert stable(done.stdout) == stable(shown)
+    assert done.returncode == 0
+
+
+def test_the_library_example_runs(tutorial: Path) -> None:
+    found = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    code = found[1].replace("/var/lib/registry", str(tutorial))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT)
+    assert done.stdout == "31 blobs, 13 manifests\n", done.stderr
+
+
+def test_the_tour_command_is_what_ci_runs() -> None:
+    marked = README.split("<!-- test-command -->")[1]
+    assert ".venv/bin/pytest" in marked.split("```")[1]
