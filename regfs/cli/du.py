@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 DOCUMENTS = {"": "regfs.reports.usage:Usage", "rm": "regfs.reports.removal:Removal"}
 # Spelled out, so that help need not import the reports: `By` and `Sort` of reports/usage.
 ROWS: Final = ("repository", "tag", "layer", "namespace", "media-type")
+LAYERS: Final = 50
+"""Layers people are shown: there can be a million."""
 SORTS: Final = ("stored", "apparent", "unique", "shared", "name")
 
 
@@ -37,10 +39,16 @@ SORTS: Final = ("stored", "apparent", "unique", "shared", "name")
     show_default=True,
     help="Largest first by this size, or by name.",
 )
-@click.option("-n", "--top", type=click.IntRange(1), help="Only so many rows.")
+@click.option("-n", "--top", type=click.IntRange(1), help="Only so many rows (layers: 50).")
 @click.option("--rm", is_flag=True, help="What removing REF... would free, and who keeps the rest.")
 def command(
-    session: Session, references: tuple[str, ...], *, by: str | None, sort: str, top: int, rm: bool
+    session: Session,
+    references: tuple[str, ...],
+    *,
+    by: str | None,
+    sort: str,
+    top: int | None,
+    rm: bool,
 ) -> Exit:
     """Show what images use: stored once, unique, shared, and without any sharing.
 
@@ -58,7 +66,10 @@ def command(
         session.emit(report, lambda console: show_removal(report, console))
         return Exit.CLEAN
     default = By.TAG if any(target.digest for target in targets) else By.REPOSITORY
-    options = Options(By(by) if by else default, Sort(sort), top)
+    chosen = By(by) if by else default
+    if top is None and chosen is By.LAYER and not session.json:
+        top = LAYERS
+    options = Options(chosen, Sort(sort), top)
     disk = None if targets else _disk(session)
     used = usage(session.graph, session.registry.manifest, targets, options, disk)
     session.emit(used, lambda console: show_usage(used, console))
@@ -70,5 +81,4 @@ def _disk(session: Session) -> Disk:
 
     graph = session.graph
     with session.progress() as progress:
-        progress.start("Listing every file")
-        return disk_of(graph, session.store)
+        return disk_of(graph, session.store, progress=progress)

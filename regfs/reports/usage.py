@@ -23,6 +23,7 @@ from regfs.errors import RegfsError
 from regfs.findings import Finding
 from regfs.graph import Graph
 from regfs.manifests import Role
+from regfs.progress import SILENT, Progress
 from regfs.registry import Target
 from regfs.reports.holdings import Holding, Read, doubtful, holdings, is_alias, missing, weight
 from regfs.stores import Kind, Store
@@ -364,7 +365,7 @@ class _Count:
         return Part(self.files, self.bytes, self.allocated if blocks else None)
 
 
-def disk_of(graph: Graph, store: Store) -> Disk:
+def disk_of(graph: Graph, store: Store, *, progress: Progress = SILENT) -> Disk:
     """List every file of the tree once more, and tell what each one is for.
 
     A file that has two names (a hard link, a symbolic link inside the tree) counts twice.
@@ -374,12 +375,15 @@ def disk_of(graph: Graph, store: Store) -> Disk:
     unlisted: list[Finding] = []
     counts = {name: _Count() for name in _PARTS}
     blocks = True
+    progress.start("Listing every file")
     for entry in store.walk("", unlisted.append):
+        progress.advance(1)
         count = counts[_part_of(entry.path, entry.kind, needed, doubt)]
         count.files += entry.kind is not Kind.FOLDER
         count.bytes += entry.size if entry.kind is Kind.FILE else 0
         count.allocated += max(entry.allocated, 0)
         blocks = blocks and (entry.allocated >= 0 or entry.kind is Kind.FOLDER)
+    progress.finish()
     total = _Count(
         sum(count.files for count in counts.values()),
         sum(count.bytes for count in counts.values()),
