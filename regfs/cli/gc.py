@@ -107,6 +107,7 @@ def _make_plan(session: Session, policy: Policy) -> Plan:
 
     from regfs.gc.plan import plan
 
+    session.history = policy.delete_untagged
     return plan(session.graph, session.inventory, policy, time.time())
 
 

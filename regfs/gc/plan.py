@@ -178,9 +178,8 @@ class _Marking:
         self.findings: list[Finding] = []
         self.live: dict[str, set[Digest]] = {}
         """Repository -> the manifests its roots reach."""
-        self.needed: dict[str, set[Digest]] = {}
-        """Repository -> the blobs those manifests need."""
-        self.needed_anywhere: set[Digest] = set()
+        self.needed: set[Digest] = set()
+        """Blobs that the manifests of any repository need."""
         self.frozen: set[Digest] = set()
         """Blobs that something doubtful could name."""
         self.young: set[Digest] = set()
@@ -190,11 +189,6 @@ class _Marking:
         for name, repository in self.inventory.repositories.items():
             self.live[name] = self._mark(repository)
         self._follow_subjects()
-        for name, repository in self.inventory.repositories.items():
-            self.needed[name] = self.graph.needs(self.live[name])
-            self.needed_anywhere |= self.needed[name]
-            if name in self.graph.frozen:
-                self._protect(repository)
 
     # -- marking --------------------------------------------------------------
 
@@ -302,9 +296,9 @@ class _Marking:
                     everywhere |= live
                     grown = True
 
-    def _protect(self, repository: RepositoryInventory) -> None:
+    def _protect(self, repository: RepositoryInventory, needed: set[Digest]) -> None:
         """Keep every blob that a frozen repository names in any way."""
-        named = {*repository.layers, *repository.revisions, *self.needed[repository.name]}
+        named = {*repository.layers, *repository.revisions, *needed}
         for info in repository.tags.values():
             named.update(entry.digest for entry in info.history)
         self.frozen |= named
@@ -313,12 +307,16 @@ class _Marking:
     # -- what goes ------------------------------------------------------------
 
     def actions(self) -> Iterator[Action]:
-        for repository in self.inventory.repositories.values():
-            if repository.name in self.graph.frozen:
+        """Yield what goes: repository by repository, then the blobs, which need all of them."""
+        for name, repository in self.inventory.repositories.items():
+            needed = self.graph.needs(self.live[name])
+            self.needed |= needed
+            if name in self.graph.frozen:
                 self.kept["frozen_repositories"] += 1
+                self._protect(repository, needed)
                 continue
             yield from self._revisions(repository)
-            yield from self._layer_links(repository)
+            yield from self._layer_links(repository, needed)
             yield from self._uploads(repository)
         yield from self._blobs()
 
@@ -351,15 +349,17 @@ class _Marking:
                         f"history of tag {tag}, of a manifest that goes",
                     )
 
-    def _layer_links(self, repository: RepositoryInventory) -> Iterator[Action]:
-        name = repository.name
-        needed = self.needed[name]
-        for digest, info in repository.layers.items():
-            if digest in needed or not needed.isdisjoint(self.graph.aliases.get(digest, ())):
+    def _layer_links(
+        self, repository: RepositoryInventory, needed: set[Digest]
+    ) -> Iterator[Action]:
+        name, aliases = repository.name, self.graph.aliases
+        for digest in repository.layers.numbers.keys() - needed:
+            if not needed.isdisjoint(aliases.get(digest, ())):
                 continue
+            info = repository.layers[digest]
             if self._young(info.mtime):
                 self.kept["young"] += 1
-                self.young |= {digest, *self.graph.aliases.get(digest, ())}
+                self.young |= {digest, *aliases.get(digest, ())}
                 continue
             path = layout.path_of(layout.LayerLink(name, digest))
             reason = "no manifest of the repository needs this blob"
@@ -379,9 +379,8 @@ class _Marking:
 
     def _blobs(self) -> Iterator[Action]:
         blobs: DigestTable = self.inventory.blobs
-        for digest, number in blobs.numbers.items():
-            if digest in self.needed_anywhere:
-                continue
+        for digest in blobs.numbers.keys() - self.needed:
+            number = blobs.numbers[digest]
             if self.graph.blind:
                 self.kept["blind"] += 1
             elif digest in self.frozen:

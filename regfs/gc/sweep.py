@@ -150,7 +150,7 @@ def apply(
     if planned.root != store.url:
         raise PlanStale(f"the plan was made for {planned.root}, and this is {store.url}")
     with store.lock(LOCK, owner()):
-        inventory = scan(store, progress=progress)
+        inventory = scan(store, progress=progress, history=planned.policy.delete_untagged)
         check_owners(inventory)
         graph = Graph.build(inventory, registry, progress=progress)
         fresh = plan(graph, inventory, planned.policy, clock())

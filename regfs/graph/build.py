@@ -18,7 +18,7 @@ from regfs.digest import CANONICAL, Digest, digests_in
 from regfs.errors import ManifestInvalid, PathMissing, StoreError
 from regfs.findings import Code, Finding, Severity
 from regfs.graph.model import EdgeKind, Graph, Leaf, ManifestInfo, Node, NodeKind
-from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory
+from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory, complete_history
 from regfs.manifests import LIMIT, Role
 from regfs.parallel import adaptive_map
 from regfs.progress import Progress
@@ -139,6 +139,10 @@ class _Builder:
                 self.progress.advance(1)
         self.progress.finish()
         self._freeze()
+        for name in self.graph.frozen:
+            # In doubt, what a tag has pointed to may be what it should point to.
+            repository = self.inventory.repositories[name]
+            complete_history(self.registry.store, self.inventory, repository)
 
     # -- repositories ---------------------------------------------------------
 
