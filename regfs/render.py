@@ -31,7 +31,9 @@ def human_size(size: int) -> str:
         if abs(value) < 999.5 or unit == _UNITS[-1]:
             break
         value /= 1000
-    return f"{value:.3g} {unit}" if unit != "B" else f"{size} B"
+    if unit == "B":
+        return f"{size} B"
+    return f"{value:.3g} {unit}" if abs(value) < 999.5 else f"{value:.0f} {unit}"
 
 
 def parse_time(seconds: float) -> datetime:
@@ -44,7 +46,8 @@ def parse_time(seconds: float) -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """Return a time as RFC 3339 in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not strftime: it writes the year 1 as 1.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def human_age(seconds: float) -> str:
@@ -169,7 +172,7 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        return rfc3339(value).replace("T", " ")
     if isinstance(value, Digest):
         return value.short
     return printable(value)

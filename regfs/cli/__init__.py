@@ -11,11 +11,26 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    if sys.argv[1:] == ["--version"]:
-        from regfs import __version__
+    try:
+        if sys.argv[1:] == ["--version"]:
+            code = _tell_version()
+        else:
+            from regfs.cli.app import run
 
-        sys.stdout.write(f"regfs {__version__}\n")
-        return
-    from regfs.cli.app import run
+            code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # while Python was still importing
+        code = 130
+    sys.exit(code)
 
-    sys.exit(run(sys.argv[1:]))
+
+def _tell_version() -> int:
+    import os
+
+    from regfs import __version__
+
+    try:
+        # Not sys.stdout: it would try once more at the end of what could not be written.
+        os.write(1, f"regfs {__version__}\n".encode())
+    except OSError as error:
+        return 0 if isinstance(error, BrokenPipeError) else 5
+    return 0

@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from regfs import __version__
-from regfs.cli.session import Exit, Session
+from regfs.cli.session import Exit, Session, drop_output
 from regfs.errors import (
     ContentMismatch,
     Invalid,
@@ -100,6 +100,9 @@ def cli(ctx: click.Context, root: str | None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; return its exit code. No exception but the interpreter's own leaves."""
+    if sys.stdout is None:
+        _say("standard output is closed: there is nowhere to write to")
+        return Exit.STORAGE.value
     try:
         result: Any = cli.main(args=arguments, prog_name="regfs", standalone_mode=False)
         sys.stdout.flush()
@@ -112,20 +115,25 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
         return Exit.INTERRUPTED.value
-    except BrokenPipeError:
-        # The reader has left (`| head`): what is still buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):
+        # SystemExit is how click ends when the reader of its help has left.
+        drop_output()
         return Exit.CLEAN.value
     except RegfsError as error:
         _say(str(error))
         return next(code.value for kind, code in EXITS if isinstance(error, kind))
-    except Exception as error:  # a bug of ours: still one line, and the whole story on demand
+    except Exception as error:
         if os.environ.get("REGFS_TRACEBACK"):
             traceback.print_exc()
-        _say(
-            f"internal error: {type(error).__name__}: {error} "
-            "(set REGFS_TRACEBACK=1 to see where; please report it)"
-        )
+        if isinstance(error, OSError):
+            # Of a tree the library tells with its own errors: this is a full disk below `> file`.
+            drop_output()
+            _say(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        else:  # a bug of ours: still one line, and the whole story on demand
+            _say(
+                f"internal error: {type(error).__name__}: {error} "
+                "(set REGFS_TRACEBACK=1 to see where; please report it)"
+            )
         return Exit.STORAGE.value
 
 

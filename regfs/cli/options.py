@@ -24,7 +24,7 @@ class Duration(click.ParamType[float]):
         text = str(value).strip().lower()
         if text == "0":
             return 0.0
-        parts = re.findall(r"(\d+(?:\.\d+)?)(s|min|m|h|d|w|y)", text)
+        parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(s|min|m|h|d|w|y)", text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
             self.fail(f"{value!r} is no duration; say e.g. 90s, 30m, 1h, 7d or 2w", param, ctx)
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import cached_property, update_wrapper
 from typing import TYPE_CHECKING, Any, Final
@@ -66,6 +66,8 @@ class Session:
         self.json = False
         self.quiet = False
         self.verbose = 0
+        self.history = True
+        """Whether the command needs to know what tags have pointed to before."""
 
     @cached_property
     def store(self) -> Store:
@@ -87,7 +89,7 @@ class Session:
         from regfs.inventory import scan
 
         with self.progress() as progress:
-            return scan(self.store, progress=progress)
+            return scan(self.store, progress=progress, history=self.history)
 
     @cached_property
     def graph(self) -> Graph:
@@ -181,14 +183,27 @@ class Session:
             click.echo(printable(message), err=True)
 
 
+def drop_output() -> None:
+    """Let what is still buffered for standard output go nowhere: its reader has left (`| head`)."""
+    with suppress(OSError):  # it is no file, as in tests
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _default_root() -> str:
     named = os.environ.get("REGFS_ROOT")
     if named:
         return named
-    here = os.getcwd()
-    inside = f"{os.sep}docker{os.sep}registry{os.sep}v2" in here + os.sep
-    if inside or os.path.isdir(os.path.join(here, "docker", "registry", "v2")):
-        return here
+    try:
+        here = os.getcwd()
+    except OSError:  # it has been removed
+        return DEFAULT_ROOT
+    above, within, _ = f"{here}/".partition("/docker/registry/v2/")
+    if within:
+        return above or "/"
+    for below in ("docker/registry/v2", "registry/v2", "v2"):
+        place = os.path.join(here, below)
+        if place.endswith("/docker/registry/v2") and os.path.isdir(place):
+            return here
     return DEFAULT_ROOT
 
 
@@ -227,9 +242,8 @@ def command(
             session.json, session.quiet, session.verbose = as_json, quiet, verbose
             try:
                 result = function(session, **rest)
-            except BrokenPipeError:
-                # The reader has left (`| head`). Told here, for click would take it for a failure.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            except BrokenPipeError:  # told here, for click would take it for a failure
+                drop_output()
                 return Exit.CLEAN.value
             return result.value if isinstance(result, Exit) else Exit.CLEAN.value
 
