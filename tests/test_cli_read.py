@@ -35,8 +35,11 @@ Regfs = Callable[..., Ran]
 
 
 @pytest.fixture
-def regfs(tree: TreeBuilder, capsys: pytest.CaptureFixture[str]) -> Regfs:
+def regfs(
+    tree: TreeBuilder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Regfs:
     """Run a command on the tree of the test."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
 
     def runs(*arguments: str, root: Path | None = None) -> Ran:
         code = run(["-r", str(root or tree.root), *arguments])

@@ -16,7 +16,7 @@ import regfs.graph.build
 from regfs.digest import Digest
 from regfs.findings import Code, Finding, Severity
 from regfs.graph import EdgeKind, Graph, Leaf, Node, NodeKind, Step
-from regfs.inventory import Inventory, scan
+from regfs.inventory import Inventory, scan, understand
 from regfs.manifests import Kind, Role
 from tests.builder import (
     OCI_INDEX,
@@ -33,7 +33,7 @@ from tests.builder import (
     raw,
     schema1,
 )
-from tests.collecting import build, look, new_tree, recipes, registry_of
+from tests.collecting import build, look, new_tree, plan_of, recipes, registry_of
 from tests.damage import DAMAGE, OTHER
 
 
@@ -257,6 +257,30 @@ def test_a_layer_in_another_algorithm_counts_by_both_digests(tree: TreeBuilder) 
     assert {layer.digest, stored} <= graph.needs([digest])
     assert graph.holders(Digest(stored)) == [digest]
     assert graph.owners(Digest(stored)) >= {V1}
+
+
+def test_a_layer_that_is_stored_in_another_algorithm_is_no_alias(tree: TreeBuilder) -> None:
+    layer = Blob(b"layer", stored=False, algorithm="sha512")
+    digest = Digest(tree.push("app", "v1", image([layer], b"{}")))
+    tree.write(tree.blob_path(layer.digest), layer.data)
+    tree.layer_link("app", layer.digest)
+    graph = graph_of(tree)
+    assert graph.aliases == {}
+    assert layer.digest in graph.needs([digest])
+    assert digest_of(b"layer") not in graph.needs([digest])
+
+
+@pytest.mark.parametrize("content", ["", "garbage", "sha256:0"])
+def test_a_link_that_hides_which_layer_is_meant_is_doubt(tree: TreeBuilder, content: str) -> None:
+    layer = Blob(b"layer", algorithm="sha512")
+    tree.push("lib", "v1")
+    tree.push("app", "v1", image([layer], b"{}"))
+    link = tree.write(tree.layer_path("app", layer.digest), content)
+    graph = graph_of(tree)
+    code = Code.LINK_INVALID if content else Code.LINK_EMPTY
+    assert found(graph.findings) == [(code, tree.relative(link))]
+    assert graph.frozen == {"app": graph.findings}
+    assert plan_of(tree, delete_untagged=True, min_age=0).actions == []
 
 
 # -- reaching ---------------------------------------------------------------------------------
@@ -796,6 +820,31 @@ def test_an_inventory_can_be_older_than_the_tree(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     inventory.blobs = Inventory("", 0).blobs
     assert list(Graph.build(inventory, registry).manifests) == [digest]
+
+
+def test_a_child_that_goes_while_manifests_are_read(tree: TreeBuilder) -> None:
+    """It was listed, so its referrer points to it; its index alone names it as a child."""
+    child = image(["child"])
+    tree.push("app", "v1", index(child, sparse=[]))
+    tree.push("app", "about", artifact(subject=child))
+    tree.delete_revision("app", child.digest)
+    registry = registry_of(tree)
+    inventory = scan(registry.store)
+    tree.delete_blob(child.digest)
+    graph = Graph.build(inventory, registry)
+    assert [finding.code for finding in graph.findings] == [Code.INDEX_CHILD_MISSING]
+    assert graph.frozen == {}
+
+
+def test_a_link_that_cannot_be_read_is_told_once_and_is_doubt(tree: TreeBuilder) -> None:
+    digest = Digest(tree.push("app", "v1"))
+    registry = registry_of(tree)
+    inventory = scan(registry.store)
+    inventory.repositories["app"].links[digest] = understand(None)
+    graph = Graph.build(inventory, registry)
+    assert graph.findings == []
+    assert [reason.code for reason in graph.frozen["app"]] == [Code.PATH_UNREADABLE]
+    assert list(graph.manifests) == [digest]
 
 
 # -- laws --------------------------------------------------------------------------------------

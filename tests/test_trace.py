@@ -80,6 +80,11 @@ def test_ways_that_only_lead_back_cost_nothing() -> None:
     assert list(traced(graph, 0, {999})) == [[0, 999]]
 
 
+def test_a_search_for_a_way_out_meets_nothing_twice() -> None:
+    graph = {0: [1, 9], 1: [4, 2], 2: [4], 4: [0]}
+    assert list(traced(graph, 0, {9})) == [[0, 9]]
+
+
 def test_a_long_chain_is_one_path() -> None:
     graph = {node: [node + 1] for node in range(20_000)}
     (path,) = traced(graph, 0, {20_000})

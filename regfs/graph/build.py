@@ -139,15 +139,28 @@ class _Builder:
                 self.progress.advance(1)
         self.progress.finish()
         self._freeze()
+        self._complete_histories()
+
+    def _complete_histories(self) -> None:
+        """In doubt, what a tag has pointed to may be what it should point to."""
+        before = len(self.inventory.findings)
         for name in self.graph.frozen:
-            # In doubt, what a tag has pointed to may be what it should point to.
             repository = self.inventory.repositories[name]
             complete_history(self.registry.store, self.inventory, repository)
+        self._note_unseen(self.inventory.findings[before:])
 
     # -- repositories ---------------------------------------------------------
 
     def _note_blindness(self) -> None:
-        for finding in self.inventory.findings:
+        self._note_unseen(self.inventory.findings)
+        # A disk that is not mounted, or tags that live in a database, look the same.
+        if self.inventory.blobs and not self.inventory.repositories:
+            finding = Finding(Code.REPOSITORIES_MISSING, layout.REPOSITORIES)
+            self.graph.findings.append(finding)
+            self.graph.blind.append(finding)
+
+    def _note_unseen(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
             if not finding.path.startswith(layout.REPOSITORIES):
                 continue
             incomplete = finding.code in INCOMPLETE
@@ -158,11 +171,6 @@ class _Builder:
                 name = finding.path[len(layout.REPOSITORIES) + 1 :].partition("/_")[0]
                 if name in self.inventory.repositories:
                     self.graph.frozen.setdefault(name, []).append(finding)
-        # A disk that is not mounted, or tags that live in a database, look the same.
-        if self.inventory.blobs and not self.inventory.repositories:
-            finding = Finding(Code.REPOSITORIES_MISSING, layout.REPOSITORIES)
-            self.graph.findings.append(finding)
-            self.graph.blind.append(finding)
 
     def _add_repository(self, repository: RepositoryInventory) -> None:
         graph = self.graph
@@ -203,10 +211,18 @@ class _Builder:
     def _read_aliases(self, repository: RepositoryInventory) -> None:
         """Read the links that may name a blob by another algorithm than it is stored under."""
         for digest in repository.layers:
-            if digest.algorithm != CANONICAL:
-                link = self.registry.link(layout.path_of(layout.LayerLink(repository.name, digest)))
-                if link.digest is not None and link.digest != digest:
-                    self.graph.aliases.setdefault(digest, set()).add(link.digest)
+            if digest.algorithm == CANONICAL:
+                continue
+            name, path = repository.name, layout.path_of(layout.LayerLink(repository.name, digest))
+            link = self.registry.link(path)
+            if link.digest is None:
+                # Which blob an image needs by this digest was written nowhere else.
+                code = link.problem or Code.LINK_INVALID
+                finding = Finding(code, path, digest, name, expected=digest, actual=link.text)
+                self.graph.findings.append(finding)
+                self.graph.frozen.setdefault(name, []).append(finding)
+            elif link.digest != digest:
+                self.graph.aliases.setdefault(digest, set()).add(link.digest)
 
     def _revision_targets(self, repository: RepositoryInventory, digest: Digest) -> list[Digest]:
         """Return what a revision link names: by its path, and by its content where that differs."""
