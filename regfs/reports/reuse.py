@@ -119,11 +119,11 @@ def reuse(
     users = {layer: every_user[layer] for image in asked for layer in image.layers}
     blobs = graph.inventory.blobs
     sizes = {layer: blobs[layer].size if layer in blobs else 0 for layer in users}
-    layers = sorted(
-        (_shared(layer, sizes[layer], layer in blobs, used) for layer, used in users.items()),
-        key=lambda layer: (-layer.saved, -layer.images, -layer.size, layer.digest),
+    # Sorted as they are, for only what is shown needs all its names.
+    shared = sorted(
+        (layer for layer, used in users.items() if len(used) > 1),
+        key=lambda layer: (-sizes[layer] * (len(users[layer]) - 1), -len(users[layer]), layer),
     )
-    shared = [layer for layer in layers if layer.images > 1]
     seen = {image.name: image for used in users.values() for image in used}
     apparent = sum(sizes[layer] * len(used) for layer, used in users.items())
     stored = sum(sizes.values())
@@ -137,7 +137,9 @@ def reuse(
         apparent=apparent,
         stored=stored,
         saved=apparent - stored,
-        shared=tuple(shared if top is None else shared[:top]),
+        shared=tuple(
+            _shared(layer, sizes[layer], layer in blobs, users[layer]) for layer in shared[:top]
+        ),
         shared_omitted=0 if top is None else max(len(shared) - top, 0),
         compared=tuple(image.name for image in compared),
         pairs=tuple(_pairs(compared, sizes)),
