@@ -26,7 +26,8 @@ from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.gc.sweep import Applied, apply
 from regfs.graph import Graph
-from regfs.inventory import Inventory, scan
+from regfs.inventory import Inventory
+from regfs.listing import scan
 from regfs.registry import Registry
 from regfs.stores import open_store
 from tests.builder import TreeBuilder, artifact, cache_index, image, index
@@ -39,15 +40,17 @@ def registry_of(tree: TreeBuilder) -> Registry:
     return Registry(open_store(str(tree.root)))
 
 
-def look(tree: TreeBuilder) -> tuple[Inventory, Graph]:
+def look(tree: TreeBuilder, *, history: bool = True) -> tuple[Inventory, Graph]:
     registry = registry_of(tree)
-    inventory = scan(registry.store)
+    inventory = scan(registry.store, history=history)
     return inventory, Graph.build(inventory, registry)
 
 
-def plan_of(tree: TreeBuilder, *, now: float | None = None, **policy: Any) -> Plan:
+def plan_of(
+    tree: TreeBuilder, *, now: float | None = None, history: bool = True, **policy: Any
+) -> Plan:
     """Return what would go; `policy` are fields of Policy, and `now` is the present."""
-    inventory, graph = look(tree)
+    inventory, graph = look(tree, history=history)
     return plan(graph, inventory, Policy(**policy), time.time() if now is None else now)
 
 

@@ -15,7 +15,7 @@ from regfs.findings import Code
 from regfs.gc.plan import Plan, plan, total
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
-from regfs.inventory import scan
+from regfs.listing import scan
 from tests.builder import (
     Blob,
     TreeBuilder,
@@ -342,6 +342,25 @@ def test_a_tagged_referrer_keeps_its_subject(tree: TreeBuilder) -> None:
     assert untagged(tree).actions == []
 
 
+def test_an_untagged_referrer_keeps_its_subject_while_revisions_are_roots(
+    tree: TreeBuilder,
+) -> None:
+    subject = image(["app"])
+    tree.push("app", None, subject)
+    tree.push("app", None, artifact(["sbom"], subject=subject))
+    tree.delete_revision("app", subject.digest)
+    assert plan_of(tree).actions == []
+
+
+def test_what_a_referrer_that_is_an_index_holds_keeps_its_own_subject(tree: TreeBuilder) -> None:
+    subject, inner = image(["app"]), image(["inner"])
+    tree.push("app", "v1", subject)
+    tree.push("app", None, inner)
+    signature = artifact(["signature"], subject=inner)
+    tree.push("app", None, index(signature, artifact_type="x/y", subject=subject))
+    assert untagged(tree).actions == []
+
+
 def test_a_referrer_whose_subject_is_not_there_stays_by_default(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["app"]))
     referrer = tree.push("app", None, artifact(["sbom"], subject=NOWHERE))
@@ -614,6 +633,15 @@ def test_waiting_longer_never_collects_more(
         now = time.time()
         less, more = (paths(plan_of(tree, **policy, min_age=age, now=now)) for age in sorted(ages))
         assert more <= less
+
+
+@given(recipes())
+def test_histories_do_not_matter_while_revisions_are_roots(recipe: Recipe) -> None:
+    with new_tree() as tree:
+        build(tree, recipe)
+        now = time.time()
+        first, second = (plan_of(tree, history=history, now=now) for history in (True, False))
+    assert (first.actions, first.kept) == (second.actions, second.kept)
 
 
 @given(recipes(), POLICIES)

@@ -105,10 +105,14 @@ def plan(graph: Graph, inventory: Inventory, policy: Policy, now: float) -> Plan
     """Decide what goes. `now` is in seconds since the epoch, UTC.
 
     Raises:
-        Doubt: the inventory is of some repositories only, and the others need blobs too.
+        Doubt: the inventory is of some repositories only, and the others need blobs too;
+            or the histories of tags were not read, and tell what has just lost its tag.
     """
     if not inventory.whole:
         raise Doubt("only some of the repositories were listed; what the others need is not known")
+    repositories = inventory.repositories.values()
+    if policy.delete_untagged and not all(known.has_history for known in repositories):
+        raise Doubt("the histories of tags were not read; what has just lost its tag is not known")
     marking = _Marking(graph, inventory, policy, now)
     marking.run()
     actions = sorted(marking.actions(), key=_order)
@@ -356,7 +360,9 @@ class _Marking:
         for digest in repository.layers.numbers.keys() - needed:
             if not needed.isdisjoint(aliases.get(digest, ())):
                 continue
-            info = repository.layers[digest]
+            info = repository.layers.get(digest)
+            if info is None:
+                continue
             if self._young(info.mtime):
                 self.kept["young"] += 1
                 self.young |= {digest, *aliases.get(digest, ())}
@@ -380,18 +386,19 @@ class _Marking:
     def _blobs(self) -> Iterator[Action]:
         blobs: DigestTable = self.inventory.blobs
         for digest in blobs.numbers.keys() - self.needed:
-            number = blobs.numbers[digest]
+            info = blobs.get(digest)
+            if info is None:
+                continue
             if self.graph.blind:
                 self.kept["blind"] += 1
             elif digest in self.frozen:
                 self.kept["frozen"] += 1
-            elif digest in self.young or self._young(blobs.mtimes[number]):
+            elif digest in self.young or self._young(info.mtime):
                 self.kept["young"] += 1
             else:
                 path = layout.path_of(layout.BlobData(digest))
-                size, mtime = blobs.sizes[number], blobs.mtimes[number]
                 reason = "no manifest in any repository needs it"
-                yield Action(ActionKind.BLOB, path, digest, None, size, mtime, reason)
+                yield Action(ActionKind.BLOB, path, digest, None, info.size, info.mtime, reason)
 
 
 def load(data: bytes) -> Plan:

@@ -18,7 +18,8 @@ from regfs.digest import CANONICAL, Digest, digests_in
 from regfs.errors import ManifestInvalid, PathMissing, StoreError
 from regfs.findings import Code, Finding, Severity
 from regfs.graph.model import EdgeKind, Graph, Leaf, ManifestInfo, Node, NodeKind
-from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory, complete_history
+from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory
+from regfs.listing import complete_history
 from regfs.manifests import LIMIT, Role
 from regfs.parallel import adaptive_map
 from regfs.progress import Progress
