@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from regfs.gc.policy import Policy
     from regfs.gc.sweep import apply, purge, restore
     from regfs.graph import Graph
-    from regfs.inventory import Inventory, scan
+    from regfs.inventory import Inventory
+    from regfs.listing import scan
     from regfs.registry import Registry
     from regfs.stores import Store, open_store
 

@@ -28,7 +28,8 @@ from regfs.errors import (
     ReferenceInvalid,
 )
 from regfs.findings import Finding
-from regfs.inventory import Inventory, LinkContent, read_link, walk_repositories
+from regfs.inventory import Inventory, LinkContent
+from regfs.listing import read_link, walk_repositories
 from regfs.manifests import LIMIT, Manifest, parse
 from regfs.stores import Entry, Kind, Store
 

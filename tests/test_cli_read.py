@@ -125,8 +125,8 @@ def test_ls_works_without_networkx_and_without_a_scan(tree: TreeBuilder) -> None
     script = (
         "import sys\n"
         "sys.modules['networkx'] = None\n"
-        "import regfs.inventory\n"
-        "regfs.inventory.scan = None\n"
+        "import regfs.listing\n"
+        "regfs.listing.scan = None\n"
         "from regfs.cli.app import run\n"
         "sys.exit(run(sys.argv[1:]))"
     )

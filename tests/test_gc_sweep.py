@@ -22,7 +22,7 @@ from regfs.gc.plan import Plan, load, plan
 from regfs.gc.policy import Policy
 from regfs.gc.sweep import Applied, apply, purge, restore, runs
 from regfs.graph import Graph
-from regfs.inventory import scan
+from regfs.listing import scan
 from regfs.registry import Registry
 from regfs.render import to_json
 from regfs.stores import Store, open_store

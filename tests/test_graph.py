@@ -16,7 +16,8 @@ import regfs.graph.build
 from regfs.digest import Digest
 from regfs.findings import Code, Finding, Severity
 from regfs.graph import EdgeKind, Graph, Leaf, Node, NodeKind, Step
-from regfs.inventory import Inventory, scan, understand
+from regfs.inventory import Inventory
+from regfs.listing import scan, understand
 from regfs.manifests import Kind, Role
 from tests.builder import (
     OCI_INDEX,

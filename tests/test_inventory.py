@@ -21,7 +21,8 @@ from regfs import layout
 from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import PathMissing
 from regfs.findings import Code, Finding
-from regfs.inventory import DigestTable, Inventory, read_link, scan
+from regfs.inventory import DigestTable, Inventory
+from regfs.listing import read_link, scan
 from regfs.stores import Leaves, Report, Store, open_store
 from tests.builder import TreeBuilder, digest_of, image, index
 from tests.strategies import digests, disk_names, disk_tags, upload_ids
@@ -679,7 +680,7 @@ def test_a_loop_of_repositories_ends(tree: TreeBuilder) -> None:
 _AS_NOBODY = f"""
 import os, sys
 import regfs.stores.local  # before what it is read from may be forbidden
-from regfs.inventory import scan
+from regfs.listing import scan
 from regfs.stores import open_store
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 inventory = scan(open_store(sys.argv[1]))

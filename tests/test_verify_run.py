@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from regfs.digest import Digest
 from regfs.errors import PathDenied, PathMissing, StoreError
-from regfs.inventory import scan
+from regfs.listing import scan
 from regfs.progress import Silent
 from regfs.registry import Registry
 from regfs.stores import open_store

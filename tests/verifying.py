@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from regfs.findings import Code, Severity
-from regfs.inventory import scan
+from regfs.listing import scan
 from regfs.registry import Registry
 from regfs.stores import Store, open_store
 from regfs.verify import Result, Row, verify

@@ -107,7 +107,7 @@ def _make_plan(session: Session, policy: Policy) -> Plan:
 
     from regfs.gc.plan import plan
 
-    session.history = policy.delete_untagged
+    session.history, session.lean = policy.delete_untagged, True
     return plan(session.graph, session.inventory, policy, time.time())
 
 

@@ -68,6 +68,8 @@ class Session:
         self.verbose = 0
         self.history = True
         """Whether the command needs to know what tags have pointed to before."""
+        self.lean = False
+        """Whether the command asks about few of the files only."""
 
     @cached_property
     def store(self) -> Store:
@@ -86,10 +88,10 @@ class Session:
     @cached_property
     def inventory(self) -> Inventory:
         """The tree, listed once."""
-        from regfs.inventory import scan
+        from regfs.listing import scan
 
         with self.progress() as progress:
-            return scan(self.store, progress=progress, history=self.history)
+            return scan(self.store, progress=progress, history=self.history, lean=self.lean)
 
     @cached_property
     def graph(self) -> Graph:

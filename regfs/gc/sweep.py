@@ -36,7 +36,8 @@ from regfs.errors import Doubt, PathMissing, PlanStale, Refused, RunUnknown
 from regfs.findings import Finding
 from regfs.gc.plan import Action, ActionKind, Plan, Totals, plan, total
 from regfs.graph import Graph
-from regfs.inventory import Inventory, scan
+from regfs.inventory import Inventory
+from regfs.listing import scan
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
 from regfs.stores import Entry, Kind, Store
@@ -150,7 +151,9 @@ def apply(
     if planned.root != store.url:
         raise PlanStale(f"the plan was made for {planned.root}, and this is {store.url}")
     with store.lock(LOCK, owner()):
-        inventory = scan(store, progress=progress, history=planned.policy.delete_untagged)
+        inventory = scan(
+            store, progress=progress, history=planned.policy.delete_untagged, lean=True
+        )
         check_owners(inventory)
         graph = Graph.build(inventory, registry, progress=progress)
         fresh = plan(graph, inventory, planned.policy, clock())

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.listing regfs|loop ROOT    -> {"seconds": .., "counts": {..}}
 
-The loop asks the disk what `regfs.inventory.scan` has to ask and nothing more:
+The loop asks the disk what `regfs.scan` has to ask and nothing more:
 one listdir of each folder, one stat of each `data` and `link`, one read of each
 tag's `current/link`. It checks nothing, survives no damage, and keeps only two
 lists of numbers. Interpreter start and imports are outside the time.
@@ -84,7 +84,7 @@ def timed_loop(root: str) -> tuple[float, Counts]:
 
 def timed_scan(root: str) -> tuple[float, Counts]:
     """Return the seconds regfs took, and what it counted."""
-    from regfs.inventory import scan
+    from regfs.listing import scan
     from regfs.stores import open_store
 
     start = time.perf_counter()

@@ -1,0 +1,474 @@
+"""One listing pass over a registry tree: what is there, how big, how old.
+
+No content is read but links of tags and revisions, in the same breath as they
+are listed. Digests of layer links are taken from their paths; whether the content
+agrees is the business of verify, and of gc for whatever it is about to delete.
+Stray files beside a `data` or `link` are not seen here: that takes a full
+listing (`Store.walk`).
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import cache
+from typing import Final
+
+from regfs import layout
+from regfs.digest import ALGORITHMS, Digest
+from regfs.errors import DigestInvalid, PathMissing, StoreError
+from regfs.findings import Code, Finding
+from regfs.inventory import (
+    DigestTable,
+    FileInfo,
+    Inventory,
+    LinkContent,
+    RepositoryInventory,
+    TagEntry,
+    TagInfo,
+    UploadInfo,
+    rows_of,
+)
+from regfs.parallel import adaptive_map
+from regfs.progress import SILENT, Progress
+from regfs.stores import Entry, Kind, Leaves, Report, Store
+
+LINK_LIMIT: Final = 1024
+"""Bytes of a link that are read; a right one has 71 (sha256) to 135 (sha512)."""
+
+_COLD: Final = 40e-6
+"""Seconds per file above which a disk is taken for cold."""
+
+
+def scan(
+    store: Store,
+    *,
+    progress: Progress = SILENT,
+    clock: Callable[[], float] = time.time,
+    want: Callable[[str], bool] | None = None,
+    history: bool = True,
+    lean: bool = False,
+) -> Inventory:
+    """List the tree once.
+
+    Without `history`, what tags have pointed to before is left out where a tag
+    tells what it points to now: it takes a third of the time where there are
+    many tags, and only matters when untagged manifests are asked for.
+
+    A `lean` listing takes the names of blobs and layer links and asks about a
+    file when it matters. Garbage collection asks about what may go, and that is
+    a tenth; everything else wants to know of them all.
+
+    `want` limits the repositories to those whose name it accepts (blobs are
+    always listed whole); by default all are.
+
+    Raises:
+        StoreError: the root itself cannot be listed.
+    """
+    inventory = Inventory(url=store.url, taken_at=clock(), whole=want is None)
+    if lean:
+        inventory.blobs.ask = _asker(store, lambda digest: layout.BlobData(digest))
+    with _without_collector():
+        _scan_owners(store, inventory)
+        progress.start("Listing blobs")
+        _scan_blobs(store, inventory, progress)
+        progress.finish()
+        progress.start("Listing repositories")
+        for repository in walk_repositories(store, inventory, want):
+            repository.has_history = history
+            if lean:
+                repository.layers.ask = _layer_asker(store, repository.name)
+            _scan_repository(store, inventory, repository)
+            progress.advance(1)
+        progress.finish()
+    return inventory
+
+
+def _asker(
+    store: Store, key: Callable[[Digest], layout.Key]
+) -> Callable[[Digest], FileInfo | None]:
+    """Return what asks the store about the file of a digest."""
+
+    def ask(digest: Digest) -> FileInfo | None:
+        try:
+            entry = store.stat(layout.path_of(key(digest)))
+        except StoreError:
+            return None  # it is not there, or nobody may know: nothing to count, or to collect
+        plain = entry.kind is Kind.FILE
+        return FileInfo(entry.size, entry.mtime, entry.allocated) if plain else None
+
+    return ask
+
+
+def _layer_asker(store: Store, name: str) -> Callable[[Digest], FileInfo | None]:
+    return _asker(store, lambda digest: layout.LayerLink(name, digest))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause Python's cycle collector: it would walk millions of new, acyclic objects."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _scan_owners(store: Store, inventory: Inventory) -> None:
+    report = inventory.findings.append
+    with suppress(PathMissing):
+        # Not by listing the root: what else lies there is none of our business.
+        store.stat(layout.SCHEDULER_STATE)
+        inventory.proxy_cache = True
+    inventory.lockfiles = [entry.path for entry in store.list(layout.LOCKFILES, report)]
+    known = {layout.BLOBS, layout.REPOSITORIES}
+    for entry in store.list(layout.PREFIX, report):
+        if entry.path not in known:
+            _foreign(inventory, entry.path)
+
+
+def _foreign(inventory: Inventory, path: str, code: Code = Code.FOREIGN_PATH) -> None:
+    inventory.foreign.append(path)
+    inventory.findings.append(Finding(code, path))
+
+
+def _name(entry: Entry) -> str:
+    return entry.path.rpartition("/")[2]
+
+
+def _algorithms(store: Store, inventory: Inventory, folder: str) -> list[str]:
+    """Return the digest algorithms that have a folder in `folder`; name what else is there."""
+    names = store.subfolders(folder, inventory.findings.append)
+    # Asked of every tag: as a rule there is `sha256` and nothing to look at more closely.
+    if names is not None and all(name in ALGORITHMS for name in names):
+        return sorted(names)
+    found = []
+    for entry in store.list(folder, inventory.findings.append):
+        if entry.kind is Kind.FOLDER and _name(entry) in ALGORITHMS:
+            found.append(_name(entry))
+        elif entry.kind is Kind.FOLDER:
+            _foreign(inventory, entry.path, Code.ALGORITHM_UNSUPPORTED)
+        elif entry.kind is Kind.FILE:
+            _foreign(inventory, entry.path)
+    return found
+
+
+def _scan_blobs(store: Store, inventory: Inventory, progress: Progress) -> None:
+    report = inventory.findings.append
+    folders = []
+    for algorithm in _algorithms(store, inventory, layout.BLOBS):
+        for entry in store.list(layout.blobs_folder(algorithm), report):
+            if entry.kind is Kind.FOLDER and re.fullmatch("[0-9a-f]{2}", _name(entry)):
+                folders.append((algorithm, _name(entry), entry.path))
+            elif entry.kind in (Kind.FOLDER, Kind.FILE):
+                _foreign(inventory, entry.path)
+    paths = [path for _, _, path in folders]
+    lean = inventory.blobs.ask is not None
+    listings = adaptive_map(
+        lambda path: _children(store, path, "data", report, lean=lean),
+        paths,
+        lambda seconds, leaves: seconds > _COLD * max(len(leaves.names), 32),
+    )
+    for (algorithm, prefix, path), leaves in zip(folders, listings, strict=True):
+        _take(inventory, inventory.blobs, path, algorithm, leaves, prefix)
+        progress.advance(len(leaves.names))
+
+
+def _children(store: Store, folder: str, leaf: str, report: Report, *, lean: bool) -> Leaves:
+    """Return the leaves of a folder; in a lean listing only names, while all are plain folders."""
+    names = store.subfolders(folder, report) if lean else None
+    if names is None:
+        return store.leaves(folder, leaf, report)
+    return Leaves(list(names), [], [], [], [], [])
+
+
+def _take(
+    inventory: Inventory,
+    table: DigestTable,
+    folder: str,
+    algorithm: str,
+    leaves: Leaves,
+    prefix: str = "",
+) -> Leaves:
+    """Put one folder's leaves into `table`; name, and leave out, every child that is no digest."""
+    leaves = _checked(inventory, folder, algorithm, leaves, prefix)
+    start = algorithm + ":"
+    digests = [Digest(start + name) for name in leaves.names]
+    if len(leaves.sizes) == len(digests):
+        table.extend(digests, leaves)
+    else:
+        table.add_unasked(digests)
+    return leaves
+
+
+def _checked(
+    inventory: Inventory, folder: str, algorithm: str, leaves: Leaves, prefix: str = ""
+) -> Leaves:
+    """Return the leaves whose names are digests of this folder; report all the rest."""
+    width = ALGORITHMS[algorithm]
+    names = [*leaves.names, *leaves.absent] if leaves.absent else leaves.names
+    # One expression over all names at once: a call for each would cost as much as the listing.
+    # A name can hold a newline and look like two of them, hence the length.
+    text = "\n".join(names)
+    right = _hexadecimal(prefix, width).fullmatch(text)
+    if right is None or len(text) != max(len(names) * (width + 1) - 1, 0):
+        leaves = _sort_out(inventory, folder, leaves, prefix, width - len(prefix))
+    if leaves.absent:
+        inventory.vacant.extend(f"{folder}/{name}" for name in leaves.absent)
+    for entry in leaves.others:
+        _other(inventory, entry)
+    return leaves
+
+
+@cache
+def _hexadecimal(prefix: str, width: int) -> re.Pattern[str]:
+    """Return what matches any number of lines that are digests beginning with `prefix`."""
+    one = f"{prefix}[0-9a-f]{{{width - len(prefix)}}}"
+    return re.compile(f"(?:{one}(?:\n{one})*)?")
+
+
+def _other(inventory: Inventory, entry: Entry) -> None:
+    """Report what is neither a leaf nor a child without one, unless the store has already."""
+    if entry.kind is Kind.FILE:
+        _foreign(inventory, entry.path)
+    elif entry.kind is Kind.FOLDER:
+        # It stands where the leaf belongs: what the file said is not known.
+        words = "a folder in the place of a file"
+        inventory.findings.append(Finding(Code.PATH_UNREADABLE, entry.path, actual=words))
+
+
+def _sort_out(
+    inventory: Inventory, folder: str, leaves: Leaves, prefix: str, digits: int
+) -> Leaves:
+    """Return `leaves` without the names that are no digest of this folder."""
+    right = re.compile(f"{prefix}[0-9a-f]{{{digits}}}")
+    some = re.compile(f"[0-9a-f]{{{digits + len(prefix)}}}")
+    keep = [bool(right.fullmatch(name)) for name in leaves.names]
+    for name, good in zip(leaves.names, keep, strict=True):
+        if not good:
+            elsewhere = prefix and some.fullmatch(name)
+            code = Code.BLOB_MISPLACED if elsewhere else Code.FOREIGN_PATH
+            _foreign(inventory, f"{folder}/{name}", code)
+    absent = []
+    for name in leaves.absent:
+        if right.fullmatch(name):
+            absent.append(name)
+        else:
+            _foreign(inventory, f"{folder}/{name}")
+    return rows_of(leaves, (row for row, good in enumerate(keep) if good))._replace(absent=absent)
+
+
+PARTS: Final = frozenset({"_manifests", "_layers", "_uploads"})
+"""The folders that make a folder a repository."""
+
+
+def walk_repositories(
+    store: Store, inventory: Inventory, want: Callable[[str], bool] | None = None
+) -> Iterator[RepositoryInventory]:
+    """Yield every repository, empty of content, in depth-first order by name.
+
+    A repository is a folder that holds any of `_manifests`, `_layers`, `_uploads`.
+    Registry 2.8 asks for `_layers` and 3.x for `_manifests`, and each so misses
+    repositories that the other one serves.
+    """
+    pending = [layout.REPOSITORIES]
+    while pending:
+        folder = pending.pop()
+        nested, parts, strays = [], set(), []
+        for entry in store.list(folder, inventory.findings.append):
+            name = _name(entry)
+            if name in PARTS and entry.kind is Kind.FOLDER:
+                parts.add(name)
+            elif entry.kind is Kind.FOLDER and not name.startswith("_"):
+                nested.append(entry.path)
+            elif entry.kind in (Kind.FOLDER, Kind.FILE):
+                strays.append(entry.path)
+        pending.extend(reversed(nested))
+        if parts and folder != layout.REPOSITORIES:
+            name = folder[len(layout.REPOSITORIES) + 1 :]
+            if want is None or want(name):
+                yield RepositoryInventory(name, parts=frozenset(parts))
+        elif parts:
+            strays.extend(f"{folder}/{part}" for part in parts)
+        elif not nested and not strays and folder != layout.REPOSITORIES:
+            inventory.vacant.append(folder)
+        for path in strays:
+            _foreign(inventory, path)
+
+
+def _scan_repository(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
+    name = repository.name
+    inventory.repositories[name] = repository
+    problem = layout.name_problem(name)
+    if problem is not None:
+        path = layout.repository_folder(name)
+        code = Code.REPOSITORY_INVALID_NAME
+        inventory.findings.append(Finding(code, path, repository=name, actual=problem))
+    if "_layers" in repository.parts:
+        _scan_links(store, inventory, repository.layers, layout.layers_folder(name))
+    if "_manifests" in repository.parts:
+        _scan_manifests(store, inventory, repository)
+    if "_uploads" in repository.parts:
+        _scan_uploads(store, inventory, repository)
+
+
+def _scan_links(store: Store, inventory: Inventory, table: DigestTable, folder: str) -> None:
+    for algorithm in _algorithms(store, inventory, folder):
+        path = f"{folder}/{algorithm}"
+        report = inventory.findings.append
+        leaves = _children(store, path, "link", report, lean=table.ask is not None)
+        _take(inventory, table, path, algorithm, leaves)
+
+
+def _scan_manifests(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
+    revisions = layout.revisions_folder(repository.name)
+    tags = layout.tags_folder(repository.name)
+    for entry in store.list(tags.rpartition("/")[0], inventory.findings.append):
+        if entry.kind not in (Kind.FOLDER, Kind.FILE):
+            continue  # the store has said why it cannot be listed
+        if entry.path == revisions:
+            _scan_revisions(store, inventory, repository)
+        elif entry.path == tags:
+            repository.has_tags_folder = True
+            _scan_tags(store, inventory, repository)
+        else:
+            _foreign(inventory, entry.path)
+
+
+def _scan_revisions(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
+    folder = layout.revisions_folder(repository.name)
+    for algorithm in _algorithms(store, inventory, folder):
+        path = f"{folder}/{algorithm}"
+        leaves = store.leaves(path, "link", inventory.findings.append, limit=LINK_LIMIT)
+        leaves = _take(inventory, repository.revisions, path, algorithm, leaves)
+        for name, content in zip(leaves.names, leaves.contents, strict=True):
+            digest = Digest(f"{algorithm}:{name}")
+            if content != digest.encode():
+                repository.links[digest] = understand(content)
+
+
+def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
+    folder = layout.tags_folder(repository.name)
+    report = inventory.findings.append
+    leaves = store.leaves(folder, "current/link", report, limit=LINK_LIMIT)
+    unseen = {
+        entry.path[len(folder) + 1 :].partition("/")[0]
+        for entry in leaves.others
+        if entry.kind is not Kind.FILE
+    }
+    rows = zip(leaves.names, leaves.sizes, leaves.mtimes, leaves.contents, strict=True)
+    for tag, size, mtime, content in rows:
+        current, problem = _understand_tag(inventory, repository.name, tag, content)
+        wanted = repository.has_history or current is None
+        history = _scan_history(store, inventory, repository, tag) if wanted else ()
+        repository.tags[tag] = TagInfo(current, mtime, size, problem, history)
+    for tag in [*leaves.absent, *sorted(unseen)]:
+        code = Code.PATH_UNREADABLE if tag in unseen else Code.TAG_WITHOUT_CURRENT
+        path = layout.tag_folder(repository.name, tag)
+        if code is Code.TAG_WITHOUT_CURRENT:
+            report(Finding(code, path, repository=repository.name, tag=tag))
+        history = _scan_history(store, inventory, repository, tag)
+        repository.tags[tag] = TagInfo(None, 0.0, 0, code, history)
+    for entry in leaves.others:
+        _other(inventory, entry)
+    for tag in repository.tags:
+        problem_text = layout.tag_problem(tag)
+        if problem_text is not None:
+            path = layout.tag_folder(repository.name, tag)
+            report(Finding(Code.TAG_INVALID, path, repository=repository.name, tag=tag))
+
+
+def read_link(store: Store, path: str) -> LinkContent:
+    """Read one link file; never raises for what it holds or for not being readable."""
+    try:
+        return understand(store.read(path, LINK_LIMIT))
+    except StoreError as error:
+        return LinkContent(None, Code.PATH_UNREADABLE, str(error))
+
+
+def understand(content: bytes | None) -> LinkContent:
+    """Return what a link says by its content; None when it could not be read."""
+    if content is None:
+        return LinkContent(None, Code.PATH_UNREADABLE, "cannot be read")
+    try:
+        return LinkContent(layout.parse_link(content), None)
+    except DigestInvalid:
+        problem = Code.LINK_INVALID if content.strip(b"\0 \t\r\n") else Code.LINK_EMPTY
+        text = repr(content[:80].decode("utf-8", "backslashreplace"))
+        return LinkContent(layout.tolerant_link(content), problem, text)
+
+
+def _understand_tag(
+    inventory: Inventory, name: str, tag: str, content: bytes | None
+) -> tuple[Digest | None, Code | None]:
+    link = understand(content)
+    # Of a link that could not be read the store has told already.
+    if link.problem is not None and content is not None:
+        path = layout.path_of(layout.TagCurrent(name, tag))
+        words = "a digest"
+        inventory.findings.append(
+            Finding(link.problem, path, link.digest, name, tag, words, link.text)
+        )
+    return link.digest, link.problem
+
+
+def complete_history(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
+    """Read the history of the tags of one repository that a scan has left out."""
+    if not repository.has_history:
+        repository.has_history = True
+        for tag, info in repository.tags.items():
+            if info.current is not None:
+                history = _scan_history(store, inventory, repository, tag)
+                repository.tags[tag] = info._replace(history=history)
+
+
+def _scan_history(
+    store: Store, inventory: Inventory, repository: RepositoryInventory, tag: str
+) -> tuple[TagEntry, ...]:
+    folder = layout.tag_index_folder(repository.name, tag)
+    entries = []
+    for algorithm in _algorithms(store, inventory, folder):
+        path = f"{folder}/{algorithm}"
+        leaves = store.leaves(path, "link", inventory.findings.append)
+        leaves = _checked(inventory, path, algorithm, leaves)
+        repository.history_bytes += sum(leaves.sizes)
+        for name, mtime, size in zip(leaves.names, leaves.mtimes, leaves.sizes, strict=True):
+            entries.append(TagEntry(Digest(f"{algorithm}:{name}"), mtime, size))
+    if len(entries) > 1:
+        entries.sort(key=lambda entry: (entry.mtime, entry.digest))
+    return tuple(entries)
+
+
+def _scan_uploads(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
+    report = inventory.findings.append
+    for folder in store.list(layout.uploads_folder(repository.name), report):
+        if folder.kind is not Kind.FOLDER:
+            if folder.kind is Kind.FILE:
+                _foreign(inventory, folder.path)
+            continue
+        files = [entry for entry in store.walk(folder.path, report) if entry.kind is Kind.FILE]
+        repository.uploads[_name(folder)] = UploadInfo(
+            size=sum(entry.size for entry in files),
+            allocated=sum(entry.allocated for entry in files),
+            files=len(files),
+            mtime=max(entry.mtime for entry in [folder, *files]),
+            started_at=_upload_started(store, repository.name, _name(folder)),
+            has_data=any(_name(entry) == "data" for entry in files),
+        )
+
+
+def _upload_started(store: Store, name: str, upload: str) -> float | None:
+    """Return when an upload began: its startedat file, else the time in a uuid v7."""
+    path = layout.path_of(layout.UploadStartedAt(name, upload))
+    try:
+        text = store.read(path, 64).decode("ascii").strip()
+        began = datetime.fromisoformat(text)
+        return (began if began.tzinfo else began.replace(tzinfo=UTC)).timestamp()
+    except (StoreError, ValueError):
+        return layout.upload_time(upload)
