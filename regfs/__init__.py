@@ -51,7 +51,7 @@ __all__ = [
 _HOMES = {
     "open_store": "stores",
     "Store": "stores",
-    "scan": "inventory",
+    "scan": "listing",
     "Inventory": "inventory",
     "Registry": "registry",
     "Graph": "graph",

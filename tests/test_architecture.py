@@ -34,6 +34,7 @@ LAYERS: dict[str, int] = {
     "manifests": 1,
     "layout": 1,
     "inventory": 2,
+    "listing": 2,
     "registry": 2,
     "graph": 3,
     "reports": 4,
@@ -53,7 +54,9 @@ LAYERS: dict[str, int] = {
 
 ARROWS = {
     ("digest", "errors"),
+    ("listing", "inventory"),
     ("registry", "inventory"),
+    ("registry", "listing"),
     ("gc.plan", "gc.policy"),
     ("gc.sweep", "gc.plan"),
     ("render_listing", "render"),
