@@ -31,6 +31,10 @@ class FileInfo(NamedTuple):
     """Bytes of disk blocks; -1 where the store has no such thing."""
 
 
+Ask = Callable[[list[Digest]], Iterable[tuple[Digest, FileInfo]]]
+"""Tells of the files of digests; leaves out those of which there is nothing to tell."""
+
+
 class DigestTable(Mapping[Digest, FileInfo]):
     """Files named by digest, as columns: a million cost 200 MB less than objects would.
 
@@ -41,7 +45,7 @@ class DigestTable(Mapping[Digest, FileInfo]):
 
     __slots__ = ("allocated", "ask", "mtimes", "numbers", "sizes")
 
-    def __init__(self, ask: Callable[[Digest], FileInfo | None] | None = None) -> None:
+    def __init__(self, ask: Ask | None = None) -> None:
         self.ask = ask
         self.numbers: dict[Digest, int] = {}
         self.sizes = array("q")
@@ -74,11 +78,18 @@ class DigestTable(Mapping[Digest, FileInfo]):
     def __getitem__(self, digest: Digest) -> FileInfo:
         number = self.numbers[digest]
         if self.ask is not None and self.sizes[number] == _UNASKED[0]:
-            info = self.ask(digest)
-            if info is None:
+            self.fetch([digest])
+            if self.sizes[number] == _UNASKED[0]:
                 raise KeyError(digest)
-            self.sizes[number], self.mtimes[number], self.allocated[number] = info
         return FileInfo(self.sizes[number], self.mtimes[number], self.allocated[number])
+
+    def fetch(self, digests: Iterable[Digest]) -> None:
+        """Ask about many digests at once, where that is still to be done."""
+        if self.ask is not None:
+            unasked = [d for d in digests if self.sizes[self.numbers[d]] == _UNASKED[0]]
+            for digest, info in self.ask(unasked):
+                number = self.numbers[digest]
+                self.sizes[number], self.mtimes[number], self.allocated[number] = info
 
     def __iter__(self) -> Iterator[Digest]:
         return iter(self.numbers)

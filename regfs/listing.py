@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import DigestInvalid, PathMissing, StoreError
 from regfs.findings import Code, Finding
 from regfs.inventory import (
+    Ask,
     DigestTable,
     FileInfo,
     Inventory,
@@ -71,7 +73,7 @@ def scan(
     """
     inventory = Inventory(url=store.url, taken_at=clock(), whole=want is None)
     if lean:
-        inventory.blobs.ask = _asker(store, lambda digest: layout.BlobData(digest))
+        inventory.blobs.ask = _asker(store, layout.blob_folder, "data")
     with _without_collector():
         _scan_owners(store, inventory)
         progress.start("Listing blobs")
@@ -88,24 +90,30 @@ def scan(
     return inventory
 
 
-def _asker(
-    store: Store, key: Callable[[Digest], layout.Key]
-) -> Callable[[Digest], FileInfo | None]:
-    """Return what asks the store about the file of a digest."""
+def _asker(store: Store, place: Callable[[Digest], str], leaf: str) -> Ask:
+    """Return what asks the store about `<folder of the digest>/<leaf>`, folder by folder."""
 
-    def ask(digest: Digest) -> FileInfo | None:
-        try:
-            entry = store.stat(layout.path_of(key(digest)))
-        except StoreError:
-            return None  # it is not there, or nobody may know: nothing to count, or to collect
-        plain = entry.kind is Kind.FILE
-        return FileInfo(entry.size, entry.mtime, entry.allocated) if plain else None
+    def ask(digests: list[Digest]) -> Iterator[tuple[Digest, FileInfo]]:
+        above: dict[str, dict[str, Digest]] = defaultdict(dict)
+        for digest in digests:
+            folder, _, name = place(digest).rpartition("/")
+            above[folder][name] = digest
+        for folder, names in above.items():
+            # What cannot be told of is left out: there is nothing to count, or to collect.
+            found = store.leaves(folder, leaf, _ignore, only=names.keys())
+            rows = zip(found.names, found.sizes, found.mtimes, found.allocated, strict=True)
+            for name, size, mtime, allocated in rows:
+                yield names[name], FileInfo(size, mtime, allocated)
 
     return ask
 
 
-def _layer_asker(store: Store, name: str) -> Callable[[Digest], FileInfo | None]:
-    return _asker(store, lambda digest: layout.LayerLink(name, digest))
+def _layer_asker(store: Store, name: str) -> Ask:
+    return _asker(store, lambda digest: layout.layer_folder(name, digest), "link")
+
+
+def _ignore(finding: Finding) -> None:
+    """Nobody has asked about what else lies there."""
 
 
 @contextmanager

@@ -763,7 +763,7 @@ def test_garbage_of_python_is_collected_as_before(
         assert not gc.isenabled()
         raise Bug
 
-    monkeypatch.setattr("regfs.manifests.parse", fail)
+    monkeypatch.setattr("regfs.graph.build.skim", fail)
     with pytest.raises(Bug):
         Graph.build(inventory, registry)
     assert gc.isenabled()

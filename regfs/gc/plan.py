@@ -357,7 +357,9 @@ class _Marking:
         self, repository: RepositoryInventory, needed: set[Digest]
     ) -> Iterator[Action]:
         name, aliases = repository.name, self.graph.aliases
-        for digest in repository.layers.numbers.keys() - needed:
+        unneeded = repository.layers.numbers.keys() - needed
+        repository.layers.fetch(unneeded)
+        for digest in unneeded:
             if not needed.isdisjoint(aliases.get(digest, ())):
                 continue
             info = repository.layers.get(digest)
@@ -385,7 +387,9 @@ class _Marking:
 
     def _blobs(self) -> Iterator[Action]:
         blobs: DigestTable = self.inventory.blobs
-        for digest in blobs.numbers.keys() - self.needed:
+        unneeded = blobs.numbers.keys() - self.needed
+        blobs.fetch(unneeded)
+        for digest in unneeded:
             info = blobs.get(digest)
             if info is None:
                 continue

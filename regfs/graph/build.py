@@ -24,6 +24,7 @@ from regfs.manifests import LIMIT, Role
 from regfs.parallel import adaptive_map
 from regfs.progress import Progress
 from regfs.registry import Registry
+from regfs.skim import Skimmed, skim
 from regfs.stores import Store
 
 _COLD: Final = 1e-3
@@ -35,7 +36,7 @@ class Reading(NamedTuple):
 
     digest: Digest
     data: bytes
-    manifest: manifests.Manifest | None
+    manifest: manifests.Manifest | Skimmed | None
     problem: Finding | None
 
 
@@ -92,7 +93,7 @@ def _judge(digest: Digest, content: bytes | StoreError) -> Reading:
         if isinstance(content, bytes) and len(content) <= LIMIT:
             found = Digest.of(content, digest.algorithm)
             if found == digest:
-                return Reading(digest, content, manifests.parse(content), None)
+                return Reading(digest, content, skim(content) or manifests.parse(content), None)
             code, expected, actual = Code.BLOB_CORRUPT, str(digest), str(found)
         elif isinstance(content, bytes):
             code, expected, actual = Code.MANIFEST_TOO_LARGE, f"at most {LIMIT} bytes", "more"
@@ -263,7 +264,9 @@ class _Builder:
 
     # -- manifests ------------------------------------------------------------
 
-    def _add_manifest(self, digest: Digest, manifest: manifests.Manifest, size: int) -> None:
+    def _add_manifest(
+        self, digest: Digest, manifest: manifests.Manifest | Skimmed, size: int
+    ) -> None:
         if manifest.kind is manifests.Kind.UNKNOWN:
             path = layout.path_of(layout.BlobData(digest))
             kind = manifest.media_type or "none given"
@@ -271,26 +274,23 @@ class _Builder:
             self.graph.findings.append(finding)
         leaves: list[Leaf] = []
         for reference in manifest.references():
-            if reference.role is Role.SUBJECT:
+            role, named, length = reference[:3]
+            if role is Role.SUBJECT:
                 continue
             is_child = self._is_child(reference)
             if is_child:
-                self._point(digest, reference.digest, EdgeKind.CHILD)
+                self._point(digest, named, EdgeKind.CHILD)
             # What is a layer here can be a manifest elsewhere; it counts as both.
-            if not is_child or reference.role is not Role.MANIFEST:
-                leaves.extend(self._leaves(reference.digest, reference.role, reference.size))
+            if not is_child or role is not Role.MANIFEST:
+                leaves.append(Leaf(named, role, length))
+                if named in self.graph.aliases:
+                    leaves.extend(Leaf(other, role, length) for other in self.graph.aliases[named])
         subject = manifest.subject.digest if manifest.subject is not None else None
         if subject is not None:
             self._point(digest, subject, EdgeKind.SUBJECT)
         kind, artifact_type = manifest.kind, manifest.artifact_type
         info = ManifestInfo(kind, manifest.media_type, artifact_type, size, subject, 0, 0)
         self.graph.add_manifest(digest, info, leaves)
-
-    def _leaves(self, digest: Digest, role: Role, size: int) -> Iterator[Leaf]:
-        """Yield a blob, and what it is stored under when it is named by another algorithm."""
-        yield Leaf(digest, role, size)
-        for other in self.graph.aliases.get(digest, ()):
-            yield Leaf(other, role, size)
 
     def _is_child(self, reference: manifests.Reference) -> bool:
         """Return whether a reference leads to a manifest.

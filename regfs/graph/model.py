@@ -344,21 +344,18 @@ class Graph:
             self.digraph.edge_attr_dict_factory = _EDGE_DICTS[kind]
             self.digraph.add_edge(node, target)
 
-    def add_leaf(self, digest: Digest, role: Role, size: int) -> None:
-        """Add a blob to the manifest that is being added."""
-        number = self._numbers.get(digest)
-        if number is None:
-            number = self._numbers[digest] = len(self._digests)
-            self._digests.append(digest)
-        self._leaves.append(number)
-        self._roles.append(_ROLE_NUMBERS[role])
-        self._sizes.append(size)
-
     def add_manifest(self, digest: Digest, parsed: ManifestInfo, leaves: Iterable[Leaf]) -> None:
         """Add what is known of a manifest, and the blobs it names."""
         first = len(self._leaves)
+        numbers = self._numbers
         for leaf in leaves:
-            self.add_leaf(*leaf)
+            number = numbers.get(leaf.digest)
+            if number is None:
+                number = numbers[leaf.digest] = len(self._digests)
+                self._digests.append(leaf.digest)
+            self._leaves.append(number)
+            self._roles.append(_ROLE_NUMBERS[leaf.role])
+            self._sizes.append(leaf.size)
         self.manifests[digest] = parsed._replace(first=first, last=len(self._leaves))
         if parsed.subject is not None:
             self._referrers.setdefault(parsed.subject, []).append(digest)

@@ -12,7 +12,7 @@ without it. Trouble with *one path that was asked for* is raised.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum, Flag, auto
 from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
@@ -129,10 +129,19 @@ class Store(Protocol):
         `list`, which asks about each of them. A missing folder has no names.
         """
 
-    def leaves(self, folder: str, leaf: str, report: Report, *, limit: int = 0) -> Leaves:
+    def leaves(
+        self,
+        folder: str,
+        leaf: str,
+        report: Report,
+        *,
+        limit: int = 0,
+        only: Collection[str] | None = None,
+    ) -> Leaves:
         """Return the files `<folder>/*/<leaf>`, without listing every child when it can.
 
-        With `limit`, also what each begins with, up to so many bytes.
+        With `limit`, also what each begins with, up to so many bytes. With `only`,
+        of the children of these names.
 
         `leaf` may hold a `/`. A missing folder has no leaves. Children are not
         searched for anything but the leaf, and come in no order. A child that

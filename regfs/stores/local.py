@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import BinaryIO, Final, cast
 
 from regfs.errors import NotARegistry, PathMissing, PathUnsafe, StoreError
@@ -146,7 +146,15 @@ class LocalStore(LocalWriting):
         finally:
             os.close(descriptor)
 
-    def leaves(self, folder: str, leaf: str, report: Report, *, limit: int = 0) -> Leaves:
+    def leaves(
+        self,
+        folder: str,
+        leaf: str,
+        report: Report,
+        *,
+        limit: int = 0,
+        only: Collection[str] | None = None,
+    ) -> Leaves:
         """Return the files `<folder>/*/<leaf>`, in the order the folder gives them."""
         self.full(leaf)
         found = Leaves([], [], [], [], [], [])
@@ -154,7 +162,7 @@ class LocalStore(LocalWriting):
         if descriptor is None:
             return found
         try:
-            self._scan_leaves(descriptor, folder, leaf, report, found)
+            self._scan_leaves(descriptor, folder, leaf, report, found, only)
             if limit:
                 contents = [
                     self._begin(descriptor, folder, f"{name}/{leaf}", limit, report)
@@ -214,7 +222,13 @@ class LocalStore(LocalWriting):
             return error
 
     def _scan_leaves(
-        self, descriptor: int, folder: str, leaf: str, report: Report, found: Leaves
+        self,
+        descriptor: int,
+        folder: str,
+        leaf: str,
+        report: Report,
+        found: Leaves,
+        only: Collection[str] | None,
     ) -> None:
         # The hot path: 10^6 children are usual. One stat of the leaf for each child, and the
         # type scandir gives for nothing tells that the child itself is no link. Counting
@@ -226,6 +240,8 @@ class LocalStore(LocalWriting):
         with os.scandir(descriptor) as children:
             for child in children:
                 name = child.name
+                if only is not None and name not in only:
+                    continue
                 try:
                     if child.is_symlink() and not self._leads_to_folder(
                         joined(folder, name), report, found
