@@ -79,14 +79,16 @@ class DigestTable(Mapping[Digest, FileInfo]):
         number = self.numbers[digest]
         if self.ask is not None and self.sizes[number] == _UNASKED[0]:
             self.fetch([digest])
-            if self.sizes[number] == _UNASKED[0]:
-                raise KeyError(digest)
+        if self.sizes[number] == _ABSENT:
+            raise KeyError(digest)
         return FileInfo(self.sizes[number], self.mtimes[number], self.allocated[number])
 
     def fetch(self, digests: Iterable[Digest]) -> None:
         """Ask about many digests at once, where that is still to be done."""
         if self.ask is not None:
             unasked = [d for d in digests if self.sizes[self.numbers[d]] == _UNASKED[0]]
+            for digest in unasked:
+                self.sizes[self.numbers[digest]] = _ABSENT
             for digest, info in self.ask(unasked):
                 number = self.numbers[digest]
                 self.sizes[number], self.mtimes[number], self.allocated[number] = info
@@ -103,6 +105,8 @@ class DigestTable(Mapping[Digest, FileInfo]):
 
 _UNASKED: Final = array("q", [-2])
 """The size of a file that nobody has asked about."""
+_ABSENT: Final = -3
+"""The size of a file that was asked about, and of which there is nothing to tell."""
 
 
 def rows_of(leaves: Leaves, rows: Iterable[int]) -> Leaves:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
+from itertools import repeat
 from typing import Final
 
 from regfs import layout
@@ -73,7 +74,7 @@ def scan(
     """
     inventory = Inventory(url=store.url, taken_at=clock(), whole=want is None)
     if lean:
-        inventory.blobs.ask = _asker(store, layout.blob_folder, "data")
+        inventory.blobs.ask = _asker(store, inventory, layout.blob_folder, "data")
     with _without_collector():
         _scan_owners(store, inventory)
         progress.start("Listing blobs")
@@ -83,15 +84,16 @@ def scan(
         for repository in walk_repositories(store, inventory, want):
             repository.has_history = history
             if lean:
-                repository.layers.ask = _layer_asker(store, repository.name)
+                repository.layers.ask = _layer_asker(store, inventory, repository.name)
             _scan_repository(store, inventory, repository)
             progress.advance(1)
         progress.finish()
     return inventory
 
 
-def _asker(store: Store, place: Callable[[Digest], str], leaf: str) -> Ask:
+def _asker(store: Store, inventory: Inventory, place: Callable[[Digest], str], leaf: str) -> Ask:
     """Return what asks the store about `<folder of the digest>/<leaf>`, folder by folder."""
+    report = inventory.findings.append
 
     def ask(digests: list[Digest]) -> Iterator[tuple[Digest, FileInfo]]:
         above: dict[str, dict[str, Digest]] = defaultdict(dict)
@@ -99,8 +101,10 @@ def _asker(store: Store, place: Callable[[Digest], str], leaf: str) -> Ask:
             folder, _, name = place(digest).rpartition("/")
             above[folder][name] = digest
         for folder, names in above.items():
-            # What cannot be told of is left out: there is nothing to count, or to collect.
-            found = store.leaves(folder, leaf, _ignore, only=names.keys())
+            # What cannot be told of is left out, and said to be unseen unless there is nothing.
+            found = store.leaves(folder, leaf, report, only=names.keys())
+            for entry in found.others:
+                _other(inventory, entry)
             rows = zip(found.names, found.sizes, found.mtimes, found.allocated, strict=True)
             for name, size, mtime, allocated in rows:
                 yield names[name], FileInfo(size, mtime, allocated)
@@ -108,12 +112,8 @@ def _asker(store: Store, place: Callable[[Digest], str], leaf: str) -> Ask:
     return ask
 
 
-def _layer_asker(store: Store, name: str) -> Ask:
-    return _asker(store, lambda digest: layout.layer_folder(name, digest), "link")
-
-
-def _ignore(finding: Finding) -> None:
-    """Nobody has asked about what else lies there."""
+def _layer_asker(store: Store, inventory: Inventory, name: str) -> Ask:
+    return _asker(store, inventory, lambda digest: layout.layer_folder(name, digest), "link")
 
 
 @contextmanager
@@ -370,11 +370,17 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
         for entry in leaves.others
         if entry.kind is not Kind.FILE
     }
-    rows = zip(leaves.names, leaves.sizes, leaves.mtimes, leaves.contents, strict=True)
-    for tag, size, mtime, content in rows:
+    histories: Iterator[dict[str, Leaves] | None] = repeat({})
+    if repository.has_history:
+        histories = store.branches(folder, leaves.names, "index", "link", report)
+    columns = (leaves.names, leaves.sizes, leaves.mtimes, leaves.contents)
+    for (tag, size, mtime, content), branch in zip(
+        zip(*columns, strict=True), histories, strict=False
+    ):
         current, problem = _understand_tag(inventory, repository.name, tag, content)
-        wanted = repository.has_history or current is None
-        history = _scan_history(store, inventory, repository, tag) if wanted else ()
+        if current is None:
+            branch = None
+        history = _scan_history(store, inventory, repository, tag, branch)
         repository.tags[tag] = TagInfo(current, mtime, size, problem, history)
     for tag in [*leaves.absent, *sorted(unseen)]:
         code = Code.PATH_UNREADABLE if tag in unseen else Code.TAG_WITHOUT_CURRENT
@@ -437,14 +443,21 @@ def complete_history(store: Store, inventory: Inventory, repository: RepositoryI
 
 
 def _scan_history(
-    store: Store, inventory: Inventory, repository: RepositoryInventory, tag: str
+    store: Store,
+    inventory: Inventory,
+    repository: RepositoryInventory,
+    tag: str,
+    branch: dict[str, Leaves] | None = None,
 ) -> tuple[TagEntry, ...]:
+    """Return what a tag has pointed to; `branch` is its index, if it was listed already."""
     folder = layout.tag_index_folder(repository.name, tag)
+    if branch is None or not branch.keys() <= ALGORITHMS.keys():
+        report = inventory.findings.append
+        algorithms = _algorithms(store, inventory, folder)
+        branch = {name: store.leaves(f"{folder}/{name}", "link", report) for name in algorithms}
     entries = []
-    for algorithm in _algorithms(store, inventory, folder):
-        path = f"{folder}/{algorithm}"
-        leaves = store.leaves(path, "link", inventory.findings.append)
-        leaves = _checked(inventory, path, algorithm, leaves)
+    for algorithm, leaves in branch.items():
+        leaves = _checked(inventory, f"{folder}/{algorithm}", algorithm, leaves)
         repository.history_bytes += sum(leaves.sizes)
         for name, mtime, size in zip(leaves.names, leaves.mtimes, leaves.sizes, strict=True):
             entries.append(TagEntry(Digest(f"{algorithm}:{name}"), mtime, size))

@@ -30,7 +30,7 @@ from regfs.errors import DocumentInvalid, Doubt
 from regfs.findings import Code, Finding
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
-from regfs.inventory import DigestTable, Inventory, RepositoryInventory
+from regfs.inventory import INCOMPLETE, DigestTable, Inventory, RepositoryInventory
 
 SCHEMA: Final = "regfs.plan/1"
 
@@ -385,15 +385,23 @@ class _Marking:
                 ActionKind.UPLOAD, path, None, repository.name, info.size, info.mtime, reason
             )
 
+    def _blind(self) -> bool:
+        """Return whether links may lie unseen; of a lean listing that shows while planning."""
+        return bool(self.graph.blind) or any(
+            finding.code in INCOMPLETE and finding.path.startswith(layout.REPOSITORIES)
+            for finding in self.inventory.findings
+        )
+
     def _blobs(self) -> Iterator[Action]:
         blobs: DigestTable = self.inventory.blobs
         unneeded = blobs.numbers.keys() - self.needed
+        blind = self._blind()
         blobs.fetch(unneeded)
         for digest in unneeded:
             info = blobs.get(digest)
             if info is None:
                 continue
-            if self.graph.blind:
+            if blind:
                 self.kept["blind"] += 1
             elif digest in self.frozen:
                 self.kept["frozen"] += 1

@@ -148,6 +148,15 @@ class Store(Protocol):
         could not be looked into is in no column: only a finding tells of it.
         """
 
+    def branches(
+        self, folder: str, names: Iterable[str], inner: str, leaf: str, report: Report
+    ) -> Iterator[dict[str, Leaves] | None]:
+        """Yield for each name the leaves of every folder in `<folder>/<name>/<inner>`.
+
+        For children that `leaves` has just found. None where there is anything but plain
+        folders, and each has to be looked at by itself.
+        """
+
     def contents(
         self, folder: str, names: Iterable[str], leaf: str, limit: int
     ) -> Iterator[bytes | StoreError]:

@@ -39,6 +39,7 @@ from regfs.stores._local_write import LocalWriting
 
 _READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 _OWN_NAMES: Final = frozenset({".regfs", "scheduler-state.json", "lost+found"})
+_PLAIN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE: Final = 1 << 20
 _SHORT: Final = 1 << 16
 """Bytes that are read in one go: longer than any link and nearly any manifest."""
@@ -186,6 +187,45 @@ class LocalStore(LocalWriting):
         report(Finding(Code.PATH_UNREADABLE, joined(folder, path), actual=reason))
         return None
 
+    def branches(
+        self, folder: str, names: Iterable[str], inner: str, leaf: str, report: Report
+    ) -> Iterator[dict[str, Leaves] | None]:
+        """Yield for each name the leaves of the folders in `<folder>/<name>/<inner>`."""
+        self.full(f"{inner}/{leaf}")
+        parent = self._open_listed(folder, report)
+        if parent is None:
+            return
+        try:
+            for name in names:
+                yield self._branch(parent, folder, f"{name}/{inner}", leaf, report)
+        finally:
+            os.close(parent)
+
+    def _branch(
+        self, parent: int, folder: str, inner: str, leaf: str, report: Report
+    ) -> dict[str, Leaves] | None:
+        """Return the leaves of the folders in `inner`; None when anything is unusual."""
+        found = {}
+        try:
+            # No link is passed: the child was seen to be none, or to lead inside.
+            middle = os.open(inner, _PLAIN_FOLDER, dir_fd=parent)
+            try:
+                with os.scandir(middle) as kinds:
+                    for kind in kinds:
+                        leaves = Leaves([], [], [], [], [], [])
+                        inside = os.open(kind.name, _PLAIN_FOLDER, dir_fd=middle)
+                        try:
+                            path = f"{folder}/{inner}/{kind.name}"
+                            self._scan_leaves(inside, path, leaf, report, leaves, None)
+                        finally:
+                            os.close(inside)
+                        found[kind.name] = leaves
+            finally:
+                os.close(middle)
+        except OSError:
+            return None
+        return found
+
     def contents(
         self, folder: str, names: Iterable[str], leaf: str, limit: int
     ) -> Iterator[bytes | StoreError]:
@@ -235,7 +275,8 @@ class LocalStore(LocalWriting):
         # folders by st_nlink instead would gain 2 %, and is wrong on btrfs, overlayfs and
         # whatever a virtual machine shares from macOS.
         names, sizes, mtimes, allocated, _, others, _ = found
-        between = list(_folders_above(f"/{leaf}"))[:-1]  # "/current" of current/link
+        # "/current" of current/link
+        between = list(_folders_above(f"/{leaf}"))[:-1] if "/" in leaf else ()
         odd = False
         with os.scandir(descriptor) as children:
             for child in children:

@@ -4,7 +4,7 @@
 
 The loop asks the disk what `regfs.scan` has to ask and nothing more:
 one listdir of each folder, one stat of each `data` and `link`, one read of each
-tag's `current/link`. It checks nothing, survives no damage, and keeps only two
+revision's link and each tag's `current/link`. It checks nothing, survives no damage, and keeps only two
 lists of numbers. Interpreter start and imports are outside the time.
 """
 
@@ -19,8 +19,10 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY
 Counts = dict[str, int]
 
 
-def stat_leaves(folder: str, leaf: str, sizes: list[int], mtimes: list[float]) -> int:
-    """Stat `<folder>/*/<leaf>`; return how many there are."""
+def stat_leaves(
+    folder: str, leaf: str, sizes: list[int], mtimes: list[float], *, read: bool = False
+) -> int:
+    """Stat, and read if asked to, `<folder>/*/<leaf>`; return how many there are."""
     parent = os.open(folder, FOLDER)
     names = os.listdir(parent)
     stat = os.stat
@@ -28,6 +30,10 @@ def stat_leaves(folder: str, leaf: str, sizes: list[int], mtimes: list[float]) -
         status = stat(f"{name}/{leaf}", dir_fd=parent)
         sizes.append(status.st_size)
         mtimes.append(status.st_mtime)
+        if read:
+            link = os.open(f"{name}/{leaf}", os.O_RDONLY, dir_fd=parent)
+            os.read(link, 1024)
+            os.close(link)
     os.close(parent)
     return len(names)
 
@@ -62,7 +68,7 @@ def loop_manifests(folder: str, sizes: list[int], mtimes: list[float], counts: C
     """List the revisions and tags of one repository."""
     for algorithm in os.listdir(f"{folder}/revisions"):
         revisions = f"{folder}/revisions/{algorithm}"
-        counts["revisions"] += stat_leaves(revisions, "link", sizes, mtimes)
+        counts["revisions"] += stat_leaves(revisions, "link", sizes, mtimes, read=True)
     tags = os.open(f"{folder}/tags", FOLDER)
     for tag in os.listdir(tags):
         counts["tags"] += 1
