@@ -40,17 +40,23 @@ def registry_of(tree: TreeBuilder) -> Registry:
     return Registry(open_store(str(tree.root)))
 
 
-def look(tree: TreeBuilder, *, history: bool = True) -> tuple[Inventory, Graph]:
+def look(tree: TreeBuilder, *, history: bool = True, lean: bool = True) -> tuple[Inventory, Graph]:
+    """List and link a tree as gc does."""
     registry = registry_of(tree)
-    inventory = scan(registry.store, history=history)
+    inventory = scan(registry.store, history=history, lean=lean)
     return inventory, Graph.build(inventory, registry)
 
 
 def plan_of(
-    tree: TreeBuilder, *, now: float | None = None, history: bool = True, **policy: Any
+    tree: TreeBuilder,
+    *,
+    now: float | None = None,
+    history: bool = True,
+    lean: bool = True,
+    **policy: Any,
 ) -> Plan:
     """Return what would go; `policy` are fields of Policy, and `now` is the present."""
-    inventory, graph = look(tree, history=history)
+    inventory, graph = look(tree, history=history, lean=lean)
     return plan(graph, inventory, Policy(**policy), time.time() if now is None else now)
 
 

@@ -285,6 +285,19 @@ def test_a_link_by_an_unknown_algorithm_freezes(tree: TreeBuilder, folder: str) 
     assert unused not in going(planned, "blob")
 
 
+@pytest.mark.parametrize("lean", [True, False])
+def test_a_layer_link_that_cannot_be_looked_at_keeps_its_blob(
+    tree: TreeBuilder, lean: bool
+) -> None:
+    """It may be young: a push under way."""
+    tree.push("app", "v1", image(["app"]))
+    unused = tree.add_blob("app", "unused")
+    link = tree.layer_path("app", unused)
+    link.unlink()
+    link.symlink_to("/not/mounted")
+    assert unused not in going(plan_of(tree, lean=lean), "blob")
+
+
 # -- carrying out -------------------------------------------------------------
 
 

@@ -635,6 +635,15 @@ def test_waiting_longer_never_collects_more(
         assert more <= less
 
 
+@given(recipes(), POLICIES)
+def test_a_lean_listing_plans_the_same(recipe: Recipe, policy: Document) -> None:
+    with new_tree() as tree:
+        build(tree, recipe)
+        now = time.time()
+        first, second = (plan_of(tree, **policy, lean=lean, now=now) for lean in (True, False))
+    assert (first.actions, first.kept) == (second.actions, second.kept)
+
+
 @given(recipes())
 def test_histories_do_not_matter_while_revisions_are_roots(recipe: Recipe) -> None:
     with new_tree() as tree:
