@@ -8,10 +8,11 @@ not UTF-8.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from regfs.digest import Digest
@@ -100,15 +101,21 @@ def document(value: Any) -> Any:
         return rfc3339(value)
     if isinstance(value, Finding):
         return finding_document(value)
-    if is_dataclass(value):
-        return {field.name: document(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {name: document(getattr(value, name)) for name in value._fields}
+    if names := _fields(type(value)):
+        return {name: document(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(key): document(item) for key, item in value.items()}
     if isinstance(value, Iterable):
         return [document(item) for item in value]
     raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+@cache
+def _fields(kind: Hashable) -> tuple[str, ...]:
+    """Return the fields of a dataclass or named tuple; none of anything else."""
+    if isinstance(kind, type) and is_dataclass(kind):
+        return tuple(field.name for field in fields(kind))
+    return getattr(kind, "_fields", ())
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:
@@ -127,9 +134,48 @@ def finding_document(finding: Finding) -> dict[str, Any]:
     }
 
 
-def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """Return a report as JSON text, in ASCII: names that are not UTF-8 survive a round trip."""
-    return json.dumps(document(value), indent=indent)
+def to_json(value: Any) -> str:
+    """Return a report as JSON text, a line for each key and for each row of a list.
+
+    In ASCII: names that are not UTF-8 survive a round trip.
+    """
+    return "".join(json_pieces(value))
+
+
+def to_json_line(value: Any) -> str:
+    """Return one row as JSON text on one line."""
+    return json.dumps(document(value))
+
+
+def json_pieces(value: Any) -> Iterator[str]:
+    """Yield what `to_json` returns piece by piece: of a million rows there is one at a time."""
+    names = _fields(type(value))
+    if isinstance(value, Mapping) or (names and not isinstance(value, Finding)):
+        pairs = value.items() if isinstance(value, Mapping) else _values(value, names)
+        comma = "{\n"
+        for key, item in pairs:
+            yield f"{comma}  {json.dumps(str(key))}: "
+            yield from _rows(item, "  ")
+            comma = ",\n"
+        yield "{}" if comma == "{\n" else "\n}"
+    else:
+        yield from _rows(value, "")
+
+
+def _values(value: Any, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    return ((name, getattr(value, name)) for name in names)
+
+
+def _rows(value: Any, indent: str) -> Iterator[str]:
+    """Yield a list with a row on each line, and anything else on one."""
+    if not isinstance(value, (list, tuple)) or hasattr(value, "_fields"):
+        yield to_json_line(value)
+        return
+    comma = "[\n"
+    for row in value:
+        yield f"{comma}{indent}  {to_json_line(row)}"
+        comma = ",\n"
+    yield "[]" if comma == "[\n" else f"\n{indent}]"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

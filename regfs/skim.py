@@ -35,12 +35,16 @@ _LARGEST: Final = 2**63 - 1
 
 
 class Skimmed(NamedTuple):
-    """What a graph wants to know of a plain manifest."""
+    """What a graph wants to know of a plain manifest, in columns: there are millions of layers."""
 
     kind: Kind
     media_type: str
     artifact_type: str | None
-    plain_references: tuple[Reference, ...]
+    digests: list[Digest]
+    """What it refers to: the config and the layers of an image, the entries of an index."""
+    sizes: list[int]
+    media_types: list[str]
+    platforms: list[str]
 
     @property
     def subject(self) -> None:
@@ -49,7 +53,12 @@ class Skimmed(NamedTuple):
 
     def references(self) -> tuple[Reference, ...]:
         """Return everything it refers to."""
-        return self.plain_references
+        return tuple(map(Reference, self._roles(), *self[3:]))
+
+    def _roles(self) -> list[Role]:
+        if self.kind is Kind.IMAGE:
+            return [Role.CONFIG, *[Role.LAYER] * (len(self.digests) - 1)]
+        return [Role.BLOB if is_blob_type(kind) else Role.MANIFEST for kind in self.media_types]
 
 
 class _NotPlain(Exception):
@@ -62,12 +71,11 @@ def skim(data: bytes) -> Skimmed | None:
     if b"\\" in data or not data.isascii():
         return None
     try:
-        raw = from_json(data, allow_inf_nan=False, cache_strings="keys")
-        found = _skim(raw)
+        found = _skim(from_json(data, allow_inf_nan=False, cache_strings="keys"))
     except (ValueError, _NotPlain):
         return None
     # A key that comes twice has been read once.
-    return found if data.lower().count(b'"digest"') == len(found.plain_references) else None
+    return found if data.lower().count(b'"digest"') == len(found.digests) else None
 
 
 def _skim(raw: Any) -> Skimmed:
@@ -77,18 +85,12 @@ def _skim(raw: Any) -> Skimmed:
     if raw["schemaVersion"] != 2 or not _is_text_map(raw.get("annotations", {})):
         raise _NotPlain
     if media_type in (OCI_MANIFEST, DOCKER_MANIFEST) and raw.keys() <= _IMAGE_KEYS:
-        config = _reference(Role.CONFIG, raw.get("config"))
-        layers = [_reference(Role.LAYER, part) for part in _parts(raw, "layers")]
-        kind = config.media_type
+        columns = _columns([raw.get("config"), *_parts(raw, "layers")])
+        kind = columns[2][0]
         artifact_type = None if kind in IMAGE_CONFIGS else kind or None
-        return Skimmed(Kind.IMAGE, media_type, artifact_type, (config, *layers))
+        return Skimmed(Kind.IMAGE, media_type, artifact_type, *columns)
     if media_type in (OCI_INDEX, DOCKER_LIST) and raw.keys() <= _INDEX_KEYS:
-        parts = [_reference(Role.MANIFEST, part) for part in _parts(raw, "manifests")]
-        entries = [
-            part._replace(role=Role.BLOB) if is_blob_type(part.media_type) else part
-            for part in parts
-        ]
-        return Skimmed(Kind.INDEX, media_type, None, tuple(entries))
+        return Skimmed(Kind.INDEX, media_type, None, *_columns(_parts(raw, "manifests")))
     raise _NotPlain
 
 
@@ -99,30 +101,37 @@ def _parts(raw: dict[str, Any], key: str) -> list[Any]:
     return parts
 
 
-def _reference(role: Role, part: Any) -> Reference:
-    if type(part) is not dict or not part.keys() <= _PART_KEYS:
-        raise _NotPlain
-    kind, digest, size = part.get("mediaType"), part.get("digest"), part.get("size")
-    if type(kind) is not str or type(digest) is not str or type(size) is not int:
-        raise _NotPlain
-    # Content that may be elsewhere has words of its own in its media type.
-    if "foreign" in kind or "nondistributable" in kind:
-        raise _NotPlain
-    if not 0 <= size <= _LARGEST or not _DIGEST.fullmatch(digest):
-        raise _NotPlain
-    platform = ""
-    if len(part) > 3:
-        if not _is_text_map(part.get("annotations", {})):
+def _columns(parts: list[Any]) -> tuple[list[Digest], list[int], list[str], list[str]]:
+    """Return digests, sizes, media types and platforms of descriptors that are all plain."""
+    digests, sizes, kinds = [], [], []
+    platforms = [""] * len(parts)
+    for row, part in enumerate(parts):
+        if type(part) is not dict:
             raise _NotPlain
-        if "platform" in part:
-            platform = _platform(part["platform"])
-    return Reference(role, Digest(digest), size, kind, platform)
+        kind, digest, size = part.get("mediaType"), part.get("digest"), part.get("size")
+        if type(kind) is not str or type(digest) is not str or type(size) is not int:
+            raise _NotPlain
+        # Content that may be elsewhere has words of its own in its media type.
+        if "foreign" in kind or "nondistributable" in kind or not 0 <= size <= _LARGEST:
+            raise _NotPlain
+        if not _DIGEST.fullmatch(digest):
+            raise _NotPlain
+        if len(part) > 3:
+            platforms[row] = _more(part)
+        digests.append(Digest(digest))
+        sizes.append(size)
+        kinds.append(kind)
+    return digests, sizes, kinds, platforms
 
 
-def _platform(value: Any) -> str:
-    if not _is_text_map(value) or not value.keys() <= _PLATFORM_KEYS:
+def _more(part: dict[str, Any]) -> str:
+    """Look at what a descriptor has beyond the three words it must have; return its platform."""
+    if not part.keys() <= _PART_KEYS or not _is_text_map(part.get("annotations", {})):
         raise _NotPlain
-    words = (value.get("os"), value.get("architecture"), value.get("variant"))
+    platform = part.get("platform", {})
+    if not _is_text_map(platform) or not platform.keys() <= _PLATFORM_KEYS:
+        raise _NotPlain
+    words = (platform.get("os"), platform.get("architecture"), platform.get("variant"))
     return "/".join(word for word in words if word)
 
 

@@ -139,8 +139,8 @@ def test_what_a_registry_wrote_is_read_as_what_the_builder_wrote(recipe: Recipe)
                 registry.push(recipe.repositories[repository], tag, content)
         build(ours, recipe)
         for untagged in (False, True):
-            policy = {"delete_untagged": untagged, "min_age": 0}
-            planned, expected = plan_of(theirs, **policy), plan_of(ours, **policy)
+            planned = plan_of(theirs, delete_untagged=untagged, min_age=0)
+            expected = plan_of(ours, delete_untagged=untagged, min_age=0)
             assert planned.fingerprint == expected.fingerprint
             assert planned.totals == expected.totals
             assert [a.path for a in planned.actions] == [a.path for a in expected.actions]

@@ -457,7 +457,7 @@ def test_a_crash_at_any_step_of_restore_is_mended_by_restoring_again(tmp_path: P
         run = carry_out(tree, make_plan(tree)).run
         store = CrashingStore(store_of(tree), at)
         try:
-            restore(store, run)  # type: ignore[arg-type]
+            restore(store, run)
         except Crash:
             assert_whole(tree, wanted)
             restore(store_of(tree), run)
@@ -474,7 +474,7 @@ def test_while_a_restore_is_cut_off_no_link_leads_nowhere(tmp_path: Path) -> Non
         run = carry_out(tree, make_plan(tree)).run
         store = CrashingStore(store_of(tree), at)
         try:
-            restore(store, run)  # type: ignore[arg-type]
+            restore(store, run)
         except Crash:
             blobs = tree.blobs()
             for path in tree.files():
@@ -493,7 +493,7 @@ def test_a_crash_at_any_step_of_purge_is_completed_by_the_next(tmp_path: Path) -
         run = carry_out(tree, make_plan(tree)).run
         store = CrashingStore(store_of(tree), at)
         try:
-            purge(store, run)  # type: ignore[arg-type]
+            purge(store, run)
         except Crash:
             assert_whole(tree, wanted)
             state = runs(store_of(tree))[0].state

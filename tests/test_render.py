@@ -28,6 +28,7 @@ from regfs.render import (
     short,
     table,
     to_json,
+    to_json_line,
 )
 
 DIGEST = Digest.parse("sha256:" + "0123456789abcdef" * 4)
@@ -275,7 +276,7 @@ def test_a_report_is_plain_json() -> None:
 
 
 def test_json_is_ascii_and_one_line_when_asked() -> None:
-    text = to_json({"name": "caf\u00e9 \x1b\udcff"}, indent=None)
+    text = to_json_line({"name": "caf\u00e9 \x1b\udcff"})
     assert text.isascii()
     assert "\n" not in text
     assert "\x1b" not in text
@@ -294,6 +295,14 @@ _PLAIN = st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow
 def test_what_is_plain_stays_as_it_is(value: Any) -> None:
     assert document(value) == value
     assert json.loads(to_json(value)) == value
+
+
+def test_json_has_a_line_for_each_key_and_row() -> None:
+    assert to_json({"a": [{"b": 1}, {"b": [2]}], "c": {}, "d": []}) == (
+        '{\n  "a": [\n    {"b": 1},\n    {"b": [2]}\n  ],\n  "c": {},\n  "d": []\n}'
+    )
+    assert to_json([1, "x"]) == '[\n  1,\n  "x"\n]'
+    assert (to_json({}), to_json([]), to_json(None)) == ("{}", "[]", "null")
 
 
 def test_iterables_become_lists() -> None:

@@ -15,8 +15,13 @@ def main() -> None:
         if sys.argv[1:] == ["--version"]:
             code = _tell_version()
         else:
+            import gc
+
             from regfs.cli.app import run
 
+            # A command makes millions of objects without a cycle among them, which Python's
+            # collector would walk again and again.
+            gc.set_threshold(1_000_000)
             code = run(sys.argv[1:])
     except KeyboardInterrupt:  # while Python was still importing
         code = 130

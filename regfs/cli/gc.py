@@ -128,13 +128,14 @@ def plan_command(session: Session, /, output: str | None, **options: Any) -> Exi
     With -o the plan is also written to a file, to be reviewed and given to gc apply.
     """
     from regfs.cli.gc_output import show_plan
-    from regfs.render import to_json
+    from regfs.render import json_pieces
 
     made = _make_plan(session, _policy(options))
     if output is not None:
         try:
             with open(output, "w", encoding="ascii") as stream:
-                stream.write(to_json(made) + "\n")
+                stream.writelines(json_pieces(made))
+                stream.write("\n")
         except OSError as error:
             raise StoreError(f"{output}: {os.strerror(error.errno or 0)}") from None
     session.emit(made, lambda out: show_plan(out, made, verbose=session.verbose))

@@ -137,9 +137,11 @@ class Session:
     def emit(self, report: Any, people: Callable[[Console], None]) -> None:
         """Print a report: as JSON when that was asked for, else with `people`."""
         if self.json:
-            from regfs.render import to_json
+            from regfs.render import json_pieces
 
-            click.echo(to_json(report))
+            for piece in json_pieces(report):
+                click.echo(piece, nl=False)
+            click.echo()
         else:
             people(self.out)
 

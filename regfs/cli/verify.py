@@ -115,10 +115,10 @@ def row_document(row: Row) -> dict[str, Any]:
 
 def _teller(session: Session, ndjson: bool) -> Callable[[Row], None] | None:
     """Return what tells of a finding at once."""
-    from regfs.render import print_finding, printable, to_json
+    from regfs.render import print_finding, printable, to_json_line
 
     if ndjson:
-        return lambda row: click.echo(to_json(row_document(row), indent=None))
+        return lambda row: click.echo(to_json_line(row_document(row)))
     if session.json:
         return None
     # On one terminal the findings go above the bar, which only its own console can do.

@@ -11,7 +11,7 @@ import gc
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 from regfs import layout, manifests
 from regfs.digest import CANONICAL, Digest, digests_in
@@ -134,7 +134,9 @@ class _Builder:
             self.wanted = {}
             done.update(level)
             for reading in read_manifests(self.registry.store, self.inventory, level):
-                if reading.manifest is not None:
+                if self._is_plain_image(reading.manifest):
+                    self._add_image(reading.digest, reading.manifest, len(reading.data))
+                elif reading.manifest is not None:
                     self._add_manifest(reading.digest, reading.manifest, len(reading.data))
                 else:
                     self._add_broken(reading)
@@ -263,6 +265,20 @@ class _Builder:
         return [digest, link.digest]
 
     # -- manifests ------------------------------------------------------------
+
+    def _is_plain_image(self, manifest: manifests.Manifest | Skimmed | None) -> TypeGuard[Skimmed]:
+        return (
+            isinstance(manifest, Skimmed)
+            and manifest.kind is manifests.Kind.IMAGE
+            and self.revisions.isdisjoint(manifest.digests)
+            and self.graph.aliases.keys().isdisjoint(manifest.digests)
+        )
+
+    def _add_image(self, digest: Digest, image: Skimmed, size: int) -> None:
+        """Add a plain image, none of whose blobs is a manifest elsewhere: the usual case."""
+        kind, media_type, artifact_type, digests, sizes, *_ = image
+        info = ManifestInfo(kind, media_type, artifact_type, size, None, 0, 0)
+        self.graph.add_image(digest, info, digests, sizes)
 
     def _add_manifest(
         self, digest: Digest, manifest: manifests.Manifest | Skimmed, size: int

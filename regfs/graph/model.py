@@ -96,6 +96,8 @@ class Step(NamedTuple):
 
 _ROLES: Final = tuple(Role)
 _ROLE_NUMBERS: Final = {role: number for number, role in enumerate(_ROLES)}
+_CONFIG: Final = bytes([_ROLE_NUMBERS[Role.CONFIG]])
+_LAYER: Final = bytes([_ROLE_NUMBERS[Role.LAYER]])
 _ROLE_EDGES: Final = {
     Role.CONFIG: EdgeKind.CONFIG,
     Role.LAYER: EdgeKind.LAYER,
@@ -343,6 +345,21 @@ class Graph:
         if not self.digraph.has_edge(node, target):
             self.digraph.edge_attr_dict_factory = _EDGE_DICTS[kind]
             self.digraph.add_edge(node, target)
+
+    def add_image(
+        self, digest: Digest, parsed: ManifestInfo, digests: list[Digest], sizes: list[int]
+    ) -> None:
+        """Add an image whose first blob is its config, and all others layers."""
+        first = len(self._leaves)
+        numbers = self._numbers
+        for blob in digests:
+            if blob not in numbers:
+                numbers[blob] = len(self._digests)
+                self._digests.append(blob)
+        self._leaves.extend([numbers[blob] for blob in digests])
+        self._roles.frombytes(_CONFIG + _LAYER * (len(digests) - 1))
+        self._sizes.extend(sizes)
+        self.manifests[digest] = parsed._replace(first=first, last=len(self._leaves))
 
     def add_manifest(self, digest: Digest, parsed: ManifestInfo, leaves: Iterable[Leaf]) -> None:
         """Add what is known of a manifest, and the blobs it names."""

@@ -238,9 +238,22 @@ class LocalStore(LocalWriting):
             return
         try:
             for name in names:
-                yield self._content(descriptor, folder, f"{name}/{leaf}", limit)
+                yield self._plain_content(descriptor, folder, f"{name}/{leaf}", limit)
         finally:
             os.close(descriptor)
+
+    def _plain_content(self, parent: int, folder: str, path: str, limit: int) -> bytes | StoreError:
+        """Return what a file begins with, after a look whether it is one."""
+        try:
+            # A listing of names has not asked; opening a FIFO or a device may do something.
+            mode = os.stat(path, dir_fd=parent, follow_symlinks=False).st_mode
+            if stat.S_ISREG(mode):
+                return self._content(parent, folder, path, limit)
+            return self.read(joined(folder, path), limit)
+        except StoreError as error:
+            return error
+        except OSError as error:
+            return self.fault(joined(folder, path), error)
 
     def _content(self, parent: int, folder: str, path: str, limit: int) -> bytes | StoreError:
         """Return what a file begins with that was just listed as a regular file inside."""

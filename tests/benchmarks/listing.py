@@ -4,8 +4,8 @@
 
 The loop asks the disk what `regfs.scan` has to ask and nothing more:
 one listdir of each folder, one stat of each `data` and `link`, one read of each
-revision's link and each tag's `current/link`. It checks nothing, survives no damage, and keeps only two
-lists of numbers. Interpreter start and imports are outside the time.
+revision's link and each tag's `current/link`. It checks nothing, survives no damage,
+and keeps only two lists of numbers. Interpreter start and imports are outside the time.
 """
 
 from __future__ import annotations
