@@ -8,11 +8,10 @@ not UTF-8.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from regfs.digest import Digest
@@ -110,12 +109,18 @@ def document(value: Any) -> Any:
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 
-@cache
-def _fields(kind: Hashable) -> tuple[str, ...]:
+_FIELDS: dict[Any, tuple[str, ...]] = {}
+"""Type -> its fields, once they were looked up: asking dataclasses costs more than the row."""
+
+
+def _fields(kind: Any) -> tuple[str, ...]:
     """Return the fields of a dataclass or named tuple; none of anything else."""
-    if isinstance(kind, type) and is_dataclass(kind):
-        return tuple(field.name for field in fields(kind))
-    return getattr(kind, "_fields", ())
+    names = _FIELDS.get(kind)
+    if names is None:
+        plain = is_dataclass(kind)
+        names = tuple(f.name for f in fields(kind)) if plain else getattr(kind, "_fields", ())
+        _FIELDS[kind] = names
+    return names
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:
