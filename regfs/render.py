@@ -115,12 +115,11 @@ _FIELDS: dict[Any, tuple[str, ...]] = {}
 
 def _fields(kind: Any) -> tuple[str, ...]:
     """Return the fields of a dataclass or named tuple; none of anything else."""
-    names = _FIELDS.get(kind)
-    if names is None:
+    if kind not in _FIELDS:
         plain = is_dataclass(kind)
-        names = tuple(f.name for f in fields(kind)) if plain else getattr(kind, "_fields", ())
-        _FIELDS[kind] = names
-    return names
+        names = (f.name for f in fields(kind)) if plain else getattr(kind, "_fields", ())
+        _FIELDS[kind] = tuple(names)
+    return _FIELDS[kind]
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:
