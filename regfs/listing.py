@@ -207,7 +207,7 @@ def _take(
     """Put one folder's leaves into `table`; name, and leave out, every child that is no digest."""
     leaves = _checked(inventory, folder, algorithm, leaves, prefix)
     start = algorithm + ":"
-    digests = [Digest(start + name) for name in leaves.names]
+    digests = inventory.blobs.own([start + name for name in leaves.names])
     if len(leaves.sizes) == len(digests):
         table.extend(digests, leaves)
     else:

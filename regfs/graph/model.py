@@ -123,8 +123,9 @@ class Graph:
         """Why no blob at all may be deleted: places where unseen links may lie."""
         self.aliases: dict[Digest, set[Digest]] = {}
         """Digest in another algorithm -> the digest its link holds."""
-        self._digests: list[Digest] = list(inventory.blobs)
-        self._numbers: dict[Digest, int] = dict(inventory.blobs.numbers)
+        self._digests = inventory.blobs.digests.copy()
+        """Number -> blob: as in the inventory, then the missing ones that a manifest names."""
+        self._missing: dict[Digest, int] = {}
         self._leaves = array("I")
         self._roles = array("B")
         self._sizes = array("q")
@@ -234,7 +235,7 @@ class Graph:
 
     def holders(self, blob: Digest) -> list[Digest]:
         """Return the manifests that name a blob themselves."""
-        number = self._numbers.get(blob)
+        number = self.inventory.blobs.numbers.get(blob, self._missing.get(blob))
         if number is None:
             return []
         if not hasattr(self, "_holders"):
@@ -346,17 +347,23 @@ class Graph:
             self.digraph.edge_attr_dict_factory = _EDGE_DICTS[kind]
             self.digraph.add_edge(node, target)
 
+    def _number(self, blob: Digest) -> int:
+        number = self.inventory.blobs.numbers.get(blob, self._missing.get(blob))
+        if number is None:
+            number = self._missing[blob] = len(self._digests)
+            self._digests.append(blob)
+        return number
+
     def add_image(
         self, digest: Digest, parsed: ManifestInfo, digests: list[Digest], sizes: list[int]
     ) -> None:
         """Add an image whose first blob is its config, and all others layers."""
         first = len(self._leaves)
-        numbers = self._numbers
-        for blob in digests:
-            if blob not in numbers:
-                numbers[blob] = len(self._digests)
-                self._digests.append(blob)
-        self._leaves.extend([numbers[blob] for blob in digests])
+        numbers = self.inventory.blobs.numbers
+        try:
+            self._leaves.extend([numbers[blob] for blob in digests])
+        except KeyError:
+            self._leaves.extend([self._number(blob) for blob in digests])
         self._roles.frombytes(_CONFIG + _LAYER * (len(digests) - 1))
         self._sizes.extend(sizes)
         self.manifests[digest] = parsed._replace(first=first, last=len(self._leaves))
@@ -364,13 +371,8 @@ class Graph:
     def add_manifest(self, digest: Digest, parsed: ManifestInfo, leaves: Iterable[Leaf]) -> None:
         """Add what is known of a manifest, and the blobs it names."""
         first = len(self._leaves)
-        numbers = self._numbers
         for leaf in leaves:
-            number = numbers.get(leaf.digest)
-            if number is None:
-                number = numbers[leaf.digest] = len(self._digests)
-                self._digests.append(leaf.digest)
-            self._leaves.append(number)
+            self._leaves.append(self._number(leaf.digest))
             self._roles.append(_ROLE_NUMBERS[leaf.role])
             self._sizes.append(leaf.size)
         self.manifests[digest] = parsed._replace(first=first, last=len(self._leaves))
