@@ -401,6 +401,7 @@ def restore(
         Refused: it is purged, or a purge has begun.
         LockHeld: another run is under way.
     """
+    _journal(store, run)  # of a run that never was, not even a lock is left behind
     with store.lock(LOCK, owner()):
         lines = _journal(store, run)
         if _run(run, lines).state in ("purging", "purged"):
@@ -464,6 +465,8 @@ def purge(
         RunUnknown: there is no such run.
         LockHeld: another run is under way.
     """
+    if run is not None:
+        _journal(store, run)
     with store.lock(LOCK, owner()):
         chosen = runs(store) if run is None else [_run(run, _journal(store, run))]
         names = [
