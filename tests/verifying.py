@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
+from regfs.errors import StoreError
 from regfs.findings import Code, Severity
 from regfs.listing import scan
 from regfs.registry import Registry
@@ -39,6 +40,15 @@ class Watched:
         self.reads.append(path)
         self.before(path)
         return self._store.read(path, limit)
+
+    def contents(
+        self, folder: str, names: Iterable[str], leaf: str, limit: int
+    ) -> Iterator[bytes | StoreError]:
+        wanted = list(names)
+        for name in wanted:
+            self.reads.append(f"{folder}/{name}/{leaf}")
+            self.before(f"{folder}/{name}/{leaf}")
+        return self._store.contents(folder, wanted, leaf, limit)
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         self.before(path)
