@@ -45,7 +45,7 @@ def freeze(tree: TreeBuilder, name: str = "app") -> str:
 def unlink_layers(tree: TreeBuilder, name: str, content: Content) -> None:
     """Take the layer links away that would protect the blobs of an image by themselves."""
     for blob in content.blobs:
-        tree.delete_layer_link(name, blob.digest)
+        shutil.rmtree(tree.layer_path(name, blob.digest).parent)
 
 
 # -- a frozen repository ------------------------------------------------------
@@ -115,7 +115,7 @@ def test_untagged_manifests_cannot_be_planned_without_histories(tree: TreeBuilde
 def test_a_frozen_repository_keeps_what_its_links_are_other_names_of(tree: TreeBuilder) -> None:
     freeze(tree)
     tree.add_blob("app", LONG)
-    tree.delete_layer_link("app", STORED)
+    shutil.rmtree(tree.layer_path("app", STORED).parent)
     assert STORED not in going(plan_of(tree), "blob")
 
 
@@ -248,6 +248,14 @@ def test_a_tag_link_of_no_digest_freezes(tree: TreeBuilder) -> None:
     unused = tree.add_blob("app", "unused")
     tree.write(tree.tag_path("app", "v2"), "")
     assert unused not in going(plan_of(tree), "blob")
+
+
+def test_an_alias_link_of_no_digest_freezes(tree: TreeBuilder) -> None:
+    tree.push("app", "v1", image([LONG]))
+    tree.write(tree.layer_path("app", LONG.digest), "")
+    planned = plan_of(tree)
+    assert planned.kept["frozen_repositories"] == 1
+    assert STORED not in going(planned, "blob")
 
 
 def test_an_unneeded_alias_of_a_needed_blob_stays(tree: TreeBuilder) -> None:
