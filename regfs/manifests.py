@@ -10,7 +10,8 @@ Three outcomes, so that nothing in use is ever overlooked:
 - `ManifestInvalid`: no JSON object, or one that breaks the rules of its own kind.
   Whoever is about to delete something must then keep everything it might name.
 
-Not here: whether bytes have their digest, and whether what they refer to exists.
+Not here: the config of an image (`image_config`), whether bytes have their digest, and
+whether what they refer to exists.
 """
 
 from __future__ import annotations
@@ -52,7 +53,6 @@ _NOT_MANIFESTS: Final = IMAGE_CONFIGS | {OCI_EMPTY, BUILDKIT_CACHE, IN_TOTO}
 
 REFERENCE_TYPE: Final = "vnd.docker.reference.type"
 REFERENCE_DIGEST: Final = "vnd.docker.reference.digest"
-INLINE_CACHE: Final = "moby.buildkit.cache.v0"
 
 
 class Kind(StrEnum):
@@ -101,19 +101,19 @@ class _DigestSchema:
         )
 
 
-def _or(empty: Callable[[], object]) -> BeforeValidator:
+def or_empty(empty: Callable[[], object]) -> BeforeValidator:
     """Take null for absent: Go writes an empty list or map so."""
     return BeforeValidator(lambda value: empty() if value is None else value)
 
 
-_Digest: TypeAlias = Annotated[Digest, _DigestSchema]
+DigestField: TypeAlias = Annotated[Digest, _DigestSchema]
 _Size: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
-_Text: TypeAlias = Annotated[str, _or(str)]
-_Texts: TypeAlias = Annotated[tuple[str, ...], FailFast(), _or(tuple)]
-_TextMap: TypeAlias = Annotated[dict[str, str], _or(dict)]
+Text: TypeAlias = Annotated[str, or_empty(str)]
+_Texts: TypeAlias = Annotated[tuple[str, ...], FailFast(), or_empty(tuple)]
+_TextMap: TypeAlias = Annotated[dict[str, str], or_empty(dict)]
 
 
-class _Document(BaseModel):
+class Document(BaseModel):
     """Frozen; what regfs does not know is kept.
 
     `model_dump_json(by_alias=True, exclude_unset=True)` gives the document back.
@@ -122,24 +122,24 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Platform(_Document):
+class Platform(Document):
     """What an image runs on."""
 
-    architecture: _Text = ""
-    os: _Text = ""
-    os_version: _Text = Field("", alias="os.version")
+    architecture: Text = ""
+    os: Text = ""
+    os_version: Text = Field("", alias="os.version")
     os_features: _Texts = Field((), alias="os.features")
-    variant: _Text = ""
+    variant: Text = ""
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
-class Descriptor(_Document):
+class Descriptor(Document):
     """Names content: its digest, its size, and what it is."""
 
     media_type: str = Field("", alias="mediaType")
-    digest: _Digest
+    digest: DigestField
     size: _Size
     urls: _Texts = ()
     annotations: _TextMap = Field(default_factory=dict)
@@ -164,7 +164,7 @@ class Descriptor(_Document):
 _Descriptors: TypeAlias = Annotated[tuple[Descriptor, ...], FailFast()]
 
 
-class _Manifest(_Document, ABC):
+class _Manifest(Document, ABC):
     kind: ClassVar[Kind]
     counted: ClassVar[bytes] = b'"digest"'
     """The key that every part of a manifest holds once, in small letters."""
@@ -266,13 +266,13 @@ class ArtifactManifest(_Manifest):
         return [blob.reference(Role.BLOB) for blob in self.blobs]
 
 
-class FsLayer(_Document):
+class FsLayer(Document):
     """One layer of a schema 1 manifest."""
 
-    blob_sum: _Digest = Field(alias="blobSum")
+    blob_sum: DigestField = Field(alias="blobSum")
 
 
-class V1History(_Document):
+class V1History(Document):
     """How one layer of a schema 1 manifest was made: JSON in a string."""
 
     v1_compatibility: str = Field(alias="v1Compatibility")
@@ -285,9 +285,9 @@ class DockerManifestV1(_Manifest):
     counted: ClassVar[bytes] = b'"blobsum"'
 
     schema_version: int = Field(1, alias="schemaVersion")
-    name: _Text = ""
-    tag: _Text = ""
-    architecture: _Text = ""
+    name: Text = ""
+    tag: Text = ""
+    architecture: Text = ""
     fs_layers: Annotated[tuple[FsLayer, ...], FailFast()] = Field(alias="fsLayers")
     """The base last; one blob comes as often as there are layers like it."""
     history: Annotated[tuple[V1History, ...], FailFast()] = ()
@@ -301,7 +301,7 @@ class DockerManifestV1(_Manifest):
         return [Reference(Role.LAYER, digest) for digest in digests]
 
 
-class UnknownManifest(_Document):
+class UnknownManifest(Document):
     """A JSON object whose meaning is not certain; it refers to every digest written in it."""
 
     kind: ClassVar[Kind] = Kind.UNKNOWN
@@ -311,7 +311,7 @@ class UnknownManifest(_Document):
     media_type: str
     problem: str
     """Why it is not taken for a manifest of a known kind."""
-    digests: tuple[_Digest, ...]
+    digests: tuple[DigestField, ...]
     annotations: dict[str, str] = Field(default_factory=dict)
 
     def references(self) -> tuple[Reference, ...]:
@@ -394,7 +394,7 @@ def parse(data: bytes, *, media_type: str = "", limit: int = LIMIT) -> Manifest:
         ManifestTooLarge: longer than `limit`; not looked at.
         ManifestInvalid: no JSON object, or breaks the rules of its own kind.
     """
-    raw = _object(data, limit)
+    raw = json_object(data, limit)
     try:
         declared = _declared(raw, media_type.partition(";")[0].strip().lower())
         if raw.get("mediaType") != declared:
@@ -411,7 +411,7 @@ def parse(data: bytes, *, media_type: str = "", limit: int = LIMIT) -> Manifest:
     return manifest
 
 
-def _object(data: bytes, limit: int) -> dict[str, Any]:
+def json_object(data: bytes, limit: int) -> dict[str, Any]:
     """Return the JSON object in `data`, without the known keys that are null."""
     if len(data) > limit:
         raise ManifestTooLarge(f"{len(data)} bytes are more than the limit of {limit}")
@@ -467,7 +467,7 @@ def _validated(model: type[_Model], raw: dict[str, Any]) -> _Model:
     except ValidationError as error:
         if unsupported := _unsupported(error):
             raise _Doubtful(unsupported) from None
-        raise ManifestInvalid(_told(error)) from None
+        raise ManifestInvalid(told(error)) from None
 
 
 def _refuse_doubt(manifest: _Known, data: bytes) -> None:
@@ -522,7 +522,7 @@ def _digest_problem(kind: str, value: object) -> DigestInvalid | None:
     return None
 
 
-def _told(error: ValidationError) -> str:
+def told(error: ValidationError) -> str:
     """Return what is wrong, in one line: the first field, the reason, and how many more."""
     details = error.errors(include_url=False, include_context=False)
     first = details[0]
@@ -587,68 +587,3 @@ def is_buildkit_cache(manifest: Manifest) -> bool:
     return not isinstance(manifest, UnknownManifest) and any(
         reference.media_type == BUILDKIT_CACHE for reference in manifest.references()
     )
-
-
-class History(_Document):
-    """How one layer of an image was made, or a step that made none."""
-
-    created: str | None = None
-    created_by: _Text = ""
-    author: _Text = ""
-    comment: _Text = ""
-    empty_layer: Annotated[bool, _or(bool)] = False
-
-
-class RootFs(_Document):
-    """The layers of an image, unpacked."""
-
-    type: _Text = ""
-    diff_ids: Annotated[tuple[_Digest, ...], FailFast(), _or(tuple)] = ()
-    """The base first."""
-
-
-class ImageConfig(_Document):
-    """The config of an image: what it runs on, what it runs, how it was made."""
-
-    architecture: _Text = ""
-    os: _Text = ""
-    os_version: _Text = Field("", alias="os.version")
-    variant: _Text = ""
-    created: str | None = None
-    """RFC 3339, as the builder wrote it."""
-    author: _Text = ""
-    config: Annotated[dict[str, Any], _or(dict)] = Field(default_factory=dict)
-    """What a container starts with: Env, Entrypoint, Cmd, Labels and so on."""
-    rootfs: Annotated[RootFs, _or(RootFs)] = Field(default_factory=RootFs)
-    history: Annotated[tuple[History, ...], FailFast(), _or(tuple)] = ()
-    """The base first."""
-
-    @property
-    def platform(self) -> str:
-        """Such as `linux/arm/v7`."""
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The labels of the image, without what is no text."""
-        labels = self.config.get("Labels")
-        pairs = labels.items() if isinstance(labels, dict) else ()
-        return {key: value for key, value in pairs if isinstance(value, str)}
-
-    @property
-    def inline_cache(self) -> bool:
-        """BuildKit put its build cache into this config."""
-        return INLINE_CACHE in (self.model_extra or {})
-
-
-def parse_config(data: bytes, *, limit: int = LIMIT) -> ImageConfig:
-    """Return the image config in `data`; `limit` is in bytes.
-
-    Raises:
-        ManifestTooLarge: longer than `limit`; not looked at.
-        ManifestInvalid: no JSON object, or no image config.
-    """
-    try:
-        return ImageConfig.model_validate(_object(data, limit))
-    except ValidationError as error:
-        raise ManifestInvalid(_told(error)) from None

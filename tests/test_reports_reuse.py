@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.manifests import parse_config
+from regfs.image_config import parse_config
 from regfs.reports.images import images
 from regfs.reports.lineage import Bases, Lineage, bases
 from regfs.reports.reuse import PAIRS, Reuse, reuse

@@ -21,7 +21,7 @@ def command(session: Session, references: tuple[str, ...], *, top: int | None) -
 
     Of the layers of REF..., or of all images.
     """
-    from regfs.manifests import parse_config
+    from regfs.image_config import parse_config
     from regfs.render_reports import show_reuse
     from regfs.reports.reuse import reuse
 

@@ -19,12 +19,12 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import BlobUnknown, ManifestInvalid, RegfsError
 from regfs.graph import Graph
+from regfs.image_config import ImageConfig, parse_config
 from regfs.manifests import (
     Descriptor,
     DockerManifest,
     DockerManifestList,
     DockerManifestV1,
-    ImageConfig,
     ImageIndex,
     ImageManifest,
     Kind,
@@ -32,7 +32,6 @@ from regfs.manifests import (
     attested,
     is_attestation,
     is_buildkit_cache,
-    parse_config,
 )
 from regfs.registry import Registry, Target
 from regfs.reports.images import images

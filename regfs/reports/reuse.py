@@ -18,7 +18,8 @@ from typing import Final
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
-from regfs.manifests import ImageConfig, Role
+from regfs.image_config import ImageConfig
+from regfs.manifests import Role
 from regfs.registry import Target
 from regfs.reports.holdings import Read, is_alias
 from regfs.reports.images import Image, chosen, images

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from regfs.manifests import DockerManifestV1, History, ImageConfig, V1History
+from regfs.image_config import History, ImageConfig
+from regfs.manifests import DockerManifestV1, V1History
 
 EMPTY_TAR: Final = frozenset(
     {
