@@ -2,7 +2,8 @@
 
 Here: turning a path of the contract into one of the file system, opening
 folders without leaving the tree, making folders, and the words for errors.
-Not here: listing and reading (`local`), writing (`_local_write`).
+Not here: looking and reading (`_local_look`, `_local_leaves`), listing (`local`),
+writing (`_local_write`).
 
 The kernel resolves symbolic links while it opens, so asking first and opening
 later proves nothing. A folder is opened first, then the kernel is asked where
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from typing import Final
 
 from regfs.errors import PathDenied, PathMissing, PathUnsafe, StoreError
@@ -68,6 +70,13 @@ def unsafe(path: str, why: str) -> PathUnsafe:
 def joined(folder: str, name: str) -> str:
     """Return the path of `name` in `folder`."""
     return f"{folder}/{name}" if folder else name
+
+
+def folders_above(path: str) -> Iterator[str]:
+    """Yield every folder above an absolute path, up to `/`."""
+    while path != "/":
+        path = os.path.dirname(path)
+        yield path
 
 
 def adopt(folder: int, *, name: str = "", descriptor: int = -1) -> None:

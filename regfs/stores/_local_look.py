@@ -1,0 +1,175 @@
+"""Looking at one path of a directory store: what it is, and what it holds.
+
+What a symbolic link counts as is settled here, as the table in `local` has it.
+Not here: many paths at once (`local`, `_local_leaves`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import BinaryIO, Final, cast
+
+from regfs.errors import PathUnsafe
+from regfs.findings import Code, Finding
+from regfs.stores import Entry, Kind, Report
+from regfs.stores._local_base import FOLDER_FLAGS, LocalTree, failure, reason, shown, unsafe
+from regfs.stores._local_files import ReadFile, Section
+
+READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+NOWHERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_PIECE: Final = 1 << 20
+
+
+def ignore(finding: Finding) -> None:
+    """Drop what the returned entry says already."""
+
+
+def unreadable(path: str, error: OSError) -> Finding:
+    """Return the finding that `path` cannot be looked into."""
+    return Finding(Code.PATH_UNREADABLE, path, actual=reason(error))
+
+
+class LocalLook(LocalTree):
+    """What looks at one path of a directory store."""
+
+    def stat(self, path: str) -> Entry:
+        """Return what is at `path`; a link that is not followed is a `LINK`, no error."""
+        try:
+            if not path:
+                return self._entry("", os.stat(self.root), ignore)
+            descriptor, name = self.open_parent(path)
+            try:
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            finally:
+                os.close(descriptor)
+            return self._entry(path, status, ignore)
+        except OSError as error:
+            raise self.fault(path, error) from error
+
+    def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
+        """Open a file for reading `length` bytes from `offset`, unbuffered."""
+        descriptor, _ = self._open_file(path)
+        try:
+            if offset:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+        except OSError as error:
+            os.close(descriptor)
+            raise failure(path, error) from error
+        whole = ReadFile(descriptor, path)
+        return whole if length is None else cast(BinaryIO, Section(whole, length))
+
+    def read(self, path: str, limit: int) -> bytes:
+        """Return the first `limit` bytes of a file: all of it when it is shorter."""
+        descriptor, size = self._open_file(path)
+        try:
+            # One byte more than expected, so that the end usually shows without another call.
+            data = os.read(descriptor, min(limit, size + 1, _PIECE))
+            if len(data) == limit:
+                return data
+            pieces = [data]
+            left = limit - len(data)
+            while data and left > 0:
+                data = os.read(descriptor, min(left, _PIECE))
+                pieces.append(data)
+                left -= len(data)
+            return b"".join(pieces)
+        except OSError as error:
+            raise failure(path, error) from error
+        finally:
+            os.close(descriptor)
+
+    def _open_file(self, path: str) -> tuple[int, int]:
+        """Open a regular file that is truly inside; return its descriptor and size."""
+        full = self.full(path)
+        try:
+            # Asked before opening, because opening a device can already do something.
+            status = os.lstat(full)
+            if stat.S_ISLNK(status.st_mode):
+                full = os.path.realpath(full, strict=True)
+                status = os.lstat(full)
+            if not stat.S_ISREG(status.st_mode):
+                raise unsafe(path, "not a regular file")
+            descriptor = os.open(full, READ_FLAGS)
+            try:
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    raise unsafe(path, "not a regular file")
+                if not self.inside(self.true_path(descriptor, full)):
+                    raise unsafe(path, "a symbolic link leaves the tree")
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except OSError as error:
+            raise self.fault(path, error) from error
+        return descriptor, status.st_size
+
+    def _open_listed(self, folder: str, report: Report) -> int | None:
+        """Open a folder to list it; report why it cannot be, None then and when it is missing."""
+        try:
+            return self.open_folder(folder, FOLDER_FLAGS, listing=True)
+        except PathUnsafe:
+            self.full(folder)  # a path that cannot be meant is the caller's mistake, no finding
+            report(Finding(Code.SYMLINK_OUTSIDE, folder))
+        except FileNotFoundError:
+            if (link := self.broken_link(folder)) is not None:
+                report(Finding(Code.SYMLINK_LOOP, link))
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                report(Finding(Code.SYMLINK_LOOP, folder))
+            else:
+                report(unreadable(folder, error))
+        return None
+
+    def _entry(self, path: str, status: os.stat_result, report: Report) -> Entry:
+        """Return the entry for what lstat said of `path`; follow a link that may be followed."""
+        kind = Kind.FILE
+        mode = status.st_mode
+        if stat.S_ISLNK(mode):
+            kind, status = self._resolve(path, status, report)
+        elif stat.S_ISDIR(mode):
+            kind = Kind.FOLDER
+        elif not stat.S_ISREG(mode):
+            kind = Kind.SPECIAL
+            report(Finding(Code.SPECIAL_FILE, path))
+        etag = ""
+        if kind is Kind.FILE:
+            etag = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+        blocks = status.st_blocks * 512
+        return Entry(path, status.st_size, status.st_mtime, etag, kind, blocks)
+
+    def _resolve(
+        self, path: str, status: os.stat_result, report: Report
+    ) -> tuple[Kind, os.stat_result]:
+        """Return what the link at `path` counts as, and the status that goes with it."""
+        try:
+            target = os.path.realpath(self.full(path), strict=True)
+            led = os.lstat(target)
+        except OSError as error:
+            if error.errno in NOWHERE:
+                report(Finding(Code.SYMLINK_LOOP, path))
+            else:
+                report(unreadable(path, error))
+            return Kind.LINK, status
+        folder = stat.S_ISDIR(led.st_mode)
+        if not (self.inside(target) or (folder and target in self._gates)):
+            report(Finding(Code.SYMLINK_OUTSIDE, path, actual=shown(target)))
+            return Kind.LINK, status
+        if folder:
+            if self._comes_back(path, target):
+                report(Finding(Code.SYMLINK_LOOP, path, actual=shown(target)))
+                return Kind.LINK, status
+            return Kind.FOLDER, led
+        if not stat.S_ISREG(led.st_mode):
+            report(Finding(Code.SPECIAL_FILE, path, actual=shown(target)))
+            return Kind.SPECIAL, led
+        return Kind.FILE, led
+
+    def _comes_back(self, path: str, target: str) -> bool:
+        """Tell whether following the link at `path` to the folder `target` could go on for ever."""
+        parent = path.rpartition("/")[0]
+        here = os.path.realpath(self.full(parent))
+        if here == target or here.startswith(target.rstrip("/") + "/"):
+            return True
+        return here not in self._gates and here != self.unlinked(parent)
