@@ -369,7 +369,7 @@ class _Marking:
                 self.kept["young"] += 1
                 self.young |= {digest, *aliases.get(digest, ())}
                 continue
-            path = layout.path_of(layout.LayerLink(name, digest))
+            path = f"{layout.layer_folder(name, digest)}/link"
             reason = "no manifest of the repository needs this blob"
             yield Action(ActionKind.LAYER_LINK, path, digest, name, info.size, info.mtime, reason)
 
@@ -408,7 +408,7 @@ class _Marking:
             elif digest in self.young or self._young(info.mtime):
                 self.kept["young"] += 1
             else:
-                path = layout.path_of(layout.BlobData(digest))
+                path = f"{layout.blob_folder(digest)}/data"
                 reason = "no manifest in any repository needs it"
                 yield Action(ActionKind.BLOB, path, digest, None, info.size, info.mtime, reason)
 
