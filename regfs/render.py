@@ -101,13 +101,17 @@ def document(value: Any) -> Any:
     if isinstance(value, Finding):
         return finding_document(value)
     if names := _fields(type(value)):
-        return {name: document(getattr(value, name)) for name in names}
+        pairs = [(name, getattr(value, name)) for name in names]
+        return {name: item if type(item) in _PLAIN else document(item) for name, item in pairs}
     if isinstance(value, Mapping):
         return {str(key): document(item) for key, item in value.items()}
     if isinstance(value, Iterable):
         return [document(item) for item in value]
     raise TypeError(f"no JSON for {type(value).__name__}")
 
+
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+"""What is its own JSON."""
 
 _FIELDS: dict[Any, tuple[str, ...]] = {}
 """Type -> its fields, once they were looked up: asking dataclasses costs more than the row."""
