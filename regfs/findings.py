@@ -58,6 +58,7 @@ class Code(StrEnum):
     TEMPORARY_FILE = "temporary-file"
     FOREIGN_PATH = "foreign-path"
     SPECIAL_FILE = "special-file"
+    SYMLINK_INSIDE = "symlink-inside"
     SYMLINK_LOOP = "symlink-loop"
     SYMLINK_OUTSIDE = "symlink-outside"
     PATH_UNREADABLE = "path-unreadable"
@@ -201,6 +202,11 @@ RULES: Final[dict[Code, Rule]] = {
     ),
     Code.SPECIAL_FILE: Rule(
         _E, "neither a file nor a folder; not opened", "Remove it: no registry writes such a thing."
+    ),
+    Code.SYMLINK_INSIDE: Rule(
+        _W,
+        "symbolic link within the tree: one thing has two places",
+        "regfs reads it, and collects nothing that could be reached through it.",
     ),
     Code.SYMLINK_LOOP: Rule(
         _E,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from typing import Any
 
@@ -674,3 +675,34 @@ def test_a_digest_anywhere_in_an_unknown_manifest_is_kept(document: object) -> N
         tree.push("app", "v1", raw(json.dumps({"mediaType": "x/y", "it": document}).encode()))
         named = digest_of(b"x") in json.dumps(document)
         assert going(plan_of(tree), "blob") == (set() if named else {digest_of(b"x")})
+
+
+# -- one thing in two places --------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["_layers", "_manifests/revisions", "_layers/sha256"])
+def test_a_part_that_two_repositories_share_by_a_link_loses_nothing(
+    tree: TreeBuilder, part: str
+) -> None:
+    tree.push("a", "v1", image(["kept in a"]))
+    unused = tree.add_blob("a", "needed through the link only")
+    tree.push("b", "v1", image(["needed through the link only"]))
+    tree.age(30 * 86400)
+    linked = tree.repository_path("b") / part
+    shutil.rmtree(linked)
+    linked.symlink_to(tree.repository_path("a") / part)
+    before = tree.files()
+    assert unused in tree.blobs()
+    collect(tree, delete_untagged=True, min_age=0)
+    assert tree.files() == before
+
+
+def test_a_blob_that_another_is_a_link_to_stays(tree: TreeBuilder) -> None:
+    tree.push("a", "v1", image(["kept"]))
+    orphan = tree.blob(b"nothing names me, but a link leads here")
+    tree.age(30 * 86400)
+    second = tree.blob_path("sha256:" + "ab" * 32).parent
+    second.parent.mkdir(parents=True, exist_ok=True)
+    second.symlink_to(tree.blob_path(orphan).parent)
+    collect(tree, min_age=0)
+    assert tree.blob_path(orphan).exists()

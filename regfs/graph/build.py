@@ -157,6 +157,7 @@ class _Builder:
 
     def _note_blindness(self) -> None:
         self._note_unseen(self.inventory.findings)
+        self._note_second_places()
         # A disk that is not mounted, or tags that live in a database, look the same.
         if self.inventory.blobs and not self.inventory.repositories:
             finding = Finding(Code.REPOSITORIES_MISSING, layout.REPOSITORIES)
@@ -174,6 +175,22 @@ class _Builder:
             if incomplete or finding.code is Code.ALGORITHM_UNSUPPORTED:
                 name = finding.path[len(layout.REPOSITORIES) + 1 :].partition("/_")[0]
                 if name in self.inventory.repositories:
+                    self.graph.frozen.setdefault(name, []).append(finding)
+
+    def _note_second_places(self) -> None:
+        """Freeze what a link within the tree gives a second place.
+
+        What nothing needs at one place may be needed at the other, and taking it away
+        from one takes it away from both. It is not followed which places these are:
+        such links are made by hand, and rarely.
+        """
+        for finding in self.inventory.findings:
+            if finding.code is not Code.SYMLINK_INSIDE:
+                continue
+            if finding.path.startswith(layout.BLOBS + "/"):
+                self.graph.blind.append(finding)
+            elif finding.path.startswith(layout.REPOSITORIES + "/"):
+                for name in self.inventory.repositories:
                     self.graph.frozen.setdefault(name, []).append(finding)
 
     def _add_repository(self, repository: RepositoryInventory) -> None:

@@ -160,10 +160,13 @@ class LocalLook(LocalTree):
             if self._comes_back(path, target):
                 report(Finding(Code.SYMLINK_LOOP, path, actual=shown(target)))
                 return Kind.LINK, status
+            if target != self._v2 and target not in self._gates:
+                report(Finding(Code.SYMLINK_INSIDE, path, actual=shown(target)))
             return Kind.FOLDER, led
         if not stat.S_ISREG(led.st_mode):
             report(Finding(Code.SPECIAL_FILE, path, actual=shown(target)))
             return Kind.SPECIAL, led
+        report(Finding(Code.SYMLINK_INSIDE, path, actual=shown(target)))
         return Kind.FILE, led
 
     def _comes_back(self, path: str, target: str) -> bool:
