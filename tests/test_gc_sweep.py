@@ -460,6 +460,7 @@ def test_a_crashed_run_can_be_carried_on_with_its_own_plan(tmp_path: Path) -> No
                 raise
             carry_out(tree, planned)
             assert make_plan(tree).actions == []
+            assert [run.done for run in runs(store_of(tree))] == [planned.totals]
             restore(store_of(tree), planned.id)
             assert tree.files() == before
             raise
@@ -527,6 +528,18 @@ def test_a_crash_at_any_step_of_purge_is_completed_by_the_next(tmp_path: Path) -
         return store
 
     assert len(crashes(crash)) > 5
+
+
+def test_a_line_that_a_crash_cut_off_does_not_swallow_the_next(litter: TreeBuilder) -> None:
+    run = carry_out(litter, make_plan(litter)).run
+    journal = litter.root / ".regfs/runs" / run / "journal.jsonl"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[: whole.rindex(b'{"applied"') + 5])
+    assert [found.state for found in runs(store_of(litter))] == ["interrupted"]
+    purge(store_of(litter), run)
+    assert [found.state for found in runs(store_of(litter))] == ["purged"]
+    with pytest.raises(Refused):
+        restore(store_of(litter), run)
 
 
 class Full:
@@ -608,6 +621,8 @@ def test_a_plan_survives_being_written_down(litter: TreeBuilder) -> None:
         b"[" * 100_000,
         b'{"schema": "regfs.plan/1"}',
         b'{"schema": "regfs.plan/2", "actions": []}',
+        b'{"schema": "regfs.plan/1", "id": "../../docker"}',
+        b'{"schema": "regfs.plan/1", "id": "a/b"}',
     ],
 )
 def test_what_is_no_plan_is_refused_in_one_line(data: bytes) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -427,6 +428,8 @@ def load(data: bytes) -> Plan:
         raise DocumentInvalid(f"not a plan: not JSON: {error}") from None
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         raise DocumentInvalid(f"not a plan: expected a document of schema {SCHEMA}")
+    if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z_-]*", str(raw.get("id"))):
+        raise DocumentInvalid("not a plan: id: is no name for a run")
     # Findings are for readers; nothing is decided by them.
     raw["findings"] = []
     try:

@@ -25,6 +25,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -216,7 +217,7 @@ class _Sweep:
 
     def run(self, progress: Progress) -> None:
         remaining = iter(self.todo)
-        with self.store.append(f"{self.folder}/journal.jsonl") as journal:
+        with _continued(self.store, self.planned.id) as journal:
             header = {"run": self.planned.id, "at": _now(), "root": self.store.url}
             _write(journal, header | {"fingerprint": self.planned.fingerprint})
             journal.flush()
@@ -316,6 +317,14 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@contextmanager
+def _continued(store: Store, run: str) -> Iterator[BinaryIO]:
+    """Open a journal to add to it, on a line of its own: a crash may have cut the last one off."""
+    with store.append(f"{RUNS}/{run}/journal.jsonl") as journal:
+        journal.write(b"\n")
+        yield journal
+
+
 def _write(journal: BinaryIO, line: dict[str, Any]) -> None:
     journal.write(json.dumps(line).encode() + b"\n")
 
@@ -371,8 +380,10 @@ def _run(name: str, lines: list[dict[str, Any]]) -> Run:
     for word in ("applied", "restored", "purging", "purged"):
         if any(word in line for line in lines):
             state = word
-    counts: Counter[str] = Counter(line["kind"] for line in lines if "move" in line)
-    size = sum(line["size"] for line in lines if "move" in line)
+    # A run that was carried on after a crash may have said the same twice.
+    moves = {line["path"]: line for line in lines if "move" in line}.values()
+    counts: Counter[str] = Counter(line["kind"] for line in moves)
+    size = sum(line["size"] for line in moves)
     try:
         created = datetime.strptime(name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
@@ -420,7 +431,7 @@ def restore(
             progress.advance(1)
         progress.finish()
         if not digests:
-            with store.append(f"{RUNS}/{run}/journal.jsonl") as journal:
+            with _continued(store, run) as journal:
                 _write(journal, {"restored": _now(), "count": count})
                 journal.flush()
         return Restored(run, count, size, skipped)
@@ -485,7 +496,7 @@ def purge(
 def _purge(store: Store, run: str, progress: Progress) -> tuple[int, int]:
     quarantine = f"{RUNS}/{run}/quarantine"
     size = sum(entry.size for entry in _held(store, quarantine))
-    with store.append(f"{RUNS}/{run}/journal.jsonl") as journal:
+    with _continued(store, run) as journal:
         # From here on a restore would be partial, so it is refused: said before the first byte.
         _write(journal, {"purging": _now()})
         journal.flush()
