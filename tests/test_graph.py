@@ -51,7 +51,8 @@ def of(kind: NodeKind, repository: str, name: str = "") -> Node:
 
 
 def edges(graph: Graph) -> dict[tuple[Any, Any], EdgeKind]:
-    return {(a, b): kind for a, b, kind in graph.digraph.edges(data="kind")}
+    found: Any = graph.digraph.edges(data="kind")
+    return {(a, b): kind for a, b, kind in found}
 
 
 def path(*steps: tuple[Node | str, EdgeKind | None]) -> list[Step]:

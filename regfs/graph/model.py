@@ -338,13 +338,14 @@ class Graph:
     def add_node(self, node: Node | Digest, kind: NodeKind) -> None:
         """Add a node, unless it is there."""
         # One attribute dict for all nodes of a kind: one each would take 100 MB in 10^6.
-        self.digraph.node_attr_dict_factory = _NODE_DICTS[kind]
+        # Set on this one graph, not on a class of ours: its copies must not share.
+        vars(self.digraph)["node_attr_dict_factory"] = _NODE_DICTS[kind]
         self.digraph.add_node(node)
 
     def add_edge(self, node: Node | Digest, target: Node | Digest, kind: EdgeKind) -> None:
         """Add an edge between nodes that are there, unless there is one already."""
         if not self.digraph.has_edge(node, target):
-            self.digraph.edge_attr_dict_factory = _EDGE_DICTS[kind]
+            vars(self.digraph)["edge_attr_dict_factory"] = _EDGE_DICTS[kind]
             self.digraph.add_edge(node, target)
 
     def _number(self, blob: Digest) -> int:
