@@ -370,12 +370,12 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
         for entry in leaves.others
         if entry.kind is not Kind.FILE
     }
-    histories: Iterator[dict[str, Leaves] | None] = repeat({})
+    histories: Iterator[dict[str, Leaves] | None] = repeat({}, len(leaves.names))
     if repository.has_history:
         histories = store.branches(folder, leaves.names, "index", "link", report)
     columns = (leaves.names, leaves.sizes, leaves.mtimes, leaves.contents)
     for (tag, size, mtime, content), branch in zip(
-        zip(*columns, strict=True), histories, strict=False
+        zip(*columns, strict=True), histories, strict=True
     ):
         current, problem = _understand_tag(inventory, repository.name, tag, content)
         if current is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from regfs.findings import Code, Finding
 from regfs.inventory import DigestTable, Inventory
 from regfs.listing import read_link, scan
 from regfs.stores import Leaves, Report, Store, open_store
+from regfs.stores.local import LocalStore
 from tests.builder import TreeBuilder, digest_of, image, index
 from tests.strategies import digests, disk_names, disk_tags, upload_ids
 
@@ -884,3 +886,44 @@ def test_a_finding_says_where_even_when_the_name_is_no_text(tree: TreeBuilder) -
     tree.write(tree.v2 / "blobs/sha256" / name, b"x")
     expected = Finding(Code.FOREIGN_PATH, f"docker/registry/v2/blobs/sha256/{name}")
     assert scanned(tree).findings == [expected]
+
+
+# -- a disk that fails half way -------------------------------------------------------------
+
+
+def test_a_tags_folder_that_cannot_be_opened_again_loses_no_tag(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = tree.push("app", "v1")
+    tree.push("app", "v2")
+    open_listed = LocalStore._open_listed
+    opened = []
+
+    def once(self: LocalStore, folder: str, report: Report) -> int | None:
+        opened.append(folder)
+        again = folder.endswith("/tags") and opened.count(folder) > 1
+        return None if again else open_listed(self, folder, report)
+
+    monkeypatch.setattr(LocalStore, "_open_listed", once)
+    inventory = scanned(tree)
+    assert set(inventory.repositories["app"].tags) == {"v1", "v2"}
+    assert inventory.repositories["app"].tags["v1"].current == digest
+
+
+def test_a_folder_that_fails_half_way_is_reported_and_what_was_seen_stays(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        tree.push("app", f"v{number}", image([f"layer {number}"]))
+
+    take = LocalStore._take_each
+
+    def half(self: LocalStore, descriptor: int, folder: str, *rest: Any) -> None:
+        take(self, descriptor, folder, *rest)
+        if folder.endswith("/tags"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(LocalStore, "_take_each", half)
+    inventory = scanned(tree)
+    assert len(inventory.repositories["app"].tags) == 3
+    assert not inventory.complete

@@ -70,15 +70,16 @@ class LocalLeaves(LocalLook):
         if descriptor is None:
             return found
         try:
-            self._scan_leaves(descriptor, folder, leaf, report, found, only)
-            if limit:
+            try:
+                self._scan_leaves(descriptor, folder, leaf, report, found, only)
+            except OSError as error:
+                report(unreadable(folder, error))
+            if limit:  # also of a folder that could be read in part: columns are of one length
                 contents = [
                     self._begin(descriptor, folder, f"{name}/{leaf}", limit, report)
                     for name in found.names
                 ]
                 found = found._replace(contents=contents)
-        except OSError as error:
-            report(unreadable(folder, error))
         finally:
             os.close(descriptor)
         return found
@@ -221,6 +222,8 @@ class LocalLeaves(LocalLook):
         self.full(f"{inner}/{leaf}")
         parent = self._open_listed(folder, report)
         if parent is None:
+            # One answer for each name all the same: a caller must not lose a child over it.
+            yield from (None for _ in names)
             return
         try:
             for name in names:
