@@ -36,32 +36,10 @@ def human_size(size: int) -> str:
     return f"{value:.3g} {unit}" if abs(value) < 999.5 else f"{value:.0f} {unit}"
 
 
-def parse_time(seconds: float) -> datetime:
-    """Return seconds since the epoch as a UTC time, or the nearest one that exists."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        return datetime.max.replace(tzinfo=UTC) if seconds > 0 else datetime.min.replace(tzinfo=UTC)
-
-
 def rfc3339(moment: datetime) -> str:
     """Return a time as RFC 3339 in UTC, to the second."""
     # Not strftime: it writes the year 1 as 1.
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
-
-
-def human_age(seconds: float) -> str:
-    """Return a duration in its largest fitting unit: `3 days`, `5 min`."""
-    for size, one, many in (
-        (86400.0 * 365, "year", "years"),
-        (86400.0, "day", "days"),
-        (3600.0, "hour", "hours"),
-        (60.0, "min", "min"),
-    ):
-        if abs(seconds) >= size:
-            count = int(seconds / size)
-            return f"{count} {one if count == 1 else many}"
-    return f"{int(seconds)} s"
 
 
 def plural(count: int, one: str, many: str = "") -> str:

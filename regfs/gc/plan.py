@@ -141,11 +141,16 @@ def _order(action: Action) -> tuple[int, str]:
 
 def total(actions: Iterable[Action]) -> Totals:
     """Add actions up."""
-    counts: Counter[ActionKind] = Counter()
+    return sum_up((action.kind, action.size) for action in actions)
+
+
+def sum_up(things: Iterable[tuple[str, int]]) -> Totals:
+    """Add up kinds of actions and their sizes in bytes."""
+    counts: Counter[str] = Counter()
     size = 0
-    for action in actions:
-        counts[action.kind] += 1
-        size += action.size
+    for kind, length in things:
+        counts[kind] += 1
+        size += length
     return Totals(
         blobs=counts[ActionKind.BLOB],
         bytes=size,

@@ -23,7 +23,6 @@ import json
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +34,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import Doubt, PathMissing, PlanStale, Refused, RunUnknown
 from regfs.findings import Finding
-from regfs.gc.plan import Action, ActionKind, Plan, Totals, plan, total
+from regfs.gc.plan import Action, ActionKind, Plan, Totals, plan, sum_up, total
 from regfs.graph import Graph
 from regfs.inventory import Inventory
 from regfs.listing import scan
@@ -382,20 +381,11 @@ def _run(name: str, lines: list[dict[str, Any]]) -> Run:
             state = word
     # A run that was carried on after a crash may have said the same twice.
     moves = {line["path"]: line for line in lines if "move" in line}.values()
-    counts: Counter[str] = Counter(line["kind"] for line in moves)
-    size = sum(line["size"] for line in moves)
     try:
         created = datetime.strptime(name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         created = datetime.fromtimestamp(0, UTC)
-    done = Totals(
-        blobs=counts[ActionKind.BLOB],
-        bytes=size,
-        manifests=counts[ActionKind.REVISION],
-        layer_links=counts[ActionKind.LAYER_LINK],
-        tag_indexes=counts[ActionKind.TAG_INDEX],
-        uploads=counts[ActionKind.UPLOAD],
-    )
+    done = sum_up((line["kind"], line["size"]) for line in moves)
     return Run(name, created, state, done)
 
 
