@@ -243,3 +243,17 @@ def open_store(root: str) -> Store:
     from regfs.stores.local import open_local  # one back end is loaded, not all
 
     return open_local(root)
+
+
+def locate(file: str, tree: Store) -> tuple[Store, str]:
+    """Return the store that holds a file somebody names, and its path there.
+
+    The file need not exist, the folder it is to lie in must.
+
+    Raises:
+        PathMissing, PathDenied: there is no such folder, or it cannot be read.
+        PathUnsafe: it would lie among the registry's own files in `tree`.
+    """
+    from regfs.stores.local import locate_local
+
+    return locate_local(file, tree)

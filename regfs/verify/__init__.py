@@ -27,13 +27,16 @@ from regfs.progress import SILENT, Progress
 from regfs.registry import Registry, Target
 from regfs.verify.affected import Affected
 from regfs.verify.closure import Closure
-from regfs.verify.content import BATCH_BYTES, Outcome, Problem, hash_all
+from regfs.verify.content import Outcome, Problem, hash_all
 from regfs.verify.context import Context
+from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.links import check_links
 from regfs.verify.report import Checked, Collector, Level, Result, Row
+from regfs.verify.rounds import Clock, Round
+from regfs.verify.schedule import Selection
 from regfs.verify.scope import scope_of
 
-__all__ = ["Checked", "Level", "Result", "Row", "verify"]
+__all__ = ["Checked", "LedgerFile", "Level", "Result", "Row", "Selection", "verify"]
 
 
 def verify(
@@ -47,6 +50,9 @@ def verify(
     executor: Executor | None = None,
     progress: Progress = SILENT,
     on_finding: Callable[[Row], None] | None = None,
+    selection: Selection = Selection(),  # noqa: B008  # frozen
+    ledger: LedgerFile | None = None,
+    clock: Clock = Clock(),  # noqa: B008  # as well
 ) -> Result:
     """Check a tree, or what `targets` reach in it.
 
@@ -54,13 +60,20 @@ def verify(
     elsewhere, to workers that see the same store; `jobs` is how many tasks run at
     once. `on_finding` hears of each finding at once, in this thread. Ctrl-C ends it
     early, with what was found so far.
+
+    Which blobs are read, of those that `targets` reach, `selection` says. What came of
+    each goes into `ledger`, which the caller has entered; what it knows makes the order.
+
+    Raises:
+        Invalid: `selection` makes no sense at this level, or without a ledger.
     """
+    round_ = Round(inventory, level, selection, ledger, clock)
     if level.covers(Level.SIZES) and graph is None:
         graph = Graph.build(inventory, registry, progress=progress)
     scope = scope_of(targets, inventory, graph)
     collector = Collector(Affected(inventory, graph), scope.has_finding, on_finding)
     context = Context(registry, inventory, scope, collector, progress)
-    run = _Run(context, graph, level, jobs, executor)
+    run = _Run(context, graph, level, jobs, executor, round_)
     interrupted = False
     try:
         run.check()
@@ -79,12 +92,14 @@ class _Run:
         level: Level,
         jobs: int,
         executor: Executor | None,
+        round_: Round,
     ) -> None:
         self._context = context
         self._graph = graph if level.covers(Level.SIZES) else None
         self._level = level
         self._jobs = jobs
         self._executor = executor
+        self._round = round_
         self._links = 0
         self._blobs_done = 0
         self._bytes_done = 0
@@ -92,7 +107,14 @@ class _Run:
     def checked(self) -> Checked:
         """Return how much was looked at so far."""
         manifests = 0 if self._graph is None else len(self._read())
-        return Checked(self._blobs_done, self._bytes_done, self._links, manifests)
+        return Checked(
+            self._blobs_done,
+            self._bytes_done,
+            self._links,
+            manifests,
+            self._round.skipped,
+            *self._round.left,
+        )
 
     def check(self) -> None:
         """Run every level that was asked for."""
@@ -128,28 +150,28 @@ class _Run:
         blobs = self._context.inventory.blobs
         self._bytes_done = sum(blobs[digest].size for digest in read)
 
-    def _blobs(self) -> Iterator[tuple[Digest, int]]:
-        """Yield the blobs that are asked for, in the order of the listing: folder by folder."""
-        blobs, scope = self._context.inventory.blobs, self._context.scope
-        for digest, number in blobs.numbers.items():
-            if scope.has_blob(digest):
-                yield digest, blobs.sizes[number]
+    def _blobs(self) -> Iterator[Digest]:
+        """Yield the blobs that are asked for."""
+        scope = self._context.scope
+        return (digest for digest in self._context.inventory.blobs if scope.has_blob(digest))
 
     def _check_content(self, closure: Closure) -> None:
-        """Hash every blob that the graph has not hashed already."""
-        done = set(self._read())
-        left = [(digest, size) for digest, size in self._blobs() if digest not in done]
-        # The biggest first: begun last, one of them would keep a single thread busy at the end.
-        large = sorted((pair for pair in left if pair[1] > BATCH_BYTES), key=_size, reverse=True)
-        small = (pair for pair in left if pair[1] <= BATCH_BYTES)
+        """Hash the blobs that are due and that the graph has not hashed already."""
+        assert self._graph is not None
+        done = dict.fromkeys(self._read())
+        due = self._round.begin(digest for digest in self._blobs() if digest not in done)
+        problems = self._graph.problems
+        self._round.record(done, {d: problems[d].code for d in done if d in problems})
+        size = self._round.size
         progress = self._context.progress
-        progress.start("Hashing blobs", sum(size for _, size in left), "bytes")
+        progress.start("Hashing blobs", sum(map(size, due)), "bytes")
         found = hash_all(
             self._context.registry.store,
-            (pair for group in (large, small) for pair in group),
+            ((digest, size(digest)) for digest in due),
             jobs=self._jobs,
             executor=self._executor,
             progress=progress,
+            is_over=self._round.is_over,
         )
         with closing(found):
             for outcome in found:
@@ -161,6 +183,7 @@ class _Run:
         self._bytes_done += outcome.bytes
         for problem in outcome.problems:
             self._report(closure, problem)
+        self._round.done(outcome.digests, {one.digest: one.code for one in outcome.problems})
 
     def _report(self, closure: Closure, problem: Problem) -> None:
         digest, code, actual = problem
@@ -171,7 +194,3 @@ class _Run:
             return
         expected = digest if code is Code.BLOB_CORRUPT else None
         self._context.add(Finding(code, path, digest, expected=expected, actual=actual))
-
-
-def _size(pair: tuple[Digest, int]) -> int:
-    return pair[1]

@@ -186,11 +186,13 @@ def hash_all(
     jobs: int,
     executor: Executor | None,
     progress: Progress,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Generator[Outcome, None, None]:
     """Hash `blobs` (digest and size), and yield what came of each task when it is done.
 
     With an `executor` of the caller, tasks travel by themselves, and progress comes
     a task at a time; without one, `jobs` threads of this process share the store.
+    Once `is_over`, nothing more is begun; what runs is finished.
 
     Raises:
         StoreError: a worker of `executor` was lost.
@@ -209,7 +211,7 @@ def hash_all(
             remote = executor
             submit = lambda task: remote.submit(hash_blobs, task)  # noqa: E731
         waiting = tasks(store.url, blobs)
-        running = {submit(task): task for task in islice(waiting, 4 * jobs)}
+        running = {} if is_over() else {submit(t): t for t in islice(waiting, 4 * jobs)}
         stack.callback(_cancel, running)
         while running:
             done, _ = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
@@ -219,8 +221,12 @@ def hash_all(
                 if executor is not None:
                     progress.advance(task.bytes)
                 outcome = _outcome(future)
-                running.update((submit(task), task) for task in islice(waiting, 1))
+                if not is_over():
+                    running.update((submit(task), task) for task in islice(waiting, 1))
                 yield outcome
+            if is_over():
+                for future in [future for future in running if future.cancel()]:
+                    del running[future]
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:

@@ -39,6 +39,11 @@ class Checked:
     """Bytes that were hashed, each blob once."""
     links: int
     manifests: int
+    skipped: int = 0
+    """Blobs that were not read, for they were found intact lately (max_age)."""
+    remaining: int = 0
+    """Blobs that are due and were not read: a limit was reached, or the run was ended."""
+    remaining_bytes: int = 0
 
 
 class Row(NamedTuple):
