@@ -27,7 +27,7 @@ from regfs.progress import SILENT, Progress
 from regfs.registry import Registry, Target
 from regfs.verify.affected import Affected
 from regfs.verify.closure import Closure
-from regfs.verify.content import BATCH_BYTES, Problem, Totals, hash_all
+from regfs.verify.content import BATCH_BYTES, Outcome, Problem, hash_all
 from regfs.verify.context import Context
 from regfs.verify.links import check_links
 from regfs.verify.report import Checked, Collector, Level, Result, Row
@@ -86,13 +86,13 @@ class _Run:
         self._jobs = jobs
         self._executor = executor
         self._links = 0
-        self._totals = Totals()
+        self._blobs_done = 0
+        self._bytes_done = 0
 
     def checked(self) -> Checked:
         """Return how much was looked at so far."""
-        totals = self._totals
         manifests = 0 if self._graph is None else len(self._read())
-        return Checked(totals.blobs, totals.bytes, self._links, manifests)
+        return Checked(self._blobs_done, self._bytes_done, self._links, manifests)
 
     def check(self) -> None:
         """Run every level that was asked for."""
@@ -106,7 +106,7 @@ class _Run:
         mismatches = list(closure.size_mismatches())
         self._count_manifests()
         if self._level is Level.SIZES:
-            self._totals.blobs = sum(1 for _ in self._blobs())
+            self._blobs_done = sum(1 for _ in self._blobs())
         else:
             self._check_content(closure)
         for mismatch in mismatches:
@@ -124,9 +124,9 @@ class _Run:
 
     def _count_manifests(self) -> None:
         read = self._read()
-        self._totals.blobs = len(read)
+        self._blobs_done = len(read)
         blobs = self._context.inventory.blobs
-        self._totals.bytes = sum(blobs[digest].size for digest in read)
+        self._bytes_done = sum(blobs[digest].size for digest in read)
 
     def _blobs(self) -> Iterator[tuple[Digest, int]]:
         """Yield the blobs that are asked for, in the order of the listing: folder by folder."""
@@ -147,15 +147,20 @@ class _Run:
         found = hash_all(
             self._context.registry.store,
             (pair for group in (large, small) for pair in group),
-            self._totals,
             jobs=self._jobs,
             executor=self._executor,
             progress=progress,
         )
         with closing(found):
-            for problem in found:
-                self._report(closure, problem)
+            for outcome in found:
+                self._take(closure, outcome)
         progress.finish()
+
+    def _take(self, closure: Closure, outcome: Outcome) -> None:
+        self._blobs_done += outcome.blobs
+        self._bytes_done += outcome.bytes
+        for problem in outcome.problems:
+            self._report(closure, problem)
 
     def _report(self, closure: Closure, problem: Problem) -> None:
         digest, code, actual = problem

@@ -21,7 +21,6 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -64,6 +63,8 @@ class Problem(NamedTuple):
 class Outcome(NamedTuple):
     """What came of a task."""
 
+    digests: tuple[Digest, ...]
+    """Those of the task; one that no problem names is what its digest says."""
     blobs: int
     """Blobs that were read to their end."""
     bytes: int
@@ -141,7 +142,7 @@ def hash_blobs(
         total += size
         if found != digest:
             problems.append(Problem(digest, Code.BLOB_CORRUPT, f"{found} ({size} bytes)"))
-    return Outcome(blobs, total, tuple(problems))
+    return Outcome(task.digests, blobs, total, tuple(problems))
 
 
 def _hash(
@@ -178,24 +179,15 @@ def _hash_again(
     raise StoreError(f"{path}: changes while it is read")
 
 
-@dataclass(slots=True)
-class Totals:
-    """How much was hashed."""
-
-    blobs: int = 0
-    bytes: int = 0
-
-
 def hash_all(
     store: Store,
     blobs: Iterable[tuple[Digest, int]],
-    totals: Totals,
     *,
     jobs: int,
     executor: Executor | None,
     progress: Progress,
-) -> Generator[Problem, None, None]:
-    """Hash `blobs` (digest and size) and yield what is wrong as it is found.
+) -> Generator[Outcome, None, None]:
+    """Hash `blobs` (digest and size), and yield what came of each task when it is done.
 
     With an `executor` of the caller, tasks travel by themselves, and progress comes
     a task at a time; without one, `jobs` threads of this process share the store.
@@ -227,10 +219,8 @@ def hash_all(
                 if executor is not None:
                     progress.advance(task.bytes)
                 outcome = _outcome(future)
-                totals.blobs += outcome.blobs
-                totals.bytes += outcome.bytes
                 running.update((submit(task), task) for task in islice(waiting, 1))
-                yield from outcome.problems
+                yield outcome
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:
