@@ -44,11 +44,14 @@ class Watched:
     def contents(
         self, folder: str, names: Iterable[str], leaf: str, limit: int
     ) -> Iterator[bytes | StoreError]:
-        wanted = list(names)
-        for name in wanted:
+        for name in names:
             self.reads.append(f"{folder}/{name}/{leaf}")
-            self.before(f"{folder}/{name}/{leaf}")
-        return self._store.contents(folder, wanted, leaf, limit)
+            try:
+                self.before(f"{folder}/{name}/{leaf}")
+            except StoreError as error:
+                yield error
+            else:
+                yield from self._store.contents(folder, [name], leaf, limit)
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         self.before(path)

@@ -7,6 +7,7 @@
     links      report.Level.LINKS    the listing, and what every link says    links.py
     sizes      + what images need    is it there, and as long as promised     closure.py
     digests    + all content         every blob hashed, once                  content.py
+    content    + what is in layers   unpacked while they are hashed           unpack.py
 
 Here the levels are put together. What is found is told at once, each thing
 once; affected.py finds the images, scope.py limits it to what was asked for.
@@ -17,21 +18,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
+from dataclasses import replace
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.findings import Code, Finding
+from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
 from regfs.inventory import Inventory
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry, Target
 from regfs.verify.affected import Affected
 from regfs.verify.closure import Closure
-from regfs.verify.content import BATCH_BYTES, Outcome, Problem, hash_all
+from regfs.verify.content import Outcome, Problem, hash_all, reading_order
 from regfs.verify.context import Context
 from regfs.verify.links import check_links
 from regfs.verify.report import Checked, Collector, Level, Result, Row
 from regfs.verify.scope import scope_of
+from regfs.verify.unpack import Unpacking
 
 __all__ = ["Checked", "Level", "Result", "Row", "verify"]
 
@@ -137,24 +140,32 @@ class _Run:
 
     def _check_content(self, closure: Closure) -> None:
         """Hash every blob that the graph has not hashed already."""
+        assert self._graph is not None
         done = set(self._read())
         left = [(digest, size) for digest, size in self._blobs() if digest not in done]
-        # The biggest first: begun last, one of them would keep a single thread busy at the end.
-        large = sorted((pair for pair in left if pair[1] > BATCH_BYTES), key=_size, reverse=True)
-        small = (pair for pair in left if pair[1] <= BATCH_BYTES)
-        progress = self._context.progress
+        context = self._context
+        unpacking = None
+        if self._level.covers(Level.CONTENT):
+            unpacking = Unpacking(context, self._graph)
+            unpacking.begin()
+        blobs, progress = context.inventory.blobs, context.progress
         progress.start("Hashing blobs", sum(size for _, size in left), "bytes")
         found = hash_all(
-            self._context.registry.store,
-            (pair for group in (large, small) for pair in group),
+            context.registry.store,
+            reading_order((digest, size, blobs[digest].mtime) for digest, size in left),
             jobs=self._jobs,
             executor=self._executor,
             progress=progress,
+            unpack=None if unpacking is None else unpacking.wants,
         )
         with closing(found):
             for outcome in found:
                 self._take(closure, outcome)
+                if unpacking is not None:
+                    unpacking.take(outcome.layers)
         progress.finish()
+        if unpacking is not None:
+            unpacking.finish()
 
     def _take(self, closure: Closure, outcome: Outcome) -> None:
         self._blobs_done += outcome.blobs
@@ -163,15 +174,13 @@ class _Run:
             self._report(closure, problem)
 
     def _report(self, closure: Closure, problem: Problem) -> None:
-        digest, code, actual = problem
+        digest, code, actual, whole = problem
         path = layout.path_of(layout.BlobData(digest))
         if code is Code.BLOB_MISSING:
             if closure.lost(digest):  # else it was deleted meanwhile, as it may be
                 self._context.add(Finding(code, path, digest))
             return
         expected = digest if code is Code.BLOB_CORRUPT else None
-        self._context.add(Finding(code, path, digest, expected=expected, actual=actual))
-
-
-def _size(pair: tuple[Digest, int]) -> int:
-    return pair[1]
+        finding = Finding(code, path, digest, expected=expected, actual=actual)
+        # A blob that came right at last harms no image.
+        self._context.add(replace(finding, override=Severity.INFO) if whole else finding)
