@@ -36,6 +36,8 @@ SMALL: Final = 60 << 10
 
 _ATTEMPTS: Final = 5
 _PIECE: Final = 64 << 10
+_ALGORITHM: Final = 6
+"""Letters in the name of every algorithm."""
 _REPORT: Final = 8 << 20
 """Bytes after which a process tells how far it is."""
 
@@ -125,18 +127,25 @@ class _Work:
 
     def take_small(self, digests: list[Digest]) -> None:
         """Hash blobs that fit into memory; those of one folder stand together."""
-        for folder, group in groupby(map(_place, digests), _folder):
-            places = list(group)
-            contents = self._store.contents(folder, [one[1] for one in places], "data", SMALL + 1)
-            for (_, _, digest), content in zip(places, contents, strict=True):
+        for _, group in groupby(digests, _start):
+            together = list(group)
+            folder = layout.blob_folder(together[0]).rpartition("/")[0]
+            make = getattr(hashlib, together[0].algorithm)
+            names = [digest[_ALGORITHM + 1 :] for digest in together]
+            contents = self._store.contents(folder, names, "data", SMALL + 1, seen=True)
+            for digest, name, content in zip(together, names, contents, strict=True):
                 if isinstance(content, StoreError):
                     self._fail(digest, content)
                 elif len(content) > SMALL:  # it has grown since it was listed
                     self.take_large(digest, False)
                 else:
-                    self._advance(len(content))
-                    state = hashlib.new(digest.algorithm, content, usedforsecurity=False)
-                    self._judge(digest, state.hexdigest(), len(content))
+                    size = len(content)
+                    self._advance(size)
+                    if make(content, usedforsecurity=False).hexdigest() == name:
+                        self.blobs += 1
+                        self.bytes += size
+                    else:
+                        self._look_again(digest)
 
     def take_large(self, digest: Digest, unpack: bool) -> None:
         """Hash a blob as a stream, and on the way what is packed in it."""
@@ -174,15 +183,18 @@ class _Work:
 
     def _judge(self, digest: Digest, found: str, size: int) -> bool:
         """Settle whether what was read has its digest; False when it had another."""
-        if found == digest.encoded:
-            self.blobs += 1
-            self.bytes += size
-            return True
+        if found != digest.encoded:
+            self._look_again(digest)
+            return False
+        self.blobs += 1
+        self.bytes += size
+        return True
+
+    def _look_again(self, digest: Digest) -> None:
         try:
             self._hash_again(digest)
         except StoreError as error:
             self._fail(digest, error)
-        return False
 
     def _hash_again(self, digest: Digest) -> None:
         """Hash a blob until it is right, or stays the same while it is read."""
@@ -215,14 +227,9 @@ def _path(digest: Digest) -> str:
     return f"{layout.blob_folder(digest)}/data"
 
 
-def _place(digest: Digest) -> tuple[str, str, Digest]:
-    """Return the folder that many blobs share, the name in it, and the digest."""
-    folder, _, name = layout.blob_folder(digest).rpartition("/")
-    return folder, name, digest
-
-
-def _folder(place: tuple[str, str, Digest]) -> str:
-    return place[0]
+def _start(digest: Digest) -> str:
+    """Return the part of a digest that blobs of one folder share."""
+    return digest[: _ALGORITHM + 3]
 
 
 def _read_layer(source: _Hashed, advance: Advance) -> tuple[Packing, Digest]:

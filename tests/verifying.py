@@ -42,7 +42,7 @@ class Watched:
         return self._store.read(path, limit)
 
     def contents(
-        self, folder: str, names: Iterable[str], leaf: str, limit: int
+        self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
     ) -> Iterator[bytes | StoreError]:
         for name in names:
             self.reads.append(f"{folder}/{name}/{leaf}")
@@ -51,7 +51,7 @@ class Watched:
             except StoreError as error:
                 yield error
             else:
-                yield from self._store.contents(folder, [name], leaf, limit)
+                yield from self._store.contents(folder, [name], leaf, limit, seen=seen)
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         self.before(path)

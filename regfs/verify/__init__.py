@@ -131,28 +131,28 @@ class _Run:
         blobs = self._context.inventory.blobs
         self._bytes_done = sum(blobs[digest].size for digest in read)
 
-    def _blobs(self) -> Iterator[tuple[Digest, int]]:
-        """Yield the blobs that are asked for, in the order of the listing: folder by folder."""
+    def _blobs(self) -> Iterator[tuple[Digest, int, float]]:
+        """Yield the blobs that are asked for: digest, size and time of modification."""
         blobs, scope = self._context.inventory.blobs, self._context.scope
-        for digest, number in blobs.numbers.items():
-            if scope.has_blob(digest):
-                yield digest, blobs.sizes[number]
+        for row in zip(blobs.numbers, blobs.sizes, blobs.mtimes, strict=True):
+            if scope.has_blob(row[0]):
+                yield row
 
     def _check_content(self, closure: Closure) -> None:
         """Hash every blob that the graph has not hashed already."""
         assert self._graph is not None
         done = set(self._read())
-        left = [(digest, size) for digest, size in self._blobs() if digest not in done]
+        left = reading_order(row for row in self._blobs() if row[0] not in done)
         context = self._context
         unpacking = None
         if self._level.covers(Level.CONTENT):
             unpacking = Unpacking(context, self._graph)
             unpacking.begin()
-        blobs, progress = context.inventory.blobs, context.progress
+        progress = context.progress
         progress.start("Hashing blobs", sum(size for _, size in left), "bytes")
         found = hash_all(
             context.registry.store,
-            reading_order((digest, size, blobs[digest].mtime) for digest, size in left),
+            left,
             jobs=self._jobs,
             executor=self._executor,
             progress=progress,

@@ -31,6 +31,7 @@ from concurrent.futures import (
 )
 from contextlib import ExitStack
 from itertools import islice
+from operator import itemgetter
 from typing import Final
 
 from regfs.digest import Digest
@@ -85,10 +86,10 @@ class Watch:
 
 def reading_order(blobs: Iterable[tuple[Digest, int, float]]) -> list[tuple[Digest, int]]:
     """Return blobs (digest, size, time of modification) in the order that suits a disk."""
-    known = list(blobs)
-    large = sorted((one for one in known if one[1] > BATCH_BYTES), key=lambda one: -one[1])
-    rest = sorted((one for one in known if one[1] <= BATCH_BYTES), key=lambda one: one[2])
-    return [(digest, size) for group in (large, rest) for digest, size, _ in group]
+    known = sorted(blobs, key=itemgetter(2))
+    large = [(digest, size) for digest, size, _ in known if size > BATCH_BYTES]
+    large.sort(key=itemgetter(1), reverse=True)
+    return large + [(digest, size) for digest, size, _ in known if size <= BATCH_BYTES]
 
 
 def tasks(
