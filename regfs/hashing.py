@@ -286,8 +286,7 @@ def serve() -> None:
     comes with the end of the parent however that ends, ends this process; so does any
     trouble, without a word: the parent does the task again, and learns of it there.
     """
-    # A key is pressed for the parent, which knows what to do about it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent knows what to do about it
     with (
         suppress(Exception),
         open(0, "rb", closefd=False) as source,

@@ -13,6 +13,7 @@ more in each process. A lost process is no loss; its task is done again in the t
 from __future__ import annotations
 
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -45,6 +46,8 @@ class Worker:
         """
         path = list(map(str, sys.path))
         code = f"import sys; sys.path[:] = {path}; from regfs.hashing import serve; serve()"
+        # A key is pressed for us: not for it, nor while it is too young to say so itself.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process = subprocess.Popen(
                 # Nothing of this process's surroundings counts: they are in the path already.
@@ -52,10 +55,12 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                process_group=0,  # a key that is pressed for us does not reach it
+                process_group=0,
             )
         except (OSError, ValueError) as error:
             raise WorkerLost from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def run(self, task: Task, advance: Callable[[int], None]) -> Outcome:
         """Have a task done; `advance` is called in this thread.
