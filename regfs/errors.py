@@ -15,6 +15,7 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |  |- LayoutInvalid              NAME_INVALID
     |  |- ManifestInvalid            MANIFEST_INVALID
     |  |  `- ManifestTooLarge        MANIFEST_INVALID
+    |  |- LayerInvalid               UNSUPPORTED
     |  `- DocumentInvalid            UNSUPPORTED   (plan, policy, roots files)
     |- Unknown                       no such thing in this tree
     |  |- NameUnknown                NAME_UNKNOWN
@@ -102,6 +103,10 @@ class ManifestInvalid(Invalid):
 
 class ManifestTooLarge(ManifestInvalid):
     """A manifest is larger than the limit; it was not read."""
+
+
+class LayerInvalid(Invalid):
+    """Bytes are not a layer: what is packed is damaged, or no tar comes out."""
 
 
 class DocumentInvalid(Invalid):

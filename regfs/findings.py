@@ -30,6 +30,7 @@ class Code(StrEnum):
     BLOB_SIZE_MISMATCH = "blob-size-mismatch"
     BLOB_MISSING = "blob-missing"
     BLOB_UNREADABLE = "blob-unreadable"
+    BLOB_CHANGED = "blob-changed"
     BLOB_MISPLACED = "blob-misplaced"
     BLOB_UNREFERENCED = "blob-unreferenced"
     LINK_EMPTY = "link-empty"
@@ -54,6 +55,10 @@ class Code(StrEnum):
     SUBJECT_MISSING = "subject-missing"
     DIFFID_MISMATCH = "diffid-mismatch"
     LAYER_UNREADABLE = "layer-unreadable"
+    LAYER_TYPE_MISMATCH = "layer-type-mismatch"
+    LAYER_COUNT_MISMATCH = "layer-count-mismatch"
+    CONFIG_UNREADABLE = "config-unreadable"
+    SIGNATURE_MISSING = "signature-missing"
     UPLOAD_STALE = "upload-stale"
     TEMPORARY_FILE = "temporary-file"
     FOREIGN_PATH = "foreign-path"
@@ -88,6 +93,11 @@ RULES: Final[dict[Code, Rule]] = {
     ),
     Code.BLOB_UNREADABLE: Rule(
         _E, "blob cannot be read", "Check permissions and the disk, then verify again."
+    ),
+    Code.BLOB_CHANGED: Rule(
+        _W,
+        "blob was written to while it was read, which no registry does",
+        "Find out what writes to it, then verify again.",
     ),
     Code.BLOB_MISPLACED: Rule(
         _E,
@@ -187,6 +197,22 @@ RULES: Final[dict[Code, Rule]] = {
         _E, "unpacked layer does not match the diffID in the config", "Build the image again."
     ),
     Code.LAYER_UNREADABLE: Rule(_E, "layer cannot be unpacked", "Build the image again."),
+    Code.LAYER_TYPE_MISMATCH: Rule(
+        _W,
+        "layer is packed in another way than its media type says",
+        "Most clients look at the data alone; copy the image with a tool that converts it.",
+    ),
+    Code.LAYER_COUNT_MISMATCH: Rule(
+        _E, "config counts other layers than the manifest", "Build the image again."
+    ),
+    Code.CONFIG_UNREADABLE: Rule(
+        _E, "config cannot be read as the config of an image", "Build the image again."
+    ),
+    Code.SIGNATURE_MISSING: Rule(
+        _W,
+        "schema 1 manifest has no signature that can be read",
+        "Registries refuse to serve it; push the image again as schema 2 or OCI.",
+    ),
     Code.UPLOAD_STALE: Rule(
         _I, "upload was begun and never finished", "`regfs gc plan` shows what can be given back."
     ),

@@ -26,7 +26,7 @@ LISTED: Final = 20
 """Images that are named in the summary, unless all are asked for."""
 
 
-LEVELS: Final = ("links", "sizes", "digests")
+LEVELS: Final = ("links", "sizes", "digests", "content")
 """As `regfs.verify.Level`, whose module is only loaded when it is needed."""
 
 DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
@@ -46,10 +46,11 @@ DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
 @click.option(
     "--level",
     type=click.Choice(LEVELS),
-    default=LEVELS[-1],
+    default="digests",
     show_default=True,
     help="links: the listing and the links. sizes: also the manifests, and whether all they need "
-    "is there. digests: also the content of every blob.",
+    "is there. digests: also the content of every blob. content: layers are unpacked too, and "
+    "compared with their configs.",
 )
 @click.option("--jobs", metavar="N", type=click.IntRange(1), help="Threads; one a processor.")
 @click.option("--ndjson", is_flag=True, help="One JSON document a line for each finding, at once.")

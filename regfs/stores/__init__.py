@@ -158,12 +158,13 @@ class Store(Protocol):
         """
 
     def contents(
-        self, folder: str, names: Iterable[str], leaf: str, limit: int
+        self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
     ) -> Iterator[bytes | StoreError]:
         """Yield what each `<folder>/<name>/<leaf>` begins with, up to `limit` bytes.
 
         For files that `leaves` has just listed; one that cannot be read yields the
-        error that `read` would raise.
+        error that `read` would raise. `seen`: the listing has looked at each, so that
+        they need not be looked at again before they are opened.
         """
 
     def stat(self, path: str) -> Entry:

@@ -7,6 +7,7 @@
     links      report.Level.LINKS    the listing, and what every link says    links.py
     sizes      + what images need    is it there, and as long as promised     closure.py
     digests    + all content         every blob hashed, once                  content.py
+    content    + what is in layers   unpacked while they are hashed           unpack.py
 
 Here the levels are put together. What is found is told at once, each thing
 once; affected.py finds the images, scope.py limits it to what was asked for.
@@ -14,27 +15,30 @@ once; affected.py finds the images, scope.py limits it to what was asked for.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
+from dataclasses import replace
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.findings import Code, Finding
+from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
 from regfs.inventory import Inventory
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry, Target
-from regfs.verify.affected import Affected
+from regfs.verify.affected import Affected, key_at
 from regfs.verify.closure import Closure
 from regfs.verify.content import Outcome, Problem, hash_all
 from regfs.verify.context import Context
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.links import check_links
 from regfs.verify.report import Checked, Collector, Level, Result, Row
-from regfs.verify.rounds import Clock, Round
+from regfs.verify.rounds import OF_CONTENT, Round
 from regfs.verify.schedule import Selection
 from regfs.verify.scope import scope_of
+from regfs.verify.unpack import Unpacking
 
 __all__ = ["Checked", "LedgerFile", "Level", "Result", "Row", "Selection", "verify"]
 
@@ -52,7 +56,8 @@ def verify(
     on_finding: Callable[[Row], None] | None = None,
     selection: Selection = Selection(),  # noqa: B008  # frozen
     ledger: LedgerFile | None = None,
-    clock: Clock = Clock(),  # noqa: B008  # as well
+    clock: Callable[[], float] = time.time,
+    steady: Callable[[], float] = time.monotonic,
 ) -> Result:
     """Check a tree, or what `targets` reach in it.
 
@@ -67,7 +72,7 @@ def verify(
     Raises:
         Invalid: `selection` makes no sense at this level, or without a ledger.
     """
-    round_ = Round(inventory, level, selection, ledger, clock)
+    round_ = Round(inventory, level, selection, ledger, clock, steady)
     if level.covers(Level.SIZES) and graph is None:
         graph = Graph.build(inventory, registry, progress=progress)
     scope = scope_of(targets, inventory, graph)
@@ -158,24 +163,40 @@ class _Run:
     def _check_content(self, closure: Closure) -> None:
         """Hash the blobs that are due and that the graph has not hashed already."""
         assert self._graph is not None
+        context, round_ = self._context, self._round
+        unpacking = None
+        if self._level.covers(Level.CONTENT):
+            unpacking = Unpacking(context, self._graph)
+            unpacking.begin(round_.is_proven)
         done = dict.fromkeys(self._read())
-        due = self._round.begin(digest for digest in self._blobs() if digest not in done)
         problems = self._graph.problems
-        self._round.record(done, {d: problems[d].code for d in done if d in problems})
-        size = self._round.size
+        wanted = (digest for digest in self._blobs() if digest not in done)
+        due = round_.begin(wanted, () if unpacking is None else unpacking.fresh)
+        round_.record(done, {d: problems[d].code for d in done if d in problems})
+        self._hash(closure, due, unpacking)
+        if unpacking is not None:
+            unpacking.finish()
+            round_.prove(self._broken_content(), unpacking.unfinished)
+
+    def _hash(
+        self, closure: Closure, due: list[tuple[Digest, int]], unpacking: Unpacking | None
+    ) -> None:
         progress = self._context.progress
-        progress.start("Hashing blobs", sum(map(size, due)), "bytes")
+        progress.start("Hashing blobs", sum(size for _, size in due), "bytes")
         found = hash_all(
             self._context.registry.store,
-            ((digest, size(digest)) for digest in due),
+            due,
             jobs=self._jobs,
             executor=self._executor,
             progress=progress,
+            unpack=None if unpacking is None else unpacking.wants,
             is_over=self._round.is_over,
         )
         with closing(found):
             for outcome in found:
                 self._take(closure, outcome)
+                if unpacking is not None:
+                    unpacking.take(outcome.layers)
         progress.finish()
 
     def _take(self, closure: Closure, outcome: Outcome) -> None:
@@ -185,12 +206,21 @@ class _Run:
             self._report(closure, problem)
         self._round.done(outcome.digests, {one.digest: one.code for one in outcome.problems})
 
+    def _broken_content(self) -> dict[Digest, Code]:
+        """Return what was found in blobs that are intact as such."""
+        rows = self._context.collector.rows
+        broken = [row.finding for row in rows if row.finding.code in OF_CONTENT]
+        keys = ((key_at(finding.path), finding.code) for finding in broken)
+        return {key.digest: code for key, code in keys if isinstance(key, layout.BlobData)}
+
     def _report(self, closure: Closure, problem: Problem) -> None:
-        digest, code, actual = problem
+        digest, code, actual, whole = problem
         path = layout.path_of(layout.BlobData(digest))
         if code is Code.BLOB_MISSING:
             if closure.lost(digest):  # else it was deleted meanwhile, as it may be
                 self._context.add(Finding(code, path, digest))
             return
         expected = digest if code is Code.BLOB_CORRUPT else None
-        self._context.add(Finding(code, path, digest, expected=expected, actual=actual))
+        finding = Finding(code, path, digest, expected=expected, actual=actual)
+        # A blob that came right at last harms no image.
+        self._context.add(replace(finding, override=Severity.INFO) if whole else finding)

@@ -44,7 +44,8 @@ class Affected:
             case layout.RevisionLink(name, linked) | layout.LayerLink(name, linked):
                 repository, digest = name, linked
             case layout.BlobData(linked):
-                digest = linked
+                # Of a layer that one of its manifests is at odds with, the digest tells which.
+                digest = digest or linked
         if repository is not None and finding.tag is not None:
             return {f"{repository}:{finding.tag}"}
         if digest is None:

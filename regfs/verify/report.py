@@ -22,6 +22,8 @@ class Level(StrEnum):
     """Also the manifests, and whether all they need is there and as long as they say."""
     DIGESTS = "digests"
     """Also the content of every blob."""
+    CONTENT = "content"
+    """Also what is packed in layers, and whether configs fit it."""
 
     def covers(self, other: Level) -> bool:
         """Tell whether `other` is part of this level."""
@@ -119,6 +121,8 @@ _MANY: Final = frozenset(
     {Code.INDEX_CHILD_MISSING, Code.SUBJECT_MISSING, Code.DESCRIPTOR_SIZE_MISMATCH}
 )
 """What one manifest can suffer from more than once."""
+_OF_IMAGES: Final = frozenset({Code.DIFFID_MISMATCH, Code.LAYER_TYPE_MISMATCH})
+"""What a layer can suffer from once for each manifest that names it."""
 
 
 def _identity(finding: Finding) -> tuple[str, ...]:
@@ -126,6 +130,8 @@ def _identity(finding: Finding) -> tuple[str, ...]:
         return ("stray", finding.path)
     if finding.code in _MANY:
         return (finding.code, finding.path, finding.expected or "", finding.repository or "")
+    if finding.code in _OF_IMAGES:
+        return (finding.code, finding.path, finding.expected or "", finding.digest or "")
     return (finding.code, finding.path)
 
 

@@ -1,7 +1,9 @@
 """One round of reading: what is due this time, what was done, and what is left for the next.
 
 Whatever was looked at goes into the ledger, with the size and time of the listing:
-a file that has changed since is another one for the next round.
+a file that has changed since is another one for the next round. At level content that
+a blob has its digest is noted at once, and what it holds when images were compared
+with it, which is at the end: a round that is killed before has proven no more.
 
 When the time is up nothing more is begun, and what runs is read to its end. Were it
 stopped, a blob that takes longer than a round would be begun in each and never done.
@@ -9,10 +11,9 @@ stopped, a blob that takes longer than a round would be begun in each and never 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from random import Random
-from typing import NamedTuple, cast
+from typing import Final, cast
 
 from regfs.digest import Digest
 from regfs.findings import Code
@@ -20,16 +21,20 @@ from regfs.inventory import Inventory
 from regfs.verify.ledger import Entry
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.report import Level
-from regfs.verify.schedule import Known, Schedule, Selection, schedule
+from regfs.verify.schedule import Known, Selection, schedule
 
+OF_CONTENT: Final = frozenset(
+    {
+        Code.LAYER_UNREADABLE,
+        Code.DIFFID_MISMATCH,
+        Code.LAYER_COUNT_MISMATCH,
+        Code.CONFIG_UNREADABLE,
+    }
+)
+"""What can be wrong with a blob that has its digest."""
 
-class Clock(NamedTuple):
-    """What time it is."""
-
-    now: Callable[[], float] = time.time
-    """Seconds since the epoch, UTC."""
-    steady: Callable[[], float] = time.monotonic
-    """Seconds that nobody turns back."""
+_PASSING: Final = frozenset({Code.BLOB_MISSING, Code.BLOB_CHANGED})
+"""What is no lasting result: the blob that was listed is not there any more."""
 
 
 class Round:
@@ -41,8 +46,14 @@ class Round:
         level: Level,
         selection: Selection,
         file: LedgerFile | None,
-        clock: Clock,
+        now: Callable[[], float],
+        steady: Callable[[], float],
     ) -> None:
+        """Load the ledger. `now` is UTC since the epoch, `steady` nobody turns back; in seconds.
+
+        Raises:
+            Invalid: `selection` makes no sense at this level, or without a ledger.
+        """
         selection.check(level, ledger=file is not None)
         self.skipped = 0
         """Blobs that need not be read."""
@@ -52,53 +63,86 @@ class Round:
         self._level = level
         self._selection = selection
         self._file = file
-        self._clock = clock
+        self._known: Known | None = None
+        self._now = now
+        self._steady = steady
+        self._done: list[Digest] = []
+        """What may yet be proven at level content."""
         limit = selection.max_duration
-        self._end = None if limit is None else clock.steady() + limit
+        self._end = None if limit is None else steady() + limit
+        if file is not None and level.covers(Level.DIGESTS):
+            file.load(self._own)
+            self._known = Known(file.ledger, level, now())
 
-    def begin(self, wanted: Iterable[Digest]) -> list[Digest]:
-        """Return which of the blobs to read now, in order."""
-        known = None
-        if self._file is not None:
-            self._file.load(self._own)
-            known = Known(self._file.ledger, self._level, self._clock.now())
+    def is_proven(self, digest: Digest) -> bool:
+        """Tell whether a blob as it is was found intact at this level in an earlier round."""
+        number = self._blobs.numbers.get(digest)
+        if self._known is None or number is None:
+            return False
+        entry = self._known.entry(digest, self._blobs.sizes[number], self._blobs.mtimes[number])
+        return entry is not None and entry.result is None
+
+    def begin(
+        self, wanted: Iterable[Digest], fresh: Container[Digest] = ()
+    ) -> list[tuple[Digest, int]]:
+        """Return which of the blobs to read now, with their sizes, in order.
+
+        What is in `fresh` is due, however well known.
+        """
         # Where nothing is recorded, what is due first would be the same in each round.
         sample = None if self._file is not None and self._file.writable else Random()
-        plan = schedule(self._blobs, wanted, self._selection, known, sample)
+        plan = schedule(
+            self._blobs, wanted, self._selection, self._known, fresh=fresh, sample=sample
+        )
         self.skipped = plan.skipped
-        self.left = self._left(plan)
-        return plan.due
-
-    def _left(self, plan: Schedule) -> tuple[int, int]:
-        left = [*plan.due, *plan.left]
-        return len(left), sum(map(self.size, left))
-
-    def size(self, digest: Digest) -> int:
-        """Return the bytes of a blob, as listed."""
-        return self._blobs.sizes[self._blobs.numbers[digest]]
+        due = [(digest, self._size(digest)) for digest in plan.due]
+        left = sum(map(self._size, plan.left))
+        self.left = (len(due) + len(plan.left), sum(size for _, size in due) + left)
+        return due
 
     def is_over(self) -> bool:
         """Tell whether nothing more is to be begun."""
-        return self._end is not None and self._clock.steady() >= self._end
+        return self._end is not None and self._steady() >= self._end
 
     def done(self, digests: Iterable[Digest], problems: dict[Digest, Code]) -> None:
         """Take what came of blobs that `begin` told to read."""
         results = list(digests)
         blobs, size = self.left
-        self.left = (blobs - len(results), size - sum(map(self.size, results)))
+        self.left = (blobs - len(results), size - sum(map(self._size, results)))
         self.record(results, problems)
 
     def record(self, digests: Iterable[Digest], problems: dict[Digest, Code]) -> None:
-        """Note in the ledger what came of blobs; one that has gone is none any more."""
+        """Note what came of blobs; one that is gone or another by now is passed over."""
         if self._file is None:
             return
-        now, blobs, level = self._clock.now(), self._blobs, self._level
+        results = [digest for digest in digests if problems.get(digest) not in _PASSING]
+        if self._level.covers(Level.CONTENT):
+            self._done += [digest for digest in results if digest not in problems]
+        self._note((digest, problems.get(digest), Level.DIGESTS) for digest in results)
+
+    def prove(self, problems: dict[Digest, Code], unfinished: Container[Digest]) -> None:
+        """Note what the content of blobs came to, now that images were compared with it.
+
+        Those in `unfinished` were compared with a part of what they need only.
+        """
+        if self._file is not None:
+            intact = ((one, None) for one in self._done if one not in unfinished)
+            broken = ((one, code) for one, code in problems.items() if one in self._blobs)
+            self._note(
+                (one, code, Level.CONTENT) for pairs in (intact, broken) for one, code in pairs
+            )
+
+    def _note(self, results: Iterable[tuple[Digest, Code | None, Level]]) -> None:
+        assert self._file is not None
+        now, blobs = self._now(), self._blobs
         self._file.record(
-            (digest, Entry(blobs.sizes[n], blobs.mtimes[n], problems.get(digest), level, now))
-            for digest in digests
-            if problems.get(digest) is not Code.BLOB_MISSING
+            (digest, Entry(blobs.sizes[n], blobs.mtimes[n], code, level, now))
+            for digest, code, level in results
             for n in (blobs.numbers[digest],)
         )
+
+    def _size(self, digest: Digest) -> int:
+        return self._blobs.sizes[self._blobs.numbers[digest]]
 
     def _own(self, text: str) -> Digest | None:
         """Return the listing's own object (a million others take 120 MB); None of what is gone."""

@@ -4,16 +4,13 @@
     never verified        or changed since, or less deeply
     verified              those of the oldest day first; not at all when younger than max_age
 
-Within each of these the large blobs come first, the largest before the others: begun
-last, one of them would keep a single thread busy at the end. The others are read in
-the order they were written: a registry writes a blob in `_uploads` and renames it, so
-neighbours in time are likely neighbours on a disk, while those in the listing, which
-goes by digest, are not. Ages count in days so that there is room for that order.
+Within each of these blobs come in the order that suits a disk (`content.reading_order`);
+ages count in days, so that there is room for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple
@@ -21,7 +18,7 @@ from typing import Final, NamedTuple
 from regfs.digest import Digest
 from regfs.errors import Invalid
 from regfs.inventory import DigestTable
-from regfs.verify.content import BATCH_BYTES
+from regfs.verify.content import reading_order
 from regfs.verify.ledger import Entry, Ledger
 from regfs.verify.report import Level
 
@@ -123,12 +120,15 @@ def schedule(
     wanted: Iterable[Digest],
     selection: Selection,
     known: Known | None = None,
+    *,
+    fresh: Container[Digest] = (),
     sample: Random | None = None,
 ) -> Schedule:
     """Decide which of the `wanted` blobs to read.
 
-    A share or an amount is what is due first; with `sample` a random one instead, for
-    where no result is kept, and the first would be the same each time.
+    What is in `fresh` counts as never verified, whatever is known. A share or an amount
+    is what is due first; with `sample` a random one instead, for where no result is
+    kept, and the first would be the same each time.
     """
     shard = selection.subset if isinstance(selection.subset, Shard) else None
     groups: dict[float, list[Digest]] = {}
@@ -140,6 +140,8 @@ def schedule(
         if shard is not None and not shard.has(digest):
             continue
         entry = None if known is None else known.entry(digest, size, blobs.mtimes[number])
+        if digest in fresh and entry is not None and entry.result is None:
+            entry = None
         if known is not None and _is_fresh(entry, selection.max_age, known.now):
             skipped += 1
         else:
@@ -182,13 +184,9 @@ def _budget(selection: Selection, total: int) -> int | None:
 
 def _ordered(blobs: DigestTable, group: Iterable[Digest]) -> list[Digest]:
     """Return a group in the order that suits threads and disks."""
-
-    def key(digest: Digest) -> tuple[int, float]:
-        number = blobs.numbers[digest]
-        size = blobs.sizes[number]
-        return (-size if size > BATCH_BYTES else 0, blobs.mtimes[number])
-
-    return sorted(group, key=key)
+    numbers, sizes, mtimes = blobs.numbers, blobs.sizes, blobs.mtimes
+    rows = ((digest, sizes[n], mtimes[n]) for digest in group for n in (numbers[digest],))
+    return [digest for digest, _ in reading_order(rows)]
 
 
 def _limited(
