@@ -553,7 +553,7 @@ EXPECTED: dict[str, tuple[list[Code], bool, bool]] = {
     "manifest-unknown-type": ([Code.MANIFEST_UNKNOWN_TYPE], False, False),
     "manifest-deep": ([Code.MANIFEST_UNREADABLE], True, False),
     "manifest-wrong-types": ([Code.MANIFEST_UNKNOWN_TYPE], False, False),
-    "manifest-bogus-digest": ([Code.MANIFEST_UNREADABLE], True, False),
+    "manifest-bogus-digest": ([Code.DESCRIPTOR_INVALID], True, False),
     "symlink-loop": ([], False, True),
 }
 """Every other damage is none of the graph's: nothing in it says what points where."""

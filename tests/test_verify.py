@@ -87,7 +87,7 @@ EXPECTED: dict[str, tuple[set[str], bool]] = {
     "manifest-unknown-type": ({"manifest-unknown-type"}, True),
     "manifest-deep": ({"manifest-unreadable"}, True),
     "manifest-wrong-types": ({"manifest-unknown-type"}, True),
-    "manifest-bogus-digest": ({"manifest-unreadable"}, True),
+    "manifest-bogus-digest": ({"descriptor-invalid"}, True),
     "descriptor-wrong-size": ({"descriptor-size-mismatch"}, True),
     "symlink-outside": ({"symlink-outside", "blob-unreadable"}, True),
     "symlink-loop": ({"symlink-loop"}, False),
