@@ -3,6 +3,7 @@
     verify(registry, scan(store), level=Level.DIGESTS, jobs=2) -> Result
         .checked    blobs, bytes, links, manifests that were looked at
         .findings   what is wrong, each with the images it touches
+        .images     the images that are not whole, each with what is wrong with it
 
     links      report.Level.LINKS    the listing, and what every link says    links.py
     sizes      + what images need    is it there, and as long as promised     closure.py
@@ -14,6 +15,7 @@ once; affected.py finds the images, scope.py limits it to what was asked for.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
@@ -29,11 +31,12 @@ from regfs.verify.affected import Affected
 from regfs.verify.closure import Closure
 from regfs.verify.content import BATCH_BYTES, Problem, Totals, hash_all
 from regfs.verify.context import Context
+from regfs.verify.images import Image, images_of
 from regfs.verify.links import check_links
-from regfs.verify.report import Checked, Collector, Level, Result, Row
+from regfs.verify.report import Checked, Collector, Harm, Level, Result, Row
 from regfs.verify.scope import scope_of
 
-__all__ = ["Checked", "Level", "Result", "Row", "verify"]
+__all__ = ["Checked", "Harm", "Image", "Level", "Result", "Row", "images_of", "verify"]
 
 
 def verify(
@@ -47,14 +50,18 @@ def verify(
     executor: Executor | None = None,
     progress: Progress = SILENT,
     on_finding: Callable[[Row], None] | None = None,
+    started: float | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Result:
     """Check a tree, or what `targets` reach in it.
 
     The graph is made when it is needed and not given. `executor` takes the hashing
     elsewhere, to workers that see the same store; `jobs` is how many tasks run at
-    once. `on_finding` hears of each finding at once, in this thread. Ctrl-C ends it
-    early, with what was found so far.
+    once. `on_finding` hears of each finding at once, in this thread. `started` is when
+    the caller began, where listing the tree is to count. Ctrl-C ends it early, with
+    what was found so far.
     """
+    started = clock() if started is None else started
     if level.covers(Level.SIZES) and graph is None:
         graph = Graph.build(inventory, registry, progress=progress)
     scope = scope_of(targets, inventory, graph)
@@ -66,7 +73,16 @@ def verify(
         run.check()
     except KeyboardInterrupt:
         interrupted = True
-    return Result(registry.store.url, level, run.checked(), tuple(collector.rows), interrupted)
+    return Result(
+        registry.store.url,
+        level,
+        run.checked(),
+        tuple(collector.rows),
+        interrupted,
+        collector.images,
+        started,
+        clock(),
+    )
 
 
 class _Run:
@@ -115,7 +131,7 @@ class _Run:
     def _read(self) -> list[Digest]:
         """Return the manifests whose bytes were read and hashed for the graph."""
         assert self._graph is not None
-        hashed = {Code.BLOB_CORRUPT, Code.MANIFEST_UNREADABLE}
+        hashed = {Code.BLOB_CORRUPT, Code.MANIFEST_UNREADABLE, Code.DESCRIPTOR_INVALID}
         problems = self._graph.problems
         known = (d for d in self._graph.manifests if d not in problems)
         broken = (d for d, problem in problems.items() if problem.code in hashed)
