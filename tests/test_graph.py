@@ -554,6 +554,8 @@ EXPECTED: dict[str, tuple[list[Code], bool, bool]] = {
     "manifest-deep": ([Code.MANIFEST_UNREADABLE], True, False),
     "manifest-wrong-types": ([Code.MANIFEST_UNKNOWN_TYPE], False, False),
     "manifest-bogus-digest": ([Code.DESCRIPTOR_INVALID], True, False),
+    "index-child-missing": ([Code.INDEX_CHILD_MISSING], False, False),
+    "subject-missing": ([Code.SUBJECT_MISSING], False, False),
     "symlink-loop": ([], False, True),
 }
 """Every other damage is none of the graph's: nothing in it says what points where."""
