@@ -589,6 +589,18 @@ def test_what_is_written_in_a_damaged_manifest_is_kept(tree: TreeBuilder, kind: 
     assert {blob.digest for blob in child.blobs} <= graph.needs(graph.reachable([top]))
 
 
+def test_what_names_its_content_wrongly_may_still_be_a_manifest(tree: TreeBuilder) -> None:
+    layer = Blob(b"in use, perhaps")
+    bad = {**image([layer]).document}
+    bad["layers"] = [*bad["layers"], {**bad["layers"][0], "digest": "sha256:cut off"}]
+    named = tree.blob(dumps(bad))
+    top = tree.push("app", "v1", raw(dumps({"things": [named]}), blobs=[layer]))
+    graph = graph_of(tree)
+    assert graph.problems[Digest(named)].code is Code.DESCRIPTOR_INVALID
+    assert list(graph.frozen) == ["app"]
+    assert layer.digest in graph.needs(graph.reachable([Digest(top)]))
+
+
 def test_a_child_in_a_damaged_index_is_found_though_it_is_no_revision(tree: TreeBuilder) -> None:
     child, config = image(["child"]), Blob(b"{}")
     tree.push("app", None, child)
