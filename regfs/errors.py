@@ -14,7 +14,8 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |  |  `- ReferenceAmbiguous      NAME_INVALID
     |  |- LayoutInvalid              NAME_INVALID
     |  |- ManifestInvalid            MANIFEST_INVALID
-    |  |  `- ManifestTooLarge        MANIFEST_INVALID
+    |  |  |- ManifestTooLarge        MANIFEST_INVALID
+    |  |  `- DescriptorInvalid       MANIFEST_INVALID
     |  |- LayerInvalid               UNSUPPORTED
     |  `- DocumentInvalid            UNSUPPORTED   (plan, policy, roots files)
     |- Unknown                       no such thing in this tree
@@ -103,6 +104,10 @@ class ManifestInvalid(Invalid):
 
 class ManifestTooLarge(ManifestInvalid):
     """A manifest is larger than the limit; it was not read."""
+
+
+class DescriptorInvalid(ManifestInvalid):
+    """A manifest of a known kind does not say rightly what it is made of."""
 
 
 class LayerInvalid(Invalid):

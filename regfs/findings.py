@@ -81,15 +81,25 @@ class Rule(NamedTuple):
 
 
 _E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
-_REPUSH = "Move the data aside and push the image again, or copy the digest from another registry."
+# A registry never writes over data that is there: to push alone heals nothing.
+_REPLACE = "`regfs heal --from SOURCE`, or `regfs verify --quarantine` and push the image again."
+_REFILL = "Push the image again, or `regfs heal --from SOURCE`."
+# Asked for a blob whose link it cannot read, a registry fails, and so does the push.
+_RELINK = "`regfs heal --relink`, or remove the link and push the image again."
+# What has its digest is as it was pushed: to push the same again changes nothing.
+_REBUILD = "It was pushed like this: build and push the image again, and delete this manifest."
 
 RULES: Final[dict[Code, Rule]] = {
-    Code.BLOB_CORRUPT: Rule(_E, "blob content does not match its digest", _REPUSH),
-    Code.BLOB_SIZE_MISMATCH: Rule(_E, "blob is not as long as its descriptor says", _REPUSH),
+    Code.BLOB_CORRUPT: Rule(_E, "blob content does not match its digest", _REPLACE),
+    Code.BLOB_SIZE_MISMATCH: Rule(
+        _E,
+        "blob is not as long as its descriptor says",
+        "`regfs verify --level digests` tells whether the blob or the manifest is wrong.",
+    ),
     Code.BLOB_MISSING: Rule(
         _E,
         "blob is needed by an image and is not there",
-        "Push the image again, or copy the digest from another registry.",
+        _REFILL,
     ),
     Code.BLOB_UNREADABLE: Rule(
         _E, "blob cannot be read", "Check permissions and the disk, then verify again."
@@ -110,25 +120,23 @@ RULES: Final[dict[Code, Rule]] = {
     Code.LINK_EMPTY: Rule(
         _E,
         "link file is empty (a crash while it was written)",
-        "Push the image again: the registry rewrites an empty link.",
+        _RELINK,
     ),
     Code.LINK_INVALID: Rule(
         _E,
         "link file does not hold exactly one digest",
-        "Write the digest of its path into it, without a newline, or push the image again.",
+        _RELINK,
     ),
     Code.LINK_MISMATCH: Rule(
         _E,
         "link names another digest than its path",
         "Find out which of the two is right; regfs keeps both until then.",
     ),
-    Code.LINK_DANGLING: Rule(
-        _W, "link points to a blob that is not there", "Push the image again, or delete the link."
-    ),
+    Code.LINK_DANGLING: Rule(_W, "link points to a blob that is not there", _REFILL),
     Code.LAYER_LINK_MISSING: Rule(
         _E,
         "repository has no link to a blob its image needs (pull answers 404)",
-        "Push the image again: the registry writes the link.",
+        "Push the image again: the registry writes the link. Or `regfs heal --relink`.",
     ),
     Code.LAYER_LINK_UNUSED: Rule(
         _I,
@@ -138,12 +146,12 @@ RULES: Final[dict[Code, Rule]] = {
     Code.TAG_DANGLING: Rule(
         _E,
         "tag points to a manifest that is not there",
-        "Push the tag again, or delete the tag.",
+        "Push the tag again, or delete it; `regfs heal --relink` if only the link is gone.",
     ),
     Code.TAG_WITHOUT_CURRENT: Rule(
         _W,
         "tag has a history and no current link (listed, and answers 404)",
-        "Push the tag again, or delete it.",
+        "Push the tag again, or delete it; `regfs heal --relink` if its history leaves no doubt.",
     ),
     Code.TAG_INVALID: Rule(_W, "tag breaks the grammar of tags", "No client can ask for it."),
     Code.REPOSITORY_INVALID_NAME: Rule(
@@ -164,7 +172,7 @@ RULES: Final[dict[Code, Rule]] = {
         "there are blobs and no repository that could name them",
         "Mount or restore the folder of repositories; no blob is collected until there is one.",
     ),
-    Code.MANIFEST_UNREADABLE: Rule(_E, "manifest cannot be read as a manifest", _REPUSH),
+    Code.MANIFEST_UNREADABLE: Rule(_E, "manifest cannot be read as a manifest", _REBUILD),
     Code.MANIFEST_TOO_LARGE: Rule(
         _E,
         "manifest is larger than the limit and was not read",
@@ -178,11 +186,10 @@ RULES: Final[dict[Code, Rule]] = {
     Code.DESCRIPTOR_SIZE_MISMATCH: Rule(
         _E,
         "descriptor names another size than the content has",
-        "The content has its digest, so the manifest is wrong: build and push the image again.",
+        "The content has its digest, so the manifest is wrong: build and push the image again, "
+        "and delete this manifest.",
     ),
-    Code.DESCRIPTOR_INVALID: Rule(
-        _E, "descriptor cannot be read", "Build and push the image again."
-    ),
+    Code.DESCRIPTOR_INVALID: Rule(_E, "manifest does not rightly say what it is made of", _REBUILD),
     Code.INDEX_CHILD_MISSING: Rule(
         _W,
         "index lists a manifest that is not there (legal for a partial mirror)",

@@ -50,6 +50,9 @@ LAYERS: dict[str, int] = {
     "render_listing": 5,
     "render_reports": 5,
     "render_image": 5,
+    "render_verify": 5,
+    "render_junit": 5,
+    "render_metrics": 5,
     "cli": 6,
     "__main__": 7,
     "": 7,
@@ -69,6 +72,9 @@ ARROWS = {
     ("render_reports", "render"),
     ("render_image", "render"),
     ("render_image", "render_reports"),
+    ("render_verify", "render"),
+    ("render_junit", "render"),
+    ("render_metrics", "render"),
 }
 """Who may import a neighbour on its own layer."""
 
@@ -245,6 +251,13 @@ def test_listing_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:
     names = loaded(code, str(tree.root))
     assert "click" in names
     assert not names & {"networkx", "aiohttp", "obstore", "jinja2"}
+
+
+def test_verifying_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:
+    tree.push("app", "v1")
+    code = "from regfs.cli.app import run\nassert run(['-r', sys.argv[1], 'verify', '-q']) == 0"
+    names = loaded(code, str(tree.root))
+    assert not names & {"prometheus_client", "regfs.render_junit", "regfs.render_metrics"}
 
 
 # -- the commands ------------------------------------------------------------------------

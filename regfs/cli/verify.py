@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+import time
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from regfs.cli.report_file import ReportFile, write_report
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.findings import RULES, Severity
+from regfs.errors import StoreError
+from regfs.findings import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from rich.console import Console
-
-    from regfs.verify import Result, Row
-
-SHOWN: Final = 10
-"""Images that are named with one finding on a terminal."""
-LISTED: Final = 20
-"""Images that are named in the summary, unless all are asked for."""
-
+    from regfs.verify import Image, Result, Row
 
 LEVELS: Final = ("links", "sizes", "digests", "content")
 """As `regfs.verify.Level`, whose module is only loaded when it is needed."""
@@ -39,6 +33,8 @@ DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
         "regfs verify",
         "regfs verify --level links",
         "regfs verify team/app:v1 other/app --json",
+        "regfs verify -q --junit verify.xml",
+        "regfs verify -q --metrics /var/lib/node_exporter/regfs.prom",
         "regfs verify --ndjson | jq -r 'select(.severity == \"error\").path'",
     ],
 )
@@ -54,17 +50,37 @@ DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
 )
 @click.option("--jobs", metavar="N", type=click.IntRange(1), help="Threads; one a processor.")
 @click.option("--ndjson", is_flag=True, help="One JSON document a line for each finding, at once.")
+@click.option(
+    "--junit",
+    metavar="FILE",
+    type=ReportFile(),
+    help="Write JUnit XML for a CI server: a test case for each image. - is standard output.",
+)
+@click.option(
+    "--metrics",
+    metavar="FILE",
+    type=ReportFile(),
+    help="Write metrics for node_exporter's textfile collector, which wants a name in .prom.",
+)
 def command(
-    session: Session, references: tuple[str, ...], level: str, jobs: int | None, ndjson: bool
+    session: Session,
+    references: tuple[str, ...],
+    level: str,
+    jobs: int | None,
+    ndjson: bool,
+    junit: str | None,
+    metrics: str | None,
 ) -> Exit:
     """Check that the tree, or what REF reaches in it, is whole; changes nothing.
 
     REF is NAME, NAME:TAG, NAME@DIGEST or DIGEST. Findings tell which images are
     not whole because of them. Normal leftovers are only counted, unless -v is given.
     """
-    from regfs.verify import Level, verify
+    from regfs.verify import Level, images_of, verify
 
-    targets = [session.registry.find(reference) for reference in references]
+    started = time.time()
+    _make_room(session, (junit, metrics), ndjson)
+    targets = session.find(references)
     inventory = session.inventory
     graph = session.graph if Level(level).covers(Level.SIZES) else None
     with session.progress() as progress:
@@ -77,10 +93,48 @@ def command(
             jobs=jobs or os.cpu_count() or 1,
             progress=progress,
             on_finding=_teller(session, ndjson),
+            started=started,
         )
     if not ndjson:
-        session.emit(result_document(result), lambda console: _sum_up(console, session, result))
-    return _exit(session, result)
+        _tell_result(session, result)
+    code = _exit(session, result)
+    reports = _reports(result, images_of(targets, inventory, graph), junit, metrics)
+    return code if _write(session, reports) else Exit.STORAGE
+
+
+def _make_room(session: Session, files: Iterable[str | None], ndjson: bool) -> None:
+    """See to it that a report on standard output is alone there."""
+    there = sum(1 for file in files if file == "-")
+    if there + session.json + ndjson > 1:
+        raise click.UsageError("only one document can go to standard output")
+    if there:
+        session.out = session.err
+
+
+def _reports(
+    result: Result, images: Iterable[Image], junit: str | None, metrics: str | None
+) -> Iterator[tuple[str, Callable[[str], Iterable[str]]]]:
+    """Yield the files to write, and what makes each of what it held before."""
+    if junit is not None:
+        from regfs.render_junit import junit_pieces
+
+        yield junit, lambda _: junit_pieces(result, images)
+    if metrics is not None:
+        from regfs.render_metrics import metrics_text
+
+        yield metrics, lambda before: [metrics_text(result, before)]
+
+
+def _write(session: Session, reports: Iterable[tuple[str, Callable[[str], Iterable[str]]]]) -> bool:
+    """Write every report that can be written; tell whether all could."""
+    whole = True
+    for file, make in reports:
+        try:
+            write_report(file, make)
+        except StoreError as error:
+            session.complain(str(error))
+            whole = False
+    return whole
 
 
 def _exit(session: Session, result: Result) -> Exit:
@@ -90,33 +144,19 @@ def _exit(session: Session, result: Result) -> Exit:
     return Exit.FINDINGS if result.severity is Severity.ERROR else Exit.CLEAN
 
 
-def result_document(result: Result) -> dict[str, Any]:
-    """Return a result as the JSON document of the command."""
-    from regfs.render import document
+def _tell_result(session: Session, result: Result) -> None:
+    from regfs.render_verify import result_document, show_result
 
-    return {
-        "root": result.root,
-        "level": result.level.value,
-        "checked": document(result.checked),
-        "findings": [row_document(row) for row in result.findings],
-        "interrupted": result.interrupted,
-    }
-
-
-def row_document(row: Row) -> dict[str, Any]:
-    """Return a finding with the images it touches."""
-    from regfs.render import finding_document
-
-    return {
-        **finding_document(row.finding),
-        "images": list(row.images),
-        "affected": row.affected,
-    }
+    session.emit(
+        result_document(result) if session.json else None,
+        lambda out: show_result(out, result, verbose=session.verbose, note=session.note),
+    )
 
 
 def _teller(session: Session, ndjson: bool) -> Callable[[Row], None] | None:
     """Return what tells of a finding at once."""
-    from regfs.render import print_finding, printable, to_json_line
+    from regfs.render import to_json_line
+    from regfs.render_verify import print_row, row_document
 
     if ndjson:
         return lambda row: click.echo(to_json_line(row_document(row)))
@@ -127,61 +167,7 @@ def _teller(session: Session, ndjson: bool) -> Callable[[Row], None] | None:
     console = session.err if shared else session.out
 
     def tell(row: Row) -> None:
-        if row.finding.severity is Severity.INFO and not session.verbose:
-            return
-        print_finding(console, row.finding)
-        if row.affected:
-            more = row.affected - SHOWN
-            text = ", ".join(row.images[:SHOWN]) + (f" and {more} more" if more > 0 else "")
-            console.print(f"        affects {printable(text)}", soft_wrap=True, markup=False)
+        if row.finding.severity is not Severity.INFO or session.verbose:
+            print_row(console, row)
 
     return tell
-
-
-def _sum_up(console: Console, session: Session, result: Result) -> None:
-    from regfs.render import human_size, table
-
-    done = result.checked
-    console.print(
-        f"level {result.level.value}: {done.blobs} blobs ({human_size(done.bytes)} hashed), "
-        f"{done.links} links, {done.manifests} manifests",
-        soft_wrap=True,
-    )
-    counts = Counter((row.finding.severity, row.finding.code) for row in result.findings)
-    if not counts:
-        console.print("nothing is wrong")
-        return
-    order = list(Severity)
-    console.print(
-        table(
-            "Findings",
-            ["severity", "code", ">count", "what"],
-            [
-                (severity.value, code.value, count, RULES[code].message)
-                for (severity, code), count in sorted(
-                    counts.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
-                )
-            ],
-        )
-    )
-    _list_images(console, session, result)
-    if not session.verbose and any(severity is Severity.INFO for severity, _ in counts):
-        session.note("regfs: findings of severity info are counted only; -v lists them")
-
-
-def _list_images(console: Console, session: Session, result: Result) -> None:
-    from regfs.render import table
-
-    errors: Counter[str] = Counter()
-    warnings: Counter[str] = Counter()
-    for row in result.findings:
-        tally = errors if row.finding.severity is Severity.ERROR else warnings
-        tally.update(row.images)
-    images = sorted(errors.keys() | warnings.keys(), key=lambda name: (-errors[name], name))
-    if not images:
-        return
-    shown = images if session.verbose else images[:LISTED]
-    rows = [(name, errors[name], warnings[name]) for name in shown]
-    console.print(table("Images affected", ["image", ">errors", ">warnings"], rows))
-    if len(images) > len(shown):
-        session.note(f"regfs: and {len(images) - len(shown)} more images; -v lists them")

@@ -3,6 +3,7 @@
     verify(registry, scan(store), level=Level.DIGESTS, jobs=2) -> Result
         .checked    blobs, bytes, links, manifests that were looked at
         .findings   what is wrong, each with the images it touches
+        .images     the images that are not whole, each with what is wrong with it
 
     links      report.Level.LINKS    the listing, and what every link says    links.py
     sizes      + what images need    is it there, and as long as promised     closure.py
@@ -32,15 +33,27 @@ from regfs.verify.affected import Affected, key_at
 from regfs.verify.closure import Closure
 from regfs.verify.content import Outcome, Problem, hash_all
 from regfs.verify.context import Context
+from regfs.verify.images import Image, images_of
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.links import check_links
-from regfs.verify.report import Checked, Collector, Level, Result, Row
-from regfs.verify.rounds import OF_CONTENT, Round
+from regfs.verify.report import Checked, Collector, Harm, Level, Result, Row
+from regfs.verify.rounds import OF_CONTENT, Round, Timing
 from regfs.verify.schedule import Selection
 from regfs.verify.scope import scope_of
 from regfs.verify.unpack import Unpacking
 
-__all__ = ["Checked", "LedgerFile", "Level", "Result", "Row", "Selection", "verify"]
+__all__ = [
+    "Checked",
+    "Harm",
+    "Image",
+    "LedgerFile",
+    "Level",
+    "Result",
+    "Row",
+    "Selection",
+    "images_of",
+    "verify",
+]
 
 
 def verify(
@@ -56,6 +69,7 @@ def verify(
     on_finding: Callable[[Row], None] | None = None,
     selection: Selection = Selection(),  # noqa: B008  # frozen
     ledger: LedgerFile | None = None,
+    started: float | None = None,
     clock: Callable[[], float] = time.time,
     steady: Callable[[], float] = time.monotonic,
 ) -> Result:
@@ -63,8 +77,9 @@ def verify(
 
     The graph is made when it is needed and not given. `executor` takes the hashing
     elsewhere, to workers that see the same store; `jobs` is how many tasks run at
-    once. `on_finding` hears of each finding at once, in this thread. Ctrl-C ends it
-    early, with what was found so far.
+    once. `on_finding` hears of each finding at once, in this thread. `started` is when
+    the caller began, where listing the tree is to count. Ctrl-C ends it early, with
+    what was found so far.
 
     Which blobs are read, of those that `targets` reach, `selection` says. What came of
     each goes into `ledger`, which the caller has entered; what it knows makes the order.
@@ -72,7 +87,8 @@ def verify(
     Raises:
         Invalid: `selection` makes no sense at this level, or without a ledger.
     """
-    round_ = Round(inventory, level, selection, ledger, clock, steady)
+    started = clock() if started is None else started
+    round_ = Round(inventory, level, selection, ledger, Timing(started, clock, steady))
     if level.covers(Level.SIZES) and graph is None:
         graph = Graph.build(inventory, registry, progress=progress)
     scope = scope_of(targets, inventory, graph)
@@ -84,7 +100,16 @@ def verify(
         run.check()
     except KeyboardInterrupt:
         interrupted = True
-    return Result(registry.store.url, level, run.checked(), tuple(collector.rows), interrupted)
+    return Result(
+        registry.store.url,
+        level,
+        run.checked(),
+        tuple(collector.rows),
+        interrupted,
+        collector.images,
+        started,
+        clock(),
+    )
 
 
 class _Run:
@@ -142,7 +167,7 @@ class _Run:
     def _read(self) -> list[Digest]:
         """Return the manifests whose bytes were read and hashed for the graph."""
         assert self._graph is not None
-        hashed = {Code.BLOB_CORRUPT, Code.MANIFEST_UNREADABLE}
+        hashed = {Code.BLOB_CORRUPT, Code.MANIFEST_UNREADABLE, Code.DESCRIPTOR_INVALID}
         problems = self._graph.problems
         known = (d for d in self._graph.manifests if d not in problems)
         broken = (d for d, problem in problems.items() if problem.code in hashed)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -11,6 +12,8 @@ from regfs.findings import Code, Finding, Severity, worst
 
 IMAGES_LIMIT: Final = 1000
 """Images that are named with one finding; beyond it they are only counted."""
+ROWS_LIMIT: Final = 100
+"""Findings that are kept with one image; beyond it they are only counted."""
 
 
 class Level(StrEnum):
@@ -59,6 +62,30 @@ class Row(NamedTuple):
     """The number of all of them."""
 
 
+@dataclass(slots=True)
+class Harm:
+    """What findings do to one image."""
+
+    errors: int = 0
+    warnings: int = 0
+    rows: list[Row] = field(default_factory=list)
+    """Errors and warnings in the order they were found, at most ROWS_LIMIT."""
+    worst: Row | None = None
+    """The first of the gravest."""
+
+    def add(self, row: Row) -> None:
+        """Take a finding of severity error or warning."""
+        if row.finding.severity is Severity.ERROR:
+            if not self.errors:
+                self.worst = row
+            self.errors += 1
+        else:
+            self.warnings += 1
+        self.worst = self.worst or row
+        if len(self.rows) < ROWS_LIMIT:
+            self.rows.append(row)
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What came of a verification."""
@@ -70,6 +97,16 @@ class Result:
     """In the order they were found."""
     interrupted: bool
     """Whether it was ended by a key, and says only what was found until then."""
+    images: Mapping[str, Harm] = field(default_factory=dict)
+    """Every image that an error or a warning touches, by its name, however many they are."""
+    started: float = 0.0
+    """Seconds since the epoch."""
+    finished: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; none where the clock was set back meanwhile."""
+        return max(0.0, self.finished - self.started)
 
     @property
     def severity(self) -> Severity | None:
@@ -106,6 +143,9 @@ class VerifyDocument:
     checked: Checked
     findings: list[FindingDocument]
     interrupted: bool
+    started_at: datetime
+    finished_at: datetime
+    seconds: float
 
 
 class Affects(Protocol):
@@ -145,6 +185,7 @@ class Collector:
         on_finding: Callable[[Row], None] | None,
     ) -> None:
         self.rows: list[Row] = []
+        self.images: dict[str, Harm] = {}
         self._affects = affects
         self._wanted = wanted
         self._on_finding = on_finding
@@ -161,6 +202,8 @@ class Collector:
             images = sorted(self._affects.images(finding))
         row = Row(finding, tuple(images[:IMAGES_LIMIT]), len(images))
         self.rows.append(row)
+        for name in images:
+            self.images.setdefault(name, Harm()).add(row)
         if self._on_finding is not None:
             self._on_finding(row)
 

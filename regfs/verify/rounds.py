@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from random import Random
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from regfs.digest import Digest
 from regfs.findings import Code
@@ -37,6 +37,20 @@ _PASSING: Final = frozenset({Code.BLOB_MISSING, Code.BLOB_CHANGED})
 """What is no lasting result: the blob that was listed is not there any more."""
 
 
+class Timing(NamedTuple):
+    """What time it is, in seconds."""
+
+    started: float
+    """When the run began, since the epoch, UTC."""
+    now: Callable[[], float]
+    steady: Callable[[], float]
+    """By a clock that nobody turns back."""
+
+    def end(self, limit: float) -> float:
+        """Return when `limit` seconds of the run are over, by the steady clock."""
+        return self.steady() + limit - max(0.0, self.now() - self.started)
+
+
 class Round:
     """The part of a verification that reads content."""
 
@@ -46,10 +60,9 @@ class Round:
         level: Level,
         selection: Selection,
         file: LedgerFile | None,
-        now: Callable[[], float],
-        steady: Callable[[], float],
+        timing: Timing,
     ) -> None:
-        """Load the ledger. `now` is UTC since the epoch, `steady` nobody turns back; in seconds.
+        """Load the ledger.
 
         Raises:
             Invalid: `selection` makes no sense at this level, or without a ledger.
@@ -64,15 +77,14 @@ class Round:
         self._selection = selection
         self._file = file
         self._known: Known | None = None
-        self._now = now
-        self._steady = steady
+        self._timing = timing
         self._done: list[Digest] = []
         """What may yet be proven at level content."""
         limit = selection.max_duration
-        self._end = None if limit is None else steady() + limit
+        self._end = None if limit is None else timing.end(limit)
         if file is not None and level.covers(Level.DIGESTS):
             file.load(self._own)
-            self._known = Known(file.ledger, level, now())
+            self._known = Known(file.ledger, level, timing.now())
 
     def is_proven(self, digest: Digest) -> bool:
         """Tell whether a blob as it is was found intact at this level in an earlier round."""
@@ -102,7 +114,7 @@ class Round:
 
     def is_over(self) -> bool:
         """Tell whether nothing more is to be begun."""
-        return self._end is not None and self._steady() >= self._end
+        return self._end is not None and self._timing.steady() >= self._end
 
     def done(self, digests: Iterable[Digest], problems: dict[Digest, Code]) -> None:
         """Take what came of blobs that `begin` told to read."""
@@ -134,7 +146,7 @@ class Round:
 
     def _note(self, results: Iterable[tuple[Digest, Code | None, Level]]) -> None:
         assert self._file is not None
-        now, blobs = self._now(), self._blobs
+        now, blobs = self._timing.now(), self._blobs
         self._file.record(
             (digest, Entry(blobs.sizes[n], blobs.mtimes[n], code, level, now))
             for digest, code, level in results
