@@ -8,6 +8,7 @@ what can be held against it. Prints how many blobs were hashed, and how many are
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from regfs.verify.content import hash_all, reading_order
 
 def main(root: str) -> int:
     """Hash the blobs of the tree at `root`."""
+    gc.set_threshold(1_000_000)  # as the command line does
     store = open_store(root)
     blobs = scan(store).blobs
     order = reading_order(zip(blobs.numbers, blobs.sizes, blobs.mtimes, strict=True))
