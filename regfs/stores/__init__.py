@@ -142,7 +142,7 @@ class Store(Protocol):
     ) -> Iterator[Listing]:
         """Yield `folder` and every folder below it, each before those in it, each once.
 
-        As `walk`, without asking about any file: it tells names, and costs a third.
+        As `walk`, without asking about any file: it tells names, at half the cost.
         With `leaf`, also what the file of that name in each folder begins with, up
         to `limit` bytes. A folder that cannot be listed is reported, and not yielded.
         """
