@@ -132,6 +132,9 @@ def _by_code(result: Result, images: set[str]) -> Iterator[Case]:
             kept.insert(0, row.finding)
         elif len(kept) < LISTED:
             kept.append(row.finding)
+    for (_, code), count in result.more.items():
+        if code in counts:
+            counts[code] += count
     for code in sorted(found):
         errors = [one for one in found[code] if one.severity is Severity.ERROR]
         rest = [one for one in found[code] if one.severity is not Severity.ERROR]

@@ -10,7 +10,6 @@ its end is carried on by one that did not, for alerts hang on it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -44,8 +43,7 @@ class _Run(Collector):
             "Findings of the last run by severity and code.",
             labels=[*self._labels, "severity", "code"],
         )
-        counts = Counter((row.finding.severity, row.finding.code) for row in result.findings)
-        for (severity, code), count in sorted(counts.items()):
+        for (severity, code), count in sorted(result.counts.items()):
             found.add_metric([*self._labels.values(), severity.value, code.value], count)
         yield found
         damaged = sum(1 for harm in result.images.values() if harm.errors)
@@ -63,7 +61,8 @@ class _Run(Collector):
 
     def _counters(self) -> Iterator[Metric]:
         done = self._result.checked
-        errors = sum(1 for row in self._result.findings if row.finding.severity is Severity.ERROR)
+        counts = self._result.counts.items()
+        errors = sum(count for (severity, _), count in counts if severity is Severity.ERROR)
         for name, count, meaning in (
             ("blobs", done.blobs, "Blobs that the last run checked."),
             ("bytes", done.bytes, "Bytes that the last run hashed, each blob once."),

@@ -44,6 +44,10 @@ def result_document(result: Result) -> dict[str, Any]:
         "level": result.level.value,
         "checked": document(result.checked),
         "findings": [row_document(row) for row in result.findings],
+        "more": [
+            {"code": code.value, "severity": severity.value, "count": count}
+            for (severity, code), count in sorted(result.more.items())
+        ],
         "interrupted": result.interrupted,
         "started_at": rfc3339(datetime.fromtimestamp(result.started, UTC)),
         "finished_at": rfc3339(datetime.fromtimestamp(result.finished, UTC)),
@@ -80,7 +84,7 @@ def show_result(
         f"{plural(done.manifests, 'manifest')}"
     )
     console.print(totals, soft_wrap=True, markup=False)
-    counts = Counter((row.finding.severity, row.finding.code) for row in result.findings)
+    counts = result.counts
     if counts:
         order = list(Severity)
         rows = [
@@ -101,7 +105,9 @@ def show_result(
 
 def verdict(result: Result) -> str:
     """Return what it comes to, in words."""
-    weights = Counter(row.finding.severity for row in result.findings)
+    weights: Counter[Severity] = Counter()
+    for (severity, _), count in result.counts.items():
+        weights[severity] += count
     so_far = " so far" if result.interrupted else ""
     if errors := weights[Severity.ERROR]:
         broken = sum(1 for harm in result.images.values() if harm.errors)

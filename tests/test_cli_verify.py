@@ -103,7 +103,7 @@ def test_json_has_the_documented_keys(shop: TreeBuilder, capsys: Said) -> None:
     damaged = shop.break_("blob-flipped", "app", "v1")
     document = as_json(shop, capsys)
     assert list(document) == [
-        *("root", "level", "checked", "findings", "interrupted"),
+        *("root", "level", "checked", "findings", "more", "interrupted"),
         *("started_at", "finished_at", "seconds"),
     ]
     started, finished = map(

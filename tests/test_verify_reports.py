@@ -28,7 +28,7 @@ from regfs.render_metrics import metrics_text
 from regfs.render_verify import human_duration, show_result, verdict
 from regfs.stores import open_store
 from regfs.verify import Checked, Image, Level, Result, images_of, verify
-from regfs.verify.report import ROWS_LIMIT, Collector
+from regfs.verify.report import HARM_LIMIT, Collector
 from tests.builder import TreeBuilder, artifact, digest_of, image, index
 from tests.collecting import build, new_tree, recipes
 from tests.damage import DAMAGE
@@ -165,9 +165,9 @@ def test_the_time_of_listing_counts_where_the_caller_says_so(shop: TreeBuilder) 
 
 
 def test_findings_of_an_image_are_counted_beyond_those_that_are_kept() -> None:
-    warnings = [Finding(Code.FOREIGN_PATH, str(number)) for number in range(ROWS_LIMIT)]
+    warnings = [Finding(Code.FOREIGN_PATH, str(number)) for number in range(HARM_LIMIT)]
     harm = made(*warnings, ERROR, images=["a:v1"]).images["a:v1"]
-    assert (harm.errors, harm.warnings, len(harm.rows)) == (1, ROWS_LIMIT, ROWS_LIMIT)
+    assert (harm.errors, harm.warnings, len(harm.rows)) == (1, HARM_LIMIT, HARM_LIMIT)
     assert harm.worst is not None
     assert harm.worst.finding is ERROR
 

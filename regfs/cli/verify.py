@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -18,7 +19,11 @@ from regfs.findings import Severity
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from regfs.findings import Code
     from regfs.verify import Image, Result, Row
+
+TOLD: Final = 1000
+"""Findings of one code that are told on a terminal; of the rest only the number."""
 
 LEVELS: Final = ("links", "sizes", "digests", "content")
 """As `regfs.verify.Level`, whose module is only loaded when it is needed."""
@@ -80,6 +85,8 @@ def command(
 
     started = time.time()
     _make_room(session, (junit, metrics), ndjson)
+    # What tags pointed to before is only asked of where images are looked at.
+    session.history = Level(level).covers(Level.SIZES)
     targets = session.find(references)
     inventory = session.inventory
     graph = session.graph if Level(level).covers(Level.SIZES) else None
@@ -166,8 +173,16 @@ def _teller(session: Session, ndjson: bool) -> Callable[[Row], None] | None:
     shared = sys.stdout.isatty() and sys.stderr.isatty() and not session.quiet
     console = session.err if shared else session.out
 
+    told: Counter[Code] = Counter()
+
     def tell(row: Row) -> None:
-        if row.finding.severity is not Severity.INFO or session.verbose:
+        code = row.finding.code
+        if row.finding.severity is Severity.INFO and not session.verbose:
+            return
+        told[code] += 1
+        if told[code] <= TOLD:
             print_row(console, row)
+        elif told[code] == TOLD + 1:
+            session.note(f"regfs: more than {TOLD} of {code}; from here on they are counted")
 
     return tell

@@ -109,6 +109,7 @@ def verify(
         collector.images,
         started,
         clock(),
+        collector.more,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,9 +11,11 @@ from typing import Final, NamedTuple, Protocol
 
 from regfs.findings import Code, Finding, Severity, worst
 
+ROWS_LIMIT: Final = 10_000
+"""Findings of one code and weight that are kept; beyond it they are told once and counted."""
 IMAGES_LIMIT: Final = 1000
 """Images that are named with one finding; beyond it they are only counted."""
-ROWS_LIMIT: Final = 100
+HARM_LIMIT: Final = 100
 """Findings that are kept with one image; beyond it they are only counted."""
 
 
@@ -69,7 +72,7 @@ class Harm:
     errors: int = 0
     warnings: int = 0
     rows: list[Row] = field(default_factory=list)
-    """Errors and warnings in the order they were found, at most ROWS_LIMIT."""
+    """Errors and warnings in the order they were found, at most HARM_LIMIT."""
     worst: Row | None = None
     """The first of the gravest."""
 
@@ -82,7 +85,7 @@ class Harm:
         else:
             self.warnings += 1
         self.worst = self.worst or row
-        if len(self.rows) < ROWS_LIMIT:
+        if len(self.rows) < HARM_LIMIT:
             self.rows.append(row)
 
 
@@ -94,7 +97,7 @@ class Result:
     level: Level
     checked: Checked
     findings: tuple[Row, ...]
-    """In the order they were found."""
+    """In the order they were found; of one code and weight at most ROWS_LIMIT."""
     interrupted: bool
     """Whether it was ended by a key, and says only what was found until then."""
     images: Mapping[str, Harm] = field(default_factory=dict)
@@ -102,11 +105,20 @@ class Result:
     started: float = 0.0
     """Seconds since the epoch."""
     finished: float = 0.0
+    more: Mapping[tuple[Severity, Code], int] = field(default_factory=dict)
+    """How many more findings there were than are kept; those were told when they were found."""
 
     @property
     def seconds(self) -> float:
         """How long it took; none where the clock was set back meanwhile."""
         return max(0.0, self.finished - self.started)
+
+    @property
+    def counts(self) -> Counter[tuple[Severity, Code]]:
+        """How many findings there were of each weight and code, kept or not."""
+        kept = Counter((row.finding.severity, row.finding.code) for row in self.findings)
+        kept.update(self.more)
+        return kept
 
     @property
     def severity(self) -> Severity | None:
@@ -135,6 +147,15 @@ class FindingDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class MoreDocument:
+    """Findings of one code and severity that are only counted."""
+
+    code: str
+    severity: Severity
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyDocument:
     """What --json prints."""
 
@@ -142,6 +163,9 @@ class VerifyDocument:
     level: Level
     checked: Checked
     findings: list[FindingDocument]
+    """Of one code and severity at most 10000; --ndjson tells all."""
+    more: list[MoreDocument]
+    """How many more findings there were, of codes with more than that."""
     interrupted: bool
     started_at: datetime
     finished_at: datetime
@@ -155,8 +179,10 @@ class Affects(Protocol):
         """Return their names."""
 
 
-_STRAY: Final = frozenset({Code.FOREIGN_PATH, Code.ALGORITHM_UNSUPPORTED, Code.BLOB_MISPLACED})
-"""Three ways to say that a path does not belong: once is enough."""
+_STRAY: Final = frozenset(
+    {Code.FOREIGN_PATH, Code.ALGORITHM_UNSUPPORTED, Code.BLOB_MISPLACED, Code.NFS_LEFTOVER}
+)
+"""Ways to say that a path does not belong: once is enough."""
 _MANY: Final = frozenset(
     {Code.INDEX_CHILD_MISSING, Code.SUBJECT_MISSING, Code.DESCRIPTOR_SIZE_MISMATCH}
 )
@@ -186,6 +212,8 @@ class Collector:
     ) -> None:
         self.rows: list[Row] = []
         self.images: dict[str, Harm] = {}
+        self.more: Counter[tuple[Severity, Code]] = Counter()
+        self._kept: Counter[tuple[Severity, Code]] = Counter()
         self._affects = affects
         self._wanted = wanted
         self._on_finding = on_finding
@@ -201,9 +229,14 @@ class Collector:
         if finding.severity is not Severity.INFO:  # a normal leftover hurts no image
             images = sorted(self._affects.images(finding))
         row = Row(finding, tuple(images[:IMAGES_LIMIT]), len(images))
-        self.rows.append(row)
         for name in images:
             self.images.setdefault(name, Harm()).add(row)
+        kind = finding.severity, finding.code
+        if self._kept[kind] < ROWS_LIMIT:
+            self._kept[kind] += 1
+            self.rows.append(row)
+        else:
+            self.more[kind] += 1
         if self._on_finding is not None:
             self._on_finding(row)
 

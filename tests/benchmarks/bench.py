@@ -253,6 +253,23 @@ def untagged_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     return plan_sides(bench, root, UNTAGGED)
 
 
+def links_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Check the layout and every link, against naming all files and reading none."""
+
+    def verify_answer(output: Path) -> Json:
+        document: Json = json.loads(output.read_text())
+        return {"links": document["checked"]["links"] if not document["findings"] else "damaged"}
+
+    def find_answer(output: Path) -> Json:
+        with output.open("rb") as lines:
+            return {"links": sum(line.endswith(b"/link\n") for line in lines)}
+
+    verify = [*REGFS, "-r", str(root), "verify", "--level", "links", "--json"]
+    return Side("verify links", verify, verify_answer), Side(
+        "find", ["find", str(root)], find_answer
+    )
+
+
 def version_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     """Start and say a version, against a Python that does nothing."""
     return Side("--version", [*REGFS, "--version"]), BARE_PYTHON
@@ -332,6 +349,12 @@ def listed(summary: Json) -> Json:
     }
 
 
+def links(summary: Json) -> Json:
+    """How many links there are."""
+    parts = ("layer_links", "manifests", "tags", "tag_history")
+    return {"links": sum(summary[part] for part in parts)}
+
+
 def unreferenced(summary: Json) -> Json:
     """What a plan must find."""
     return {"blobs": summary["unreferenced_blobs"]}
@@ -387,6 +410,7 @@ CASES = [
     Case("hash-large", "blobs-large", hash_large_sides, stored, runs=5),
     Case("hash-small", "blobs-small", hash_small_sides, stored, runs=5),
     Case("content", "layers", content_sides, nothing, runs=5),
+    Case("links", "usual", links_sides, links, runs=5),
     Case("version", "small", version_sides, nothing, runs=15),
     Case("ls", "small", ls_sides, nothing, runs=15),
 ]
