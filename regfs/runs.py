@@ -189,11 +189,6 @@ class Changes:
         begun.commit()
         self.note(made=path)
 
-    def clear(self, path: str) -> None:
-        """Delete what files that were begun for `path`, and never finished, have left."""
-        left = self._store.list(path.rpartition("/")[0], _ignore)
-        self._store.delete(entry.path for entry in left if _is_unfinished(entry.path))
-
     def finish(self, done: int) -> None:
         """Say that all was done."""
         self.note(applied=_now(), done=done)
@@ -210,6 +205,23 @@ def changing(store: Store, run: str, kind: RunKind, **facts: str) -> Iterator[Ch
         yield changes
 
 
+def clear_unfinished(store: Store) -> None:
+    """Delete the halves of files that runs which were killed have left beside their places.
+
+    The caller holds the lock, so nobody is still writing them.
+    """
+    for run in runs(store):
+        if run.state != "interrupted" or run.kind is RunKind.GC:
+            continue
+        lines = lines_of(store, run.run)
+        paths = {line.get("fetch") or line.get("create") for line in lines}
+        for path in filter(None, paths):
+            folder, _, name = path.rpartition("/")
+            # The file's own folder only, and only what `create` calls such a file.
+            beside = (entry.path for entry in store.list(folder, _ignore))
+            store.delete(one for one in beside if _is_unfinished(one, name))
+
+
 def movable(store: Store, path: str) -> str:
     """Return what to rename for a file: the folder made for it, unless it holds more than that."""
     folder = path.rpartition("/")[0]
@@ -217,9 +229,9 @@ def movable(store: Store, path: str) -> str:
     return folder if [entry.path for entry in inside] == [path] else path
 
 
-def _is_unfinished(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return name.startswith(".") and name.endswith(UNFINISHED)
+def _is_unfinished(path: str, name: str) -> bool:
+    last = path.rpartition("/")[2]
+    return last.startswith(f".{name}.") and last.endswith(UNFINISHED)
 
 
 def _ignore(finding: Finding) -> None:

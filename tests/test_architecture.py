@@ -43,6 +43,7 @@ LAYERS: dict[str, int] = {
     "graph": 3,
     "reports": 4,
     "verify": 4,
+    "heal": 4,
     "gc.policy": 4,
     "gc.plan": 4,
     "gc.sweep": 4,
@@ -50,6 +51,7 @@ LAYERS: dict[str, int] = {
     "render_listing": 5,
     "render_reports": 5,
     "render_image": 5,
+    "render_heal": 5,
     "cli": 6,
     "__main__": 7,
     "": 7,
@@ -65,10 +67,12 @@ ARROWS = {
     ("registry", "listing"),
     ("gc.plan", "gc.policy"),
     ("gc.sweep", "gc.plan"),
+    ("heal", "verify"),
     ("render_listing", "render"),
     ("render_reports", "render"),
     ("render_image", "render"),
     ("render_image", "render_reports"),
+    ("render_heal", "render"),
 }
 """Who may import a neighbour on its own layer."""
 
@@ -196,6 +200,12 @@ def test_only_runs_change_a_tree(module: str) -> None:
         assert changing
     else:
         assert changing == set()
+
+
+def test_only_sweep_and_heal_begin_a_run() -> None:
+    """Heal may: it puts back what a digest proves, and moves aside what a digest disproves."""
+    users = {module for module in MODULES if ("", "changing") in set(_calls(module))}
+    assert users == {"gc.sweep", "heal.repair", "heal.quarantine", "heal.relink"}
 
 
 # -- what an import costs --------------------------------------------------------------
