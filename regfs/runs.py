@@ -8,8 +8,8 @@
 The lines of a journal:
 
     {"run", "at", "root", "kind"}                       its head; without a kind it is of gc
-    {"fetch": path}                                     a file may be begun beside this place
-    {"move": source, "path", "kind", "digest", "size"}  this will be moved away
+    {"begin": path}                                     a file may be begun beside this place
+    {"move": source, "path", "kind", "digest", "size"}  this will be moved (or copied) away
     {"create": path, "kind", "digest", "size", "content", "folder"}   this will be put in place
     {"made": path} {"left": path}                       it was; it was not, after all
     {"applied"} {"restored"} {"purging"} {"purged"}     when
@@ -31,7 +31,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -164,18 +164,34 @@ class Changes:
         """
         self._store.move(source, f"{self._quarantine}/{source}")
 
+    def announce(self, paths: Iterable[str]) -> None:
+        """Say which files will be begun: where a run that is killed may leave half of one."""
+        for path in paths:
+            self.note(begin=path)
+        self.flush()
+
     def begin(self, path: str) -> Writer:
-        """Begin a file that will be at `path` once `create` has put it there."""
+        """Begin a file, announced before, that `create` will put at `path`."""
         if _at(self._store, path.rpartition("/")[0]) is None:
             self._new.add(path)
         return self._store.create(path)
 
     def create(
-        self, path: str, begun: Writer, *, kind: str, digest: str, size: int, content: Digest
+        self,
+        path: str,
+        begun: Writer,
+        *,
+        kind: str,
+        digest: str,
+        size: int,
+        content: Digest,
+        small: bool = False,
     ) -> None:
         """Put a file in place whose bytes are known to be right, and what lay there aside.
 
-        `content` is the digest of the bytes, `size` their number.
+        `content` is the digest of the bytes, `size` their number. A `small` file is copied
+        aside and then replaced, so that at no moment nothing is there: a damaged link may
+        be the only thing that tells of what it links.
         """
         there = _at(self._store, path)
         if there is not None:
@@ -183,7 +199,10 @@ class Changes:
         new = path in self._new
         self.note(create=path, kind=kind, digest=digest, size=size, content=content, folder=new)
         self.flush()
-        if there is not None:
+        if there is not None and small:
+            with self._store.create(f"{self._quarantine}/{path}") as copy:
+                copy.write(self._store.read(path, there.size + 1))
+        elif there is not None:
             self.move(path)
             self._store.sync(f"{self._quarantine}/{path.rpartition('/')[0]}")
         begun.commit()
@@ -214,8 +233,7 @@ def clear_unfinished(store: Store) -> None:
         if run.state != "interrupted" or run.kind is RunKind.GC:
             continue
         lines = lines_of(store, run.run)
-        paths = {line.get("fetch") or line.get("create") for line in lines}
-        for path in filter(None, paths):
+        for path in {line["begin"] for line in lines if "begin" in line}:
             folder, _, name = path.rpartition("/")
             # The file's own folder only, and only what `create` calls such a file.
             beside = (entry.path for entry in store.list(folder, _ignore))

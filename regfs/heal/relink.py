@@ -33,7 +33,7 @@ from regfs.layout import LayerLink, RevisionLink, TagCurrent, TagIndex, tolerant
 from regfs.manifests import Kind as ManifestKind
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import RunKind, Skipped, changing, clear_unfinished, locked, new_run
+from regfs.runs import Changes, RunKind, Skipped, changing, clear_unfinished, locked, new_run
 from regfs.stores import Kind, Store
 from regfs.totals import ActionKind
 from regfs.verify import Result
@@ -197,9 +197,10 @@ class _Planning:
         self.links[path] = Link(ActionKind.TAG, path, digest, name, tag, reason, etag)
 
     def _is_plain(self, path: str) -> bool:
-        """Tell whether a file, or nothing at all, is at a path."""
+        """Tell whether a file that could be a link, or nothing at all, is at a path."""
         try:
-            return self.store.stat(path).kind is Kind.FILE
+            entry = self.store.stat(path)
+            return entry.kind is Kind.FILE and entry.size <= _LONGEST
         except PathMissing:
             return True
         except StoreError:
@@ -237,7 +238,7 @@ class _Planning:
         except StoreError as error:
             return str(error)
         if not self._is_plain(path):
-            return "it is no plain file"
+            return "it is no plain file, or too long for a link"
         meant = tolerant_link(content)
         if meant is not None and meant != digest:
             return f"its content names another digest: {meant}"
@@ -277,30 +278,36 @@ def relink(planned: RelinkPlan, registry: Registry, *, progress: Progress = SILE
         clear_unfinished(store)
         run = new_run()
         with changing(store, run, RunKind.RELINK) as changes:
+            changes.announce(link.path for link in planned.links)
             for link in planned.links:
                 reason = _changed(registry, link)
                 if reason is not None:
                     skipped.append(Skipped(link.path, reason))
                     continue
-                data = str(link.digest).encode("ascii")  # and nothing more: see the format
-                begun = changes.begin(link.path)
-                try:
-                    begun.write(data)
-                    changes.create(
-                        link.path,
-                        begun,
-                        kind=link.kind,
-                        digest=link.digest,
-                        size=len(data),
-                        content=Digest.of(data),
-                    )
-                finally:
-                    begun.discard()
+                _write(changes, link)
                 written.append(link)
                 progress.advance(1)
             changes.finish(len(written))
     progress.finish()
     return Relinked(run, store.url, written, planned.ambiguous, skipped)
+
+
+def _write(changes: Changes, link: Link) -> None:
+    data = str(link.digest).encode("ascii")  # and nothing more: a newline would break it
+    begun = changes.begin(link.path)
+    try:
+        begun.write(data)
+        changes.create(
+            link.path,
+            begun,
+            kind=link.kind,
+            digest=link.digest,
+            size=len(data),
+            content=Digest.of(data),
+            small=True,
+        )
+    finally:
+        begun.discard()
 
 
 def _changed(registry: Registry, link: Link) -> str | None:

@@ -100,10 +100,8 @@ class _Repair:
 
     def run(self, changes: Changes, todo: list[Item]) -> str | None:
         """Do what can be done; return why it ended early."""
-        for item in todo:
-            changes.note(fetch=item.path)  # where a run that is killed may leave half a file
-        changes.flush()
         try:
+            changes.announce(item.path for item in todo)
             for item in todo:
                 self.outcomes.append(self._repair(changes, item))
             changes.finish(len(self.outcomes))
