@@ -34,11 +34,12 @@ DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
 
 @regfs_command(
     name="verify",
-    exits=[Exit.FINDINGS],
+    exits=[Exit.FINDINGS, Exit.REFUSED],
     examples=[
         "regfs verify",
         "regfs verify --level links",
         "regfs verify team/app:v1 other/app --json",
+        "regfs verify --quarantine",
         "regfs verify --ndjson | jq -r 'select(.severity == \"error\").path'",
     ],
 )
@@ -53,10 +54,20 @@ DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
 )
 @click.option("--jobs", metavar="N", type=click.IntRange(1), help="Threads; one a processor.")
 @click.option("--ndjson", is_flag=True, help="One JSON document a line for each finding, at once.")
+@click.option(
+    "--quarantine",
+    is_flag=True,
+    help="Move corrupt data aside, so that a push heals it; gc restore brings it back.",
+)
 def command(
-    session: Session, references: tuple[str, ...], level: str, jobs: int | None, ndjson: bool
+    session: Session,
+    references: tuple[str, ...],
+    level: str,
+    jobs: int | None,
+    ndjson: bool,
+    quarantine: bool,
 ) -> Exit:
-    """Check that the tree, or what REF reaches in it, is whole; changes nothing.
+    """Check that the tree, or what REF reaches in it, is whole; changes nothing else.
 
     REF is NAME, NAME:TAG, NAME@DIGEST or DIGEST. Findings tell which images are
     not whole because of them. Normal leftovers are only counted, unless -v is given.
@@ -79,7 +90,21 @@ def command(
         )
     if not ndjson:
         session.emit(result_document(result), lambda console: _sum_up(console, session, result))
+    if quarantine and not result.interrupted:
+        _quarantine(session, result)
     return _exit(session, result)
+
+
+def _quarantine(session: Session, result: Result) -> None:
+    """Move aside what is corrupt; told beside the result, which stays what was found."""
+    from regfs.heal.quarantine import corrupt
+    from regfs.heal.quarantine import quarantine as move_aside
+    from regfs.render_heal import show_quarantined
+
+    with session.progress() as progress:
+        moved = move_aside(session.registry, corrupt(result), progress=progress)
+    if not session.quiet:
+        show_quarantined(session.err, moved)
 
 
 def _exit(session: Session, result: Result) -> Exit:

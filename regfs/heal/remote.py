@@ -268,5 +268,9 @@ def open_registry(text: str, access: Access) -> RegistrySource:
         may_be_plain=parts.scheme == "docker" and not access.verify_tls,
     )
     source = RegistrySource(http, names, library=hub)
-    source.ping()
+    try:
+        source.ping()
+    except BaseException:
+        source.close()
+        raise
     return source
