@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from regfs.findings import Code, Finding, Severity
     from regfs.gc.plan import Plan, plan
     from regfs.gc.policy import Policy
-    from regfs.gc.sweep import apply, purge, restore
+    from regfs.gc.sweep import apply
     from regfs.graph import Graph
     from regfs.inventory import Inventory
     from regfs.listing import scan
     from regfs.registry import Registry
+    from regfs.runs import purge, restore
     from regfs.stores import Store, open_store
 
 __version__ = "0.1.0"
@@ -63,8 +64,8 @@ _HOMES = {
     "plan": "gc.plan",
     "Plan": "gc.plan",
     "apply": "gc.sweep",
-    "restore": "gc.sweep",
-    "purge": "gc.sweep",
+    "restore": "runs",
+    "purge": "runs",
     "RegfsError": "errors",
 }
 

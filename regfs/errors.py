@@ -27,11 +27,13 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |  |- LockHeld
     |  |- PlanStale
     |  `- Doubt
-    `- StoreError                    the storage failed
-       |- PathMissing                nothing at that path
-       |- PathDenied                 no permission
-       |- PathUnsafe                 a special file, or a link that leaves the tree
-       `- ContentMismatch            DIGEST_INVALID; bytes are not what their digest says
+    |- StoreError                    the storage failed
+    |  |- PathMissing                nothing at that path
+    |  |- PathDenied                 no permission
+    |  |- PathUnsafe                 a special file, or a link that leaves the tree
+    |  `- ContentMismatch            DIGEST_INVALID; bytes are not what their digest says
+    `- SourceError                   another place, from where content was to come, failed
+       `- SourceLacks                it does not have what was asked for
 
 Each class carries its OCI error code; HTTP statuses and exit codes are one
 table each, in the server and in the command line.
@@ -184,3 +186,15 @@ class ContentMismatch(StoreError):
     """Bytes do not have the digest or size that names them."""
 
     code = "DIGEST_INVALID"
+
+
+class SourceError(RegfsError):
+    """A place that content was to come from failed or refused."""
+
+    code = "UNAVAILABLE"
+
+
+class SourceLacks(SourceError):
+    """A place that content was to come from does not have it."""
+
+    code = "BLOB_UNKNOWN"

@@ -38,6 +38,45 @@ class _Journal:
         self._raw.close()
 
 
+class _Writer:
+    """A file being written; a crash leaves what there is of it, for nobody is left to tidy up."""
+
+    def __init__(self, store: CrashingStore, raw: Any) -> None:
+        self._store = store
+        self._raw = raw
+
+    def write(self, data: bytes) -> int:
+        if self._store.due():
+            self._raw.write(data[: len(data) // 2])
+            self._die()
+        return int(self._raw.write(data))
+
+    def commit(self) -> None:
+        if self._store.due():
+            self._die()
+        self._raw.commit()
+        self._store.step()
+
+    def discard(self) -> None:
+        if self._store.due():
+            self._die()
+        self._raw.discard()
+
+    def _die(self) -> None:
+        if self._raw._open:
+            self._raw._close()
+        raise Crash
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self.commit()
+        elif not isinstance(error[1], Crash):
+            self.discard()
+
+
 class CrashingStore:
     """Passes everything on to `store`, and crashes at its `at`-th change (from 0)."""
 
@@ -63,7 +102,7 @@ class CrashingStore:
 
     def create(self, path: str) -> Any:
         self.step()
-        return self._store.create(path)
+        return _Writer(self, self._store.create(path))
 
     def move(self, source: str, target: str) -> None:
         self.step()

@@ -30,6 +30,7 @@ LAYERS: dict[str, int] = {
     "digest": 0,
     "parallel": 0,
     "trace": 0,
+    "totals": 0,
     "stores": 1,
     "manifests": 1,
     "image_config": 1,
@@ -40,9 +41,11 @@ LAYERS: dict[str, int] = {
     "listing": 2,
     "hashing": 2,
     "registry": 2,
+    "runs": 2,
     "graph": 3,
     "reports": 4,
     "verify": 4,
+    "heal": 4,
     "gc.policy": 4,
     "gc.plan": 4,
     "gc.sweep": 4,
@@ -53,6 +56,7 @@ LAYERS: dict[str, int] = {
     "render_verify": 5,
     "render_junit": 5,
     "render_metrics": 5,
+    "render_heal": 5,
     "cli": 6,
     "__main__": 7,
     "": 7,
@@ -68,6 +72,7 @@ ARROWS = {
     ("registry", "listing"),
     ("gc.plan", "gc.policy"),
     ("gc.sweep", "gc.plan"),
+    ("heal", "verify"),
     ("render_listing", "render"),
     ("render_reports", "render"),
     ("render_image", "render"),
@@ -75,6 +80,7 @@ ARROWS = {
     ("render_verify", "render"),
     ("render_junit", "render"),
     ("render_metrics", "render"),
+    ("render_heal", "render"),
 }
 """Who may import a neighbour on its own layer."""
 
@@ -191,16 +197,23 @@ def test_libraries_neither_print_nor_read_the_environment(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_only_sweep_changes_a_tree(module: str) -> None:
+def test_only_runs_change_a_tree(module: str) -> None:
+    """There is no change without a journal, so none that cannot be taken back."""
     changing = {
         f"{receiver}.{name}"
         for receiver, name in _calls(module)
         if name in CHANGES and re.search(r"(^|[._])store$", receiver)
     }
-    if module == "gc.sweep":
+    if module == "runs":
         assert changing
     else:
         assert changing == set()
+
+
+def test_only_sweep_and_heal_begin_a_run() -> None:
+    """Heal may: it puts back what a digest proves, and moves aside what a digest disproves."""
+    users = {module for module in MODULES if ("", "changing") in set(_calls(module))}
+    assert users == {"gc.sweep", "heal.repair", "heal.quarantine", "heal.relink"}
 
 
 # -- what an import costs --------------------------------------------------------------

@@ -20,8 +20,9 @@ import pytest
 from regfs.errors import Doubt, LockHeld, PlanStale, StoreError
 from regfs.findings import Code
 from regfs.gc.plan import Plan
-from regfs.gc.sweep import LOCK, Applied, apply
+from regfs.gc.sweep import Applied, apply
 from regfs.registry import Registry
+from regfs.runs import LOCK
 from regfs.stores import Store, open_store
 from tests.builder import Blob, TreeBuilder, blob_of, image, index
 from tests.collecting import going, plan_of

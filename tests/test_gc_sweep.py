@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from regfs.errors import Doubt, LockHeld, PlanStale, Refused, RunUnknown, StoreError
 from regfs.gc.plan import Plan, load, plan
 from regfs.gc.policy import Policy
-from regfs.gc.sweep import Applied, apply, purge, restore, runs
+from regfs.gc.sweep import Applied, apply
 from regfs.graph import Graph
 from regfs.listing import scan
 from regfs.registry import Registry
 from regfs.render import to_json
+from regfs.runs import purge, restore, runs
 from regfs.stores import Store, open_store
 from tests.builder import TreeBuilder, image
 from tests.crashing import Crash, CrashingStore

@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, str]] = {
     "reuse": "Measure",
     "bases": "Measure",
     "verify": "Check",
+    "heal": "Check",
     "gc": "Clean",
     "schema": "Scripts",
 }

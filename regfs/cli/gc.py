@@ -23,9 +23,9 @@ DOCUMENTS = {
     "plan": "regfs.gc.plan:Plan",
     "apply": "regfs.gc.sweep:Applied",
     "run": "regfs.gc.sweep:Applied",
-    "restore": "regfs.gc.sweep:Restored",
-    "purge": "regfs.gc.sweep:Purged",
-    "runs": "regfs.gc.sweep:Runs",
+    "restore": "regfs.runs:Restored",
+    "purge": "regfs.runs:Purged",
+    "runs": "regfs.runs:Runs",
 }
 """Sub-command -> the type of its JSON document."""
 
@@ -223,7 +223,7 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
     """Put back what a run moved into quarantine. Safe to repeat."""
     from regfs.cli.gc_output import show_restored
     from regfs.digest import Digest
-    from regfs.gc.sweep import restore
+    from regfs.runs import restore
 
     wanted = frozenset(Digest.parse(digest) for digest in digests)
     with session.progress() as progress:
@@ -244,7 +244,7 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
 def purge_command(session: Session, /, run: str | None, older_than: float) -> Exit:
     """Delete for good what runs have moved into quarantine; this frees the space."""
     from regfs.cli.gc_output import show_purged
-    from regfs.gc.sweep import purge
+    from regfs.runs import purge
 
     with session.progress() as progress:
         done = purge(session.store, run, older_than=older_than, progress=progress)
@@ -256,7 +256,7 @@ def purge_command(session: Session, /, run: str | None, older_than: float) -> Ex
 def runs_command(session: Session, /) -> Exit:
     """List the runs of this tree, and what has become of what they moved."""
     from regfs.cli.gc_output import show_runs
-    from regfs.gc.sweep import runs
+    from regfs.runs import runs
 
     found = runs(session.store)
     session.emit(found, lambda out: show_runs(out, found))

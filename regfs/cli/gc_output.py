@@ -10,11 +10,13 @@ from rich.console import Console
 
 from regfs.digest import Digest
 from regfs.findings import Severity
-from regfs.gc.plan import Action, Plan, Totals
+from regfs.gc.plan import Action, Plan
 from regfs.render import human_size, print_finding, printable, rfc3339, table
+from regfs.totals import Totals
 
 if TYPE_CHECKING:
-    from regfs.gc.sweep import Applied, Purged, Restored, Run, Skipped
+    from regfs.gc.sweep import Applied
+    from regfs.runs import Purged, Restored, Run, Skipped
 
 SHOWN: Final = 20
 """Rows of a long list that are shown unless more is asked for."""
@@ -35,6 +37,7 @@ def _what(totals: Totals) -> str:
         (totals.layer_links, "layer link", "layer links"),
         (totals.tag_indexes, "tag history entry", "tag history entries"),
         (totals.uploads, "upload", "uploads"),
+        (totals.tags, "tag", "tags"),
     ]
     parts = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
     return f"{', '.join(parts) or 'nothing'}, {human_size(totals.bytes)}"
@@ -108,6 +111,8 @@ def show_restored(out: Console, restored: Restored) -> None:
     _show_skipped(out, restored.skipped, verbose=1)
     size = human_size(restored.bytes)
     out.print(f"Restored: {restored.restored} of run {restored.run}, {size}", markup=False)
+    if restored.removed:
+        out.print(f"Moved out: {restored.removed} that the run had put in place", markup=False)
 
 
 def show_purged(out: Console, purged: Purged) -> None:
@@ -120,10 +125,24 @@ def show_purged(out: Console, purged: Purged) -> None:
 def show_runs(out: Console, runs: Sequence[Run]) -> None:
     """Print the runs of a tree."""
     rows = [
-        (run.run, rfc3339(run.created_at), run.state, human_size(run.done.bytes), _what(run.done))
+        (
+            run.run,
+            run.kind.value,
+            rfc3339(run.created_at),
+            run.state,
+            human_size(run.done.bytes),
+            _done(run),
+        )
         for run in runs
     ]
     if rows:
-        out.print(table("", ("run", "when", "state", ">size", "what"), rows))
+        out.print(table("", ("run", "kind", "when", "state", ">size", "what"), rows))
     else:
         out.print("No runs.")
+
+
+def _done(run: Run) -> str:
+    """Return what a run moved away, and what it put in place."""
+    parts = [_what(run.done)] if run.done != Totals() or run.made == Totals() else []
+    parts += [f"put in place: {_what(run.made)}"] if run.made != Totals() else []
+    return "; ".join(parts)

@@ -33,13 +33,14 @@ DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
 
 @regfs_command(
     name="verify",
-    exits=[Exit.FINDINGS],
+    exits=[Exit.FINDINGS, Exit.REFUSED],
     examples=[
         "regfs verify",
         "regfs verify --level links",
         "regfs verify team/app:v1 other/app --json",
         "regfs verify -q --junit verify.xml",
         "regfs verify -q --metrics /var/lib/node_exporter/regfs.prom",
+        "regfs verify --quarantine",
         "regfs verify --ndjson | jq -r 'select(.severity == \"error\").path'",
     ],
 )
@@ -67,6 +68,11 @@ DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
     type=ReportFile(),
     help="Write metrics for node_exporter's textfile collector, which wants a name in .prom.",
 )
+@click.option(
+    "--quarantine",
+    is_flag=True,
+    help="Move corrupt data aside, so that a push heals it; gc restore brings it back.",
+)
 def command(
     session: Session,
     references: tuple[str, ...],
@@ -75,8 +81,9 @@ def command(
     ndjson: bool,
     junit: str | None,
     metrics: str | None,
+    quarantine: bool,
 ) -> Exit:
-    """Check that the tree, or what REF reaches in it, is whole; changes nothing.
+    """Check that the tree, or what REF reaches in it, is whole; changes nothing else.
 
     REF is NAME, NAME:TAG, NAME@DIGEST or DIGEST. Findings tell which images are
     not whole because of them. Normal leftovers are only counted, unless -v is given.
@@ -104,6 +111,8 @@ def command(
         )
     if not ndjson:
         _tell_result(session, result)
+    if quarantine and not result.interrupted:
+        _quarantine(session, result)
     code = _exit(session, result)
     reports = _reports(result, images_of(targets, inventory, graph), junit, metrics)
     return code if _write(session, reports) else Exit.STORAGE
@@ -142,6 +151,18 @@ def _write(session: Session, reports: Iterable[tuple[str, Callable[[str], Iterab
             session.complain(str(error))
             whole = False
     return whole
+
+
+def _quarantine(session: Session, result: Result) -> None:
+    """Move aside what is corrupt; told beside the result, which stays what was found."""
+    from regfs.heal.quarantine import corrupt
+    from regfs.heal.quarantine import quarantine as move_aside
+    from regfs.render_heal import show_quarantined
+
+    with session.progress() as progress:
+        moved = move_aside(session.registry, corrupt(result), progress=progress)
+    if not session.quiet:
+        show_quarantined(session.err, moved)
 
 
 def _exit(session: Session, result: Result) -> Exit:

@@ -22,7 +22,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Final
 
 from regfs import layout
@@ -32,18 +31,9 @@ from regfs.findings import Code, Finding
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
 from regfs.inventory import INCOMPLETE, DigestTable, Inventory, RepositoryInventory
+from regfs.totals import ActionKind, Totals, sum_up
 
 SCHEMA: Final = "regfs.plan/1"
-
-
-class ActionKind(StrEnum):
-    """What is to be moved away; in the order in which it is done."""
-
-    TAG_INDEX = "tag-index"
-    REVISION = "revision"
-    LAYER_LINK = "layer-link"
-    UPLOAD = "upload"
-    BLOB = "blob"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +50,6 @@ class Action:
     mtime: float
     """As it was when planned: another time means somebody has used it since."""
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What a plan adds up to."""
-
-    blobs: int = 0
-    bytes: int = 0
-    """Bytes of everything that goes, links included."""
-    manifests: int = 0
-    layer_links: int = 0
-    tag_indexes: int = 0
-    uploads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,23 +119,6 @@ def _order(action: Action) -> tuple[int, str]:
 def total(actions: Iterable[Action]) -> Totals:
     """Add actions up."""
     return sum_up((action.kind, action.size) for action in actions)
-
-
-def sum_up(things: Iterable[tuple[str, int]]) -> Totals:
-    """Add up kinds of actions and their sizes in bytes."""
-    counts: Counter[str] = Counter()
-    size = 0
-    for kind, length in things:
-        counts[kind] += 1
-        size += length
-    return Totals(
-        blobs=counts[ActionKind.BLOB],
-        bytes=size,
-        manifests=counts[ActionKind.REVISION],
-        layer_links=counts[ActionKind.LAYER_LINK],
-        tag_indexes=counts[ActionKind.TAG_INDEX],
-        uploads=counts[ActionKind.UPLOAD],
-    )
 
 
 def fingerprint(inventory: Inventory) -> str:

@@ -15,12 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum, Flag, auto
-from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
+from typing import BinaryIO, Final, NamedTuple, Protocol, runtime_checkable
 
 from regfs.errors import StoreError
 from regfs.findings import Finding
 
 Report = Callable[[Finding], None]
+
+UNFINISHED: Final = ".regfs-tmp"
+"""How the name of a hidden file ends that `create`, cut off by a crash, may leave beside its
+place."""
 
 
 class Capability(Flag):

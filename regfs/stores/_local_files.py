@@ -15,9 +15,9 @@ import secrets
 from typing import Final
 
 from regfs.errors import StoreError
+from regfs.stores import UNFINISHED
 from regfs.stores._local_base import LocalTree, adopt, failure, shown
 
-TEMPORARY_SUFFIX: Final = ".regfs-tmp"
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -74,7 +74,7 @@ class LocalWriter:
     def __init__(self, tree: LocalTree, folder: int, path: str, name: str, made: list[str]) -> None:
         """Take over the descriptor `folder`, unless this raises OSError."""
         stem = os.fsdecode(os.fsencode(name)[:200])
-        self._temporary = f".{stem}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
+        self._temporary = f".{stem}.{secrets.token_hex(6)}{UNFINISHED}"
         self._descriptor = os.open(self._temporary, _NEW, 0o666, dir_fd=folder)
         adopt(folder, descriptor=self._descriptor)
         self._tree = tree

@@ -1,0 +1,260 @@
+"""Sources in a tar file, as skopeo (oci-archive:, docker-archive:) and `docker save` write them.
+
+One pass over the headers finds where each member lies; nothing is ever unpacked
+by its name, so a name that leads elsewhere leads nowhere. Which member has
+which digest is only guessed from names, and whoever reads compares.
+
+    blobs/<alg>/<hex>                     an OCI layout, docker save since 25
+    <hex>.json, <hex>.tar                 the config, and layers by diffID
+    <id>/layer.tar                        docker save before: by the diffIDs in the config
+
+The layers of a docker-archive are plain tars. The bytes of a compressed layer
+cannot be made from them again: other compressors give other bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import io
+import json
+import os
+import posixpath
+import re
+import stat
+import tarfile
+import tempfile
+from contextlib import suppress
+from typing import IO, Any, BinaryIO, Final, NamedTuple, cast
+
+from regfs.digest import BUFFER_SIZE, Digest
+from regfs.errors import DigestInvalid, Invalid, NotARegistry, SourceError, SourceLacks
+from regfs.heal.source import Wanted
+from regfs.manifests import LIMIT
+
+_BLOB: Final = re.compile(r"blobs/(sha256|sha384|sha512)/([0-9a-f]{64,128})")
+_NAMED: Final = re.compile(r"([0-9a-f]{64})(?:\.json|\.tar)?")
+_HEADER: Final = 1 << 20
+"""Bytes of the longest header that is read: a long name, or pax records."""
+_HOPS: Final = 8
+"""Links within an archive that are followed to a layer."""
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_UNPLAIN: Final = (
+    "the archive does not have it (a docker-archive holds layers unpacked: the bytes of a "
+    "compressed layer are not in it, and cannot be made from it)"
+)
+
+
+class _Place(NamedTuple):
+    offset: int
+    size: int
+
+
+class _Headers:
+    """What tarfile reads headers through: one that claims to be huge is no header."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _HEADER:
+            raise tarfile.ReadError("a header is too long")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+class _Member(io.RawIOBase):
+    """One member, read by position: several can be read in turns."""
+
+    def __init__(self, descriptor: int, place: _Place, url: str) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._offset, self._left = place
+        self._url = url
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        with memoryview(buffer) as view:
+            try:
+                data = os.pread(self._descriptor, min(len(view), self._left), self._offset)
+            except OSError as error:
+                raise SourceError(f"{self._url}: {error.strerror}") from error
+            view[: len(data)] = data
+        self._offset += len(data)
+        self._left -= len(data)
+        return len(data)
+
+
+class Archive:
+    """A tar file."""
+
+    def __init__(self, file: BinaryIO, url: str) -> None:
+        self.url = url
+        self._file = file
+        self._files: dict[str, _Place] = {}
+        self._links: dict[str, str] = {}
+        self._places: dict[Digest, _Place] = {}
+        self._docker = False
+        self._index()
+
+    def size(self, wanted: Wanted) -> int:
+        """Return the size of the member."""
+        return self._find(wanted).size
+
+    def open(self, wanted: Wanted) -> BinaryIO:
+        """Open the member."""
+        member = _Member(self._file.fileno(), self._find(wanted), self.url)
+        return cast(BinaryIO, member)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _find(self, wanted: Wanted) -> _Place:
+        place = self._places.get(wanted.digest)
+        if place is None:
+            raise SourceLacks(_UNPLAIN if self._docker else "the source does not have it")
+        return place
+
+    def _index(self) -> None:
+        try:
+            self._list()
+        except (tarfile.TarError, ValueError, EOFError, OSError) as error:
+            raise SourceError(f"{self.url}: not a tar archive that can be read: {error}") from error
+        if "oci-layout" not in self._files and "manifest.json" not in self._files:
+            raise NotARegistry(
+                f"{self.url}: neither an OCI archive nor one of docker save: no oci-layout and "
+                "no manifest.json in it"
+            )
+        self._docker = "oci-layout" not in self._files
+        for name, place in self._files.items():
+            if found := _BLOB.fullmatch(name):
+                self._take(f"{found[1]}:{found[2]}", place)
+            elif found := _NAMED.fullmatch(name):
+                self._take(f"sha256:{found[1]}", place)
+        self._read_manifest()
+
+    def _list(self) -> None:
+        with tarfile.open(fileobj=cast(IO[bytes], _Headers(self._file)), mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                vars(tar)["members"] = []  # it would keep them all
+                name = posixpath.normpath(member.name)
+                if member.isreg() and not member.issparse():
+                    # As for whoever unpacks it, the last of a name counts.
+                    self._files[name] = _Place(member.offset_data, member.size)
+                elif member.issym():
+                    target = posixpath.join(posixpath.dirname(name), member.linkname)
+                    self._links[name] = posixpath.normpath(target)
+                elif member.islnk():
+                    self._links[name] = posixpath.normpath(member.linkname)
+
+    def _take(self, text: object, place: _Place) -> None:
+        try:
+            self._places[Digest.parse(str(text))] = place
+        except DigestInvalid:
+            return
+
+    def _resolve(self, name: object) -> _Place | None:
+        path = posixpath.normpath(str(name))
+        for _ in range(_HOPS):
+            if path in self._files:
+                return self._files[path]
+            if path not in self._links:
+                return None
+            path = self._links[path]
+        return None
+
+    def _read_manifest(self) -> None:
+        """Find the layers of `docker save` by the diffIDs of their configs."""
+        images = self._json(self._resolve("manifest.json"))
+        for image in images if isinstance(images, list) else []:
+            if not isinstance(image, dict):
+                continue
+            config, layers = self._json(self._resolve(image.get("Config"))), image.get("Layers")
+            rootfs = config.get("rootfs") if isinstance(config, dict) else None
+            diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+            if isinstance(layers, list) and isinstance(diff_ids, list):
+                for diff_id, layer in zip(diff_ids, layers, strict=False):
+                    place = self._resolve(layer)
+                    if place is not None and diff_id not in self._places:
+                        self._take(diff_id, place)
+
+    def _json(self, place: _Place | None) -> Any:
+        if place is None or place.size > LIMIT:
+            return None
+        try:
+            return json.loads(os.pread(self._file.fileno(), place.size, place.offset))
+        except (ValueError, RecursionError, OSError):
+            return None
+
+
+def open_archive(path: str) -> Archive:
+    """Open a tar file; a compressed one is unpacked into a temporary file first.
+
+    Raises:
+        NotARegistry: there is none, or it holds no image.
+        SourceError: it cannot be read.
+    """
+    try:
+        file = _open_plain(path)
+    except FileNotFoundError:
+        raise NotARegistry(f"{path}: no such archive") from None
+    except (OSError, EOFError, gzip.BadGzipFile) as error:
+        raise SourceError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        return Archive(file, os.path.abspath(path))
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open_plain(path: str) -> BinaryIO:
+    # Without waiting: it could be a FIFO that nobody writes to.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    file = open(descriptor, "rb")  # noqa: SIM115 - whoever closes the source closes it
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise SourceError(f"{path}: not a regular file")
+        start = os.pread(descriptor, 4, 0)
+        if start[:2] == _GZIP:
+            return _unpacked(cast(BinaryIO, gzip.GzipFile(fileobj=file)), file)
+        if start == _ZSTD:
+            return _unpacked(_open_zstd(file), file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _open_zstd(file: BinaryIO) -> BinaryIO:
+    for name in ("compression.zstd", "backports.zstd"):
+        with suppress(ImportError):
+            return cast(BinaryIO, importlib.import_module(name).ZstdFile(file))
+    raise Invalid("an archive packed with zstd needs Python 3.14, or the package backports.zstd")
+
+
+def _unpacked(stream: BinaryIO, file: BinaryIO) -> BinaryIO:
+    """Copy what a packed file holds into a temporary one, where it can be read at any place."""
+    plain = tempfile.TemporaryFile()  # noqa: SIM115 - whoever closes the source closes it
+    try:
+        while piece := stream.read(BUFFER_SIZE):
+            plain.write(piece)
+        plain.flush()
+        plain.seek(0)
+    except BaseException as error:
+        plain.close()
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            raise SourceError(f"the archive cannot be unpacked: {error}") from error
+        raise
+    finally:
+        stream.close()
+        file.close()
+    return cast(BinaryIO, plain)

@@ -1,0 +1,72 @@
+"""Sources in folders: another registry tree, and an OCI image layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import NotARegistry, PathMissing, SourceError, SourceLacks, StoreError
+from regfs.heal.source import Wanted
+from regfs.stores import Kind, Store, open_store
+from regfs.stores.local import LocalStore
+
+
+class Files:
+    """A store in which each digest has its place."""
+
+    def __init__(self, store: Store, url: str, place: Callable[[Digest], str]) -> None:
+        self._store = store
+        self.url = url
+        self._place = place
+
+    def size(self, wanted: Wanted) -> int:
+        """Return the size of the file."""
+        try:
+            entry = self._store.stat(self._place(wanted.digest))
+        except PathMissing:
+            raise SourceLacks("the source does not have it") from None
+        except StoreError as error:
+            raise SourceError(f"{self.url}: {error}") from error
+        if entry.kind is not Kind.FILE:
+            raise SourceLacks("in the source there is no plain file in its place")
+        return entry.size
+
+    def open(self, wanted: Wanted) -> BinaryIO:
+        """Open the file; what is no plain file in the folder is not read."""
+        try:
+            return self._store.open(self._place(wanted.digest))
+        except PathMissing:
+            raise SourceLacks("the source does not have it") from None
+        except StoreError as error:
+            raise SourceError(f"{self.url}: {error}") from error
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def open_tree(path: str) -> Files:
+    """Open a tree in the v2 layout.
+
+    Raises:
+        NotARegistry: there is none.
+    """
+    store = open_store(path)
+    return Files(store, store.url, lambda digest: layout.path_of(layout.BlobData(digest)))
+
+
+def open_layout(path: str) -> Files:
+    """Open the folder of an OCI image layout.
+
+    Raises:
+        NotARegistry: it is none.
+    """
+    store = LocalStore(path)
+    try:
+        whole = store.stat("blobs").kind is Kind.FOLDER and store.stat("oci-layout").size >= 0
+    except StoreError:
+        whole = False
+    if not whole:
+        raise NotARegistry(f"{path}: not an OCI image layout: no oci-layout and blobs in it")
+    return Files(store, f"oci:{store.url}", lambda d: f"blobs/{d.algorithm}/{d.encoded}")

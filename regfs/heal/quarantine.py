@@ -1,0 +1,95 @@
+"""Moving corrupt data aside, so that a push can heal it.
+
+A registry never overwrites content that is there, were it of no bytes: it answers
+a push with "exists already". Only when the bad data is gone will it take the good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import PathMissing
+from regfs.findings import Code
+from regfs.heal.report import Quarantined
+from regfs.progress import SILENT, Progress
+from regfs.registry import Registry
+from regfs.runs import Changes, RunKind, Skipped, changing, locked, movable, new_run
+from regfs.stores import Kind
+from regfs.totals import ActionKind
+from regfs.verify import Result
+from regfs.verify.content import Task, hash_blobs
+
+
+def corrupt(result: Result) -> list[Digest]:
+    """Return what a verification has found to be corrupt."""
+    rows = (row.finding for row in result.findings if row.finding.code is Code.BLOB_CORRUPT)
+    return list(dict.fromkeys(Digest(found.digest) for found in rows if found.digest))
+
+
+def quarantine(
+    registry: Registry, digests: Iterable[Digest], *, progress: Progress = SILENT
+) -> Quarantined:
+    """Move those of `digests` aside that are corrupt, each hashed again just before.
+
+    What is right by now, or cannot be read, stays.
+
+    Raises:
+        LockHeld: another run is under way.
+        StoreError: as the storage answers.
+    """
+    wanted = list(digests)
+    store = registry.store
+    if not wanted:
+        return Quarantined(None, store.url, [], 0)
+    run: str | None = None
+    moved: list[str] = []
+    skipped: list[Skipped] = []
+    total = 0
+    progress.start("Moving into quarantine", len(wanted))
+    with ExitStack() as stack:
+        stack.enter_context(locked(store))
+        changes: Changes | None = None
+        for digest in wanted:
+            path = layout.path_of(layout.BlobData(digest))
+            reason = _why_not(registry, digest)
+            if reason is not None:
+                skipped.append(Skipped(path, reason))
+                continue
+            if changes is None:
+                run = new_run()
+                changes = stack.enter_context(changing(store, run, RunKind.QUARANTINE))
+            try:
+                total += _move(registry, changes, path, digest)
+            except PathMissing:
+                skipped.append(Skipped(path, "it is gone"))
+            else:
+                moved.append(path)
+            progress.advance(1)
+        if changes is not None:
+            changes.finish(len(moved))
+    progress.finish()
+    return Quarantined(run, store.url, moved, total, skipped)
+
+
+def _why_not(registry: Registry, digest: Digest) -> str | None:
+    """Hash a blob once more; return why it stays, None when it is corrupt."""
+    outcome = hash_blobs(Task(registry.store.url, (digest,), 0), registry.store)
+    if not outcome.problems:
+        return "it is right by now"
+    _, code, actual = outcome.problems[0]
+    if code is Code.BLOB_MISSING:
+        return "it is gone"
+    return None if code is Code.BLOB_CORRUPT else f"it cannot be read: {actual}"
+
+
+def _move(registry: Registry, changes: Changes, path: str, digest: Digest) -> int:
+    entry = registry.store.stat(path)
+    assert entry.kind is Kind.FILE  # it was read as one
+    source = movable(registry.store, path)
+    changes.intend_move(path, source, kind=ActionKind.BLOB, digest=digest, size=entry.size)
+    changes.flush()
+    changes.move(source)
+    return entry.size

@@ -1,0 +1,322 @@
+"""Links that can be proven: by an image that needs them, or by their own path.
+
+    layer link      an intact manifest of the repository needs the blob, and the blob is right
+    revision link   a tag of the repository, or an index it serves, names an intact manifest
+    any of these    is empty or garbled, and its path says the digest of what is there
+    tag current     the tag's history holds one digest and no other, and that manifest is intact
+
+Nothing is guessed. Of a tag whose history holds several digests nobody can tell
+which it was: the newest may be one that was pushed and never finished, an older one
+would roll an image back. It is told as ambiguous. A link whose content names
+another digest than its path stays as well, and so does everything in a repository
+that cannot be seen whole.
+
+Whoever may push an index that lists a manifest of another repository without
+having it gets a link to it by this; registries refuse such a push by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import Doubt, PathMissing, StoreError
+from regfs.findings import Code, Finding
+from regfs.graph import Graph
+from regfs.heal.repair import is_right
+from regfs.heal.report import Ambiguous, Link, Relinked, RelinkPlan
+from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory, TagInfo
+from regfs.layout import LayerLink, RevisionLink, TagCurrent, TagIndex, tolerant_link
+from regfs.manifests import Kind as ManifestKind
+from regfs.progress import SILENT, Progress
+from regfs.registry import Registry
+from regfs.runs import Changes, RunKind, Skipped, changing, clear_unfinished, locked, new_run
+from regfs.stores import Kind, Store
+from regfs.totals import ActionKind
+from regfs.verify import Result
+
+_DOUBT: Final = INCOMPLETE | {Code.SYMLINK_INSIDE, Code.ALGORITHM_UNSUPPORTED}
+_DAMAGED: Final = frozenset({Code.LINK_EMPTY, Code.LINK_INVALID})
+_ORDER: Final = (
+    ActionKind.LAYER_LINK,
+    ActionKind.REVISION,
+    ActionKind.TAG_INDEX,
+    ActionKind.TAG,
+)
+_LONGEST: Final = 4096
+"""Bytes of a damaged link that are looked at."""
+
+
+def plan_relink(
+    registry: Registry, inventory: Inventory, graph: Graph, result: Result
+) -> RelinkPlan:
+    """Return the links that are proven and not as they should be.
+
+    `result` is of a verification of the whole tree, at any level.
+
+    Raises:
+        Doubt: another program keeps the links of this tree.
+    """
+    if inventory.lockfiles:
+        raise Doubt(f"{inventory.lockfiles[0]}: another program keeps the links of this tree")
+    planning = _Planning(registry, inventory, graph)
+    for row in result.findings:
+        planning.note_doubt(row.finding)
+    for content in inventory.repositories.values():
+        if planning.may_write_in(content.name):
+            planning.prove(content)
+    for row in result.findings:
+        planning.mend(row.finding)
+    links = sorted(planning.links.values(), key=lambda link: _ORDER.index(link.kind))
+    return RelinkPlan(registry.store.url, links, planning.ambiguous, planning.skipped)
+
+
+class _Planning:
+    """Finds the links, a repository at a time."""
+
+    def __init__(self, registry: Registry, inventory: Inventory, graph: Graph) -> None:
+        self.store = registry.store
+        self.inventory = inventory
+        self.graph = graph
+        self.links: dict[str, Link] = {}
+        self.ambiguous: list[Ambiguous] = []
+        self.skipped: list[Skipped] = []
+        self._doubtful: dict[str, Finding] = {}
+        self._right: dict[Digest, bool] = {}
+
+    # -- doubt --------------------------------------------------------------------
+
+    def note_doubt(self, finding: Finding) -> None:
+        """Remember a repository in which something cannot be seen, or has two places."""
+        start = layout.REPOSITORIES + "/"
+        if finding.code in _DOUBT and f"{finding.path}/".startswith(start):
+            name = finding.path[len(start) :].partition("/_")[0]
+            self._doubtful.setdefault(name, finding)
+
+    def may_write_in(self, name: str) -> bool:
+        """Tell whether a repository can be seen whole; say so if not."""
+        above = [name, *_above(name), ""]
+        found = next((self._doubtful[one] for one in above if one in self._doubtful), None)
+        if found is not None:
+            folder = layout.repository_folder(name)
+            self._skip(folder, f"cannot be seen whole: {found.path}: {found.code}")
+        return found is None
+
+    def _skip(self, path: str, reason: str) -> None:
+        skipped = Skipped(path, reason)
+        if skipped not in self.skipped:
+            self.skipped.append(skipped)
+
+    # -- what images prove --------------------------------------------------------
+
+    def prove(self, content: RepositoryInventory) -> None:
+        """Take the links that the images of a repository need and do not have."""
+        name = content.name
+        tagged = {
+            info.current: tag
+            for tag, info in content.tags.items()
+            if info.current is not None and info.problem is None
+        }
+        pending = [*tagged, *content.revisions]
+        seen: set[Digest] = set()
+        while pending:
+            manifest = pending.pop()
+            if manifest in seen or not self._is_intact(manifest):
+                continue
+            seen.add(manifest)
+            if manifest not in content.revisions:
+                by = f"tag {tagged[manifest]}" if manifest in tagged else "an index"
+                self._take(RevisionLink(name, manifest), f"{by} names it")
+            self._prove_layers(content, manifest)
+            if self.graph.manifests[manifest].kind is ManifestKind.INDEX:
+                pending.extend(self.graph.children(manifest))
+        for tag, info in content.tags.items():
+            if info.current is None or info.problem is not None:
+                self._point(content, tag, info)
+
+    def _is_intact(self, manifest: Digest) -> bool:
+        """Tell whether a manifest was read, has its digest and is understood."""
+        info = self.graph.manifests.get(manifest)
+        known = info is not None and info.kind is not ManifestKind.UNKNOWN
+        return known and manifest not in self.graph.problems
+
+    def _prove_layers(self, content: RepositoryInventory, manifest: Digest) -> None:
+        leaves = {leaf.digest for leaf in self.graph.leaves(manifest)}
+        # With a blob named by another algorithm comes its true name, which needs no link.
+        true_names = {name for leaf in leaves for name in self.graph.aliases.get(leaf, ())}
+        for blob in sorted(leaves - true_names):
+            if blob not in content.layers and blob in self.inventory.blobs:
+                self._take(LayerLink(content.name, blob), f"manifest {manifest} needs it")
+
+    def _take(self, key: LayerLink | RevisionLink, reason: str) -> None:
+        path = layout.path_of(key)
+        with suppress(PathMissing):
+            self.store.stat(path)
+            return  # something is there: whether it can be mended its finding tells
+        if not self._is_right(key.digest):
+            self._skip(path, "the blob it would name is not right")
+            return
+        kind = ActionKind.LAYER_LINK if isinstance(key, LayerLink) else ActionKind.REVISION
+        self.links[path] = Link(kind, path, key.digest, key.name, None, reason)
+
+    def _is_right(self, digest: Digest) -> bool:
+        if digest not in self._right:
+            self._right[digest] = is_right(self.store, digest)
+        return self._right[digest]
+
+    # -- tags ---------------------------------------------------------------------
+
+    def _point(self, content: RepositoryInventory, tag: str, info: TagInfo) -> None:
+        """Point a tag that names nothing to the one thing it can have named."""
+        name, path = content.name, layout.path_of(TagCurrent(content.name, tag))
+        candidates = [entry.digest for entry in reversed(info.history)]
+        if info.problem is Code.PATH_UNREADABLE or not self._is_plain(path):
+            self._skip(path, "cannot be read")
+        elif info.current is not None:
+            if info.current in candidates and self._is_served(content, info.current):
+                self._set(path, name, tag, info.current, "its content can only mean this")
+            else:
+                self._skip(path, "what it seems to name is not in its history, or not intact")
+        elif len(candidates) == 1 and self._is_served(content, candidates[0]):
+            self._set(path, name, tag, candidates[0], "its history holds nothing else")
+        else:
+            intact = sum(self._is_served(content, one) for one in candidates)
+            reason = f"its history holds {len(candidates)} digests, {intact} of them intact"
+            self.ambiguous.append(Ambiguous(name, tag, path, candidates, reason))
+
+    def _is_served(self, content: RepositoryInventory, digest: Digest) -> bool:
+        """Tell whether a repository has a manifest, by a link that was not taken away."""
+        linked = digest in content.revisions
+        return linked and self._is_intact(digest) and self._is_right(digest)
+
+    def _set(self, path: str, name: str, tag: str, digest: Digest, reason: str) -> None:
+        etag = _etag(self.store, path)
+        self.links[path] = Link(ActionKind.TAG, path, digest, name, tag, reason, etag)
+
+    def _is_plain(self, path: str) -> bool:
+        """Tell whether a file that could be a link, or nothing at all, is at a path."""
+        try:
+            entry = self.store.stat(path)
+            return entry.kind is Kind.FILE and entry.size <= _LONGEST
+        except PathMissing:
+            return True
+        except StoreError:
+            return False
+
+    # -- what paths prove ---------------------------------------------------------
+
+    def mend(self, finding: Finding) -> None:
+        """Take a damaged link whose path says what it has to hold."""
+        if finding.code not in _DAMAGED:
+            return
+        key = layout.key_of(finding.path)
+        if not isinstance(key, LayerLink | RevisionLink | TagIndex):
+            return
+        path, digest = finding.path, key.digest
+        if path in self.links or not self.may_write_in(key.name):
+            return
+        reason = self._why_not(path, digest)
+        if reason is not None:
+            self._skip(path, reason)
+            return
+        tag = key.tag if isinstance(key, TagIndex) else None
+        kind = {
+            LayerLink: ActionKind.LAYER_LINK,
+            RevisionLink: ActionKind.REVISION,
+            TagIndex: ActionKind.TAG_INDEX,
+        }[type(key)]
+        etag = _etag(self.store, path)
+        why = "its path says what it names"
+        self.links[path] = Link(kind, path, digest, key.name, tag, why, etag)
+
+    def _why_not(self, path: str, digest: Digest) -> str | None:
+        try:
+            content = self.store.read(path, _LONGEST)
+        except StoreError as error:
+            return str(error)
+        if not self._is_plain(path):
+            return "it is no plain file, or too long for a link"
+        meant = tolerant_link(content)
+        if meant is not None and meant != digest:
+            return f"its content names another digest: {meant}"
+        return None if self._is_right(digest) else "the blob it would name is not right"
+
+
+def _above(name: str) -> Iterable[str]:
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name
+
+
+def _etag(store: Store, path: str) -> str | None:
+    try:
+        return store.stat(path).etag
+    except PathMissing:
+        return None
+
+
+# -- writing ----------------------------------------------------------------------
+
+
+def relink(planned: RelinkPlan, registry: Registry, *, progress: Progress = SILENT) -> Relinked:
+    """Write the links of a plan, each only where things are as they were planned.
+
+    Raises:
+        LockHeld: another run is under way.
+        StoreError: the storage failed; what was written stands in the journal.
+    """
+    store = registry.store
+    if not planned.links:
+        return Relinked(None, store.url, [], planned.ambiguous, planned.skipped)
+    written: list[Link] = []
+    skipped = list(planned.skipped)
+    progress.start("Writing links", len(planned.links))
+    with locked(store):
+        clear_unfinished(store)
+        run = new_run()
+        with changing(store, run, RunKind.RELINK) as changes:
+            changes.announce(link.path for link in planned.links)
+            for link in planned.links:
+                reason = _changed(registry, link)
+                if reason is not None:
+                    skipped.append(Skipped(link.path, reason))
+                    continue
+                _write(changes, link)
+                written.append(link)
+                progress.advance(1)
+            changes.finish(len(written))
+    progress.finish()
+    return Relinked(run, store.url, written, planned.ambiguous, skipped)
+
+
+def _write(changes: Changes, link: Link) -> None:
+    data = str(link.digest).encode("ascii")  # and nothing more: a newline would break it
+    begun = changes.begin(link.path)
+    try:
+        begun.write(data)
+        changes.create(
+            link.path,
+            begun,
+            kind=link.kind,
+            digest=link.digest,
+            size=len(data),
+            content=Digest.of(data),
+            small=True,
+        )
+    finally:
+        begun.discard()
+
+
+def _changed(registry: Registry, link: Link) -> str | None:
+    """Return why a link is not to be written after all."""
+    if _etag(registry.store, link.path) != link.etag:
+        return "it has changed since it was looked at"
+    blob = layout.path_of(layout.BlobData(link.digest))
+    try:
+        there = registry.store.stat(blob).kind is Kind.FILE
+    except StoreError:
+        there = False
+    return None if there else "the blob it would name is gone"

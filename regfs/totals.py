@@ -1,0 +1,51 @@
+"""What a run moves or makes, by kind, and how much it is together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ActionKind(StrEnum):
+    """What something in the tree is; in the order in which things are moved away."""
+
+    TAG = "tag"
+    TAG_INDEX = "tag-index"
+    REVISION = "revision"
+    LAYER_LINK = "layer-link"
+    UPLOAD = "upload"
+    BLOB = "blob"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the things of a plan or a run add up to."""
+
+    blobs: int = 0
+    bytes: int = 0
+    """Bytes of everything, links included."""
+    manifests: int = 0
+    layer_links: int = 0
+    tag_indexes: int = 0
+    uploads: int = 0
+    tags: int = 0
+
+
+def sum_up(things: Iterable[tuple[str, int]]) -> Totals:
+    """Add up kinds of things and their sizes in bytes."""
+    counts: Counter[str] = Counter()
+    size = 0
+    for kind, length in things:
+        counts[kind] += 1
+        size += length
+    return Totals(
+        blobs=counts[ActionKind.BLOB],
+        bytes=size,
+        manifests=counts[ActionKind.REVISION],
+        layer_links=counts[ActionKind.LAYER_LINK],
+        tag_indexes=counts[ActionKind.TAG_INDEX],
+        uploads=counts[ActionKind.UPLOAD],
+        tags=counts[ActionKind.TAG],
+    )
