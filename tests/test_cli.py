@@ -269,6 +269,7 @@ CODES: dict[type[RegfsError], Exit] = {
     errors.ManifestInvalid: Exit.FINDINGS,
     errors.ManifestTooLarge: Exit.FINDINGS,
     errors.DescriptorInvalid: Exit.FINDINGS,
+    errors.LayerInvalid: Exit.FINDINGS,
     errors.DocumentInvalid: Exit.USAGE,
     errors.NameUnknown: Exit.NOT_FOUND,
     errors.ManifestUnknown: Exit.NOT_FOUND,
