@@ -10,7 +10,8 @@ For other programs there are render_junit.py and render_metrics.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,11 +26,13 @@ from regfs.render import (
     rfc3339,
     table,
 )
+from regfs.reports.moment import moment
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.verify import Harm, Result, Row
+    from regfs.verify.report import Checked, Coverage
 
 SHOWN: Final = 10
 """Images that are named with one finding on a terminal."""
@@ -84,6 +87,8 @@ def show_result(
         f"{plural(done.manifests, 'manifest')}"
     )
     console.print(totals, soft_wrap=True, markup=False)
+    for line in _unread(done):
+        console.print(line, soft_wrap=True, markup=False)
     counts = result.counts
     if counts:
         order = list(Severity)
@@ -101,6 +106,42 @@ def show_result(
         note(f"regfs: and {plural(hidden, 'more image')}; -v lists them")
     if not verbose and any(severity is Severity.INFO for severity, _ in counts):
         note("regfs: findings of severity info are counted only; -v lists them")
+
+
+def _unread(done: Checked) -> Iterator[str]:
+    if done.skipped:
+        yield f"{plural(done.skipped, 'blob')} not read: found intact lately"
+    if done.remaining:
+        size = human_size(done.remaining_bytes)
+        yield f"{plural(done.remaining, 'blob')} ({size}) not read: left for the next run"
+
+
+def show_coverage(console: Console, found: Coverage) -> None:
+    """Print what a ledger tells of a tree."""
+    lines = [
+        f"level {found.level.value}: {plural(found.verified, 'blob')} "
+        f"({human_size(found.bytes)}) verified"
+    ]
+    if found.oldest is not None:
+        lines[0] += f", the first of them at {rfc3339(moment(found.oldest))}"
+    if found.unknown:
+        size = human_size(found.unknown_bytes)
+        lines.append(f"{plural(found.unknown, 'blob')} ({size}) never verified, or changed since")
+    weights = Counter(row.finding.severity for row in found.findings)
+    if found.findings:
+        counts = (plural(n, weight.value) for weight in Severity if (n := weights[weight]))
+        lines.append(f"what was found: {', '.join(counts)}")
+    else:
+        lines.append("nothing is known to be wrong")
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def coverage_document(found: Coverage) -> dict[str, Any]:
+    """Return what a ledger tells of a tree as the JSON document of `--merge`."""
+    oldest = None if found.oldest is None else rfc3339(moment(found.oldest))
+    rows = [row_document(row) for row in found.findings]
+    return {**document(replace(found, findings=())), "oldest": oldest, "findings": rows}
 
 
 def verdict(result: Result) -> str:

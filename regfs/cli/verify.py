@@ -6,18 +6,20 @@ import os
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from regfs.cli.options import Duration, Size, Subset
 from regfs.cli.report_file import ReportFile, write_report
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
+from regfs.cli.verify_ledger import held_ledger, merge_ledgers, tell_trouble
 from regfs.errors import StoreError
 from regfs.findings import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from regfs.findings import Code
     from regfs.verify import Image, Result, Row
@@ -28,7 +30,10 @@ TOLD: Final = 1000
 LEVELS: Final = ("links", "sizes", "digests", "content")
 """As `regfs.verify.Level`, whose module is only loaded when it is needed."""
 
-DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
+DOCUMENTS: Final = {
+    "": "regfs.verify.report:VerifyDocument",
+    "merge": "regfs.verify.report:CoverageDocument",
+}
 
 
 @regfs_command(
@@ -38,13 +43,16 @@ DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
         "regfs verify",
         "regfs verify --level links",
         "regfs verify team/app:v1 other/app --json",
+        "regfs verify --max-age 30d --max-duration 2h",
+        "regfs verify --subset 3/16 --ledger part3",
+        "regfs verify --merge part1 part2 part3",
         "regfs verify -q --junit verify.xml",
         "regfs verify -q --metrics /var/lib/node_exporter/regfs.prom",
         "regfs verify --quarantine",
         "regfs verify --ndjson | jq -r 'select(.severity == \"error\").path'",
     ],
 )
-@click.argument("references", metavar="[REF]...", nargs=-1)
+@click.argument("references", metavar="[REF | FILE]...", nargs=-1)
 @click.option(
     "--level",
     type=click.Choice(LEVELS),
@@ -53,6 +61,31 @@ DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
     help="links: the listing and the links. sizes: also the manifests, and whether all they need "
     "is there. digests: also the content of every blob. content: layers are unpacked too, and "
     "compared with their configs.",
+)
+@click.option(
+    "--subset",
+    metavar="n/t|x%|SIZE",
+    type=Subset(),
+    help="Read only a part of the blobs: the n-th of t shards, or so much of what is due first.",
+)
+@click.option(
+    "--max-age",
+    type=Duration(),
+    help="Do not read again what was found intact so lately; what was broken is always read.",
+)
+@click.option("--max-duration", type=Duration(), help="Begin nothing more when the time is up.")
+@click.option("--max-bytes", type=Size(), help="Read no more than that, but at least one blob.")
+@click.option(
+    "--ledger",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Where results are kept, instead of .regfs/ledger in the tree.",
+)
+@click.option("--no-ledger", is_flag=True, help="Neither use nor keep results of other runs.")
+@click.option(
+    "--merge",
+    is_flag=True,
+    help="Instead of verifying, take in the ledgers FILE... and tell what they found.",
 )
 @click.option("--jobs", metavar="N", type=click.IntRange(1), help="Threads; one a processor.")
 @click.option("--ndjson", is_flag=True, help="One JSON document a line for each finding, at once.")
@@ -76,46 +109,85 @@ DOCUMENTS: Final = {"": "regfs.verify.report:VerifyDocument"}
 def command(
     session: Session,
     references: tuple[str, ...],
-    level: str,
-    jobs: int | None,
     ndjson: bool,
     junit: str | None,
     metrics: str | None,
     quarantine: bool,
+    merge: bool,
+    **options: Any,
 ) -> Exit:
-    """Check that the tree, or what REF reaches in it, is whole; changes nothing else.
+    """Check that the tree, or what REF reaches in it, is whole; changes nothing else in it.
 
     REF is NAME, NAME:TAG, NAME@DIGEST or DIGEST. Findings tell which images are
     not whole because of them. Normal leftovers are only counted, unless -v is given.
+    What came of each blob is kept in a ledger: what was verified longest ago is read first.
     """
-    from regfs.verify import Level, images_of, verify
-
-    started = time.time()
     _make_room(session, (junit, metrics), ndjson)
-    # What tags pointed to before is only asked of where images are looked at.
-    session.history = Level(level).covers(Level.SIZES)
-    targets = session.find(references)
-    inventory = session.inventory
-    graph = session.graph if Level(level).covers(Level.SIZES) else None
-    with session.progress() as progress:
-        result = verify(
-            session.registry,
-            inventory,
-            graph,
-            level=Level(level),
-            targets=targets,
-            jobs=jobs or os.cpu_count() or 1,
-            progress=progress,
-            on_finding=_teller(session, ndjson),
-            started=started,
-        )
+    if merge:
+        given = {"junit": junit, "metrics": metrics, "quarantine": quarantine}
+        return _merge(session, references, ndjson, options | given)
+    result, images, recorded = _verify(session, references, _teller(session, ndjson), **options)
     if not ndjson:
         _tell_result(session, result)
     if quarantine and not result.interrupted:
         _quarantine(session, result)
     code = _exit(session, result)
-    reports = _reports(result, images_of(targets, inventory, graph), junit, metrics)
-    return code if _write(session, reports) else Exit.STORAGE
+    written = _write(session, _reports(result, images, junit, metrics))
+    return code if written and recorded else Exit.STORAGE
+
+
+def _verify(
+    session: Session,
+    references: Sequence[str],
+    on_finding: Callable[[Row], None] | None,
+    *,
+    level: str,
+    jobs: int | None,
+    ledger: str | None,
+    no_ledger: bool,
+    **limits: Any,
+) -> tuple[Result, Iterable[Image], bool]:
+    """Verify; return what came of it, the images it was about, and whether it was recorded."""
+    from regfs.verify import Level, Selection, images_of, verify
+
+    started = time.time()
+    depth, selection = Level(level), Selection(**limits)
+    # What tags pointed to before is only asked of where images are looked at.
+    session.history = depth.covers(Level.SIZES)
+    with held_ledger(session, ledger, depth, selection, unused=no_ledger) as held:
+        targets = session.find(references)
+        inventory = session.inventory
+        graph = session.graph if depth.covers(Level.SIZES) else None
+        with session.progress() as progress:
+            result = verify(
+                session.registry,
+                inventory,
+                graph,
+                level=depth,
+                targets=targets,
+                jobs=jobs or os.cpu_count() or 1,
+                progress=progress,
+                on_finding=on_finding,
+                selection=selection,
+                ledger=held,
+                started=started,
+            )
+    recorded = not tell_trouble(session, held, ledger)
+    return result, images_of(targets, inventory, graph), recorded
+
+
+def _merge(session: Session, files: Sequence[str], ndjson: bool, options: dict[str, Any]) -> Exit:
+    """Take in the ledgers of shards."""
+    from regfs.verify import Level
+
+    level, ledger = options.pop("level"), options.pop("ledger")
+    if not files:
+        raise click.UsageError("--merge needs the ledgers to merge: FILE...")
+    if given := [name for name, value in options.items() if value]:
+        wrong = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"--merge reads no blob, and makes no sense with {wrong}")
+    teller = _teller(session, ndjson)
+    return merge_ledgers(session, files, ledger, Level(level), teller, show=not ndjson)
 
 
 def _make_room(session: Session, files: Iterable[str | None], ndjson: bool) -> None:

@@ -17,7 +17,7 @@ once; affected.py finds the images, scope.py limits it to what was asked for.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import replace
@@ -161,9 +161,10 @@ class _Run:
         if self._level is Level.SIZES:
             self._blobs_done = sum(1 for _ in self._blobs())
         else:
-            self._check_content(closure)
+            self._check_content(closure, [mismatch.blob for mismatch in mismatches])
+        hashed = self._level.covers(Level.DIGESTS)
         for mismatch in mismatches:
-            closure.report_size(mismatch, right=self._level.covers(Level.DIGESTS))
+            closure.report_size(mismatch, right=hashed and self._round.was_read(mismatch.blob))
 
     def _read(self) -> list[Digest]:
         """Return the manifests whose bytes were read and hashed for the graph."""
@@ -186,7 +187,7 @@ class _Run:
         scope = self._context.scope
         return (digest for digest in self._context.inventory.blobs if scope.has_blob(digest))
 
-    def _check_content(self, closure: Closure) -> None:
+    def _check_content(self, closure: Closure, doubtful: Iterable[Digest]) -> None:
         """Hash the blobs that are due and that the graph has not hashed already."""
         assert self._graph is not None
         context, round_ = self._context, self._round
@@ -197,12 +198,15 @@ class _Run:
         done = dict.fromkeys(self._read())
         problems = self._graph.problems
         wanted = (digest for digest in self._blobs() if digest not in done)
-        due = round_.begin(wanted, () if unpacking is None else unpacking.fresh)
+        due = round_.begin(wanted, () if unpacking is None else unpacking.fresh, doubtful)
         round_.record(done, {d: problems[d].code for d in done if d in problems})
         self._hash(closure, due, unpacking)
         if unpacking is not None:
             unpacking.finish()
             round_.prove(self._broken_content(), unpacking.unfinished)
+        for digest, code in round_.broken.items():
+            path = layout.path_of(layout.BlobData(digest))
+            context.add(Finding(code, path, digest, actual="so in an earlier run, not read again"))
 
     def _hash(
         self, closure: Closure, due: list[tuple[Digest, int]], unpacking: Unpacking | None

@@ -127,6 +127,30 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Coverage:
+    """What a ledger tells of the blobs of a tree as they are now, without reading them."""
+
+    root: str
+    level: Level
+    verified: int
+    """Blobs that were looked at, at least at `level`, and have not changed since."""
+    bytes: int
+    """Theirs."""
+    unknown: int
+    """Blobs that were not, or have changed since."""
+    unknown_bytes: int
+    oldest: float | None
+    """When the intact blob that was looked at longest ago was, since the epoch; None of none."""
+    findings: tuple[Row, ...]
+    """What was wrong when it was looked at last."""
+
+    @property
+    def severity(self) -> Severity | None:
+        """The gravest severity among the findings; None without any."""
+        return worst(row.finding for row in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
 class FindingDocument:
     """One finding, as --json and --ndjson print it."""
 
@@ -170,6 +194,20 @@ class VerifyDocument:
     started_at: datetime
     finished_at: datetime
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageDocument:
+    """What --merge --json prints."""
+
+    root: str
+    level: Level
+    verified: int
+    bytes: int
+    unknown: int
+    unknown_bytes: int
+    oldest: datetime | None
+    findings: list[FindingDocument]
 
 
 class Affects(Protocol):

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from random import Random
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from regfs.digest import Digest
 from regfs.findings import Code
 from regfs.inventory import Inventory
+from regfs.verify.coverage import pick_from
 from regfs.verify.ledger import Entry
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.report import Level
@@ -72,41 +73,59 @@ class Round:
         """Blobs that need not be read."""
         self.left: tuple[int, int] = (0, 0)
         """Blobs that were not read and are due, and their bytes."""
+        self.broken: dict[Digest, Code] = {}
+        """Of those the ones that were broken in an earlier round, and are as they were then."""
         self._blobs = inventory.blobs
         self._level = level
         self._selection = selection
         self._file = file
         self._known: Known | None = None
         self._timing = timing
+        self._doubtful: set[Digest] = set()
         self._done: list[Digest] = []
         """What may yet be proven at level content."""
         limit = selection.max_duration
         self._end = None if limit is None else timing.end(limit)
         if file is not None and level.covers(Level.DIGESTS):
-            file.load(self._own)
+            file.load(pick_from(inventory))
             self._known = Known(file.ledger, level, timing.now())
 
     def is_proven(self, digest: Digest) -> bool:
         """Tell whether a blob as it is was found intact at this level in an earlier round."""
-        number = self._blobs.numbers.get(digest)
-        if self._known is None or number is None:
+        return self._is_intact(self._known, digest)
+
+    def was_read(self, doubtful: Digest) -> bool:
+        """Tell whether a blob was read now, or found to have its digest in an earlier round."""
+        if doubtful not in self._doubtful:
+            return True
+        known = self._known and self._known._replace(level=Level.DIGESTS)
+        return self._is_intact(known, doubtful)
+
+    def _is_intact(self, known: Known | None, digest: Digest) -> bool:
+        if known is None or digest not in self._blobs:
             return False
-        entry = self._known.entry(digest, self._blobs.sizes[number], self._blobs.mtimes[number])
+        entry = known.entry(digest, *self._blobs[digest][:2])
         return entry is not None and entry.result is None
 
     def begin(
-        self, wanted: Iterable[Digest], fresh: Container[Digest] = ()
+        self, wanted: Iterable[Digest], fresh: Container[Digest], doubtful: Iterable[Digest]
     ) -> list[tuple[Digest, int]]:
         """Return which of the blobs to read now, with their sizes, in order.
 
-        What is in `fresh` is due, however well known.
+        What is in `fresh` is due, however well known. Of the `doubtful` ones `was_read`
+        tells later.
         """
+        self._doubtful.update(doubtful)
         # Where nothing is recorded, what is due first would be the same in each round.
         sample = None if self._file is not None and self._file.writable else Random()
         plan = schedule(
             self._blobs, wanted, self._selection, self._known, fresh=fresh, sample=sample
         )
         self.skipped = plan.skipped
+        for digest in plan.broken:
+            entry = None if self._known is None else self._known.ledger.find(digest, self._level)
+            if entry and entry.result and entry[:2] == self._blobs[digest][:2]:
+                self.broken[digest] = entry.result
         due = [(digest, self._size(digest)) for digest in plan.due]
         left = sum(map(self._size, plan.left))
         self.left = (len(due) + len(plan.left), sum(size for _, size in due) + left)
@@ -121,6 +140,9 @@ class Round:
         results = list(digests)
         blobs, size = self.left
         self.left = (blobs - len(results), size - sum(map(self._size, results)))
+        self._doubtful.difference_update(results)
+        for digest in results:
+            self.broken.pop(digest, None)
         self.record(results, problems)
 
     def record(self, digests: Iterable[Digest], problems: dict[Digest, Code]) -> None:
@@ -155,8 +177,3 @@ class Round:
 
     def _size(self, digest: Digest) -> int:
         return self._blobs.sizes[self._blobs.numbers[digest]]
-
-    def _own(self, text: str) -> Digest | None:
-        """Return the listing's own object (a million others take 120 MB); None of what is gone."""
-        number = self._blobs.numbers.get(cast(Digest, text))
-        return None if number is None else self._blobs.digests[number]

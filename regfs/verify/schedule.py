@@ -92,6 +92,8 @@ class Schedule(NamedTuple):
     """Blobs that were found intact lately."""
     left: list[Digest]
     """Blobs that would be due as well, and are too many for this time."""
+    broken: list[Digest]
+    """Those of both that were broken when they were last looked at."""
 
 
 class Known(NamedTuple):
@@ -151,12 +153,13 @@ def schedule(
         mixed = [digest for group in groups.values() for digest in group]
         sample.shuffle(mixed)
         due, left = _take(blobs, mixed, budget)
-        return Schedule(_ordered(blobs, due), skipped, left)
+        return Schedule(_ordered(blobs, due), skipped, left, groups.get(_BROKEN, []))
     broken = _ordered(blobs, groups.pop(_BROKEN, ()))
     rest = [one for key in sorted(groups) for one in _ordered(blobs, groups[key])]
     if budget is None:
-        return Schedule(broken + rest, skipped, [])
-    return _limited(blobs, broken, rest, budget)._replace(skipped=skipped)
+        return Schedule(broken + rest, skipped, [], broken)
+    due, left = _limited(blobs, broken, rest, budget)
+    return Schedule(due, skipped, left, broken)
 
 
 def _is_fresh(entry: Entry | None, max_age: float | None, now: float) -> bool:
@@ -191,7 +194,7 @@ def _ordered(blobs: DigestTable, group: Iterable[Digest]) -> list[Digest]:
 
 def _limited(
     blobs: DigestTable, broken: Sequence[Digest], rest: Sequence[Digest], budget: int
-) -> Schedule:
+) -> tuple[list[Digest], list[Digest]]:
     """Take what fits: of the broken ones each that does, of the others the first.
 
     At least one of the others is always taken, or a blob above the limit would stop all
@@ -204,7 +207,7 @@ def _limited(
         (due if size <= budget else left).append(digest)
         budget -= size if size <= budget else 0
     taken, others = _take(blobs, rest, budget)
-    return Schedule(due + taken, 0, left + others)
+    return due + taken, left + others
 
 
 def _take(
