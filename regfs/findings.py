@@ -228,7 +228,8 @@ RULES: Final[dict[Code, Rule]] = {
     Code.SIGNATURE_MISSING: Rule(
         _W,
         "schema 1 manifest has no signature that can be read",
-        "Registries refuse to serve it; push the image again as schema 2 or OCI.",
+        "Registry 2.5 to 2.8 sign it anew when they serve it, 3.x does not serve it at all: "
+        "push the image again as schema 2 or OCI.",
     ),
     Code.UPLOAD_STALE: Rule(
         _I, "upload was begun and never finished", "`regfs gc plan` shows what can be given back."

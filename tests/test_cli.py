@@ -269,6 +269,8 @@ CODES: dict[type[RegfsError], Exit] = {
     errors.ManifestInvalid: Exit.FINDINGS,
     errors.ManifestTooLarge: Exit.FINDINGS,
     errors.DescriptorInvalid: Exit.FINDINGS,
+    errors.SourceError: Exit.STORAGE,
+    errors.SourceLacks: Exit.STORAGE,
     errors.LayerInvalid: Exit.FINDINGS,
     errors.DocumentInvalid: Exit.USAGE,
     errors.NameUnknown: Exit.NOT_FOUND,

@@ -251,12 +251,20 @@ def test_schema1_has_layers_and_a_signature(tree: TreeBuilder) -> None:
     signed = schema1("old", "v1", [packed("gzip")])
     tree.push("old", "v1", signed)
     assert codes(verify(tree)) == []
-    document = {key: value for key, value in signed.document.items() if key != "signatures"}
-    digest = tree.push("old", "v2", raw(document, DOCKER_SCHEMA1, [packed("gzip")]))
+    garbled = {**signed.document, "signatures": [{"protected": "no base64"}]}
+    digest = tree.push("old", "v2", raw(garbled, DOCKER_SCHEMA1, [packed("gzip")]))
     result = verify(tree)
     assert codes(result) == ["signature-missing"]
     assert only(result, Code.SIGNATURE_MISSING).finding.digest == digest
     assert touched(result) == {"old:v2"}
+
+
+def test_registries_since_2_5_store_schema1_without_its_signature(tree: TreeBuilder) -> None:
+    signed = schema1("old", "v1", [packed("gzip")])
+    document = {key: value for key, value in signed.document.items() if key != "signatures"}
+    digest = tree.push("old", "v1", raw(document, DOCKER_SCHEMA1, [packed("gzip")]))
+    row = only(verify(tree), Code.SIGNATURE_MISSING)
+    assert (row.finding.digest, row.finding.severity) == (digest, Severity.INFO)
 
 
 def test_layers_of_schema1_are_unpacked(tree: TreeBuilder) -> None:

@@ -67,7 +67,7 @@ class Unpacking:
         """Find the layers, and check what manifests alone tell."""
         for digest, manifest in self._images("Finding layers"):
             if isinstance(manifest, DockerManifestV1):
-                self._check_signature(digest)
+                self._check_signature(digest, manifest)
                 wanted = [layer.blob_sum for layer in manifest.fs_layers]
             elif isinstance(manifest, ImageManifest | DockerManifest):
                 wanted = [one.digest for one in manifest.layers if packing_of(one.media_type)]
@@ -127,13 +127,16 @@ class Unpacking:
         """Return a digest, and the names another algorithm gives the same content."""
         return (blob, *self._graph.aliases.get(blob, ()))
 
-    def _check_signature(self, manifest: Digest) -> None:
+    def _check_signature(self, digest: Digest, manifest: DockerManifestV1) -> None:
+        finding = Finding(Code.SIGNATURE_MISSING, _path(digest), digest)
+        if not manifest.signatures:
+            # Registries since 2.5 store what was signed, and sign it anew when they serve it.
+            self._context.add(replace(finding, override=Severity.INFO))
+            return
         try:
-            signed_payload(self._context.registry.manifest_bytes(manifest))
+            signed_payload(self._context.registry.manifest_bytes(digest))
         except ManifestInvalid as error:
-            self._context.add(
-                Finding(Code.SIGNATURE_MISSING, _path(manifest), manifest, actual=str(error))
-            )
+            self._context.add(replace(finding, actual=str(error)))
         except RegfsError:
             return  # as above
 
