@@ -268,6 +268,8 @@ CODES: dict[type[RegfsError], Exit] = {
     errors.LayoutInvalid: Exit.USAGE,
     errors.ManifestInvalid: Exit.FINDINGS,
     errors.ManifestTooLarge: Exit.FINDINGS,
+    errors.DescriptorInvalid: Exit.FINDINGS,
+    errors.LayerInvalid: Exit.FINDINGS,
     errors.DocumentInvalid: Exit.USAGE,
     errors.NameUnknown: Exit.NOT_FOUND,
     errors.ManifestUnknown: Exit.NOT_FOUND,

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs.findings import Code, Finding, Severity
-from regfs.stores import Entry, Report
+from regfs.stores import Listing, Report
 from regfs.verify import Level
 from tests.builder import (
     Blob,
@@ -87,8 +87,14 @@ EXPECTED: dict[str, tuple[set[str], bool]] = {
     "manifest-unknown-type": ({"manifest-unknown-type"}, True),
     "manifest-deep": ({"manifest-unreadable"}, True),
     "manifest-wrong-types": ({"manifest-unknown-type"}, True),
-    "manifest-bogus-digest": ({"manifest-unreadable"}, True),
+    "manifest-bogus-digest": ({"descriptor-invalid"}, True),
     "descriptor-wrong-size": ({"descriptor-size-mismatch"}, True),
+    "index-child-missing": ({"index-child-missing"}, True),
+    "subject-missing": (set(), False),
+    "repository-tagless": ({"repository-tagless"}, False),
+    "layer-link-dangling": ({"link-dangling"}, False),
+    "layer-link-unused": (set(), False),
+    "blob-unreferenced": (set(), False),
     "symlink-outside": ({"symlink-outside", "blob-unreadable"}, True),
     "symlink-loop": ({"symlink-loop"}, False),
     "symlink-dangling": ({"symlink-loop", "blob-unreadable"}, True),
@@ -101,6 +107,7 @@ EXPECTED: dict[str, tuple[set[str], bool]] = {
     "repository-empty": (set(), False),
     "directory-empty": (set(), False),
     "upload-without-startedat": (set(), False),
+    "tag-invalid": ({"tag-invalid"}, False),
     "name-not-utf8": ({"repository-invalid-name", "name-not-utf8", "foreign-path"}, False),
 }
 """Damage -> the codes above info it must give, and whether `app:v1` is hurt."""
@@ -114,7 +121,7 @@ def test_every_damage_is_found_once_and_laid_to_the_right_image(
     shop.break_(kind, "app", "v1")
     result = check(shop)
     assert codes(result) == sorted(expected)
-    assert touched(result) == ({"app:v1"} if hurt else set())
+    assert touched(result) - {"app:-not-a-tag"} == ({"app:v1"} if hurt else set())
 
 
 @pytest.mark.parametrize(
@@ -137,6 +144,7 @@ def test_normal_leftovers_are_told_and_weigh_nothing(
 
 LINK_LEVEL = {kind for kind in DAMAGE if "link" in kind or "tag" in kind} - {
     "layer-link-missing",  # only who reads the manifest knows that it is needed
+    "layer-link-unused",  # or that it is not
     "tag-index-missing",
 }
 
@@ -530,16 +538,16 @@ def test_the_state_of_regfs_itself_is_not_looked_at(shop: TreeBuilder) -> None:
 def test_folders_nobody_may_read_are_not_called_empty(shop: TreeBuilder) -> None:
     hidden = shop.relative(shop.repository_path("app") / "_layers/sha256")
     store = watched(shop)
-    real = store.walk
+    real = store.tree
 
-    def walk(folder: str, report: Report) -> Iterator[Entry]:
-        for entry in real(folder, report):
-            if not entry.path.startswith(hidden + "/"):
-                yield entry
-            if entry.path == hidden:
+    def tree(folder: str, report: Report, **options: Any) -> Iterator[Listing]:
+        for listing in real(folder, report, **options):
+            if listing.path == hidden:
                 report(Finding(Code.PATH_UNREADABLE, hidden))
+            elif not listing.path.startswith(hidden + "/"):
+                yield listing
 
-    store.walk = walk
+    store.tree = tree
     result = check(shop, store=store, level=Level.LINKS)
     assert [(row.finding.code, row.finding.path) for row in result.findings] == [
         (Code.PATH_UNREADABLE, hidden)
@@ -549,6 +557,9 @@ def test_folders_nobody_may_read_are_not_called_empty(shop: TreeBuilder) -> None
 # -- trees that a registry wrote ----------------------------------------------
 
 FIXTURES: dict[str, tuple[list[str], set[str]]] = {
+    "whole": ([], set()),
+    "damaged-layer-link-missing": (["layer-link-missing"], {"app:v1"}),
+    "damaged-tag-without-current": (["tag-without-current"], {"app:v1"}),
     "tutorial": ([], set()),
     "digest-only": (["repository-tagless"], set()),
     "damaged-layer-missing": (["blob-missing", "link-dangling"], {"app:v1"}),

@@ -87,6 +87,21 @@ class Leaves(NamedTuple):
     """What the files begin with, when that was asked for; None of one that cannot be read."""
 
 
+class Listing(NamedTuple):
+    """What is directly in one folder, by name, each column sorted by bytes."""
+
+    path: str
+    folders: list[str]
+    files: list[str]
+    others: list[str]
+    """What is not followed or opened: special files, links; findings have told why."""
+    content: bytes | StoreError | None = None
+    """What the file that was asked for begins with; the error that `read` would raise;
+    None when it is not there, or none was asked for."""
+    whole: bool = True
+    """Whether the folder could be read to its end; if not, a finding has told why."""
+
+
 class Writer(Protocol):
     """A file that appears at its path whole, on `commit`, or not at all."""
 
@@ -126,6 +141,16 @@ class Store(Protocol):
         A link to a folder that is walked anyway is a `LINK`, with a finding.
         """
 
+    def tree(
+        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0
+    ) -> Iterator[Listing]:
+        """Yield `folder` and every folder below it, each before those in it, each once.
+
+        As `walk`, without asking about any file: it tells names, at half the cost.
+        With `leaf`, also what the file of that name in each folder begins with, up
+        to `limit` bytes. A folder that cannot be listed is reported, and not yielded.
+        """
+
     def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:
         """Return the names in `folder`, in no order, when all of them are folders and no links.
 
@@ -162,12 +187,13 @@ class Store(Protocol):
         """
 
     def contents(
-        self, folder: str, names: Iterable[str], leaf: str, limit: int
+        self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
     ) -> Iterator[bytes | StoreError]:
         """Yield what each `<folder>/<name>/<leaf>` begins with, up to `limit` bytes.
 
         For files that `leaves` has just listed; one that cannot be read yields the
-        error that `read` would raise.
+        error that `read` would raise. `seen`: the listing has looked at each, so that
+        they need not be looked at again before they are opened.
         """
 
     def stat(self, path: str) -> Entry:
@@ -247,3 +273,17 @@ def open_store(root: str) -> Store:
     from regfs.stores.local import open_local  # one back end is loaded, not all
 
     return open_local(root)
+
+
+def locate(file: str, tree: Store) -> tuple[Store, str]:
+    """Return the store that holds a file somebody names, and its path there.
+
+    The file need not exist, the folder it is to lie in must.
+
+    Raises:
+        PathMissing, PathDenied: there is no such folder, or it cannot be read.
+        PathUnsafe: it would lie among the registry's own files in `tree`.
+    """
+    from regfs.stores.local import locate_local
+
+    return locate_local(file, tree)
