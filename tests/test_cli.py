@@ -285,6 +285,8 @@ CODES: dict[type[RegfsError], Exit] = {
     errors.PathUnsafe: Exit.STORAGE,
     errors.ContentMismatch: Exit.FINDINGS,
     errors.StoreError: Exit.STORAGE,
+    errors.SourceLacks: Exit.STORAGE,
+    errors.SourceError: Exit.STORAGE,
     errors.Refused: Exit.REFUSED,
     errors.Unknown: Exit.NOT_FOUND,
     errors.Invalid: Exit.USAGE,

@@ -53,9 +53,9 @@ def quarantine(
         stack.enter_context(locked(store))
         changes: Changes | None = None
         for digest in wanted:
+            progress.advance(1)
             path = layout.path_of(layout.BlobData(digest))
-            reason = _why_not(registry, digest)
-            if reason is not None:
+            if (reason := _why_not(registry, digest)) is not None:
                 skipped.append(Skipped(path, reason))
                 continue
             if changes is None:
@@ -63,11 +63,9 @@ def quarantine(
                 changes = stack.enter_context(changing(store, run, RunKind.QUARANTINE))
             try:
                 total += _move(registry, changes, path, digest)
+                moved.append(path)
             except PathMissing:
                 skipped.append(Skipped(path, "it is gone"))
-            else:
-                moved.append(path)
-            progress.advance(1)
         if changes is not None:
             changes.finish(len(moved))
     progress.finish()
