@@ -116,7 +116,7 @@ def command(
     merge: bool,
     **options: Any,
 ) -> Exit:
-    """Check that the tree, or what REF reaches in it, is whole; changes nothing else in it.
+    """Check that the tree, or what REF reaches in it, is whole; changes no image.
 
     REF is NAME, NAME:TAG, NAME@DIGEST or DIGEST. Findings tell which images are
     not whole because of them. Normal leftovers are only counted, unless -v is given.
