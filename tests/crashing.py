@@ -31,11 +31,14 @@ class _Journal:
         self._store.step()
         self._raw.flush()
 
+    def close(self) -> None:
+        self._raw.close()
+
     def __enter__(self) -> _Journal:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._raw.close()
+        self.close()
 
 
 class _Writer:

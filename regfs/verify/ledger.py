@@ -27,7 +27,7 @@ HEADER: Final = b"regfs-ledger 1\n"
 _NUMBER: Final = r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-]?[0-9]{1,3})?"
 _DIGEST: Final = "|".join(f"{name}:[0-9a-f]{{{size}}}" for name, size in ALGORITHMS.items())
 _LINE = re.compile(
-    rf"^({_NUMBER}) ([a-z-]+) ([a-z]+) ([0-9]{{1,18}}) ({_NUMBER}) ({_DIGEST})$", re.MULTILINE
+    rf"^({_NUMBER}) ([a-z0-9-]+) ([a-z]+) ([0-9]{{1,18}}) ({_NUMBER}) ({_DIGEST})$", re.MULTILINE
 )
 _OK: Final = "ok"
 _RESULTS: Final[list[Code | None]] = [None, *Code]

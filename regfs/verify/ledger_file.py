@@ -83,6 +83,7 @@ class LedgerFile:
                 stack.enter_context(self._store.lock(f"{self._path}.lock", self._owner))
                 if not there:
                     self._write(Ledger())
+                stack.callback(self._close)
                 self._open()
             except StoreError as error:
                 if self._required:
@@ -98,8 +99,7 @@ class LedgerFile:
         trace: TracebackType | None,
     ) -> None:
         """Make everything durable, and let the ledger go."""
-        with self._stack:
-            self._close()
+        self._stack.close()
 
     def load(self, pick: Pick = Digest) -> None:
         """Read what is known; entries that `pick` leaves out are forgotten in time."""
