@@ -13,6 +13,7 @@ import pytest
 from regfs.digest import Digest
 from regfs.errors import Invalid, PathMissing
 from regfs.findings import Code
+from regfs.gc.sweep import Applied, apply
 from regfs.listing import scan
 from regfs.progress import Silent
 from regfs.registry import Registry
@@ -22,6 +23,7 @@ from regfs.verify.ledger import Entry
 from regfs.verify.ledger_file import read_ledger
 from regfs.verify.schedule import Shard
 from tests.builder import Blob, TreeBuilder, digest_of, image
+from tests.collecting import plan_of, registry_of
 from tests.crashing import Crash, CrashingStore
 from tests.verifying import BASE, Watched, codes, stocked, watched
 
@@ -156,6 +158,33 @@ def test_a_blob_that_goes_away_meanwhile_is_no_result(rounds: Rounds) -> None:
     rounds.store = store
     assert codes(rounds()) == []
     assert orphan not in rounds.results()
+
+
+def test_a_collection_during_a_round_is_no_damage(rounds: Rounds) -> None:
+    going = image(["going"])
+    rounds.tree.push("app", "going", going)
+    rounds.tree.untag("app", "going")
+    planned = plan_of(rounds.tree, delete_untagged=True, min_age=0.0)
+    store: Watched = watched(rounds.tree)
+    applied: list[Applied] = []
+
+    def collect_once(path: str) -> None:
+        if "/blobs/" in path and path.endswith("data") and hashing and not applied:
+            applied.append(apply(planned, registry_of(rounds.tree)))
+
+    hashing: list[bool] = []
+
+    class Noticing(Silent):
+        def start(self, task: str, total: int | None = None, unit: str = "items") -> None:
+            if task == "Hashing blobs":
+                hashing.append(True)
+
+    store.before = collect_once
+    rounds.store = store
+    assert codes(rounds(progress=Noticing())) == []
+    assert applied
+    assert set(rounds.results().values()) == {None}
+    assert codes(rounds(YOUNG)) == []
 
 
 def test_only_what_is_asked_for_is_scheduled(shop: TreeBuilder, rounds: Rounds) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import RegfsError
+from regfs.errors import PathMissing, RegfsError
 from regfs.findings import Code, Finding
 from regfs.graph import Graph
 from regfs.inventory import RepositoryInventory
@@ -70,7 +70,26 @@ class Closure:
     def lost(self, blob: Digest) -> bool:
         """Tell whether an image needs a blob that is known to be gone."""
         known = (one for one in self._graph.holders(blob) if self._is_known(one))
-        return any(not self.may_be_absent(manifest, blob) for manifest in known)
+        return any(
+            not self.may_be_absent(manifest, blob) and self._is_still_there(manifest)
+            for manifest in known
+        )
+
+    def _is_still_there(self, manifest: Digest) -> bool:
+        """Tell whether a manifest was not collected since: links go before what they lead to."""
+        repositories = self._context.inventory.repositories.values()
+        names = [content.name for content in repositories if manifest in content.revisions]
+        links: list[layout.Key] = [layout.RevisionLink(name, manifest) for name in names]
+        return any(self._is_there(key) for key in links or [layout.BlobData(manifest)])
+
+    def _is_there(self, key: layout.Key) -> bool:
+        try:
+            self._context.registry.store.stat(layout.path_of(key))
+        except PathMissing:
+            return False
+        except RegfsError:
+            return True  # nobody may look
+        return True
 
     def _is_known(self, manifest: Digest) -> bool:
         info = self._graph.manifests.get(manifest)
