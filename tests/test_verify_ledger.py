@@ -343,7 +343,7 @@ def test_a_crash_at_any_change_loses_nothing_that_was_recorded(
                 assert said(file.ledger).items() >= recorded.items()
             at += 1
             continue
-        assert at == (7 if outdated else 5)
+        assert at >= (11 if outdated else 9)  # each write, the new file, the rename
         return
 
 
