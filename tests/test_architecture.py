@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
     "findings": 0,
     "progress": 0,
     "digest": 0,
+    "durations": 0,
     "parallel": 0,
     "trace": 0,
     "stores": 1,
