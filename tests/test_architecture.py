@@ -29,6 +29,7 @@ LAYERS: dict[str, int] = {
     "progress": 0,
     "digest": 0,
     "durations": 0,
+    "positions": 0,
     "parallel": 0,
     "trace": 0,
     "stores": 1,
