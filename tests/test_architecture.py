@@ -46,6 +46,7 @@ LAYERS: dict[str, int] = {
     "gc.policy": 4,
     "gc.plan": 4,
     "gc.sweep": 4,
+    "gc.retention": 4,
     "render": 5,
     "render_listing": 5,
     "render_reports": 5,
@@ -75,7 +76,7 @@ ARROWS = {
 EMPTY = {"gc"}
 """Packages that hold nothing themselves."""
 
-PURE = ("reports", "gc.policy", "gc.plan")
+PURE = ("reports", "gc.policy", "gc.plan", "gc.retention")
 """Rooms that are tested without a disk."""
 
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}
