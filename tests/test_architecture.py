@@ -48,6 +48,7 @@ LAYERS: dict[str, int] = {
     "gc.sweep": 4,
     "gc.retention": 4,
     "gc.policy_file": 4,
+    "gc.roots": 4,
     "render": 5,
     "render_listing": 5,
     "render_reports": 5,
@@ -78,7 +79,7 @@ ARROWS = {
 EMPTY = {"gc"}
 """Packages that hold nothing themselves."""
 
-PURE = ("reports", "gc.policy", "gc.plan", "gc.retention")
+PURE = ("reports", "gc.policy", "gc.plan", "gc.retention", "gc.roots")
 """Rooms that are tested without a disk."""
 
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}
