@@ -28,6 +28,8 @@ LAYERS: dict[str, int] = {
     "findings": 0,
     "progress": 0,
     "digest": 0,
+    "durations": 0,
+    "positions": 0,
     "parallel": 0,
     "trace": 0,
     "totals": 0,
@@ -47,6 +49,9 @@ LAYERS: dict[str, int] = {
     "gc.policy": 4,
     "gc.plan": 4,
     "gc.sweep": 4,
+    "gc.retention": 4,
+    "gc.policy_file": 4,
+    "gc.roots": 4,
     "render": 5,
     "render_listing": 5,
     "render_reports": 5,
@@ -68,6 +73,7 @@ ARROWS = {
     ("gc.plan", "gc.policy"),
     ("gc.sweep", "gc.plan"),
     ("heal", "verify"),
+    ("gc.policy_file", "gc.retention"),
     ("render_listing", "render"),
     ("render_reports", "render"),
     ("render_image", "render"),
@@ -79,7 +85,7 @@ ARROWS = {
 EMPTY = {"gc"}
 """Packages that hold nothing themselves."""
 
-PURE = ("reports", "gc.policy", "gc.plan")
+PURE = ("reports", "gc.policy", "gc.plan", "gc.retention", "gc.roots")
 """Rooms that are tested without a disk."""
 
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}
