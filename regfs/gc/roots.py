@@ -14,7 +14,7 @@ and what is found in another place than the list says is kept there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -43,6 +43,19 @@ class Roots:
     perhaps: frozenset[Root] = frozenset()
     """Other readings: with the first component taken for a host. Not missed when not there."""
 
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Roots:
+        """Return what `texts` say, as they stand in a plan."""
+        roots = [(_parted(text.removeprefix("?")), text) for text in texts]
+        said = {root: text for root, text in roots if not text.startswith("?")}
+        return cls(said, frozenset(root for root, text in roots if text.startswith("?")))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The roots as a plan holds them: a question mark leads a reading that is only likely."""
+        said = [_joined(root) for root in self.said]
+        return tuple(sorted([*said, *(f"?{_joined(root)}" for root in self.perhaps)]))
+
     @property
     def digests(self) -> frozenset[Digest]:
         """Digests that are in use wherever they are."""
@@ -56,6 +69,20 @@ class Roots:
             if root.name is not None:
                 found.setdefault(root.name, set()).add(root.reference)
         return found
+
+
+def _joined(root: Root) -> str:
+    """Return a root as text: `NAME:TAG`, `NAME@DIGEST`, or `@DIGEST` of a digest alone."""
+    mark = "@" if isinstance(root.reference, Digest) else ":"
+    return f"{root.name or ''}{mark}{root.reference}"
+
+
+def _parted(text: str) -> Root:
+    name, at, digest = text.rpartition("@")
+    if at:
+        return Root(name or None, Digest.parse(digest))
+    name, _, tag = text.rpartition(":")
+    return Root(name, tag)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from regfs import layout
-from regfs.gc.retention.facts import Decision, TagFacts, created_of, created_time, labels_of
+from regfs.gc.retention.facts import (
+    Decision,
+    Labels,
+    TagFacts,
+    created_of,
+    created_time,
+    labels_of,
+)
 from regfs.gc.retention.policy import Age, Block, KeepTags, RetentionPolicy, Rules, expression
 from regfs.gc.retention.rules import Asking, Candidate
 
@@ -25,6 +32,7 @@ __all__ = [
     "Block",
     "Decision",
     "KeepTags",
+    "Labels",
     "RetentionPolicy",
     "Rules",
     "TagFacts",
