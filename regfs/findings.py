@@ -41,6 +41,7 @@ class Code(StrEnum):
     TAG_DANGLING = "tag-dangling"
     TAG_WITHOUT_CURRENT = "tag-without-current"
     TAG_INVALID = "tag-invalid"
+    TAG_BEHIND = "tag-behind"
     REPOSITORY_INVALID_NAME = "repository-invalid-name"
     REPOSITORY_EMPTY = "repository-empty"
     REPOSITORY_TAGLESS = "repository-tagless"
@@ -55,7 +56,11 @@ class Code(StrEnum):
     DIFFID_MISMATCH = "diffid-mismatch"
     LAYER_UNREADABLE = "layer-unreadable"
     UPLOAD_STALE = "upload-stale"
+    UPLOAD_WITHOUT_DATA = "upload-without-data"
+    UPLOAD_WITHOUT_STARTEDAT = "upload-without-startedat"
     TEMPORARY_FILE = "temporary-file"
+    NFS_LEFTOVER = "nfs-leftover"
+    LOST_AND_FOUND = "lost-and-found"
     FOREIGN_PATH = "foreign-path"
     SPECIAL_FILE = "special-file"
     SYMLINK_INSIDE = "symlink-inside"
@@ -136,6 +141,11 @@ RULES: Final[dict[Code, Rule]] = {
         "tag has a history and no current link (listed, and answers 404)",
         "Push the tag again, or delete it.",
     ),
+    Code.TAG_BEHIND: Rule(
+        _I,
+        "tag points to less than its latest push (which was cut short, or the tag was put back)",
+        "Push the tag again if the newer image was meant.",
+    ),
     Code.TAG_INVALID: Rule(_W, "tag breaks the grammar of tags", "No client can ask for it."),
     Code.REPOSITORY_INVALID_NAME: Rule(
         _W,
@@ -191,10 +201,30 @@ RULES: Final[dict[Code, Rule]] = {
     Code.UPLOAD_STALE: Rule(
         _I, "upload was begun and never finished", "`regfs gc plan` shows what can be given back."
     ),
+    Code.UPLOAD_WITHOUT_DATA: Rule(
+        _I,
+        "upload is done and was not tidied up: its data has been moved away (a crash after that)",
+        "Nothing is lost with it; `regfs gc plan` shows what can be given back.",
+    ),
+    Code.UPLOAD_WITHOUT_STARTEDAT: Rule(
+        _I,
+        "upload does not tell when it was begun (a crash while that was written)",
+        "The registry's own purge never removes it; `regfs gc plan` shows what can be given back.",
+    ),
     Code.TEMPORARY_FILE: Rule(
         _I,
         "temporary file of a write that did not finish",
         "`regfs gc plan` shows what can be given back.",
+    ),
+    Code.NFS_LEFTOVER: Rule(
+        _I,
+        "file was deleted while a client of this NFS server had it open",
+        "It goes when it is closed; restart the client that holds it if it does not.",
+    ),
+    Code.LOST_AND_FOUND: Rule(
+        _I,
+        "folder of the file system itself, for what its own check rescues",
+        "What lies in it was once part of a tree: look whether it is missed, then remove it.",
     ),
     Code.FOREIGN_PATH: Rule(
         _W,

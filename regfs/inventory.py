@@ -174,6 +174,8 @@ class UploadInfo(NamedTuple):
     started_at: float | None
     """From its startedat file, else from a time-ordered id."""
     has_data: bool
+    has_start: bool = True
+    """Whether its startedat file is there and says a time."""
 
 
 class LinkContent(NamedTuple):

@@ -157,6 +157,7 @@ _UPLOAD = re.compile(
 _HEX4 = "[0-9a-f]{4}"
 _UUID = rf"[0-9a-f]{{8}}-{_HEX4}-{_HEX4}-{_HEX4}-[0-9a-f]{{12}}"
 _TEMPORARY = re.compile(rf"(.+)\.{_UUID}\.tmp", re.DOTALL)
+_NFS_LEFTOVER = re.compile(r"\.nfs[0-9A-Fa-f.]{4,}")
 _UUID7 = re.compile(rf"[0-9a-f]{{8}}-{_HEX4}-7[0-9a-f]{{3}}-[89ab][0-9a-f]{{3}}-[0-9a-f]{{12}}")
 
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
@@ -478,6 +479,16 @@ def is_temporary(path: str) -> bool:
         return False
     final = found[1]
     return _path_problem(final) is None and not isinstance(key_of(final), Foreign)
+
+
+def is_nfs_leftover(path: str) -> bool:
+    """Tell whether `path` is the name NFS gives a file that is deleted while it is open."""
+    return bool(_NFS_LEFTOVER.fullmatch(path.rpartition("/")[2]))
+
+
+def is_lost_and_found(folder: str) -> bool:
+    """Tell whether `folder` belongs to a file system mounted above it; no name has a plus."""
+    return folder.rpartition("/")[2] == "lost+found"
 
 
 # Links

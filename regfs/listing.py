@@ -143,6 +143,10 @@ def _scan_owners(store: Store, inventory: Inventory) -> None:
 
 def _foreign(inventory: Inventory, path: str, code: Code = Code.FOREIGN_PATH) -> None:
     inventory.foreign.append(path)
+    if layout.is_lost_and_found(path):
+        return  # no damage; what it holds is for the full walk of verify to tell
+    if code is Code.FOREIGN_PATH and layout.is_nfs_leftover(path):
+        code = Code.NFS_LEFTOVER
     inventory.findings.append(Finding(code, path))
 
 
@@ -304,10 +308,14 @@ def walk_repositories(
                 yield RepositoryInventory(name, parts=frozenset(parts))
         elif parts:
             strays.extend(f"{folder}/{part}" for part in parts)
-        elif not nested and not strays and folder != layout.REPOSITORIES:
+        elif not (nested or strays or _is_kept_empty(folder)):
             inventory.vacant.append(folder)
         for path in strays:
             _foreign(inventory, path)
+
+
+def _is_kept_empty(folder: str) -> bool:
+    return folder == layout.REPOSITORIES or layout.is_lost_and_found(folder)
 
 
 def _scan_repository(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
@@ -473,23 +481,25 @@ def _scan_uploads(store: Store, inventory: Inventory, repository: RepositoryInve
             if folder.kind is Kind.FILE:
                 _foreign(inventory, folder.path)
             continue
+        began = _upload_started(store, repository.name, _name(folder))
         files = [entry for entry in store.walk(folder.path, report) if entry.kind is Kind.FILE]
         repository.uploads[_name(folder)] = UploadInfo(
             size=sum(entry.size for entry in files),
             allocated=sum(entry.allocated for entry in files),
             files=len(files),
             mtime=max(entry.mtime for entry in [folder, *files]),
-            started_at=_upload_started(store, repository.name, _name(folder)),
+            started_at=layout.upload_time(_name(folder)) if began is None else began,
             has_data=any(_name(entry) == "data" for entry in files),
+            has_start=began is not None,
         )
 
 
 def _upload_started(store: Store, name: str, upload: str) -> float | None:
-    """Return when an upload began: its startedat file, else the time in a uuid v7."""
+    """Return when an upload began, by its startedat file."""
     path = layout.path_of(layout.UploadStartedAt(name, upload))
     try:
         text = store.read(path, 64).decode("ascii").strip()
         began = datetime.fromisoformat(text)
         return (began if began.tzinfo else began.replace(tzinfo=UTC)).timestamp()
     except (StoreError, ValueError):
-        return layout.upload_time(upload)
+        return None

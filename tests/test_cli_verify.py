@@ -95,7 +95,7 @@ def test_many_images_are_cut_short(tree: TreeBuilder, capsys: Said) -> None:
 def test_json_has_the_documented_keys(shop: TreeBuilder, capsys: Said) -> None:
     damaged = shop.break_("blob-flipped", "app", "v1")
     document = as_json(shop, capsys)
-    assert list(document) == ["root", "level", "checked", "findings", "interrupted"]
+    assert list(document) == ["root", "level", "checked", "findings", "more", "interrupted"]
     assert document["root"] == str(shop.root)
     assert document["level"] == "digests"
     size = sum(shop.blob_path(digest).stat().st_size for digest in shop.blobs())

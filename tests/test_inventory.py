@@ -421,6 +421,18 @@ def test_a_huge_link_is_not_read_whole(tree: TreeBuilder) -> None:
 # -- what does not belong ---------------------------------------------------------------
 
 
+def test_what_the_file_system_puts_there_is_no_damage(tree: TreeBuilder) -> None:
+    tree.push("app", "v1")
+    places = ("", "blobs/", "blobs/sha256/ab/", "repositories/")
+    lost = [tree.folder(tree.v2 / f"{place}lost+found") for place in places]
+    silly = tree.write(tree.v2 / "repositories/app/_layers/.nfs000000000c2a0f0100000007", "")
+    inventory = scanned(tree)
+    assert found(inventory) == {(Code.NFS_LEFTOVER, tree.relative(silly))}
+    assert {tree.relative(path) for path in lost[:3]} < set(inventory.foreign)
+    assert inventory.vacant == []
+    assert inventory.complete
+
+
 def test_stray_things_are_named_and_left_apart(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     before = scanned(tree)
@@ -431,7 +443,6 @@ def test_stray_things_are_named_and_left_apart(tree: TreeBuilder) -> None:
         tree.folder(tree.v2 / "blobs/sha256/abc"),
         tree.folder(tree.v2 / "blobs/sha256/AB"),
         tree.write(tree.v2 / "blobs/sha256/ab/README", ""),
-        tree.folder(tree.v2 / "blobs/sha256/ab/lost+found"),
         tree.folder(tree.v2 / "blobs/sha256/ab" / HEX.upper()),
         tree.write(tree.v2 / "blobs/sha256/ab" / HEX[:-1] / "data", "").parent,
         tree.write(tree.v2 / "repositories/.DS_Store", ""),

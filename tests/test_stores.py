@@ -157,6 +157,7 @@ class TestStoreContract:
         assert store.list("no/such", no_findings) == []
         assert list(store.walk("no/such", no_findings)) == []
         assert store.leaves("no/such", "data", no_findings).names == []
+        assert list(store.tree("no/such", no_findings)) == []
 
     def test_list_is_sorted_by_bytes_and_shallow(self, store: Store) -> None:
         for path in ("r/b/data", "r/a", "r/B", "r/a-b", "r/_x", "r/é", "r/😀"):
@@ -174,6 +175,41 @@ class TestStoreContract:
         paths = [entry.path for entry in store.walk("", no_findings)]
         assert paths == ["a", "a/b", "a/b/1", "a/b/2", "a/c", "a-b", "d", "d/e", "d/e/f", "d/e/f/g"]
         assert [entry.path for entry in store.walk("a/b", no_findings)] == ["a/b/1", "a/b/2"]
+
+    def test_a_tree_is_every_folder_once_with_the_names_in_it(self, store: Store) -> None:
+        for path in ("a/b/2", "a/b/1", "a/c", "a-b", "d/e/f/g", "d/é", "d/😀", "d/B"):
+            put(store, path)
+        found = {listing.path: listing for listing in store.tree("", no_findings)}
+        assert list(found) == ["", "a", "a/b", "d", "d/e", "d/e/f"]
+        assert (found[""].folders, found[""].files) == (["a", "d"], ["a-b"])
+        assert (found["a"].folders, found["a"].files) == (["b"], ["c"])
+        assert found["a/b"].files == ["1", "2"]
+        assert found["d"].files == ["B", "é", "😀"]
+        assert all(one.whole and one.others == [] and one.content is None for one in found.values())
+        assert [listing.path for listing in store.tree("d/e", no_findings)] == ["d/e", "d/e/f"]
+
+    def test_a_tree_tells_of_the_same_names_as_a_walk(self, store: Store) -> None:
+        for number in range(200):
+            put(store, f"t/{number % 7}/{number}/link")
+        walked = {entry.path for entry in store.walk("t", no_findings)}
+        listed = list(store.tree("t", no_findings))
+        names = {f"{one.path}/{name}" for one in listed for name in (*one.folders, *one.files)}
+        assert names == walked
+        assert len({one.path for one in listed}) == len(listed) == 208
+
+    def test_a_tree_reads_one_file_of_each_folder(self, store: Store) -> None:
+        put(store, "t/link", b"top")
+        put(store, "t/long/link", bytes(100_000))
+        put(store, "t/none/other", b"other")
+        put(store, "t/short/link", b"short")
+        for limit in (1, 4, 70_000, 200_000):
+            found = store.tree("t", no_findings, leaf="link", limit=limit)
+            assert [listing.content for listing in found] == [
+                b"top"[:limit],
+                bytes(min(limit, 100_000)),
+                None,
+                b"short"[:limit],
+            ]
 
     def test_leaves_are_columns(self, store: Store) -> None:
         put(store, "p/one/data", b"1")
@@ -279,6 +315,7 @@ class TestStoreContract:
         attempts: list[Callable[[], object]] = [
             lambda: store.list(path, no_findings),
             lambda: list(store.walk(path, no_findings)),
+            lambda: list(store.tree(path, no_findings)),
             lambda: store.leaves(path, "data", no_findings),
             lambda: store.leaves("a", path, no_findings),
             lambda: store.stat(path),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs.findings import Code, Finding, Severity
-from regfs.stores import Entry, Report
+from regfs.stores import Listing, Report
 from regfs.verify import Level
 from tests.builder import (
     Blob,
@@ -530,16 +530,16 @@ def test_the_state_of_regfs_itself_is_not_looked_at(shop: TreeBuilder) -> None:
 def test_folders_nobody_may_read_are_not_called_empty(shop: TreeBuilder) -> None:
     hidden = shop.relative(shop.repository_path("app") / "_layers/sha256")
     store = watched(shop)
-    real = store.walk
+    real = store.tree
 
-    def walk(folder: str, report: Report) -> Iterator[Entry]:
-        for entry in real(folder, report):
-            if not entry.path.startswith(hidden + "/"):
-                yield entry
-            if entry.path == hidden:
+    def tree(folder: str, report: Report, **options: Any) -> Iterator[Listing]:
+        for listing in real(folder, report, **options):
+            if listing.path == hidden:
                 report(Finding(Code.PATH_UNREADABLE, hidden))
+            elif not listing.path.startswith(hidden + "/"):
+                yield listing
 
-    store.walk = walk
+    store.tree = tree
     result = check(shop, store=store, level=Level.LINKS)
     assert [(row.finding.code, row.finding.path) for row in result.findings] == [
         (Code.PATH_UNREADABLE, hidden)

@@ -16,7 +16,7 @@ from regfs.errors import StoreError
 from regfs.findings import Code, Severity
 from regfs.listing import scan
 from regfs.registry import Registry
-from regfs.stores import Store, open_store
+from regfs.stores import Listing, Report, Store, open_store
 from regfs.verify import Result, Row, verify
 from tests.builder import TreeBuilder, image, index, layer
 
@@ -49,6 +49,16 @@ class Watched:
             self.reads.append(f"{folder}/{name}/{leaf}")
             self.before(f"{folder}/{name}/{leaf}")
         return self._store.contents(folder, wanted, leaf, limit)
+
+    def tree(
+        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0
+    ) -> Iterator[Listing]:
+        for listing in self._store.tree(folder, report):
+            content: bytes | StoreError | None = None
+            if leaf in listing.files:
+                above, _, name = listing.path.rpartition("/")
+                (content,) = self.contents(above, [name], leaf, limit)
+            yield listing._replace(content=content)
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         self.before(path)

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from regfs.findings import Code
     from regfs.verify import Result, Row
 
 SHOWN: Final = 10
 """Images that are named with one finding on a terminal."""
+TOLD: Final = 1000
+"""Findings of one code that are told on a terminal; of the rest only the number."""
 LISTED: Final = 20
 """Images that are named in the summary, unless all are asked for."""
 
@@ -63,6 +66,8 @@ def command(
     """
     from regfs.verify import Level, verify
 
+    # What tags pointed to before is only asked of where images are looked at.
+    session.history = Level(level).covers(Level.SIZES)
     targets = [session.registry.find(reference) for reference in references]
     inventory = session.inventory
     graph = session.graph if Level(level).covers(Level.SIZES) else None
@@ -98,6 +103,10 @@ def result_document(result: Result) -> dict[str, Any]:
         "level": result.level.value,
         "checked": document(result.checked),
         "findings": [row_document(row) for row in result.findings],
+        "more": [
+            {"code": code, "severity": severity, "count": count}
+            for (severity, code), count in sorted(result.more.items())
+        ],
         "interrupted": result.interrupted,
     }
 
@@ -125,8 +134,16 @@ def _teller(session: Session, ndjson: bool) -> Callable[[Row], None] | None:
     shared = sys.stdout.isatty() and sys.stderr.isatty() and not session.quiet
     console = session.err if shared else session.out
 
+    told: Counter[Code] = Counter()
+
     def tell(row: Row) -> None:
+        code = row.finding.code
         if row.finding.severity is Severity.INFO and not session.verbose:
+            return
+        told[code] += 1
+        if told[code] > TOLD:
+            if told[code] == TOLD + 1:
+                session.note(f"regfs: more than {TOLD} of {code}; from here on they are counted")
             return
         print_finding(console, row.finding)
         if row.affected:
@@ -147,6 +164,7 @@ def _sum_up(console: Console, session: Session, result: Result) -> None:
         soft_wrap=True,
     )
     counts = Counter((row.finding.severity, row.finding.code) for row in result.findings)
+    counts.update(result.more)
     if not counts:
         console.print("nothing is wrong")
         return

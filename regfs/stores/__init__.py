@@ -87,6 +87,21 @@ class Leaves(NamedTuple):
     """What the files begin with, when that was asked for; None of one that cannot be read."""
 
 
+class Listing(NamedTuple):
+    """What is directly in one folder, by name, each column sorted by bytes."""
+
+    path: str
+    folders: list[str]
+    files: list[str]
+    others: list[str]
+    """What is not followed or opened: special files, links; findings have told why."""
+    content: bytes | StoreError | None = None
+    """What the file that was asked for begins with; the error that `read` would raise;
+    None when it is not there, or none was asked for."""
+    whole: bool = True
+    """Whether the folder could be read to its end; if not, a finding has told why."""
+
+
 class Writer(Protocol):
     """A file that appears at its path whole, on `commit`, or not at all."""
 
@@ -124,6 +139,16 @@ class Store(Protocol):
         """Yield everything below `folder`, folders before what they hold, each once.
 
         A link to a folder that is walked anyway is a `LINK`, with a finding.
+        """
+
+    def tree(
+        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0
+    ) -> Iterator[Listing]:
+        """Yield `folder` and every folder below it, each before those in it, each once.
+
+        As `walk`, without asking about any file: it tells names, and costs a third.
+        With `leaf`, also what the file of that name in each folder begins with, up
+        to `limit` bytes. A folder that cannot be listed is reported, and not yielded.
         """
 
     def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:

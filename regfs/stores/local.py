@@ -1,8 +1,8 @@
 """A registry in a directory of this machine: finding it, listing it.
 
-Reading many small files at once is in `_local_leaves`, looking at one path in
-`_local_look`, writing in `_local_write`, open files in `_local_files`, and what
-counts as inside the tree in `_local_base`.
+Reading many small files at once is in `_local_leaves`, going through all folders by
+name in `_local_walk`, looking at one path in `_local_look`, writing in `_local_write`,
+open files in `_local_files`, and what counts as inside the tree in `_local_base`.
 
 Listing never opens anything but folders. Symbolic links count as what they
 lead to, within limits that keep every listing finite:
@@ -11,7 +11,7 @@ lead to, within limits that keep every listing finite:
     leads nowhere, or round in a circle    LINK, symlink-loop
     to a folder above itself               LINK, symlink-loop
     to a folder, below another such link   LINK, symlink-loop   two a level would be 2^n paths
-    to a folder `walk` meets anyway        LINK, symlink-loop   nothing comes twice
+    to a folder a walk meets anyway        LINK, symlink-loop   nothing comes twice
     to any other folder or file inside     FOLDER, FILE
 """
 
@@ -25,9 +25,9 @@ from typing import Final
 from regfs.errors import NotARegistry
 from regfs.findings import Code, Finding
 from regfs.stores import Capability, Entry, Kind, Report
-from regfs.stores._local_base import V2, failure, folders_above, joined, shown
-from regfs.stores._local_leaves import LocalLeaves
+from regfs.stores._local_base import V2, failure, joined, shown
 from regfs.stores._local_look import unreadable
+from regfs.stores._local_walk import LocalWalk, Walked
 from regfs.stores._local_write import LocalWriting
 
 _OWN_NAMES: Final = frozenset({".regfs", "scheduler-state.json", "lost+found"})
@@ -37,7 +37,7 @@ _Entries = list[Entry]
 _Listed = list[tuple[bytes, Entry, bool]]
 
 
-class LocalStore(LocalLeaves, LocalWriting):
+class LocalStore(LocalWalk, LocalWriting):
     """The Store of a directory."""
 
     @property
@@ -66,7 +66,7 @@ class LocalStore(LocalLeaves, LocalWriting):
         Names are in the order of their bytes. A folder whose path is longer
         than the operating system takes is reported, and not entered.
         """
-        walked = _Walked(os.path.realpath(self.full(folder)))
+        walked = Walked(os.path.realpath(self.full(folder)))
         pending = self._below(folder, report, walked)
         while pending:
             entry = pending.pop()
@@ -74,7 +74,7 @@ class LocalStore(LocalLeaves, LocalWriting):
             if entry.kind is Kind.FOLDER:
                 pending.extend(self._below(entry.path, report, walked))
 
-    def _below(self, folder: str, report: Report, walked: _Walked) -> _Entries:
+    def _below(self, folder: str, report: Report, walked: Walked) -> _Entries:
         """Return what is in `folder`, last first; no link in it leads to what is walked anyway."""
         entries = []
         for _, entry, linked in self._listed(folder, report):
@@ -112,24 +112,6 @@ class LocalStore(LocalLeaves, LocalWriting):
             os.close(descriptor)
         found.sort()
         return found
-
-
-class _Walked:
-    """The true folders a walk started from or followed a link to; none holds another."""
-
-    def __init__(self, start: str) -> None:
-        self._folders: set[str] = set()
-        self._above: set[str] = set()
-        self.add(start)
-
-    def add(self, folder: str) -> bool:
-        """Take in a folder; return False when it overlaps with one that is walked."""
-        above = set(folders_above(folder))
-        if folder in self._above or folder in self._folders or above & self._folders:
-            return False
-        self._folders.add(folder)
-        self._above |= above
-        return True
 
 
 def open_local(root: str) -> LocalStore:

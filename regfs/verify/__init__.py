@@ -66,7 +66,8 @@ def verify(
         run.check()
     except KeyboardInterrupt:
         interrupted = True
-    return Result(registry.store.url, level, run.checked(), tuple(collector.rows), interrupted)
+    rows, more = tuple(collector.rows), collector.more
+    return Result(registry.store.url, level, run.checked(), rows, interrupted, more)
 
 
 class _Run:

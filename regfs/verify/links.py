@@ -1,7 +1,7 @@
 """Layout and links: what lies in the tree, and whether every link says what its place says.
 
-One full walk, in which each path is part of the layout, a leftover of an
-unfinished write, or foreign; every link met on the way is read. No blob is
+One walk through all folders, in which each path is part of the layout, a leftover
+of an unfinished write, or foreign; every link met on the way is read. No blob is
 opened. A blob may be named by another algorithm than it is stored under, so a
 link below `sha512` that holds a sha256 digest is as it should be.
 """
@@ -9,7 +9,6 @@ link below `sha512` that holds a sha256 digest is as it should be.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -17,18 +16,17 @@ from regfs import layout
 from regfs.digest import ALGORITHMS, CANONICAL, Digest
 from regfs.errors import StoreError
 from regfs.findings import Code, Finding, Severity
-from regfs.inventory import LinkContent, RepositoryInventory
-from regfs.parallel import adaptive_map
-from regfs.stores import Kind
+from regfs.inventory import LinkContent, RepositoryInventory, TagInfo, UploadInfo
+from regfs.listing import LINK_LIMIT, understand
+from regfs.stores import Kind, Listing
 from regfs.verify.context import Context, State
 
 STALE_AFTER: Final = 7 * 86400.0
 """Seconds without a change after which an upload counts as given up."""
-
-_COLD: Final = 5e-4
-"""Seconds for one link above which an answer counts as slow."""
-_PATIENCE: Final = 16
-"""Slow answers, beyond an eighth of all, after which the disk is taken for cold."""
+SETTLED_AFTER: Final = 3600.0
+"""Seconds after which a registry that lives has left no step of an upload half done."""
+BEHIND_AFTER: Final = 60.0
+"""Seconds between two times above which they are not of one push, nor of one copy of the tree."""
 
 LinkKey = (
     layout.LayerLink
@@ -47,37 +45,17 @@ class _Link(NamedTuple):
 
 def check_links(context: Context) -> int:
     """Walk the tree and check every link in it; return how many were read."""
-
-    def read(link: _Link) -> tuple[_Link, LinkContent]:
-        return link, context.registry.link(link.path)
-
-    count = 0
     context.progress.start("Checking links")
+    walk = _Walk(context)
     for folder in context.scope.folders():
-        links = _Walk(context).links(folder)
-        for link, content in adaptive_map(read, links, _slow()):
-            _check_link(context, link, content)
-            context.progress.advance(1)
-            count += 1
+        walk.through(folder)
     if context.inventory.blobs and not context.inventory.repositories:
         context.add(Finding(Code.REPOSITORIES_MISSING, layout.REPOSITORIES))
     for repository in context.inventory.repositories.values():
         if context.scope.has_repository(repository.name):
             _check_repository(context, repository)
     context.progress.finish()
-    return count
-
-
-def _slow() -> Callable[[float, object], bool]:
-    """Return what tells a cold disk from a machine that was busy for a moment."""
-    excess = 0.0
-
-    def is_slow(seconds: float, _: object) -> bool:
-        nonlocal excess
-        excess = max(0.0, excess + (0.875 if seconds > _COLD else -0.125))
-        return excess > _PATIENCE
-
-    return is_slow
+    return walk.links
 
 
 # -- what lies where --------------------------------------------------------------------
@@ -111,55 +89,102 @@ _OTHER_ALGORITHM = re.compile(
     rf"{layout.BLOBS}/[^/]+|.*/(?:_layers|_manifests/revisions|_manifests/tags/[^/]+/index)/[^/]+",
     re.DOTALL,
 )
+_PLACE = re.compile(
+    rf"{layout.REPOSITORIES}(?:/[^/_][^/]*)+/"
+    rf"(?:_layers|_manifests/revisions|_manifests/tags/[^/]+/index)/{_ALGORITHM}",
+    re.DOTALL,
+)
+"""Folders whose children are digests with a link each."""
 _EMPTY_IS_USUAL = re.compile(rf"{layout.BLOBS}|{layout.REPOSITORIES}|.*/_uploads", re.DOTALL)
 
 
 class _Walk:
-    """Sorts what a walk meets, and yields the links."""
+    """Sorts what lies in each folder, and checks the links."""
 
     def __init__(self, context: Context) -> None:
+        self.links = 0
         self._context = context
-        self._troubled = False
-        """Whether something could not be listed since the last folder was met."""
+        self._known = context.inventory.blobs.numbers if context.scope.everything else {}
+        self._skipped = "\0"
+        self._above, self._is_place = "", False
 
-    def links(self, top: str) -> Iterator[_Link]:
-        """Walk `top`; report what is no link and not as it should be."""
-        last = ""
-        skipped = "\0"
-        # A walk goes down into a folder at once: if what follows is not in it, it is empty.
-        for entry in self._context.registry.store.walk(top, self._report):
-            path = entry.path
-            if path.startswith(skipped):
-                continue
-            if last and not path.startswith(last + "/"):
-                self._empty(last)
-            last = ""
-            if not path.isascii():
-                self._check_name(path)
-            if entry.kind is Kind.FOLDER:
-                if _FOLDERS.fullmatch(path):
-                    last, self._troubled = path, False
-                else:
-                    skipped = path + "/"
-                    if not self._context.collector.has(Code.PATH_UNREADABLE, path):
-                        self._context.add(Finding(_foreign_code(path), path))
-            elif entry.kind is Kind.FILE:
-                key = layout.key_of(path)
-                if isinstance(key, LinkKey):
-                    if self._context.scope.has_key(key):
-                        yield _Link(key, path)
-                elif isinstance(key, layout.Foreign):
-                    self._stray(path)
-        if last:
-            self._empty(last)
+    def through(self, top: str) -> None:
+        """Walk `top`; report what is not as it should be."""
+        advance = self._context.progress.advance
+        store = self._context.registry.store
+        for listing in store.tree(top, self._report, leaf="link", limit=LINK_LIMIT):
+            if self._is_right(listing):
+                if listing.content is not None:
+                    self.links += 1
+                    advance(1)
+            elif not listing.path.startswith(self._skipped):
+                self._sort(listing)
+
+    def _is_right(self, listing: Listing) -> bool:
+        """Tell whether a folder holds one blob, or one link to its own digest, and nothing else.
+
+        Nearly all do. A digest that was listed as a blob is well formed and there,
+        so all that is left to see is that the folder lies where it should.
+        """
+        path, folders, files, others, content, whole = listing
+        if folders or others or not whole or len(files) != 1:
+            return False
+        above, _, name = path.rpartition("/")
+        start, _, algorithm = above.rpartition("/")
+        if content is None:
+            algorithm = start.rpartition("/")[2]
+            digest = f"{algorithm}:{name}"
+            place = f"{layout.BLOBS}/{algorithm}/{name[:2]}"
+            return digest in self._known and above == place and files == ["data"]
+        digest = f"{algorithm}:{name}"
+        if digest not in self._known or content != digest.encode():
+            return False
+        if above != self._above:
+            self._above, self._is_place = above, bool(_PLACE.fullmatch(above))
+        return self._is_place
+
+    def _sort(self, listing: Listing) -> None:
+        """Take apart what lies in a folder."""
+        path, folders, files, others, content, whole = listing
+        for name in (*folders, *files, *others):
+            if not name.isascii():
+                self._check_name(f"{path}/{name}")
+        lost_and_found = layout.is_lost_and_found(path)
+        if lost_and_found:
+            self._lost_and_found(listing)
+        if path != layout.PREFIX and not _FOLDERS.fullmatch(path):
+            self._skipped = path + "/"
+            # A folder in the place of a file is told of already, in these words.
+            if not (lost_and_found or self._context.collector.has(Code.PATH_UNREADABLE, path)):
+                self._context.add(Finding(_foreign_code(path), path))
+            return
+        if lost_and_found:
+            return
+        for name in files:
+            self._file(f"{path}/{name}", content if name == "link" else None)
+        if whole and not (folders or files or others) and not _EMPTY_IS_USUAL.fullmatch(path):
+            self._context.add(Finding(Code.DIRECTORY_EMPTY, path))
+
+    def _file(self, path: str, content: bytes | StoreError | None) -> None:
+        key = layout.key_of(path)
+        if isinstance(key, LinkKey):
+            if self._context.scope.has_key(key):
+                self.links += 1
+                self._context.progress.advance(1)
+                _check_link(self._context, _Link(key, path), _said(content))
+        elif isinstance(key, layout.Foreign):
+            self._context.add(Finding(_stray_code(path), path))
+
+    def _lost_and_found(self, listing: Listing) -> None:
+        path, code = listing.path, Code.LOST_AND_FOUND
+        held = len(listing.folders) + len(listing.files) + len(listing.others)
+        weight, actual = (Severity.WARNING, f"{held} inside") if held else (None, None)
+        self._context.add(Finding(code, path, actual=actual, override=weight))
 
     def _report(self, finding: Finding) -> None:
-        self._troubled = True
         if finding.code is Code.SYMLINK_LOOP and self._is_second_name(finding.path):
             # The scan follows it; what it leads to is met, and checked, by its own name.
-            finding = Finding(
-                finding.code, finding.path, actual=finding.actual, override=Severity.WARNING
-            )
+            finding = replace(finding, override=Severity.WARNING)
         self._context.add(finding)
 
     def _is_second_name(self, path: str) -> bool:
@@ -168,18 +193,22 @@ class _Walk:
         except StoreError:
             return False
 
-    def _empty(self, folder: str) -> None:
-        if not self._troubled and not _EMPTY_IS_USUAL.fullmatch(folder):
-            self._context.add(Finding(Code.DIRECTORY_EMPTY, folder))
-
     def _check_name(self, path: str) -> None:
         name = path.rpartition("/")[2]
         if any("\udc80" <= character <= "\udcff" for character in name):
             self._context.add(Finding(Code.NAME_NOT_UTF8, path))
 
-    def _stray(self, path: str) -> None:
-        code = Code.TEMPORARY_FILE if layout.is_temporary(path) else Code.FOREIGN_PATH
-        self._context.add(Finding(code, path))
+
+def _said(content: bytes | StoreError | None) -> LinkContent:
+    if isinstance(content, StoreError):
+        return LinkContent(None, Code.PATH_UNREADABLE, str(content))
+    return understand(content)
+
+
+def _stray_code(path: str) -> Code:
+    if layout.is_temporary(path):
+        return Code.TEMPORARY_FILE
+    return Code.NFS_LEFTOVER if layout.is_nfs_leftover(path) else Code.FOREIGN_PATH
 
 
 def _foreign_code(folder: str) -> Code:
@@ -255,11 +284,23 @@ def _check_repository(context: Context, content: RepositoryInventory) -> None:
     for tag, info in content.tags.items():
         if info.current is not None:
             _check_tag(context, content, tag, info.current)
+            _check_history(context, name, tag, info)
     for upload, begun in content.uploads.items():
-        latest = max(begun.mtime, begun.started_at or 0.0)
-        if context.inventory.taken_at - latest > STALE_AFTER:
-            path = layout.upload_folder(name, upload)
-            context.add(Finding(Code.UPLOAD_STALE, path, repository=name))
+        _check_upload(context, name, upload, begun)
+
+
+def _check_upload(context: Context, name: str, upload: str, begun: UploadInfo) -> None:
+    """Tell what an upload was left behind by; a registry may be at work on a young one."""
+    path = layout.upload_folder(name, upload)
+    age = context.inventory.taken_at - max(begun.mtime, begun.started_at or 0.0)
+    if age > SETTLED_AFTER and begun.files:
+        if not begun.has_data:
+            context.add(Finding(Code.UPLOAD_WITHOUT_DATA, path, repository=name))
+            return
+        if not begun.has_start:
+            context.add(Finding(Code.UPLOAD_WITHOUT_STARTEDAT, path, repository=name))
+    if age > STALE_AFTER:
+        context.add(Finding(Code.UPLOAD_STALE, path, repository=name))
 
 
 def _check_tag(context: Context, content: RepositoryInventory, tag: str, current: Digest) -> None:
@@ -275,3 +316,16 @@ def _check_tag(context: Context, content: RepositoryInventory, tag: str, current
         return
     path = layout.path_of(layout.TagCurrent(name, tag))
     context.add(Finding(Code.TAG_DANGLING, path, current, name, tag, actual=actual))
+
+
+def _check_history(context: Context, name: str, tag: str, info: TagInfo) -> None:
+    """Tell of a tag that a later push has entered in its history, and then did not set.
+
+    The reference registry writes the entry first, and writes it again when a tag is
+    put back by a push; a copy of a tree gives all links of one tag the same time.
+    """
+    latest = info.history[-1] if info.history else None
+    if latest and latest.digest != info.current and latest.mtime > info.mtime + BEHIND_AFTER:
+        path = layout.path_of(layout.TagCurrent(name, tag))
+        words = latest.digest, info.current
+        context.add(Finding(Code.TAG_BEHIND, path, info.current, name, tag, *words))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
 from regfs.findings import Code, Finding, Severity, worst
 
+ROWS_LIMIT: Final = 10_000
+"""Findings of one code and weight that are kept; beyond it they are told once and counted."""
 IMAGES_LIMIT: Final = 1000
 """Images that are named with one finding; beyond it they are only counted."""
 
@@ -60,9 +63,11 @@ class Result:
     level: Level
     checked: Checked
     findings: tuple[Row, ...]
-    """In the order they were found."""
+    """In the order they were found; of one code and weight at most ROWS_LIMIT."""
     interrupted: bool
     """Whether it was ended by a key, and says only what was found until then."""
+    more: Mapping[tuple[Severity, Code], int] = field(default_factory=dict)
+    """How many more findings there were than are kept; those were told when they were found."""
 
     @property
     def severity(self) -> Severity | None:
@@ -91,6 +96,15 @@ class FindingDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class MoreDocument:
+    """Findings of one code and severity that are only counted."""
+
+    code: str
+    severity: Severity
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyDocument:
     """What --json prints."""
 
@@ -98,6 +112,9 @@ class VerifyDocument:
     level: Level
     checked: Checked
     findings: list[FindingDocument]
+    """Of one code and severity at most 10000; --ndjson tells all."""
+    more: list[MoreDocument]
+    """How many more findings there were, of codes with more than that."""
     interrupted: bool
 
 
@@ -108,8 +125,10 @@ class Affects(Protocol):
         """Return their names."""
 
 
-_STRAY: Final = frozenset({Code.FOREIGN_PATH, Code.ALGORITHM_UNSUPPORTED, Code.BLOB_MISPLACED})
-"""Three ways to say that a path does not belong: once is enough."""
+_STRAY: Final = frozenset(
+    {Code.FOREIGN_PATH, Code.ALGORITHM_UNSUPPORTED, Code.BLOB_MISPLACED, Code.NFS_LEFTOVER}
+)
+"""Ways to say that a path does not belong: once is enough."""
 _MANY: Final = frozenset(
     {Code.INDEX_CHILD_MISSING, Code.SUBJECT_MISSING, Code.DESCRIPTOR_SIZE_MISMATCH}
 )
@@ -134,6 +153,8 @@ class Collector:
         on_finding: Callable[[Row], None] | None,
     ) -> None:
         self.rows: list[Row] = []
+        self.more: Counter[tuple[Severity, Code]] = Counter()
+        self._kept: Counter[tuple[Severity, Code]] = Counter()
         self._affects = affects
         self._wanted = wanted
         self._on_finding = on_finding
@@ -149,7 +170,12 @@ class Collector:
         if finding.severity is not Severity.INFO:  # a normal leftover hurts no image
             images = sorted(self._affects.images(finding))
         row = Row(finding, tuple(images[:IMAGES_LIMIT]), len(images))
-        self.rows.append(row)
+        kind = finding.severity, finding.code
+        if self._kept[kind] < ROWS_LIMIT:
+            self._kept[kind] += 1
+            self.rows.append(row)
+        else:
+            self.more[kind] += 1
         if self._on_finding is not None:
             self._on_finding(row)
 
