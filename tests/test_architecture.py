@@ -40,6 +40,7 @@ LAYERS: dict[str, int] = {
     "skim": 1,
     "inventory": 2,
     "listing": 2,
+    "leftovers": 2,
     "registry": 2,
     "runs": 2,
     "graph": 3,
@@ -47,6 +48,9 @@ LAYERS: dict[str, int] = {
     "verify": 4,
     "heal": 4,
     "gc.policy": 4,
+    "gc.tags": 4,
+    "gc.mark": 4,
+    "gc.going": 4,
     "gc.plan": 4,
     "gc.sweep": 4,
     "gc.retention": 4,
@@ -70,8 +74,23 @@ ARROWS = {
     ("image_config", "manifests"),
     ("skim", "manifests"),
     ("registry", "listing"),
+    ("leftovers", "inventory"),
+    ("gc.policy", "gc.retention"),
+    ("gc.tags", "gc.policy"),
+    ("gc.tags", "gc.retention"),
+    ("gc.mark", "gc.policy"),
+    ("gc.mark", "gc.retention"),
+    ("gc.mark", "gc.roots"),
+    ("gc.mark", "gc.tags"),
+    ("gc.going", "gc.policy"),
+    ("gc.going", "gc.mark"),
     ("gc.plan", "gc.policy"),
+    ("gc.plan", "gc.retention"),
+    ("gc.plan", "gc.tags"),
+    ("gc.plan", "gc.mark"),
+    ("gc.plan", "gc.going"),
     ("gc.sweep", "gc.plan"),
+    ("gc.sweep", "gc.policy"),
     ("heal", "verify"),
     ("gc.policy_file", "gc.retention"),
     ("render_listing", "render"),
@@ -85,7 +104,10 @@ ARROWS = {
 EMPTY = {"gc"}
 """Packages that hold nothing themselves."""
 
-PURE = ("reports", "gc.policy", "gc.plan", "gc.retention", "gc.roots")
+PURE = (
+    "reports",
+    *("gc.policy", "gc.retention", "gc.roots", "gc.tags", "gc.mark", "gc.going", "gc.plan"),
+)
 """Rooms that are tested without a disk."""
 
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}

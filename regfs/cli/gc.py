@@ -106,9 +106,13 @@ def _make_plan(session: Session, policy: Policy) -> Plan:
     import time
 
     from regfs.gc.plan import plan
+    from regfs.gc.sweep import look
 
-    session.history, session.lean = policy.delete_untagged, True
-    return plan(session.graph, session.inventory, policy, time.time())
+    with session.progress() as progress:
+        session.inventory = look(session.store, policy, progress)
+    return plan(
+        session.graph, session.inventory, policy, time.time(), session.registry.manifest_bytes
+    )
 
 
 @regfs_command(

@@ -72,12 +72,9 @@ class Going:
                 continue
             yield from self._repository(repository, needed)
         yield from self._blobs()
-        # Only now has everything been asked about, and what is vacant been found.
         yield from self._leftovers()
 
-    def _repository(
-        self, repository: RepositoryInventory, needed: set[Digest]
-    ) -> Iterator[Action]:
+    def _repository(self, repository: RepositoryInventory, needed: set[Digest]) -> Iterator[Action]:
         going = [
             *self._tags(repository),
             *self._revisions(repository),
@@ -129,9 +126,9 @@ class Going:
                     )
                     gone.add(digest)
         dropped = self._mark.dropped(name)
-        for tag, info in repository.tags.items():
+        for tag, tagged in repository.tags.items():
             if tag not in dropped:
-                yield from self._history(name, tag, info, gone)
+                yield from self._history(name, tag, tagged, gone)
 
     def _history(self, name: str, tag: str, info: TagInfo, gone: set[Digest]) -> Iterator[Action]:
         """Yield entries of the history of a tag that stays."""
@@ -193,13 +190,15 @@ class Going:
     def _is_emptied(self, repository: RepositoryInventory, going: Iterable[Action]) -> bool:
         """Tell whether nothing is left of a repository when all this has gone."""
         counts = Counter(action.kind for action in going)
-        layers = sum(1 for digest in repository.layers if repository.layers.get(digest))
-        return (
-            counts[ActionKind.TAG] == len(repository.tags)
-            and counts[ActionKind.REVISION] == len(repository.revisions)
-            and counts[ActionKind.LAYER_LINK] == layers
-            and counts[ActionKind.UPLOAD] == len(repository.uploads)
-        )
+        if (
+            counts[ActionKind.TAG] < len(repository.tags)
+            or counts[ActionKind.REVISION] < len(repository.revisions)
+            or counts[ActionKind.UPLOAD] < len(repository.uploads)
+        ):
+            return False
+        repository.layers.fetch(repository.layers)
+        layers = sum(repository.layers.get(digest) is not None for digest in repository.layers)
+        return counts[ActionKind.LAYER_LINK] == layers
 
     # -- blobs ----------------------------------------------------------------------
 

@@ -233,9 +233,9 @@ class Mark:
         found = {}
         for tag, info in repository.tags.items():
             subject = _subject(tag)
-            if subject in repository.revisions and info.current is not None:
-                if not self.young(info.mtime):
-                    found[tag] = info
+            settled = info.current is not None and not self.young(info.mtime)
+            if settled and subject in repository.revisions:
+                found[tag] = info
         return found
 
     def _decide_beside(self) -> bool:
