@@ -14,7 +14,9 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |  |  `- ReferenceAmbiguous      NAME_INVALID
     |  |- LayoutInvalid              NAME_INVALID
     |  |- ManifestInvalid            MANIFEST_INVALID
-    |  |  `- ManifestTooLarge        MANIFEST_INVALID
+    |  |  |- ManifestTooLarge        MANIFEST_INVALID
+    |  |  `- DescriptorInvalid       MANIFEST_INVALID
+    |  |- LayerInvalid               UNSUPPORTED
     |  `- DocumentInvalid            UNSUPPORTED   (plan, policy, roots files)
     |- Unknown                       no such thing in this tree
     |  |- NameUnknown                NAME_UNKNOWN
@@ -104,6 +106,14 @@ class ManifestInvalid(Invalid):
 
 class ManifestTooLarge(ManifestInvalid):
     """A manifest is larger than the limit; it was not read."""
+
+
+class DescriptorInvalid(ManifestInvalid):
+    """A manifest of a known kind does not say rightly what it is made of."""
+
+
+class LayerInvalid(Invalid):
+    """Bytes are not a layer: what is packed is damaged, or no tar comes out."""
 
 
 class DocumentInvalid(Invalid):

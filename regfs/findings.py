@@ -30,6 +30,7 @@ class Code(StrEnum):
     BLOB_SIZE_MISMATCH = "blob-size-mismatch"
     BLOB_MISSING = "blob-missing"
     BLOB_UNREADABLE = "blob-unreadable"
+    BLOB_CHANGED = "blob-changed"
     BLOB_MISPLACED = "blob-misplaced"
     BLOB_UNREFERENCED = "blob-unreferenced"
     LINK_EMPTY = "link-empty"
@@ -55,6 +56,10 @@ class Code(StrEnum):
     SUBJECT_MISSING = "subject-missing"
     DIFFID_MISMATCH = "diffid-mismatch"
     LAYER_UNREADABLE = "layer-unreadable"
+    LAYER_TYPE_MISMATCH = "layer-type-mismatch"
+    LAYER_COUNT_MISMATCH = "layer-count-mismatch"
+    CONFIG_UNREADABLE = "config-unreadable"
+    SIGNATURE_MISSING = "signature-missing"
     UPLOAD_STALE = "upload-stale"
     UPLOAD_WITHOUT_DATA = "upload-without-data"
     UPLOAD_WITHOUT_STARTEDAT = "upload-without-startedat"
@@ -82,18 +87,33 @@ class Rule(NamedTuple):
 
 
 _E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
-_REPUSH = "Move the data aside and push the image again, or copy the digest from another registry."
+# A registry never writes over data that is there: to push alone heals nothing.
+_REPLACE = "`regfs heal --from SOURCE`, or `regfs verify --quarantine` and push the image again."
+_REFILL = "Push the image again, or `regfs heal --from SOURCE`."
+# Asked for a blob whose link it cannot read, a registry fails, and so does the push.
+_RELINK = "`regfs heal --relink`, or remove the link and push the image again."
+# What has its digest is as it was pushed: to push the same again changes nothing.
+_REBUILD = "It was pushed like this: build and push the image again, and delete this manifest."
 
 RULES: Final[dict[Code, Rule]] = {
-    Code.BLOB_CORRUPT: Rule(_E, "blob content does not match its digest", _REPUSH),
-    Code.BLOB_SIZE_MISMATCH: Rule(_E, "blob is not as long as its descriptor says", _REPUSH),
+    Code.BLOB_CORRUPT: Rule(_E, "blob content does not match its digest", _REPLACE),
+    Code.BLOB_SIZE_MISMATCH: Rule(
+        _E,
+        "blob is not as long as its descriptor says",
+        "`regfs verify --level digests` tells whether the blob or the manifest is wrong.",
+    ),
     Code.BLOB_MISSING: Rule(
         _E,
         "blob is needed by an image and is not there",
-        "Push the image again, or copy the digest from another registry.",
+        _REFILL,
     ),
     Code.BLOB_UNREADABLE: Rule(
         _E, "blob cannot be read", "Check permissions and the disk, then verify again."
+    ),
+    Code.BLOB_CHANGED: Rule(
+        _W,
+        "blob was written to while it was read, which no registry does",
+        "Find out what writes to it, then verify again.",
     ),
     Code.BLOB_MISPLACED: Rule(
         _E,
@@ -106,25 +126,23 @@ RULES: Final[dict[Code, Rule]] = {
     Code.LINK_EMPTY: Rule(
         _E,
         "link file is empty (a crash while it was written)",
-        "Push the image again: the registry rewrites an empty link.",
+        _RELINK,
     ),
     Code.LINK_INVALID: Rule(
         _E,
         "link file does not hold exactly one digest",
-        "Write the digest of its path into it, without a newline, or push the image again.",
+        _RELINK,
     ),
     Code.LINK_MISMATCH: Rule(
         _E,
         "link names another digest than its path",
         "Find out which of the two is right; regfs keeps both until then.",
     ),
-    Code.LINK_DANGLING: Rule(
-        _W, "link points to a blob that is not there", "Push the image again, or delete the link."
-    ),
+    Code.LINK_DANGLING: Rule(_W, "link points to a blob that is not there", _REFILL),
     Code.LAYER_LINK_MISSING: Rule(
         _E,
         "repository has no link to a blob its image needs (pull answers 404)",
-        "Push the image again: the registry writes the link.",
+        "Push the image again: the registry writes the link. Or `regfs heal --relink`.",
     ),
     Code.LAYER_LINK_UNUSED: Rule(
         _I,
@@ -134,12 +152,12 @@ RULES: Final[dict[Code, Rule]] = {
     Code.TAG_DANGLING: Rule(
         _E,
         "tag points to a manifest that is not there",
-        "Push the tag again, or delete the tag.",
+        "Push the tag again, or delete it; `regfs heal --relink` if only the link is gone.",
     ),
     Code.TAG_WITHOUT_CURRENT: Rule(
         _W,
         "tag has a history and no current link (listed, and answers 404)",
-        "Push the tag again, or delete it.",
+        "Push the tag again, or delete it; `regfs heal --relink` if its history leaves no doubt.",
     ),
     Code.TAG_BEHIND: Rule(
         _I,
@@ -165,7 +183,7 @@ RULES: Final[dict[Code, Rule]] = {
         "there are blobs and no repository that could name them",
         "Mount or restore the folder of repositories; no blob is collected until there is one.",
     ),
-    Code.MANIFEST_UNREADABLE: Rule(_E, "manifest cannot be read as a manifest", _REPUSH),
+    Code.MANIFEST_UNREADABLE: Rule(_E, "manifest cannot be read as a manifest", _REBUILD),
     Code.MANIFEST_TOO_LARGE: Rule(
         _E,
         "manifest is larger than the limit and was not read",
@@ -179,11 +197,10 @@ RULES: Final[dict[Code, Rule]] = {
     Code.DESCRIPTOR_SIZE_MISMATCH: Rule(
         _E,
         "descriptor names another size than the content has",
-        "The content has its digest, so the manifest is wrong: build and push the image again.",
+        "The content has its digest, so the manifest is wrong: build and push the image again, "
+        "and delete this manifest.",
     ),
-    Code.DESCRIPTOR_INVALID: Rule(
-        _E, "descriptor cannot be read", "Build and push the image again."
-    ),
+    Code.DESCRIPTOR_INVALID: Rule(_E, "manifest does not rightly say what it is made of", _REBUILD),
     Code.INDEX_CHILD_MISSING: Rule(
         _W,
         "index lists a manifest that is not there (legal for a partial mirror)",
@@ -198,6 +215,23 @@ RULES: Final[dict[Code, Rule]] = {
         _E, "unpacked layer does not match the diffID in the config", "Build the image again."
     ),
     Code.LAYER_UNREADABLE: Rule(_E, "layer cannot be unpacked", "Build the image again."),
+    Code.LAYER_TYPE_MISMATCH: Rule(
+        _W,
+        "layer is packed in another way than its media type says",
+        "Most clients look at the data alone; copy the image with a tool that converts it.",
+    ),
+    Code.LAYER_COUNT_MISMATCH: Rule(
+        _E, "config counts other layers than the manifest", "Build the image again."
+    ),
+    Code.CONFIG_UNREADABLE: Rule(
+        _E, "config cannot be read as the config of an image", "Build the image again."
+    ),
+    Code.SIGNATURE_MISSING: Rule(
+        _W,
+        "schema 1 manifest has no signature that can be read",
+        "Registry 2.5 to 2.8 sign it anew when they serve it, 3.x does not serve it at all: "
+        "push the image again as schema 2 or OCI.",
+    ),
     Code.UPLOAD_STALE: Rule(
         _I, "upload was begun and never finished", "`regfs gc plan` shows what can be given back."
     ),

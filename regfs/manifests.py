@@ -7,7 +7,8 @@ Three outcomes, so that nothing in use is ever overlooked:
 - a model of the kind: the document means exactly one thing to every client;
 - `UnknownManifest`: a JSON object that regfs does not know, or that clients could
   read in more than one way; it refers to every digest written anywhere in it;
-- `ManifestInvalid`: no JSON object, or one that breaks the rules of its own kind.
+- `ManifestInvalid`: no JSON object, or one that breaks the rules of its own kind;
+  `DescriptorInvalid` where it is what it names that breaks them.
   Whoever is about to delete something must then keep everything it might name.
 
 Not here: the config of an image (`image_config`), whether bytes have their digest, and
@@ -27,7 +28,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, Va
 from pydantic_core import CoreSchema, core_schema, from_json
 
 from regfs.digest import ALGORITHMS, Digest, digests_in
-from regfs.errors import AlgorithmUnsupported, DigestInvalid, ManifestInvalid, ManifestTooLarge
+from regfs.errors import (
+    AlgorithmUnsupported,
+    DescriptorInvalid,
+    DigestInvalid,
+    ManifestInvalid,
+    ManifestTooLarge,
+)
 
 LIMIT: Final = 4 * 1024 * 1024
 """Bytes of the largest manifest a registry accepts."""
@@ -467,7 +474,14 @@ def _validated(model: type[_Model], raw: dict[str, Any]) -> _Model:
     except ValidationError as error:
         if unsupported := _unsupported(error):
             raise _Doubtful(unsupported) from None
-        raise ManifestInvalid(told(error)) from None
+        kind = DescriptorInvalid if _is_of_descriptor(error) else ManifestInvalid
+        raise kind(told(error)) from None
+
+
+def _is_of_descriptor(error: ValidationError) -> bool:
+    """Tell whether the first thing that is wrong is wrong with a descriptor."""
+    place = error.errors(include_url=False, include_context=False)[0]["loc"]
+    return place[0] in ("config", "subject") or (place[0] in _SHAPES and len(place) > 1)
 
 
 def _refuse_doubt(manifest: _Known, data: bytes) -> None:

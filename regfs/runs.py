@@ -40,7 +40,7 @@ from typing import Any, BinaryIO, Final
 
 from regfs import layout
 from regfs.digest import CANONICAL, Digest, hash_stream
-from regfs.errors import PathMissing, Refused, RunUnknown, StoreError
+from regfs.errors import AlgorithmUnsupported, PathMissing, Refused, RunUnknown, StoreError
 from regfs.findings import Finding
 from regfs.progress import SILENT, Progress
 from regfs.stores import UNFINISHED, Entry, Kind, Store, Writer
@@ -465,7 +465,7 @@ def _is_written(store: Store, there: Entry, line: dict[str, Any]) -> bool:
         with store.open(there.path) as stream:
             algorithm = str(line["content"]).partition(":")[0] or CANONICAL
             (found,), _ = hash_stream(stream, (algorithm,))
-    except StoreError:
+    except (StoreError, AlgorithmUnsupported):
         return False
     return str(found) == str(line["content"])
 

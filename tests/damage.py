@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.builder import TreeBuilder
-from tests.images import digest_of, dumps
+from tests.images import OCI_INDEX, OCI_MANIFEST, digest_of, dumps
 
 OTHER = digest_of(b"another digest, of nothing in any tree")
+_ABSENT = {"mediaType": OCI_MANIFEST, "digest": OTHER, "size": 2}
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,16 @@ def _fifo_link(victim: Victim) -> Path:
     return _revision_link(victim)
 
 
+@_damage("repository-tagless")
+def _repository_tagless(victim: Victim) -> Path:
+    folder = victim.tree.tag_folder(victim.name, victim.tag).parent
+    shutil.rmtree(folder)
+    return folder
+
+
+DAMAGE["layer-link-dangling"] = lambda v: v.tree.layer_link(v.name, OTHER)
+
+
 # What a manifest can suffer: the bytes change under their digest
 
 DAMAGE["manifest-missing"] = lambda v: _removed(v.manifest_data)
@@ -213,6 +224,19 @@ DAMAGE["manifest-bogus-digest"] = lambda v: _retag(
 DAMAGE["descriptor-wrong-size"] = lambda v: _retag(
     v, dumps({**v.image, "layers": [{**v.image["layers"][0], "size": 1}]})
 )
+DAMAGE["subject-missing"] = lambda v: _retag(v, dumps({**v.image, "subject": _ABSENT}))
+
+
+@_damage("index-child-missing")
+def _index_child_missing(victim: Victim) -> Path:
+    document = victim.tree.document(victim.manifest)
+    there = {
+        "mediaType": document["mediaType"],
+        "digest": victim.manifest,
+        "size": victim.tree.blob_path(victim.manifest).stat().st_size,
+    }
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [there, _ABSENT]}
+    return _retag(victim, dumps(index))
 
 
 # What can lie around
@@ -235,6 +259,11 @@ DAMAGE["foreign-file"] = lambda v: v.tree.write(
     v.tree.repository_path(v.name) / ".DS_Store", b"\0\0\0\1Bud1"
 )
 DAMAGE["foreign-blob"] = lambda v: v.tree.write(v.tree.v2 / "blobs/sha256/README", b"keep out")
+DAMAGE["blob-unreferenced"] = lambda v: v.tree.blob_path(v.tree.blob(b"of a push that failed"))
+DAMAGE["layer-link-unused"] = lambda v: v.tree.layer_path(
+    v.name, v.tree.add_blob(v.name, "of a push that failed")
+)
+DAMAGE["tag-invalid"] = lambda v: v.tree.tag(v.name, "-not-a-tag", v.manifest).parent.parent
 DAMAGE["algorithm-unknown"] = lambda v: v.tree.write(
     v.tree.v2 / "blobs/md5/d4" / ("d4" * 16) / "data", b"old"
 )

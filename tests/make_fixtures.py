@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.builder import Blob, Content, TreeBuilder, buildkit, image, layer
+from tests.builder import Blob, Content, TreeBuilder, artifact, buildkit, image, index, layer
 from tests.reference import ReferenceRegistry, copy, make_oci_layout
 
 TREES = Path(__file__).parent.parent / "fixtures/trees"
@@ -26,12 +26,18 @@ BASE = layer({"etc/": None, "etc/hello": b"hello from the base\n"})
 EXTENDED = image([BASE, layer({"usr/": None, "usr/more": b"more\n"})])
 OTHER = image([BASE, layer({"usr/": None, "usr/other": b"other\n"})])
 
+ARM = image([BASE, layer({"usr/": None, "usr/arm": b"arm\n"})], platform="linux/arm64")
+PLATFORMS = index(EXTENDED, ARM)
+SIGNATURE = artifact(["signature"], subject=EXTENDED)
+
 DAMAGED = {
     "damaged-layer-missing": "blob-missing",
     "damaged-layer-flipped": "blob-flipped",
     "damaged-manifest-empty": "manifest-empty",
     "damaged-manifest-missing": "manifest-missing",
     "damaged-link-empty": "link-empty",
+    "damaged-layer-link-missing": "layer-link-missing",
+    "damaged-tag-without-current": "tag-without-current",
 }
 """Fixture -> what happened to it, in the words of tests.damage."""
 
@@ -72,8 +78,20 @@ def make_damaged() -> None:
         with fresh(name) as (_, registry):
             images = {"app:v1": EXTENDED, "app:whole": image([BASE]), "team/other:v1": OTHER}
             push_by_skopeo(registry, images)
-        second = EXTENDED.blobs[2].digest if kind.startswith("blob") else None
+        second = EXTENDED.blobs[2].digest if kind.startswith(("blob", "layer")) else None
         TreeBuilder(TREES / name).break_(kind, "app", "v1", second)
+
+
+def make_whole() -> None:
+    """A little of everything a registry keeps: tests.test_taxonomy breaks it in every way."""
+    with fresh("whole") as (_, registry), tempfile.TemporaryDirectory() as folder:
+        images = {"app:v1": EXTENDED, "app:multi": PLATFORMS, "team/other:v1": OTHER}
+        push_by_skopeo(registry, images)
+        registry.push("app", None, SIGNATURE)
+        layout = Path(folder, "layout")
+        make_oci_layout(layout, {"v1": image([BASE])})
+        copy(f"oci:{layout}:v1", registry.image("old:v1"), "--format", "v2s1")
+        registry.send(registry.begin_upload("app"), b"the first part of a layer\n" * 4)
 
 
 def make_digest_only() -> None:
@@ -118,6 +136,7 @@ if __name__ == "__main__":
     parser.add_argument("--tutorial", type=Path, metavar="ROOT")
     arguments = parser.parse_args()
     make_damaged()
+    make_whole()
     make_digest_only()
     if arguments.tutorial:
         make_tutorial(arguments.tutorial)

@@ -136,6 +136,7 @@ def _configure(path: Path, root: Path, port: int) -> Path:
             "delete": {"enabled": True},
             "maintenance": {"uploadpurging": {"enabled": False}},
         },
+        "compatibility": {"schema1": {"enabled": True}},
         "http": {"addr": f"127.0.0.1:{port}", "secret": "of the tests"},
     }
     path.write_bytes(dumps(config))  # JSON is YAML

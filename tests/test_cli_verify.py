@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +102,21 @@ def test_many_images_are_cut_short(tree: TreeBuilder, capsys: Said) -> None:
 def test_json_has_the_documented_keys(shop: TreeBuilder, capsys: Said) -> None:
     damaged = shop.break_("blob-flipped", "app", "v1")
     document = as_json(shop, capsys)
-    assert list(document) == ["root", "level", "checked", "findings", "more", "interrupted"]
+    assert list(document) == [
+        *("root", "level", "checked", "findings", "more", "interrupted"),
+        *("started_at", "finished_at", "seconds"),
+    ]
+    started, finished = map(
+        datetime.fromisoformat, (document["started_at"], document["finished_at"])
+    )
+    assert timedelta(0) <= finished - started <= timedelta(seconds=document["seconds"] + 1)
     assert document["root"] == str(shop.root)
     assert document["level"] == "digests"
     size = sum(shop.blob_path(digest).stat().st_size for digest in shop.blobs())
     links = len(list(shop.v2.rglob("link")))
-    assert document["checked"] == {"blobs": 6, "bytes": size, "links": links, "manifests": 2}
+    read = {"blobs": 6, "bytes": size, "links": links, "manifests": 2}
+    left = {"skipped": 0, "remaining": 0, "remaining_bytes": 0}
+    assert document["checked"] == read | left
     (finding,) = document["findings"]
     assert list(finding) == [
         *("code", "severity", "path", "digest", "repository", "tag", "expected", "actual"),
@@ -188,3 +204,31 @@ def test_ctrl_c_prints_what_was_found_and_exits_130(tree: TreeBuilder) -> None:
     assert process.returncode == 130
     assert b"interrupted" in errors
     assert b"Traceback" not in errors
+
+
+def test_progress_tells_bytes_rate_and_the_time_that_is_left(tree: TreeBuilder) -> None:
+    tree.push("app", "v1", image([BASE]))
+    with tree.blob_path(tree.blob(b"huge")).open("r+b") as huge:
+        huge.truncate(1 << 37)  # a hole: it takes no room, and minutes to hash
+    bar = re.compile(
+        rb"Hashing blobs [^\r]*? [\d.]+/137\.4 GB [\d.]+ [kMG]B/s \d:\d\d:\d\d \d:\d\d:\d\d"
+    )
+    terminal, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "regfs", "-r", str(tree.root), "verify"]
+    with subprocess.Popen(command, stdout=other, stderr=other, env=environment) as process:
+        os.close(other)
+        drawn, stopped = b"", False
+        with suppress(OSError):  # how a terminal ends
+            while piece := os.read(terminal, 1 << 16):
+                drawn += piece
+                if not stopped and bar.search(drawn):
+                    process.send_signal(signal.SIGINT)
+                    stopped = True
+    os.close(terminal)
+    assert stopped
+    assert process.returncode == 130
+    # What is drawn is taken away: the summary begins on a line of its own.
+    assert re.search(rb"\x1b\[2Klevel digests: 3 blobs", drawn)
+    assert b"Traceback" not in drawn

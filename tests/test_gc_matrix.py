@@ -74,7 +74,7 @@ _damaged("manifest flipped to other JSON", "manifest-other-json", Code.BLOB_CORR
 _damaged("manifest of no bytes", "manifest-empty", Code.BLOB_CORRUPT)
 _damaged("manifest cut off", "manifest-truncated", Code.BLOB_CORRUPT)
 _damaged("manifest over 4 MiB", "manifest-too-large", Code.MANIFEST_TOO_LARGE)
-_damaged("manifest with a bogus digest", "manifest-bogus-digest", Code.MANIFEST_UNREADABLE)
+_damaged("manifest with a bogus digest", "manifest-bogus-digest", Code.DESCRIPTOR_INVALID)
 _damaged("manifest of unknown type", "manifest-unknown-type", Code.MANIFEST_UNKNOWN_TYPE, frozen=False)  # fmt: skip  # noqa: E501
 
 
@@ -416,6 +416,7 @@ NAMED = {
     "manifest-unknown-type": IMAGE.blobs,
     "manifest-wrong-types": IMAGE.blobs[1:2],
     "descriptor-wrong-size": IMAGE.blobs[:2],
+    "subject-missing": IMAGE.blobs,
 }
 """Damage that is a new manifest under the tag, and is understood -> what the new one names."""
 

@@ -553,7 +553,9 @@ EXPECTED: dict[str, tuple[list[Code], bool, bool]] = {
     "manifest-unknown-type": ([Code.MANIFEST_UNKNOWN_TYPE], False, False),
     "manifest-deep": ([Code.MANIFEST_UNREADABLE], True, False),
     "manifest-wrong-types": ([Code.MANIFEST_UNKNOWN_TYPE], False, False),
-    "manifest-bogus-digest": ([Code.MANIFEST_UNREADABLE], True, False),
+    "manifest-bogus-digest": ([Code.DESCRIPTOR_INVALID], True, False),
+    "index-child-missing": ([Code.INDEX_CHILD_MISSING], False, False),
+    "subject-missing": ([Code.SUBJECT_MISSING], False, False),
     "symlink-loop": ([], False, True),
 }
 """Every other damage is none of the graph's: nothing in it says what points where."""
@@ -585,6 +587,18 @@ def test_what_is_written_in_a_damaged_manifest_is_kept(tree: TreeBuilder, kind: 
     assert graph.problems[top].code is Code.BLOB_CORRUPT
     assert graph.children(top) == [child.digest]
     assert {blob.digest for blob in child.blobs} <= graph.needs(graph.reachable([top]))
+
+
+def test_what_names_its_content_wrongly_may_still_be_a_manifest(tree: TreeBuilder) -> None:
+    layer = Blob(b"in use, perhaps")
+    bad = {**image([layer]).document}
+    bad["layers"] = [*bad["layers"], {**bad["layers"][0], "digest": "sha256:cut off"}]
+    named = tree.blob(dumps(bad))
+    top = tree.push("app", "v1", raw(dumps({"things": [named]}), blobs=[layer]))
+    graph = graph_of(tree)
+    assert graph.problems[Digest(named)].code is Code.DESCRIPTOR_INVALID
+    assert list(graph.frozen) == ["app"]
+    assert layer.digest in graph.needs(graph.reachable([Digest(top)]))
 
 
 def test_a_child_in_a_damaged_index_is_found_though_it_is_no_revision(tree: TreeBuilder) -> None:

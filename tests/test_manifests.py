@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from regfs import manifests
 from regfs.digest import Digest
-from regfs.errors import ManifestInvalid, ManifestTooLarge
+from regfs.errors import DescriptorInvalid, ManifestInvalid, ManifestTooLarge
 from regfs.manifests import Kind, Role, UnknownManifest, parse
 from tests import strategies
 
@@ -181,6 +182,15 @@ def test_a_malformed_manifest_is_refused_in_one_line(name: str) -> None:
     message = str(caught.value)
     assert message.startswith(MALFORMED[name])
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_what_names_no_content_is_told_apart_from_what_is_no_manifest(name: str) -> None:
+    with pytest.raises(ManifestInvalid) as caught:
+        parse(read(name))
+    place = MALFORMED[name].partition(":")[0]
+    of_descriptor = re.fullmatch(r"(config|subject|\w+\[\d+\])(\.\w+)?", place) is not None
+    assert isinstance(caught.value, DescriptorInvalid) is of_descriptor
 
 
 # What references say

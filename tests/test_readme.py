@@ -29,6 +29,7 @@ def stable(output: str) -> list[str]:
     """Return the lines that do not depend on the clock or on the file system's block size."""
     above = output.split("\nOn disk ")[0]
     text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME", above)
+    text = re.sub(r"^took .*$", "took TIME", text, flags=re.MULTILINE)
     return [line.rstrip() for line in text.strip().splitlines()]
 
 

@@ -42,13 +42,16 @@ class Watched:
         return self._store.read(path, limit)
 
     def contents(
-        self, folder: str, names: Iterable[str], leaf: str, limit: int
+        self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
     ) -> Iterator[bytes | StoreError]:
-        wanted = list(names)
-        for name in wanted:
+        for name in names:
             self.reads.append(f"{folder}/{name}/{leaf}")
-            self.before(f"{folder}/{name}/{leaf}")
-        return self._store.contents(folder, wanted, leaf, limit)
+            try:
+                self.before(f"{folder}/{name}/{leaf}")
+            except StoreError as error:
+                yield error
+            else:
+                yield from self._store.contents(folder, [name], leaf, limit, seen=seen)
 
     def tree(
         self, folder: str, report: Report, *, leaf: str = "", limit: int = 0

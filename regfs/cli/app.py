@@ -19,6 +19,7 @@ from regfs.cli.session import Exit, Session, drop_output
 from regfs.errors import (
     ContentMismatch,
     Invalid,
+    LayerInvalid,
     ManifestInvalid,
     NotARegistry,
     Refused,
@@ -46,6 +47,7 @@ COMMANDS: Final[dict[str, str]] = {
 EXITS: Final[tuple[tuple[type[RegfsError], Exit], ...]] = (
     (ContentMismatch, Exit.FINDINGS),
     (ManifestInvalid, Exit.FINDINGS),
+    (LayerInvalid, Exit.FINDINGS),
     (NotARegistry, Exit.NOT_FOUND),
     (Unknown, Exit.NOT_FOUND),
     (Refused, Exit.REFUSED),

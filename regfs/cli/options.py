@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from regfs.durations import WHAT_TO_SAY, seconds_of
+
+if TYPE_CHECKING:
+    from regfs.verify.schedule import Subset as Chosen
 
 
 class Duration(click.ParamType[float]):
@@ -24,3 +29,52 @@ class Duration(click.ParamType[float]):
         if seconds is None:
             self.fail(f"{value!r} {WHAT_TO_SAY}", param, ctx)
         return seconds
+
+
+_MULTIPLES: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(?:([kmgtp]?)(i?)b?)", re.IGNORECASE)
+_LONGEST: Final = 20
+"""Characters of a number: what no disk holds is a slip."""
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes: `4096`, `500MB`, `10G` (decimal, as sizes are shown), `1.5TiB`."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes."""
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        found = _SIZE.fullmatch(text) if len(text) <= _LONGEST else None
+        if found is None or (found[3] and not found[2]):
+            self.fail(f"{value!r} is no size; say e.g. 500MB, 10G or 1.5TiB", param, ctx)
+        factor = (1024 if found[3] else 1000) ** _MULTIPLES[found[2].lower()]
+        return int(Decimal(found[1]) * factor)
+
+
+class Subset(click.ParamType["Chosen"]):
+    """A part of the blobs: `n/t`, `x%` or a size."""
+
+    name = "SUBSET"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Chosen:
+        """Return what is meant."""
+        from regfs.verify.schedule import SHARDS_LIMIT, Amount, Shard, Share
+
+        text = str(value).strip()
+        if found := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text):
+            number, total = int(found[1]), int(found[2])
+            if not 1 <= number <= total <= SHARDS_LIMIT:
+                self.fail(f"{value!r}: n/t needs 1 <= n <= t <= {SHARDS_LIMIT}", param, ctx)
+            return Shard(number, total)
+        if found := re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)%", text):
+            if not 0 < float(found[1]) <= 100:
+                self.fail(f"{value!r}: a share is above 0% and at most 100%", param, ctx)
+            return Share(float(found[1]) / 100)
+        if "/" in text or "%" in text:
+            self.fail(f"{value!r} is no part; say e.g. 3/16, 5% or 10G", param, ctx)
+        return Amount(Size().convert(value, param, ctx))

@@ -121,7 +121,7 @@ class TagChoice:
         ]
         decided = decide_untagged(retention, facts, repository.name, self._now)
         self.decisions.extend(decided)
-        yield from (one.digest for one in decided if one.keep and one.digest is not None)
+        yield from (Digest(one.digest) for one in decided if one.keep and one.digest is not None)
 
     # -- what only a config tells -------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeGuard
 
 from regfs import layout, manifests
 from regfs.digest import CANONICAL, Digest, digests_in
-from regfs.errors import ManifestInvalid, PathMissing, StoreError
+from regfs.errors import DescriptorInvalid, ManifestInvalid, PathMissing, StoreError
 from regfs.findings import Code, Finding, Severity
 from regfs.graph.model import EdgeKind, Graph, Leaf, ManifestInfo, Node, NodeKind
 from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory
@@ -102,6 +102,8 @@ def _judge(digest: Digest, content: bytes | StoreError) -> Reading:
             code, expected, actual = Code.BLOB_MISSING, None, None
         else:
             code, expected, actual = Code.BLOB_UNREADABLE, None, str(content)
+    except DescriptorInvalid as error:
+        code, expected, actual = Code.DESCRIPTOR_INVALID, None, str(error)
     except ManifestInvalid as error:
         code, expected, actual = Code.MANIFEST_UNREADABLE, None, str(error)
     path = layout.path_of(layout.BlobData(digest))
@@ -346,7 +348,7 @@ class _Builder:
             return False
         reading = read_manifest(self.registry.store, digest)
         if reading.manifest is None:
-            # What is no JSON is a blob; of what cannot be known nobody can tell.
+            # What does not even look like a manifest is a blob; of the rest nobody can tell.
             problem = reading.problem
             return problem is not None and problem.code is not Code.MANIFEST_UNREADABLE
         return reading.manifest.kind is not manifests.Kind.UNKNOWN or bool(reference.media_type)

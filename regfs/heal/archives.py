@@ -248,6 +248,7 @@ def _unpacked(stream: BinaryIO, file: BinaryIO) -> BinaryIO:
         while piece := stream.read(BUFFER_SIZE):
             plain.write(piece)
         plain.flush()
+        plain.seek(0)
     except BaseException as error:
         plain.close()
         if isinstance(error, Exception) and not isinstance(error, OSError):

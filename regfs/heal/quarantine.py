@@ -13,6 +13,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import PathMissing
 from regfs.findings import Code
+from regfs.hashing import Item, Task, hash_blobs
 from regfs.heal.report import Quarantined
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
@@ -20,7 +21,6 @@ from regfs.runs import Changes, RunKind, Skipped, changing, locked, movable, new
 from regfs.stores import Kind
 from regfs.totals import ActionKind
 from regfs.verify import Result
-from regfs.verify.content import Task, hash_blobs
 
 
 def corrupt(result: Result) -> list[Digest]:
@@ -53,9 +53,9 @@ def quarantine(
         stack.enter_context(locked(store))
         changes: Changes | None = None
         for digest in wanted:
+            progress.advance(1)
             path = layout.path_of(layout.BlobData(digest))
-            reason = _why_not(registry, digest)
-            if reason is not None:
+            if (reason := _why_not(registry, digest)) is not None:
                 skipped.append(Skipped(path, reason))
                 continue
             if changes is None:
@@ -63,11 +63,9 @@ def quarantine(
                 changes = stack.enter_context(changing(store, run, RunKind.QUARANTINE))
             try:
                 total += _move(registry, changes, path, digest)
+                moved.append(path)
             except PathMissing:
                 skipped.append(Skipped(path, "it is gone"))
-            else:
-                moved.append(path)
-            progress.advance(1)
         if changes is not None:
             changes.finish(len(moved))
     progress.finish()
@@ -76,10 +74,10 @@ def quarantine(
 
 def _why_not(registry: Registry, digest: Digest) -> str | None:
     """Hash a blob once more; return why it stays, None when it is corrupt."""
-    outcome = hash_blobs(Task(registry.store.url, (digest,), 0), registry.store)
-    if not outcome.problems:
+    outcome = hash_blobs(Task(registry.store.url, (Item(digest, 0),), 0), registry.store)
+    if not outcome.problems or outcome.problems[0].whole:
         return "it is right by now"
-    _, code, actual = outcome.problems[0]
+    _, code, actual, _ = outcome.problems[0]
     if code is Code.BLOB_MISSING:
         return "it is gone"
     return None if code is Code.BLOB_CORRUPT else f"it cannot be read: {actual}"

@@ -259,14 +259,13 @@ def open_registry(text: str, access: Access) -> RegistrySource:
         name = path.partition("@")[0].partition(":")[0]
         names = (*names, name) if name else names
     hub = host in _HUB
-    if hub:
-        host = "registry-1.docker.io"
-    http = HttpSession(
-        f"{scheme}://{host}{prefix}",
-        access,
-        credentials,
-        may_be_plain=parts.scheme == "docker" and not access.verify_tls,
-    )
+    base = f"{scheme}://{'registry-1.docker.io' if hub else host}{prefix}"
+    may_be_plain = parts.scheme == "docker" and not access.verify_tls
+    http = HttpSession(base, access, credentials, may_be_plain=may_be_plain)
     source = RegistrySource(http, names, library=hub)
-    source.ping()
+    try:
+        source.ping()
+    except BaseException:
+        source.close()
+        raise
     return source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from regfs.digest import Digest
+from regfs.manifests import DigestField
 from regfs.runs import Skipped
 from regfs.totals import ActionKind
 
@@ -14,7 +14,7 @@ from regfs.totals import ActionKind
 class Item:
     """One digest that is not there as it should be."""
 
-    digest: Digest
+    digest: DigestField
     path: str
     code: str
     """What is wrong with it, as verify calls it."""
@@ -60,7 +60,7 @@ class State(StrEnum):
 class Outcome:
     """One digest, and what came of it."""
 
-    digest: Digest
+    digest: DigestField
     path: str
     state: State
     size: int
@@ -103,7 +103,7 @@ class Link:
 
     kind: ActionKind
     path: str
-    digest: Digest
+    digest: DigestField
     """What it is to name."""
     repository: str
     tag: str | None
@@ -119,7 +119,7 @@ class Ambiguous:
     repository: str
     tag: str
     path: str
-    candidates: list[Digest]
+    candidates: list[DigestField]
     """What its history names, newest first."""
     reason: str
 

@@ -142,6 +142,10 @@ class LocalTree:
             or true == self._v2
         )
 
+    def is_registry(self, true: str) -> bool:
+        """Tell whether a folder free of links is `docker/registry/v2`, or below it."""
+        return f"{true}/".startswith(self._v2_prefix)
+
     def unlinked(self, path: str) -> str:
         """Return where `path` truly is, provided that no link is on the way to it."""
         if path == V2 or path.startswith(V2 + "/"):

@@ -257,7 +257,7 @@ class LocalLeaves(LocalLook):
         return found
 
     def contents(
-        self, folder: str, names: Iterable[str], leaf: str, limit: int
+        self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
     ) -> Iterator[bytes | StoreError]:
         """Yield what each leaf begins with; the folder is looked up once."""
         self.full(leaf)
@@ -266,9 +266,10 @@ class LocalLeaves(LocalLook):
             for name in names:
                 yield PathMissing(f"{joined(folder, name)}/{leaf}: not found")
             return
+        read = self._content if seen else self._plain_content
         try:
             for name in names:
-                yield self._plain_content(descriptor, folder, f"{name}/{leaf}", limit)
+                yield read(descriptor, folder, f"{name}/{leaf}", limit)
         finally:
             os.close(descriptor)
 

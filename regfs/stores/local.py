@@ -24,8 +24,8 @@ from typing import Final
 
 from regfs.errors import NotARegistry
 from regfs.findings import Code, Finding
-from regfs.stores import Capability, Entry, Kind, Report
-from regfs.stores._local_base import V2, failure, joined, shown
+from regfs.stores import Capability, Entry, Kind, Report, Store
+from regfs.stores._local_base import V2, LocalTree, failure, joined, shown, unsafe
 from regfs.stores._local_look import unreadable
 from regfs.stores._local_walk import LocalWalk, Walked
 from regfs.stores._local_write import LocalWriting
@@ -141,6 +141,24 @@ def open_local(root: str) -> LocalStore:
         f"{shown(given)}: not a registry: looked for a folder holding {V2}, "
         "one between the two, or an empty folder"
     )
+
+
+def locate_local(file: str, tree: Store) -> tuple[LocalStore, str]:
+    """Return the folder that holds a file as a store, and the file's name in it.
+
+    Raises:
+        As `regfs.stores.locate`.
+    """
+    try:
+        folder, name = os.path.split(os.path.realpath(file))
+        os.scandir(folder).close()
+    except ValueError as error:
+        raise unsafe(file, "not a path the file system can hold") from error
+    except OSError as error:
+        raise failure(folder, error) from error
+    if isinstance(tree, LocalTree) and tree.is_registry(folder):
+        raise unsafe(file, f"lies in {V2}, which belongs to the registry")
+    return LocalStore(folder), name
 
 
 def _holder(place: str) -> str | None:

@@ -44,14 +44,17 @@ class Affected:
             case layout.RevisionLink(name, linked) | layout.LayerLink(name, linked):
                 repository, digest = name, linked
             case layout.BlobData(linked):
-                digest = linked
+                # Of a layer that one of its manifests is at odds with, the digest tells which.
+                digest = digest or linked
         if repository is not None and finding.tag is not None:
             return {f"{repository}:{finding.tag}"}
-        if digest is None:
-            return set()
+        return set() if digest is None else self.above(Digest(digest), repository)
+
+    def above(self, digest: Digest, repository: str | None) -> set[str]:
+        """Return the images that hold a blob or a manifest, of one repository or of all."""
         if self._graph is None:
             return self._tagged(digest, repository)
-        return self._climb(self._graph, Digest(digest), repository)
+        return self._climb(self._graph, digest, repository)
 
     def _tagged(self, digest: str, repository: str | None) -> set[str]:
         if self._tags is None:

@@ -42,9 +42,9 @@ class Closure:
     def check(self) -> None:
         """Check everything but sizes."""
         context, graph = self._context, self._graph
+        self._check_empty_blobs()  # "0 bytes" says more than the digest of nothing
         for finding in graph.findings:
             context.add(finding)
-        self._check_empty_blobs()
         repositories = context.inventory.repositories.values()
         used: set[Digest] = set()
         context.progress.start("Checking images", len(repositories))

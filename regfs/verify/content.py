@@ -1,11 +1,20 @@
-"""Hashing every blob once, in batches, on any `concurrent.futures.Executor`.
+"""Every blob once, in batches, on the threads and processes of this machine or on an executor.
 
-    blobs -> tasks (store url + digests, never bytes) -> outcomes (counts + what is wrong)
+    blobs -> tasks -> outcomes          what is done with a task: regfs.hashing
+             |   `- who does it: a thread of this process, a process of its own
+             |      (workers.py), or the caller's `concurrent.futures.Executor`
+             `- about 500 files or 64 MB: a pool costs more for one small file than
+                hashing it does; only a window of tasks is under way at once
 
-A task is about 200 files or 64 MB: a pool costs more for one small file than
-hashing it does. Only a window of tasks is under way at once. A blob that does
-not match is looked at again between two looks at its size and time, so that a
-file somebody is writing is never called corrupt.
+The order is the caller's. `reading_order` is the one that suits a disk: by the time
+of modification. A registry writes an upload below `_uploads` and renames it when it is
+whole, so neither the digest nor the folder says where its bytes are; but a file system
+puts what is written at one time near to each other, and nothing ever rewrites a blob.
+So a task is a stretch of the disk, and within one the folders may decide (a thousandth
+of the way of the head). Inode numbers would say the same of ext4 and nothing of XFS,
+btrfs and object stores; times are in every listing already. Blobs longer than a task
+come before all, the longest first: begun last, one of them would keep a single thread
+busy at the end, and where a long read begins does not matter.
 """
 
 from __future__ import annotations
@@ -21,53 +30,24 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
-from typing import Final, NamedTuple
+from operator import itemgetter
+from typing import Final
 
-from regfs import layout
-from regfs.digest import Digest, hash_stream
-from regfs.errors import PathMissing, StoreError
-from regfs.findings import Code
+from regfs.digest import Digest
+from regfs.errors import StoreError
+from regfs.hashing import Item, Outcome, Problem, Task, hash_blobs
 from regfs.progress import Progress
-from regfs.stores import Store, open_store
+from regfs.stores import Store
+from regfs.verify.workers import Crew
 
-BATCH_FILES: Final = 200
+__all__ = ["Outcome", "Problem", "Stopped", "hash_all", "reading_order", "tasks"]
+
+BATCH_FILES: Final = 500
 BATCH_BYTES: Final = 64 << 20
-SMALL: Final = 128 << 10
-"""Bytes up to which a blob is read whole."""
 
-_ATTEMPTS: Final = 5
 _POLL: Final = 0.1
 """Seconds between two looks at what threads have done."""
-
-
-class Task(NamedTuple):
-    """Some blobs to hash, as it travels to another process or machine."""
-
-    url: str
-    """Of the store; the worker must see the same tree there."""
-    digests: tuple[Digest, ...]
-    bytes: int
-    """What they are long together, as listed."""
-
-
-class Problem(NamedTuple):
-    """A blob that is not what its digest says."""
-
-    digest: Digest
-    code: Code
-    """BLOB_CORRUPT, BLOB_UNREADABLE, or BLOB_MISSING: gone since it was listed."""
-    actual: str
-
-
-class Outcome(NamedTuple):
-    """What came of a task."""
-
-    blobs: int
-    """Blobs that were read to their end."""
-    bytes: int
-    problems: tuple[Problem, ...]
 
 
 class Stopped(Exception):
@@ -104,101 +84,49 @@ class Watch:
         return amount
 
 
-def tasks(url: str, blobs: Iterable[tuple[Digest, int]]) -> Iterator[Task]:
+def reading_order(blobs: Iterable[tuple[Digest, int, float]]) -> list[tuple[Digest, int]]:
+    """Return blobs (digest, size, time of modification) in the order that suits a disk."""
+    known = sorted(blobs, key=itemgetter(2))
+    large = [(digest, size) for digest, size, _ in known if size > BATCH_BYTES]
+    large.sort(key=itemgetter(1), reverse=True)
+    return large + [(digest, size) for digest, size, _ in known if size <= BATCH_BYTES]
+
+
+def tasks(
+    url: str,
+    blobs: Iterable[tuple[Digest, int]],
+    unpack: Callable[[Digest], bool] | None = None,
+) -> Iterator[Task]:
     """Yield the tasks for `blobs` (digest and size), in their order."""
-    batch: list[Digest] = []
+    batch: list[Item] = []
     total = 0
     for digest, size in blobs:
         if batch and (len(batch) == BATCH_FILES or total + size > BATCH_BYTES):
             yield Task(url, tuple(batch), total)
             batch, total = [], 0
-        batch.append(digest)
+        batch.append(Item(digest, size, unpack is not None and unpack(digest)))
         total += size
     if batch:
         yield Task(url, tuple(batch), total)
 
 
-def hash_blobs(
-    task: Task, store: Store | None = None, advance: Callable[[int], None] | None = None
-) -> Outcome:
-    """Hash the blobs of one task; runs anywhere. `store` saves opening the url in this process."""
-    store = store or open_store(task.url)
-    blobs = total = 0
-    problems = []
-    for digest in task.digests:
-        path = f"{layout.blob_folder(digest)}/data"
-        try:
-            found, size = _hash(store, path, digest.algorithm, advance)
-            if found != digest:
-                found, size = _hash_again(store, path, digest, advance)
-        except PathMissing:
-            problems.append(Problem(digest, Code.BLOB_MISSING, ""))
-            continue
-        except StoreError as error:
-            problems.append(Problem(digest, Code.BLOB_UNREADABLE, str(error)))
-            continue
-        blobs += 1
-        total += size
-        if found != digest:
-            problems.append(Problem(digest, Code.BLOB_CORRUPT, f"{found} ({size} bytes)"))
-    return Outcome(blobs, total, tuple(problems))
-
-
-def _hash(
-    store: Store, path: str, algorithm: str, advance: Callable[[int], None] | None
-) -> tuple[Digest, int]:
-    data = store.read(path, SMALL + 1)
-    if len(data) <= SMALL:
-        if advance is not None:
-            advance(len(data))
-        return Digest.of(data, algorithm), len(data)
-    with store.open(path) as stream:
-        (digest,), size = hash_stream(stream, (algorithm,), advance)
-    return digest, size
-
-
-def _hash_again(
-    store: Store, path: str, digest: Digest, advance: Callable[[int], None] | None
-) -> tuple[Digest, int]:
-    """Hash a blob until it is right, or stays the same while it is read.
-
-    Raises:
-        StoreError: it changes all the time.
-    """
-    # Its bytes are counted already: what is done again only has to notice a stop.
-    notice = None if advance is None else lambda _: advance(0)
-    before = store.stat(path)
-    for _ in range(_ATTEMPTS):
-        found, size = _hash(store, path, digest.algorithm, notice)
-        after = store.stat(path)
-        same = (before.size, before.mtime, before.etag) == (after.size, after.mtime, after.etag)
-        if found == digest or same:
-            return found, size
-        before = after
-    raise StoreError(f"{path}: changes while it is read")
-
-
-@dataclass(slots=True)
-class Totals:
-    """How much was hashed."""
-
-    blobs: int = 0
-    bytes: int = 0
-
-
 def hash_all(
     store: Store,
     blobs: Iterable[tuple[Digest, int]],
-    totals: Totals,
     *,
     jobs: int,
     executor: Executor | None,
     progress: Progress,
-) -> Generator[Problem, None, None]:
-    """Hash `blobs` (digest and size) and yield what is wrong as it is found.
+    unpack: Callable[[Digest], bool] | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Generator[Outcome, None, None]:
+    """Hash `blobs` (digest and size), and yield what came of each task when it is done.
 
-    With an `executor` of the caller, tasks travel by themselves, and progress comes
-    a task at a time; without one, `jobs` threads of this process share the store.
+    Of those that `unpack` picks the content is read as well. With an `executor` of the
+    caller, tasks travel by themselves, and progress comes a task at a time; without one,
+    `jobs` threads of this process do them, each with a process of its own for what
+    Python would not do side by side. Once `is_over`, nothing more is begun, and what
+    runs is finished.
 
     Raises:
         StoreError: a worker of `executor` was lost.
@@ -206,18 +134,22 @@ def hash_all(
     watch = Watch()
     with ExitStack() as stack:
         if executor is None:
+            crew = Crew(store, watch.advance, processes=jobs > 1)
             pool = ThreadPoolExecutor(jobs)
-            # Left by a key or by whoever consumes this, threads end at their next piece.
+            # Left by a key or by whoever consumes this, threads end at their next piece, and
+            # processes at once: what they do changes nothing.
+            stack.callback(crew.close)
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+            stack.callback(crew.kill)
             stack.callback(watch.stop)
             submit: Callable[[Task], Future[Outcome]] = lambda task: pool.submit(  # noqa: E731
-                hash_blobs, task, store, watch.advance
+                crew.run, task
             )
         else:
             remote = executor
             submit = lambda task: remote.submit(hash_blobs, task)  # noqa: E731
-        waiting = tasks(store.url, blobs)
-        running = {submit(task): task for task in islice(waiting, 4 * jobs)}
+        waiting = tasks(store.url, blobs, unpack)
+        running = {} if is_over() else {submit(t): t for t in islice(waiting, 4 * jobs)}
         stack.callback(_cancel, running)
         while running:
             done, _ = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
@@ -227,10 +159,12 @@ def hash_all(
                 if executor is not None:
                     progress.advance(task.bytes)
                 outcome = _outcome(future)
-                totals.blobs += outcome.blobs
-                totals.bytes += outcome.bytes
-                running.update((submit(task), task) for task in islice(waiting, 1))
-                yield from outcome.problems
+                if not is_over():
+                    running.update((submit(task), task) for task in islice(waiting, 1))
+                yield outcome
+            if is_over():
+                for future in [future for future in running if future.cancel()]:
+                    del running[future]
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -14,6 +15,8 @@ ROWS_LIMIT: Final = 10_000
 """Findings of one code and weight that are kept; beyond it they are told once and counted."""
 IMAGES_LIMIT: Final = 1000
 """Images that are named with one finding; beyond it they are only counted."""
+HARM_LIMIT: Final = 100
+"""Findings that are kept with one image; beyond it they are only counted."""
 
 
 class Level(StrEnum):
@@ -25,6 +28,8 @@ class Level(StrEnum):
     """Also the manifests, and whether all they need is there and as long as they say."""
     DIGESTS = "digests"
     """Also the content of every blob."""
+    CONTENT = "content"
+    """Also what is packed in layers, and whether configs fit it."""
 
     def covers(self, other: Level) -> bool:
         """Tell whether `other` is part of this level."""
@@ -42,6 +47,11 @@ class Checked:
     """Bytes that were hashed, each blob once."""
     links: int
     manifests: int
+    skipped: int = 0
+    """Blobs that were not read, for they were found intact lately (max_age)."""
+    remaining: int = 0
+    """Blobs that are due and were not read: a limit was reached, or the run was ended."""
+    remaining_bytes: int = 0
 
 
 class Row(NamedTuple):
@@ -55,6 +65,30 @@ class Row(NamedTuple):
     """The number of all of them."""
 
 
+@dataclass(slots=True)
+class Harm:
+    """What findings do to one image."""
+
+    errors: int = 0
+    warnings: int = 0
+    rows: list[Row] = field(default_factory=list)
+    """Errors and warnings in the order they were found, at most HARM_LIMIT."""
+    worst: Row | None = None
+    """The first of the gravest."""
+
+    def add(self, row: Row) -> None:
+        """Take a finding of severity error or warning."""
+        if row.finding.severity is Severity.ERROR:
+            if not self.errors:
+                self.worst = row
+            self.errors += 1
+        else:
+            self.warnings += 1
+        self.worst = self.worst or row
+        if len(self.rows) < HARM_LIMIT:
+            self.rows.append(row)
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What came of a verification."""
@@ -66,8 +100,49 @@ class Result:
     """In the order they were found; of one code and weight at most ROWS_LIMIT."""
     interrupted: bool
     """Whether it was ended by a key, and says only what was found until then."""
+    images: Mapping[str, Harm] = field(default_factory=dict)
+    """Every image that an error or a warning touches, by its name, however many they are."""
+    started: float = 0.0
+    """Seconds since the epoch."""
+    finished: float = 0.0
     more: Mapping[tuple[Severity, Code], int] = field(default_factory=dict)
     """How many more findings there were than are kept; those were told when they were found."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; none where the clock was set back meanwhile."""
+        return max(0.0, self.finished - self.started)
+
+    @property
+    def counts(self) -> Counter[tuple[Severity, Code]]:
+        """How many findings there were of each weight and code, kept or not."""
+        kept = Counter((row.finding.severity, row.finding.code) for row in self.findings)
+        kept.update(self.more)
+        return kept
+
+    @property
+    def severity(self) -> Severity | None:
+        """The gravest severity among the findings; None without any."""
+        return worst(row.finding for row in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What a ledger tells of the blobs of a tree as they are now, without reading them."""
+
+    root: str
+    level: Level
+    verified: int
+    """Blobs that were looked at, at least at `level`, and have not changed since."""
+    bytes: int
+    """Theirs."""
+    unknown: int
+    """Blobs that were not, or have changed since."""
+    unknown_bytes: int
+    oldest: float | None
+    """When the intact blob that was looked at longest ago was, since the epoch; None of none."""
+    findings: tuple[Row, ...]
+    """What was wrong when it was looked at last."""
 
     @property
     def severity(self) -> Severity | None:
@@ -116,6 +191,23 @@ class VerifyDocument:
     more: list[MoreDocument]
     """How many more findings there were, of codes with more than that."""
     interrupted: bool
+    started_at: datetime
+    finished_at: datetime
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageDocument:
+    """What --merge --json prints."""
+
+    root: str
+    level: Level
+    verified: int
+    bytes: int
+    unknown: int
+    unknown_bytes: int
+    oldest: datetime | None
+    findings: list[FindingDocument]
 
 
 class Affects(Protocol):
@@ -133,6 +225,8 @@ _MANY: Final = frozenset(
     {Code.INDEX_CHILD_MISSING, Code.SUBJECT_MISSING, Code.DESCRIPTOR_SIZE_MISMATCH}
 )
 """What one manifest can suffer from more than once."""
+_OF_IMAGES: Final = frozenset({Code.DIFFID_MISMATCH, Code.LAYER_TYPE_MISMATCH})
+"""What a layer can suffer from once for each manifest that names it."""
 
 
 def _identity(finding: Finding) -> tuple[str, ...]:
@@ -140,6 +234,8 @@ def _identity(finding: Finding) -> tuple[str, ...]:
         return ("stray", finding.path)
     if finding.code in _MANY:
         return (finding.code, finding.path, finding.expected or "", finding.repository or "")
+    if finding.code in _OF_IMAGES:
+        return (finding.code, finding.path, finding.expected or "", finding.digest or "")
     return (finding.code, finding.path)
 
 
@@ -153,6 +249,7 @@ class Collector:
         on_finding: Callable[[Row], None] | None,
     ) -> None:
         self.rows: list[Row] = []
+        self.images: dict[str, Harm] = {}
         self.more: Counter[tuple[Severity, Code]] = Counter()
         self._kept: Counter[tuple[Severity, Code]] = Counter()
         self._affects = affects
@@ -170,6 +267,8 @@ class Collector:
         if finding.severity is not Severity.INFO:  # a normal leftover hurts no image
             images = sorted(self._affects.images(finding))
         row = Row(finding, tuple(images[:IMAGES_LIMIT]), len(images))
+        for name in images:
+            self.images.setdefault(name, Harm()).add(row)
         kind = finding.severity, finding.code
         if self._kept[kind] < ROWS_LIMIT:
             self._kept[kind] += 1

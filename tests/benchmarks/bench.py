@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -252,6 +253,23 @@ def untagged_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     return plan_sides(bench, root, UNTAGGED)
 
 
+def links_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Check the layout and every link, against naming all files and reading none."""
+
+    def verify_answer(output: Path) -> Json:
+        document: Json = json.loads(output.read_text())
+        return {"links": document["checked"]["links"] if not document["findings"] else "damaged"}
+
+    def find_answer(output: Path) -> Json:
+        with output.open("rb") as lines:
+            return {"links": sum(line.endswith(b"/link\n") for line in lines)}
+
+    verify = [*REGFS, "-r", str(root), "verify", "--level", "links", "--json"]
+    return Side("verify links", verify, verify_answer), Side(
+        "find", ["find", str(root)], find_answer
+    )
+
+
 def version_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     """Start and say a version, against a Python that does nothing."""
     return Side("--version", [*REGFS, "--version"]), BARE_PYTHON
@@ -260,6 +278,64 @@ def version_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
 def ls_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     """List a handful of repositories, against a Python that does nothing."""
     return Side("ls", [*REGFS, "-r", str(root), "ls"]), BARE_PYTHON
+
+
+def each_file(root: Path, command: list[str], files: int, *tests: str) -> list[str]:
+    """Return a command that runs another one on the blobs of a tree, so many at once."""
+    find = shlex.join(["find", str(root), "-name", "data", *tests, "-print0"])
+    spread = shlex.join(["xargs", "-0", "-P", str(os.cpu_count() or 1), "-n", str(files)])
+    return ["sh", "-c", f"{find} | {spread} {shlex.join(command)}"]
+
+
+def lines_answer(output: Path) -> Json:
+    """Count the blobs that one line each was printed of."""
+    with output.open("rb") as lines:
+        return {"blobs": sum(1 for _ in lines)}
+
+
+def hash_large_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Verify large blobs, against as many openssl as there are processors."""
+    openssl = each_file(root, ["openssl", "dgst", "-sha256"], 1)
+    return verify_side(root, "digests"), Side("openssl dgst", openssl, lines_answer)
+
+
+def hash_small_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Hash many small blobs, against as many sha256sum as there are processors."""
+    command = [PYTHON, "-m", "tests.benchmarks.hashing", str(root)]
+
+    def answer(output: Path) -> Json:
+        found: Json = json.loads(output.read_text())
+        return found if found["problems"] else {"blobs": found["blobs"]}
+
+    sha256sum = each_file(root, ["sha256sum"], 500)
+    return Side("hash_all", command, answer), Side("xargs sha256sum", sha256sum, lines_answer)
+
+
+def content_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Unpack and hash layers, against as many zcat | sha256sum as there are processors."""
+    unpack = each_file(root, ["sh", "-c", 'zcat "$0" | sha256sum'], 1, "-size", "+64k")
+    return verify_side(root, "content", whole), Side("zcat | sha256sum", unpack)
+
+
+def verify_side(root: Path, level: str, reduce: Callable[[Json], Json] | None = None) -> Side:
+    """Verify a tree on one level, as a whole process."""
+
+    def answer(output: Path) -> Json:
+        found: Json = json.loads(output.read_text())
+        return reduce(found) if reduce else {"blobs": found["checked"]["blobs"]}
+
+    command = [*REGFS, "-r", str(root), "verify", "--level", level, "--json"]
+    return Side(f"verify {level}", command, answer)
+
+
+def whole(found: Json) -> Json:
+    """Say nothing of a tree with nothing wrong in it."""
+    return {"findings": found["findings"]} if found["findings"] else {}
+
+
+def stored(summary: Json) -> Json:
+    """What hashing must count."""
+    return {"blobs": summary["blobs"]}
 
 
 def listed(summary: Json) -> Json:
@@ -271,6 +347,12 @@ def listed(summary: Json) -> Json:
         "tags": summary["tags"],
         "history": summary["tag_history"],
     }
+
+
+def links(summary: Json) -> Json:
+    """How many links there are."""
+    parts = ("layer_links", "manifests", "tags", "tag_history")
+    return {"links": sum(summary[part] for part in parts)}
 
 
 def unreferenced(summary: Json) -> Json:
@@ -289,6 +371,9 @@ def nothing(summary: Json) -> Json:
 
 
 BARE_PYTHON = Side("python -c pass", [PYTHON, "-c", "pass"])
+ONE_REPOSITORY = (
+    "--manifests 2 --repositories 1 --tags 2 --bases 1 --indexes 0 --unreferenced 0 --untagged 0"
+)
 TREES = {
     "usual": (
         "--blobs 100000 --manifests 20000 --repositories 100",
@@ -299,6 +384,20 @@ TREES = {
         "--blobs 20000 --manifests 4000 --repositories 20 --layers 5",
     ),
     "tags": ("--one-repository --tags 1000 --layers 8", "--one-repository --tags 100 --layers 8"),
+    "blobs-large": (
+        f"--blobs 16 {ONE_REPOSITORY} --layers 8 --layer-size 268435456",
+        f"--blobs 16 {ONE_REPOSITORY} --layers 8 --layer-size 67108864",
+    ),
+    "blobs-small": (
+        "--blobs 100000 --manifests 4 --repositories 1 --tags 4 --layers 8 "
+        "--layer-size 4096 --bases 1 --indexes 0 --unreferenced 0.9998",
+        "--blobs 20000 --manifests 4 --repositories 1 --tags 4 --layers 8 "
+        "--layer-size 4096 --bases 1 --indexes 0 --unreferenced 0.999",
+    ),
+    "layers": (
+        f"--blobs 16 {ONE_REPOSITORY} --layers 8 --layer-size 10000 --files 5000",
+        f"--blobs 16 {ONE_REPOSITORY} --layers 8 --layer-size 10000 --files 1000",
+    ),
     "small": ("--blobs 200 --manifests 40 --repositories 4 --tags 5",) * 2,
 }
 """Options of the tree maker, in full and for --quick."""
@@ -308,6 +407,10 @@ CASES = [
     Case("gc", "usual", plan_sides, unreferenced, runs=5),
     Case("gc-large", "large", plan_sides, unreferenced, runs=1),
     Case("gc-untagged", "tags", untagged_sides, untagged, runs=3),
+    Case("hash-large", "blobs-large", hash_large_sides, stored, runs=5),
+    Case("hash-small", "blobs-small", hash_small_sides, stored, runs=5),
+    Case("content", "layers", content_sides, nothing, runs=5),
+    Case("links", "usual", links_sides, links, runs=5),
     Case("version", "small", version_sides, nothing, runs=15),
     Case("ls", "small", ls_sides, nothing, runs=15),
 ]

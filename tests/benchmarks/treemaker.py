@@ -2,7 +2,8 @@
 
 What is made is valid for the reference registry: every file's bytes hash to
 its name, every link is 71 bytes, every reference leads somewhere. Layers are
-a few random bytes and no tar archives, so that a million of them fit on a disk.
+a few random bytes and no tar archives, so that a million of them fit on a disk;
+with --files they are gzipped tars that hold so many files.
 
     python -m tests.benchmarks.treemaker DEST --blobs 100000 --manifests 20000
 
@@ -15,12 +16,15 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gzip
 import hashlib
+import io
 import json
 import multiprocessing
 import os
 import random
 import sys
+import tarfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from itertools import accumulate, chain, islice
@@ -64,6 +68,8 @@ class Shape:
     """Layers of each image manifest; the lower half is one of the shared bases."""
     layer_size: int = 0
     """Bytes of a layer, at least 16; 0 for various sizes of 16 to 64 bytes."""
+    files: int = 0
+    """Files of a layer, of layer_size bytes each; 0 for layers that are no archives."""
     unreferenced: float = 0.10
     """Share of blobs that no manifest names; every second one has a layer link."""
     untagged: float = 0.05
@@ -111,11 +117,13 @@ class Summary:
 class Plan:
     """A tree in memory: blobs, what they point to, and the repositories."""
 
-    def __init__(self, seed: int, layer_size: int = 0) -> None:
+    def __init__(self, seed: int, layer_size: int = 0, files: int = 0) -> None:
         if 0 < layer_size < 16:
             raise ValueError("layers need at least 16 bytes, or they are not all different")
         self.seed = seed
         self.layer_size = layer_size
+        self.files = files
+        self.diff_ids: dict[str, str] = {}
         self.blobs: dict[str, bytes | int] = {}
         self.sizes: dict[str, int] = {}
         self.references: dict[str, list[str]] = {}
@@ -125,9 +133,24 @@ class Plan:
 
     def layer_bytes(self, number: int) -> bytes:
         """Return the bytes of layer `number`."""
+        if self.files:
+            return gzip.compress(self.layer_tar(number), mtime=0)
         size = self.layer_size or 16 + number * 40_503 % 49
         token = hashlib.sha256(f"{self.seed}/{number}".encode()).digest()
         return (token * (size // len(token) + 1))[:size]
+
+    def layer_tar(self, number: int) -> bytes:
+        """Return the tar in layer `number`; it packs to about 40 %, as files usually do."""
+        drawn = random.Random(f"{self.seed}/{number}")
+        words = [drawn.randbytes(drawn.randrange(3, 9)).hex().encode() for _ in range(4000)]
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for place in range(self.files):
+                entry = tarfile.TarInfo(f"usr/share/{place % 100}/{place}")
+                entry.size = self.layer_size
+                text = b" ".join(drawn.choices(words, k=self.layer_size // 6))
+                archive.addfile(entry, io.BytesIO(text))
+        return buffer.getvalue()
 
     def content(self, encoded: str) -> bytes:
         """Return the bytes of a blob; those of layers are made anew rather than kept."""
@@ -143,24 +166,28 @@ class Plan:
             self.blobs[encoded] = number
             self.sizes[encoded] = len(data)
             added.append(encoded)
+            if self.files:
+                self.diff_ids[encoded] = hashlib.sha256(self.layer_tar(number)).hexdigest()
         self._layers += count
         return added
 
     def add_image(self, repository: Repository, layers: list[str], kind: str, arch: str) -> str:
         """Add an image manifest and its config to a repository; return its digest."""
         types = MEDIA_TYPES[kind]
+        diff_ids = [f"{ALGORITHM}:{self.diff_ids.get(layer, layer)}" for layer in layers]
+        layer_type = types["layer"] + ("+gzip" if self.files and kind == "oci" else "")
         config = {
             "architecture": arch,
             "os": "linux",
             "config": {"Labels": {"number": str(len(self.references)), "seed": str(self.seed)}},
-            "rootfs": {"type": "layers", "diff_ids": [f"{ALGORITHM}:{layer}" for layer in layers]},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
         }
         config_digest = self._add_document(config)
         manifest = {
             "schemaVersion": 2,
             "mediaType": types["manifest"],
             "config": self._descriptor(types["config"], config_digest),
-            "layers": [self._descriptor(types["layer"], layer) for layer in layers],
+            "layers": [self._descriptor(layer_type, layer) for layer in layers],
         }
         repository.layers[config_digest] = None
         repository.layers.update(dict.fromkeys(layers))
@@ -286,7 +313,7 @@ def plan_tree(shape: Shape) -> Plan:
     Raises:
         ValueError: the counts do not fit together.
     """
-    plan = Plan(shape.seed, shape.layer_size)
+    plan = Plan(shape.seed, shape.layer_size, shape.files)
     manifests = share_out(shape.manifests, shape.repositories)
     wanted = share_out(round(shape.manifests * shape.indexes), shape.repositories)
     indexes = [min(pair) for pair in zip(wanted, (count // 3 for count in manifests), strict=True)]

@@ -45,7 +45,7 @@ class Decision:
 
     repository: str
     tag: str | None
-    digest: Digest | None
+    digest: str | None
     keep: bool
     reason: str
     """In words, with the rule and the age it went by."""

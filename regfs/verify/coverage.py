@@ -1,0 +1,73 @@
+"""What a ledger tells of a tree, without reading a blob: how much was verified, and what is broken.
+
+    merge the ledgers of shards -> keep that -> cover(...) -> Coverage
+
+A result counts while its blob has the size and the time it had then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.findings import Code, Finding
+from regfs.graph import Graph
+from regfs.inventory import Inventory
+from regfs.verify.affected import Affected
+from regfs.verify.ledger import Ledger, Pick
+from regfs.verify.report import Collector, Coverage, Level, Row
+
+
+def pick_from(inventory: Inventory) -> Pick:
+    """Return what keeps the entries of listed blobs, under the listing's own digest objects."""
+    digests, numbers = inventory.blobs.digests, inventory.blobs.numbers
+
+    def pick(text: str) -> Digest | None:
+        number = numbers.get(cast(Digest, text))  # equal to the digest that it spells
+        return None if number is None else digests[number]
+
+    return pick
+
+
+def cover(
+    inventory: Inventory,
+    ledger: Ledger,
+    graph: Callable[[], Graph],
+    *,
+    level: Level = Level.DIGESTS,
+    on_finding: Callable[[Row], None] | None = None,
+) -> Coverage:
+    """Sum up what `ledger` tells of a tree; `graph` is asked for when something is broken."""
+    blobs = inventory.blobs
+    verified = size = unknown = unknown_size = 0
+    oldest: float | None = None
+    broken: list[tuple[Digest, Code]] = []
+    for digest, length, mtime in zip(blobs.numbers, blobs.sizes, blobs.mtimes, strict=True):
+        entry = ledger.find(digest, level)
+        if entry is None or (entry.size, entry.mtime) != (length, mtime):
+            unknown += 1
+            unknown_size += length
+            continue
+        verified += 1
+        size += length
+        if entry.result is not None:
+            broken.append((digest, entry.result))
+        elif oldest is None or entry.checked_at < oldest:
+            oldest = entry.checked_at
+    rows = _rows(inventory, graph() if broken else None, broken, on_finding)
+    totals = (verified, size, unknown, unknown_size, oldest)
+    return Coverage(inventory.url, level, *totals, tuple(rows))
+
+
+def _rows(
+    inventory: Inventory,
+    graph: Graph | None,
+    broken: Iterable[tuple[Digest, Code]],
+    on_finding: Callable[[Row], None] | None,
+) -> list[Row]:
+    collector = Collector(Affected(inventory, graph), lambda finding: True, on_finding)
+    for digest, code in broken:
+        collector.add(Finding(code, layout.path_of(layout.BlobData(digest)), digest))
+    return collector.rows

@@ -1,0 +1,174 @@
+"""What is known of blobs from verifications before: digest -> result, and when; no disk here.
+
+As text, a line for each result, the later of two of one blob counting:
+
+    regfs-ledger 1
+    <checked at> <ok or the finding's code> <level> <size> <mtime> <digest>
+
+Times are seconds since the epoch, written so that they come back as they were.
+The digest stands last and has a fixed length, so a line that was cut off is never
+taken for a whole one; whatever is no such line is passed over, and its blob is
+simply verified again. A deeper level proves more and is kept beside a shallower one.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from regfs.digest import ALGORITHMS, Digest
+from regfs.findings import Code
+from regfs.verify.report import Level
+
+HEADER: Final = b"regfs-ledger 1\n"
+
+_NUMBER: Final = r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-]?[0-9]{1,3})?"
+_DIGEST: Final = "|".join(f"{name}:[0-9a-f]{{{size}}}" for name, size in ALGORITHMS.items())
+_LINE = re.compile(
+    rf"^({_NUMBER}) ([a-z-]+) ([a-z]+) ([0-9]{{1,18}}) ({_NUMBER}) ({_DIGEST})$", re.MULTILINE
+)
+_OK: Final = "ok"
+_RESULTS: Final[list[Code | None]] = [None, *Code]
+_WORDS: Final = {_OK if code is None else code.value: n for n, code in enumerate(_RESULTS)}
+_NUMBERS: Final = {code: number for number, code in enumerate(_RESULTS)}
+_LEVELS: Final = {level.value: level for level in Level}
+
+
+class Entry(NamedTuple):
+    """What came of verifying one blob."""
+
+    size: int
+    """Bytes, as it was listed before."""
+    mtime: float
+    result: Code | None
+    """What was wrong; None when it was intact."""
+    level: Level
+    """How deep it was looked at."""
+    checked_at: float
+    """Seconds since the epoch, UTC."""
+
+
+Pick = Callable[[str], Digest | None]
+"""Returns the digest to keep an entry under; None leaves it out."""
+
+
+class _Table:
+    """The results of one level, as columns: a million entries take 25 MB beside their keys."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[Digest, int] = {}
+        self.sizes = array("q")
+        self.mtimes = array("d")
+        self.results = array("B")
+        self.times = array("d")
+
+    def put(self, digest: Digest, size: int, mtime: float, result: int, at: float) -> None:
+        number = self.numbers.setdefault(digest, len(self.sizes))
+        if number == len(self.sizes):
+            self.sizes.append(size)
+            self.mtimes.append(mtime)
+            self.results.append(result)
+            self.times.append(at)
+        else:
+            self.sizes[number], self.mtimes[number] = size, mtime
+            self.results[number], self.times[number] = result, at
+
+    def entry(self, number: int, level: Level) -> Entry:
+        result = _RESULTS[self.results[number]]
+        return Entry(self.sizes[number], self.mtimes[number], result, level, self.times[number])
+
+
+class Ledger:
+    """The results of many verifications: of each blob the last one of each level."""
+
+    def __init__(self) -> None:
+        self._tables: dict[Level, _Table] = {}
+
+    def put(self, digest: Digest, entry: Entry) -> None:
+        """Note a result; it takes the place of the one before."""
+        size, mtime, result, level, at = entry
+        self._table(level).put(digest, size, mtime, _NUMBERS[result], at)
+
+    def find(self, digest: Digest, level: Level) -> Entry | None:
+        """Return the last result that tells of a blob at `level`; None when none does.
+
+        That is one of a level that covers it, or what a shallower one found wrong
+        since: what is broken at one level is not intact at a deeper one.
+        """
+        best: Entry | None = None
+        for depth, table in self._tables.items():
+            number = table.numbers.get(digest)
+            if number is None or (not table.results[number] and not depth.covers(level)):
+                continue
+            entry = table.entry(number, depth)
+            if best is None or _rank(entry) > _rank(best):
+                best = entry
+        return best
+
+    def last(self, digest: Digest, level: Level) -> Entry | None:
+        """Return the last result of exactly this level."""
+        table = self._tables.get(level)
+        number = None if table is None else table.numbers.get(digest)
+        return None if table is None or number is None else table.entry(number, level)
+
+    def take(self, text: str, pick: Pick = Digest) -> int:
+        """Take in every whole line of `text`, which is the ledger as text or a part of it.
+
+        Returns:
+            The number of lines.
+        """
+        found = _LINE.findall(text)
+        for at, word, depth, size, mtime, name in found:
+            digest, result, level = pick(name), _WORDS.get(word), _LEVELS.get(depth)
+            if digest is not None and result is not None and level is not None:
+                self._table(level).put(digest, int(size), float(mtime), result, float(at))
+        return len(found)
+
+    def _table(self, level: Level) -> _Table:
+        table = self._tables.get(level)
+        if table is None:
+            table = self._tables[level] = _Table()
+        return table
+
+    def __iter__(self) -> Iterator[tuple[Digest, Entry]]:
+        for level, table in self._tables.items():
+            for digest, number in table.numbers.items():
+                yield digest, table.entry(number, level)
+
+    def __len__(self) -> int:
+        return sum(len(table.numbers) for table in self._tables.values())
+
+
+def line_of(digest: Digest, entry: Entry) -> str:
+    """Return a result as a line of a ledger."""
+    size, mtime, result, level, at = entry
+    word = _OK if result is None else result.value
+    return f"{at!r} {word} {level.value} {size} {mtime!r} {digest}\n"
+
+
+def merge(ledgers: Iterable[Ledger]) -> Ledger:
+    """Return what several ledgers know together: of each blob and level the last result.
+
+    Of two that were made at the same time the one that found something counts.
+    """
+    merged = Ledger()
+    for ledger in ledgers:
+        for digest, entry in ledger:
+            known = merged.last(digest, entry.level)
+            if known is None or _rank(entry) > _rank(known):
+                merged.put(digest, entry)
+    return merged
+
+
+def _rank(entry: Entry) -> tuple[float, bool, str, str, int, float]:
+    """Return what orders results by time; a total order, so merging has one outcome."""
+    return (
+        entry.checked_at,
+        entry.result is not None,
+        entry.result or "",
+        entry.level,
+        entry.size,
+        entry.mtime,
+    )

@@ -1,0 +1,233 @@
+"""A ledger where it is kept: read, held by one verification at a time, added to as it goes.
+
+    .regfs/ledger         unless a person names another file
+    .regfs/ledger.lock    held while somebody adds to it
+
+Results are appended at once, so a process that is killed loses none that it told of,
+and made durable every few seconds, so a machine that fails loses those of the last
+ones. When it has grown to twice what it tells, it is written anew beside itself and
+renamed. It is written only outside `docker/registry/v2`: verifying changes no registry.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import DocumentInvalid, PathMissing, StoreError
+from regfs.stores import Store
+from regfs.verify.ledger import HEADER, Entry, Ledger, Pick, line_of
+
+LEDGER: Final = f"{layout.STATE}/ledger"
+"""Where the ledger of a tree is."""
+
+SYNC_AFTER: Final = 3.0
+"""Seconds after which results that were appended are made durable."""
+
+_PIECE: Final = 4 << 20
+_LINE_LIMIT: Final = 1024
+"""Bytes beyond which something without an end of line is no line of a ledger."""
+_SLACK: Final = 1000
+"""Lines that no entry needs, which are not worth writing the file anew."""
+
+
+class LedgerFile:
+    """A ledger that a verification adds to; a context, in which it is locked.
+
+    Where nothing may be written and the ledger is not `required`, it is only read:
+    then `trouble` says why, and nothing more is recorded.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        path: str = LEDGER,
+        *,
+        owner: str,
+        required: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.ledger = Ledger()
+        self.trouble: str | None = None
+        """Why results are not recorded (any more)."""
+        self._store = store
+        self._path = path
+        self._owner = owner
+        self._required = required
+        self._clock = clock
+        self._stack = ExitStack()
+        self._log: BinaryIO | None = None
+        self._synced = 0.0
+
+    @property
+    def writable(self) -> bool:
+        """Whether results are recorded."""
+        return self._log is not None
+
+    def __enter__(self) -> Self:
+        """Take hold of the ledger; one that is not there is begun.
+
+        Raises:
+            DocumentInvalid: the file is no ledger; it is left as it is.
+            LockHeld: somebody else adds to it.
+            StoreError: it is required, and cannot be read and written.
+        """
+        with ExitStack() as stack:
+            try:
+                there = _is_ledger(self._store, self._path)
+                stack.enter_context(self._store.lock(f"{self._path}.lock", self._owner))
+                if not there:
+                    self._write(Ledger())
+                self._open()
+            except StoreError as error:
+                if self._required:
+                    raise
+                self.trouble = str(error)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Make everything durable, and let the ledger go."""
+        with self._stack:
+            self._close()
+
+    def load(self, pick: Pick = Digest) -> None:
+        """Read what is known; entries that `pick` leaves out are forgotten in time."""
+        self.ledger = Ledger()
+        try:
+            count = _read(self._store, self._path, self.ledger, pick)
+        except StoreError as error:
+            if self._required:
+                raise
+            self.trouble = self.trouble or str(error)
+            return
+        if self._log is not None and count > 2 * len(self.ledger) + _SLACK:
+            self.replace(self.ledger)
+
+    def replace(self, ledger: Ledger) -> None:
+        """Let the ledger say what `ledger` says, and no more."""
+        self.ledger = ledger
+        if self._log is None:
+            return
+        try:
+            self._close()
+            self._write(ledger)
+            self._open()
+        except StoreError as error:
+            self._give_up(error)
+
+    def record(self, results: Iterable[tuple[Digest, Entry]]) -> None:
+        """Add results; they survive the end of this process."""
+        lines = []
+        for digest, entry in results:
+            self.ledger.put(digest, entry)
+            lines.append(line_of(digest, entry))
+        if self._log is None:
+            return
+        try:
+            self._log.write("".join(lines).encode())
+            if self._clock() - self._synced >= SYNC_AFTER:
+                self._log.flush()
+                self._synced = self._clock()
+        except StoreError as error:
+            self._give_up(error)
+
+    def _open(self) -> None:
+        self._log = self._store.append(self._path)
+        self._log.write(b"\n")  # the last line may have been cut off
+        self._synced = self._clock()
+
+    def _close(self) -> None:
+        log, self._log = self._log, None
+        if log is not None:
+            try:
+                log.close()
+            except StoreError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: StoreError) -> None:
+        """Go on without recording: what is found matters more than remembering it."""
+        self.trouble = str(error)
+        log, self._log = self._log, None
+        if log is not None:
+            self._stack.callback(_drop, log)
+
+    def _write(self, ledger: Ledger) -> None:
+        with self._store.create(self._path) as writer:
+            writer.write(HEADER)
+            for piece in _pieces(ledger):
+                writer.write(piece)
+
+
+def read_ledger(store: Store, path: str, pick: Pick = Digest) -> Ledger:
+    """Return what a ledger says that somebody may be adding to.
+
+    Raises:
+        DocumentInvalid: the file is no ledger.
+        PathMissing, StoreError: it cannot be read.
+    """
+    ledger = Ledger()
+    if _is_ledger(store, path):
+        _read(store, path, ledger, pick)
+    else:
+        store.stat(path)  # an empty file is a ledger that says nothing; none at all is a mistake
+    return ledger
+
+
+def _is_ledger(store: Store, path: str) -> bool:
+    """Tell whether there is a ledger, not just a place or an empty file for one.
+
+    Raises:
+        DocumentInvalid: something else is there.
+    """
+    try:
+        head = store.read(path, len(HEADER))
+    except PathMissing:
+        return False
+    if head in (b"", HEADER):
+        return head == HEADER
+    if head.startswith(HEADER.partition(b" ")[0] + b" "):
+        raise DocumentInvalid(f"{path}: a ledger of another version of regfs; nothing was written")
+    raise DocumentInvalid(f"{path}: not a ledger of regfs; nothing was written to it")
+
+
+def _read(store: Store, path: str, ledger: Ledger, pick: Pick) -> int:
+    """Add what a file says to `ledger`, a piece at a time; return the number of lines."""
+    count = 0
+    rest = b""
+    try:
+        stream = store.open(path)
+    except PathMissing:
+        return 0
+    with stream:
+        while piece := stream.read(_PIECE):
+            whole, end, rest = (rest + piece).rpartition(b"\n")
+            count += ledger.take((whole + end).decode("latin-1"), pick)
+            if len(rest) > _LINE_LIMIT:
+                rest = b"?"  # whatever comes up to the next end of line stays no line
+    return count + ledger.take(rest.decode("latin-1"), pick)
+
+
+def _pieces(ledger: Ledger) -> Iterator[bytes]:
+    lines: list[str] = []
+    for digest, entry in ledger:
+        lines.append(line_of(digest, entry))
+        if len(lines) == 10_000:
+            yield "".join(lines).encode()
+            lines.clear()
+    yield "".join(lines).encode()
+
+
+def _drop(log: BinaryIO) -> None:
+    with suppress(StoreError):  # that writing failed is told already
+        log.close()

@@ -1,0 +1,179 @@
+"""One round of reading: what is due this time, what was done, and what is left for the next.
+
+Whatever was looked at goes into the ledger, with the size and time of the listing:
+a file that has changed since is another one for the next round. At level content that
+a blob has its digest is noted at once, and what it holds when images were compared
+with it, which is at the end: a round that is killed before has proven no more.
+
+When the time is up nothing more is begun, and what runs is read to its end. Were it
+stopped, a blob that takes longer than a round would be begun in each and never done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable
+from random import Random
+from typing import Final, NamedTuple
+
+from regfs.digest import Digest
+from regfs.findings import Code
+from regfs.inventory import Inventory
+from regfs.verify.coverage import pick_from
+from regfs.verify.ledger import Entry
+from regfs.verify.ledger_file import LedgerFile
+from regfs.verify.report import Level
+from regfs.verify.schedule import Known, Selection, schedule
+
+OF_CONTENT: Final = frozenset(
+    {
+        Code.LAYER_UNREADABLE,
+        Code.DIFFID_MISMATCH,
+        Code.LAYER_COUNT_MISMATCH,
+        Code.CONFIG_UNREADABLE,
+    }
+)
+"""What can be wrong with a blob that has its digest."""
+
+_PASSING: Final = frozenset({Code.BLOB_MISSING, Code.BLOB_CHANGED})
+"""What is no lasting result: the blob that was listed is not there any more."""
+
+
+class Timing(NamedTuple):
+    """What time it is, in seconds."""
+
+    started: float
+    """When the run began, since the epoch, UTC."""
+    now: Callable[[], float]
+    steady: Callable[[], float]
+    """By a clock that nobody turns back."""
+
+    def end(self, limit: float) -> float:
+        """Return when `limit` seconds of the run are over, by the steady clock."""
+        return self.steady() + limit - max(0.0, self.now() - self.started)
+
+
+class Round:
+    """The part of a verification that reads content."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        level: Level,
+        selection: Selection,
+        file: LedgerFile | None,
+        timing: Timing,
+    ) -> None:
+        """Load the ledger.
+
+        Raises:
+            Invalid: `selection` makes no sense at this level, or without a ledger.
+        """
+        selection.check(level, ledger=file is not None)
+        self.skipped = 0
+        """Blobs that need not be read."""
+        self.left: tuple[int, int] = (0, 0)
+        """Blobs that were not read and are due, and their bytes."""
+        self.broken: dict[Digest, Code] = {}
+        """Of those the ones that were broken in an earlier round, and are as they were then."""
+        self._blobs = inventory.blobs
+        self._level = level
+        self._selection = selection
+        self._file = file
+        self._known: Known | None = None
+        self._timing = timing
+        self._doubtful: set[Digest] = set()
+        self._done: list[Digest] = []
+        """What may yet be proven at level content."""
+        limit = selection.max_duration
+        self._end = None if limit is None else timing.end(limit)
+        if file is not None and level.covers(Level.DIGESTS):
+            file.load(pick_from(inventory))
+            self._known = Known(file.ledger, level, timing.now())
+
+    def is_proven(self, digest: Digest) -> bool:
+        """Tell whether a blob as it is was found intact at this level in an earlier round."""
+        return self._is_intact(self._known, digest)
+
+    def was_read(self, doubtful: Digest) -> bool:
+        """Tell whether a blob was read now, or found to have its digest in an earlier round."""
+        if doubtful not in self._doubtful:
+            return True
+        known = self._known and self._known._replace(level=Level.DIGESTS)
+        return self._is_intact(known, doubtful)
+
+    def _is_intact(self, known: Known | None, digest: Digest) -> bool:
+        if known is None or digest not in self._blobs:
+            return False
+        entry = known.entry(digest, *self._blobs[digest][:2])
+        return entry is not None and entry.result is None
+
+    def begin(
+        self, wanted: Iterable[Digest], fresh: Container[Digest], doubtful: Iterable[Digest]
+    ) -> list[tuple[Digest, int]]:
+        """Return which of the blobs to read now, with their sizes, in order.
+
+        What is in `fresh` is due, however well known. Of the `doubtful` ones `was_read`
+        tells later.
+        """
+        self._doubtful.update(doubtful)
+        # Where nothing is recorded, what is due first would be the same in each round.
+        sample = None if self._file is not None and self._file.writable else Random()
+        plan = schedule(
+            self._blobs, wanted, self._selection, self._known, fresh=fresh, sample=sample
+        )
+        self.skipped = plan.skipped
+        for digest in plan.broken:
+            entry = None if self._known is None else self._known.ledger.find(digest, self._level)
+            if entry and entry.result and entry[:2] == self._blobs[digest][:2]:
+                self.broken[digest] = entry.result
+        due = [(digest, self._size(digest)) for digest in plan.due]
+        left = sum(map(self._size, plan.left))
+        self.left = (len(due) + len(plan.left), sum(size for _, size in due) + left)
+        return due
+
+    def is_over(self) -> bool:
+        """Tell whether nothing more is to be begun."""
+        return self._end is not None and self._timing.steady() >= self._end
+
+    def done(self, digests: Iterable[Digest], problems: dict[Digest, Code]) -> None:
+        """Take what came of blobs that `begin` told to read."""
+        results = list(digests)
+        blobs, size = self.left
+        self.left = (blobs - len(results), size - sum(map(self._size, results)))
+        self._doubtful.difference_update(results)
+        for digest in results:
+            self.broken.pop(digest, None)
+        self.record(results, problems)
+
+    def record(self, digests: Iterable[Digest], problems: dict[Digest, Code]) -> None:
+        """Note what came of blobs; one that is gone or another by now is passed over."""
+        if self._file is None:
+            return
+        results = [digest for digest in digests if problems.get(digest) not in _PASSING]
+        if self._level.covers(Level.CONTENT):
+            self._done += [digest for digest in results if digest not in problems]
+        self._note((digest, problems.get(digest), Level.DIGESTS) for digest in results)
+
+    def prove(self, problems: dict[Digest, Code], unfinished: Container[Digest]) -> None:
+        """Note what the content of blobs came to, now that images were compared with it.
+
+        Those in `unfinished` were compared with a part of what they need only.
+        """
+        if self._file is not None:
+            intact = ((one, None) for one in self._done if one not in unfinished)
+            broken = ((one, code) for one, code in problems.items() if one in self._blobs)
+            self._note(
+                (one, code, Level.CONTENT) for pairs in (intact, broken) for one, code in pairs
+            )
+
+    def _note(self, results: Iterable[tuple[Digest, Code | None, Level]]) -> None:
+        assert self._file is not None
+        now, blobs = self._timing.now(), self._blobs
+        self._file.record(
+            (digest, Entry(blobs.sizes[n], blobs.mtimes[n], code, level, now))
+            for digest, code, level in results
+            for n in (blobs.numbers[digest],)
+        )
+
+    def _size(self, digest: Digest) -> int:
+        return self._blobs.sizes[self._blobs.numbers[digest]]

@@ -1,0 +1,215 @@
+"""Whether images are what their configs say: every layer's diffID, their number, the config itself.
+
+    begin    which blobs are layers to be unpacked        from the manifests
+    take     what came out of each, while they are hashed  content.py
+    finish   each manifest with its config against that    once more through the manifests
+
+Going through the manifests twice costs less than keeping every diffID that any of 10^5
+configs wants: of a layer 32 bytes are kept, whatever number of images use it. A layer
+that is not unpacked in this run (it is absent, corrupt, not due or out of scope) is not
+compared. A manifest and a layer agree for ever or never, so once is enough; the layers
+of a manifest that was not compared before (`fresh`) are due, however well known.
+
+Only what a media type calls a layer of an image is unpacked. Charts, WebAssembly,
+signatures, attestations and build caches hold what they like; encrypted layers are
+opaque, and foreign ones may be absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from regfs import layout
+from regfs.digest import CANONICAL, Digest
+from regfs.errors import ManifestInvalid, RegfsError
+from regfs.findings import Code, Finding, Severity
+from regfs.graph import Graph
+from regfs.hashing import Layer
+from regfs.image_config import ImageConfig, parse_config
+from regfs.layers import Packing, is_filesystem, packing_of
+from regfs.manifests import (
+    IMAGE_CONFIGS,
+    LIMIT,
+    DockerManifest,
+    DockerManifestV1,
+    ImageManifest,
+    Kind,
+    Manifest,
+    signed_payload,
+)
+from regfs.verify.context import Context
+
+_SIZE: Final = 32
+"""Bytes of a diffID: sha256 without its name."""
+_NOT, _WANTED, *_PACKINGS = range(2 + len(Packing))
+"""What is known of a blob: no layer, one to be unpacked, or how it is packed."""
+_BY_STATE: Final = dict(zip(_PACKINGS, Packing, strict=True))
+_STATES: Final = {packing: state for state, packing in _BY_STATE.items()}
+
+
+class Unpacking:
+    """The level `content` of one verification."""
+
+    def __init__(self, context: Context, graph: Graph) -> None:
+        self._context = context
+        self._graph = graph
+        self._numbers = context.inventory.blobs.numbers
+        self._states = bytearray(len(self._numbers))
+        self._diff_ids = bytearray(_SIZE * len(self._numbers))
+        self.fresh: set[Digest] = set()
+        """Layers of manifests that no run has compared with them."""
+        self.unfinished: set[Digest] = set()
+        """Manifests that have a fresh layer which was not unpacked in this run either."""
+
+    def begin(self, is_proven: Callable[[Digest], bool] = lambda manifest: False) -> None:
+        """Find the layers, and check what manifests alone tell."""
+        for digest, manifest in self._images("Finding layers"):
+            if isinstance(manifest, DockerManifestV1):
+                self._check_signature(digest, manifest)
+                wanted = [layer.blob_sum for layer in manifest.fs_layers]
+            elif isinstance(manifest, ImageManifest | DockerManifest):
+                wanted = [one.digest for one in manifest.layers if packing_of(one.media_type)]
+            else:
+                continue
+            fresh = not is_proven(digest)
+            for layer in wanted:
+                for name in self._names(layer):
+                    if (number := self._numbers.get(name)) is not None:
+                        self._states[number] = _WANTED
+                        if fresh:
+                            self.fresh.add(name)
+
+    def wants(self, blob: Digest) -> bool:
+        """Tell whether a blob is to be unpacked."""
+        return self._states[self._numbers[blob]] == _WANTED
+
+    def take(self, layers: Iterable[Layer]) -> None:
+        """Take what came out of some layers."""
+        for layer in layers:
+            number = self._numbers[layer.digest]
+            self._states[number] = _STATES[layer.packing]
+            place = number * _SIZE
+            self._diff_ids[place : place + _SIZE] = bytes.fromhex(layer.diff_id.encoded)
+
+    def finish(self) -> None:
+        """Compare images with what came out of their layers."""
+        for digest, manifest in self._images("Comparing configs"):
+            if (
+                isinstance(manifest, ImageManifest | DockerManifest)
+                and manifest.config.media_type in IMAGE_CONFIGS
+            ):
+                self._check_image(digest, manifest)
+
+    def _images(self, task: str) -> Iterator[tuple[Digest, Manifest]]:
+        """Yield the manifests that are asked for and may have layers."""
+        context, graph = self._context, self._graph
+        kinds = (Kind.IMAGE, Kind.SCHEMA1)
+        asked = [
+            digest
+            for digest, info in graph.manifests.items()
+            if info.kind in kinds
+            and digest not in graph.problems
+            and context.scope.has_blob(digest)
+        ]
+        context.progress.start(task, len(asked))
+        for digest in asked:
+            context.progress.advance(1)
+            try:
+                manifest = context.registry.manifest(digest)
+            except RegfsError:
+                continue  # it could be read a moment ago; it was deleted, or is told elsewhere
+            yield digest, manifest
+        context.progress.finish()
+
+    def _names(self, blob: Digest) -> tuple[Digest, ...]:
+        """Return a digest, and the names another algorithm gives the same content."""
+        return (blob, *self._graph.aliases.get(blob, ()))
+
+    def _check_signature(self, digest: Digest, manifest: DockerManifestV1) -> None:
+        finding = Finding(Code.SIGNATURE_MISSING, _path(digest), digest)
+        if not manifest.signatures:
+            # Registries since 2.5 store what was signed, and sign it anew when they serve it.
+            self._context.add(replace(finding, override=Severity.INFO))
+            return
+        try:
+            signed_payload(self._context.registry.manifest_bytes(digest))
+        except ManifestInvalid as error:
+            self._context.add(replace(finding, actual=str(error)))
+        except RegfsError:
+            return  # as above
+
+    def _check_image(self, digest: Digest, manifest: ImageManifest | DockerManifest) -> None:
+        diff_ids: tuple[Digest, ...] = ()
+        config = self._config(manifest.config.digest)
+        if config is not None and all(is_filesystem(one.media_type) for one in manifest.layers):
+            self._check_counts(digest, len(manifest.layers), config)
+            diff_ids = config.rootfs.diff_ids
+        if len(diff_ids) != len(manifest.layers):
+            diff_ids = ()  # which belongs to which is anybody's guess
+        for position, layer in enumerate(manifest.layers):
+            packing = packing_of(layer.media_type)
+            if packing is None:
+                continue
+            if (unpacked := self._unpacked(layer.digest)) is None:
+                if layer.digest in self.fresh:
+                    self.unfinished.add(digest)
+                continue
+            found, diff_id = unpacked
+            finding = Finding(Code.LAYER_TYPE_MISMATCH, _path(layer.digest), digest)
+            if found is not packing:
+                self._context.add(_told(finding, packing.value, found.value))
+            if diff_ids and diff_ids[position] != diff_id:
+                if diff_ids[position].algorithm != CANONICAL:
+                    continue
+                finding = Finding(Code.DIFFID_MISMATCH, _path(layer.digest), digest)
+                self._context.add(_told(finding, diff_ids[position], diff_id))
+
+    def _unpacked(self, layer: Digest) -> tuple[Packing, Digest] | None:
+        for name in self._names(layer):
+            number = self._numbers.get(name)
+            if number is not None and self._states[number] in _BY_STATE:
+                place = number * _SIZE
+                diff_id = self._diff_ids[place : place + _SIZE].hex()
+                return _BY_STATE[self._states[number]], Digest(f"{CANONICAL}:{diff_id}")
+        return None
+
+    def _config(self, digest: Digest) -> ImageConfig | None:
+        """Return a config; None of one that is not there, not itself, or told to be unreadable."""
+        stored = next((one for one in self._names(digest) if one in self._numbers), None)
+        if stored is None:
+            return None
+        path = _path(stored)
+        try:
+            data = self._context.registry.store.read(path, LIMIT + 1)
+            if len(data) <= LIMIT and Digest.of(data, stored.algorithm) != stored:
+                return None  # told when it was hashed
+            return parse_config(data)
+        except ManifestInvalid as error:
+            self._context.add(Finding(Code.CONFIG_UNREADABLE, path, stored, actual=str(error)))
+        except RegfsError:
+            return None  # told when it was hashed
+        return None
+
+    def _check_counts(self, digest: Digest, layers: int, config: ImageConfig) -> None:
+        wanted = f"{layers} layers"
+        finding = Finding(Code.LAYER_COUNT_MISMATCH, _path(digest), digest)
+        diff_ids = len(config.rootfs.diff_ids)
+        steps = sum(1 for entry in config.history if not entry.empty_layer)
+        if diff_ids != layers:
+            self._context.add(_told(finding, wanted, f"{diff_ids} diffIDs"))
+        elif config.history and steps != layers:
+            # No client cares; only what tells how an image was made is misled.
+            actual = f"{steps} steps of the history that left one"
+            self._context.add(_told(finding, wanted, actual, Severity.WARNING))
+
+
+def _path(blob: Digest) -> str:
+    return layout.path_of(layout.BlobData(blob))
+
+
+def _told(
+    finding: Finding, expected: str, actual: str, override: Severity | None = None
+) -> Finding:
+    return replace(finding, expected=expected, actual=actual, override=override)

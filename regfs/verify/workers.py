@@ -1,0 +1,159 @@
+"""Processes for what threads of one Python cannot do side by side: small files, and tars.
+
+A large blob is hashed outside of Python, and threads do that as well as anything.
+Opening many small files and walking through a tar is work in Python itself; two threads
+of it are slower than one. So each thread of the pool may have a process, which it gives
+such tasks to and waits for. It starts one when it has done as much of that work itself
+as a start costs: a small tree never pays for one, and a large one little more than once.
+
+Not `multiprocessing`: that would run the script of whoever uses regfs as a library once
+more in each process. A lost process is no loss; its task is done again in the thread.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import IO, Final, cast
+
+from regfs.hashing import Outcome, Task, hash_blobs
+from regfs.stores import Store
+
+START_COST: Final = 3000
+"""What starting a process takes, in small files hashed meanwhile: a tenth of a second."""
+FILE_COST: Final = 8 << 10
+"""Bytes of a layer that take about as long to unpack as one small file takes to hash."""
+_MANY: Final = 20
+"""Files from which on a task is more Python than hashing."""
+
+
+class WorkerLost(Exception):
+    """A process has ended before its task, or could not be started."""
+
+
+class Worker:
+    """A process that does tasks, one at a time, for one thread."""
+
+    def __init__(self) -> None:
+        """Start it.
+
+        Raises:
+            WorkerLost: the system does not let us.
+        """
+        path = list(map(str, sys.path))
+        code = f"import sys; sys.path[:] = {path}; from regfs.hashing import serve; serve()"
+        # A key is pressed for us: not for it, nor while it is too young to say so itself.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(
+                # Nothing of this process's surroundings counts: they are in the path already.
+                [sys.executable, "-I", "-S", "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                process_group=0,
+            )
+        except (OSError, ValueError) as error:
+            raise WorkerLost from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def run(self, task: Task, advance: Callable[[int], None]) -> Outcome:
+        """Have a task done; `advance` is called in this thread.
+
+        Raises:
+            WorkerLost: it did not come to an end; nothing of it counts.
+        """
+        told = 0
+        try:
+            stdin = cast(IO[bytes], self._process.stdin)
+            pickle.dump(task, stdin, pickle.HIGHEST_PROTOCOL)
+            stdin.flush()
+            while isinstance(answer := pickle.load(cast(IO[bytes], self._process.stdout)), int):
+                told += answer
+                advance(answer)
+        except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            advance(-told)
+            raise WorkerLost from error
+        return cast(Outcome, answer)
+
+    def kill(self) -> None:
+        """End it, whatever it does; from any thread."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let go of it, once it is killed."""
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            try:
+                cast(IO[bytes], pipe).close()
+            except OSError:  # what was left to be written to it
+                continue
+
+
+class Crew:
+    """Does tasks for the threads of a pool, each in the way that suits it."""
+
+    def __init__(
+        self, store: Store, advance: Callable[[int], None], *, processes: bool = True
+    ) -> None:
+        self._store = store
+        self._advance = advance
+        self._processes = processes and bool(sys.executable)
+        self._lock = threading.Lock()
+        self._workers: list[Worker] = []
+        self._own = threading.local()
+
+    def run(self, task: Task) -> Outcome:
+        """Do one task."""
+        worker = self._worker(_cost(task)) if self._processes else None
+        if worker is not None:
+            try:
+                return worker.run(task, self._advance)
+            except WorkerLost:
+                self._own.worker = None
+        return hash_blobs(task, self._store, self._advance)
+
+    def _worker(self, cost: int) -> Worker | None:
+        """Return the process of this thread, if it is to have one for such a task."""
+        if not cost:
+            return None
+        own = self._own.__dict__
+        own["spent"] = own.get("spent", 0) + cost
+        if "worker" not in own and own["spent"] > START_COST:
+            own["worker"] = self._start()
+        found: Worker | None = own.get("worker")
+        return found
+
+    def _start(self) -> Worker | None:
+        with self._lock:
+            if not self._processes:
+                return None
+            try:
+                worker = Worker()
+            except WorkerLost:
+                return None
+            self._workers.append(worker)
+            return worker
+
+    def kill(self) -> None:
+        """End all processes at once; a thread that waits for one waits no longer."""
+        with self._lock:
+            self._processes = False
+            for worker in self._workers:
+                worker.kill()
+
+    def close(self) -> None:
+        """Let go of the processes, once they are killed and no thread runs a task."""
+        for worker in self._workers:
+            worker.close()
+
+
+def _cost(task: Task) -> int:
+    """Return how much Python there is in a task, in small files."""
+    files = len(task.items) if len(task.items) >= _MANY else 0
+    return files + sum(item.size for item in task.items if item.unpack) // FILE_COST

@@ -1,0 +1,116 @@
+"""Runs of every kind: old journals, hostile ones, and what a purge ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from regfs.digest import Digest
+from regfs.errors import Refused
+from regfs.runs import RunKind, purge, restore, runs
+from regfs.stores import Store, open_store
+from tests.builder import TreeBuilder
+from tests.healing import ONE, Memory, heal_from, stocked
+
+LAYER = ONE.blobs[1].digest
+
+
+@pytest.fixture
+def shop(tree: TreeBuilder) -> TreeBuilder:
+    return stocked(tree)
+
+
+def store_of(tree: TreeBuilder) -> Store:
+    return open_store(str(tree.root))
+
+
+def journal(tree: TreeBuilder, run: str, *lines: dict[str, object]) -> Path:
+    path = tree.root / ".regfs/runs" / run / "journal.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path.parent
+
+
+def test_a_journal_from_before_there_were_kinds_is_of_gc_and_can_be_restored(
+    shop: TreeBuilder,
+) -> None:
+    good = shop.files()
+    path = shop.blob_path(LAYER)
+    source = shop.relative(path.parent)
+    folder = journal(
+        shop,
+        "20260101T000000Z-aaaaaa",
+        {"run": "20260101T000000Z-aaaaaa", "at": "x", "root": "/", "fingerprint": "y"},
+        {
+            "move": source,
+            "path": shop.relative(path),
+            "kind": "blob",
+            "digest": LAYER,
+            "size": path.stat().st_size,
+        },
+        {"applied": "2026-01-01T00:00:00Z", "done": 1},
+    )
+    target = folder / "quarantine" / source
+    target.parent.mkdir(parents=True)
+    path.parent.rename(target)
+    (run,) = runs(store_of(shop))
+    assert (run.kind, run.state, run.done.blobs, run.made.blobs) == (RunKind.GC, "applied", 1, 0)
+    restored = restore(store_of(shop), run.run)
+    assert (restored.restored, restored.removed) == (1, 0)
+    assert shop.files() == good
+
+
+def test_a_kind_of_a_later_version_does_not_stop_the_list(shop: TreeBuilder) -> None:
+    journal(shop, "20260101T000000Z-aaaaaa", {"run": "x", "kind": "polish"})
+    assert [run.state for run in runs(store_of(shop))] == ["interrupted"]
+
+
+def test_what_a_run_left_alone_is_not_taken_out(shop: TreeBuilder) -> None:
+    path = shop.relative(shop.blob_path(LAYER))
+    size = len(ONE.blobs[1].data)
+    line = {"create": path, "kind": "blob", "digest": LAYER, "size": size, "content": LAYER}
+    journal(shop, "20260101T000000Z-aaaaaa", line | {"folder": True}, {"left": path})
+    before = shop.files()
+    assert restore(store_of(shop), "20260101T000000Z-aaaaaa").removed == 0
+    assert shop.files() == before
+
+
+@pytest.mark.parametrize("content", ["", "md5:abc", "sha256:0", Digest.of(b"other")])
+def test_a_file_is_taken_out_only_when_it_is_surely_what_the_run_wrote(
+    shop: TreeBuilder, content: str
+) -> None:
+    path = shop.relative(shop.blob_path(LAYER))
+    size = len(ONE.blobs[1].data)
+    line = {"create": path, "kind": "blob", "digest": LAYER, "size": size, "content": content}
+    journal(shop, "20260101T000000Z-aaaaaa", line, {"made": path})
+    before = shop.files()
+    restored = restore(store_of(shop), "20260101T000000Z-aaaaaa")
+    assert (restored.removed, len(restored.skipped)) == (0, 1)
+    assert shop.files() == before
+
+
+def test_a_heal_that_is_purged_stands_and_has_no_way_back(shop: TreeBuilder) -> None:
+    source, good = Memory.of(shop), shop.files()
+    shop.break_("blob-flipped", "app", "v1", LAYER)
+    run = heal_from(shop, source).run or ""
+    assert purge(store_of(shop), run).files == 1
+    assert shop.files() == good
+    with pytest.raises(Refused, match="purged"):
+        restore(store_of(shop), run)
+
+
+def test_the_half_of_a_file_that_a_killed_heal_left_is_cleared_and_nothing_else(
+    shop: TreeBuilder,
+) -> None:
+    source, good = Memory.of(shop), shop.files()
+    shop.break_("blob-missing", "app", "v1", LAYER)
+    folder = shop.blob_path(LAYER).parent
+    (folder / ".data.0123456789ab.regfs-tmp").write_bytes(b"half")
+    (folder / ".other.0123456789ab.regfs-tmp").write_bytes(b"not of this file")
+    path = shop.relative(shop.blob_path(LAYER))
+    journal(shop, "20260101T000000Z-aaaaaa", {"run": "x", "kind": "heal"}, {"begin": path})
+    heal_from(shop, source)
+    stranger = shop.relative(folder / ".other.0123456789ab.regfs-tmp")
+    assert {name for name in shop.files() if name not in good} == {stranger}
