@@ -75,6 +75,7 @@ class Code(StrEnum):
     ALGORITHM_UNSUPPORTED = "algorithm-unsupported"
     NAME_NOT_UTF8 = "name-not-utf8"
     DIRECTORY_EMPTY = "directory-empty"
+    ROOT_MISSING = "root-missing"
 
 
 class Rule(NamedTuple):
@@ -297,6 +298,11 @@ RULES: Final[dict[Code, Rule]] = {
     ),
     Code.DIRECTORY_EMPTY: Rule(
         _I, "folder is empty (a normal leftover)", "`regfs gc plan` shows what can be given back."
+    ),
+    Code.ROOT_MISSING: Rule(
+        _E,
+        "said to be in use from outside, and not on this disk",
+        "Push the image again, or strike it from the list of roots if nothing uses it any more.",
     ),
 }
 

@@ -223,6 +223,10 @@ class Inventory:
     """Paths met on the way that are not part of the layout."""
     vacant: list[str] = field(default_factory=list)
     """Folders that lack the file they exist for (`data`, `link`)."""
+    empty: dict[str, float] = field(default_factory=dict)
+    """Folders that hold nothing and may go -> their mtime, if `regfs.leftovers` has looked."""
+    temporary: dict[str, FileInfo] = field(default_factory=dict)
+    """Halves of files, by path, likewise."""
     lockfiles: list[str] = field(default_factory=list)
     """Lock files of other owners, e.g. GitLab's `database-in-use`."""
     proxy_cache: bool = False

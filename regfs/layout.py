@@ -491,6 +491,14 @@ def is_lost_and_found(folder: str) -> bool:
     return folder.rpartition("/")[2] == "lost+found"
 
 
+def repository_of(path: str) -> str | None:
+    """Return the repository in whose folders `path` lies; None of a blob, or what is between."""
+    if not path.startswith(_REPOSITORIES_START):
+        return None
+    name, inside, _ = path[len(_REPOSITORIES_START) :].partition("/_")
+    return name if inside else None
+
+
 # Links
 
 

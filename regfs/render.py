@@ -78,6 +78,8 @@ def document(value: Any) -> Any:
         return rfc3339(value)
     if isinstance(value, Finding):
         return finding_document(value)
+    if hasattr(value, "model_dump"):  # a document that was read with pydantic
+        return value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     if names := _fields(type(value)):
         pairs = [(name, getattr(value, name)) for name in names]
         return {name: item if type(item) in _PLAIN else document(item) for name, item in pairs}

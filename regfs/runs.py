@@ -164,6 +164,14 @@ class Changes:
         """
         self._store.move(source, f"{self._quarantine}/{source}")
 
+    def remove_empty(self, folders: Iterable[str]) -> int:
+        """Remove folders that are empty, those inside others first; return how many were.
+
+        One that holds anything is left as it is: there is nothing to take back, and
+        what a restore puts back brings its folders with it.
+        """
+        return self._store.delete(sorted(folders, reverse=True))
+
     def announce(self, paths: Iterable[str]) -> None:
         """Say which files will be begun: where a run that is killed may leave half of one."""
         for path in paths:

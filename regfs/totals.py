@@ -17,6 +17,9 @@ class ActionKind(StrEnum):
     LAYER_LINK = "layer-link"
     UPLOAD = "upload"
     BLOB = "blob"
+    TEMPORARY = "temporary"
+    DIRECTORY = "directory"
+    REPOSITORY = "repository"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,9 @@ class Totals:
     tag_indexes: int = 0
     uploads: int = 0
     tags: int = 0
+    temporaries: int = 0
+    directories: int = 0
+    repositories: int = 0
 
 
 def sum_up(things: Iterable[tuple[str, int]]) -> Totals:
@@ -48,4 +54,7 @@ def sum_up(things: Iterable[tuple[str, int]]) -> Totals:
         tag_indexes=counts[ActionKind.TAG_INDEX],
         uploads=counts[ActionKind.UPLOAD],
         tags=counts[ActionKind.TAG],
+        temporaries=counts[ActionKind.TEMPORARY],
+        directories=counts[ActionKind.DIRECTORY],
+        repositories=counts[ActionKind.REPOSITORY],
     )

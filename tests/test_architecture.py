@@ -28,6 +28,8 @@ LAYERS: dict[str, int] = {
     "findings": 0,
     "progress": 0,
     "digest": 0,
+    "durations": 0,
+    "positions": 0,
     "parallel": 0,
     "trace": 0,
     "totals": 0,
@@ -39,6 +41,7 @@ LAYERS: dict[str, int] = {
     "skim": 1,
     "inventory": 2,
     "listing": 2,
+    "leftovers": 2,
     "hashing": 2,
     "registry": 2,
     "runs": 2,
@@ -47,8 +50,14 @@ LAYERS: dict[str, int] = {
     "verify": 4,
     "heal": 4,
     "gc.policy": 4,
+    "gc.tags": 4,
+    "gc.mark": 4,
+    "gc.going": 4,
     "gc.plan": 4,
     "gc.sweep": 4,
+    "gc.retention": 4,
+    "gc.policy_file": 4,
+    "gc.roots": 4,
     "render": 5,
     "render_listing": 5,
     "render_reports": 5,
@@ -70,9 +79,25 @@ ARROWS = {
     ("image_config", "manifests"),
     ("skim", "manifests"),
     ("registry", "listing"),
+    ("leftovers", "inventory"),
+    ("gc.policy", "gc.retention"),
+    ("gc.tags", "gc.policy"),
+    ("gc.tags", "gc.retention"),
+    ("gc.mark", "gc.policy"),
+    ("gc.mark", "gc.retention"),
+    ("gc.mark", "gc.roots"),
+    ("gc.mark", "gc.tags"),
+    ("gc.going", "gc.policy"),
+    ("gc.going", "gc.mark"),
     ("gc.plan", "gc.policy"),
+    ("gc.plan", "gc.retention"),
+    ("gc.plan", "gc.tags"),
+    ("gc.plan", "gc.mark"),
+    ("gc.plan", "gc.going"),
     ("gc.sweep", "gc.plan"),
+    ("gc.sweep", "gc.policy"),
     ("heal", "verify"),
+    ("gc.policy_file", "gc.retention"),
     ("render_listing", "render"),
     ("render_reports", "render"),
     ("render_image", "render"),
@@ -87,7 +112,10 @@ ARROWS = {
 EMPTY = {"gc"}
 """Packages that hold nothing themselves."""
 
-PURE = ("reports", "gc.policy", "gc.plan")
+PURE = (
+    "reports",
+    *("gc.policy", "gc.retention", "gc.roots", "gc.tags", "gc.mark", "gc.going", "gc.plan"),
+)
 """Rooms that are tested without a disk."""
 
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regfs.cli.options import Duration
+from regfs.cli.options import Duration, Size
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.errors import DocumentInvalid, Refused, StoreError
@@ -87,28 +87,99 @@ def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="Uploads that were begun longer ago and never finished go.",
         ),
+        click.option(
+            "--policy",
+            "policy_file",
+            metavar="FILE",
+            type=click.Path(dir_okay=False),
+            help="Which tags may go, by repository: TOML or JSON.",
+        ),
+        click.option(
+            "--roots",
+            metavar="FILE|-",
+            type=click.Path(dir_okay=False, allow_dash=True),
+            help="What is in use elsewhere, one a line: NAME:TAG, NAME@DIGEST or DIGEST.",
+        ),
+        click.option(
+            "--keep-referrers-of-dangling/--delete-referrers-of-dangling",
+            default=True,
+            show_default=True,
+            help="With -m: signatures and the like whose image is not there.",
+        ),
+        click.option(
+            "--keep-referrers-of-subject/--delete-referrers-of-subject",
+            default=True,
+            show_default=True,
+            help="With -m: untagged signatures and the like of an image that stays.",
+        ),
+        click.option(
+            "--tag-history",
+            metavar="N",
+            type=click.IntRange(0),
+            help="Of each tag, only the last N digests it pointed to before stay listed.",
+        ),
+        click.option(
+            "--leftovers",
+            is_flag=True,
+            help="Walk the whole tree for temporary files and empty folders too.",
+        ),
+        click.option(
+            "--empty-repositories", is_flag=True, help="Repositories that hold nothing any more go."
+        ),
+        click.option(
+            "--max-freed",
+            metavar="SIZE",
+            type=Size(),
+            help="Take blobs, the largest first, until so much is freed.",
+        ),
     )
     for option in reversed(options):
         function = option(function)
     return function
 
 
-def _policy(options: dict[str, Any]) -> Policy:
+def _policy(session: Session, options: dict[str, Any]) -> Policy:
+    from regfs.gc.policy_file import load_policy
+    from regfs.gc.roots import parse_roots
+
+    file, roots = options["policy_file"], options["roots"]
     return Policy(
         delete_untagged=options["delete_untagged"],
         min_age=0.0 if options["offline"] else options["min_age"],
         uploads_older_than=options["uploads_older_than"],
         allow_tagless=tuple(options["allow_tagless"]),
+        keep_referrers_of_dangling=options["keep_referrers_of_dangling"],
+        keep_referrers_of_subject=options["keep_referrers_of_subject"],
+        tag_history=options["tag_history"],
+        leftovers=options["leftovers"],
+        empty_repositories=options["empty_repositories"],
+        max_freed=options["max_freed"],
+        retention=None if file is None else load_policy(_read(file), file),
+        roots=None
+        if roots is None
+        else parse_roots(_read(roots), roots, session.is_repository).texts,
     )
+
+
+def _read(file: str) -> bytes:
+    try:
+        with click.open_file(file, "rb") as stream:
+            return bytes(stream.read())
+    except OSError as error:
+        raise DocumentInvalid(f"{file}: {os.strerror(error.errno or 0)}") from None
 
 
 def _make_plan(session: Session, policy: Policy) -> Plan:
     import time
 
     from regfs.gc.plan import plan
+    from regfs.gc.sweep import look
 
-    session.history, session.lean = policy.delete_untagged, True
-    return plan(session.graph, session.inventory, policy, time.time())
+    with session.progress() as progress:
+        session.inventory = look(session.store, policy, progress)
+    return plan(
+        session.graph, session.inventory, policy, time.time(), session.registry.manifest_bytes
+    )
 
 
 @regfs_command(
@@ -130,7 +201,7 @@ def plan_command(session: Session, /, output: str | None, **options: Any) -> Exi
     from regfs.cli.gc_output import show_plan
     from regfs.render import json_pieces
 
-    made = _make_plan(session, _policy(options))
+    made = _make_plan(session, _policy(session, options))
     if output is not None:
         try:
             with open(output, "w", encoding="ascii") as stream:
@@ -158,12 +229,7 @@ def apply_command(session: Session, /, plan_file: str, purge: bool) -> Exit:
     """
     from regfs.gc.plan import load
 
-    try:
-        with click.open_file(plan_file, "rb") as stream:
-            data = stream.read()
-    except OSError as error:
-        raise DocumentInvalid(f"{plan_file}: {os.strerror(error.errno or 0)}") from None
-    return _carry_out(session, load(data), purge=purge)
+    return _carry_out(session, load(_read(plan_file)), purge=purge)
 
 
 def _carry_out(session: Session, made: Plan, *, purge: bool) -> Exit:
@@ -190,7 +256,7 @@ def run_command(session: Session, /, dry_run: bool, yes: bool, purge: bool, **op
     from regfs.cli.gc_output import show_plan
     from regfs.gc.sweep import check_owners
 
-    made = _make_plan(session, _policy(options))
+    made = _make_plan(session, _policy(session, options))
     if dry_run or not session.json:
         session.emit(made, lambda out: show_plan(out, made, verbose=session.verbose))
     if dry_run:

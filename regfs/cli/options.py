@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from regfs.durations import WHAT_TO_SAY, seconds_of
+
 if TYPE_CHECKING:
     from regfs.verify.schedule import Subset as Chosen
-
-_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 
 
 class Duration(click.ParamType[float]):
@@ -25,13 +25,10 @@ class Duration(click.ParamType[float]):
         """Return the seconds."""
         if isinstance(value, int | float):
             return float(value)
-        text = str(value).strip().lower()
-        if text == "0":
-            return 0.0
-        parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(s|min|m|h|d|w|y)", text)
-        if not parts or "".join(number + unit for number, unit in parts) != text:
-            self.fail(f"{value!r} is no duration; say e.g. 90s, 30m, 1h, 7d or 2w", param, ctx)
-        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        seconds = seconds_of(str(value))
+        if seconds is None:
+            self.fail(f"{value!r} {WHAT_TO_SAY}", param, ctx)
+        return seconds
 
 
 _MULTIPLES: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}

@@ -145,6 +145,15 @@ class Session:
         else:
             people(self.out)
 
+    def is_repository(self, name: str) -> bool:
+        """Return whether the tree has a repository of that name; of any text."""
+        from regfs.errors import LayoutInvalid
+
+        try:
+            return self.registry.exists(name)
+        except LayoutInvalid:
+            return False
+
     def find(self, references: Iterable[str]) -> list[Target]:
         """Return what each reference means, in order.
 

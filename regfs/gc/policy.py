@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from regfs.gc.retention import RetentionPolicy
+
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
 
@@ -23,3 +25,17 @@ class Policy:
     """Repositories that have no tag at all and may lose their manifests all the same."""
     keep_referrers_of_dangling: bool = True
     """Whether a referrer whose subject is not there stays: it may have been pushed first."""
+    keep_referrers_of_subject: bool = True
+    """Whether an untagged referrer stays while its subject does."""
+    tag_history: int | None = None
+    """How many former digests of each tag stay in its index; None for all."""
+    leftovers: bool = False
+    """Whether the whole tree is walked for temporary files and empty folders."""
+    empty_repositories: bool = False
+    """Whether a repository that holds nothing any more goes with its folder."""
+    max_freed: int | None = None
+    """Bytes after which no more blobs are taken; None for no end."""
+    retention: RetentionPolicy | None = None
+    """Which tags may go, by repository."""
+    roots: tuple[str, ...] | None = None
+    """What is in use by the word of somebody outside the tree: `Roots.texts`."""

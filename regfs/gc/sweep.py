@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -24,10 +24,12 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import Doubt, PathMissing, PlanStale, RunUnknown
 from regfs.findings import Finding
-from regfs.gc.plan import Action, Plan, plan, total
+from regfs.gc.plan import Action, Plan, needs_history, plan, total
+from regfs.gc.policy import Policy
 from regfs.graph import Graph
 from regfs.inventory import Inventory
-from regfs.listing import scan
+from regfs.leftovers import find_leftovers, folders_above, is_for_one
+from regfs.listing import PARTS, scan
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
 from regfs.runs import (
@@ -41,13 +43,18 @@ from regfs.runs import (
     purge_held,
     told,
 )
-from regfs.stores import Entry, Kind
+from regfs.stores import Entry, Kind, Store
 from regfs.totals import ActionKind, Totals
 
 BATCH: Final = 512
 """Actions made durable in the journal together, before the first of them is done."""
 
-_LINKS: Final = frozenset({ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK})
+_LINKS: Final = frozenset(
+    {ActionKind.TAG, ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK}
+)
+_FOLDERS: Final = frozenset({ActionKind.TAG, ActionKind.UPLOAD})
+"""What is moved as a folder with all that it holds."""
+_EMPTY: Final = frozenset({ActionKind.DIRECTORY, ActionKind.REPOSITORY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +110,12 @@ def apply(
     if planned.root != store.url:
         raise PlanStale(f"the plan was made for {planned.root}, and this is {store.url}")
     with locked(store):
-        inventory = scan(
-            store, progress=progress, history=planned.policy.delete_untagged, lean=True
-        )
+        inventory = look(store, planned.policy, progress)
         check_owners(inventory)
         graph = Graph.build(inventory, registry, progress=progress)
-        fresh = plan(graph, inventory, planned.policy, clock())
+        # What a limit has left out must not go in place of what is in use again.
+        policy = replace(planned.policy, max_freed=None)
+        fresh = plan(graph, inventory, policy, clock(), registry.manifest_bytes)
         sweep = _Sweep(registry, graph, planned, fresh)
         progress.start("Moving into quarantine", len(sweep.todo))
         sweep.run(progress)
@@ -124,6 +131,14 @@ def apply(
             findings=fresh.findings,
             doubtful=fresh.doubtful,
         )
+
+
+def look(store: Store, policy: Policy, progress: Progress = SILENT) -> Inventory:
+    """List a tree as a plan by `policy` needs it."""
+    inventory = scan(store, progress=progress, history=needs_history(policy), lean=True)
+    if policy.leftovers:
+        find_leftovers(store, inventory)
+    return inventory
 
 
 class _Sweep:
@@ -144,6 +159,9 @@ class _Sweep:
             # It may go by now, but nobody has agreed to that: it stays, and is not left dangling.
             self._need(still[key].digest)
         self.todo: list[Action] = []
+        """What is moved."""
+        self.folders: list[Action] = []
+        """What is only removed when it is empty: folders, and those of repositories."""
         for action in planned.actions:
             now = still.get((action.kind, action.path))
             if now is None:
@@ -152,7 +170,7 @@ class _Sweep:
             elif (now.size, now.mtime) != (action.size, action.mtime):
                 self._keep(now, "it has changed since the plan")
             else:
-                self.todo.append(now)
+                (self.folders if action.kind in _EMPTY else self.todo).append(now)
 
     def _before(self) -> set[str]:
         """Return what an interrupted run of the same plan has meant to move already."""
@@ -184,7 +202,27 @@ class _Sweep:
                 for action, source in moves:
                     self._move(changes, action, source)
                 progress.advance(len(batch))
+            self._tidy(changes)
             changes.finish(len(self.done))
+
+    def _tidy(self, changes: Changes) -> None:
+        """Remove folders that hold nothing. It is the file system that says so, at that moment."""
+        for action in reversed(self.folders):
+            folders = [action.path]
+            if action.kind is ActionKind.REPOSITORY:
+                folders = _folders_of(self.store, action.path)
+            if not folders or changes.remove_empty(folders) < len(folders):
+                self.skipped.append(Skipped(action.path, "it is not empty"))
+                continue
+            self.done.append(action)
+            if action.kind is ActionKind.REPOSITORY:
+                # Others may lie in its folder, and it in one that holds nothing else.
+                around = [action.path, *folders_above(action.path)]
+                changes.remove_empty(p for p in around if p.startswith(f"{layout.REPOSITORIES}/"))
+        if self.planned.policy.min_age == 0:
+            # Nobody else writes, so nobody is about to use them.
+            emptied = {above for one in self.done for above in folders_above(one.path)}
+            changes.remove_empty(folder for folder in emptied if is_for_one(folder))
 
     def _keep(self, action: Action, reason: str) -> None:
         """Leave a thing in place, with everything that it may need."""
@@ -205,7 +243,8 @@ class _Sweep:
             return False
         reason = self._changed(action)
         if reason is None and action.kind in _LINKS:
-            link = self.registry.link(action.path)
+            tag = action.kind is ActionKind.TAG
+            link = self.registry.link(f"{action.path}/current/link" if tag else action.path)
             if link.digest is None:
                 reason = f"its content names nothing that can be understood: {link.text}"
             elif link.digest != action.digest and not self._is_alias(action, link.digest):
@@ -225,24 +264,29 @@ class _Sweep:
             entry = self.store.stat(action.path)
         except PathMissing:
             return "it is gone"
-        if action.kind is ActionKind.UPLOAD:
-            return self._upload_changed(entry, action)
+        if action.kind in _FOLDERS:
+            return self._folder_changed(entry, action)
         same = entry.kind is Kind.FILE and (entry.size, entry.mtime) == (action.size, action.mtime)
         return None if same else "it has changed while this run was under way"
 
-    def _upload_changed(self, folder: Entry, action: Action) -> str | None:
+    def _folder_changed(self, folder: Entry, action: Action) -> str | None:
         if folder.kind is not Kind.FOLDER:
             return "it is no folder any more"
-        files = [f for f in self.store.walk(folder.path, _ignore) if f.kind is Kind.FILE]
+        inside = list(self.store.walk(folder.path, _ignore))
+        if any(entry.kind not in (Kind.FILE, Kind.FOLDER) for entry in inside):
+            return "it holds what is neither a file nor a folder"
+        files = [entry for entry in inside if entry.kind is Kind.FILE]
         size = sum(file.size for file in files)
-        mtime = max(entry.mtime for entry in [folder, *files])
+        # An upload was seen with its folder, a tag by its links alone.
+        upload = action.kind is ActionKind.UPLOAD
+        mtime = max([entry.mtime for entry in [*([folder] if upload else []), *files]], default=0.0)
         same = (size, mtime) == (action.size, action.mtime)
         return None if same else "it has changed while this run was under way"
 
     def _source(self, action: Action) -> str:
         """Return what to rename: the folder made for the file, unless it holds more than that."""
-        upload = action.kind is ActionKind.UPLOAD
-        return action.path if upload else movable(self.store, action.path)
+        alone = action.kind in _FOLDERS or action.kind is ActionKind.TEMPORARY
+        return action.path if alone else movable(self.store, action.path)
 
     def _move(self, changes: Changes, action: Action, source: str) -> None:
         reason = self._changed(action)
@@ -259,5 +303,16 @@ class _Sweep:
             self._keep(action, reason)
 
 
+def _folders_of(store: Store, repository: str) -> list[str]:
+    """Return the folders of one repository; none when there is any file in them."""
+    found = []
+    for part in sorted(PARTS):
+        for listing in store.tree(f"{repository}/{part}", _ignore):
+            if listing.files or listing.others or not listing.whole:
+                return []
+            found.append(listing.path)
+    return found
+
+
 def _ignore(finding: Finding) -> None:
-    """What else lies in an upload was reported by the scan."""
+    """What cannot be listed was reported by the scan; what it is in stays."""

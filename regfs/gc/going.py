@@ -1,0 +1,275 @@
+"""The actions of a plan: what is not marked, not young and not in doubt. Pure.
+
+    tag          a tag with its history, by a retention policy
+    tag-index    history of a tag: of manifests that go, or older than what is wanted
+    revision     a manifest that nothing alive reaches
+    layer-link   a blob that no manifest of the repository needs
+    upload       begun and never finished
+    blob         that no manifest of any repository needs
+    temporary    half of a file, from a write that did not finish
+    directory    empty, and made for one thing that is gone
+    repository   the folders of one that holds nothing any more
+
+A repository in `Graph.frozen` loses nothing, and neither does any blob that it
+names; while `Graph.blind` holds anything, no blob goes at all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.gc.mark import Mark
+from regfs.gc.policy import Policy
+from regfs.graph import Graph
+from regfs.inventory import INCOMPLETE, DigestTable, Inventory, RepositoryInventory, TagInfo
+from regfs.totals import ActionKind
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to move away, and what the decision relied on."""
+
+    kind: ActionKind
+    path: str
+    """A file; of a tag, upload, directory or repository its folder."""
+    digest: str | None
+    repository: str | None
+    size: int
+    """Bytes of the file, or of all files in the folder."""
+    mtime: float
+    """As it was when planned: another time means somebody has used it since."""
+    reason: str
+
+
+class Going:
+    """What goes from one tree."""
+
+    def __init__(self, graph: Graph, inventory: Inventory, policy: Policy, mark: Mark) -> None:
+        self.kept: Counter[str] = Counter()
+        self._graph = graph
+        self._inventory = inventory
+        self._policy = policy
+        self._mark = mark
+        self._needed: set[Digest] = set(mark.outside)
+        """Blobs that the manifests of any repository need."""
+        self._frozen: set[Digest] = set()
+        """Blobs that something doubtful could name."""
+        self._young: set[Digest] = set()
+        """Blobs that a young layer link names: a push may be under way."""
+
+    def actions(self) -> Iterator[Action]:
+        """Yield what goes: repository by repository, then the blobs, which need all of them."""
+        for name, repository in self._inventory.repositories.items():
+            needed = self._graph.needs(self._mark.live[name])
+            self._needed |= needed
+            if name in self._graph.frozen:
+                self.kept["frozen_repositories"] += 1
+                self._protect(repository, needed)
+                continue
+            yield from self._repository(repository, needed)
+        yield from self._blobs()
+        yield from self._leftovers()
+
+    def _repository(self, repository: RepositoryInventory, needed: set[Digest]) -> Iterator[Action]:
+        going = [
+            *self._tags(repository),
+            *self._revisions(repository),
+            *self._layer_links(repository, needed),
+            *self._uploads(repository),
+        ]
+        yield from going
+        if self._policy.empty_repositories and self._is_emptied(repository, going):
+            path = layout.repository_folder(repository.name)
+            reason = "the repository holds nothing any more"
+            yield Action(ActionKind.REPOSITORY, path, None, repository.name, 0, 0.0, reason)
+
+    def _protect(self, repository: RepositoryInventory, needed: set[Digest]) -> None:
+        """Keep every blob that a frozen repository names in any way."""
+        named = {*repository.layers, *repository.revisions, *needed}
+        for info in repository.tags.values():
+            named.update(entry.digest for entry in info.history)
+        self._frozen |= named
+        self._frozen.update(*(self._graph.aliases.get(digest, ()) for digest in named))
+
+    # -- tags and manifests -------------------------------------------------------
+
+    def _tags(self, repository: RepositoryInventory) -> Iterator[Action]:
+        name = repository.name
+        reasons = {one.tag: one.reason for one in self._mark.decisions if one.repository == name}
+        for tag in self._mark.dropped(name):
+            info = repository.tags[tag]
+            size = info.size + sum(entry.size for entry in info.history)
+            mtime = max([info.mtime, *(entry.mtime for entry in info.history)])
+            path, reason = layout.tag_folder(name, tag), reasons[tag]
+            yield Action(ActionKind.TAG, path, info.current, name, size, mtime, reason)
+
+    def _revisions(self, repository: RepositoryInventory) -> Iterator[Action]:
+        name = repository.name
+        gone: set[Digest] = set()
+        if self._mark.prunes(repository):
+            live = self._mark.live[name]
+            for digest, info in repository.revisions.items():
+                if live.isdisjoint(self._graph.linked(name, digest)):
+                    path = layout.path_of(layout.RevisionLink(name, digest))
+                    yield Action(
+                        ActionKind.REVISION,
+                        path,
+                        digest,
+                        name,
+                        info.size,
+                        info.mtime,
+                        "no tag reaches this manifest",
+                    )
+                    gone.add(digest)
+        dropped = self._mark.dropped(name)
+        for tag, tagged in repository.tags.items():
+            if tag not in dropped:
+                yield from self._history(name, tag, tagged, gone)
+
+    def _history(self, name: str, tag: str, info: TagInfo, gone: set[Digest]) -> Iterator[Action]:
+        """Yield entries of the history of a tag that stays."""
+        surplus = self._surplus(info)
+        for entry in info.history:
+            if entry.digest in gone:
+                reason = f"history of tag {tag}, of a manifest that goes"
+            elif entry.digest in surplus:
+                reason = f"history of tag {tag}, older than the last {self._policy.tag_history}"
+            else:
+                continue
+            path = layout.path_of(layout.TagIndex(name, tag, entry.digest))
+            kind = ActionKind.TAG_INDEX
+            yield Action(kind, path, entry.digest, name, entry.size, entry.mtime, reason)
+
+    def _surplus(self, info: TagInfo) -> set[Digest]:
+        """Return what a tag has pointed to before the last so many; of a broken tag nothing."""
+        wanted = self._policy.tag_history
+        if wanted is None or info.current is None or info.problem is not None:
+            return set()
+        former = [entry for entry in info.history if entry.digest != info.current]
+        older = former[: max(len(former) - wanted, 0)]
+        return {entry.digest for entry in older if not self._mark.young(entry.mtime)}
+
+    # -- what is linked, and what is being pushed -----------------------------------
+
+    def _layer_links(
+        self, repository: RepositoryInventory, needed: set[Digest]
+    ) -> Iterator[Action]:
+        name, aliases = repository.name, self._graph.aliases
+        unneeded = repository.layers.numbers.keys() - needed
+        repository.layers.fetch(unneeded)
+        for digest in unneeded:
+            if not needed.isdisjoint(aliases.get(digest, ())):
+                continue
+            info = repository.layers.get(digest)
+            if info is None:
+                continue
+            if self._mark.young(info.mtime):
+                self.kept["young"] += 1
+                self._young |= {digest, *aliases.get(digest, ())}
+                continue
+            path = f"{layout.layer_folder(name, digest)}/link"
+            reason = "no manifest of the repository needs this blob"
+            yield Action(ActionKind.LAYER_LINK, path, digest, name, info.size, info.mtime, reason)
+
+    def _uploads(self, repository: RepositoryInventory) -> Iterator[Action]:
+        for upload, info in repository.uploads.items():
+            limit = max(self._policy.uploads_older_than, self._policy.min_age)
+            if self._mark.now - max(info.mtime, info.started_at or 0.0) < limit:
+                self.kept["young"] += 1
+                continue
+            path = layout.upload_folder(repository.name, upload)
+            reason = "upload was begun and never finished"
+            yield Action(
+                ActionKind.UPLOAD, path, None, repository.name, info.size, info.mtime, reason
+            )
+
+    def _is_emptied(self, repository: RepositoryInventory, going: Iterable[Action]) -> bool:
+        """Tell whether nothing is left of a repository when all this has gone."""
+        counts = Counter(action.kind for action in going)
+        if (
+            counts[ActionKind.TAG] < len(repository.tags)
+            or counts[ActionKind.REVISION] < len(repository.revisions)
+            or counts[ActionKind.UPLOAD] < len(repository.uploads)
+        ):
+            return False
+        repository.layers.fetch(repository.layers)
+        layers = sum(repository.layers.get(digest) is not None for digest in repository.layers)
+        return counts[ActionKind.LAYER_LINK] == layers
+
+    # -- blobs ----------------------------------------------------------------------
+
+    def _blind(self) -> bool:
+        """Return whether links may lie unseen; of a lean listing that shows while planning."""
+        return bool(self._graph.blind) or any(
+            finding.code in INCOMPLETE and finding.path.startswith(layout.REPOSITORIES)
+            for finding in self._inventory.findings
+        )
+
+    def _blobs(self) -> Iterator[Action]:
+        blobs: DigestTable = self._inventory.blobs
+        unneeded = blobs.numbers.keys() - self._needed
+        blind = self._blind()
+        blobs.fetch(unneeded)
+        going = []
+        for digest in unneeded:
+            info = blobs.get(digest)
+            if info is None:
+                continue
+            if blind:
+                self.kept["blind"] += 1
+            elif digest in self._frozen:
+                self.kept["frozen"] += 1
+            elif digest in self._young or self._mark.young(info.mtime):
+                self.kept["young"] += 1
+            else:
+                path = f"{layout.blob_folder(digest)}/data"
+                reason = "no manifest in any repository needs it"
+                going.append(
+                    Action(ActionKind.BLOB, path, digest, None, info.size, info.mtime, reason)
+                )
+        return self._limited(going)
+
+    def _limited(self, going: list[Action]) -> Iterator[Action]:
+        """Yield blobs, the largest first, until as much is freed as was asked for."""
+        limit = self._policy.max_freed
+        if limit is None:
+            yield from going
+            return
+        freed = 0
+        for action in sorted(going, key=lambda one: (-one.size, one.path)):
+            if freed >= limit:
+                self.kept["max_freed"] += 1
+                continue
+            freed += action.size
+            yield action
+
+    # -- what crashes and deletions leave ---------------------------------------------
+
+    def _leftovers(self) -> Iterator[Action]:
+        for path, info in self._inventory.temporary.items():
+            if self._may_tidy(path, info.mtime):
+                reason = "half of a file, from a write that did not finish"
+                yield Action(
+                    ActionKind.TEMPORARY,
+                    path,
+                    None,
+                    layout.repository_of(path),
+                    info.size,
+                    info.mtime,
+                    reason,
+                )
+        for path, mtime in self._inventory.empty.items():
+            if self._may_tidy(path, mtime):
+                reason = "folder is empty: what it was made for is gone"
+                name = layout.repository_of(path)
+                yield Action(ActionKind.DIRECTORY, path, None, name, 0, mtime, reason)
+
+    def _may_tidy(self, path: str, mtime: float) -> bool:
+        if self._mark.young(mtime):
+            self.kept["young"] += 1
+            return False
+        return layout.repository_of(path) not in self._graph.frozen

@@ -1,0 +1,256 @@
+"""What lives: the manifests that the roots of each repository reach, whatever the order. Pure.
+
+    roots    every revision link and every tag; where untagged manifests may go, the tags
+             alone, with what is young, named from outside, or kept by a retention policy
+    reach    index -> child, referrer -> subject; when pruning also subject -> its referrers
+
+Links live per repository and blobs live globally, so each repository is marked by
+itself, and no step looks at what an earlier one has found, until all are marked:
+then a referrer whose subject lives in another repository follows it.
+
+Doubt keeps: a repository in `Graph.frozen` is marked whole, and loses no tag.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.findings import Code, Finding
+from regfs.gc.policy import Policy
+from regfs.gc.retention import Decision
+from regfs.gc.roots import Resolved, Roots, resolve
+from regfs.gc.tags import Read, TagChoice
+from regfs.graph import Graph
+from regfs.inventory import Inventory, RepositoryInventory, TagInfo
+
+
+def tells_of_another(tag: str) -> bool:
+    """Return whether a tag only stands beside an image: with no other, nobody has tagged any."""
+    return _subject(tag) is not None
+
+
+class Mark:
+    """The live manifests of every repository of one tree."""
+
+    def __init__(
+        self, graph: Graph, inventory: Inventory, policy: Policy, now: float, read: Read
+    ) -> None:
+        self.kept: Counter[str] = Counter()
+        self.findings: list[Finding] = []
+        self.live: dict[str, set[Digest]] = {}
+        """Repository -> the manifests its roots reach."""
+        self.now = now
+        self.outside: set[Digest] = set()
+        """Blobs that are in use by the word of somebody outside, with all they need."""
+        self._graph = graph
+        self._inventory = inventory
+        self._policy = policy
+        self._choice = TagChoice(graph, policy, now, read)
+        self._external = self._resolve()
+        self._waiting: dict[str, dict[str, TagInfo]] = {}
+        """Repository -> tags that stay if what they stand beside lives."""
+        self._run()
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """What was decided of every tag and manifest that a retention policy judges."""
+        return self._choice.decisions
+
+    def dropped(self, repository: str) -> Collection[str]:
+        """Return the tags of a repository that go."""
+        return self._choice.dropped.get(repository, ())
+
+    def young(self, mtime: float) -> bool:
+        """Tell whether something written then is too young to be touched; the future is."""
+        return self.now - mtime < self._policy.min_age
+
+    def prunes(self, repository: RepositoryInventory) -> bool:
+        """Tell whether untagged manifests of a repository may go."""
+        name = repository.name
+        block = self._choice.block(name)
+        asked = self._policy.delete_untagged or (block is not None and block.delete_untagged)
+        if not asked or name in self._graph.frozen:
+            return False
+        if any(
+            info.current is not None and not tells_of_another(tag)
+            for tag, info in repository.tags.items()
+        ):
+            return True
+        # No tag on the disk is not "all untagged": somebody has to say what is in use.
+        said = name in self._policy.allow_tagless or bool(self._external.get(name))
+        return said or not repository.revisions
+
+    # -- roots --------------------------------------------------------------------
+
+    def _resolve(self) -> dict[str, set[Digest]]:
+        """Return the manifests of each repository that are in use by the word of others."""
+        if self._policy.roots is None:
+            return {}
+        found: Resolved = resolve(Roots.of(self._policy.roots), self._inventory)
+        self.findings.extend(found.findings)
+        external = {name: set(manifests) for name, manifests in found.manifests.items()}
+        for blob in found.blobs:
+            # Some runtimes know an image by its config: the image is in use then.
+            holders = self._graph.holders(blob)
+            self.outside |= self._graph.needs(self._graph.reachable([blob, *holders]))
+            for name, repository in self._inventory.repositories.items():
+                held = [one for one in holders if one in repository.revisions]
+                external.setdefault(name, set()).update(held)
+        return external
+
+    def _run(self) -> None:
+        for repository in self._inventory.repositories.values():
+            self._choice.choose(repository, self._external.get(repository.name, ()))
+            self._waiting[repository.name] = self._beside(repository)
+        for name, repository in self._inventory.repositories.items():
+            self.live[name] = self._mark(repository)
+        self._follow_subjects()
+        while self._decide_beside():
+            self._follow_subjects()
+        for name, waiting in self._waiting.items():
+            self._choice.drop(name, waiting, "what it stands beside goes")
+
+    def _staying(self, repository: RepositoryInventory) -> Iterator[tuple[str, TagInfo]]:
+        dropped, waiting = self.dropped(repository.name), self._waiting[repository.name]
+        tags = repository.tags.items()
+        return ((tag, info) for tag, info in tags if tag not in dropped and tag not in waiting)
+
+    def _mark(self, repository: RepositoryInventory) -> set[Digest]:
+        tagged = self._tagged(repository)
+        external = self._external.get(repository.name, set())
+        if not self.prunes(repository):
+            if self._policy.delete_untagged and repository.name not in self._graph.frozen:
+                self._refuse_tagless(repository)
+            start = {*tagged, *self._named(repository), *external}
+            return self._graph.reachable(start, subjects=True)
+        live = self._reached(repository, {*tagged, *external, *self._young(repository)})
+        unseen = [digest for digest in repository.revisions if digest not in live]
+        kept = set(self._choice.untagged(repository, unseen))
+        return live | self._reached(repository, kept) if kept else live
+
+    def _reached(self, repository: RepositoryInventory, roots: set[Digest]) -> set[Digest]:
+        """Return what roots reach where untagged manifests may go."""
+        revisions = repository.revisions
+        block = self._choice.block(repository.name)
+        dangling_may_go = block is not None and block.delete_referrers
+        if self._policy.keep_referrers_of_dangling and not dangling_may_go:
+            dangling = (digest for digest in revisions if self._subject_is_missing(digest))
+            roots = {*roots, *dangling}
+        referrers = self._referrers(repository)
+        live = self._graph.reachable(roots, subjects=True, referrers=referrers)
+        # A fallback tag is a list of referrers. It keeps them, but a signature must not keep
+        # its image: on registries without a referrers API every signed image has such a tag.
+        lists = {
+            info.current
+            for tag, info in self._staying(repository)
+            if info.current is not None and layout.fallback_subject(tag) is not None
+        }
+        return live | self._graph.reachable(lists, referrers=referrers)
+
+    def _referrers(self, repository: RepositoryInventory) -> Collection[Digest]:
+        return repository.revisions if self._policy.keep_referrers_of_subject else ()
+
+    def _refuse_tagless(self, repository: RepositoryInventory) -> None:
+        self.kept["tagless"] += len(repository.revisions)
+        path = layout.repository_folder(repository.name)
+        code = Code.REPOSITORY_TAGLESS
+        self.findings.append(Finding(code, path, repository=repository.name))
+
+    def _tagged(self, repository: RepositoryInventory) -> set[Digest]:
+        """Return what tags point to; of a tag that cannot be read all it ever pointed to."""
+        found: set[Digest] = set()
+        for tag, info in self._staying(repository):
+            if info.current is None:
+                found.update(entry.digest for entry in info.history)
+            elif layout.fallback_subject(tag) is None:
+                found.add(info.current)
+        return found
+
+    def _named(self, repository: RepositoryInventory) -> set[Digest]:
+        """Return every manifest a repository names, with what a link's content names."""
+        found = set(repository.revisions)
+        for _, info in self._staying(repository):
+            if info.current is not None:
+                found.add(info.current)
+        for digest in list(found):
+            found.update(self._graph.linked(repository.name, digest))
+        return found
+
+    def _young(self, repository: RepositoryInventory) -> Iterator[Digest]:
+        """Yield manifests pushed, or untagged by moving a tag away, less than min_age ago."""
+        table = repository.revisions
+        for digest, number in table.numbers.items():
+            if self.young(table.mtimes[number]):
+                yield digest
+        for info in repository.tags.values():
+            if self.young(info.mtime):
+                yield from (entry.digest for entry in info.history)
+
+    # -- what is about something else ---------------------------------------------
+
+    def _subject_is_missing(self, digest: Digest) -> bool:
+        info = self._graph.manifests.get(digest)
+        return (
+            info is not None
+            and info.subject is not None
+            and info.subject not in self._graph.manifests
+        )
+
+    def _follow_subjects(self) -> None:
+        """Keep untagged referrers whose subject lives in another repository."""
+        pruned = [one for one in self._inventory.repositories.values() if self.prunes(one)]
+        if not self._policy.keep_referrers_of_subject:
+            return
+        everywhere = set().union(*self.live.values())
+        grown = True
+        while grown:
+            grown = False
+            for repository in pruned:
+                live = self.live[repository.name]
+                more = [
+                    digest
+                    for digest in repository.revisions
+                    if digest not in live
+                    and (info := self._graph.manifests.get(digest)) is not None
+                    and info.subject in everywhere
+                ]
+                if more:
+                    live |= self._graph.reachable(more, referrers=repository.revisions)
+                    everywhere |= live
+                    grown = True
+
+    def _beside(self, repository: RepositoryInventory) -> dict[str, TagInfo]:
+        """Return the tags that only stand beside an image of a repository that loses tags.
+
+        Only where the image is there, in this repository: what has lost its image in
+        another way may belong to one that is still to come.
+        """
+        if not self.dropped(repository.name) or not self.prunes(repository):
+            return {}
+        found = {}
+        for tag, info in repository.tags.items():
+            subject = _subject(tag)
+            settled = info.current is not None and not self.young(info.mtime)
+            if settled and subject in repository.revisions:
+                found[tag] = info
+        return found
+
+    def _decide_beside(self) -> bool:
+        """Keep the tags beside images that live by now; return whether there were any more."""
+        everywhere = set().union(*self.live.values())
+        grown = False
+        for name, waiting in self._waiting.items():
+            for tag in [tag for tag in waiting if _subject(tag) in everywhere]:
+                info = waiting.pop(tag)
+                repository = self._inventory.repositories[name]
+                roots = set() if layout.fallback_subject(tag) else {info.current}
+                self.live[name] |= self._reached(repository, {one for one in roots if one})
+                grown = True
+        return grown
+
+
+def _subject(tag: str) -> Digest | None:
+    return layout.fallback_subject(tag) or layout.cosign_subject(tag)

@@ -1,0 +1,175 @@
+"""Which tags and untagged manifests a retention policy keeps, and why. Pure.
+
+    policy    what a policy file says
+    facts     what is known of a tag, and what was decided about it
+    rules     which of many tags a rule keeps
+
+Keep always wins: each entry whose pattern matches is asked, any rule of any of them keeps, and
+a tag goes only if there are entries and none keeps it. Unlike in zot no entry hides another.
+What nothing is known of stays. No decision depends on the order of tags or of entries.
+
+Not here: what a manifest that goes takes with it, and what else still holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from regfs import layout
+from regfs.gc.retention.facts import (
+    Decision,
+    Labels,
+    TagFacts,
+    created_of,
+    created_time,
+    labels_of,
+)
+from regfs.gc.retention.policy import Age, Block, KeepTags, RetentionPolicy, Rules, expression
+from regfs.gc.retention.rules import Asking, Candidate
+
+__all__ = [
+    "Block",
+    "Decision",
+    "KeepTags",
+    "Labels",
+    "RetentionPolicy",
+    "Rules",
+    "TagFacts",
+    "created_of",
+    "created_time",
+    "decide",
+    "decide_untagged",
+    "labels_of",
+]
+
+
+def decide(
+    policy: RetentionPolicy, facts: Iterable[TagFacts], repository: str, now: float
+) -> list[Decision]:
+    """Decide about every tag of a repository, in the order of their names.
+
+    `now` is in seconds since the epoch. A tag that only stands beside an image (a fallback tag
+    of referrers, a cosign signature) is kept: it lives with its subject.
+    """
+    candidates = [Candidate(known) for known in sorted(facts, key=lambda known: known.tag or "")]
+    found = policy.block_for(repository)
+    if found is None:
+        _keep_all(candidates, "no block of the policy is about this repository")
+        return _decisions(candidates, repository, now, "")
+    number, block = found
+    where = f"policies[{number}]"
+    judged = [one for one in candidates if not _set_aside(one)]
+    if not block.keep_tags:
+        _keep_all(judged, f"{where} has no keepTags: every tag stays")
+    _keep_immutable(judged, block, where)
+    _ask([(f"keepTags[{n}]", entry) for n, entry in enumerate(block.keep_tags)], judged, now)
+    if not block.allow_empty and all(one.reason is None for one in judged):
+        _keep_all(judged, f"{where} would drop every tag, and allowEmpty is not set")
+    return _decisions(candidates, repository, now, f"no rule of {where} keeps it")
+
+
+def decide_untagged(
+    policy: RetentionPolicy, facts: Iterable[TagFacts], repository: str, now: float
+) -> list[Decision]:
+    """Decide about untagged manifests of a repository, in the order of their digests.
+
+    Facts have no tag here, and `pushed` is the time of the revision link.
+    """
+    candidates = [Candidate(known) for known in sorted(facts, key=lambda known: known.digest or "")]
+    found = policy.block_for(repository)
+    if found is None:
+        _keep_all(candidates, "no block of the policy is about this repository")
+        return _decisions(candidates, repository, now, "")
+    number, block = found
+    where = f"policies[{number}]"
+    if not block.delete_untagged:
+        _keep_all(candidates, f"{where} does not delete what is untagged")
+    if block.keep_untagged is not None:
+        _ask([("keepUntagged", block.keep_untagged)], candidates, now)
+    return _decisions(candidates, repository, now, f"no rule of {where} keeps it untagged")
+
+
+def _set_aside(one: Candidate) -> bool:
+    """Keep what is not to be judged; it has no part in any count either."""
+    tag = one.facts.tag or ""
+    subject = layout.fallback_subject(tag) or layout.cosign_subject(tag)
+    if subject is not None:
+        one.keep(f"stands beside {subject}, and lives with it")
+    elif one.facts.digest is None:
+        one.keep("what it points to cannot be read")
+    return one.reason is not None
+
+
+def _keep_all(candidates: Iterable[Candidate], text: str) -> None:
+    for one in candidates:
+        one.keep(text)
+
+
+def _keep_immutable(judged: list[Candidate], block: Block, where: str) -> None:
+    for number, pattern in enumerate(block.immutable):
+        matches = expression(pattern).fullmatch
+        _keep_all(
+            (one for one in judged if matches(one.facts.tag or "")),
+            f"immutable[{number}] of {where}",
+        )
+
+
+def _ask(entries: list[tuple[str, Rules]], judged: list[Candidate], now: float) -> None:
+    """Ask every entry; configs last, when the fewest are still in question."""
+    asked = [Asking(rules, where, _matching(rules, judged), now) for where, rules in entries]
+    for asking in asked:
+        asking.cheaply()
+    for asking in asked:
+        asking.dearly()
+
+
+def _matching(rules: Rules, judged: list[Candidate]) -> list[Candidate]:
+    if not isinstance(rules, KeepTags) or rules.patterns is None:
+        return judged
+    patterns = [expression(text) for text in rules.patterns]
+    return [
+        one for one in judged if any(pattern.fullmatch(one.facts.tag or "") for pattern in patterns)
+    ]
+
+
+# -- words ------------------------------------------------------------------------------
+
+
+def _decisions(
+    candidates: list[Candidate], repository: str, now: float, otherwise: str
+) -> list[Decision]:
+    return [
+        Decision(
+            repository,
+            one.facts.tag,
+            one.facts.digest,
+            one.reason is not None,
+            _worded(one, now, otherwise),
+            one.facts.pushed,
+            one.created,
+        )
+        for one in candidates
+    ]
+
+
+def _worded(one: Candidate, now: float, otherwise: str) -> str:
+    text, age = (otherwise, Age.PUSHED) if one.reason is None else one.reason
+    time = None if age is None else one.time(age)
+    return text if time is None else f"{age} {_day(time)} ({_ago(now - time)}): {text}"
+
+
+def _day(time: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d}"
+    except (OverflowError, ValueError, OSError):
+        return "after 9999"
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 0:
+        return "in the future"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"

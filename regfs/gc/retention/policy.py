@@ -1,0 +1,227 @@
+r"""What a retention policy says: the blocks, entries and rules of a policy file. Pure data.
+
+The vocabulary is zot's, with restic's buckets; every key may be written in snake_case too.
+
+    [[policies]]
+    repositories = ["infra/**", "prod/*"]
+    immutable = ["v\\d+\\.\\d+\\.\\d+"]
+    keepUntagged = {pushedWithin = "7d"}
+    [[policies.keepTags]]
+    patterns = ["v.*"]
+    mostRecentlyPushedCount = 10
+    semver = {by = "minor", keep = 2}
+
+Reading a file, and saying where it is wrong, is `regfs.gc.policy_file`; deciding
+is `regfs.gc.retention` itself. A policy survives `model_dump(mode="json")` and back.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Collection
+from enum import StrEnum
+from functools import lru_cache
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+)
+from pydantic.alias_generators import to_camel
+
+from regfs.durations import WHAT_TO_SAY, seconds_of, written
+
+T = TypeVar("T", bound=Collection[Any])
+
+# -- texts that mean something --------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def expression(pattern: str) -> re.Pattern[str]:
+    """Return a regular expression, ready for use.
+
+    Raises:
+        ValueError: it is none, or one whose meaning Python is about to change.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return re.compile(pattern)
+    except (re.error, Warning, OverflowError, RecursionError) as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+
+
+_SPECIAL: Final = frozenset("?[]{}!\\")
+
+
+@lru_cache(maxsize=4096)
+def glob(pattern: str) -> re.Pattern[str]:
+    """Return what `pattern` matches: `*` within one component of a name, `**` across them.
+
+    As in zot `infra/**` means `infra` too, and `**/app` means `app`.
+
+    Raises:
+        ValueError: it could not match the name of any repository, or is written in another
+            language of patterns.
+    """
+    if strange := _SPECIAL & set(pattern):
+        raise ValueError(
+            f"is no glob of repositories: {min(strange)} has no meaning, only * and **"
+        )
+    parts = pattern.split("/")
+    if "" in parts:
+        raise ValueError("is no glob of repositories: it has an empty component")
+    if any("**" in part and part != "**" for part in parts):
+        raise ValueError("is no glob of repositories: ** must be a component by itself")
+    # Every component is written with its slash in front, and so is the name.
+    pieces = ["(?:/[^/]+)*" if part == "**" else f"/{_component(part)}" for part in parts]
+    return re.compile("".join(pieces), re.DOTALL)
+
+
+def _component(part: str) -> str:
+    return "(?=[^/])" + "[^/]*".join(re.escape(literal) for literal in part.split("*"))
+
+
+def _text(value: str) -> str:
+    expression(value)
+    return value
+
+
+def _glob(value: str) -> str:
+    glob(value)
+    return value
+
+
+def _seconds(value: Any) -> float:
+    seconds = seconds_of(value) if isinstance(value, str) else None
+    if seconds is None:
+        raise ValueError(WHAT_TO_SAY)
+    if seconds == 0:
+        raise ValueError("must be more than nothing")
+    return seconds
+
+
+def _some(value: T) -> T:
+    # A minimum length of pydantic counts valid elements only, and hides what is wrong in one.
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+Expression = Annotated[StrictStr, AfterValidator(_text)]
+Glob = Annotated[StrictStr, AfterValidator(_glob)]
+Count = Annotated[StrictInt, Field(ge=1)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds, json_schema_input_type=str),
+    PlainSerializer(written, return_type=str),
+]
+
+
+class Age(StrEnum):
+    """What makes a thing old."""
+
+    PUSHED = "pushed"
+    """When the link was written: the file's time on this disk."""
+    CREATED = "created"
+    """When the image was built, as its config says."""
+
+
+class Level(StrEnum):
+    """How much of a version two versions share to be in one group."""
+
+    MAJOR = "major"
+    MINOR = "minor"
+    PATCH = "patch"
+
+
+# -- the tables -----------------------------------------------------------------
+
+
+class Table(BaseModel):
+    """Frozen, and closed: a key that is misspelled would keep nothing."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class Semver(Table):
+    """The highest versions of each group of versions."""
+
+    by: Level
+    groups: Count | None = None
+    """How many groups, the highest first; default all."""
+    keep: Count = 1
+    """How many versions of each group, the highest first."""
+
+
+class Rules(Table):
+    """Any of them keeps; with none of them everything is kept."""
+
+    most_recently_pushed_count: Count | None = None
+    pushed_within: Seconds | None = None
+    created_within: Seconds | None = None
+    keep_hourly: Count | None = None
+    """The newest of each of the last n hours that have one, and so on; in UTC."""
+    keep_daily: Count | None = None
+    keep_weekly: Count | None = None
+    keep_monthly: Count | None = None
+    keep_yearly: Count | None = None
+    age: Age = Age.PUSHED
+    """What hours, days, weeks, months and years go by."""
+    labels: Annotated[dict[StrictStr, Expression], AfterValidator(_some)] | None = None
+    """Label of the config -> what it must match; all of them must."""
+
+    @property
+    def given(self) -> bool:
+        """Whether there is any rule."""
+        others = type(self).model_fields.keys() - {"age", "patterns"}
+        return any(getattr(self, name) is not None for name in others)
+
+
+class KeepTags(Rules):
+    """Which tags an entry is about, and which of them it keeps."""
+
+    patterns: Annotated[tuple[Expression, ...], AfterValidator(_some)] | None = None
+    """Default every tag."""
+    semver: Semver | None = None
+
+
+class Block(Table):
+    """What is kept in some repositories."""
+
+    repositories: Annotated[tuple[Glob, ...], AfterValidator(_some)]
+    immutable: tuple[Expression, ...] = ()
+    """Tags that are always kept."""
+    delete_untagged: StrictBool = True
+    keep_untagged: Rules | None = None
+    delete_referrers: StrictBool = False
+    """Whether a referrer whose subject is gone may go."""
+    allow_empty: StrictBool = False
+    """Whether a repository may lose its last tag."""
+    keep_tags: tuple[KeepTags, ...] = ()
+    """With no entry every tag stays."""
+
+    def matches(self, repository: str) -> bool:
+        """Return whether this block is about a repository."""
+        return any(glob(text).fullmatch(f"/{repository}") for text in self.repositories)
+
+
+class RetentionPolicy(Table):
+    """A policy file."""
+
+    policies: Annotated[tuple[Block, ...], AfterValidator(_some)]
+
+    def block_for(self, repository: str) -> tuple[int, Block] | None:
+        """Return the first block that is about a repository, with its number; None if none is."""
+        blocks = enumerate(self.policies)
+        return next(((n, block) for n, block in blocks if block.matches(repository)), None)

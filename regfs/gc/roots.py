@@ -1,0 +1,278 @@
+"""What somebody outside says is in use: a list of references, one a line (`--roots FILE|-`).
+
+    # kubectl get pods -A -o jsonpath='{range .items[*].status.containerStatuses[*]}{.imageID}...
+    sha256:4f53...                                  wherever it is in the tree
+    team/app:v1
+    team/app@sha256:4f53...
+    registry.example.com:5000/team/app:v1@sha256:4f53...    the digest counts, tags move
+
+A root that is overlooked is an image that is lost. Hence no line is skipped that is not
+understood, an empty list is refused (a dump that failed must not read as "nothing is in use"),
+and what is found in another place than the list says is kept there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import DigestInvalid, DocumentInvalid
+from regfs.findings import Code, Finding
+from regfs.inventory import Inventory
+
+
+class Root(NamedTuple):
+    """One thing in use."""
+
+    name: str | None
+    """The repository; None: a digest alone, wherever it is."""
+    reference: str
+    """A `Digest`, or a tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """What a list of roots says."""
+
+    said: dict[Root, str]
+    """Each root, and how it was written and where, for findings."""
+    perhaps: frozenset[Root] = frozenset()
+    """Other readings: with the first component taken for a host. Not missed when not there."""
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Roots:
+        """Return what `texts` say, as they stand in a plan."""
+        roots = [(_parted(text.removeprefix("?")), text) for text in texts]
+        said = {root: text for root, text in roots if not text.startswith("?")}
+        return cls(said, frozenset(root for root, text in roots if text.startswith("?")))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The roots as a plan holds them: a question mark leads a reading that is only likely."""
+        said = [_joined(root) for root in self.said]
+        return tuple(sorted([*said, *(f"?{_joined(root)}" for root in self.perhaps)]))
+
+    @property
+    def digests(self) -> frozenset[Digest]:
+        """Digests that are in use wherever they are."""
+        return frozenset(Digest(root.reference) for root in self.said if root.name is None)
+
+    @property
+    def by_repository(self) -> dict[str, set[str]]:
+        """Repository -> digests and tags in use there."""
+        found: dict[str, set[str]] = {}
+        for root in self.said:
+            if root.name is not None:
+                found.setdefault(root.name, set()).add(root.reference)
+        return found
+
+
+def _joined(root: Root) -> str:
+    """Return a root as text: `NAME:TAG`, `NAME@DIGEST`, or `@DIGEST` of a digest alone."""
+    mark = "@" if isinstance(root.reference, Digest) else ":"
+    return f"{root.name or ''}{mark}{root.reference}"
+
+
+def _parted(text: str) -> Root:
+    name, at, digest = text.rpartition("@")
+    if at:
+        return Root(name or None, Digest.parse(digest))
+    name, _, tag = text.rpartition(":")
+    return Root(name, tag)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Roots as what they are in one tree."""
+
+    manifests: dict[str, set[Digest]] = field(default_factory=dict)
+    """Repository -> manifests in use there."""
+    blobs: set[Digest] = field(default_factory=set)
+    """In use, and no manifest of any repository: a config, a layer, or a manifest without a
+    link. Each is to be kept together with every manifest that names it: some runtimes know an
+    image by its config."""
+    findings: list[Finding] = field(default_factory=list)
+    """What is said to be in use and is not there."""
+
+
+def parse_roots(data: bytes, name: str, exists: Callable[[str], bool]) -> Roots:
+    """Read a list of roots; `name` is that of the file, `exists` knows the repositories.
+
+    `exists` answers of any text. A first component with a dot or a colon, or `localhost`, is the
+    host of a registry unless the tree has a repository of that whole name.
+
+    Raises:
+        DocumentInvalid: a line is no reference, or there is none at all.
+    """
+    said: dict[Root, str] = {}
+    perhaps: set[Root] = set()
+    for number, line in _lines(data, name):
+        try:
+            first, *others = _readings(line, exists)
+        except ValueError as error:
+            shown = line if len(line) <= 160 else f"{line[:160]}..."
+            raise DocumentInvalid(f"{name}:{number}: {shown!r}: {error}") from None
+        said.setdefault(first, f"{line} ({name}:{number})")
+        perhaps.update(others)
+    if not said:
+        raise DocumentInvalid(f"{name}: no root in it; nothing in use is not believed of a list")
+    return Roots(said, frozenset(perhaps))
+
+
+def _lines(data: bytes, name: str) -> Iterator[tuple[int, str]]:
+    """Yield every line that is neither blank nor a comment, with its number."""
+    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        try:
+            text = raw.decode().strip()
+        except UnicodeDecodeError:
+            raise DocumentInvalid(f"{name}:{number}: not text in UTF-8") from None
+        line = re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()
+        if line:
+            yield number, line
+
+
+_SCHEME: Final = re.compile("(?:docker|docker-pullable|oci)://")
+"""What the container runtimes of Kubernetes and Helm put in front."""
+
+
+def _readings(line: str, exists: Callable[[str], bool]) -> list[Root]:
+    """Return what a line means, the likeliest first.
+
+    Raises:
+        ValueError: nothing.
+    """
+    text = _SCHEME.sub("", line, count=1) if _SCHEME.match(line) else line
+    name, at, digest = text.rpartition("@")
+    if not at and _is_digest(text):
+        return [Root(None, Digest(text))]
+    reference: str = _digest(digest) if at else ""
+    if not at:
+        name = text
+    # The colon of a tag comes after the last slash; one before it belongs to a port.
+    folder, slash, last = name.rpartition("/")
+    last, colon, tag = last.partition(":")
+    if colon:
+        problem = layout.tag_problem(tag)
+        if problem is not None:
+            raise ValueError(f"tag {tag!r} {problem}")
+        reference = reference or tag
+    if not reference:
+        raise ValueError("neither tag nor digest; say NAME:TAG, NAME@DIGEST or DIGEST, one a line")
+    names = _names(f"{folder}{slash}{last}", exists)
+    return [Root(name, reference) for name in names]
+
+
+def _is_digest(text: str) -> bool:
+    """Return whether `text` is a digest; one that is cut short is not taken for a tag.
+
+    Raises:
+        ValueError: it is meant for one, and is none.
+    """
+    if not re.match(r"sha(256|384|512):", text):
+        return False
+    return bool(_digest(text))
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except DigestInvalid as error:
+        raise ValueError(str(error)) from None
+
+
+def _names(name: str, exists: Callable[[str], bool]) -> list[str]:
+    """Return which repositories a name can mean, the likeliest first."""
+    host, slash, rest = name.partition("/")
+    is_host = bool(slash) and (host == "localhost" or bool({".", ":"} & set(host)))
+    if not is_host:
+        return [_legal(name, exists)]
+    if exists(name):
+        return [name, rest] if exists(rest) else [name]
+    return [_legal(rest, exists)]
+
+
+def _legal(name: str, exists: Callable[[str], bool]) -> str:
+    problem = layout.name_problem(name)
+    if problem is not None and not exists(name):
+        raise ValueError(f"repository name {name!r} {problem}")
+    return name
+
+
+# -- in a tree ----------------------------------------------------------------------
+
+
+def resolve(roots: Roots, inventory: Inventory) -> Resolved:
+    """Return what roots are in a tree, and a finding for each that is not there."""
+    resolution = _Resolution(inventory, {*roots.said, *roots.perhaps})
+    missing = [item for item in roots.said.items() if not resolution.add(item[0])]
+    for root in roots.perhaps:
+        resolution.add(root)
+    resolution.found.findings.extend(_missing(root, written) for root, written in missing)
+    return resolution.found
+
+
+class _Resolution:
+    """A search for roots in one tree."""
+
+    def __init__(self, inventory: Inventory, roots: set[Root]) -> None:
+        self.inventory = inventory
+        self.found = Resolved()
+        wanted = {root.reference for root in roots if isinstance(root.reference, Digest)}
+        self.holders: dict[str, set[str]] = {digest: set() for digest in wanted}
+        """Digest -> repositories with a revision or a tag of it."""
+        for name, repository in inventory.repositories.items():
+            currents = {info.current for info in repository.tags.values()}
+            for digest in wanted & (currents | repository.revisions.numbers.keys()):
+                self.holders[digest].add(name)
+
+    def add(self, root: Root) -> bool:
+        """Add what a root is; return whether all of it is where it is said to be."""
+        if not isinstance(root.reference, Digest):
+            return self._tag(root.name or "", root.reference)
+        # Kept in other repositories too: it may have been moved, and is in use all the same.
+        holders = self.holders[root.reference]
+        for name in holders:
+            self.found.manifests.setdefault(name, set()).add(root.reference)
+        if not self._is_there(root.reference):
+            return False
+        if not holders:
+            self.found.blobs.add(root.reference)
+        return root.name is None or root.name in holders
+
+    def _is_there(self, digest: Digest) -> bool:
+        return self.inventory.blobs.get(digest) is not None
+
+    def _tag(self, name: str, tag: str) -> bool:
+        """Add what a tag points to; of one that cannot be read all that it ever pointed to."""
+        repository = self.inventory.repositories.get(name)
+        info = None if repository is None else repository.tags.get(tag)
+        if info is None:
+            return False
+        current = info.current
+        digests = {entry.digest for entry in info.history} if current is None else {current}
+        self.found.manifests.setdefault(name, set()).update(digests)
+        return current is not None and self._is_there(current)
+
+
+def _missing(root: Root, written: str) -> Finding:
+    """Return the finding for a root, at the path where it would be."""
+    name, reference = root
+    digest = reference if isinstance(reference, Digest) else None
+    if name is None:
+        path = layout.blob_folder(Digest(reference))
+    elif digest is not None:
+        path = layout.revision_folder(name, digest)
+    else:
+        path = layout.tag_folder(name, reference)
+    return Finding(
+        Code.ROOT_MISSING,
+        path,
+        digest=digest,
+        repository=name,
+        tag=None if digest is not None else reference,
+        expected=written,
+    )

@@ -1,0 +1,154 @@
+"""Which tags, and which untagged manifests, a retention policy lets go in one tree. Pure.
+
+    inventory -> TagFacts -> retention.decide -> what is dropped
+
+What is in doubt is never asked about: no tag goes of a repository that is frozen, none
+that is younger than the grace, none that somebody outside the tree says is in use.
+Not here: the rules themselves (`retention`), and what lives without the tag (`mark`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+
+from regfs.digest import Digest
+from regfs.errors import RegfsError
+from regfs.gc.policy import Policy
+from regfs.gc.retention import (
+    Block,
+    Decision,
+    Labels,
+    TagFacts,
+    created_of,
+    decide,
+    decide_untagged,
+    labels_of,
+)
+from regfs.graph import Graph
+from regfs.image_config import ImageConfig, parse_config
+from regfs.inventory import RepositoryInventory
+from regfs.manifests import Kind, Role
+
+Read = Callable[[Digest], bytes]
+"""Returns the bytes of a small blob, verified; raises a RegfsError."""
+
+
+def unread(digest: Digest) -> bytes:
+    """Read nothing: for a plan whose policy asks for no config."""
+    raise RegfsError(f"no way to read {digest}")
+
+
+class TagChoice:
+    """What a policy says of every tag of one tree."""
+
+    def __init__(self, graph: Graph, policy: Policy, now: float, read: Read) -> None:
+        self.decisions: list[Decision] = []
+        """Of everything that was asked about, in order."""
+        self.dropped: dict[str, set[str]] = {}
+        """Repository -> tags that go."""
+        self._graph = graph
+        self._policy = policy
+        self._now = now
+        self._read = read
+
+    def block(self, repository: str) -> Block | None:
+        """Return what the policy says of a repository; None when it says nothing."""
+        retention = self._policy.retention
+        found = None if retention is None else retention.block_for(repository)
+        return None if found is None else found[1]
+
+    def choose(self, repository: RepositoryInventory, outside: Collection[Digest]) -> None:
+        """Decide about the tags of a repository; manifests `outside` are in use."""
+        retention, name = self._policy.retention, repository.name
+        if retention is None or self.block(name) is None:
+            return
+        facts = [
+            TagFacts(
+                tag,
+                info.current,
+                info.mtime or None,
+                partial(self._created, info.current),
+                partial(self._labels, info.current),
+            )
+            for tag, info in repository.tags.items()
+        ]
+        decided = decide(retention, facts, name, self._now)
+        spared = [self._spared(repository, decision, outside) for decision in decided]
+        self.decisions.extend(spared)
+        self.dropped[name] = {one.tag for one in spared if not one.keep and one.tag is not None}
+
+    def drop(self, repository: str, tags: Collection[str], reason: str) -> None:
+        """Let some more tags go, of which it was decided before that they stay."""
+        for number, one in enumerate(self.decisions):
+            if one.repository == repository and one.tag is not None and one.tag in tags:
+                self.decisions[number] = replace(one, keep=False, reason=reason)
+        self.dropped.setdefault(repository, set()).update(tags)
+
+    def _spared(
+        self, repository: RepositoryInventory, decision: Decision, outside: Collection[Digest]
+    ) -> Decision:
+        """Return a decision as it is when doubt, youth and the word of others have been heard."""
+        if decision.keep:
+            return decision
+        reason = ""
+        if repository.name in self._graph.frozen:
+            reason = "its repository is in doubt, and loses nothing"
+        elif decision.pushed is None or self._now - decision.pushed < self._policy.min_age:
+            reason = "too young (--min-age)"
+        elif decision.digest in outside:
+            reason = "somebody outside says it is in use (--roots)"
+        return replace(decision, keep=True, reason=reason) if reason else decision
+
+    def untagged(
+        self, repository: RepositoryInventory, manifests: Iterable[Digest]
+    ) -> Iterator[Digest]:
+        """Yield those of some untagged manifests that the policy keeps."""
+        retention, block = self._policy.retention, self.block(repository.name)
+        if retention is None or block is None or block.keep_untagged is None:
+            return
+        table = repository.revisions
+        facts = [
+            TagFacts(
+                None,
+                digest,
+                table[digest].mtime,
+                partial(self._created, digest),
+                partial(self._labels, digest),
+            )
+            for digest in manifests
+        ]
+        decided = decide_untagged(retention, facts, repository.name, self._now)
+        self.decisions.extend(decided)
+        yield from (Digest(one.digest) for one in decided if one.keep and one.digest is not None)
+
+    # -- what only a config tells -------------------------------------------------
+
+    def _created(self, manifest: Digest | None) -> float | None:
+        return created_of(self._configs(manifest))
+
+    def _labels(self, manifest: Digest | None) -> Labels | None:
+        return labels_of(self._configs(manifest))
+
+    def _configs(self, manifest: Digest | None) -> list[ImageConfig | None]:
+        """Return the configs of every image that a manifest leads to; None of one unreadable."""
+        if manifest is None:
+            return [None]
+        found: list[ImageConfig | None] = []
+        for one in sorted(self._graph.reachable([manifest])):
+            info = self._graph.manifests.get(one)
+            if info is None:
+                found.append(None)
+            elif info.kind is Kind.IMAGE and info.artifact_type is None:
+                roles = (leaf for leaf in self._graph.leaves(one) if leaf.role is Role.CONFIG)
+                found.extend(self._config(leaf.digest) for leaf in roles)
+            elif info.kind is not Kind.INDEX and info.artifact_type is None:
+                found.append(None)
+        return found
+
+    def _config(self, digest: Digest) -> ImageConfig | None:
+        try:
+            return parse_config(self._read(digest))
+        except RegfsError:
+            return None
