@@ -207,7 +207,9 @@ class _Sweep:
 
     def _tidy(self, changes: Changes) -> None:
         """Remove folders that hold nothing. It is the file system that says so, at that moment."""
-        for action in reversed(self.folders):
+        # Folders before the repositories they are in, and what is inside others first.
+        inside_first = sorted(self.folders, key=lambda one: one.path, reverse=True)
+        for action in sorted(inside_first, key=lambda one: one.kind is ActionKind.REPOSITORY):
             folders = [action.path]
             if action.kind is ActionKind.REPOSITORY:
                 folders = _folders_of(self.store, action.path)
@@ -250,6 +252,9 @@ class _Sweep:
             elif link.digest != action.digest and not self._is_alias(action, link.digest):
                 self._need(link.digest)
                 reason = f"its content names another digest: {link.digest}"
+        elif action.kind is ActionKind.TAG:
+            # Somebody has set it again: what it says now is in use.
+            self._need(self.registry.link(f"{action.path}/current/link").digest)
         if reason is not None:
             self._keep(action, reason)
         return reason is None
@@ -306,6 +311,10 @@ class _Sweep:
 def _folders_of(store: Store, repository: str) -> list[str]:
     """Return the folders of one repository; none when there is any file in them."""
     found = []
+    for entry in store.list(repository, _ignore):
+        name = entry.path.rpartition("/")[2]
+        if entry.kind is not Kind.FOLDER or (name.startswith("_") and name not in PARTS):
+            return []
     for part in sorted(PARTS):
         for listing in store.tree(f"{repository}/{part}", _ignore):
             if listing.files or listing.others or not listing.whole:
