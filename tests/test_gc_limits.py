@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from typing import Any
 
 import pytest
@@ -321,3 +322,17 @@ def test_nothing_goes_that_the_plan_has_not_named(old: TreeBuilder) -> None:
     assert old.blob_path(later).exists()
     assert ("app", blob_of("old").digest) not in going_in(judged(old, keep("keep|later")), "blob")
     assert old.blob_path(blob_of("old").digest).exists()
+
+
+def test_a_blob_that_nobody_agreed_to_lose_keeps_what_it_names(tree: TreeBuilder) -> None:
+    content = image(["old"])
+    tree.push("app", "v1", image(["app"]))
+    tree.push("app", None, content)
+    tree.set_age(tree.blob_path(content.digest), 60)
+    made = untagged(tree)
+    layer = blob_of("old").digest
+    assert layer in going(made, "blob")
+    assert content.digest not in going(made, "blob")
+    apply(made, registry_of(tree), clock=lambda: time.time() + 86_400)
+    assert tree.blob_path(content.digest).exists()
+    assert tree.blob_path(layer).exists()

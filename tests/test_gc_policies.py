@@ -286,6 +286,17 @@ def test_where_every_tag_stays_so_do_those_beside_images(tree: TreeBuilder) -> N
     assert tags_of(judged(tree, keep("keep", keepTags=[]))) == set()
 
 
+def test_a_fallback_tag_without_a_revision_keeps_what_it_lists(tree: TreeBuilder) -> None:
+    tree.push("app", "v1", image(["app"]))
+    listed = artifact(["sbom"])
+    subject = "sha256:" + "1" * 64
+    tree.fallback("app", subject, listed)
+    for digest in (listed.digest, index(listed).digest):
+        tree.delete_revision("app", digest)
+    assert plan_of(tree).actions == []
+    assert plan_of(tree, delete_untagged=True).actions == []
+
+
 # -- referrers ------------------------------------------------------------------------
 
 
