@@ -170,7 +170,13 @@ class Changes:
         One that holds anything is left as it is: there is nothing to take back, and
         what a restore puts back brings its folders with it.
         """
-        return self._store.delete(sorted(folders, reverse=True))
+        # A file can have come to be where the folder was, and it would be deleted.
+        still = (path for path in sorted(folders, reverse=True) if self._is_folder(path))
+        return self._store.delete(still)
+
+    def _is_folder(self, path: str) -> bool:
+        found = _at(self._store, path)
+        return found is not None and found.kind is Kind.FOLDER
 
     def announce(self, paths: Iterable[str]) -> None:
         """Say which files will be begun: where a run that is killed may leave half of one."""

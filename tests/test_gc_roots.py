@@ -177,7 +177,7 @@ def missing(resolved: Resolved) -> list[str]:
 def test_a_tag_is_what_it_points_to(tree: TreeBuilder) -> None:
     digest = Digest(tree.push("team/app", "v1"))
     found = found_in(tree, "registry.example.com/team/app:v1")
-    assert found == Resolved(manifests={"team/app": {digest}})
+    assert found == Resolved(manifests={"team/app": {digest}}, vouched={"team/app"})
 
 
 def test_a_digest_is_in_use_wherever_it_is(tree: TreeBuilder) -> None:
@@ -187,14 +187,15 @@ def test_a_digest_is_in_use_wherever_it_is(tree: TreeBuilder) -> None:
     tree.push("c", "v1", image("other"))
     for lean in (True, False):
         found = found_in(tree, digest, lean=lean)
-        assert found == Resolved(manifests={"a": {digest}, "b": {digest}})
-    assert found_in(tree, f"a@{digest}").manifests == {"a": {digest}, "b": {digest}}
+        both = {"a": {digest}, "b": {digest}}
+        assert found == Resolved(manifests=both, vouched={"a", "b"})
+    assert found_in(tree, f"a@{digest}") == Resolved(manifests=both, vouched={"a"})
 
 
 def test_a_tag_without_a_revision_holds_its_digest(tree: TreeBuilder) -> None:
     digest = Digest(tree.push("a", "v1"))
     tree.delete_revision("a", digest)
-    assert found_in(tree, f"a@{digest}") == Resolved(manifests={"a": {digest}})
+    assert found_in(tree, f"a@{digest}") == Resolved(manifests={"a": {digest}}, vouched={"a"})
 
 
 def test_an_image_may_be_known_by_its_config(tree: TreeBuilder) -> None:
@@ -243,7 +244,7 @@ def test_of_a_tag_that_cannot_be_read_all_its_history_is_in_use(tree: TreeBuilde
 def test_a_root_that_is_not_there_is_an_error_that_says_who_wants_it(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     found = found_in(tree, "# list", "r.example.com/app:v2", "gone:v1", str(D), f"app@{D}")
-    assert (found.manifests, found.blobs) == ({}, set())
+    assert (found.manifests, found.blobs) == ({}, {D}), "a manifest may still name it"
     first, second, third, fourth = found.findings
     assert first.code is Code.ROOT_MISSING
     assert first.severity is Severity.ERROR
@@ -259,6 +260,21 @@ def test_the_other_reading_is_kept_and_not_missed(tree: TreeBuilder) -> None:
     whole = Digest(tree.push("example.com/app", "v1", image("whole")))
     rest = Digest(tree.push("app", "v1", image("rest")))
     found = found_in(tree, "example.com/app:v1")
-    assert found == Resolved(manifests={"example.com/app": {whole}, "app": {rest}})
+    both = {"example.com/app": {whole}, "app": {rest}}
+    assert found == Resolved(manifests=both, vouched=set(both))
     tree.untag("app", "v1")
-    assert found_in(tree, "example.com/app:v1") == Resolved(manifests={"example.com/app": {whole}})
+    assert found_in(tree, "example.com/app:v1").manifests == {"example.com/app": {whole}}
+
+
+@given(st.lists(st.tuples(names(), digests() | tags()), min_size=1), st.booleans())
+def test_a_plan_holds_roots_as_they_are(said: list[tuple[str, str]], likely: bool) -> None:
+    roots = {Root(name, reference) for name, reference in said}
+    some = frozenset(sorted(roots)[:1]) if likely and len(roots) > 1 else frozenset()
+    first = Roots({root: "" for root in roots - some}, some)
+    second = Roots.of(first.texts)
+    assert (set(second.said), second.perhaps) == (roots - some, some)
+
+
+def test_a_folder_that_is_no_legal_name_is_not_taken_for_a_likely_reading() -> None:
+    roots = parsed("?odd:v1", exists=("?odd",))
+    assert set(Roots.of(roots.texts).said) == {Root("?odd", "v1")}

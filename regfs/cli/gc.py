@@ -17,6 +17,8 @@ from regfs.gc.policy import Policy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
+
     from regfs.gc.plan import Plan
 
 DOCUMENTS = {
@@ -47,7 +49,8 @@ Examples:
 \b
 Exit codes:
   0   clean
-  1   something was kept because it could not be known (see the findings)
+  1   something was kept because it could not be known, or one of --roots is not
+      on this disk (see the findings)
   2   usage
   3   refused (stale plan, lock held, doubt that needs a decision)
   4   not a registry tree, or no such run
@@ -187,20 +190,24 @@ def _make_plan(session: Session, policy: Policy) -> Plan:
     examples=[
         "regfs gc plan",
         "regfs gc plan -m --min-age 1d -o plan.json",
+        "regfs gc plan --policy keep.toml --explain",
         "regfs gc plan --json",
     ],
     exits=[Exit.FINDINGS],
 )
 @_policy_options
 @click.option("-o", "--output", metavar="FILE", help="Write the plan there, for gc apply.")
-def plan_command(session: Session, /, output: str | None, **options: Any) -> Exit:
+@click.option("--explain", is_flag=True, help="Every decision of --policy, with its reason.")
+def plan_command(session: Session, /, output: str | None, explain: bool, **options: Any) -> Exit:
     """Print what would go, what stays and why; delete nothing.
 
     With -o the plan is also written to a file, to be reviewed and given to gc apply.
     """
-    from regfs.cli.gc_output import show_plan
+    from regfs.cli.gc_output import show_decisions, show_plan
     from regfs.render import json_pieces
 
+    if explain and options["policy_file"] is None:
+        raise click.UsageError("--explain tells what --policy FILE has decided; give both")
     made = _make_plan(session, _policy(session, options))
     if output is not None:
         try:
@@ -209,7 +216,13 @@ def plan_command(session: Session, /, output: str | None, **options: Any) -> Exi
                 stream.write("\n")
         except OSError as error:
             raise StoreError(f"{output}: {os.strerror(error.errno or 0)}") from None
-    session.emit(made, lambda out: show_plan(out, made, verbose=session.verbose))
+
+    def show(out: Console) -> None:
+        if explain:
+            show_decisions(out, made.decisions)
+        show_plan(out, made, verbose=session.verbose)
+
+    session.emit(made, show)
     if output is not None:
         session.note(f"Plan written to {output}; carry it out with: regfs gc apply {output}")
     return Exit.FINDINGS if made.doubtful else Exit.CLEAN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -12,9 +13,10 @@ from regfs.digest import Digest
 from regfs.findings import Severity
 from regfs.gc.plan import Action, Plan
 from regfs.render import human_size, print_finding, printable, rfc3339, table
-from regfs.totals import Totals
+from regfs.totals import ActionKind, Totals
 
 if TYPE_CHECKING:
+    from regfs.gc.retention import Decision
     from regfs.gc.sweep import Applied
     from regfs.runs import Purged, Restored, Run, Skipped
 
@@ -27,6 +29,8 @@ _KEPT: Final = {
     "frozen_repositories": "whole repositories, in doubt (see the findings)",
     "blind": "unreferenced, but part of the tree cannot be seen",
     "tagless": "untagged manifests of repositories without any tag (--allow-tagless)",
+    "outside": "unreferenced here, but in use by the word of somebody else (--roots)",
+    "max_freed": "unreferenced, beyond what was to be freed (--max-freed)",
 }
 
 
@@ -38,6 +42,9 @@ def _what(totals: Totals) -> str:
         (totals.tag_indexes, "tag history entry", "tag history entries"),
         (totals.uploads, "upload", "uploads"),
         (totals.tags, "tag", "tags"),
+        (totals.temporaries, "temporary file", "temporary files"),
+        (totals.directories, "empty folder", "empty folders"),
+        (totals.repositories, "empty repository", "empty repositories"),
     ]
     parts = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
     return f"{', '.join(parts) or 'nothing'}, {human_size(totals.bytes)}"
@@ -61,7 +68,7 @@ def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
         for action in actions
     ]
     if rows:
-        out.print(table("To go", ("what", ">size", "repository", "digest", "why"), rows))
+        out.print(table("To go", ("what", ">size", "repository", "which", "why"), rows))
         if len(plan.actions) > len(rows):
             out.print(f"... and {len(plan.actions) - len(rows)} more (-v shows all)")
     for reason, count in plan.kept.items():
@@ -70,7 +77,41 @@ def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
     out.print(f"Eligible: {_what(plan.totals)}", markup=False)
 
 
+def show_decisions(out: Console, decisions: Sequence[Decision]) -> None:
+    """Print what a retention policy says of each tag and untagged manifest, and why."""
+    rows = [
+        (
+            one.repository,
+            one.tag or "(untagged)",
+            Digest(one.digest).short if one.digest else "?",
+            "keep" if one.keep else "drop",
+            _day(one.pushed),
+            _day(one.created),
+            one.reason,
+        )
+        for one in decisions
+    ]
+    if rows:
+        columns = ("repository", "tag", "=digest", "", "=pushed", "=created", "why")
+        out.print(table("Decisions", columns, rows))
+    else:
+        out.print("The policy is about no tag of this tree.")
+
+
+def _day(seconds: float | None) -> str:
+    """Return a day, in UTC; of what is not known, or nobody had to ask for, a dash."""
+    if seconds is None:
+        return "-"
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+    except (OverflowError, ValueError, OSError):
+        return "after 9999"
+
+
 def _name(action: Action) -> str:
+    if action.kind in (ActionKind.DIRECTORY, ActionKind.TAG):
+        # A digest would not tell which of two folders, or of two tags of one manifest.
+        return action.path.partition("/_manifests/tags/")[2] or action.path.rpartition("/")[2]
     return Digest(action.digest).short if action.digest else action.path.rpartition("/")[2]
 
 

@@ -54,12 +54,13 @@ class Going:
         self._inventory = inventory
         self._policy = policy
         self._mark = mark
-        self._needed: set[Digest] = set(mark.outside)
+        self._needed: set[Digest] = set()
         """Blobs that the manifests of any repository need."""
         self._frozen: set[Digest] = set()
         """Blobs that something doubtful could name."""
         self._young: set[Digest] = set()
         """Blobs that a young layer link names: a push may be under way."""
+        self._strange = self._with_strangers()
 
     def actions(self) -> Iterator[Action]:
         """Yield what goes: repository by repository, then the blobs, which need all of them."""
@@ -99,12 +100,11 @@ class Going:
 
     def _tags(self, repository: RepositoryInventory) -> Iterator[Action]:
         name = repository.name
-        reasons = {one.tag: one.reason for one in self._mark.decisions if one.repository == name}
-        for tag in self._mark.dropped(name):
+        for tag, reason in self._mark.dropped(name).items():
             info = repository.tags[tag]
             size = info.size + sum(entry.size for entry in info.history)
             mtime = max([info.mtime, *(entry.mtime for entry in info.history)])
-            path, reason = layout.tag_folder(name, tag), reasons[tag]
+            path = layout.tag_folder(name, tag)
             yield Action(ActionKind.TAG, path, info.current, name, size, mtime, reason)
 
     def _revisions(self, repository: RepositoryInventory) -> Iterator[Action]:
@@ -159,7 +159,7 @@ class Going:
         self, repository: RepositoryInventory, needed: set[Digest]
     ) -> Iterator[Action]:
         name, aliases = repository.name, self._graph.aliases
-        unneeded = repository.layers.numbers.keys() - needed
+        unneeded = repository.layers.numbers.keys() - needed - self._mark.outside
         repository.layers.fetch(unneeded)
         for digest in unneeded:
             if not needed.isdisjoint(aliases.get(digest, ())):
@@ -191,7 +191,8 @@ class Going:
         """Tell whether nothing is left of a repository when all this has gone."""
         counts = Counter(action.kind for action in going)
         if (
-            counts[ActionKind.TAG] < len(repository.tags)
+            repository.name in self._strange
+            or counts[ActionKind.TAG] < len(repository.tags)
             or counts[ActionKind.REVISION] < len(repository.revisions)
             or counts[ActionKind.UPLOAD] < len(repository.uploads)
         ):
@@ -199,6 +200,13 @@ class Going:
         repository.layers.fetch(repository.layers)
         layers = sum(repository.layers.get(digest) is not None for digest in repository.layers)
         return counts[ActionKind.LAYER_LINK] == layers
+
+    def _with_strangers(self) -> set[str]:
+        """Return the repositories with something in their folder that is not of the layout."""
+        above = len(layout.REPOSITORIES) + 1
+        beside = {path.rpartition("/")[0][above:] for path in self._inventory.foreign}
+        within = {layout.repository_of(path) for path in self._inventory.foreign}
+        return beside | {name for name in within if name is not None}
 
     # -- blobs ----------------------------------------------------------------------
 
@@ -225,6 +233,8 @@ class Going:
                 self.kept["frozen"] += 1
             elif digest in self._young or self._mark.young(info.mtime):
                 self.kept["young"] += 1
+            elif digest in self._mark.outside:
+                self.kept["outside"] += 1
             else:
                 path = f"{layout.blob_folder(digest)}/data"
                 reason = "no manifest in any repository needs it"
@@ -234,24 +244,53 @@ class Going:
         return self._limited(going)
 
     def _limited(self, going: list[Action]) -> Iterator[Action]:
-        """Yield blobs, the largest first, until as much is freed as was asked for."""
+        """Yield blobs, the largest first, until as much is freed as was asked for.
+
+        With each goes what names it: what a manifest that stays in place needs, stays.
+        """
         limit = self._policy.max_freed
         if limit is None:
             yield from going
             return
+        left = {action.digest: action for action in going}
+        names = self._other_names()
         freed = 0
         for action in sorted(going, key=lambda one: (-one.size, one.path)):
             if freed >= limit:
-                self.kept["max_freed"] += 1
-                continue
-            freed += action.size
-            yield action
+                break
+            pending = [Digest(action.digest or "")]
+            while pending:
+                digest = pending.pop()
+                if (taken := left.pop(digest, None)) is not None:
+                    freed += taken.size
+                    yield taken
+                    pending += self._naming([digest, *names.get(digest, ())])
+        self.kept["max_freed"] += len(left)
+
+    def _other_names(self) -> dict[Digest, list[Digest]]:
+        """Return by which digests in other algorithms manifests name a blob."""
+        found: dict[Digest, list[Digest]] = {}
+        for alias, stored in self._graph.aliases.items():
+            for digest in stored:
+                found.setdefault(digest, []).append(alias)
+        return found
+
+    def _naming(self, digests: Iterable[Digest]) -> Iterator[Digest]:
+        """Yield the manifests that name any of these: as a blob, a child or a subject."""
+        for digest in digests:
+            yield from self._graph.holders(digest)
+            for before in self._graph.digraph.pred.get(digest, ()):
+                if isinstance(before, Digest):
+                    yield before
 
     # -- what crashes and deletions leave ---------------------------------------------
 
     def _leftovers(self) -> Iterator[Action]:
+        if not self._policy.leftovers:
+            return
+        blind = self._blind()
         for path, info in self._inventory.temporary.items():
-            if self._may_tidy(path, info.mtime):
+            if self._may_tidy(path, info.mtime, blind):
                 reason = "half of a file, from a write that did not finish"
                 yield Action(
                     ActionKind.TEMPORARY,
@@ -262,14 +301,20 @@ class Going:
                     info.mtime,
                     reason,
                 )
-        for path, mtime in self._inventory.empty.items():
-            if self._may_tidy(path, mtime):
+        staying: set[str] = set()
+        """Folders that hold one which stays."""
+        # What is in a folder comes before it.
+        for path, mtime in sorted(self._inventory.empty.items(), reverse=True):
+            if path in staying or not self._may_tidy(path, mtime, blind):
+                staying.add(path.rpartition("/")[0])
+            else:
                 reason = "folder is empty: what it was made for is gone"
                 name = layout.repository_of(path)
                 yield Action(ActionKind.DIRECTORY, path, None, name, 0, mtime, reason)
 
-    def _may_tidy(self, path: str, mtime: float) -> bool:
+    def _may_tidy(self, path: str, mtime: float, blind: bool) -> bool:
         if self._mark.young(mtime):
             self.kept["young"] += 1
             return False
-        return layout.repository_of(path) not in self._graph.frozen
+        name = layout.repository_of(path)
+        return name not in self._graph.frozen and (name is not None or not blind)

@@ -14,10 +14,11 @@ Doubt keeps: a repository in `Graph.frozen` is marked whole, and loses no tag.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from regfs import layout
-from regfs.digest import Digest
+from regfs.digest import Digest, digests_in
+from regfs.errors import RegfsError
 from regfs.findings import Code, Finding
 from regfs.gc.policy import Policy
 from regfs.gc.retention import Decision
@@ -49,6 +50,9 @@ class Mark:
         self._inventory = inventory
         self._policy = policy
         self._choice = TagChoice(graph, policy, now, read)
+        self._read = read
+        self._vouched: set[str] = set()
+        """Repositories in which somebody outside has said what is in use."""
         self._external = self._resolve()
         self._waiting: dict[str, dict[str, TagInfo]] = {}
         """Repository -> tags that stay if what they stand beside lives."""
@@ -59,9 +63,9 @@ class Mark:
         """What was decided of every tag and manifest that a retention policy judges."""
         return self._choice.decisions
 
-    def dropped(self, repository: str) -> Collection[str]:
-        """Return the tags of a repository that go."""
-        return self._choice.dropped.get(repository, ())
+    def dropped(self, repository: str) -> Mapping[str, str]:
+        """Return the tags of a repository that go, and why."""
+        return self._choice.dropped.get(repository, {})
 
     def young(self, mtime: float) -> bool:
         """Tell whether something written then is too young to be touched; the future is."""
@@ -70,9 +74,7 @@ class Mark:
     def prunes(self, repository: RepositoryInventory) -> bool:
         """Tell whether untagged manifests of a repository may go."""
         name = repository.name
-        block = self._choice.block(name)
-        asked = self._policy.delete_untagged or (block is not None and block.delete_untagged)
-        if not asked or name in self._graph.frozen:
+        if not self._is_asked(name):
             return False
         if any(
             info.current is not None and not tells_of_another(tag)
@@ -80,8 +82,14 @@ class Mark:
         ):
             return True
         # No tag on the disk is not "all untagged": somebody has to say what is in use.
-        said = name in self._policy.allow_tagless or bool(self._external.get(name))
-        return said or not repository.revisions
+        vouched = name in self._vouched and bool(self._external.get(name))
+        return name in self._policy.allow_tagless or vouched or not repository.revisions
+
+    def _is_asked(self, repository: str) -> bool:
+        """Tell whether untagged manifests of a repository are asked for, and it is not in doubt."""
+        block = self._choice.block(repository)
+        asked = self._policy.delete_untagged or (block is not None and block.delete_untagged)
+        return asked and repository not in self._graph.frozen
 
     # -- roots --------------------------------------------------------------------
 
@@ -89,17 +97,53 @@ class Mark:
         """Return the manifests of each repository that are in use by the word of others."""
         if self._policy.roots is None:
             return {}
-        found: Resolved = resolve(Roots.of(self._policy.roots), self._inventory)
-        self.findings.extend(found.findings)
+        roots = Roots.of(self._policy.roots)
+        found: Resolved = resolve(roots, self._inventory)
+        self.findings.extend(one for one in found.findings if not self._is_alias(one))
+        self._vouched = found.vouched
+        names: dict[str, set[str | None]] = {}
+        for root in (*roots.said, *roots.perhaps):
+            names.setdefault(root.reference, set()).add(root.name)
         external = {name: set(manifests) for name, manifests in found.manifests.items()}
         for blob in found.blobs:
             # Some runtimes know an image by its config: the image is in use then.
             holders = self._graph.holders(blob)
             self.outside |= self._graph.needs(self._graph.reachable([blob, *holders]))
+            self.outside |= self._graph.aliases.get(blob, set())
+            if not holders:
+                self.outside |= self._unlinked(blob)
             for name, repository in self._inventory.repositories.items():
                 held = [one for one in holders if one in repository.revisions]
                 external.setdefault(name, set()).update(held)
+                if held and not names[blob].isdisjoint((None, name)):
+                    self._vouched.add(name)
         return external
+
+    def _is_alias(self, finding: Finding) -> bool:
+        """Tell whether a root that was not found is there, by its digest in another algorithm."""
+        digest = finding.digest
+        found = () if digest is None else self._graph.aliases.get(Digest(digest), ())
+        return any(self._inventory.blobs.get(one) is not None for one in found)
+
+    def _unlinked(self, blob: Digest) -> set[Digest]:
+        """Return all that is written in a manifest that no repository links to, so none has read.
+
+        What it is, only reading tells; what is no manifest names nothing that matters.
+        """
+        found, pending = {blob}, [blob]
+        while pending:
+            one = pending.pop()
+            if one in self._graph.manifests:
+                found |= self._graph.needs(self._graph.reachable([one]))
+                continue
+            try:
+                named = digests_in(self._read(one))
+            except RegfsError:
+                continue
+            fresh = {other for other in named if other in self._inventory.blobs} - found
+            found |= fresh
+            pending.extend(fresh)
+        return found
 
     def _run(self) -> None:
         for repository in self._inventory.repositories.values():
@@ -122,7 +166,7 @@ class Mark:
         tagged = self._tagged(repository)
         external = self._external.get(repository.name, set())
         if not self.prunes(repository):
-            if self._policy.delete_untagged and repository.name not in self._graph.frozen:
+            if self._is_asked(repository.name):
                 self._refuse_tagless(repository)
             start = {*tagged, *self._named(repository), *external}
             return self._graph.reachable(start, subjects=True)
@@ -223,18 +267,21 @@ class Mark:
                     grown = True
 
     def _beside(self, repository: RepositoryInventory) -> dict[str, TagInfo]:
-        """Return the tags that only stand beside an image of a repository that loses tags.
+        """Return the tags that only stand beside an image of a repository that may lose tags.
 
         Only where the image is there, in this repository: what has lost its image in
-        another way may belong to one that is still to come.
+        another way may belong to one that is still to come. Whether a tag has been dropped
+        does not matter: a run that was cut short has moved these already.
         """
-        if not self.dropped(repository.name) or not self.prunes(repository):
+        block = self._choice.block(repository.name)
+        if block is None or not block.keep_tags or not self.prunes(repository):
             return {}
+        external = self._external.get(repository.name, ())
         found = {}
         for tag, info in repository.tags.items():
             subject = _subject(tag)
             settled = info.current is not None and not self.young(info.mtime)
-            if settled and subject in repository.revisions:
+            if settled and subject in repository.revisions and info.current not in external:
                 found[tag] = info
         return found
 
@@ -243,12 +290,18 @@ class Mark:
         everywhere = set().union(*self.live.values())
         grown = False
         for name, waiting in self._waiting.items():
-            for tag in [tag for tag in waiting if _subject(tag) in everywhere]:
-                info = waiting.pop(tag)
-                repository = self._inventory.repositories[name]
-                roots = set() if layout.fallback_subject(tag) else {info.current}
-                self.live[name] |= self._reached(repository, {one for one in roots if one})
-                grown = True
+            staying = {tag: info for tag, info in waiting.items() if _subject(tag) in everywhere}
+            if not staying:
+                continue
+            for tag in staying:
+                del waiting[tag]
+            roots = {
+                info.current
+                for tag, info in staying.items()
+                if info.current is not None and layout.fallback_subject(tag) is None
+            }
+            self.live[name] |= self._reached(self._inventory.repositories[name], roots)
+            grown = True
         return grown
 
 

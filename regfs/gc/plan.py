@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from regfs.errors import DocumentInvalid, Doubt
-from regfs.findings import Finding
+from regfs.findings import Code, Finding
 from regfs.gc.going import Action, Going
 from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
@@ -61,8 +61,9 @@ class Plan:
 
     @property
     def doubtful(self) -> bool:
-        """Whether anything was kept because it could not be known."""
-        return bool(self.kept.get("frozen_repositories") or self.kept.get("blind"))
+        """Whether anything was kept because it could not be known, or a root is not there."""
+        kept = self.kept.get("frozen_repositories") or self.kept.get("blind")
+        return bool(kept) or any(one.code is Code.ROOT_MISSING for one in self.findings)
 
 
 def needs_history(policy: Policy) -> bool:

@@ -46,15 +46,18 @@ class Roots:
     @classmethod
     def of(cls, texts: Iterable[str]) -> Roots:
         """Return what `texts` say, as they stand in a plan."""
-        roots = [(_parted(text.removeprefix("?")), text) for text in texts]
-        said = {root: text for root, text in roots if not text.startswith("?")}
-        return cls(said, frozenset(root for root, text in roots if text.startswith("?")))
+        roots = [(_parted(text.removesuffix("?")), text) for text in texts]
+        said = {root: text for root, text in roots if not text.endswith("?")}
+        return cls(said, frozenset(root for root, text in roots if text.endswith("?")))
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The roots as a plan holds them: a question mark leads a reading that is only likely."""
+        """The roots as a plan holds them: a question mark ends a reading that is only likely.
+
+        Neither tag nor digest can end with one; a folder that is no legal name can begin so.
+        """
         said = [_joined(root) for root in self.said]
-        return tuple(sorted([*said, *(f"?{_joined(root)}" for root in self.perhaps)]))
+        return tuple(sorted([*said, *(f"{_joined(root)}?" for root in self.perhaps)]))
 
     @property
     def digests(self) -> frozenset[Digest]:
@@ -94,7 +97,9 @@ class Resolved:
     blobs: set[Digest] = field(default_factory=set)
     """In use, and no manifest of any repository: a config, a layer, or a manifest without a
     link. Each is to be kept together with every manifest that names it: some runtimes know an
-    image by its config."""
+    image by its config. Also what is not there, for manifests may name it all the same."""
+    vouched: set[str] = field(default_factory=set)
+    """Repositories in which something is in use by their own name, or by a digest alone."""
     findings: list[Finding] = field(default_factory=list)
     """What is said to be in use and is not there."""
 
@@ -237,11 +242,12 @@ class _Resolution:
         holders = self.holders[root.reference]
         for name in holders:
             self.found.manifests.setdefault(name, set()).add(root.reference)
-        if not self._is_there(root.reference):
-            return False
+            if root.name in (None, name):
+                self.found.vouched.add(name)
         if not holders:
             self.found.blobs.add(root.reference)
-        return root.name is None or root.name in holders
+        is_there = self._is_there(root.reference)
+        return is_there and (root.name is None or root.name in holders)
 
     def _is_there(self, digest: Digest) -> bool:
         return self.inventory.blobs.get(digest) is not None
@@ -255,6 +261,7 @@ class _Resolution:
         current = info.current
         digests = {entry.digest for entry in info.history} if current is None else {current}
         self.found.manifests.setdefault(name, set()).update(digests)
+        self.found.vouched.add(name)
         return current is not None and self._is_there(current)
 
 

@@ -154,10 +154,17 @@ class _Sweep:
         self.skipped: list[Skipped] = []
         self.kept: set[str] = set()
         """Digests that something which stayed may need."""
+        self.held: set[str] = set()
+        """Digests of blobs that a blob which stays may need."""
         still = {(action.kind, action.path): action for action in fresh.actions}
         for key in still.keys() - {(action.kind, action.path) for action in planned.actions}:
             # It may go by now, but nobody has agreed to that: it stays, and is not left dangling.
-            self._need(still[key].digest)
+            extra = still[key]
+            if extra.kind is ActionKind.BLOB:
+                # No link leads to it, so it needs none: what a limit leaves is such.
+                self.held |= self._needed_by(extra.digest) - {str(extra.digest)}
+            else:
+                self._need(extra.digest)
         self.todo: list[Action] = []
         """What is moved."""
         self.folders: list[Action] = []
@@ -207,7 +214,9 @@ class _Sweep:
 
     def _tidy(self, changes: Changes) -> None:
         """Remove folders that hold nothing. It is the file system that says so, at that moment."""
-        for action in reversed(self.folders):
+        # Folders before the repositories they are in, and what is inside others first.
+        inside_first = sorted(self.folders, key=lambda one: one.path, reverse=True)
+        for action in sorted(inside_first, key=lambda one: one.kind is ActionKind.REPOSITORY):
             folders = [action.path]
             if action.kind is ActionKind.REPOSITORY:
                 folders = _folders_of(self.store, action.path)
@@ -231,14 +240,21 @@ class _Sweep:
 
     def _need(self, digest: str | None) -> None:
         """Keep a thing that is named by something which stays, and everything that it needs."""
-        if digest is not None:
-            found = self.graph.reachable([Digest(digest)], subjects=True)
-            needed = self.graph.needs(found)
-            self.kept |= needed.union(*(self.graph.aliases.get(item, ()) for item in needed))
+        self.kept |= self._needed_by(digest)
+
+    def _needed_by(self, digest: str | None) -> set[Digest]:
+        if digest is None:
+            return set()
+        needed = self.graph.needs(self.graph.reachable([Digest(digest)], subjects=True))
+        return needed.union(*(self.graph.aliases.get(item, ()) for item in needed))
+
+    def _is_kept(self, action: Action) -> bool:
+        held = action.kind is ActionKind.BLOB and action.digest in self.held
+        return held or action.digest in self.kept
 
     def _may(self, action: Action) -> bool:
         """Return whether a thing still is what was planned, and says what its path says."""
-        if action.digest in self.kept:
+        if self._is_kept(action):
             self._keep(action, "something that stayed may need it")
             return False
         reason = self._changed(action)
@@ -250,6 +266,9 @@ class _Sweep:
             elif link.digest != action.digest and not self._is_alias(action, link.digest):
                 self._need(link.digest)
                 reason = f"its content names another digest: {link.digest}"
+        elif action.kind is ActionKind.TAG:
+            # Somebody has set it again: what it says now is in use.
+            self._need(self.registry.link(f"{action.path}/current/link").digest)
         if reason is not None:
             self._keep(action, reason)
         return reason is None
@@ -290,7 +309,7 @@ class _Sweep:
 
     def _move(self, changes: Changes, action: Action, source: str) -> None:
         reason = self._changed(action)
-        if reason is None and action.digest in self.kept:
+        if reason is None and self._is_kept(action):
             reason = "something that stayed may need it"
         if reason is None:
             try:
@@ -306,6 +325,10 @@ class _Sweep:
 def _folders_of(store: Store, repository: str) -> list[str]:
     """Return the folders of one repository; none when there is any file in them."""
     found = []
+    for entry in store.list(repository, _ignore):
+        name = entry.path.rpartition("/")[2]
+        if entry.kind is not Kind.FOLDER or (name.startswith("_") and name not in PARTS):
+            return []
     for part in sorted(PARTS):
         for listing in store.tree(f"{repository}/{part}", _ignore):
             if listing.files or listing.others or not listing.whole:

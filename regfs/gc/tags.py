@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from regfs.digest import Digest
 from regfs.errors import RegfsError
@@ -35,6 +36,9 @@ Read = Callable[[Digest], bytes]
 """Returns the bytes of a small blob, verified; raises a RegfsError."""
 
 
+_NO_PLATFORM: Final = "unknown/unknown"
+
+
 def unread(digest: Digest) -> bytes:
     """Read nothing: for a plan whose policy asks for no config."""
     raise RegfsError(f"no way to read {digest}")
@@ -46,8 +50,11 @@ class TagChoice:
     def __init__(self, graph: Graph, policy: Policy, now: float, read: Read) -> None:
         self.decisions: list[Decision] = []
         """Of everything that was asked about, in order."""
-        self.dropped: dict[str, set[str]] = {}
-        """Repository -> tags that go."""
+        self.dropped: dict[str, dict[str, str]] = {}
+        """Repository -> tags that go -> why."""
+        self._places: dict[tuple[str, str], int] = {}
+        """Repository and tag -> where in `decisions` they are."""
+        self._blocks: dict[str, Block | None] = {}
         self._graph = graph
         self._policy = policy
         self._now = now
@@ -56,8 +63,12 @@ class TagChoice:
     def block(self, repository: str) -> Block | None:
         """Return what the policy says of a repository; None when it says nothing."""
         retention = self._policy.retention
-        found = None if retention is None else retention.block_for(repository)
-        return None if found is None else found[1]
+        if retention is None:
+            return None
+        if repository not in self._blocks:
+            found = retention.block_for(repository)
+            self._blocks[repository] = None if found is None else found[1]
+        return self._blocks[repository]
 
     def choose(self, repository: RepositoryInventory, outside: Collection[Digest]) -> None:
         """Decide about the tags of a repository; manifests `outside` are in use."""
@@ -75,16 +86,21 @@ class TagChoice:
             for tag, info in repository.tags.items()
         ]
         decided = decide(retention, facts, name, self._now)
-        spared = [self._spared(repository, decision, outside) for decision in decided]
-        self.decisions.extend(spared)
-        self.dropped[name] = {one.tag for one in spared if not one.keep and one.tag is not None}
+        dropped = self.dropped[name] = {}
+        for one in decided:
+            spared = self._spared(repository, one, outside)
+            if spared.tag is not None:
+                self._places[name, spared.tag] = len(self.decisions)
+                if not spared.keep:
+                    dropped[spared.tag] = spared.reason
+            self.decisions.append(spared)
 
-    def drop(self, repository: str, tags: Collection[str], reason: str) -> None:
+    def drop(self, repository: str, tags: Iterable[str], reason: str) -> None:
         """Let some more tags go, of which it was decided before that they stay."""
-        for number, one in enumerate(self.decisions):
-            if one.repository == repository and one.tag is not None and one.tag in tags:
-                self.decisions[number] = replace(one, keep=False, reason=reason)
-        self.dropped.setdefault(repository, set()).update(tags)
+        for tag in tags:
+            place = self._places[repository, tag]
+            self.decisions[place] = replace(self.decisions[place], keep=False, reason=reason)
+            self.dropped[repository][tag] = reason
 
     def _spared(
         self, repository: RepositoryInventory, decision: Decision, outside: Collection[Digest]
@@ -132,7 +148,11 @@ class TagChoice:
         return labels_of(self._configs(manifest))
 
     def _configs(self, manifest: Digest | None) -> list[ImageConfig | None]:
-        """Return the configs of every image that a manifest leads to; None of one unreadable."""
+        """Return the configs of every image that a manifest leads to; None of one unreadable.
+
+        What BuildKit attests of an image has the shape of one, for a platform `unknown`. Its
+        config tells no time, and by it no image with attestations would ever be of known age.
+        """
         if manifest is None:
             return [None]
         found: list[ImageConfig | None] = []
@@ -145,7 +165,8 @@ class TagChoice:
                 found.extend(self._config(leaf.digest) for leaf in roles)
             elif info.kind is not Kind.INDEX and info.artifact_type is None:
                 found.append(None)
-        return found
+        images = [one for one in found if one is None or one.platform != _NO_PLATFORM]
+        return images or found
 
     def _config(self, digest: Digest) -> ImageConfig | None:
         try:
