@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from regfs.digest import Digest
     from regfs.errors import RegfsError
     from regfs.findings import Code, Finding, Severity
+    from regfs.gc.online import purge
     from regfs.gc.plan import Plan, plan
     from regfs.gc.policy import Policy
     from regfs.gc.sweep import apply
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from regfs.inventory import Inventory
     from regfs.listing import scan
     from regfs.registry import Registry
-    from regfs.runs import purge, restore
+    from regfs.runs import restore
     from regfs.stores import Store, open_store
 
 __version__ = "0.1.0"
@@ -65,7 +66,7 @@ _HOMES = {
     "Plan": "gc.plan",
     "apply": "gc.sweep",
     "restore": "runs",
-    "purge": "runs",
+    "purge": "gc.online",
     "RegfsError": "errors",
 }
 

@@ -7,9 +7,11 @@
 
 The lines of a journal:
 
-    {"run", "at", "root", "kind"}                       its head; without a kind it is of gc
+    {"run", "at", "root", "kind", "wait"}               its head; without a kind it is of gc
     {"begin": path}                                     a file may be begun beside this place
     {"move": source, "path", "kind", "digest", "size"}  this will be moved (or copied) away
+                                                        .. "mtime": as when it was looked at
+    {"returned": path}                                  it was in use again, and is back
     {"create": path, "kind", "digest", "size", "content", "folder"}   this will be put in place
     {"made": path} {"left": path}                       it was; it was not, after all
     {"applied"} {"restored"} {"purging"} {"purged"}     when
@@ -31,8 +33,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -69,6 +71,17 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """One thing that a run had moved away and that came back into use; it is in place again."""
+
+    run: str
+    path: str
+    kind: str
+    digest: str | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One run, as its journal tells."""
 
@@ -78,7 +91,8 @@ class Run:
     state: str
     """applied | interrupted | restored | purging | purged"""
     done: Totals
-    """What was meant to be moved away; of an interrupted run some may still be in place."""
+    """What was meant to be moved away and did not come back into use; of an interrupted run
+    some may still be in place."""
     made: Totals = field(default_factory=Totals)
     """What was meant to be put in place."""
 
@@ -105,6 +119,12 @@ class Purged:
     runs: list[str]
     files: int
     bytes: int
+    deleted: Totals = field(default_factory=Totals)
+    """The same by kind, as the journals tell."""
+    returned: list[Returned] = field(default_factory=list)
+    """What was in use again and was put back instead."""
+    waiting: list[str] = field(default_factory=list)
+    """Runs that are too young: a push that began before them may still be under way."""
 
 
 def owner() -> str:
@@ -150,10 +170,22 @@ class Changes:
         self._journal.flush()
 
     def intend_move(
-        self, path: str, source: str, *, kind: str, digest: str | None, size: int
+        self,
+        path: str,
+        source: str,
+        *,
+        kind: str,
+        digest: str | None,
+        size: int,
+        mtime: float | None = None,
     ) -> None:
-        """Say that `path` will be moved away, by moving `source`: itself or its folder."""
-        self.note(move=source, path=path, kind=kind, digest=digest, size=size)
+        """Say that `path` will be moved away, by moving `source`: itself or its folder.
+
+        `mtime` is that of when it was looked at: another one, later, tells that somebody
+        who had opened it before has written to it.
+        """
+        known = {} if mtime is None else {"mtime": mtime}
+        self.note(move=source, path=path, kind=kind, digest=digest, size=size, **known)
 
     def move(self, source: str) -> None:
         """Move into quarantine what `intend_move` has named.
@@ -229,7 +261,7 @@ class Changes:
 
 
 @contextmanager
-def changing(store: Store, run: str, kind: RunKind, **facts: str) -> Iterator[Changes]:
+def changing(store: Store, run: str, kind: RunKind, **facts: object) -> Iterator[Changes]:
     """Begin a run, or carry it on; the caller holds the lock."""
     with _continued(store, run) as journal:
         changes = Changes(store, run, journal)
@@ -336,7 +368,12 @@ def told(name: str, lines: list[dict[str, Any]]) -> Run:
     kind = RunKind(kinds[0]) if kinds and kinds[0] in set(RunKind) else RunKind.GC
     # A run that was carried on after a crash may have said the same twice.
     left = _left(lines)
-    moves = {line["path"]: line for line in lines if "move" in line and line["path"] not in left}
+    moves: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        if "move" in line and line["path"] not in left:
+            moves[line["path"]] = line
+        elif "returned" in line:
+            moves.pop(line["returned"], None)
     made = {
         line["create"]: line for line in lines if "create" in line and line["create"] not in left
     }
@@ -393,8 +430,33 @@ def restore(
         )
 
 
+def put_back(store: Store, run: str, paths: Collection[str]) -> list[Returned]:
+    """Put back those things of a run that are in use again; the caller holds the lock.
+
+    What lies at its place by now stays, and so does its copy in quarantine.
+    """
+    lines = lines_of(store, run)
+    undoing = _Undoing(store, run, lines)
+    found: list[Returned] = []
+    with _continued(store, run) as journal:
+        # As in a restore: what is referred to comes before what refers to it.
+        for line in reversed(lines):
+            if "move" in line and line["path"] in paths and undoing.put_back(line):
+                _write(journal, {"returned": line["path"], "at": _now()})
+                digest = line["digest"]
+                one = Returned(run, line["path"], line["kind"], digest, line["size"])
+                found.append(one)
+        journal.flush()
+    # What is purged next must not be all that the disk has of it.
+    folders = {one.path.rpartition("/")[0] for one in found}
+    for folder in folders | {folder.rpartition("/")[0] for folder in folders}:
+        with suppress(PathMissing):  # somebody has deleted it since
+            store.sync(folder)
+    return found
+
+
 class _Undoing:
-    """One restore."""
+    """Taking lines of one journal back: all, or some."""
 
     def __init__(self, store: Store, run: str, lines: list[dict[str, Any]]) -> None:
         self.store = store
@@ -411,9 +473,16 @@ class _Undoing:
         if "create" in line:
             if line["create"] not in self.left and self._take_out(line):
                 self.removed += 1
-        elif line["path"] not in self.left and self._put_back(line):
+        else:
+            self.put_back(line)
+
+    def put_back(self, line: dict[str, Any]) -> bool:
+        """Put one thing that was moved away at its place; return whether it was moved."""
+        moved = line["path"] not in self.left and self._put_back(line)
+        if moved:
             self.restored += 1
             self.bytes += line["size"]
+        return moved
 
     def _take_out(self, line: dict[str, Any]) -> bool:
         """Move out what the run put in place; return whether it was there."""
@@ -439,15 +508,23 @@ class _Undoing:
         source, path = line["move"], line["path"]
         if _at(self.store, f"{self.quarantine}/{source}") is None:
             return False
-        if _at(self.store, source) is None:
-            self.store.move(f"{self.quarantine}/{source}", source)
+        if _at(self.store, source) is None and self._move_back(source):
             return True
         # The registry has made the folder again: what counts is whether the file is there.
-        if source != path and _at(self.store, path) is None:
-            self.store.move(f"{self.quarantine}/{path}", path)
+        if source != path and _at(self.store, path) is None and self._move_back(path):
             return True
         self._skip(path, "it is there again")
         return False
+
+    def _move_back(self, path: str) -> bool:
+        """Move a thing to its place; return whether it was still free."""
+        try:
+            self.store.move(f"{self.quarantine}/{path}", path)
+        except StoreError:
+            if _at(self.store, path) is None:
+                raise
+            return False  # the registry has made it in this moment
+        return True
 
     def _skip(self, path: str, reason: str) -> None:
         if path not in self.stays:
@@ -483,8 +560,12 @@ def purge(
     older_than: float = 0.0,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.time,
+    choose: Callable[[Sequence[Run]], Iterable[Run]] = iter,
 ) -> Purged:
     """Delete for good what a run moved away, or what all runs older than `older_than` seconds did.
+
+    Nothing is asked here about what is in use: `regfs.gc.online.purge` does, by `choose`,
+    which is given the runs while the lock is held, and says which of them go.
 
     Raises:
         RunUnknown: there is no such run.
@@ -493,25 +574,35 @@ def purge(
     if run is not None:
         lines_of(store, run)
     with locked(store):
-        chosen = runs(store) if run is None else [told(run, lines_of(store, run))]
-        names = [
-            found.run
-            for found in chosen
-            if found.state != "purged" and clock() - found.created_at.timestamp() >= older_than
+        found = runs(store) if run is None else [told(run, lines_of(store, run))]
+        chosen = [
+            one
+            for one in found
+            if one.state != "purged" and clock() - one.created_at.timestamp() >= older_than
         ]
+        names: list[str] = []
         files = size = 0
-        for name in names:
-            more_files, more_bytes = purge_held(store, name, progress)
-            files += more_files
-            size += more_bytes
-        return Purged(names, files, size)
+        deleted = Totals()
+        for one in choose(chosen):
+            more = _purge(store, one.run, progress)
+            names.append(one.run)
+            files, size = files + more.files, size + more.bytes
+            deleted = deleted.plus(more.deleted)
+        return Purged(names, files, size, deleted)
 
 
-def purge_held(store: Store, run: str, progress: Progress = SILENT) -> tuple[int, int]:
-    """Delete what one run moved away, while the caller holds the lock; return files and bytes."""
+def _purge(store: Store, run: str, progress: Progress) -> Purged:
+    """Delete what one run moved away."""
     quarantine = f"{RUNS}/{run}/quarantine"
-    held = (entry for entry in store.walk(quarantine, _ignore) if entry.kind is Kind.FILE)
-    size = sum(entry.size for entry in held)
+    entries = (entry for entry in store.walk(quarantine, _ignore) if entry.kind is Kind.FILE)
+    sizes = {entry.path.removeprefix(f"{quarantine}/"): entry.size for entry in entries}
+    size = sum(sizes.values())
+    lines = {line["path"]: line for line in lines_of(store, run) if "move" in line}
+    deleted = _sum(
+        line
+        for path, line in lines.items()
+        if path in sizes or _at(store, f"{quarantine}/{path}") is not None
+    )
     with _continued(store, run) as journal:
         # From here on a restore would be partial, so it is refused: said before the first byte.
         _write(journal, {"purging": _now()})
@@ -522,4 +613,4 @@ def purge_held(store: Store, run: str, progress: Progress = SILENT) -> tuple[int
         progress.finish()
         _write(journal, {"purged": _now(), "files": files, "bytes": size})
         journal.flush()
-    return files, size
+    return Purged([run], files, size, deleted)

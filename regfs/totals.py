@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import StrEnum
 
 
@@ -37,6 +37,11 @@ class Totals:
     temporaries: int = 0
     directories: int = 0
     repositories: int = 0
+
+    def plus(self, other: Totals) -> Totals:
+        """Return both together."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Totals(*(mine + theirs for mine, theirs in pairs))
 
 
 def sum_up(things: Iterable[tuple[str, int]]) -> Totals:

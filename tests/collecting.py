@@ -29,6 +29,7 @@ from regfs.graph import Graph
 from regfs.inventory import Inventory
 from regfs.listing import scan
 from regfs.registry import Registry
+from regfs.runs import purge as purge_run
 from regfs.stores import open_store
 from tests.builder import TreeBuilder, artifact, cache_index, image, index
 from tests.images import Content
@@ -62,7 +63,10 @@ def plan_of(
 
 def collect(tree: TreeBuilder, *, purge: bool = True, **policy: Any) -> Applied:
     """Plan and apply."""
-    return apply(plan_of(tree, **policy), registry_of(tree), purge_after=purge)
+    applied = apply(plan_of(tree, **policy), registry_of(tree))
+    if purge:
+        purge_run(registry_of(tree).store, applied.run)
+    return applied
 
 
 def going(planned: Plan, kind: str) -> set[str]:

@@ -55,6 +55,8 @@ LAYERS: dict[str, int] = {
     "gc.going": 4,
     "gc.plan": 4,
     "gc.sweep": 4,
+    "gc.held": 4,
+    "gc.online": 4,
     "gc.retention": 4,
     "gc.policy_file": 4,
     "gc.roots": 4,
@@ -66,6 +68,7 @@ LAYERS: dict[str, int] = {
     "render_junit": 5,
     "render_metrics": 5,
     "render_heal": 5,
+    "render_gc_metrics": 5,
     "cli": 6,
     "__main__": 7,
     "": 7,
@@ -96,6 +99,10 @@ ARROWS = {
     ("gc.plan", "gc.going"),
     ("gc.sweep", "gc.plan"),
     ("gc.sweep", "gc.policy"),
+    ("gc.online", "gc.held"),
+    ("gc.online", "gc.plan"),
+    ("gc.online", "gc.policy"),
+    ("gc.online", "gc.sweep"),
     ("heal", "verify"),
     ("gc.policy_file", "gc.retention"),
     ("render_listing", "render"),
@@ -106,6 +113,7 @@ ARROWS = {
     ("render_junit", "render"),
     ("render_metrics", "render"),
     ("render_heal", "render"),
+    ("render_gc_metrics", "render"),
 }
 """Who may import a neighbour on its own layer."""
 

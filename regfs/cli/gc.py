@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from regfs.cli.gc_carry_out import Measure, carry_out
 from regfs.cli.options import Duration, Size
+from regfs.cli.report_file import ReportFile
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.errors import DocumentInvalid, Refused, StoreError
@@ -36,8 +38,9 @@ _HELP = """Give space back: plan, review, apply, undo.
 
 Nothing is deleted by apply: what a plan names is moved into quarantine within
 the tree (.regfs), from where `gc restore` brings it back. `gc purge` frees the
-space. Run it while the registry is stopped or read-only: a push that is under
-way and reuses an old unreferenced blob is not seen.
+space. The registry may go on running: what comes back into use is put back, and
+is only deleted --wait after it was moved. But a registry that caches blob
+descriptors (storage.cache) has to be restarted before the purge.
 
 \b
 Examples:
@@ -141,6 +144,31 @@ def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+_metrics_option = click.option(
+    "--metrics",
+    metavar="FILE",
+    type=ReportFile(),
+    help="Write metrics for node_exporter's textfile collector, which wants a name in .prom.",
+)
+
+
+def _carry_out_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    options = (
+        click.option(
+            "--purge", is_flag=True, help="Delete after the wait; there is no way back then."
+        ),
+        click.option(
+            "--wait",
+            type=Duration(),
+            help="How long a push under way may take to need what was moved; default --min-age.",
+        ),
+        _metrics_option,
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def _policy(session: Session, options: dict[str, Any]) -> Policy:
     from regfs.gc.policy_file import load_policy
     from regfs.gc.roots import parse_roots
@@ -234,25 +262,16 @@ def plan_command(session: Session, /, output: str | None, explain: bool, **optio
     exits=[Exit.FINDINGS, Exit.REFUSED],
 )
 @click.argument("plan_file", metavar="PLAN", type=click.Path(dir_okay=False, allow_dash=True))
-@click.option("--purge", is_flag=True, help="Delete at once; there is no way back.")
-def apply_command(session: Session, /, plan_file: str, purge: bool) -> Exit:
+@_carry_out_options
+@click.option("--offline", is_flag=True, help="Nobody else writes: do not wait.")
+def apply_command(session: Session, /, plan_file: str, offline: bool, **options: Any) -> Exit:
     """Check a plan against the tree as it is now, and carry it out into quarantine.
 
     What is in use again, or has changed since the plan was made, stays.
     """
     from regfs.gc.plan import load
 
-    return _carry_out(session, load(_read(plan_file)), purge=purge)
-
-
-def _carry_out(session: Session, made: Plan, *, purge: bool) -> Exit:
-    from regfs.cli.gc_output import show_applied
-    from regfs.gc.sweep import apply
-
-    with session.progress() as progress:
-        applied = apply(made, session.registry, purge_after=purge, progress=progress)
-    session.emit(applied, lambda out: show_applied(out, applied, verbose=session.verbose))
-    return Exit.FINDINGS if applied.doubtful else Exit.CLEAN
+    return carry_out(session, load(_read(plan_file)), offline=offline, **options)
 
 
 @regfs_command(
@@ -263,8 +282,17 @@ def _carry_out(session: Session, made: Plan, *, purge: bool) -> Exit:
 @_policy_options
 @click.option("-n", "-d", "--dry-run", is_flag=True, help="Stop after the plan.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("--purge", is_flag=True, help="Delete at once; there is no way back.")
-def run_command(session: Session, /, dry_run: bool, yes: bool, purge: bool, **options: Any) -> Exit:
+@_carry_out_options
+def run_command(
+    session: Session,
+    /,
+    dry_run: bool,
+    yes: bool,
+    purge: bool,
+    wait: float | None,
+    metrics: str | None,
+    **options: Any,
+) -> Exit:
     """Plan and apply in one go; shows the plan and asks first."""
     from regfs.cli.gc_output import show_plan
     from regfs.gc.sweep import check_owners
@@ -275,17 +303,14 @@ def run_command(session: Session, /, dry_run: bool, yes: bool, purge: bool, **op
     if dry_run:
         return Exit.FINDINGS if made.doubtful else Exit.CLEAN
     check_owners(session.inventory)
-    if not made.actions:
-        if session.json:
-            session.emit(made, lambda out: None)
-        return Exit.FINDINGS if made.doubtful else Exit.CLEAN
-    if not yes:
+    if made.actions and not yes:
         if not sys.stdin.isatty():
             raise Refused("nobody to ask: say --yes to go on, or -n to only see the plan")
         what = "Delete this for good" if purge else "Move this into quarantine"
         if not click.confirm(f"{what}?", err=True):
             raise Refused("nothing was done")
-    return _carry_out(session, made, purge=purge)
+    offline = options["offline"]
+    return carry_out(session, made, purge=purge, wait=wait, offline=offline, metrics=metrics)
 
 
 @regfs_command(
@@ -320,14 +345,31 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
 @click.option(
     "--older-than", type=Duration(), default="0", help="Only runs at least this old; default all."
 )
-def purge_command(session: Session, /, run: str | None, older_than: float) -> Exit:
-    """Delete for good what runs have moved into quarantine; this frees the space."""
-    from regfs.cli.gc_output import show_purged
-    from regfs.runs import purge
+@click.option("--offline", is_flag=True, help="Nobody else writes: there is no wait.")
+@_metrics_option
+def purge_command(
+    session: Session,
+    /,
+    run: str | None,
+    older_than: float,
+    offline: bool,
+    metrics: str | None,
+) -> Exit:
+    """Delete for good what runs have moved into quarantine; this frees the space.
 
+    What has come back into use since is put back instead. A run that is younger than its
+    wait stays: a push that began before it may still be under way.
+    """
+    from regfs.cli.gc_output import show_purged
+    from regfs.gc.online import purge
+
+    measure = Measure(session, metrics)
     with session.progress() as progress:
-        done = purge(session.store, run, older_than=older_than, progress=progress)
-    session.emit(done, lambda out: show_purged(out, done))
+        done = purge(
+            session.registry, run, older_than=older_than, offline=offline, progress=progress
+        )
+    measure.write(done.deleted, done.bytes)
+    session.emit(done, lambda out: show_purged(out, done, verbose=session.verbose))
     return Exit.CLEAN
 
 

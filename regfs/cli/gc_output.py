@@ -13,12 +13,12 @@ from regfs.digest import Digest
 from regfs.findings import Severity
 from regfs.gc.plan import Action, Plan
 from regfs.render import human_size, print_finding, printable, rfc3339, table
-from regfs.totals import ActionKind, Totals
+from regfs.totals import ActionKind, Totals, sum_up
 
 if TYPE_CHECKING:
     from regfs.gc.retention import Decision
     from regfs.gc.sweep import Applied
-    from regfs.runs import Purged, Restored, Run, Skipped
+    from regfs.runs import Purged, Restored, Returned, Run, Skipped
 
 SHOWN: Final = 20
 """Rows of a long list that are shown unless more is asked for."""
@@ -126,11 +126,12 @@ def _show_doubt(out: Console, plan: Plan) -> None:
 def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
     """Print what a run did, and how to take it back or free the space."""
     _show_skipped(out, applied.skipped, verbose=verbose)
+    out.print(f"Moved into quarantine: {_what(applied.done)}", markup=False)
+    _show_returned(out, applied.returned, verbose=verbose)
     if applied.purged:
-        out.print(f"Deleted: {_what(applied.done)}", markup=False)
+        out.print(f"Deleted: {_what(applied.deleted)}", markup=False)
         out.print("Restart the registry if it caches blob descriptors (storage.cache).")
         return
-    out.print(f"Moved into quarantine: {_what(applied.done)}", markup=False)
     if applied.done != Totals():
         out.print(f"Take it back:   regfs gc restore {applied.run}", markup=False)
         out.print(f"Free the space: regfs gc purge {applied.run}", markup=False)
@@ -147,6 +148,15 @@ def _show_skipped(out: Console, skipped: Iterable[Skipped], *, verbose: int) -> 
         out.print(f"Stayed: {count} x {printable(reason)}", markup=False)
 
 
+def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) -> None:
+    """Print what was in use again, and is in place again."""
+    if returned:
+        totals = sum_up((one.kind, one.size) for one in returned)
+        out.print(f"In use again, and put back: {_what(totals)}", markup=False)
+    for one in returned if verbose else ():
+        out.print(f"Put back: {printable(one.path)}", markup=False)
+
+
 def show_restored(out: Console, restored: Restored) -> None:
     """Print what was put back."""
     _show_skipped(out, restored.skipped, verbose=1)
@@ -156,8 +166,11 @@ def show_restored(out: Console, restored: Restored) -> None:
         out.print(f"Moved out: {restored.removed} that the run had put in place", markup=False)
 
 
-def show_purged(out: Console, purged: Purged) -> None:
-    """Print what was deleted for good."""
+def show_purged(out: Console, purged: Purged, *, verbose: int) -> None:
+    """Print what was deleted for good, and what was not."""
+    _show_returned(out, purged.returned, verbose=verbose)
+    for run in purged.waiting:
+        out.print(f"Not yet: run {run}, younger than its wait (--offline: now)", markup=False)
     count = len(purged.runs)
     runs = "1 run" if count == 1 else f"{count} runs"
     out.print(f"Deleted: {purged.files} files of {runs}, {human_size(purged.bytes)}", markup=False)

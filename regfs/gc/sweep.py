@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
@@ -34,13 +34,13 @@ from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
 from regfs.runs import (
     Changes,
+    Returned,
     RunKind,
     Skipped,
     changing,
     lines_of,
     locked,
     movable,
-    purge_held,
     told,
 )
 from regfs.stores import Entry, Kind, Store
@@ -64,10 +64,16 @@ class Applied:
     run: str
     root: str
     done: Totals
-    purged: bool
     skipped: list[Skipped]
     findings: list[Finding]
     doubtful: bool
+    returned: list[Returned] = field(default_factory=list)
+    """What came back into use meanwhile, of this run and earlier ones; it is in place again."""
+    purged: bool = False
+    freed: int = 0
+    """Bytes that were deleted for good."""
+    deleted: Totals = field(default_factory=Totals)
+    """What was deleted for good."""
 
 
 def check_owners(inventory: Inventory) -> None:
@@ -93,11 +99,14 @@ def apply(
     planned: Plan,
     registry: Registry,
     *,
-    purge_after: bool = False,
+    wait: float | None = None,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.time,
 ) -> Applied:
     """Carry out a plan, as far as the tree still agrees with it.
+
+    `wait` is noted down: so many seconds pass before what was moved is purged. Left out,
+    it is the `min_age` of the plan.
 
     Raises:
         PlanStale: the plan was made for another root.
@@ -117,16 +126,14 @@ def apply(
         policy = replace(planned.policy, max_freed=None)
         fresh = plan(graph, inventory, policy, clock(), registry.manifest_bytes)
         sweep = _Sweep(registry, graph, planned, fresh)
+        sweep.wait = planned.policy.min_age if wait is None else wait
         progress.start("Moving into quarantine", len(sweep.todo))
         sweep.run(progress)
         progress.finish()
-        if purge_after:
-            purge_held(store, planned.id, progress)
         return Applied(
             run=planned.id,
             root=store.url,
             done=total(sweep.done),
-            purged=purge_after,
             skipped=sweep.skipped,
             findings=fresh.findings,
             doubtful=fresh.doubtful,
@@ -149,6 +156,7 @@ class _Sweep:
         self.store = registry.store
         self.graph = graph
         self.planned = planned
+        self.wait = 0.0
         self.before = self._before()
         self.done: list[Action] = []
         self.skipped: list[Skipped] = []
@@ -193,7 +201,8 @@ class _Sweep:
     def run(self, progress: Progress) -> None:
         remaining = iter(self.todo)
         run, fingerprint = self.planned.id, self.planned.fingerprint
-        with changing(self.store, run, RunKind.GC, fingerprint=fingerprint) as changes:
+        facts = {"fingerprint": fingerprint, "wait": self.wait}
+        with changing(self.store, run, RunKind.GC, **facts) as changes:
             while batch := list(islice(remaining, BATCH)):
                 # Looked at in order: what stays of the references keeps what they refer to.
                 moves = [(action, self._source(action)) for action in batch if self._may(action)]
@@ -204,6 +213,7 @@ class _Sweep:
                         kind=action.kind.value,
                         digest=action.digest,
                         size=action.size,
+                        mtime=action.mtime,
                     )
                 changes.flush()
                 for action, source in moves:

@@ -1,0 +1,89 @@
+"""What `gc run`, `gc apply` and `gc purge` share: carrying out, waiting, and metrics."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from regfs.cli.report_file import write_report
+from regfs.cli.session import Exit, Session
+from regfs.durations import written
+
+if TYPE_CHECKING:
+    from regfs.gc.plan import Plan
+    from regfs.totals import Totals
+
+
+def carry_out(
+    session: Session,
+    made: Plan,
+    *,
+    purge: bool,
+    wait: float | None,
+    offline: bool,
+    metrics: str | None,
+) -> Exit:
+    """Carry out a plan, settle, and purge after the wait if that is wanted; tell what was done."""
+    from regfs.cli.gc_output import show_applied
+    from regfs.gc.online import collect
+
+    measure = Measure(session, metrics)
+
+    def pause(seconds: float) -> None:
+        session.note(
+            f"Waiting {written(seconds)} for pushes that may be under way, then what was moved is "
+            "deleted. If the registry caches blob descriptors (storage.cache), restart it now."
+        )
+        time.sleep(seconds)
+
+    try:
+        with session.progress() as progress:
+            applied = collect(
+                made,
+                session.registry,
+                wait=0.0 if offline else wait,
+                purge=purge,
+                progress=progress,
+                pause=pause,
+            )
+    except KeyboardInterrupt:
+        session.complain(
+            "what was moved stays in quarantine; to go on: "
+            f"regfs gc purge {made.id}, to take it back: regfs gc restore {made.id}"
+        )
+        raise
+    measure.write(applied.deleted, applied.freed)
+    if session.json or made.actions or applied.returned:
+        session.emit(applied, lambda out: show_applied(out, applied, verbose=session.verbose))
+    return Exit.FINDINGS if applied.doubtful else Exit.CLEAN
+
+
+class Measure:
+    """Takes the time of one command, and writes its metrics if there is a file for them."""
+
+    def __init__(self, session: Session, file: str | None) -> None:
+        if file == "-":
+            if session.json:
+                raise click.UsageError("only one document can go to standard output")
+            session.out = session.err
+        self._session = session
+        self._file = file
+        self._started = time.monotonic()
+
+    def write(self, deleted: Totals, freed: int) -> None:
+        """Write what the command came to.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        if self._file is None:
+            return
+        from regfs.gc.online import quarantined
+        from regfs.render_gc_metrics import Work, gc_metrics_text
+
+        store = self._session.store
+        seconds = time.monotonic() - self._started
+        work = Work(store.url, seconds, time.time(), deleted, freed, quarantined(store))
+        write_report(self._file, lambda before: [gc_metrics_text(work, before)])
