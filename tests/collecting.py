@@ -29,7 +29,7 @@ from regfs.graph import Graph
 from regfs.inventory import Inventory
 from regfs.listing import scan
 from regfs.registry import Registry
-from regfs.stores import open_store
+from regfs.stores import Store, open_store
 from tests.builder import TreeBuilder, artifact, cache_index, image, index
 from tests.images import Content
 
@@ -37,7 +37,11 @@ from tests.images import Content
 
 
 def registry_of(tree: TreeBuilder) -> Registry:
-    return Registry(open_store(str(tree.root)))
+    return Registry(store_of(tree))
+
+
+def store_of(tree: TreeBuilder) -> Store:
+    return open_store(str(tree.root))
 
 
 def look(tree: TreeBuilder, *, history: bool = True, lean: bool = True) -> tuple[Inventory, Graph]:
