@@ -59,7 +59,10 @@ def names(listing: Listing, *columns: str) -> Iterator[str]:
 def make(root: Path, things: list[tuple[str, str, str]]) -> None:
     for path, kind, target in things:
         place = root / path
-        with suppress(FileExistsError, NotADirectoryError, FileNotFoundError, OSError):
+        above = [folder for folder in place.parents if folder.is_relative_to(root)]
+        if os.path.lexists(place) or any(folder.is_symlink() for folder in above):
+            continue  # nothing is made through a link: it may lead to /etc, or to a FIFO
+        with suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
             if kind == "file":
                 place.write_bytes(path.encode(errors="surrogateescape"))
