@@ -187,6 +187,11 @@ class Changes:
         known = {} if mtime is None else {"mtime": mtime}
         self.note(move=source, path=path, kind=kind, digest=digest, size=size, **known)
 
+    def intend_moves(self, lines: Iterable[dict[str, object]]) -> None:
+        """Say it of many, with the fields of `intend_move`, and make it durable."""
+        self._journal.write("".join(map(_line, lines)).encode())
+        self.flush()
+
     def move(self, source: str) -> None:
         """Move into quarantine what `intend_move` has named.
 
@@ -195,6 +200,13 @@ class Changes:
             StoreError: as the storage answers.
         """
         self._store.move(source, f"{self._quarantine}/{source}")
+
+    def move_many(self, sources: Iterable[str]) -> Iterator[StoreError | None]:
+        """Move one after the other; yield what `move` would raise, or None when it is moved.
+
+        Each is taken when the one before it has been moved, and its answer heard.
+        """
+        return self._store.move_many((source, f"{self._quarantine}/{source}") for source in sources)
 
     def remove_empty(self, folders: Iterable[str]) -> int:
         """Remove folders that are empty, those inside others first; return how many were.
@@ -315,10 +327,24 @@ def _continued(store: Store, run: str) -> Iterator[BinaryIO]:
 
 
 def _write(journal: BinaryIO, line: dict[str, Any]) -> None:
-    journal.write(json.dumps(line).encode() + b"\n")
+    journal.write(_line(line).encode())
+
+
+def _line(fields: dict[str, Any]) -> str:
+    return json.dumps(fields) + "\n"
 
 
 # -- after a run --------------------------------------------------------------
+
+
+def require_run(store: Store, run: str) -> None:
+    """See that there is a run of this name.
+
+    Raises:
+        RunUnknown: there is none.
+    """
+    if "/" in run or run in ("", ".", "..") or _at(store, f"{RUNS}/{run}/journal.jsonl") is None:
+        raise RunUnknown(f"no such run: {run}")
 
 
 def lines_of(store: Store, run: str) -> list[dict[str, Any]]:
@@ -327,15 +353,17 @@ def lines_of(store: Store, run: str) -> list[dict[str, Any]]:
     Raises:
         RunUnknown: there is no such run.
     """
-    if "/" in run or run in ("", ".", ".."):
-        raise RunUnknown(f"no such run: {run}")
+    require_run(store, run)
     try:
         with store.open(f"{RUNS}/{run}/journal.jsonl") as stream:
             data = stream.read()
     except PathMissing:
         raise RunUnknown(f"no such run: {run}") from None
     lines = []
-    for text in data.splitlines():
+    # Decoded at once: of each line by itself, json would ask again in what way it is encoded.
+    for text in data.decode(errors="replace").split("\n"):
+        if not text:
+            continue
         try:
             line = json.loads(text)
         except ValueError:
@@ -406,7 +434,7 @@ def restore(
         Refused: it is purged, or a purge has begun.
         LockHeld: another run is under way.
     """
-    lines_of(store, run)  # of a run that never was, not even a lock is left behind
+    require_run(store, run)  # of a run that never was, not even a lock is left behind
     with locked(store):
         lines = lines_of(store, run)
         if told(run, lines).state in ("purging", "purged"):
@@ -417,9 +445,7 @@ def restore(
         if digests:
             todo = [line for line in todo if line["digest"] in digests]
         progress.start("Restoring", len(todo))
-        for line in todo:
-            undoing.undo(line)
-            progress.advance(1)
+        undoing.undo_all(todo, progress)
         progress.finish()
         if not digests:
             with _continued(store, run) as journal:
@@ -468,13 +494,26 @@ class _Undoing:
         self.stays: set[str] = set()
         """Paths of which it is said already that they stay as they are."""
 
-    def undo(self, line: dict[str, Any]) -> None:
-        """Take one line back."""
-        if "create" in line:
-            if line["create"] not in self.left and self._take_out(line):
-                self.removed += 1
-        else:
-            self.put_back(line)
+    def undo_all(self, lines: Iterable[dict[str, Any]], progress: Progress) -> None:
+        """Take lines back, one after the other."""
+        asked: list[dict[str, Any]] = []
+
+        def moves() -> Iterator[tuple[str, str]]:
+            for line in lines:
+                progress.advance(1)
+                if "create" in line:
+                    if line["create"] not in self.left and self._take_out(line):
+                        self.removed += 1
+                elif line["path"] not in self.left:
+                    asked.append(line)
+                    yield f"{self.quarantine}/{line['move']}", line["move"]
+
+        for failure in self.store.move_many(moves()):
+            line = asked.pop()
+            # It is not there, or something is at its place: that needs a look at what there is.
+            if failure is None or self._put_back(line):
+                self.restored += 1
+                self.bytes += line["size"]
 
     def put_back(self, line: dict[str, Any]) -> bool:
         """Put one thing that was moved away at its place; return whether it was moved."""
@@ -572,7 +611,7 @@ def purge(
         LockHeld: another run is under way.
     """
     if run is not None:
-        lines_of(store, run)
+        require_run(store, run)
     with locked(store):
         found = runs(store) if run is None else [told(run, lines_of(store, run))]
         chosen = [

@@ -30,7 +30,7 @@ from regfs.inventory import Inventory
 from regfs.listing import scan
 from regfs.registry import Registry
 from regfs.runs import purge as purge_run
-from regfs.stores import open_store
+from regfs.stores import Store, open_store
 from tests.builder import TreeBuilder, artifact, cache_index, image, index
 from tests.images import Content
 
@@ -38,7 +38,11 @@ from tests.images import Content
 
 
 def registry_of(tree: TreeBuilder) -> Registry:
-    return Registry(open_store(str(tree.root)))
+    return Registry(store_of(tree))
+
+
+def store_of(tree: TreeBuilder) -> Store:
+    return open_store(str(tree.root))
 
 
 def look(tree: TreeBuilder, *, history: bool = True, lean: bool = True) -> tuple[Inventory, Graph]:

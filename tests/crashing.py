@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, BinaryIO
 
+from regfs.errors import StoreError
 from regfs.stores import Store
 
 
@@ -111,6 +112,12 @@ class CrashingStore:
         self.step()
         self._store.move(source, target)
         self.step()
+
+    def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
+        for source, target in moves:
+            self.step()
+            yield from self._store.move_many([(source, target)])
+            self.step()
 
     def delete(self, paths: Iterable[str]) -> int:
         count = 0

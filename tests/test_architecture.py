@@ -128,7 +128,7 @@ PURE = (
 
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}
 
-CHANGES = {"create", "append", "move", "delete", "delete_tree", "lock"}
+CHANGES = {"create", "append", "move", "move_many", "delete", "delete_tree", "lock"}
 """Methods of a Store that change what it holds."""
 
 

@@ -370,7 +370,7 @@ def test_what_was_written_again_after_the_plan_stays_with_all_it_needs(
     assert "it has changed since the plan" in {skip.reason for skip in applied.skipped}
 
 
-@pytest.mark.parametrize("moment", ["append", "list"])
+@pytest.mark.parametrize("moment", ["append", "examine"])
 def test_what_is_written_again_while_the_run_is_under_way_stays(
     pruned: TreeBuilder, moment: str
 ) -> None:
@@ -383,7 +383,7 @@ def test_what_is_written_again_while_the_run_is_under_way_stays(
 def test_what_is_written_again_just_before_it_is_moved_stays(pruned: TreeBuilder) -> None:
     planned = untagged(pruned, min_age=0)
     link = pruned.revision_path("app", OLD.digest)
-    carry_out(pruned, planned, lambda: pruned.set_age(link, 10), "move")
+    carry_out(pruned, planned, lambda: pruned.set_age(link, 10), "move_many")
     assert old_is_whole(pruned)
 
 
@@ -490,7 +490,7 @@ def test_a_disk_that_fails_ends_the_run_and_nothing_is_dangling(pruned: TreeBuil
         raise StoreError("the disk is full")
 
     with pytest.raises(StoreError):
-        carry_out(pruned, untagged(pruned), fail, "move")
+        carry_out(pruned, untagged(pruned), fail, "move_many")
     assert old_is_whole(pruned)
 
 

@@ -18,6 +18,7 @@ from regfs.gc.retention import RetentionPolicy
 from regfs.gc.sweep import Applied, apply, look
 from regfs.graph import Graph
 from regfs.render import to_json
+from regfs.runs import purge as purge_run
 from regfs.runs import restore
 from regfs.stores import open_store
 from tests.builder import TreeBuilder
@@ -76,7 +77,10 @@ def planned(tree: TreeBuilder, policy: Policy, now: float | None = None) -> Plan
 
 
 def carried_out(tree: TreeBuilder, made: Plan) -> Applied:
-    return apply(made, registry_of(tree), purge_after=True)
+    applied = apply(made, registry_of(tree))
+    if made.actions:
+        purge_run(registry_of(tree).store, applied.run)
+    return applied
 
 
 def with_links(tree: TreeBuilder, before: Oracle, name: str, digest: str) -> set[str]:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -553,11 +553,13 @@ class Full:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def move(self, source: str, target: str) -> None:
-        self._moves -= 1
-        if self._moves < 0:
-            raise StoreError(f"{target}: no space left on device")
-        self._store.move(source, target)
+    def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
+        for source, target in moves:
+            self._moves -= 1
+            if self._moves < 0:
+                yield StoreError(f"{target}: no space left on device")
+            else:
+                yield from self._store.move_many([(source, target)])
 
 
 @settings(deadline=None, max_examples=10)

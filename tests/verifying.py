@@ -33,7 +33,8 @@ class Watched:
         self.before: Callable[[str], None] = lambda path: None
 
     def __getattr__(self, name: str) -> Any:
-        assert name not in {"create", "append", "move", "delete", "delete_tree", "lock"}, name
+        changing = {"create", "append", "move", "move_many", "delete", "delete_tree", "lock"}
+        assert name not in changing, name
         return getattr(self._store, name)
 
     def read(self, path: str, limit: int) -> bytes:

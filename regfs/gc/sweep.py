@@ -15,14 +15,14 @@ This is the only module that has many things removed at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import Doubt, PathMissing, PlanStale, RunUnknown
+from regfs.errors import Doubt, PathMissing, PlanStale, RunUnknown, StoreError
 from regfs.findings import Finding
 from regfs.gc.plan import Action, Plan, needs_history, plan, total
 from regfs.gc.policy import Policy
@@ -40,10 +40,9 @@ from regfs.runs import (
     changing,
     lines_of,
     locked,
-    movable,
     told,
 )
-from regfs.stores import Entry, Kind, Store
+from regfs.stores import Entry, Kind, Seen, Store
 from regfs.totals import ActionKind, Totals
 
 BATCH: Final = 512
@@ -205,19 +204,13 @@ class _Sweep:
         with changing(self.store, run, RunKind.GC, **facts) as changes:
             while batch := list(islice(remaining, BATCH)):
                 # Looked at in order: what stays of the references keeps what they refer to.
-                moves = [(action, self._source(action)) for action in batch if self._may(action)]
-                for action, source in moves:
-                    changes.intend_move(
-                        action.path,
-                        source,
-                        kind=action.kind.value,
-                        digest=action.digest,
-                        size=action.size,
-                        mtime=action.mtime,
-                    )
-                changes.flush()
-                for action, source in moves:
-                    self._move(changes, action, source)
+                moves = [
+                    (action, _source(action, seen))
+                    for action, seen in zip(batch, self._examined(batch), strict=True)
+                    if self._may(action, seen)
+                ]
+                changes.intend_moves(_intent(action, source) for action, source in moves)
+                self._move(changes, moves)
                 progress.advance(len(batch))
             self._tidy(changes)
             changes.finish(len(self.done))
@@ -262,12 +255,15 @@ class _Sweep:
         held = action.kind is ActionKind.BLOB and action.digest in self.held
         return held or action.digest in self.kept
 
-    def _may(self, action: Action) -> bool:
+    def _examined(self, actions: Iterable[Action]) -> Iterator[Seen | StoreError]:
+        return self.store.examine(action.path for action in actions)
+
+    def _may(self, action: Action, seen: Seen | StoreError) -> bool:
         """Return whether a thing still is what was planned, and says what its path says."""
         if self._is_kept(action):
             self._keep(action, "something that stayed may need it")
             return False
-        reason = self._changed(action)
+        reason = self._changed(action, seen)
         if reason is None and action.kind in _LINKS:
             tag = action.kind is ActionKind.TAG
             link = self.registry.link(f"{action.path}/current/link" if tag else action.path)
@@ -287,12 +283,13 @@ class _Sweep:
         """Return whether a link holds its blob's digest in another algorithm, as planned."""
         return content in self.graph.aliases.get(Digest(action.digest or ""), set())
 
-    def _changed(self, action: Action) -> str | None:
+    def _changed(self, action: Action, seen: Seen | StoreError) -> str | None:
         """Return how a thing differs from what was seen when it was planned, or None."""
-        try:
-            entry = self.store.stat(action.path)
-        except PathMissing:
+        if isinstance(seen, PathMissing):
             return "it is gone"
+        if isinstance(seen, StoreError):
+            raise seen
+        entry = seen.entry
         if action.kind in _FOLDERS:
             return self._folder_changed(entry, action)
         same = entry.kind is Kind.FILE and (entry.size, entry.mtime) == (action.size, action.mtime)
@@ -312,24 +309,51 @@ class _Sweep:
         same = (size, mtime) == (action.size, action.mtime)
         return None if same else "it has changed while this run was under way"
 
-    def _source(self, action: Action) -> str:
-        """Return what to rename: the folder made for the file, unless it holds more than that."""
-        alone = action.kind in _FOLDERS or action.kind is ActionKind.TEMPORARY
-        return action.path if alone else movable(self.store, action.path)
+    def _move(self, changes: Changes, moves: list[tuple[Action, str]]) -> None:
+        """Move what once more is as it was, each looked at just before."""
+        asked: list[Action] = []
 
-    def _move(self, changes: Changes, action: Action, source: str) -> None:
-        reason = self._changed(action)
-        if reason is None and self._is_kept(action):
-            reason = "something that stayed may need it"
-        if reason is None:
-            try:
-                changes.move(source)
-            except PathMissing:
-                reason = "it is gone"
-        if reason is None:
-            self.done.append(action)
-        else:
-            self._keep(action, reason)
+        def unchanged() -> Iterator[str]:
+            looks = self._examined(action for action, _ in moves)
+            for (action, source), seen in zip(moves, looks, strict=True):
+                reason = self._changed(action, seen)
+                if reason is None and self._is_kept(action):
+                    reason = "something that stayed may need it"
+                if reason is None and _source(action, seen) != source:
+                    reason = "something else lies beside it by now"
+                if reason is None:
+                    asked.append(action)
+                    yield source
+                else:
+                    self._keep(action, reason)
+
+        for failure in changes.move_many(unchanged()):
+            action = asked.pop()
+            if failure is None:
+                self.done.append(action)
+            elif isinstance(failure, PathMissing):
+                self._keep(action, "it is gone")
+            else:
+                raise failure
+
+
+def _source(action: Action, seen: Seen | StoreError) -> str:
+    """Return what to rename: the folder made for the file, unless it holds more than that."""
+    itself = action.kind in _FOLDERS or action.kind is ActionKind.TEMPORARY
+    if itself or isinstance(seen, StoreError) or not seen.alone:
+        return action.path
+    return action.path.rpartition("/")[0]
+
+
+def _intent(action: Action, source: str) -> dict[str, object]:
+    return {
+        "move": source,
+        "path": action.path,
+        "kind": action.kind.value,
+        "digest": action.digest,
+        "size": action.size,
+        "mtime": action.mtime,
+    }
 
 
 def _folders_of(store: Store, repository: str) -> list[str]:

@@ -102,6 +102,14 @@ class Listing(NamedTuple):
     """Whether the folder could be read to its end; if not, a finding has told why."""
 
 
+class Seen(NamedTuple):
+    """One path as it is now."""
+
+    entry: Entry
+    alone: bool
+    """Whether its folder surely holds nothing else."""
+
+
 class Writer(Protocol):
     """A file that appears at its path whole, on `commit`, or not at all."""
 
@@ -204,6 +212,12 @@ class Store(Protocol):
             PathUnsafe: the way to it leaves the tree, or is a link that leads nowhere.
         """
 
+    def examine(self, paths: Iterable[str]) -> Iterator[Seen | StoreError]:
+        """Yield what `stat` says of each path, or the error it raises, and whether it is alone.
+
+        Each is looked at when it is asked for, not before. Paths that are sorted cost less.
+        """
+
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         """Open a file for reading `length` bytes from `offset`, unbuffered.
 
@@ -238,6 +252,13 @@ class Store(Protocol):
             PathMissing: nothing is at `source`.
             StoreError: something is at `target` already, or it is on another file system;
                 nothing was moved.
+        """
+
+    def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
+        """Yield for each source and target what `move` would raise, or None when it is moved.
+
+        A pair is taken from `moves` when the one before it has been moved and its answer
+        heard, so that each can be looked at just before. Paths that are sorted cost less.
         """
 
     def delete(self, paths: Iterable[str]) -> int:

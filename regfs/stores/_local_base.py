@@ -16,7 +16,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Self
 
 from regfs.errors import PathDenied, PathMissing, PathUnsafe, StoreError
 
@@ -264,3 +264,37 @@ class LocalTree:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+class Shelf:
+    """The folder that was used last, kept open for what else lies in it."""
+
+    def __init__(self, tree: LocalTree) -> None:
+        self.descriptor = -1
+        self._tree = tree
+        self._folder: str | None = None
+
+    def turn_to(self, folder: str) -> int:
+        """Return the descriptor of a folder; it is closed when another one is asked for.
+
+        Raises:
+            As `LocalTree.open_folder`.
+        """
+        if folder != self._folder:
+            self._close()
+            self.descriptor = self._tree.open_folder(folder)
+            self._folder = folder
+        return self.descriptor
+
+    def _close(self) -> None:
+        self._folder = None
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self._close()

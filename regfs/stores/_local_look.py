@@ -9,17 +9,28 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import BinaryIO, Final, cast
 
-from regfs.errors import PathUnsafe
+from regfs.errors import PathUnsafe, StoreError
 from regfs.findings import Code, Finding
-from regfs.stores import Entry, Kind, Report
-from regfs.stores._local_base import FOLDER_FLAGS, LocalTree, failure, reason, shown, unsafe
+from regfs.stores import Entry, Kind, Report, Seen
+from regfs.stores._local_base import (
+    FOLDER_FLAGS,
+    LocalTree,
+    Shelf,
+    failure,
+    reason,
+    shown,
+    unsafe,
+)
 from regfs.stores._local_files import ReadFile, Section
 
 READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 NOWHERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _PIECE: Final = 1 << 20
+_PLAIN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def ignore(finding: Finding) -> None:
@@ -47,6 +58,47 @@ class LocalLook(LocalTree):
             return self._entry(path, status, ignore)
         except OSError as error:
             raise self.fault(path, error) from error
+
+    def examine(self, paths: Iterable[str]) -> Iterator[Seen | StoreError]:
+        """Yield what is at each path, and whether its folder holds nothing else."""
+        with Shelf(self) as shelf:
+            for path in paths:
+                try:
+                    yield self._examined(shelf, path) or self._examined_with_care(path)
+                except StoreError as error:
+                    yield error
+
+    def _examined(self, shelf: Shelf, path: str) -> Seen | None:
+        """Return what is at a path with no link on the last two steps to it; else None."""
+        folder, _, name = path.rpartition("/")
+        above, _, last = folder.rpartition("/")
+        if not above:
+            return None
+        self.full(path)
+        try:
+            inside = os.open(last, _PLAIN_FOLDER, dir_fd=shelf.turn_to(above))
+            try:
+                status = os.stat(name, dir_fd=inside, follow_symlinks=False)
+                alone = _holds_only(inside, name)
+            finally:
+                os.close(inside)
+        except OSError:
+            return None
+        if stat.S_ISLNK(status.st_mode):
+            return None
+        return Seen(self._entry(path, status, ignore), alone)
+
+    def _examined_with_care(self, path: str) -> Seen:
+        entry = self.stat(path)
+        inside = self._open_listed(path.rpartition("/")[0], ignore)
+        if inside is None:
+            return Seen(entry, alone=False)
+        try:
+            return Seen(entry, _holds_only(inside, path.rpartition("/")[2]))
+        except OSError as error:
+            raise self.fault(path, error) from error
+        finally:
+            os.close(inside)
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         """Open a file for reading `length` bytes from `offset`, unbuffered."""
@@ -176,3 +228,9 @@ class LocalLook(LocalTree):
         if here == target or here.startswith(target.rstrip("/") + "/"):
             return True
         return here not in self._gates and here != self.unlinked(parent)
+
+
+def _holds_only(folder: int, name: str) -> bool:
+    """Tell whether an open folder holds this and nothing else."""
+    with os.scandir(folder) as children:
+        return [child.name for child in islice(children, 2)] == [name]
