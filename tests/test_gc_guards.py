@@ -387,6 +387,16 @@ def test_what_is_written_again_just_before_it_is_moved_stays(pruned: TreeBuilder
     assert old_is_whole(pruned)
 
 
+def test_what_gets_company_just_before_it_is_moved_stays_with_it(pruned: TreeBuilder) -> None:
+    """Somebody pushes the blob again: half of it lies beside, and its folder is not taken away."""
+    planned = untagged(pruned, min_age=0)
+    half = pruned.blob_path(LAYER).with_name("data.0f.tmp")
+    applied = carry_out(pruned, planned, lambda: half.write_bytes(b"half"), "move_many")
+    assert half.exists()
+    assert pruned.blob_path(LAYER).exists()
+    assert "something else lies beside it by now" in {skip.reason for skip in applied.skipped}
+
+
 def test_what_a_link_truly_names_stays_with_all_it_needs(pruned: TreeBuilder) -> None:
     """A link comes to name what the plan lets go, after the tree was looked at."""
     tree = pruned

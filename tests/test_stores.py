@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +247,92 @@ class TestStoreContract:
         store.move("b", "q/b")
         assert files(store) == ["q/b/c/data", "q/deep/a/data"]
         assert store.read("q/b/c/data", 9) == b"2"
+
+    def test_many_moves_are_each_as_one(self, store: Store) -> None:
+        for path in ("a/1/data", "a/2/data", "b/data", "taken"):
+            put(store, path, path.encode())
+        moves = [
+            ("a/1", "q/a/1"),
+            ("a/missing", "q/a/missing"),
+            ("a/2", "q/a/2"),
+            ("b/data", "taken"),
+            ("b/data", "q/b/data"),
+            ("../out", "q/out"),
+        ]
+        answers = list(store.move_many(moves))
+        assert [answer if answer is None else type(answer) for answer in answers] == [
+            None,
+            PathMissing,
+            None,
+            StoreError,
+            None,
+            PathUnsafe,
+        ]
+        assert files(store) == ["q/a/1/data", "q/a/2/data", "q/b/data", "taken"]
+        assert store.read("taken", 9) == b"taken"
+
+    def test_the_next_move_is_asked_for_when_the_last_is_done(self, store: Store) -> None:
+        """So that each can be looked at just before it is moved."""
+        for name in "abc":
+            put(store, f"from/{name}")
+        seen = []
+
+        def moves() -> Iterator[tuple[str, str]]:
+            for name in "abc":
+                seen.append(files(store, "from"))
+                yield f"from/{name}", f"to/{name}"
+
+        for answer in store.move_many(moves()):
+            assert answer is None
+            seen.append(files(store, "to"))
+        assert seen[::2] == [[f"from/{n}" for n in names] for names in ("abc", "bc", "c")]
+        assert seen[1::2] == [[f"to/{n}" for n in names] for names in ("a", "ab", "abc")]
+
+    def test_a_folder_made_anew_between_two_moves_is_found(self, store: Store) -> None:
+        put(store, "from/a")
+        put(store, "from/b")
+
+        def moves() -> Iterator[tuple[str, str]]:
+            yield "from/a", "to/a"
+            store.delete_tree("to")
+            store.move("from", "aside")
+            put(store, "from/b", b"new")
+            yield "from/b", "to/b"
+
+        assert list(store.move_many(moves())) == [None, None]
+        there = [path for path in files(store) if path.startswith("to/")]
+        assert there == ["to/b"]
+
+    def test_examine_tells_what_is_there_and_whether_it_is_alone(self, store: Store) -> None:
+        for path in ("a/alone/data", "a/two/data", "a/two/more", "top"):
+            put(store, path, b"12345")
+        paths = ["a/alone/data", "a/alone", "a/missing/data", "a/two/data", "top", "../out"]
+        answers = list(store.examine(paths))
+        kinds = [Kind.FILE, Kind.FOLDER, PathMissing, Kind.FILE, Kind.FILE, PathUnsafe]
+        alone = []
+        for path, answer, kind in zip(paths, answers, kinds, strict=True):
+            if isinstance(answer, StoreError):
+                assert type(answer) is kind
+            else:
+                assert (answer.entry, answer.entry.kind) == (store.stat(path), kind)
+                alone.append((path, answer.alone))
+        assert alone == [
+            ("a/alone/data", True),
+            ("a/alone", False),
+            ("a/two/data", False),
+            ("top", False),
+        ]
+
+    def test_examine_looks_at_the_moment_it_is_asked(self, store: Store) -> None:
+        put(store, "a/1/data")
+        put(store, "a/2/data")
+        looks = store.examine(["a/1/data", "a/2/data"])
+        assert not isinstance(next(looks), StoreError)
+        put(store, "a/2/data", b"longer")
+        put(store, "a/2/stranger")
+        answer = next(looks)
+        assert not isinstance(answer, StoreError)
+        assert (answer.entry.size, answer.alone) == (6, False)
 
     def test_move_never_overwrites(self, store: Store) -> None:
         put(store, "a/data", b"source")
