@@ -33,7 +33,6 @@ from regfs.registry import Registry
 from regfs.stores import open_store
 from tests.builder import TreeBuilder, image, index
 from tests.collecting import Oracle, plan_of
-from tests.collecting import collect as collect_offline
 from tests.gating import Collector
 from tests.images import Content
 from tests.serving import Client, Site, mount_and_put, push
@@ -213,12 +212,14 @@ class Online(RuleBasedStateMachine):
 
 def assert_clean_after_an_offline_run(site: Site) -> None:
     options: dict[str, Any] = {"delete_untagged": True, "min_age": 0, "uploads_older_than": 0}
-    options["now"] = time.time() + 10**8
-    collect_offline(site.tree, **options)
+    options["now"] = later = time.time() + 10**8
+    made = plan_of(site.tree, **options)
+    registry = Registry(open_store(str(site.tree.root)))
+    collect(made, registry, wait=0, purge=True, clock=lambda: later)
     site.assert_whole()
     assert plan_of(site.tree, **options).actions == []
     assert site.tree.blobs() <= Oracle(site.tree, untagged=True).blobs
 
 
-Online.TestCase.settings = settings(max_examples=5, stateful_step_count=40)
+Online.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
 TestOnline = Online.TestCase
