@@ -23,7 +23,7 @@ from tests.reference import ReferenceRegistry, needs_reference, pull_all
 SECONDS = 20.0
 """How long the crowd is at work."""
 
-MOMENTARY = {"link-empty", "tag-dangling", "link-dangling", "tag-without-current"}
+MOMENTARY = {"link-empty", "path-unreadable", "tag-dangling", "link-dangling"}
 """What may be found of a tree that is written to while it is listed."""
 
 Start = Callable[[Path], ReferenceRegistry]
