@@ -1,0 +1,225 @@
+"""The protocol of `regfs.gc.online` as a model: in whatever order things happen, none is lost.
+
+Pushers, mounters, re-taggers and deleters send requests whose steps are those of the
+registry (`tests.serving`); the collector is the real one, on a real disk, let through one
+operation at a time, and may be killed at any; the clock is set forward and back. What the
+registry has acknowledged must be whole when the last run has settled, and nothing else left.
+
+The one thing the model grants is what the protocol asks for: a request that was under way
+when things were moved has come to its end when the wait is over.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import regfs.graph.build
+import regfs.listing
+from regfs.gc.online import collect, settle
+from regfs.gc.plan import plan
+from regfs.gc.policy import Policy
+from regfs.gc.sweep import look
+from regfs.graph import Graph
+from regfs.registry import Registry
+from regfs.stores import open_store
+from tests.builder import TreeBuilder, image, index
+from tests.collecting import Oracle, plan_of
+from tests.gating import Collector
+from tests.images import Content
+from tests.serving import Client, Site, mount_and_put, push
+
+WAIT = 100.0
+"""Seconds of age before anything is a candidate, and of the wait before a purge."""
+
+NAMES = ["a", "a/b"]
+TAGS = ["v1", "v2"]
+ONE, TWO = image(["base", "one"]), image(["base", "two"], {"author": "two"})
+ARM = image(["base"], {"author": "arm"}, platform="linux/arm64")
+IMAGES = [ONE, TWO, index(ONE, ARM), index(TWO)]
+"""Few, and with much in common: what one gives up is what another takes up."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """A store that stands still looks like a cold disk, which many threads would ask at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (regfs.graph.build, regfs.listing):
+            patch.setattr(
+                module, "adaptive_map", lambda function, items, is_slow: map(function, items)
+            )
+        yield
+
+
+def start(root: Path, now: Callable[[], float], *, purge: bool) -> Collector:
+    """Start a collection, as `gc run -m --min-age 100s` does."""
+
+    def work(store: Any, pause: Callable[[float], None]) -> object:
+        registry = Registry(store)
+        policy = Policy(delete_untagged=True, min_age=WAIT)
+        inventory = look(store, policy)
+        made = plan(Graph.build(inventory, registry), inventory, policy, now())
+        return collect(made, registry, purge=purge, clock=now, pause=pause)
+
+    return Collector(work, root)
+
+
+def with_garbage(root: Path) -> None:
+    """Make a registry in which every image once was, and few have a tag."""
+    tree = TreeBuilder(root)
+    tree.push("a", "v1", ONE)
+    tree.push("a", "v1", TWO)
+    tree.push("a/b", "v1", IMAGES[2])
+    tree.push("a/b", "v1", image(["other"]))
+    tree.push("a/b", "v2", ONE)
+    tree.untag("a/b", "v2")
+    tree.add_blob("a", "linked and unused")
+    tree.blob(b"linked by nothing")
+
+
+class Online(RuleBasedStateMachine):
+    """Anybody does one step at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory(prefix="online-")
+        self.root = Path(self._folder.name)
+        self.now = time.time()
+        self.site = Site(self.root, self._clock)
+        self.clients: list[Client] = []
+        self.collector: Collector | None = None
+
+    def _clock(self) -> float:
+        return self.now
+
+    @initialize()
+    def there_is_garbage(self) -> None:
+        with_garbage(self.root)
+
+    # -- clients ------------------------------------------------------------------
+
+    def _join(self, requests: Iterator[Any]) -> None:
+        self.clients.append(Client(requests))
+
+    @rule(name=st.sampled_from(NAMES), tag=st.sampled_from(TAGS), content=st.sampled_from(IMAGES))
+    def push(self, name: str, tag: str, content: Content) -> None:
+        self._join(push(self.site, name, tag, content))
+
+    @rule(way=st.permutations(NAMES), tag=st.sampled_from(TAGS), content=st.sampled_from(IMAGES))
+    def mount(self, way: list[str], tag: str, content: Content) -> None:
+        self._join(mount_and_put(self.site, way[0], way[1], tag, content))
+
+    @rule(name=st.sampled_from(NAMES), tag=st.sampled_from(TAGS), content=st.sampled_from(IMAGES))
+    def retag(self, name: str, tag: str, content: Content) -> None:
+        """Put a manifest that may be there, without a look at anything before."""
+        self._join(iter([self.site.put_manifest(name, tag, content)]))
+
+    @rule(name=st.sampled_from(NAMES), content=st.sampled_from(IMAGES))
+    def delete(self, name: str, content: Content) -> None:
+        self._join(iter([self.site.delete(name, content.digest)]))
+
+    @rule(which=st.integers(0, 9), steps=st.integers(1, 8))
+    @precondition(lambda self: self.clients)
+    def serve(self, which: int, steps: int) -> None:
+        client = self.clients[which % len(self.clients)]
+        for _ in range(steps):
+            client.step()
+        self.clients = [one for one in self.clients if not one.done]
+
+    @rule(which=st.integers(0, 9))
+    @precondition(lambda self: self.clients)
+    def serve_all(self, which: int) -> None:
+        client = self.clients.pop(which % len(self.clients))
+        while not client.done:
+            client.step()
+
+    # -- the collector --------------------------------------------------------------
+
+    @rule(purge=st.booleans())
+    @precondition(lambda self: self.collector is None)
+    def begin(self, purge: bool) -> None:
+        self.collector = start(self.root, self._clock, purge=purge)
+
+    def _collect(self, act: Callable[[Collector], None]) -> None:
+        assert self.collector is not None
+        act(self.collector)
+        if self.collector.done:
+            self.collector = None
+
+    @rule(steps=st.integers(1, 40))
+    @precondition(lambda self: self.collector)
+    def collect_some(self, steps: int) -> None:
+        def go_on(collector: Collector) -> None:
+            for _ in range(steps):
+                collector.step()
+
+        self._collect(go_on)
+
+    @rule()
+    @precondition(lambda self: self.collector)
+    def collect_to_a_move(self) -> None:
+        self._collect(lambda one: one.run_to("move", "delete_tree"))
+
+    @rule()
+    @precondition(lambda self: self.collector)
+    def collect_to_the_pause(self) -> None:
+        self._collect(lambda one: one.run_to("pause"))
+
+    @rule()
+    @precondition(lambda self: self.collector and self.collector.pausing is not None)
+    def let_the_wait_be_over(self) -> None:
+        for client in self.clients:
+            client.finish_request()
+        self.now += WAIT
+        self._collect(lambda one: one.resume())
+
+    @rule()
+    @precondition(lambda self: self.collector)
+    def kill_the_collector(self) -> None:
+        self._collect(lambda one: one.crash())
+
+    # -- time ----------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([1.0, WAIT, 10 * WAIT, -5 * WAIT, -1.0]))
+    def set_the_clock(self, seconds: float) -> None:
+        self.now += seconds
+
+    # -- what must hold -------------------------------------------------------------------
+
+    @invariant()
+    def no_collector_has_failed(self) -> None:
+        assert self.collector is None or self.collector.error is None
+
+    def teardown(self) -> None:
+        with self._folder:
+            for client in self.clients:
+                while not client.done:
+                    client.step()
+            if self.collector is not None:
+                self.collector.crash()
+            settle(Registry(open_store(str(self.root))))
+            self.site.assert_whole()
+            assert_clean_after_an_offline_run(self.site)
+
+
+def assert_clean_after_an_offline_run(site: Site) -> None:
+    options: dict[str, Any] = {"delete_untagged": True, "min_age": 0, "uploads_older_than": 0}
+    options["now"] = later = time.time() + 10**8
+    made = plan_of(site.tree, **options)
+    registry = Registry(open_store(str(site.tree.root)))
+    collect(made, registry, wait=0, purge=True, clock=lambda: later)
+    site.assert_whole()
+    assert plan_of(site.tree, **options).actions == []
+    assert site.tree.blobs() <= Oracle(site.tree, untagged=True).blobs
+
+
+Online.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
+TestOnline = Online.TestCase
