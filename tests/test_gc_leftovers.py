@@ -355,3 +355,20 @@ def test_a_repository_that_is_pushed_to_under_way_stays(app: TreeBuilder) -> Non
     applied = carried_out(app, made)
     assert app.files() == before
     assert applied.done.repositories == 0
+
+
+@pytest.mark.parametrize("what", ["upload", "revision", "tag", "layer"])
+def test_a_repository_that_holds_anything_is_not_promised(app: TreeBuilder, what: str) -> None:
+    hollow(app, "old")
+    digest = app.current("app", "v1")
+    with app.at_age(60):
+        if what == "upload":
+            app.upload("old", 3)
+        elif what == "revision":
+            app.revision("old", digest)
+        elif what == "tag":
+            app.tag("old", "v1", digest)
+        else:
+            app.layer_link("old", digest)
+    kinds_of = {one.kind.value for one in planned(app, empty_repositories=True).actions}
+    assert "repository" not in kinds_of

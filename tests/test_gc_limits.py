@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from regfs.findings import Code
 from regfs.gc.plan import Plan
 from regfs.gc.sweep import Applied, apply
+from regfs.progress import Silent
 from tests.builder import Blob, TreeBuilder, artifact, blob_of, digest_of, image, index
 from tests.collecting import files_of, going, going_in, plan_of, registry_of
 from tests.test_gc_policies import judged, keep, tags_of
@@ -336,3 +338,32 @@ def test_a_blob_that_nobody_agreed_to_lose_keeps_what_it_names(tree: TreeBuilder
     apply(made, registry_of(tree), clock=lambda: time.time() + 86_400)
     assert tree.blob_path(content.digest).exists()
     assert tree.blob_path(layer).exists()
+
+
+class _Meanwhile(Silent):
+    """Lets something happen when a run has looked, and before it moves the first thing."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self.happens = happens
+
+    def start(self, task: str, total: int | None = None, unit: str = "items") -> None:
+        if task.startswith("Moving"):
+            self.happens()
+
+
+def test_a_tag_that_is_set_under_way_keeps_what_it_is_now(old: TreeBuilder) -> None:
+    now = old.push("app", None, image(["now"]))
+    made = judged(old, keep("keep"))
+    assert now in going(made, "blob")
+    progress = _Meanwhile(lambda: old.tag_path("app", "old").write_text(now))
+    applied = apply(made, registry_of(old), progress=progress)
+    assert applied.done.tags == 0
+    needed = {now, *(blob.digest for blob in image(["now"]).blobs)}
+    assert needed <= old.blobs()
+    assert old.revision_path("app", now).exists()
+
+
+def test_a_purge_leaves_nothing_in_quarantine(old: TreeBuilder) -> None:
+    applied = apply(judged(old, keep("keep")), registry_of(old), purge_after=True)
+    assert applied.purged
+    assert {path.rpartition("/")[2] for path in old.files(".regfs")} <= {"journal.jsonl", "lock"}
