@@ -104,7 +104,10 @@ def test_every_tag_can_be_pulled_after_a_run(recipe: Recipe) -> None:
     with new_tree() as tree:
         build(tree, recipe)
         tags = {name: tree.tags(name) for name in recipe.repositories}
-        assert run(["gc", "run", "-q", "-m", "--purge", "--yes", "-r", str(tree.root)]) == 0
+        assert (
+            run(["gc", "run", "-q", "-m", "--purge", "--wait", "0", "--yes", "-r", str(tree.root)])
+            == 0
+        )
         left = Oracle(tree)
         with ReferenceRegistry(tree.root) as registry:
             for name in left.names:
