@@ -13,11 +13,12 @@ events is one that hypothesis can draw, and that happens again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from regfs.stores import open_store
+from regfs.errors import StoreError
+from regfs.stores import Seen, open_store
 from tests.crashing import Crash
 
 
@@ -38,6 +39,18 @@ class _GatedStore:
             return found(*arguments, **options)
 
         return gated
+
+    def examine(self, paths: Iterable[str]) -> Iterator[Seen | StoreError]:
+        """Look at each by itself: others may come in between."""
+        for path in paths:
+            self._gate("examine")
+            yield from self._store.examine([path])
+
+    def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
+        """Move each by itself."""
+        for move in moves:
+            self._gate("move")
+            yield from self._store.move_many([move])
 
 
 class Collector:
