@@ -253,6 +253,29 @@ def untagged_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     return plan_sides(bench, root, UNTAGGED)
 
 
+def moving_sides(root: Path, what: str) -> tuple[Side, Side]:
+    """Move what goes out of a tree, or back; timed inside, for the tree is made whole again."""
+    command = [PYTHON, "-m", "tests.benchmarks.moving"]
+
+    def answer(output: Path) -> Json:
+        return {"moved": json.loads(output.read_text())["moved"]}
+
+    return (
+        Side(f"gc {what}", [*command, "regfs", what, str(root)], answer, timed_inside=True),
+        Side("rename loop", [*command, "loop", what, str(root)], answer, timed_inside=True),
+    )
+
+
+def apply_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Move blobs and links into quarantine, against the bare loop."""
+    return moving_sides(root, "apply")
+
+
+def restore_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Move them back."""
+    return moving_sides(root, "restore")
+
+
 def links_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     """Check the layout and every link, against naming all files and reading none."""
 
@@ -365,6 +388,11 @@ def untagged(summary: Json) -> Json:
     return {"blobs": summary["untagged_blobs"]}
 
 
+def moved(summary: Json) -> Json:
+    """What goes of a tree with one image: each blob nobody names, every second with a link."""
+    return {"moved": summary["unreferenced_blobs"] + summary["unreferenced_blobs"] // 2}
+
+
 def nothing(summary: Json) -> Json:
     """What is not looked at."""
     return {}
@@ -374,6 +402,7 @@ BARE_PYTHON = Side("python -c pass", [PYTHON, "-c", "pass"])
 ONE_REPOSITORY = (
     "--manifests 2 --repositories 1 --tags 2 --bases 1 --indexes 0 --unreferenced 0 --untagged 0"
 )
+GARBAGE = "--manifests 4 --repositories 1 --tags 4 --layers 8 --bases 1 --indexes 0"
 TREES = {
     "usual": (
         "--blobs 100000 --manifests 20000 --repositories 100",
@@ -384,6 +413,10 @@ TREES = {
         "--blobs 20000 --manifests 4000 --repositories 20 --layers 5",
     ),
     "tags": ("--one-repository --tags 1000 --layers 8", "--one-repository --tags 100 --layers 8"),
+    "garbage": (
+        f"--blobs 100000 {GARBAGE} --unreferenced 0.9998",
+        f"--blobs 10000 {GARBAGE} --unreferenced 0.998",
+    ),
     "blobs-large": (
         f"--blobs 16 {ONE_REPOSITORY} --layers 8 --layer-size 268435456",
         f"--blobs 16 {ONE_REPOSITORY} --layers 8 --layer-size 67108864",
@@ -407,6 +440,8 @@ CASES = [
     Case("gc", "usual", plan_sides, unreferenced, runs=5),
     Case("gc-large", "large", plan_sides, unreferenced, runs=1),
     Case("gc-untagged", "tags", untagged_sides, untagged, runs=3),
+    Case("gc-apply", "garbage", apply_sides, moved, runs=3),
+    Case("gc-restore", "garbage", restore_sides, moved, runs=3),
     Case("hash-large", "blobs-large", hash_large_sides, stored, runs=5),
     Case("hash-small", "blobs-small", hash_small_sides, stored, runs=5),
     Case("content", "layers", content_sides, nothing, runs=5),
