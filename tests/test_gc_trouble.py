@@ -6,6 +6,7 @@ in place, and once the trouble is over the same command ends what was begun.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -43,7 +44,9 @@ def mounted(folder: Path, *arguments: str | Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", folder], check=True)
+        # What an error on its way has held open is let go of, or by the kernel when it is.
+        gc.collect()
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 class Scene:

@@ -34,6 +34,11 @@ _KEPT: Final = {
 }
 
 
+def _say(out: Console, text: str) -> None:
+    """Print a line as it is: what is folded at the edge of a terminal cannot be copied."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
 def _what(totals: Totals) -> str:
     counts = [
         (totals.blobs, "blob", "blobs"),
@@ -72,9 +77,9 @@ def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
         if len(plan.actions) > len(rows):
             out.print(f"... and {len(plan.actions) - len(rows)} more (-v shows all)")
     for reason, count in plan.kept.items():
-        out.print(f"Kept: {count} {_KEPT[reason]}", markup=False)
+        _say(out, f"Kept: {count} {_KEPT[reason]}")
     _show_doubt(out, plan)
-    out.print(f"Eligible: {_what(plan.totals)}", markup=False)
+    _say(out, f"Eligible: {_what(plan.totals)}")
 
 
 def show_decisions(out: Console, decisions: Sequence[Decision]) -> None:
@@ -126,15 +131,15 @@ def _show_doubt(out: Console, plan: Plan) -> None:
 def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
     """Print what a run did, and how to take it back or free the space."""
     _show_skipped(out, applied.skipped, verbose=verbose)
-    out.print(f"Moved into quarantine: {_what(applied.done)}", markup=False)
+    _say(out, f"Moved into quarantine: {_what(applied.done)}")
     _show_returned(out, applied.returned, verbose=verbose)
     if applied.purged:
-        out.print(f"Deleted: {_what(applied.deleted)}", markup=False)
+        _say(out, f"Deleted: {_what(applied.deleted)}")
         out.print("Restart the registry if it caches blob descriptors (storage.cache).")
         return
     if applied.done != Totals():
-        out.print(f"Take it back:   regfs gc restore {applied.run}", markup=False)
-        out.print(f"Free the space: regfs gc purge {applied.run}", markup=False)
+        _say(out, f"Take it back:   regfs gc restore {applied.run}")
+        _say(out, f"Free the space: regfs gc purge {applied.run}")
         out.print("Restart the registry if it caches blob descriptors (storage.cache).")
 
 
@@ -142,38 +147,38 @@ def _show_skipped(out: Console, skipped: Iterable[Skipped], *, verbose: int) -> 
     everything = list(skipped)
     if verbose:
         for skip in everything:
-            out.print(f"Stayed: {printable(skip.path)}: {skip.reason}", markup=False)
+            _say(out, f"Stayed: {printable(skip.path)}: {skip.reason}")
         return
     for reason, count in Counter(skip.reason for skip in everything).most_common(SHOWN):
-        out.print(f"Stayed: {count} x {printable(reason)}", markup=False)
+        _say(out, f"Stayed: {count} x {printable(reason)}")
 
 
 def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) -> None:
     """Print what was in use again, and is in place again."""
     if returned:
         totals = sum_up((one.kind, one.size) for one in returned)
-        out.print(f"In use again, and put back: {_what(totals)}", markup=False)
+        _say(out, f"In use again, and put back: {_what(totals)}")
     for one in returned if verbose else ():
-        out.print(f"Put back: {printable(one.path)}", markup=False)
+        _say(out, f"Put back: {printable(one.path)}")
 
 
 def show_restored(out: Console, restored: Restored) -> None:
     """Print what was put back."""
     _show_skipped(out, restored.skipped, verbose=1)
     size = human_size(restored.bytes)
-    out.print(f"Restored: {restored.restored} of run {restored.run}, {size}", markup=False)
+    _say(out, f"Restored: {restored.restored} of run {restored.run}, {size}")
     if restored.removed:
-        out.print(f"Moved out: {restored.removed} that the run had put in place", markup=False)
+        _say(out, f"Moved out: {restored.removed} that the run had put in place")
 
 
 def show_purged(out: Console, purged: Purged, *, verbose: int) -> None:
     """Print what was deleted for good, and what was not."""
     _show_returned(out, purged.returned, verbose=verbose)
     for run in purged.waiting:
-        out.print(f"Not yet: run {run}, younger than its wait (--offline: now)", markup=False)
+        _say(out, f"Not yet: run {run}, younger than its wait (--offline: now)")
     count = len(purged.runs)
     runs = "1 run" if count == 1 else f"{count} runs"
-    out.print(f"Deleted: {purged.files} files of {runs}, {human_size(purged.bytes)}", markup=False)
+    _say(out, f"Deleted: {purged.files} files of {runs}, {human_size(purged.bytes)}")
 
 
 def show_runs(out: Console, runs: Sequence[Run]) -> None:
