@@ -233,7 +233,10 @@ def test_libraries_neither_print_nor_read_the_environment(module: str) -> None:
 
 
 WRITES = {
-    "runs": CHANGES,
+    "runs.journal": {"append", "lock"},
+    "runs.changes": {"create", "move", "move_many", "delete"},
+    "runs.undoing": {"move", "move_many"},
+    "runs.purging": {"delete_tree"},
     "verify.ledger_file": {"create", "append", "lock"},  # .regfs/ledger, or a file outside the tree
 }
 """Who may change what a store holds, and how."""

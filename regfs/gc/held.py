@@ -24,11 +24,10 @@ from typing import Any, Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.findings import Finding
 from regfs.graph import Graph
 from regfs.inventory import RepositoryInventory
 from regfs.runs import RUNS, Run, RunKind, lines_of
-from regfs.stores import Kind, Store
+from regfs.stores import Kind, Store, ignore
 from regfs.totals import ActionKind
 
 KEPT: Final = frozenset({"applied", "interrupted", "restored"})
@@ -66,7 +65,7 @@ def _held_by(store: Store, run: Run) -> Iterator[Held]:
     quarantine = f"{RUNS}/{run.run}/quarantine/"
     files = {
         entry.path.removeprefix(quarantine): (entry.size, entry.mtime)
-        for entry in store.walk(quarantine.rstrip("/"), _ignore)
+        for entry in store.walk(quarantine.rstrip("/"), ignore)
         if entry.kind is Kind.FILE
     }
     names = sorted(files)
@@ -96,10 +95,6 @@ def _is_written(run: Run, line: dict[str, Any], files: list[tuple[int, float]]) 
         return True
     # The folder of an upload counted too, and may be later than all files in it.
     return latest < mtime and line["kind"] != ActionKind.UPLOAD
-
-
-def _ignore(finding: Finding) -> None:
-    """What cannot be listed in quarantine stays there; a purge will say so."""
 
 
 class Use:

@@ -74,7 +74,6 @@ from typing import Any, Final
 
 from regfs.durations import written
 from regfs.errors import Refused
-from regfs.findings import Finding
 from regfs.gc.held import KEPT, Held, Use, held
 from regfs.gc.plan import Plan
 from regfs.gc.policy import HOUR
@@ -85,7 +84,7 @@ from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
 from regfs.runs import RUNS, Purged, Returned, Run, RunKind, lines_of, locked, put_back, runs
 from regfs.runs import purge as purge_runs
-from regfs.stores import Kind, Store
+from regfs.stores import Kind, Store, ignore
 from regfs.totals import Totals
 
 WAIT: Final = HOUR
@@ -245,10 +244,6 @@ def _moved_at(store: Store, run: str, lines: Iterable[dict[str, Any]]) -> float:
         return at.timestamp() + 1.0  # it was written without the fraction of the second
     # It was killed: every move has touched the folder in quarantine that it led to.
     folder = f"{RUNS}/{run}"
-    inside = store.walk(folder, _ignore)
+    inside = store.walk(folder, ignore)
     return max([store.stat(folder).mtime, *(e.mtime for e in inside if e.kind is Kind.FOLDER),
                 store.stat(f"{folder}/journal.jsonl").mtime])  # fmt: skip
-
-
-def _ignore(finding: Finding) -> None:
-    """What cannot be listed in quarantine stays there; a purge will say so."""

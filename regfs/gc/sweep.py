@@ -28,7 +28,7 @@ from regfs.gc.plan import Action, Plan, needs_history, plan, total
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
 from regfs.inventory import Inventory
-from regfs.leftovers import find_leftovers, folders_above, is_for_one
+from regfs.leftovers import find_leftovers, is_for_one
 from regfs.listing import PARTS, scan
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
@@ -42,7 +42,7 @@ from regfs.runs import (
     locked,
     told,
 )
-from regfs.stores import Entry, Kind, Seen, Store
+from regfs.stores import Entry, Kind, Seen, Store, folders_above, ignore
 from regfs.totals import ActionKind, Totals
 
 BATCH: Final = 512
@@ -298,7 +298,7 @@ class _Sweep:
     def _folder_changed(self, folder: Entry, action: Action) -> str | None:
         if folder.kind is not Kind.FOLDER:
             return "it is no folder any more"
-        inside = list(self.store.walk(folder.path, _ignore))
+        inside = list(self.store.walk(folder.path, ignore))
         if any(entry.kind not in (Kind.FILE, Kind.FOLDER) for entry in inside):
             return "it holds what is neither a file nor a folder"
         files = [entry for entry in inside if entry.kind is Kind.FILE]
@@ -359,17 +359,13 @@ def _intent(action: Action, source: str) -> dict[str, object]:
 def _folders_of(store: Store, repository: str) -> list[str]:
     """Return the folders of one repository; none when there is any file in them."""
     found = []
-    for entry in store.list(repository, _ignore):
+    for entry in store.list(repository, ignore):
         name = entry.path.rpartition("/")[2]
         if entry.kind is not Kind.FOLDER or (name.startswith("_") and name not in PARTS):
             return []
     for part in sorted(PARTS):
-        for listing in store.tree(f"{repository}/{part}", _ignore):
+        for listing in store.tree(f"{repository}/{part}", ignore):
             if listing.files or listing.others or not listing.whole:
                 return []
             found.append(listing.path)
     return found
-
-
-def _ignore(finding: Finding) -> None:
-    """What cannot be listed was reported by the scan; what it is in stays."""

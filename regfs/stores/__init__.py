@@ -281,6 +281,17 @@ class Store(Protocol):
         """
 
 
+def ignore(finding: Finding) -> None:
+    """Take a report and drop it: for whoever asks only what is there."""
+
+
+def folders_above(path: str) -> Iterator[str]:
+    """Yield the folders above a path, the nearest first; of an absolute one at last `""`."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
 def open_store(root: str) -> Store:
     """Open the store that holds the registry tree at `root`.
 

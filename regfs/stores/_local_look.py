@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, cast
 
 from regfs.errors import PathUnsafe, StoreError
 from regfs.findings import Code, Finding
-from regfs.stores import Entry, Kind, Report, Seen
+from regfs.stores import Entry, Kind, Report, Seen, ignore
 from regfs.stores._local_base import (
     FOLDER_FLAGS,
     LocalTree,
@@ -31,10 +31,6 @@ READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 NOWHERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _PIECE: Final = 1 << 20
 _PLAIN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-
-
-def ignore(finding: Finding) -> None:
-    """Drop what the returned entry says already."""
 
 
 def unreadable(path: str, error: OSError) -> Finding:
