@@ -1,15 +1,17 @@
 """The journal of a run: its lines, and what they tell.
 
-{"run", "at", "root", "kind", "wait"}               its head; without a kind it is of gc
-{"begin": path}                                     a file may be begun beside this place
-{"move": source, "path", "kind", "digest", "size"}  this will be moved (or copied) away
-                                                    .. "mtime": as when it was looked at
-{"undoing"}                                         some of it will be moved back
-{"returned": path}                                  it was in use again, and is back
-{"create": path, "kind", "digest", "size", "content", "folder"}   this will be put in place
-{"made": path} {"left": path}                       it was; it was not, after all
-{"synced"}                                          no power cut takes back what was moved
-{"applied"} {"restored"} {"purging"} {"purged"}     when
+    {"run", "at", "root", "kind", "wait"}               its head; without a kind it is of gc
+    {"begin": path}                                     a file may be begun beside this place
+    {"move": source, "path", "kind", "digest", "size"}  this will be moved (or copied) away
+                                                        .. "mtime": as when it was looked at
+    {"undoing"}                                         some of it will be moved back
+    {"returned": path}                                  it was in use again, and is back
+    {"create": path, "kind", "digest", "size", "content", "folder"}   this will be put in place
+    {"made": path} {"left": path}                       it was; it was not, after all
+    {"synced"}                                          no power cut takes back what was moved
+    {"applied"} {"restored"} {"purging"} {"purged"}     when
+
+Lines are only added. A last one that a crash has cut off is as if it were not there.
 """
 
 from __future__ import annotations

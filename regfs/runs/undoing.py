@@ -100,12 +100,13 @@ def put_back(store: Store, run: str, paths: Collection[str]) -> list[Returned]:
     lines = lines_of(store, run)
     undoing = _Undoing(store, run, lines)
     todo = [line for line in _backwards(run, lines) if line.get("path") in paths]
-    found: list[Returned] = []
     with continued(store, run) as journal:
         write(journal, undoing=now())
         journal.flush()
-        for line in undoing.put_back(todo):
-            found.append(Returned(run, line["path"], line["kind"], line["digest"], line["size"]))
+        found = [
+            Returned(run, line["path"], line["kind"], line["digest"], line["size"])
+            for line in undoing.put_back(todo)
+        ]
         for one in found:
             write(journal, returned=one.path, at=now())
         write(journal, synced=now())
@@ -164,11 +165,10 @@ class _Undoing:
 
     def put_back(self, lines: Iterable[Line]) -> list[Line]:
         """Put things back that were moved away, as `undo_all`; return those that were moved."""
-        found = []
-        for _, some in groupby(lines, key=lambda line: line["kind"]):
-            for line in some:
-                if "move" in line and line["path"] not in self.left and self._put_back(line):
-                    found.append(line)
+        found: list[Line] = []
+        wanted = (line for line in lines if "move" in line and line["path"] not in self.left)
+        for _, some in groupby(wanted, key=lambda line: line["kind"]):
+            found.extend(line for line in some if self._put_back(line))
             self.touched.sync()
         return found
 
