@@ -114,7 +114,9 @@ def collect(
     else:  # nothing to do begins no run
         root, found = registry.store.url, planned.findings
         applied = Applied(planned.id, root, Totals(), [], found, planned.doubtful)
-    returned = settle(registry, progress=progress)
+    # Without a wait nothing can come between this settle and the one of the purge.
+    at_once = purge and planned.actions and wait <= 0
+    returned = [] if at_once else settle(registry, progress=progress)
     if not (purge and planned.actions):
         return replace(applied, returned=returned)
     if wait > 0:
@@ -143,7 +145,7 @@ def _settle(registry: Registry, progress: Progress) -> list[Returned]:
     store = registry.store
     returned: list[Returned] = []
     suspected: set[str] = set()
-    while things := list(held(store, runs(store))):
+    while things := list(held(store)):
         inventory = scan(store, progress=progress, history=False, lean=True)
         check_owners(inventory)
         graph = Graph.build(inventory, registry, progress=progress)

@@ -53,6 +53,7 @@ from regfs.runs.changes import Changes, changing, clear_unfinished, movable
 from regfs.runs.journal import (
     LOCK,
     RUNS,
+    Line,
     Returned,
     Run,
     RunKind,
@@ -65,6 +66,7 @@ from regfs.runs.journal import (
     require_run,
     runs,
     told,
+    told_runs,
 )
 from regfs.runs.purging import Purged, purge
 from regfs.runs.undoing import Restored, put_back, restore
@@ -73,6 +75,7 @@ __all__ = [
     "LOCK",
     "RUNS",
     "Changes",
+    "Line",
     "Purged",
     "Restored",
     "Returned",
@@ -93,4 +96,5 @@ __all__ = [
     "restore",
     "runs",
     "told",
+    "told_runs",
 ]
