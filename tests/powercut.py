@@ -52,9 +52,12 @@ class Disk:
         self._flushed: dict[str, int] = {}
         """File that is appended to -> bytes that are for good."""
 
-    def store(self, at: int = NEVER) -> _ForgetfulStore:
-        """Open it once more; the process that does dies at its `at`-th change."""
-        return _ForgetfulStore(self, at)
+    def store(self, at: int = NEVER, unsynced: str = "") -> _ForgetfulStore:
+        """Open it once more; the process that does dies at its `at`-th change.
+
+        Or when it is about to sync and has moved something that has `unsynced` in its path.
+        """
+        return _ForgetfulStore(self, at, unsynced)
 
     def note(self, change: Change) -> None:
         self.changes.append(change)
@@ -101,9 +104,10 @@ class Disk:
 class _ForgetfulStore(CrashingStore):
     """Tells a disk of every change and every sync."""
 
-    def __init__(self, disk: Disk, at: int) -> None:
+    def __init__(self, disk: Disk, at: int, unsynced: str) -> None:
         super().__init__(open_store(str(disk.root)), at)
         self._disk = disk
+        self._unsynced = unsynced
 
     def append(self, path: str) -> Any:
         self._disk.written(path)
@@ -111,6 +115,9 @@ class _ForgetfulStore(CrashingStore):
 
     def sync(self, folder: str) -> None:
         self.step()
+        moved = [change.source for change in self._disk.changes]
+        if self._unsynced and any(self._unsynced in source for source in moved):
+            raise Crash
         self._store.sync(folder)
         self._disk.synced(folder)
 

@@ -22,11 +22,13 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from regfs.digest import Digest
 from regfs.errors import PlanStale, Refused, RunUnknown
 from regfs.gc.online import collect
 from regfs.gc.online import purge as settle_and_purge
 from regfs.gc.plan import Plan
 from regfs.gc.sweep import apply
+from regfs.heal.quarantine import quarantine
 from regfs.registry import Registry
 from regfs.runs import purge, restore, runs
 from tests.builder import TreeBuilder, image, index
@@ -228,17 +230,14 @@ def test_a_cut_during_a_run_that_purges_at_once(scene: Scene) -> None:
         assert scene.tree.files() == scene.kept
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("kind", ["/_manifests/revisions/", "/_layers/", "/blobs/"])
 def test_what_a_killed_run_has_moved_is_synced_before_another_one_relies_on_it(
-    scene: Scene, share: float
+    scene: Scene, kind: str
 ) -> None:
     """The first is killed, the machine runs on; the power goes during the second."""
-    counting = scene.disk.store()
-    apply(scene.plan, Registry(counting))
-    kill = int(counting.changes * share)
 
     def work(store: Any) -> object:
-        first = scene.disk.store(kill)
+        first = scene.disk.store(unsynced=kind)
         assert dies(lambda: apply(scene.plan, Registry(first)))
         second = scene.new_plan()
         return collect(second, Registry(store), wait=0.0, purge=True)
@@ -249,23 +248,28 @@ def test_what_a_killed_run_has_moved_is_synced_before_another_one_relies_on_it(
         scene.assert_sound()
 
 
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("kind", ["/_manifests/revisions/", "/_layers/", "/blobs/"])
 def test_what_a_killed_restore_has_moved_is_synced_before_the_rest_is_deleted(
-    scene: Scene, share: float
+    scene: Scene, kind: str
 ) -> None:
     apply(scene.plan, Registry(store_of(scene.tree)))
     scene.save()
-    counting = scene.disk.store()
-    restore(counting, scene.plan.id)
-    kill = int(counting.changes * share)
 
     def work(store: Any) -> object:
-        first = scene.disk.store(kill)
+        first = scene.disk.store(unsynced=kind)
         assert dies(lambda: restore(first, scene.plan.id))
         return settle_and_purge(Registry(store), offline=True)
 
     for _ in trials(scene, work):
         scene.assert_sound()
+
+
+def test_a_blob_moved_aside_is_away_for_good_when_it_is_said_so(scene: Scene) -> None:
+    digest = scene.tree.blob(b"turns corrupt")
+    scene.tree.blob_path(digest).write_bytes(b"has turned corrupt")
+    done = quarantine(Registry(scene.disk.store()), [Digest(digest)])
+    assert len(done.moved) == 1
+    assert scene.disk.changes == []
 
 
 def test_what_came_back_is_on_the_disk_before_the_rest_is_deleted(scene: Scene) -> None:

@@ -74,10 +74,13 @@ from typing import Any, Final
 
 from regfs.durations import written
 from regfs.errors import Refused
+from regfs.findings import Finding
 from regfs.gc.held import KEPT, Held, Use, held
 from regfs.gc.plan import Plan
 from regfs.gc.policy import HOUR
+from regfs.gc.roots import Roots
 from regfs.gc.sweep import Applied, apply, check_owners
+from regfs.gc.wanted import Wanted, missing
 from regfs.graph import Graph
 from regfs.listing import scan
 from regfs.progress import SILENT, Progress
@@ -141,7 +144,7 @@ def settle(registry: Registry, *, progress: Progress = SILENT) -> list[Returned]
         return _settle(registry, progress)
 
 
-def _settle(registry: Registry, progress: Progress) -> list[Returned]:
+def _settle(registry: Registry, progress: Progress, roots: Roots | None = None) -> list[Returned]:
     store = registry.store
     returned: list[Returned] = []
     suspected: set[str] = set()
@@ -151,7 +154,11 @@ def _settle(registry: Registry, progress: Progress) -> list[Returned]:
         graph = Graph.build(inventory, registry, progress=progress)
         use = Use(graph, {thing.digest for thing in things if thing.digest is not None})
         doubts = use.doubts()
-        back = _put_back(store, [thing for thing in things if use.needs(thing)])
+        wanted = Wanted(store, roots, things) if roots is not None else None
+        back = _put_back(
+            store,
+            [one for one in things if use.needs(one) or (wanted is not None and wanted.needs(one))],
+        )
         # In doubt for a moment, or for lack of what is only just put back, is no doubt yet.
         if not back:
             back = _put_back(store, list(use.doubtful(things, doubts & suspected)))
@@ -177,13 +184,15 @@ def purge(
     *,
     older_than: float = 0.0,
     offline: bool = False,
+    roots: Roots | None = None,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.time,
 ) -> Purged:
     """Settle, then delete for good what a run, or every run old enough, has in quarantine.
 
     A collection that moved something less than its wait ago is left for later; `offline`
-    says that nobody else writes, and that there is nothing to wait for.
+    says that nobody else writes, and that there is nothing to wait for. `roots` are in use
+    by the word of somebody outside; those that are nowhere are told.
 
     Raises:
         RunUnknown: there is no such run.
@@ -192,6 +201,7 @@ def purge(
     """
     returned: list[Returned] = []
     waiting: list[str] = []
+    findings: list[Finding] = []
 
     def chosen(found: Sequence[Run]) -> list[Run]:
         ripe = []
@@ -208,7 +218,9 @@ def purge(
             else:
                 waiting.append(one.run)
         if any(one.kind is RunKind.GC for one in ripe):
-            returned.extend(_settle(registry, progress))
+            returned.extend(_settle(registry, progress, roots))
+        if roots is not None:
+            findings.extend(missing(registry, roots, progress))
         return ripe
 
     gone = purge_runs(
@@ -219,7 +231,7 @@ def purge(
         clock=clock,
         choose=chosen,
     )
-    return replace(gone, returned=returned, waiting=waiting)
+    return replace(gone, returned=returned, waiting=waiting, findings=findings)
 
 
 def _left(store: Store, run: Run, now: float) -> float:

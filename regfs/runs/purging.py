@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from regfs.findings import Finding
 from regfs.progress import SILENT, Progress
 from regfs.runs.journal import (
     RUNS,
@@ -41,6 +42,8 @@ class Purged:
     """What was in use again and was put back instead."""
     waiting: list[str] = field(default_factory=list)
     """Runs that are too young: a push that began before them may still be under way."""
+    findings: list[Finding] = field(default_factory=list)
+    """What was said to be in use and is not on this disk."""
 
 
 def purge(
