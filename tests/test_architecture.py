@@ -69,6 +69,7 @@ LAYERS: dict[str, int] = {
     "render_metrics": 5,
     "render_heal": 5,
     "render_gc_metrics": 5,
+    "server": 6,
     "cli": 6,
     "__main__": 7,
     "": 7,
@@ -114,6 +115,7 @@ ARROWS = {
     ("render_metrics", "render"),
     ("render_heal", "render"),
     ("render_gc_metrics", "render"),
+    ("cli", "server"),
 }
 """Who may import a neighbour on its own layer."""
 
@@ -306,6 +308,12 @@ def test_listing_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:
     names = loaded(code, str(tree.root))
     assert "click" in names
     assert not names & {"networkx", "aiohttp", "obstore", "jinja2"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
+def test_help_loads_no_server(arguments: list[str]) -> None:
+    code = "from regfs.cli.app import run\nassert run(sys.argv[1:]) == 0"
+    assert not loaded(code, *arguments) & {"aiohttp", "jinja2", "bcrypt", "networkx"}
 
 
 def test_verifying_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:

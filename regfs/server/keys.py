@@ -1,0 +1,23 @@
+"""What an application and a request carry from one part of the server to another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from regfs.registry import Registry
+from regfs.server.routes import Route, Verb
+from regfs.server.settings import Settings
+
+REGISTRY: Final = web.AppKey("registry", Registry)
+SETTINGS: Final = web.AppKey("settings", Settings)
+
+May = Callable[[web.Request, Verb, str], bool]
+"""Tells whether who sent a request may do this to the repository of that name."""
+
+MAY: Final[web.AppKey[May]] = web.AppKey("may")
+
+ROUTE: Final = web.RequestKey("route", Route)
+"""What a request below /v2 asks for."""
