@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from regfs.errors import RegfsError
+from regfs.errors import ManifestUnknown, RegfsError, TagInvalid
 from regfs.paging import Folders, Paging
 from regfs.referrers import Referrers
 from regfs.registry import Registry
@@ -109,6 +109,11 @@ async def _routed(request: web.Request, handler: _Next) -> web.StreamResponse:
             request[ROUTE] = routes.parse(path)
         except routes.NoSuchPath as error:
             raise ApiError("UNSUPPORTED", str(error), status=404) from None
+        except TagInvalid as error:
+            if request.method not in ("GET", "HEAD"):
+                raise
+            # No tag can be called that: so it is surely not there, and the answer to that is 404.
+            raise ManifestUnknown(str(error)) from None
     return await handler(request)
 
 
