@@ -9,13 +9,15 @@ from typing import Final
 from aiohttp import web
 
 from regfs.errors import RegfsError
+from regfs.publishing import Publisher
 from regfs.registry import Registry
 from regfs.server import routes
-from regfs.server.api import base
+from regfs.server.api import base, changes, uploads
 from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
-from regfs.server.keys import MAY, REGISTRY, ROUTE, SETTINGS
+from regfs.server.keys import MAY, PUBLISHER, REGISTRY, ROUTE, SETTINGS, UPLOADS
 from regfs.server.routes import Action, Route, Verb
 from regfs.server.settings import Settings
+from regfs.uploads import Uploads
 
 Handler = Callable[[web.Request, Route], Awaitable[web.StreamResponse]]
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -23,6 +25,15 @@ _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
     (Action.BASE, "GET"): base.get,
     (Action.BASE, "HEAD"): base.get,
+    (Action.MANIFEST, "PUT"): changes.put_manifest,
+    (Action.MANIFEST, "DELETE"): changes.delete_manifest,
+    (Action.BLOB, "DELETE"): changes.delete_blob,
+    (Action.UPLOADS, "POST"): uploads.begin,
+    (Action.UPLOAD, "GET"): uploads.status,
+    (Action.UPLOAD, "HEAD"): uploads.status,
+    (Action.UPLOAD, "PATCH"): uploads.append,
+    (Action.UPLOAD, "PUT"): uploads.complete,
+    (Action.UPLOAD, "DELETE"): uploads.cancel,
 }
 """What answers each method of each path."""
 
@@ -34,6 +45,8 @@ def make_app(registry: Registry, settings: Settings) -> web.Application:
     app = web.Application(middlewares=[_told, _routed, _allowed_by_mode])
     app[REGISTRY] = registry
     app[SETTINGS] = settings
+    app[UPLOADS] = Uploads(registry)
+    app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
     app[MAY] = _everybody
     app.router.add_route("*", "/v2", _dispatch)
     app.router.add_route("*", "/v2/{tail:.*}", _dispatch)

@@ -7,12 +7,17 @@ from typing import Final
 
 from aiohttp import web
 
+from regfs.publishing import Publisher
 from regfs.registry import Registry
 from regfs.server.routes import Route, Verb
 from regfs.server.settings import Settings
+from regfs.uploads import Uploads
 
 REGISTRY: Final = web.AppKey("registry", Registry)
 SETTINGS: Final = web.AppKey("settings", Settings)
+
+UPLOADS: Final = web.AppKey("uploads", Uploads)
+PUBLISHER: Final = web.AppKey("publisher", Publisher)
 
 May = Callable[[web.Request, Verb, str], bool]
 """Tells whether who sent a request may do this to the repository of that name."""
