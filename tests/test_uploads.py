@@ -32,10 +32,9 @@ from regfs.stores import open_store
 from regfs.uploads import Upload, Uploads
 from tests.builder import TreeBuilder
 from tests.crashing import Crash, CrashingStore
+from tests.storing import MEMORY
 from tests.verifying import check, codes
 
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where every write is as durable as it gets at once; None where there is no such place."""
 DATA = b"0123456789" * 30
 SHA256, SHA512 = Digest.of(DATA), Digest.of(DATA, "sha512")
 
@@ -529,10 +528,10 @@ def whole_push(store: Any) -> None:
 
 
 def test_a_crash_at_any_change_leaves_garbage_and_the_push_can_be_done_again(
-    tmp_path: Path,
+    memory: Path,
 ) -> None:
     for at in itertools.count():
-        tree = TreeBuilder(tmp_path / str(at))
+        tree = TreeBuilder(memory / str(at))
         store: Any = CrashingStore(open_store(str(tree.root)), at)
         try:
             whole_push(store)
