@@ -9,12 +9,23 @@ from typing import Final
 from aiohttp import web
 
 from regfs.errors import RegfsError
+from regfs.paging import Folders, Paging
 from regfs.publishing import Publisher
+from regfs.referrers import Referrers
 from regfs.registry import Registry
 from regfs.server import routes
-from regfs.server.api import base, changes, uploads
+from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
 from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
-from regfs.server.keys import MAY, PUBLISHER, REGISTRY, ROUTE, SETTINGS, UPLOADS
+from regfs.server.keys import (
+    MAY,
+    PAGING,
+    PUBLISHER,
+    REFERRERS,
+    REGISTRY,
+    ROUTE,
+    SETTINGS,
+    UPLOADS,
+)
 from regfs.server.routes import Action, Route, Verb
 from regfs.server.settings import Settings
 from regfs.uploads import Uploads
@@ -34,6 +45,16 @@ HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
     (Action.UPLOAD, "PATCH"): uploads.append,
     (Action.UPLOAD, "PUT"): uploads.complete,
     (Action.UPLOAD, "DELETE"): uploads.cancel,
+    (Action.CATALOG, "GET"): catalog.get,
+    (Action.CATALOG, "HEAD"): catalog.get,
+    (Action.TAGS, "GET"): tags.get,
+    (Action.TAGS, "HEAD"): tags.get,
+    (Action.MANIFEST, "GET"): manifests.get,
+    (Action.MANIFEST, "HEAD"): manifests.get,
+    (Action.BLOB, "GET"): blobs.get,
+    (Action.BLOB, "HEAD"): blobs.get,
+    (Action.REFERRERS, "GET"): referrers.get,
+    (Action.REFERRERS, "HEAD"): referrers.get,
 }
 """What answers each method of each path."""
 
@@ -43,7 +64,10 @@ _log = logging.getLogger(__name__)
 def make_app(registry: Registry, settings: Settings) -> web.Application:
     """Return the application that serves a registry."""
     app = web.Application(middlewares=[_told, _routed, _allowed_by_mode])
+    folders = Folders(registry.store)
     app[REGISTRY] = registry
+    app[PAGING] = Paging(folders)
+    app[REFERRERS] = Referrers(registry, folders)
     app[SETTINGS] = settings
     app[UPLOADS] = Uploads(registry)
     app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
