@@ -10,14 +10,25 @@ from aiohttp import web
 
 from regfs.errors import ManifestUnknown, RegfsError, TagInvalid
 from regfs.paging import Folders, Paging
+from regfs.publishing import Publisher
 from regfs.referrers import Referrers
 from regfs.registry import Registry
 from regfs.server import routes
-from regfs.server.api import base, blobs, catalog, manifests, referrers, tags
+from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
 from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
-from regfs.server.keys import MAY, PAGING, REFERRERS, REGISTRY, ROUTE, SETTINGS
+from regfs.server.keys import (
+    MAY,
+    PAGING,
+    PUBLISHER,
+    REFERRERS,
+    REGISTRY,
+    ROUTE,
+    SETTINGS,
+    UPLOADS,
+)
 from regfs.server.routes import Action, Route, Verb
 from regfs.server.settings import Settings
+from regfs.uploads import Uploads
 
 Handler = Callable[[web.Request, Route], Awaitable[web.StreamResponse]]
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -25,6 +36,15 @@ _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
     (Action.BASE, "GET"): base.get,
     (Action.BASE, "HEAD"): base.get,
+    (Action.MANIFEST, "PUT"): changes.put_manifest,
+    (Action.MANIFEST, "DELETE"): changes.delete_manifest,
+    (Action.BLOB, "DELETE"): changes.delete_blob,
+    (Action.UPLOADS, "POST"): uploads.begin,
+    (Action.UPLOAD, "GET"): uploads.status,
+    (Action.UPLOAD, "HEAD"): uploads.status,
+    (Action.UPLOAD, "PATCH"): uploads.append,
+    (Action.UPLOAD, "PUT"): uploads.complete,
+    (Action.UPLOAD, "DELETE"): uploads.cancel,
     (Action.CATALOG, "GET"): catalog.get,
     (Action.CATALOG, "HEAD"): catalog.get,
     (Action.TAGS, "GET"): tags.get,
@@ -49,6 +69,8 @@ def make_app(registry: Registry, settings: Settings) -> web.Application:
     app[PAGING] = Paging(folders)
     app[REFERRERS] = Referrers(registry, folders)
     app[SETTINGS] = settings
+    app[UPLOADS] = Uploads(registry)
+    app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
     app[MAY] = _everybody
     app.router.add_route("*", "/v2", _dispatch)
     app.router.add_route("*", "/v2/{tail:.*}", _dispatch)
