@@ -6,14 +6,17 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from regfs.errors import RegfsError
 from regfs.registry import Registry
 from regfs.server import routes
 from regfs.server.api import base
+from regfs.server.auth import Gate, guarded
 from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
+from regfs.server.health import Health
 from regfs.server.keys import MAY, REGISTRY, ROUTE, SETTINGS
+from regfs.server.metrics import METRICS, Metrics
 from regfs.server.routes import Action, Route, Verb
 from regfs.server.settings import Settings
 
@@ -26,18 +29,51 @@ HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
 }
 """What answers each method of each path."""
 
+_FOREIGN: Final = frozenset({"cross-site", "same-site"})
+
 _log = logging.getLogger(__name__)
 
 
-def make_app(registry: Registry, settings: Settings) -> web.Application:
-    """Return the application that serves a registry."""
-    app = web.Application(middlewares=[_told, _routed, _allowed_by_mode])
+def make_app(
+    registry: Registry, settings: Settings, *, gate: Gate | None = None
+) -> web.Application:
+    """Return the application that serves a registry, to everybody or to whom `gate` lets in."""
+    metrics = Metrics()
+    guards = () if gate is None else (guarded(gate),)
+    app = web.Application(
+        middlewares=(_told, _routed, metrics.middleware, *guards, _allowed_by_mode),
+        client_max_size=settings.max_manifest + 1,
+    )
     app[REGISTRY] = registry
     app[SETTINGS] = settings
-    app[MAY] = _everybody
-    app.router.add_route("*", "/v2", _dispatch)
-    app.router.add_route("*", "/v2/{tail:.*}", _dispatch)
+    app[METRICS] = metrics
+    app[MAY] = _everybody if gate is None else gate.may
+    if gate is not None:
+        app.on_cleanup.append(lambda _: _ended(gate))
+    app.router.add_get("/healthz", Health(registry).page)
+    app.router.add_get("/metrics", metrics.page)
+    app.on_response_prepare.append(_guarded_from_browsers)
+    app.router.add_route("*", "/v2", _dispatch, expect_handler=_expected)
+    app.router.add_route("*", "/v2/{tail:.*}", _dispatch, expect_handler=_expected)
     return app
+
+
+async def _expected(request: web.Request) -> None:
+    """Say nothing yet: `_dispatch` asks for the body when it is known to be wanted."""
+
+
+async def _guarded_from_browsers(request: web.Request, response: web.StreamResponse) -> None:
+    """Let no content of a registry, which anybody may have pushed, be run as a page of ours."""
+    response.headers["Server"] = "regfs"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if response.status >= 400 and _waits(request):
+        response.force_close()  # whether its body follows now, nobody can know
+    if ROUTE in request:
+        response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+
+
+async def _ended(gate: Gate) -> None:
+    gate.close()
 
 
 def _everybody(request: web.Request, verb: Verb, name: str) -> bool:
@@ -45,11 +81,22 @@ def _everybody(request: web.Request, verb: Verb, name: str) -> bool:
 
 
 async def _dispatch(request: web.Request) -> web.StreamResponse:
-    route = request[ROUTE]
+    route = request.get(ROUTE)
+    if route is None:  # such as /%76%32/: aiohttp finds what the path as it was sent is not
+        raise ApiError("UNSUPPORTED", "no such path in the registry API", status=404)
     handler = HANDLERS.get((route.action, request.method))
     if handler is None:
         raise _wrong_method(route.action, request.method)
+    if _waits(request):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
     return await handler(request, route)
+
+
+def _waits(request: web.Request) -> bool:
+    """Tell whether a client sends its body only when it is told to."""
+    asked = request.headers.get("Expect", "").lower() == "100-continue"
+    return asked and request.version >= HttpVersion11
 
 
 def _wrong_method(action: Action, method: str) -> ApiError:
@@ -110,4 +157,7 @@ async def _allowed_by_mode(request: web.Request, handler: _Next) -> web.StreamRe
             )
         if verb is Verb.DELETE and not settings.delete:
             raise ApiError("UNSUPPORTED", "this server deletes nothing")
+        # A page of another site could use the passwords that a browser has for us.
+        if verb is not Verb.READ and request.headers.get("Sec-Fetch-Site", "none") in _FOREIGN:
+            raise ApiError("DENIED", "pages of other sites change nothing here")
     return await handler(request)
