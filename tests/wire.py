@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -68,19 +68,15 @@ def rest(one: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-def ask(url: str, data: bytes, *, end: bool = True) -> Answer:
-    """Send bytes, and by default that nothing will follow; return what comes back."""
+def ask(url: str, data: bytes) -> Answer:
+    """Send bytes; return what comes back until the server closes the connection."""
     with connected(url) as one:
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):
             one.sendall(data)
-            if end:
-                one.shutdown(socket.SHUT_WR)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
         return Answer(rest(one))
 
 
 def get(url: str, target: bytes, *headers: bytes, method: bytes = b"GET") -> Answer:
     """Ask for a target, as it is."""
     lines = [method + b" " + target + b" HTTP/1.1", b"Host: x", b"Connection: close", *headers]
-    return ask(url, b"\r\n".join(lines) + b"\r\n\r\n", end=False)
+    return ask(url, b"\r\n".join(lines) + b"\r\n\r\n")
