@@ -13,8 +13,9 @@ from typing import Any
 import bcrypt
 import pytest
 import requests
+from requests.auth import HTTPBasicAuth
 
-from regfs.server import auth
+from regfs.server import auth, htpasswd
 from regfs.server.access_log import Exchange, as_json, combined
 from regfs.server.auth import CHALLENGE, Gate
 from regfs.server.htpasswd import PasswordFile
@@ -40,6 +41,8 @@ repositories = ["team/*"]
 actions = ["write", "delete"]
 """
 PASSWORDS = {"alice": b"open sesame", "bob": b"b\xc3\xb6b"}
+ALICE = HTTPBasicAuth("alice", "open sesame")
+BOB = HTTPBasicAuth("bob", "böb".encode().decode("latin-1"))
 DIGEST = "sha256:" + "0" * 64
 
 
@@ -103,7 +106,7 @@ def test_without_a_password_the_server_asks_for_one(url: str) -> None:
 
 def test_the_right_password_is_let_in(url: str) -> None:
     assert requests.get(f"{url}/v2/", auth=("alice", "open sesame"), timeout=10).ok
-    assert requests.get(f"{url}/v2/", auth=("bob", "böb".encode()), timeout=10).ok
+    assert requests.get(f"{url}/v2/", auth=BOB, timeout=10).ok
 
 
 @pytest.mark.parametrize(
@@ -191,9 +194,9 @@ def test_a_changed_password_counts_at_once(url: str, users: Path) -> None:
 
 @pytest.mark.usefixtures("looking_always")
 def test_a_user_who_goes_is_out_at_once(url: str, users: Path) -> None:
-    assert requests.get(f"{url}/v2/", auth=("bob", "böb".encode()), timeout=10).ok
+    assert requests.get(f"{url}/v2/", auth=BOB, timeout=10).ok
     write(users, {"alice": b"open sesame"})
-    gone = requests.get(f"{url}/v2/", auth=("bob", "böb".encode()), timeout=10)
+    gone = requests.get(f"{url}/v2/", auth=BOB, timeout=10)
     assert gone.status_code == 401
 
 
@@ -213,7 +216,7 @@ def test_a_file_that_becomes_wrong_leaves_the_users(
 
 def test_a_right_password_is_computed_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[bytes] = []
-    matches = auth.matches
+    matches = htpasswd.matches
 
     def counted(password: bytes, hashed: bytes) -> bool:
         computed.append(password)
@@ -231,7 +234,7 @@ def test_a_right_password_is_computed_once(url: str, monkeypatch: pytest.MonkeyP
 
 def test_what_is_remembered_has_an_end(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[bytes] = []
-    matches = auth.matches
+    matches = htpasswd.matches
 
     def counted(password: bytes, hashed: bytes) -> bool:
         computed.append(password)
@@ -322,9 +325,6 @@ def allowed(response: requests.Response) -> Any:
     return True
 
 
-ALICE, BOB = ("alice", "open sesame"), ("bob", "böb".encode())
-
-
 @pytest.mark.parametrize(
     ("who", "method", "path", "result"),
     [
@@ -351,7 +351,7 @@ ALICE, BOB = ("alice", "open sesame"), ("bob", "böb".encode())
     ],
 )
 def test_what_each_may_do(
-    ruled: str, who: tuple[str, Any] | None, method: str, path: str, result: Any
+    ruled: str, who: HTTPBasicAuth | None, method: str, path: str, result: Any
 ) -> None:
     response = requests.request(method, ruled + path, auth=who, timeout=10)
     if method == "HEAD":

@@ -68,6 +68,7 @@ async def _guarded_from_browsers(request: web.Request, response: web.StreamRespo
     response.headers["X-Content-Type-Options"] = "nosniff"
     if response.status >= 400 and _waits(request):
         response.force_close()  # whether its body follows now, nobody can know
+        response.headers["Connection"] = "close"
     if ROUTE in request:
         response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
 
