@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from regfs.cli.app import run as regfs
-from regfs.heal.source import Access, Credentials, open_source
+from regfs.heal.opening import open_source
+from regfs.heal.source import Access, Credentials
 from regfs.runs import restore, runs
 from regfs.stores import open_store
 from tests.builder import TreeBuilder

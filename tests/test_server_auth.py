@@ -298,6 +298,7 @@ def test_no_password_is_told_anywhere(
             wire.ask(url, b"hunter2 " + secret.encode() + b"\r\n\r\n"),
             wire.ask(url, secret.encode() * 1000),
         ]
+    wire.until(lambda: len(heard) >= len(answers))
     everything = [answer.raw.decode("latin-1") for answer in answers]
     everything += [line(one) for one in heard for line in (combined, as_json)]
     everything.append(caplog.text)
@@ -311,6 +312,7 @@ def test_the_log_names_only_who_gave_the_right_password(url: str, heard: list[Ex
     requests.get(f"{url}/v2/", auth=("alice", "open sesame"), timeout=10)
     requests.get(f"{url}/v2/", auth=("my-password", "x"), timeout=10)
     requests.get(f"{url}/v2/", timeout=10)
+    wire.until(lambda: len(heard) == 3)  # a line is written after its answer
     assert [one.user for one in heard] == ["alice", "", ""]
     assert [one.status for one in heard] == [200, 401, 401]
 

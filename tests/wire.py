@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -80,3 +81,11 @@ def get(url: str, target: bytes, *headers: bytes, method: bytes = b"GET") -> Ans
     """Ask for a target, as it is."""
     lines = [method + b" " + target + b" HTTP/1.1", b"Host: x", b"Connection: close", *headers]
     return ask(url, b"\r\n".join(lines) + b"\r\n\r\n")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what a server does after it has answered."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.01)

@@ -9,13 +9,15 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 
 from regfs.errors import RegfsError
+from regfs.paging import Folders, Paging
+from regfs.referrers import Referrers
 from regfs.registry import Registry
 from regfs.server import routes
-from regfs.server.api import base
+from regfs.server.api import base, blobs, catalog, manifests, referrers, tags
 from regfs.server.auth import Gate, guarded
 from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
 from regfs.server.health import Health
-from regfs.server.keys import MAY, REGISTRY, ROUTE, SETTINGS
+from regfs.server.keys import MAY, PAGING, REFERRERS, REGISTRY, ROUTE, SETTINGS
 from regfs.server.metrics import METRICS, Metrics
 from regfs.server.routes import Action, Route, Verb
 from regfs.server.settings import Settings
@@ -26,6 +28,16 @@ _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
     (Action.BASE, "GET"): base.get,
     (Action.BASE, "HEAD"): base.get,
+    (Action.CATALOG, "GET"): catalog.get,
+    (Action.CATALOG, "HEAD"): catalog.get,
+    (Action.TAGS, "GET"): tags.get,
+    (Action.TAGS, "HEAD"): tags.get,
+    (Action.MANIFEST, "GET"): manifests.get,
+    (Action.MANIFEST, "HEAD"): manifests.get,
+    (Action.BLOB, "GET"): blobs.get,
+    (Action.BLOB, "HEAD"): blobs.get,
+    (Action.REFERRERS, "GET"): referrers.get,
+    (Action.REFERRERS, "HEAD"): referrers.get,
 }
 """What answers each method of each path."""
 
@@ -44,7 +56,10 @@ def make_app(
         middlewares=(_told, _routed, metrics.middleware, *guards, _allowed_by_mode),
         client_max_size=settings.max_manifest + 1,
     )
+    folders = Folders(registry.store)
     app[REGISTRY] = registry
+    app[PAGING] = Paging(folders)
+    app[REFERRERS] = Referrers(registry, folders)
     app[SETTINGS] = settings
     app[METRICS] = metrics
     app[MAY] = _everybody if gate is None else gate.may

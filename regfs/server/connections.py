@@ -29,7 +29,7 @@ Observe = Callable[[Exchange], None]
 SENT: Final = web.RequestKey("sent", int)
 """Bytes of a body that did not go through the writer of the answer."""
 LEFT: Final = 499
-"""How nginx calls it when the client has left before its answer; nobody is sent this."""
+"""How nginx calls it when the client has left before the end of its answer; sent to nobody."""
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
     b"Content-Length: 0\r\n\r\n"
@@ -153,7 +153,7 @@ class Connection(RequestHandler):
             ConnectionError: the client has left, or has part of an answer already.
         """
         if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
-            self._tell(request, LEFT if request.writer.output_size == 0 else 0, 0.0)
+            self._tell(request, LEFT, 0.0)
             raise ConnectionError("nothing more can be sent")
         if isinstance(exc, LineTooLong):
             answer = ApiError(
