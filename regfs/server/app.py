@@ -130,22 +130,39 @@ async def _told(request: web.Request, handler: _Next) -> web.StreamResponse:
     api = routes.is_api(routes.path_in(request.raw_path))
     try:
         response = await handler(request)
-    except ApiError as error:
-        response = error_response(error)
-    except RegfsError as error:
-        response = error_response(as_api_error(error))
-    except web.HTTPException as error:
-        if not api:
-            raise
-        response = error_response(ApiError("UNSUPPORTED", error.reason, status=error.status))
     except ConnectionError:
         raise  # the client has left
-    except Exception:
-        _log.exception("%s %s", request.method, request.raw_path)
-        response = error_response(ApiError("UNKNOWN", "internal error; the log has more"))
+    except Exception as error:
+        if request.writer.output_size > 0:
+            # A second answer would look like a part of the first one.
+            if not isinstance(error, TimeoutError):  # which the client is to blame for
+                _log.exception("%s %s: ended too early", request.method, _shown(request))
+            raise ConnectionAbortedError("the answer has ended too early") from error
+        response = _answer_to(error, request, api)
     if api and not response.prepared:
         response.headers.update(VERSION_HEADER)
     return response
+
+
+def _answer_to(error: Exception, request: web.Request, api: bool) -> web.Response:
+    if isinstance(error, ApiError):
+        return error_response(error)
+    if isinstance(error, RegfsError):
+        return error_response(as_api_error(error))
+    if isinstance(error, web.HTTPException):
+        if not api:
+            raise error
+        return error_response(ApiError("UNSUPPORTED", error.reason, status=error.status))
+    _log.error("%s %s", request.method, _shown(request), exc_info=error)
+    return error_response(ApiError("UNKNOWN", "internal error; the log has more"))
+
+
+def _shown(request: web.Request) -> str:
+    """Return what a request asks for, for the log of errors: not the words of the client."""
+    route = request.get(ROUTE)
+    if route is None:
+        return "a page"
+    return " ".join(filter(None, (route.action.value, route.name, route.reference)))
 
 
 @web.middleware
