@@ -30,6 +30,8 @@ LAYERS: dict[str, int] = {
     "digest": 0,
     "durations": 0,
     "positions": 0,
+    "globs": 0,
+    "documents": 1,
     "parallel": 0,
     "trace": 0,
     "recent": 0,
