@@ -16,6 +16,7 @@ from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_re
 from regfs.server.keys import MAY, REGISTRY, ROUTE, SETTINGS
 from regfs.server.routes import Action, Route, Verb
 from regfs.server.settings import Settings
+from regfs.server.ui.pages import add_pages
 
 Handler = Callable[[web.Request, Route], Awaitable[web.StreamResponse]]
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -37,6 +38,7 @@ def make_app(registry: Registry, settings: Settings) -> web.Application:
     app[MAY] = _everybody
     app.router.add_route("*", "/v2", _dispatch)
     app.router.add_route("*", "/v2/{tail:.*}", _dispatch)
+    add_pages(app)
     return app
 
 
