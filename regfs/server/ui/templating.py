@@ -53,7 +53,9 @@ def environment(known: dict[str, Asset]) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(size=size, when=when, short=short, lines=lines, count=count, plural=plural)
+    made.filters.update(
+        size=size, when=when, short=short, share=share, lines=lines, count=count, plural=plural
+    )
     made.globals["static"] = lambda name: f"/static/{name}?v={known[name].version}"
     return made
 
@@ -88,6 +90,13 @@ def when(moment: datetime | None) -> Markup:
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
         exact, exact[:16].replace("T", " ")
     )
+
+
+def share(per_cent: float) -> str:
+    """Return a share; what is there is never none of it."""
+    if 0 < per_cent < 0.1:
+        return "<0.1 %"
+    return f"{per_cent:.1f} %"
 
 
 def count(number: int) -> str:

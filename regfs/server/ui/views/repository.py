@@ -106,7 +106,9 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
         _tag_row(snapshot.graph, one, tag, by_tag.get(tag), platforms.get(tag, []))
         for tag in page.rows
     )
-    untagged = _untagged(snapshot.graph, one, by_tag.get(None))
+    tagged = set().union(*[holding.manifests for holding in held if holding.tag is not None])
+    rest = by_tag[None].manifests - tagged if None in by_tag else set()
+    untagged = _untagged(snapshot.graph, one, rest)
     usage = {row.name: row for row in snapshot.usage_repository.rows}
     uploads = sorted(one.uploads.items(), key=lambda item: -item[1].mtime)
     inventory, graph = snapshot.inventory, snapshot.graph
@@ -194,11 +196,11 @@ def kind_of(graph: Graph, digest: Digest | None) -> str:
 
 
 def _untagged(
-    graph: Graph, one: RepositoryInventory, held: Holding | None
+    graph: Graph, one: RepositoryInventory, manifests: set[Digest]
 ) -> tuple[RevisionRow, ...]:
     """Return what no tag reaches, as far as the repository itself has it; newest first."""
     rows = []
-    for digest in held.manifests if held else ():
+    for digest in manifests:
         link = one.revisions.get(digest)
         if link is None:
             continue

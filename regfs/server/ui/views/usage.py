@@ -70,7 +70,8 @@ class Usage:
     stored: int
     apparent: int
     shared: int
-    summary: Summary
+    shared_words: str
+    """What is in the area that belongs to no row."""
     missing: int
 
 
@@ -87,6 +88,15 @@ _SHARED: Final = {
     By.TAG: "shared by tags",
     By.LAYER: "configs and manifests",
     By.MEDIA_TYPE: "of several types",
+}
+
+
+_WORDS: Final = {
+    By.REPOSITORY: "are needed by more than one repository",
+    By.NAMESPACE: "are needed by more than one namespace",
+    By.TAG: "are needed by more than one tag",
+    By.LAYER: "are configs and manifests",
+    By.MEDIA_TYPE: "are of more than one type",
 }
 
 
@@ -115,7 +125,7 @@ def usage(look: Look, by: By) -> Usage:
         stored=report.sum.stored,
         apparent=report.sum.apparent,
         shared=shared,
-        summary=summary,
+        shared_words=_WORDS[by],
         missing=len(report.missing),
     )
 
