@@ -19,8 +19,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
+from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import PathMissing, RegfsError
+from regfs.findings import Code, Finding, Severity
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
@@ -34,9 +36,10 @@ from regfs.reports.reuse import Reuse, reuse
 from regfs.reports.summary import Summary
 from regfs.reports.summary import summary as summarise
 from regfs.reports.usage import By, Options, Usage, usage
+from regfs.verify.affected import Affected
 from regfs.verify.coverage import cover, pick_from
 from regfs.verify.ledger_file import LEDGER, read_ledger
-from regfs.verify.report import Coverage
+from regfs.verify.report import Coverage, Row
 
 MAX_AGE: Final = 2.0
 """Seconds after which a snapshot is taken anew when it is asked for."""
@@ -151,6 +154,33 @@ class Snapshot:
         return plan(self.graph, self.inventory, policy, now, self.registry.manifest_bytes)
 
     @cached_property
+    def wrong(self) -> list[Row]:
+        """All that is known to be wrong, each once, the gravest first."""
+        noted = self.ledger.coverage.findings if self.ledger.coverage else ()
+        gone = [
+            Finding(Code.BLOB_MISSING, layout.path_of(layout.BlobData(Digest(digest))), digest)
+            for digest in self.usage_repository.missing
+        ]
+        structure = [*self.inventory.findings, *self.graph.findings, *gone]
+        rows = {(row.finding.code, row.finding.path): row for row in noted}
+        for finding in structure:
+            rows.setdefault((finding.code, finding.path), Row(finding))
+        order = list(Severity)
+        return sorted(
+            rows.values(),
+            key=lambda row: (
+                order.index(row.finding.severity),
+                row.finding.code,
+                row.finding.path,
+            ),
+        )
+
+    @cached_property
+    def affected(self) -> Affected:
+        """Who knows which images a finding touches."""
+        return Affected(self.inventory, self.graph)
+
+    @cached_property
     def ledger(self) -> LedgerState:
         """What is known from verifications before."""
         try:
@@ -164,7 +194,7 @@ class Snapshot:
         return LedgerState(coverage, None if latest is None else moment(latest))
 
 
-FIRST: Final = ("summary", "usage_repository", "images")
+FIRST: Final = ("summary", "usage_repository", "images", "wrong")
 """Reports that are made with every snapshot: nearly every page needs them."""
 
 

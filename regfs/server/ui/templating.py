@@ -54,7 +54,14 @@ def environment(known: dict[str, Asset]) -> Environment:
         auto_reload=False,
     )
     made.filters.update(
-        size=size, when=when, short=short, share=share, lines=lines, count=count, plural=plural
+        size=size,
+        when=when,
+        short=short,
+        share=share,
+        ticks=ticks,
+        lines=lines,
+        count=count,
+        plural=plural,
     )
     made.globals["static"] = lambda name: f"/static/{name}?v={known[name].version}"
     return made
@@ -90,6 +97,15 @@ def when(moment: datetime | None) -> Markup:
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
         exact, exact[:16].replace("T", " ")
     )
+
+
+def ticks(text: str) -> Markup:
+    """Return a text of ours in which `what stands so` is code."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(printable(text).split("`"))
+    ]
+    return Markup("").join(parts)
 
 
 def share(per_cent: float) -> str:

@@ -9,7 +9,7 @@ from regfs.gc.going import Action
 from regfs.gc.plan import Plan
 from regfs.render_gc import KEPT, in_words
 from regfs.server.ui import addresses
-from regfs.server.ui.views.parts import Link, Look, Paging, page_of
+from regfs.server.ui.views.parts import Link, Look, Paging, below, page_of
 from regfs.totals import ActionKind
 
 
@@ -53,13 +53,7 @@ def collecting(look: Look, untagged: bool, number: int) -> Collecting:
         untagged=untagged,
         eligible=in_words(plan.totals),
         kept=tuple((count, KEPT[why]) for why, count in plan.kept.items()),
-        page=Paging(
-            tuple(ActionRow(one, one.path, _which(one)) for one in page.rows),
-            page.first,
-            page.total,
-            page.previous,
-            page.following,
-        ),
+        page=page.replaced(ActionRow(one, below(one.path), _which(one)) for one in page.rows),
         command=f"regfs gc plan{flags} -o plan.json",
         run_command="regfs gc apply plan.json",
     )

@@ -163,7 +163,7 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
             for one in (shown.referrers if shown else ())
         ),
         history=tuple(_history(look, name, tag)),
-        problems=tuple(problems),
+        problems=tuple(dict.fromkeys(problems)),  # images of one index share layers
         raw=raw,
         raw_href=addresses.of_raw(name, digest),
         raw_note=note,

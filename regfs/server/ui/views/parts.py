@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -18,6 +18,7 @@ ROWS: Final = 100
 """Rows of one page."""
 
 Row = TypeVar("Row")
+Other = TypeVar("Other")
 
 
 class Look:
@@ -114,6 +115,10 @@ class Paging(Generic[Row]):
     def last(self) -> int:
         """The number of its last row."""
         return self.first + len(self.rows) - 1
+
+    def replaced(self, rows: Iterable[Other]) -> Paging[Other]:
+        """Return the same page with other rows."""
+        return Paging(tuple(rows), self.first, self.total, self.previous, self.following)
 
     @property
     def several(self) -> bool:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from regfs import layout
+from regfs.findings import Severity
 from regfs.inventory import RepositoryInventory
 from regfs.render import human_size, plural
 from regfs.render_reports import percent
 from regfs.reports.moment import moment
-from regfs.reports.summary import Owner, Summary
+from regfs.reports.summary import Owner
 from regfs.reports.usage import Row
 from regfs.server.ui import addresses
+from regfs.server.ui.snapshot import LedgerState, Snapshot
 from regfs.server.ui.views.parts import Column, Look, Order, Paging, below, page_of
 
 
@@ -110,18 +113,12 @@ def repositories(look: Look, query: str, sort: str, number: int) -> Repositories
     page = page_of(found, number, address)
     largest = max((row.stored for row in rows.values()), default=0)
     return Repositories(
-        figures=_figures(look.snapshot.summary) if look.everything else (),
+        figures=_figures(look.snapshot) if look.everything else (),
         owner=_OWNERS[look.snapshot.summary.owner] if look.everything else "",
         columns=tuple(_column(key, order, query) for key in _COLUMNS),
         query=query,
         sort=str(order),
-        page=Paging(
-            tuple(_row(one, largest) for one in page.rows),
-            page.first,
-            page.total,
-            page.previous,
-            page.following,
-        ),
+        page=page.replaced(_row(one, largest) for one in page.rows),
         every=len(every),
     )
 
@@ -166,9 +163,10 @@ def _row(one: _Facts, largest: int) -> RepositoryRow:
     )
 
 
-def _figures(summary: Summary) -> tuple[Figure, ...]:
-    errors = summary.findings.get("error", 0)
-    warnings = summary.findings.get("warning", 0)
+def _figures(snapshot: Snapshot) -> tuple[Figure, ...]:
+    summary = snapshot.summary
+    counts = Counter(row.finding.severity for row in snapshot.wrong)
+    errors, warnings = counts[Severity.ERROR], counts[Severity.WARNING]
     unneeded = summary.unreferenced
     return (
         Figure(
@@ -198,8 +196,16 @@ def _figures(summary: Summary) -> tuple[Figure, ...]:
         Figure(
             "Findings",
             plural(errors, "error") if errors else "no errors",
-            plural(warnings, "warning") if warnings else "of the structure",
+            plural(warnings, "warning") if warnings else _verified(snapshot.ledger),
             "/findings",
             alarming=bool(errors),
         ),
     )
+
+
+def _verified(ledger: LedgerState) -> str:
+    """Return how far content was looked at."""
+    coverage = ledger.coverage
+    if coverage is None or not coverage.verified:
+        return "content never verified"
+    return "all content verified" if not coverage.unknown else "part of the content verified"

@@ -121,7 +121,7 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
         layer_links=len(one.layers),
         query=query,
         tags=len(one.tags),
-        page=Paging(rows, page.first, page.total, page.previous, page.following),
+        page=page.replaced(rows),
         untagged=untagged[:LISTED],
         untagged_omitted=max(len(untagged) - LISTED, 0),
         uploads=tuple(
