@@ -459,6 +459,11 @@ def fallback_subject(tag: str) -> Digest | None:
     return Digest(f"sha256:{found[1]}") if found else None
 
 
+def fallback_tag(subject: Digest) -> str:
+    """Return the tag that lists the referrers of `subject` (OCI 1.1 referrers tag schema)."""
+    return f"{subject.algorithm}-{subject.encoded[:64]}"
+
+
 def cosign_subject(tag: str) -> Digest | None:
     """Return what cosign put a signature, attestation or SBOM beside under `tag`."""
     found = _COSIGN.fullmatch(tag)

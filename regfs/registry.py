@@ -29,7 +29,7 @@ from regfs.errors import (
 )
 from regfs.findings import Finding
 from regfs.inventory import Inventory, LinkContent
-from regfs.listing import read_link, walk_repositories
+from regfs.listing import LINK_LIMIT, read_link, understand, walk_repositories
 from regfs.manifests import LIMIT, Manifest, parse
 from regfs.stores import Entry, Kind, Store
 
@@ -121,6 +121,45 @@ class Registry:
         except PathMissing:
             raise ManifestUnknown(f"no such tag: {name}:{tag}") from None
         raise ManifestUnknown(f"{path}: tag names no digest: {link.text}")
+
+    def revision(self, name: str, digest: Digest) -> Digest:
+        """Return under which digest the bytes of a repository's manifest lie.
+
+        It is another one where a registry has stored what was pushed by sha512 by sha256.
+
+        Raises:
+            ManifestUnknown: the repository has no such manifest.
+            StoreError: its link cannot be read.
+        """
+        # Registry 2.1 wrote the links of manifests among those of layers.
+        for key in (layout.RevisionLink(name, digest), layout.LayerLink(name, digest)):
+            target = self._target(layout.path_of(key), digest)
+            if target is not None:
+                return target
+        raise ManifestUnknown(f"no such manifest in {name}: {digest}")
+
+    def layer(self, name: str, digest: Digest) -> Digest:
+        """Return under which digest the bytes of a repository's blob lie; see `revision`.
+
+        Raises:
+            BlobUnknown: the repository has no such blob.
+            StoreError: its link cannot be read.
+        """
+        target = self._target(layout.path_of(layout.LayerLink(name, digest)), digest)
+        if target is None:
+            raise BlobUnknown(f"no such blob in {name}: {digest}")
+        return target
+
+    def _target(self, path: str, digest: Digest) -> Digest | None:
+        """Return what a link leads to; None when it is not there, or leads to other bytes."""
+        try:
+            found = understand(self.store.read(path, LINK_LIMIT)).digest
+        except PathMissing:
+            return None
+        # Bytes have one digest of an algorithm: another one is no alias, but damage.
+        if found is None or (found != digest and found.algorithm == digest.algorithm):
+            return None
+        return found
 
     def blob(self, digest: Digest) -> Entry:
         """Return the size and time of a blob.

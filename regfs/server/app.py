@@ -9,11 +9,13 @@ from typing import Final
 from aiohttp import web
 
 from regfs.errors import RegfsError
+from regfs.paging import Folders, Paging
+from regfs.referrers import Referrers
 from regfs.registry import Registry
 from regfs.server import routes
-from regfs.server.api import base
+from regfs.server.api import base, blobs, catalog, manifests, referrers, tags
 from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
-from regfs.server.keys import MAY, REGISTRY, ROUTE, SETTINGS
+from regfs.server.keys import MAY, PAGING, REFERRERS, REGISTRY, ROUTE, SETTINGS
 from regfs.server.routes import Action, Route, Verb
 from regfs.server.settings import Settings
 from regfs.server.ui.pages import add_pages
@@ -24,6 +26,16 @@ _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
     (Action.BASE, "GET"): base.get,
     (Action.BASE, "HEAD"): base.get,
+    (Action.CATALOG, "GET"): catalog.get,
+    (Action.CATALOG, "HEAD"): catalog.get,
+    (Action.TAGS, "GET"): tags.get,
+    (Action.TAGS, "HEAD"): tags.get,
+    (Action.MANIFEST, "GET"): manifests.get,
+    (Action.MANIFEST, "HEAD"): manifests.get,
+    (Action.BLOB, "GET"): blobs.get,
+    (Action.BLOB, "HEAD"): blobs.get,
+    (Action.REFERRERS, "GET"): referrers.get,
+    (Action.REFERRERS, "HEAD"): referrers.get,
 }
 """What answers each method of each path."""
 
@@ -33,7 +45,10 @@ _log = logging.getLogger(__name__)
 def make_app(registry: Registry, settings: Settings) -> web.Application:
     """Return the application that serves a registry."""
     app = web.Application(middlewares=[_told, _routed, _allowed_by_mode])
+    folders = Folders(registry.store)
     app[REGISTRY] = registry
+    app[PAGING] = Paging(folders)
+    app[REFERRERS] = Referrers(registry, folders)
     app[SETTINGS] = settings
     app[MAY] = _everybody
     app.router.add_route("*", "/v2", _dispatch)

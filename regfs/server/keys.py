@@ -7,11 +7,15 @@ from typing import Final
 
 from aiohttp import web
 
+from regfs.paging import Paging
+from regfs.referrers import Referrers
 from regfs.registry import Registry
 from regfs.server.routes import Route, Verb
 from regfs.server.settings import Settings
 
 REGISTRY: Final = web.AppKey("registry", Registry)
+PAGING: Final = web.AppKey("paging", Paging)
+REFERRERS: Final = web.AppKey("referrers", Referrers)
 SETTINGS: Final = web.AppKey("settings", Settings)
 
 May = Callable[[web.Request, Verb, str], bool]
