@@ -49,8 +49,11 @@ class Answer:
         return link[1:].partition(">")[0]
 
 
-def ask(server: str, method: str, path: str, **headers: str) -> Answer:
-    """Send one request; `If_Range` is how the header If-Range is written here."""
+def ask(server: str, method: str, path: str, *, body: bool = True, **headers: str) -> Answer:
+    """Send one request; `If_Range` is how the header If-Range is written here.
+
+    Without `body`, what comes after the headers is not waited for.
+    """
     connection = http.client.HTTPConnection(
         urlsplit(server).netloc if "//" in server else server, timeout=TIMEOUT
     )
@@ -60,7 +63,7 @@ def ask(server: str, method: str, path: str, **headers: str) -> Answer:
             connection.putheader(name.replace("_", "-"), value)
         connection.endheaders()
         answer = connection.getresponse()
-        return Answer(answer.status, answer.headers, answer.read())
+        return Answer(answer.status, answer.headers, answer.read() if body else b"")
     finally:
         connection.close()
 
