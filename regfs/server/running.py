@@ -11,6 +11,8 @@ from aiohttp import web
 
 GRACE: Final = 10.0
 """Seconds that requests under way get when the server is told to end."""
+AHEAD: Final = 256 * 1024
+"""Bytes of a request's body that are read before anybody asks for them."""
 
 
 async def run(
@@ -27,7 +29,13 @@ async def run(
         OSError: the address cannot be listened at.
     """
     over = asyncio.Event() if ended is None else ended
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=GRACE,
+        auto_decompress=False,  # a registry keeps bytes as they come
+        read_bufsize=AHEAD,
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
