@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -147,6 +148,16 @@ def test_who_takes_a_blob_piece_by_piece_gets_it(tree: TreeBuilder, blob: str) -
 # -- many ------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for both ends of every connection in this one process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 def test_a_thousand_idle_and_two_hundred_at_work_are_held(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     failed: list[Any] = []

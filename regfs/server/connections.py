@@ -28,6 +28,8 @@ from regfs.server.settings import Limits
 Observe = Callable[[Exchange], None]
 SENT: Final = web.RequestKey("sent", int)
 """Bytes of a body that did not go through the writer of the answer."""
+SERVER: Final = "regfs"
+"""What the server calls itself."""
 LEFT: Final = 499
 """How nginx calls it when the client has left before the end of its answer; sent to nobody."""
 _FULL: Final = (
@@ -165,6 +167,7 @@ class Connection(RequestHandler):
             _log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
             answer = ApiError("UNKNOWN", "internal error; the log has more")
         response = error_response(answer)
+        response.headers["Server"] = SERVER
         response.force_close()
         return response
 
