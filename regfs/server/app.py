@@ -8,20 +8,31 @@ from typing import Final
 
 from aiohttp import HttpVersion11, web
 
-from regfs.errors import RegfsError
+from regfs.errors import ManifestUnknown, RegfsError, TagInvalid
 from regfs.paging import Folders, Paging
+from regfs.publishing import Publisher
 from regfs.referrers import Referrers
 from regfs.registry import Registry
 from regfs.server import routes
-from regfs.server.api import base, blobs, catalog, manifests, referrers, tags
+from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
 from regfs.server.auth import Gate, guarded
 from regfs.server.connections import SERVER
 from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
 from regfs.server.health import Health
-from regfs.server.keys import MAY, PAGING, REFERRERS, REGISTRY, ROUTE, SETTINGS
+from regfs.server.keys import (
+    MAY,
+    PAGING,
+    PUBLISHER,
+    REFERRERS,
+    REGISTRY,
+    ROUTE,
+    SETTINGS,
+    UPLOADS,
+)
 from regfs.server.metrics import METRICS, Metrics
 from regfs.server.routes import Action, Route, Verb
 from regfs.server.settings import Settings
+from regfs.uploads import Uploads
 
 Handler = Callable[[web.Request, Route], Awaitable[web.StreamResponse]]
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,6 +40,15 @@ _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
     (Action.BASE, "GET"): base.get,
     (Action.BASE, "HEAD"): base.get,
+    (Action.MANIFEST, "PUT"): changes.put_manifest,
+    (Action.MANIFEST, "DELETE"): changes.delete_manifest,
+    (Action.BLOB, "DELETE"): changes.delete_blob,
+    (Action.UPLOADS, "POST"): uploads.begin,
+    (Action.UPLOAD, "GET"): uploads.status,
+    (Action.UPLOAD, "HEAD"): uploads.status,
+    (Action.UPLOAD, "PATCH"): uploads.append,
+    (Action.UPLOAD, "PUT"): uploads.complete,
+    (Action.UPLOAD, "DELETE"): uploads.cancel,
     (Action.CATALOG, "GET"): catalog.get,
     (Action.CATALOG, "HEAD"): catalog.get,
     (Action.TAGS, "GET"): tags.get,
@@ -62,6 +82,8 @@ def make_app(
     app[PAGING] = Paging(folders)
     app[REFERRERS] = Referrers(registry, folders)
     app[SETTINGS] = settings
+    app[UPLOADS] = Uploads(registry)
+    app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
     app[METRICS] = metrics
     app[MAY] = _everybody if gate is None else gate.may
     if gate is not None:
@@ -175,6 +197,11 @@ async def _routed(request: web.Request, handler: _Next) -> web.StreamResponse:
             request[ROUTE] = routes.parse(path)
         except routes.NoSuchPath as error:
             raise ApiError("UNSUPPORTED", str(error), status=404) from None
+        except TagInvalid as error:
+            if request.method not in ("GET", "HEAD"):
+                raise
+            # No tag can be called that: so it is surely not there, and the answer to that is 404.
+            raise ManifestUnknown(str(error)) from None
     return await handler(request)
 
 
