@@ -111,7 +111,7 @@ def test_no_spelling_of_the_way_up_leads_out_of_the_tree(url: str, shape: bytes)
         (b"/V2/app/manifests/v1", 404),
         (b"/v2/app/manifests/v%31", 200),
         (b"http://elsewhere/v2/app/manifests/v1", 200),
-        (b"/v2/app/manifests/" + b"a" * 129, 400),
+        (b"/v2/app/manifests/" + b"a" * 129, 404),
         (b"/v2/" + b"a" * 4000 + b"/manifests/v1", 400),
         (b"/v2/" + b"a/" * 2000 + b"manifests/v1", 400),
         (b"*", 400),
@@ -313,23 +313,85 @@ _names = st.sampled_from(
 _headers = st.lists(st.tuples(_names, _values).map(lambda pair: b"%s: %s" % pair), max_size=3)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(data=st.data())
-def test_nothing_that_is_sent_breaks_the_server(
-    url: str, data: st.DataObject, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING)
+_bodies = st.one_of(
+    st.just(b""),
+    st.sampled_from([b"{}", b'{"schemaVersion": 2}', b"[" * 5000, b"\xff" * 100]),
+    st.binary(max_size=30),
+)
+
+
+def ask_anything(url: str, data: st.DataObject) -> None:
+    """Send a few requests of any kind; see that each is answered as it should be."""
     for _ in range(10):
         method = data.draw(_methods)
         target = data.draw(st.one_of(_api, _targets))
-        answer = wire.get(url, target, *data.draw(_headers), method=method)
-        assert answer.status < 500, answer.raw
+        headers = data.draw(_headers)
+        if body := data.draw(_bodies):
+            headers += [b"Content-Length: %d\r\n\r\n%s" % (len(body), body)]
+        answer = wire.get(url, target, *headers, method=method)
+        assert 200 <= answer.statuses[-1] < 500, answer.raw
         assert b"Traceback" not in answer.raw
         assert SECRET not in answer.raw
-        if b"no HTTP request" in answer.raw:
-            continue  # what was asked, if anything, is not known
+        if b"no HTTP request" in answer.raw or answer.status == 100:
+            continue  # what was asked, if anything, is not known; or there are two answers
         if method == b"HEAD":
             assert answer.body == b""
         elif answer.status >= 400 and target.startswith(b"/v2/"):
             assert answer.codes
+
+
+ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+@ANY
+@given(data=st.data())
+def test_nothing_that_is_sent_breaks_a_server_that_only_reads(
+    url: str, data: st.DataObject, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    ask_anything(url, data)
     assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.fixture
+def writable(tree: TreeBuilder) -> Iterator[str]:
+    with hosted(tree.root, writable=True, delete=True) as url:
+        yield url
+
+
+@ANY
+@given(data=st.data())
+def test_nothing_that_is_sent_breaks_one_that_writes(
+    writable: str, tree: TreeBuilder, data: st.DataObject, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    ask_anything(writable, data)
+    assert not [record for record in caplog.records if record.exc_info]
+    outside = {path for path in tree.files("") if not path.startswith((layout.PREFIX, ".regfs"))}
+    assert outside == {"secret"}
+
+
+@pytest.mark.parametrize("up", [up for up in UP if up])
+def test_nothing_is_written_outside_a_repository(
+    writable: str, tree: TreeBuilder, tmp_path: Path, up: bytes
+) -> None:
+    def beside() -> set[str]:
+        return {str(path) for path in tmp_path.rglob("*") if tree.root not in path.parents}
+
+    before = tree.files(), beside()
+    for shape in SHAPES:
+        for method, target in (
+            (b"PUT", shape.replace(b"%s", up)),
+            (b"DELETE", shape.replace(b"%s", up)),
+            (b"PATCH", shape.replace(b"%s", up)),
+            (b"POST", b"/v2/app/" + up + b"/blobs/uploads/"),
+            (b"POST", b"/v2/app/blobs/uploads/?mount=" + up + b"&from=" + up),
+            (b"PUT", b"/v2/app/manifests/v1?tag=" + up),
+        ):
+            answer = wire.get(writable, target, b"Content-Length: 0", method=method)
+            assert answer.status < 500, (method, target, answer.raw)
+    assert beside() == before[1]
+    new = {path for path in tree.files() if path not in before[0]}
+    assert {path.rpartition("/_uploads/")[0] for path in new} <= {
+        "docker/registry/v2/repositories/app"  # uploads that were begun, as a mount may
+    }

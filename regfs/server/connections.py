@@ -22,15 +22,13 @@ from aiohttp.web_protocol import RequestHandler
 from regfs.server.access_log import Exchange
 from regfs.server.auth import USER
 from regfs.server.errors import ApiError, error_response
-from regfs.server.keys import ROUTE
+from regfs.server.keys import LEFT, ROUTE
 from regfs.server.settings import Limits
 
 Observe = Callable[[Exchange], None]
-SENT: Final = web.RequestKey("sent", int)
-"""Bytes of a body that did not go through the writer of the answer."""
 SERVER: Final = "regfs"
 """What the server calls itself."""
-LEFT: Final = 499
+CLIENT_LEFT: Final = 499
 """How nginx calls it when the client has left before the end of its answer; sent to nobody."""
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
@@ -155,7 +153,7 @@ class Connection(RequestHandler):
             ConnectionError: the client has left, or has part of an answer already.
         """
         if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
-            self._tell(request, LEFT, 0.0)
+            self._tell(request, CLIENT_LEFT, 0.0)
             raise ConnectionError("nothing more can be sent")
         if isinstance(exc, LineTooLong):
             answer = ApiError(
@@ -176,7 +174,10 @@ class Connection(RequestHandler):
     ) -> None:
         """Tell of a request that was answered."""
         took = self._loop.time() - time if time is not None else 0.0
-        self._tell(request, response.status, took, _body_of(request, response))
+        if request.get(LEFT):
+            self._tell(request, CLIENT_LEFT, took)
+        else:
+            self._tell(request, response.status, took, _body_of(request, response))
 
     def _tell(self, request: web.BaseRequest, status: int, took: float, sent: int = 0) -> None:
         try:
@@ -189,9 +190,6 @@ def _body_of(request: web.BaseRequest, response: web.StreamResponse) -> int:
     if request.method == "HEAD" or response.status in (204, 304):
         return 0
     told = response.content_length
-    apart: int | None = request.get(SENT)
-    if apart is not None:
-        return apart
     return response.body_length if told is None else told
 
 

@@ -20,6 +20,7 @@ from regfs.registry import Registry
 from regfs.server import conditional
 from regfs.server.conditional import Extent
 from regfs.server.errors import VERSION_HEADER, ApiError
+from regfs.server.keys import LEFT
 from regfs.stores import Kind
 
 PIECE: Final = 256 * 1024
@@ -123,8 +124,9 @@ async def _is_sent(
         else:
             loop = asyncio.get_running_loop()
             sent = await loop.sendfile(request.transport, file, part.start, part.length)
-    except ConnectionError:
-        return False  # the client has left
+    except (ConnectionError, TimeoutError):
+        request[LEFT] = True
+        return False
     except (StoreError, OSError) as error:
         _log.warning("%s: cannot be sent to its end: %s", request.path, error)
         return False
