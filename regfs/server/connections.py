@@ -42,7 +42,15 @@ _log = logging.getLogger(__name__)
 class Connection(RequestHandler):
     """A connection of a client."""
 
-    __slots__ = ("_body", "_headers_since", "_limits", "_observe", "_stuck_since")
+    __slots__ = (
+        "_body",
+        "_crowd",
+        "_headers_since",
+        "_limits",
+        "_observe",
+        "_stuck_since",
+        "_wire",
+    )
 
     def __init__(
         self,
@@ -51,7 +59,9 @@ class Connection(RequestHandler):
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
         observe: Observe,
+        crowd: set[Connection],
     ) -> None:
+        """`crowd` is all connections that are open; this one joins and leaves it."""
         super().__init__(
             server,
             loop=loop,
@@ -66,6 +76,9 @@ class Connection(RequestHandler):
         self._logging_enabled = True
         self._limits = limits
         self._observe = observe
+        self._crowd = crowd
+        self._wire: asyncio.Transport | None = None
+        """The transport until it is gone; that of aiohttp is only as long as it is of use."""
         self._headers_since: float | None = None
         """When the first byte of a request came whose headers are not all there."""
         self._stuck_since: float | None = None
@@ -77,16 +90,27 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, or turn it away when there are too many."""
-        server = self._manager
-        assert server is not None
-        if len(server.connections) < self._limits.connections:
+        assert isinstance(transport, asyncio.Transport)
+        if len(self._crowd) < self._limits.connections:
+            self._wire = transport
+            self._crowd.add(self)
             super().connection_made(transport)
             _let_the_kernel_watch(transport, self._limits.slow_seconds)
             return
         self._force_close = True
-        assert isinstance(transport, asyncio.WriteTransport)
         transport.write(_FULL)
         transport.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Leave."""
+        self._wire = None
+        self._crowd.discard(self)
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Let the client go at once, whatever is still to be sent."""
+        if self._wire is not None:
+            self._wire.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and note when the first of a request came."""
@@ -110,16 +134,16 @@ class Connection(RequestHandler):
 
     def check(self, now: float) -> None:
         """Part with a client that is too slow."""
-        transport = self.transport
-        if transport is None or transport.is_closing():
+        if self._wire is None:
             return
         since = self._headers_since
         if since is not None and now - since > self._limits.header_seconds:
-            transport.write(_LATE)
+            self._headers_since = None
+            self._wire.write(_LATE)
             self.force_close()
         elif self._takes_too_slowly(now) or self._sends_too_slowly(now):
             _log.info("a client was too slow, and lost its connection")
-            transport.abort()
+            self.abort()
 
     def _takes_too_slowly(self, now: float) -> bool:
         # The transport tells again when three quarters of its buffer are gone.
@@ -227,13 +251,20 @@ def _let_the_kernel_watch(transport: asyncio.BaseTransport, seconds: float) -> N
         bound.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds * 1000)))
 
 
-async def watch(server: web.Server, limits: Limits) -> None:
+async def watch(crowd: set[Connection], limits: Limits) -> None:
     """Look at every connection again and again, until cancelled."""
     loop = asyncio.get_running_loop()
     pause = min(1.0, limits.header_seconds / 4, limits.slow_seconds / 4)
     while True:
         await asyncio.sleep(pause)
         now = loop.time()
-        for connection in server.connections:
-            if isinstance(connection, Connection):
-                connection.check(now)
+        for connection in list(crowd):
+            connection.check(now)
+
+
+async def disperse(crowd: set[Connection]) -> None:
+    """Let everybody go who is still there: TLS would wait for their good-bye."""
+    for connection in list(crowd):
+        connection.abort()
+    for _ in range(10):  # each layer of a transport takes a turn of the loop
+        await asyncio.sleep(0)
