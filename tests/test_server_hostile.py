@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regfs import layout
+from regfs.server.access_log import Exchange, combined
 from tests import wire
 from tests.builder import TreeBuilder
 from tests.hosting import hosted
@@ -395,3 +396,15 @@ def test_nothing_is_written_outside_a_repository(
     assert {path.rpartition("/_uploads/")[0] for path in new} <= {
         "docker/registry/v2/repositories/app"  # uploads that were begun, as a mount may
     }
+
+
+def test_what_is_no_request_is_told_as_such_and_tls_not_at_all(tree: TreeBuilder) -> None:
+    heard: list[Exchange] = []
+    with hosted(tree.root, observe=heard.append) as url:
+        hello = wire.ask(url, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 200)
+        assert hello.status == 400
+        assert b"http://" in hello.body
+        assert wire.ask(url, b"hunter2\r\n\r\n").status == 400
+        wire.until(lambda: bool(heard))
+    (one,) = heard
+    assert '"-" 400 ' in combined(one)

@@ -54,7 +54,7 @@ def combined(exchange: Exchange) -> str:
     at = datetime.fromtimestamp(exchange.at, UTC)
     # Not strftime("%b"): names of months would follow the locale.
     when = f"{at.day:02}/{_MONTHS[at.month - 1]}/{at.year}:{at:%H:%M:%S} +0000"
-    asked = f"{exchange.method} {without_userinfo(exchange.target)} {exchange.protocol}"
+    asked = f"{exchange.method} {without_userinfo(exchange.target)} {exchange.protocol}".rstrip()
     return (
         f"{_word(exchange.remote)} - {_word(exchange.user)} [{when}] "
         f'"{_quoted(asked)}" {exchange.status} {exchange.sent or "-"} '

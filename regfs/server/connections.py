@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from regfs.server.access_log import Exchange
@@ -30,6 +30,7 @@ SERVER: Final = "regfs"
 """What the server calls itself."""
 CLIENT_LEFT: Final = 499
 """How nginx calls it when the client has left before the end of its answer; sent to nobody."""
+SILENT: Final = web.RequestKey("silent", bool)
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
     b"Content-Length: 0\r\n\r\n"
@@ -179,7 +180,11 @@ class Connection(RequestHandler):
         if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
             self._tell(request, CLIENT_LEFT, 0.0)
             raise ConnectionError("nothing more can be sent")
-        if isinstance(exc, LineTooLong):
+        if isinstance(exc, BadHttpMethod) and "HTTPS" in str(exc):
+            # Clients that may do without TLS try it first: that is no request, and none is told.
+            request[SILENT] = True
+            answer = ApiError("UNSUPPORTED", "there is no TLS here, say http://", status=400)
+        elif isinstance(exc, LineTooLong):
             answer = ApiError(
                 "UNSUPPORTED", "the request's line or a header is too long", status=431
             )
@@ -198,6 +203,8 @@ class Connection(RequestHandler):
     ) -> None:
         """Tell of a request that was answered."""
         took = self._loop.time() - time if time is not None else 0.0
+        if request.get(SILENT):
+            return
         if request.get(LEFT):
             self._tell(request, CLIENT_LEFT, took)
         else:
@@ -228,8 +235,8 @@ def exchange_of(request: web.BaseRequest, status: int, took: float, sent: int) -
         remote=str(request.remote or ""),
         user=request.get(USER, ""),
         method="-" if garbled else request.method,
-        target="-" if garbled else request.raw_path,
-        protocol="-" if garbled else f"HTTP/{version.major}.{version.minor}",
+        target="" if garbled else request.raw_path,
+        protocol="" if garbled else f"HTTP/{version.major}.{version.minor}",
         status=status,
         sent=sent,
         received=request.content.total_bytes,
