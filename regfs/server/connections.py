@@ -153,7 +153,7 @@ class Connection(RequestHandler):
 
     def _sends_too_slowly(self, now: float) -> bool:
         request = self._current_request
-        if request is None or request.content._waiter is None:
+        if request is None or getattr(request.content, "_waiter", None) is None:
             self._body = (0, 0.0)  # nobody waits for a body
             return False
         come = request.content.total_bytes
@@ -266,7 +266,10 @@ async def watch(crowd: set[Connection], limits: Limits) -> None:
         await asyncio.sleep(pause)
         now = loop.time()
         for connection in list(crowd):
-            connection.check(now)
+            try:
+                connection.check(now)
+            except Exception:  # of one connection; the others are to be watched on
+                _log.exception("a connection could not be looked at")
 
 
 async def disperse(crowd: set[Connection]) -> None:
