@@ -56,6 +56,14 @@ class Target(NamedTuple):
         return self.name if self.digest is None else f"{self.name}@{self.digest}"
 
 
+class Linked(NamedTuple):
+    """A blob as a repository has it."""
+
+    digest: Digest
+    """Of the blob that lies there: of an alias link another one than what was asked for."""
+    size: int
+
+
 def _ignore(finding: Finding) -> None:
     """Point reads answer for one path; what else is wrong nearby is verify's to tell."""
 
@@ -317,6 +325,27 @@ class Registry:
             for encoded in self.store.leaves(folder, leaf, _ignore).names:
                 if encoded.startswith(start) and len(encoded) == ALGORITHMS[algorithm]:
                     yield Digest(f"{algorithm}:{encoded}")
+
+    def linked(self, key: layout.LayerLink | layout.RevisionLink) -> Linked | None:
+        """Return the blob that a link of a repository leads to; None when it leads nowhere.
+
+        It leads nowhere when the link is not there or says what its path does not, when the
+        blob is not there, or has no bytes where there must be some. Bytes are not verified.
+        """
+        link = self.link(layout.path_of(key))
+        digest = link.digest
+        if digest is None or link.problem is not None:
+            return None
+        if digest != key.digest and digest.algorithm == key.digest.algorithm:
+            return None
+        try:
+            there = self.blob(digest)
+        except BlobUnknown:
+            return None
+        hollow = there.size == 0 and digest != Digest.of(b"", digest.algorithm)
+        if there.kind is not Kind.FILE or hollow:
+            return None
+        return Linked(digest, there.size)
 
     def holds(self, name: str, digest: Digest) -> bool:
         """Return whether a repository has a link to this manifest or blob."""

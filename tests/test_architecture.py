@@ -30,6 +30,8 @@ LAYERS: dict[str, int] = {
     "digest": 0,
     "durations": 0,
     "positions": 0,
+    "globs": 0,
+    "documents": 1,
     "parallel": 0,
     "trace": 0,
     "recent": 0,
@@ -48,6 +50,9 @@ LAYERS: dict[str, int] = {
     "paging": 2,
     "referrers": 2,
     "runs": 2,
+    "turns": 2,
+    "uploads": 2,
+    "publishing": 2,
     "graph": 3,
     "reports": 4,
     "verify": 4,
@@ -87,6 +92,12 @@ ARROWS = {
     ("image_config", "manifests"),
     ("skim", "manifests"),
     ("registry", "listing"),
+    ("turns", "runs"),
+    ("uploads", "registry"),
+    ("uploads", "turns"),
+    ("publishing", "registry"),
+    ("publishing", "listing"),
+    ("publishing", "turns"),
     ("leftovers", "inventory"),
     ("referrers", "paging"),
     ("referrers", "registry"),
@@ -137,7 +148,7 @@ PURE = (
 
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}
 
-CHANGES = {"create", "append", "move", "move_many", "delete", "delete_tree", "lock"}
+CHANGES = {"create", "append", "move", "replace", "move_many", "delete", "delete_tree", "lock"}
 """Methods of a Store that change what it holds."""
 
 
@@ -243,6 +254,10 @@ def test_libraries_neither_print_nor_read_the_environment(module: str) -> None:
 
 WRITES = {
     "runs": CHANGES,
+    "turns": {"lock"},
+    # What a registry does that takes pushes and deletes links, as its clients ask.
+    "uploads": {"create", "append", "replace", "delete_tree"},
+    "publishing": {"create", "delete"},
     "verify.ledger_file": {"create", "append", "lock"},  # .regfs/ledger, or a file outside the tree
 }
 """Who may change what a store holds, and how."""

@@ -15,7 +15,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from regfs.digest import Digest
-from regfs.errors import BlobUnknown
+from regfs.errors import BlobUnknown, StoreError
 from regfs.registry import Registry
 from regfs.server import conditional
 from regfs.server.conditional import Extent
@@ -106,24 +106,31 @@ async def send(request: web.Request, blob: Sendable) -> web.StreamResponse:
         response.content_length = blob.part.length
     if blob.file is not None:
         with blob.file:
-            await response.prepare(request)
-            await _send_file(request, response, blob.file, blob.part)
-        await response.write_eof()
+            if not await _is_sent(request, response, blob.file, blob.part):
+                # A client that waits for more learns from the end that there is none.
+                response.force_close()
     return response
 
 
-async def _send_file(
+async def _is_sent(
     request: web.Request, response: web.StreamResponse, file: BinaryIO, part: Extent
-) -> None:
-    if _descriptor(file) is None or request.transport is None or request.secure:
-        sent = await _send_pieces(response, file, part.length)
-    else:
-        loop = asyncio.get_running_loop()
-        sent = await loop.sendfile(request.transport, file, part.start, part.length)
+) -> bool:
+    """Send a part of a file; return whether all of it was sent."""
+    try:
+        await response.prepare(request)
+        if _descriptor(file) is None or request.transport is None or request.secure:
+            sent = await _send_pieces(response, file, part.length)
+        else:
+            loop = asyncio.get_running_loop()
+            sent = await loop.sendfile(request.transport, file, part.start, part.length)
+    except ConnectionError:
+        return False  # the client has left
+    except (StoreError, OSError) as error:
+        _log.warning("%s: cannot be sent to its end: %s", request.path, error)
+        return False
     if sent < part.length:
         _log.warning("%s: ended after %d bytes of %d", request.path, sent, part.length)
-        # The client waits for the rest: only the end of the connection says there is none.
-        raise ConnectionAbortedError("the content has ended too early")
+    return sent == part.length
 
 
 def _descriptor(file: BinaryIO) -> int | None:
