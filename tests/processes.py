@@ -101,6 +101,12 @@ class RegistryProcess:
         self._stop()
         shutil.rmtree(self.folder)
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def log(self) -> str:
         """Return what the registry logged."""
         return Path(self.folder, "log").read_text()
