@@ -125,7 +125,7 @@ def ranges(options: argparse.Namespace) -> Json:
 def push(options: argparse.Namespace) -> Json:
     """Push a file as one blob: POST, one PATCH with all of it, PUT."""
     (name,) = options.paths
-    size = options.file.stat().st_size
+    size: int = options.file.stat().st_size
 
     def work(client: Client) -> int:
         _, headers = client.ask("POST", f"/v2/{name}/blobs/uploads/", expect=202)

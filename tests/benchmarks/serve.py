@@ -3,8 +3,9 @@
     python -m tests.benchmarks.serve [--quick] [ROWS...] [--runs N]
 
 The table is Markdown. A ratio is always a speed, regfs by the other: above 1, regfs is
-faster. Of several runs, in turns A B C A B C, the best of each side counts. What each
-row means, and what it takes, is in the README beside this file.
+faster. Of several runs, in turns A B C A B C, the best of each side counts; seconds
+"a GB" or "a 1,000" are those of the processor that the server itself has taken, at the
+least. What each row means, and what it takes, is in the README beside this file.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.benchmarks.bench import PROJECT, PYTHON, Bench, Failed, Json, machine, say
 from tests.benchmarks.loading import ACCEPT
-from tests.benchmarks.servers import Nginx, forget_peak, peak
+from tests.benchmarks.servers import Nginx, forget_peak, peak, processor_time
 from tests.images import Blob, image
 from tests.processes import RegfsServer, RegistryProcess
 from tests.reference import ReferenceRegistry, copy, make_oci_layout
@@ -44,6 +47,12 @@ class Sample(NamedTuple):
 
     speed: float
     shown: str
+    work: float = 0.0
+    """How much was done, in what `unit` names."""
+    unit: str = ""
+
+
+How = Callable[[RegistryProcess], Sample]
 
 
 @dataclass(slots=True)
@@ -53,17 +62,31 @@ class Row:
     name: str
     what: str
     cells: dict[str, Sample] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
+    """Seconds of the processor that a server took for one unit of work, at the least."""
     problems: dict[str, str] = field(default_factory=dict)
 
-    def take(self, side: str, measure: Callable[[], Sample]) -> None:
+    def take(self, side: str, server: RegistryProcess, how: How) -> None:
         """Measure a side once more, and keep the best of it."""
+        before = processor_time(server)
         try:
-            sample = measure()
+            sample = how(server)
         except (Failed, OSError, subprocess.SubprocessError) as error:
             self.problems[side] = str(error)
             return
+        if sample.work:
+            cost = (processor_time(server) - before) / sample.work
+            self.costs[side] = min(cost, self.costs.get(side, cost))
         if side not in self.cells or sample.speed > self.cells[side].speed:
             self.cells[side] = sample
+
+    def shown(self, side: str) -> str:
+        """Return what the table says of a side."""
+        if side not in self.cells:
+            return ""
+        sample = self.cells[side]
+        cost = f"; {self.costs[side]:.2f} s a {sample.unit}" if side in self.costs else ""
+        return sample.shown + cost
 
     def ratio(self, other: str) -> str:
         """Return the speed of regfs by that of another side."""
@@ -136,7 +159,7 @@ def data_of(root: Path, digest: str) -> Path:
 
 @contextmanager
 def serving(
-    root: Path, *options: str, files: dict[str, Path] | None = None
+    root: Path, *options: str, files: Mapping[str, Path] | None = None
 ) -> Iterator[dict[str, RegistryProcess]]:
     """Serve a tree by every side at once; nginx only if there are files for it."""
     with ExitStack() as running:
@@ -165,7 +188,7 @@ def load(way: str, server: RegistryProcess, *arguments: str) -> Json:
     return answer
 
 
-def wrk(server: RegistryProcess, path: str, connections: int, seconds: int) -> Sample:
+def wrk(server: RegistryProcess, *, path: str, connections: int, seconds: int) -> Sample:
     """Ask for one path again and again on so many connections.
 
     Raises:
@@ -181,13 +204,17 @@ def wrk(server: RegistryProcess, path: str, connections: int, seconds: int) -> S
             raise Failed(next(line.strip() for line in said.splitlines() if trouble in line))
     found = dict(re.findall(r"(50%|99%|Requests/sec:)\s+(\S+)", said))
     speed = float(found["Requests/sec:"])
-    return Sample(speed, f"{speed:,.0f}/s, p50 {found['50%']}, p99 {found['99%']}")
+    shown = f"{speed:,.0f}/s, p50 {found['50%']}, p99 {found['99%']}"
+    return Sample(speed, shown, speed * seconds / 1000, "1,000")
 
 
-def rate(answer: Json) -> Sample:
-    """Say how fast bytes went."""
+def transfer(
+    server: RegistryProcess, way: str, subject: str, options: Sequence[str] = ()
+) -> Sample:
+    """Move bytes, and say how fast they went."""
+    answer = load(way, server, subject, *options)
     speed = answer["bytes"] / answer["seconds"]
-    return Sample(speed, f"{speed / 1e9:.2f} GB/s")
+    return Sample(speed, f"{speed / 1e9:.2f} GB/s", answer["bytes"] / 1e9, "GB")
 
 
 def milliseconds(seconds: float) -> Sample:
@@ -195,14 +222,12 @@ def milliseconds(seconds: float) -> Sample:
     return Sample(1 / seconds, f"{seconds * 1000:,.1f} ms")
 
 
-def in_turns(
-    lab: Lab, row: Row, sides: dict[str, RegistryProcess], how: Callable[[RegistryProcess], Sample]
-) -> Row:
+def in_turns(lab: Lab, row: Row, sides: Mapping[str, RegistryProcess], how: How) -> Row:
     """Measure every side of a row, in turns."""
     say(f"measuring {row.name} ..")
     for _ in range(lab.runs):
         for side, server in sides.items():
-            row.take(side, lambda server=server: how(server))  # type: ignore[misc]
+            row.take(side, server, how)
     return row
 
 
@@ -211,39 +236,29 @@ def reading(lab: Lab, stocked: Stocked) -> Iterator[Row]:
     manifest = data_of(stocked.root, stocked.digest.rpartition("/")[2])
     large = data_of(stocked.root, stocked.name)
     files = {stocked.blob: large, stocked.tag: manifest, stocked.digest: manifest}
-    size = f"{lab.size >> 20} MiB"
     with serving(stocked.root, files=files) as sides:
         for server in sides.values():
             load("get", server, stocked.blob)  # warms the cache
             forget_peak(server)
-        transfers = {
-            "get": (f"GET of a blob of {size}", ("get",)),
-            "get-4": ("the same, 4 at once", ("get", "--clients", "4")),
-            "ranges": ("the same, range by range of 16 MiB", ("ranges",)),
-            "ranges-small": ("the same, ranges of 1 MiB", ("ranges", "--size", "1048576")),
+        transfers: dict[str, tuple[str, str, Sequence[str]]] = {
+            "get": (f"GET of a blob of {lab.size >> 20} MiB", "get", ()),
+            "get-4": ("the same, 4 at once", "get", ("--clients", "4")),
+            "ranges": ("the same, range by range of 16 MiB", "ranges", ()),
+            "ranges-small": ("the same, ranges of 1 MiB", "ranges", ("--size", "1048576")),
         }
-        for name, (what, (way, *options)) in transfers.items():
-            yield in_turns(
-                lab,
-                Row(name, what),
-                sides,
-                lambda server, way=way, options=options: rate(  # type: ignore[misc]
-                    load(way, server, stocked.blob, *options)
-                ),
-            )
+        for name, (what, way, options) in transfers.items():
+            how = partial(transfer, way=way, subject=stocked.blob, options=options)
+            yield in_turns(lab, Row(name, what), sides, how)
         yield memory("get-memory", "peak memory of the server in these four", sides)
         for name, path in (("manifest-tag", stocked.tag), ("manifest-digest", stocked.digest)):
             row = Row(name, f"GET of a manifest by {name.partition('-')[2]}, 16 connections")
             yield in_turns(
-                lab,
-                row,
-                sides,
-                lambda server, path=path: wrk(server, path, 16, lab.seconds),  # type: ignore[misc]
+                lab, row, sides, partial(wrk, path=path, connections=16, seconds=lab.seconds)
             )
         yield crowd(lab, stocked, sides)
 
 
-def memory(name: str, what: str, sides: dict[str, RegistryProcess]) -> Row:
+def memory(name: str, what: str, sides: Mapping[str, RegistryProcess]) -> Row:
     """Say how much memory each server had at the most."""
     row = Row(name, what)
     for side, server in sides.items():
@@ -252,27 +267,23 @@ def memory(name: str, what: str, sides: dict[str, RegistryProcess]) -> Row:
     return row
 
 
-def crowd(lab: Lab, stocked: Stocked, sides: dict[str, RegistryProcess]) -> Row:
+def crowd(lab: Lab, stocked: Stocked, sides: Mapping[str, RegistryProcess]) -> Row:
     """200 connections that ask, while 1,000 others are held and do not."""
-    row = Row(
-        "crowd", "manifest by tag, 200 connections, 1,000 more idle; idle ones answered after"
-    )
+    row = Row("crowd", "manifest by tag, 200 connections beside 1,000 idle ones")
     say(f"measuring {row.name} ..")
+    how = partial(wrk, path=stocked.tag, connections=200, seconds=lab.seconds)
     for side, server in sides.items():
         command = [*LOADING, "idle", server.address, stocked.tag, "--clients", "1000"]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT
-        ) as held:
-            assert held.stdin is not None and held.stdout is not None
-            if not held.stdout.readline():
-                row.problems[side] = "1,000 connections are not held"
-                continue
-            row.take(side, lambda server=server: wrk(server, stocked.tag, 200, lab.seconds))  # type: ignore[misc]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=PROJECT) as held:
+            assert held.stdin is not None
+            assert held.stdout is not None
+            if held.stdout.readline():
+                row.take(side, server, how)
             held.stdin.close()
             answered = json.loads(held.stdout.readline() or '{"answered": 0}')["answered"]
-            if side in row.cells:
-                best = row.cells[side]
-                row.cells[side] = Sample(best.speed, f"{best.shown}, {answered} answered")
+        if answered < 1000:
+            row.problems[side] = f"only {answered} of the idle connections were held"
     return row
 
 
@@ -280,60 +291,45 @@ def pushing(lab: Lab, stocked: Stocked) -> Iterator[Row]:
     """What is pushed: a large blob, and an image of 200 small layers."""
     root = lab.scratch / "pushed"
     root.mkdir()
+    options = ("--file", str(stocked.file), "--digest", stocked.name)
+    drawn = random.Random()
+
+    def push(server: RegistryProcess) -> Sample:
+        shutil.rmtree(root / "docker", ignore_errors=True)
+        os.sync()
+        return transfer(server, "push", "app", options)
+
+    def push_small(server: RegistryProcess) -> Sample:
+        # Never the same bytes twice: skopeo remembers where it has seen a blob.
+        layers = [Blob(drawn.randbytes(2000)) for _ in range(200)]
+        layout = Path(tempfile.mkdtemp(dir=lab.scratch))
+        make_oci_layout(layout, {"v1": image(layers, b"{}")})
+        os.sync()
+        began = time.perf_counter()
+        copy(f"oci:{layout}:v1", server.image("small:v1"), "--preserve-digests")
+        return milliseconds(time.perf_counter() - began)._replace(work=0.2, unit="1,000 blobs")
+
     with serving(root, "--writable") as sides:
-
-        def push(server: RegistryProcess) -> Sample:
-            shutil.rmtree(root / "docker", ignore_errors=True)
-            os.sync()
-            large = ("--file", str(stocked.file), "--digest", stocked.name)
-            return rate(load("push", server, "app", *large))
-
-        row = Row("push", f"push of a blob of {lab.size >> 20} MiB: POST, PATCH, PUT")
         for server in sides.values():
             forget_peak(server)
+        row = Row("push", f"push of a blob of {lab.size >> 20} MiB: POST, PATCH, PUT")
         yield in_turns(lab, row, sides, push)
         yield memory("push-memory", "peak memory of the server in that", sides)
-        drawn = random.Random()
-
-        def push_small(server: RegistryProcess) -> Sample:
-            # Never the same bytes twice: skopeo remembers where it has seen a blob.
-            layers = [Blob(drawn.randbytes(2000)) for _ in range(200)]
-            layout = Path(tempfile.mkdtemp(dir=lab.scratch))
-            make_oci_layout(layout, {"v1": image(layers, b"{}")})
-            os.sync()
-            return milliseconds(
-                timed(
-                    lambda: copy(f"oci:{layout}:v1", server.image("small:v1"), "--preserve-digests")
-                )
-            )
-
         row = Row("push-small", "skopeo copy of an image with 200 layers of 2 kB, whole process")
         yield in_turns(lab, row, sides, push_small)
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that something took."""
-    import time
-
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def paging(lab: Lab) -> Iterator[Row]:
     """What is listed: many tags of one repository, many repositories."""
     root, made = lab.bench.tree("many-tags")
-    tags = made["tags"]
     listing = "/v2/library/app/tags/list"
     with serving(root) as sides:
-        what = f"{tags:,} tags in one answer"
-        yield in_turns(lab, Row("tags", what), sides, lambda each: page(each, listing))
+        row = Row("tags", f"{made['tags']:,} tags in one answer")
+        yield in_turns(lab, row, sides, partial(page, path=listing))
+        only = {"regfs": sides["regfs"]}  # docker-registry 2.8 has no pages of tags
         for name, last in (("first", ""), ("middle", "v5"), ("last", "v998")):
             row = Row(f"tags-{name}", f"{name} page of 100 of them")
-            path = f"{listing}?n=100&last={last}"
-            yield in_turns(
-                lab, row, {"regfs": sides["regfs"]}, lambda each, path=path: page(each, path)
-            )  # type: ignore[misc]
+            yield in_turns(lab, row, only, partial(page, path=f"{listing}?n=100&last={last}"))
     root, made = lab.bench.tree("repositories")
     count = made["repositories"]
     with serving(root) as sides:
@@ -341,7 +337,7 @@ def paging(lab: Lab) -> Iterator[Row]:
         for name, place in (("first", 0), ("middle", teams // 2), ("last", teams - 3)):
             row = Row(f"catalog-{name}", f"{name} page of 100 of {count:,} repositories")
             path = f"/v2/_catalog?n=100&last=team-{place:03}"
-            yield in_turns(lab, row, sides, lambda each, path=path: page(each, path))  # type: ignore[misc]
+            yield in_turns(lab, row, sides, partial(page, path=path))
 
 
 def page(server: RegistryProcess, path: str) -> Sample:
@@ -349,7 +345,7 @@ def page(server: RegistryProcess, path: str) -> Sample:
     return milliseconds(min(load("pages", server, path, path, path)["pages"]))
 
 
-GROUPS: Final = {
+GROUPS: Final[dict[str, Callable[[Lab, Callable[[], Stocked]], Iterator[Row]]]] = {
     "reading": lambda lab, stocked: reading(lab, stocked()),
     "pushing": lambda lab, stocked: pushing(lab, stocked()),
     "paging": lambda lab, stocked: paging(lab),
@@ -363,7 +359,7 @@ def table(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = [row.cells[side].shown if side in row.cells else "" for side in SIDES]
+        cells = [row.shown(side) for side in SIDES]
         cells += [row.ratio(side) for side in SIDES[1:]]
         lines.append(f"| {' | '.join((row.name, row.what, *cells))} |")
     for row in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,26 +48,38 @@ class Nginx(RegistryProcess):
         return ["nginx", "-e", self.folder / "errors", "-c", config]
 
 
-def processes_of(server: RegistryProcess) -> list[int]:
-    """Return the ids of a server's process and of its children."""
-    found = [server.pid]
-    for number in found:
-        children = Path(f"/proc/{number}/task/{number}/children")
-        found.extend(map(int, children.read_text().split()))
-    return found
+def processes_of(server: RegistryProcess) -> list[Path]:
+    """Return the folders of a server's process and of its children below /proc."""
+    parent = [str(server.pid)]
+    children = (each for each in Path("/proc").glob("[0-9]*") if _fields(each)[1:2] == parent)
+    return [Path(f"/proc/{server.pid}"), *children]
+
+
+def _fields(folder: Path) -> list[str]:
+    """Return what the kernel says of a process, from its state on; nothing once it has ended."""
+    try:
+        return (folder / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def processor_time(server: RegistryProcess) -> float:
+    """Return the seconds of processor time a server has taken so far, the kernel's included."""
+    ticks = sum(int(tick) for each in processes_of(server) for tick in _fields(each)[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def forget_peak(server: RegistryProcess) -> None:
     """Let the kernel count the peak of its memory anew."""
-    for number in processes_of(server):
-        Path(f"/proc/{number}/clear_refs").write_text("5")
+    for folder in processes_of(server):
+        (folder / "clear_refs").write_text("5")
 
 
 def peak(server: RegistryProcess) -> int:
     """Return the bytes of memory it had at the most, each of its processes by itself."""
     total = 0
-    for number in processes_of(server):
-        for line in Path(f"/proc/{number}/status").read_text().splitlines():
+    for folder in processes_of(server):
+        for line in (folder / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 total += int(line.split()[1]) * 1024
     return total
