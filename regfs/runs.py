@@ -143,6 +143,20 @@ def locked(store: Store) -> Iterator[None]:
         yield
 
 
+def refuse_if_locked(store: Store) -> None:
+    """Return if no run is under way, or none can be: nothing is made to find that out.
+
+    Raises:
+        LockHeld: one is.
+    """
+    try:
+        store.stat(LOCK)
+        with store.lock(LOCK, owner(), shared=True):
+            return
+    except StoreError:  # there is no lock yet, or we may not write, and so not lock
+        return
+
+
 def new_run() -> str:
     """Return the name of a run that begins now."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

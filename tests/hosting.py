@@ -7,6 +7,7 @@ with hosted(tree.root, writable=True) as url:
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from regfs.registry import Registry
+from regfs.server.access_log import Exchange
+from regfs.server.address import Address, sockets_at
 from regfs.server.app import make_app
+from regfs.server.auth import Gate
+from regfs.server.connections import Observe
 from regfs.server.running import run
 from regfs.server.settings import Settings
 from regfs.stores import open_store
@@ -24,9 +29,17 @@ PATIENCE = 30
 
 
 @contextmanager
-def hosted(root: Path, **settings: Any) -> Iterator[str]:
+def hosted(
+    root: Path,
+    *,
+    gate: Gate | None = None,
+    tls: ssl.SSLContext | None = None,
+    observe: Observe | None = None,
+    **settings: Any,
+) -> Iterator[str]:
     """Serve a tree while the block runs; the URL is what the block gets."""
-    app = make_app(Registry(open_store(str(root))), Settings(**settings))
+    app = make_app(Registry(open_store(str(root))), Settings(**settings), gate=gate)
+    heard: list[Exchange] = []
     began = threading.Event()
     found: dict[str, Any] = {}
 
@@ -36,7 +49,14 @@ def hosted(root: Path, **settings: Any) -> Iterator[str]:
 
     async def serve() -> None:
         found["loop"], found["over"] = asyncio.get_running_loop(), asyncio.Event()
-        await run(app, "127.0.0.1", 0, ready=ready, ended=found["over"])
+        await run(
+            app,
+            sockets_at(Address("127.0.0.1")),
+            ready=ready,
+            ended=found["over"],
+            tls=tls,
+            observe=observe or heard.append,
+        )
 
     def work() -> None:
         try:

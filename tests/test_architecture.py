@@ -30,8 +30,11 @@ LAYERS: dict[str, int] = {
     "digest": 0,
     "durations": 0,
     "positions": 0,
+    "globs": 0,
+    "documents": 1,
     "parallel": 0,
     "trace": 0,
+    "recent": 0,
     "totals": 0,
     "stores": 1,
     "manifests": 1,
@@ -44,7 +47,12 @@ LAYERS: dict[str, int] = {
     "leftovers": 2,
     "hashing": 2,
     "registry": 2,
+    "paging": 2,
+    "referrers": 2,
     "runs": 2,
+    "turns": 2,
+    "uploads": 2,
+    "publishing": 2,
     "graph": 3,
     "reports": 4,
     "verify": 4,
@@ -69,6 +77,7 @@ LAYERS: dict[str, int] = {
     "render_metrics": 5,
     "render_heal": 5,
     "render_gc_metrics": 5,
+    "render_gc": 5,
     "server": 6,
     "cli": 6,
     "__main__": 7,
@@ -83,7 +92,15 @@ ARROWS = {
     ("image_config", "manifests"),
     ("skim", "manifests"),
     ("registry", "listing"),
+    ("turns", "runs"),
+    ("uploads", "registry"),
+    ("uploads", "turns"),
+    ("publishing", "registry"),
+    ("publishing", "listing"),
+    ("publishing", "turns"),
     ("leftovers", "inventory"),
+    ("referrers", "paging"),
+    ("referrers", "registry"),
     ("gc.policy", "gc.retention"),
     ("gc.tags", "gc.policy"),
     ("gc.tags", "gc.retention"),
@@ -115,6 +132,7 @@ ARROWS = {
     ("render_metrics", "render"),
     ("render_heal", "render"),
     ("render_gc_metrics", "render"),
+    ("render_gc", "render"),
     ("cli", "server"),
 }
 """Who may import a neighbour on its own layer."""
@@ -130,7 +148,7 @@ PURE = (
 
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}
 
-CHANGES = {"create", "append", "move", "move_many", "delete", "delete_tree", "lock"}
+CHANGES = {"create", "append", "move", "replace", "move_many", "delete", "delete_tree", "lock"}
 """Methods of a Store that change what it holds."""
 
 
@@ -236,6 +254,10 @@ def test_libraries_neither_print_nor_read_the_environment(module: str) -> None:
 
 WRITES = {
     "runs": CHANGES,
+    "turns": {"lock"},
+    # What a registry does that takes pushes and deletes links, as its clients ask.
+    "uploads": {"create", "append", "replace", "delete_tree"},
+    "publishing": {"create", "delete"},
     "verify.ledger_file": {"create", "append", "lock"},  # .regfs/ledger, or a file outside the tree
 }
 """Who may change what a store holds, and how."""
