@@ -16,12 +16,17 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |  |- ManifestInvalid            MANIFEST_INVALID
     |  |  |- ManifestTooLarge        MANIFEST_INVALID
     |  |  `- DescriptorInvalid       MANIFEST_INVALID
+    |  |- UploadInvalid              BLOB_UPLOAD_INVALID
+    |  |  `- OutOfOrder              BLOB_UPLOAD_INVALID
+    |  |- SizeInvalid                SIZE_INVALID
     |  |- LayerInvalid               UNSUPPORTED
     |  `- DocumentInvalid            UNSUPPORTED   (plan, policy, roots files)
     |- Unknown                       no such thing in this tree
     |  |- NameUnknown                NAME_UNKNOWN
     |  |- ManifestUnknown            MANIFEST_UNKNOWN
     |  |- BlobUnknown                BLOB_UNKNOWN
+    |  |- UploadUnknown              BLOB_UPLOAD_UNKNOWN
+    |  |- ReferentsUnknown           MANIFEST_BLOB_UNKNOWN
     |  `- RunUnknown                 UNKNOWN
     |- Refused                       regfs will not, until a person decides
     |  |- LockHeld
@@ -112,6 +117,27 @@ class DescriptorInvalid(ManifestInvalid):
     """A manifest of a known kind does not say rightly what it is made of."""
 
 
+class UploadInvalid(Invalid):
+    """What was sent to an upload cannot be taken."""
+
+    code = "BLOB_UPLOAD_INVALID"
+
+
+class OutOfOrder(UploadInvalid):
+    """What was sent to an upload does not begin where it stands."""
+
+    def __init__(self, message: str, size: int = 0) -> None:
+        super().__init__(message)
+        self.size = size
+        """Bytes that the upload has."""
+
+
+class SizeInvalid(Invalid):
+    """There are more or fewer bytes than was said."""
+
+    code = "SIZE_INVALID"
+
+
 class LayerInvalid(Invalid):
     """Bytes are not a layer: what is packed is damaged, or no tar comes out."""
 
@@ -140,6 +166,23 @@ class BlobUnknown(Unknown):
     """No such blob."""
 
     code = "BLOB_UNKNOWN"
+
+
+class UploadUnknown(Unknown):
+    """No such unfinished upload in the repository."""
+
+    code = "BLOB_UPLOAD_UNKNOWN"
+
+
+class ReferentsUnknown(Unknown):
+    """A manifest names what its repository does not have."""
+
+    code = "MANIFEST_BLOB_UNKNOWN"
+
+    def __init__(self, message: str, missing: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.missing = missing
+        """The digests."""
 
 
 class RunUnknown(Unknown):

@@ -156,6 +156,7 @@ _UPLOAD = re.compile(
 )
 _HEX4 = "[0-9a-f]{4}"
 _UUID = rf"[0-9a-f]{{8}}-{_HEX4}-{_HEX4}-{_HEX4}-[0-9a-f]{{12}}"
+_UPLOAD_ID = re.compile(_UUID)
 _TEMPORARY = re.compile(rf"(.+)\.{_UUID}\.tmp", re.DOTALL)
 _NFS_LEFTOVER = re.compile(r"\.nfs[0-9A-Fa-f.]{4,}")
 _UUID7 = re.compile(rf"[0-9a-f]{{8}}-{_HEX4}-7[0-9a-f]{{3}}-[89ab][0-9a-f]{{3}}-[0-9a-f]{{12}}")
@@ -459,6 +460,11 @@ def fallback_subject(tag: str) -> Digest | None:
     return Digest(f"sha256:{found[1]}") if found else None
 
 
+def fallback_tag(subject: Digest) -> str:
+    """Return the tag that lists the referrers of `subject` (OCI 1.1 referrers tag schema)."""
+    return f"{subject.algorithm}-{subject.encoded[:64]}"
+
+
 def cosign_subject(tag: str) -> Digest | None:
     """Return what cosign put a signature, attestation or SBOM beside under `tag`."""
     found = _COSIGN.fullmatch(tag)
@@ -471,6 +477,11 @@ def upload_time(upload: str) -> float | None:
     Only ids from distribution 3.1 on (UUID version 7) tell.
     """
     return int(upload[:8] + upload[9:13], 16) / 1000 if _UUID7.fullmatch(upload) else None
+
+
+def is_upload(text: str) -> bool:
+    """Tell whether `text` can be the id of an upload: a UUID, of whatever version."""
+    return bool(_UPLOAD_ID.fullmatch(text))
 
 
 def is_temporary(path: str) -> bool:

@@ -457,6 +457,17 @@ def _declared(raw: dict[str, Any], outside: str) -> str:
     return declared
 
 
+def type_of(data: bytes) -> str:
+    """Return the media type that a manifest states, or its shape means; empty when neither.
+
+    Raises:
+        ManifestInvalid: no JSON object, or too large for a manifest.
+    """
+    raw = json_object(data, LIMIT)
+    written = raw.get("mediaType")
+    return written if isinstance(written, str) and written else _by_shape(raw)
+
+
 def _by_shape(raw: dict[str, Any]) -> str:
     """Return the media type of a document that states none, as the reference registry would."""
     if "config" in raw and "layers" in raw:

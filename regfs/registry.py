@@ -28,7 +28,7 @@ from regfs.errors import (
     ReferenceInvalid,
 )
 from regfs.inventory import Inventory, LinkContent
-from regfs.listing import read_link, walk_repositories
+from regfs.listing import LINK_LIMIT, read_link, understand, walk_repositories
 from regfs.manifests import LIMIT, Manifest, parse
 from regfs.stores import Entry, Kind, Store, ignore
 
@@ -53,6 +53,14 @@ class Target(NamedTuple):
         if self.tag is not None:
             return f"{self.name}:{self.tag}"
         return self.name if self.digest is None else f"{self.name}@{self.digest}"
+
+
+class Linked(NamedTuple):
+    """A blob as a repository has it."""
+
+    digest: Digest
+    """Of the blob that lies there: of an alias link another one than what was asked for."""
+    size: int
 
 
 class Registry:
@@ -116,6 +124,45 @@ class Registry:
         except PathMissing:
             raise ManifestUnknown(f"no such tag: {name}:{tag}") from None
         raise ManifestUnknown(f"{path}: tag names no digest: {link.text}")
+
+    def revision(self, name: str, digest: Digest) -> Digest:
+        """Return under which digest the bytes of a repository's manifest lie.
+
+        It is another one where a registry has stored what was pushed by sha512 by sha256.
+
+        Raises:
+            ManifestUnknown: the repository has no such manifest.
+            StoreError: its link cannot be read.
+        """
+        # Registry 2.1 wrote the links of manifests among those of layers.
+        for key in (layout.RevisionLink(name, digest), layout.LayerLink(name, digest)):
+            target = self._target(layout.path_of(key), digest)
+            if target is not None:
+                return target
+        raise ManifestUnknown(f"no such manifest in {name}: {digest}")
+
+    def layer(self, name: str, digest: Digest) -> Digest:
+        """Return under which digest the bytes of a repository's blob lie; see `revision`.
+
+        Raises:
+            BlobUnknown: the repository has no such blob.
+            StoreError: its link cannot be read.
+        """
+        target = self._target(layout.path_of(layout.LayerLink(name, digest)), digest)
+        if target is None:
+            raise BlobUnknown(f"no such blob in {name}: {digest}")
+        return target
+
+    def _target(self, path: str, digest: Digest) -> Digest | None:
+        """Return what a link leads to; None when it is not there, or leads to other bytes."""
+        try:
+            found = understand(self.store.read(path, LINK_LIMIT)).digest
+        except PathMissing:
+            return None
+        # Bytes have one digest of an algorithm: another one is no alias, but damage.
+        if found is None or (found != digest and found.algorithm == digest.algorithm):
+            return None
+        return found
 
     def blob(self, digest: Digest) -> Entry:
         """Return the size and time of a blob.
@@ -273,6 +320,27 @@ class Registry:
             for encoded in self.store.leaves(folder, leaf, ignore).names:
                 if encoded.startswith(start) and len(encoded) == ALGORITHMS[algorithm]:
                     yield Digest(f"{algorithm}:{encoded}")
+
+    def linked(self, key: layout.LayerLink | layout.RevisionLink) -> Linked | None:
+        """Return the blob that a link of a repository leads to; None when it leads nowhere.
+
+        It leads nowhere when the link is not there or says what its path does not, when the
+        blob is not there, or has no bytes where there must be some. Bytes are not verified.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        digest = self._target(layout.path_of(key), key.digest)
+        if digest is None:
+            return None
+        try:
+            there = self.blob(digest)
+        except BlobUnknown:
+            return None
+        hollow = there.size == 0 and digest != Digest.of(b"", digest.algorithm)
+        if there.kind is not Kind.FILE or hollow:
+            return None
+        return Linked(digest, there.size)
 
     def holds(self, name: str, digest: Digest) -> bool:
         """Return whether a repository has a link to this manifest or blob."""

@@ -7,6 +7,7 @@ programs then fails the run. `HYPOTHESIS_PROFILE` is dev (default), ci or thorou
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.builder import TreeBuilder
 from tests.reference import IN_CI, ReferenceRegistry
+from tests.storing import MEMORY
 
 # No deadline: two cores shared with real registries say nothing about an example's speed.
 _COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -31,6 +33,13 @@ _left_out: list[str] = []
 def tree(tmp_path: Path) -> TreeBuilder:
     """A registry with nothing in it, where everything written is two days old."""
     return TreeBuilder(tmp_path / "registry")
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A new folder, in memory where there is such a place."""
+    with tempfile.TemporaryDirectory(prefix="regfs-", dir=MEMORY) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

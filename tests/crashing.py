@@ -113,6 +113,11 @@ class CrashingStore:
         self._store.move(source, target)
         self.step()
 
+    def replace(self, source: str, target: str) -> None:
+        self.step()
+        self._store.replace(source, target)
+        self.step()
+
     def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
         for source, target in moves:
             self.step()

@@ -13,10 +13,11 @@ from regfs.digest import Digest
 from regfs.errors import SourceError, SourceLacks
 from regfs.graph import Graph
 from regfs.heal.needs import plan_heal
+from regfs.heal.opening import open_source
 from regfs.heal.relink import plan_relink, relink
 from regfs.heal.repair import heal
 from regfs.heal.report import Healed, HealPlan, Relinked, RelinkPlan, State
-from regfs.heal.source import Source, Wanted, open_source
+from regfs.heal.source import Source, Wanted
 from regfs.listing import scan
 from regfs.registry import Registry
 from regfs.stores import open_store

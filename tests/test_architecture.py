@@ -30,8 +30,11 @@ LAYERS: dict[str, int] = {
     "digest": 0,
     "durations": 0,
     "positions": 0,
+    "globs": 0,
+    "documents": 1,
     "parallel": 0,
     "trace": 0,
+    "recent": 0,
     "totals": 0,
     "stores": 1,
     "manifests": 1,
@@ -44,7 +47,12 @@ LAYERS: dict[str, int] = {
     "leftovers": 2,
     "hashing": 2,
     "registry": 2,
+    "paging": 2,
+    "referrers": 2,
     "runs": 2,
+    "turns": 2,
+    "uploads": 2,
+    "publishing": 2,
     "graph": 3,
     "reports": 4,
     "verify": 4,
@@ -70,6 +78,8 @@ LAYERS: dict[str, int] = {
     "render_metrics": 5,
     "render_heal": 5,
     "render_gc_metrics": 5,
+    "render_gc": 5,
+    "server": 6,
     "cli": 6,
     "__main__": 7,
     "": 7,
@@ -83,7 +93,15 @@ ARROWS = {
     ("image_config", "manifests"),
     ("skim", "manifests"),
     ("registry", "listing"),
+    ("turns", "runs"),
+    ("uploads", "registry"),
+    ("uploads", "turns"),
+    ("publishing", "registry"),
+    ("publishing", "listing"),
+    ("publishing", "turns"),
     ("leftovers", "inventory"),
+    ("referrers", "paging"),
+    ("referrers", "registry"),
     ("gc.policy", "gc.retention"),
     ("gc.tags", "gc.policy"),
     ("gc.tags", "gc.retention"),
@@ -119,6 +137,8 @@ ARROWS = {
     ("render_metrics", "render"),
     ("render_heal", "render"),
     ("render_gc_metrics", "render"),
+    ("render_gc", "render"),
+    ("cli", "server"),
 }
 """Who may import a neighbour on its own layer."""
 
@@ -133,7 +153,7 @@ PURE = (
 
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}
 
-CHANGES = {"create", "append", "move", "move_many", "delete", "delete_tree", "lock"}
+CHANGES = {"create", "append", "move", "replace", "move_many", "delete", "delete_tree", "lock"}
 """Methods of a Store that change what it holds."""
 
 
@@ -242,6 +262,10 @@ WRITES = {
     "runs.changes": {"create", "move", "move_many", "delete"},
     "runs.undoing": {"move", "move_many"},
     "runs.purging": {"delete_tree"},
+    "turns": {"lock"},
+    # What a registry does that takes pushes and deletes links, as its clients ask.
+    "uploads": {"create", "append", "replace", "delete_tree"},
+    "publishing": {"create", "delete"},
     "verify.ledger_file": {"create", "append", "lock"},  # .regfs/ledger, or a file outside the tree
 }
 """Who may change what a store holds, and how."""
@@ -314,6 +338,12 @@ def test_listing_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:
     names = loaded(code, str(tree.root))
     assert "click" in names
     assert not names & {"networkx", "aiohttp", "obstore", "jinja2"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
+def test_help_loads_no_server(arguments: list[str]) -> None:
+    code = "from regfs.cli.app import run\nassert run(sys.argv[1:]) == 0"
+    assert not loaded(code, *arguments) & {"aiohttp", "jinja2", "bcrypt", "networkx"}
 
 
 def test_verifying_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:

@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from regfs.cli.app import run as regfs
-from regfs.heal.source import Access, Credentials, open_source
+from regfs.heal.opening import open_source
+from regfs.heal.source import Access, Credentials
 from regfs.runs import restore, runs
 from regfs.stores import open_store
 from tests.builder import TreeBuilder
 from tests.healing import ARM, MULTI, ONE, heal_from, stocked
+from tests.processes import Answer
 from tests.reference import (
-    Answer,
     ReferenceRegistry,
     copy,
     make_oci_layout,

@@ -18,9 +18,10 @@ import pytest
 
 from regfs.digest import Digest
 from regfs.errors import Invalid, SourceError, SourceLacks
+from regfs.heal.opening import open_source
 from regfs.heal.remote import open_registry
 from regfs.heal.report import State
-from regfs.heal.source import Access, Credentials, Wanted, open_source
+from regfs.heal.source import Access, Credentials, Wanted
 from tests.builder import TreeBuilder
 from tests.healing import ONE, heal_from, states, stocked
 

@@ -14,7 +14,8 @@ import pytest
 
 from regfs.digest import Digest
 from regfs.errors import Invalid, NotARegistry, SourceError, SourceLacks
-from regfs.heal.source import Wanted, open_source
+from regfs.heal.opening import open_source
+from regfs.heal.source import Wanted
 from tests.builder import Blob, TreeBuilder, dumps, image
 from tests.healing import ARM, ONE, heal_from, stocked
 from tests.reference import copy, make_oci_layout, needs_programs

@@ -248,6 +248,35 @@ class TestStoreContract:
         assert files(store) == ["q/b/c/data", "q/deep/a/data"]
         assert store.read("q/b/c/data", 9) == b"2"
 
+    def test_replace_takes_the_place_of_what_is_there(self, store: Store) -> None:
+        put(store, "a/data", b"new")
+        put(store, "b/data", b"old and longer")
+        store.replace("a/data", "b/data")
+        assert (files(store), store.read("b/data", 99)) == (["b/data"], b"new")
+        store.replace("b/data", "c/d/data")
+        assert (files(store), store.read("c/d/data", 99)) == (["c/d/data"], b"new")
+        store.sync("c/d")
+
+    def test_who_reads_what_is_replaced_reads_it_to_its_end(self, store: Store) -> None:
+        put(store, "data", b"old" * 1000)
+        put(store, "next", b"new")
+        with store.open("data") as stream:
+            begun = stream.read(10)
+            store.replace("next", "data")
+            assert begun + stream.read() == b"old" * 1000
+
+    def test_replace_moves_nothing_that_is_no_file(self, store: Store) -> None:
+        put(store, "a/data", b"file")
+        put(store, "b/c/data", b"deep")
+        with pytest.raises(PathMissing):
+            store.replace("missing", "a/data")
+        with pytest.raises(PathUnsafe):
+            store.replace("b", "a/data")
+        with pytest.raises(StoreError):
+            store.replace("a/data", "b/c")
+        assert files(store) == ["a/data", "b/c/data"]
+        assert store.read("a/data", 9) == b"file"
+
     def test_many_moves_are_each_as_one(self, store: Store) -> None:
         for path in ("a/1/data", "a/2/data", "b/data", "taken"):
             put(store, path, path.encode())
@@ -411,6 +440,8 @@ class TestStoreContract:
             lambda: store.append(path),
             lambda: store.move(path, "b"),
             lambda: store.move("a", path),
+            lambda: store.replace(path, "b"),
+            lambda: store.replace("a/data", path),
             lambda: store.delete([path]),
             lambda: store.delete_tree(path),
             lambda: store.sync(path),
@@ -428,6 +459,8 @@ class TestStoreContract:
             lambda: store.append(""),
             lambda: store.move("", "b"),
             lambda: store.move("a", ""),
+            lambda: store.replace("", "b"),
+            lambda: store.replace("a", ""),
             lambda: store.delete([""]),
             lambda: store.delete(["missing", ""]),
             lambda: store.delete_tree(""),

@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, str]] = {
     "verify": "Check",
     "heal": "Check",
     "gc": "Clean",
+    "serve": "Serve",
     "schema": "Scripts",
 }
 """Command -> the heading it stands under; each lives in the module of its name."""

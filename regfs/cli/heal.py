@@ -114,8 +114,8 @@ def _heal(
 
     from regfs import render_heal
     from regfs.heal.needs import plan_heal
+    from regfs.heal.opening import open_source
     from regfs.heal.repair import heal
-    from regfs.heal.source import open_source
 
     with closing(open_source(place, _access(place, options))) as source:
         inventory, graph, result = _look(session, level, options["jobs"])

@@ -6,7 +6,7 @@
     plan_relink(...)  links that reachability proves                              relink.py
     relink(plan, ..)  write them
 
-    open_source(...)  another tree, an OCI layout, an archive, a registry         source.py
+    open_source(...)  another tree, an OCI layout, an archive, a registry         opening.py
 
 A plan only reads, and is what a dry run shows. What changes the tree is written
 to a journal first, and `regfs.runs.restore` takes it back. Content is put in place

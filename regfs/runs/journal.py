@@ -28,7 +28,7 @@ from enum import StrEnum
 from typing import Any, BinaryIO, Final
 
 from regfs import layout
-from regfs.errors import PathMissing, RunUnknown
+from regfs.errors import PathMissing, RunUnknown, StoreError
 from regfs.stores import Entry, Store, ignore
 from regfs.totals import Totals, sum_up
 
@@ -101,6 +101,20 @@ def locked(store: Store) -> Iterator[None]:
     """
     with store.lock(LOCK, owner()):
         yield
+
+
+def refuse_if_locked(store: Store) -> None:
+    """Return if no run is under way, or none can be: nothing is made to find that out.
+
+    Raises:
+        LockHeld: one is.
+    """
+    try:
+        store.stat(LOCK)
+        with store.lock(LOCK, owner(), shared=True):
+            return
+    except StoreError:  # there is no lock yet, or we may not write, and so not lock
+        return
 
 
 def new_run() -> str:

@@ -265,6 +265,19 @@ class Store(Protocol):
                 nothing was moved.
         """
 
+    def replace(self, source: str, target: str) -> None:
+        """Move a file to `target`, in place of the file or link that is there, if any.
+
+        At every moment one of the two is there, whole. Folders above `target` are made.
+        It is durable after `sync` of both folders.
+
+        Raises:
+            PathMissing: nothing is at `source`.
+            PathUnsafe: `source` is no regular file.
+            StoreError: a folder is at `target`, or it is on another file system; nothing
+                was moved.
+        """
+
     def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
         """Yield for each source and target what `move` would raise, or None when it is moved.
 

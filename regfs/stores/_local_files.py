@@ -62,6 +62,10 @@ class Section(io.RawIOBase):
         self._left -= count
         return count
 
+    def fileno(self) -> int:
+        """Return the descriptor of the whole file, which stands where the section goes on."""
+        return self._whole.fileno()
+
     def close(self) -> None:
         """Close the file."""
         self._whole.close()

@@ -84,6 +84,34 @@ class LocalWriting(LocalTree):
         finally:
             os.close(here)
 
+    def replace(self, source: str, target: str) -> None:
+        """Rename a file onto whatever file, or link as itself, is at `target`."""
+        try:
+            here, name = self.open_parent(source)
+        except OSError as error:
+            raise self.fault(source, error) from error
+        try:
+            if not _is_regular(name, here):
+                raise unsafe(source, "not a regular file")
+            self._put_onto(here, name, target)
+        except OSError as error:
+            raise self._move_failure(here, name, source, target, error) from error
+        finally:
+            os.close(here)
+
+    def _put_onto(self, here: int, name: str, target: str) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            there, new_name, _ = self._parent_made(target)
+            try:
+                os.rename(name, new_name, src_dir_fd=here, dst_dir_fd=there)
+                return
+            except FileNotFoundError:
+                # The target's folder was removed after it was opened, unless the source is gone.
+                if attempt == _ATTEMPTS or not exists(name, here):
+                    raise
+            finally:
+                os.close(there)
+
     def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
         """Move one after the other; yield for each None, or why it was not moved."""
         with Shelf(self) as here, Shelf(self) as there:

@@ -18,7 +18,7 @@ from regfs.errors import StoreError
 from regfs.findings import Code, Finding, Severity
 from regfs.inventory import LinkContent, RepositoryInventory, TagInfo, UploadInfo
 from regfs.listing import LINK_LIMIT, understand
-from regfs.stores import Kind, Listing
+from regfs.stores import UNFINISHED, Kind, Listing
 from regfs.verify.context import Context, State
 
 STALE_AFTER: Final = 7 * 86400.0
@@ -206,7 +206,7 @@ def _said(content: bytes | StoreError | None) -> LinkContent:
 
 
 def _stray_code(path: str) -> Code:
-    if layout.is_temporary(path):
+    if layout.is_temporary(path) or path.endswith(UNFINISHED):
         return Code.TEMPORARY_FILE
     return Code.NFS_LEFTOVER if layout.is_nfs_leftover(path) else Code.FOREIGN_PATH
 

@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Collection
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -38,6 +38,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from regfs.durations import WHAT_TO_SAY, seconds_of, written
+from regfs.globs import glob
 
 T = TypeVar("T", bound=Collection[Any])
 
@@ -57,37 +58,6 @@ def expression(pattern: str) -> re.Pattern[str]:
             return re.compile(pattern)
     except (re.error, Warning, OverflowError, RecursionError) as error:
         raise ValueError(f"is no regular expression: {error}") from None
-
-
-_SPECIAL: Final = frozenset("?[]{}!\\")
-
-
-@lru_cache(maxsize=4096)
-def glob(pattern: str) -> re.Pattern[str]:
-    """Return what `pattern` matches: `*` within one component of a name, `**` across them.
-
-    As in zot `infra/**` means `infra` too, and `**/app` means `app`.
-
-    Raises:
-        ValueError: it could not match the name of any repository, or is written in another
-            language of patterns.
-    """
-    if strange := _SPECIAL & set(pattern):
-        raise ValueError(
-            f"is no glob of repositories: {min(strange)} has no meaning, only * and **"
-        )
-    parts = pattern.split("/")
-    if "" in parts:
-        raise ValueError("is no glob of repositories: it has an empty component")
-    if any("**" in part and part != "**" for part in parts):
-        raise ValueError("is no glob of repositories: ** must be a component by itself")
-    # Every component is written with its slash in front, and so is the name.
-    pieces = ["(?:/[^/]+)*" if part == "**" else f"/{_component(part)}" for part in parts]
-    return re.compile("".join(pieces), re.DOTALL)
-
-
-def _component(part: str) -> str:
-    return "(?=[^/])" + "[^/]*".join(re.escape(literal) for literal in part.split("*"))
 
 
 def _text(value: str) -> str:

@@ -1,0 +1,259 @@
+"""`regfs serve`: the same tree over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from regfs.cli.options import Duration, Size
+from regfs.cli.session import Exit, Session
+from regfs.cli.session import command as regfs_command
+from regfs.errors import Doubt, Refused, StoreError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from regfs.server.access_log import Exchange
+    from regfs.server.address import Address
+    from regfs.server.auth import Gate
+
+FILES_WANTED = 65_536
+"""Open files that a server asks for: each client is one, and so is what it is sent."""
+
+
+def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any]:
+    return click.option(name, metavar=metavar, type=click.Path(dir_okay=False), help=help)
+
+
+@regfs_command(
+    name="serve",
+    examples=[
+        "regfs serve",
+        "regfs -r /srv/registry serve --writable --listen 127.0.0.1:5001",
+        "regfs serve --listen :443 --tls-cert tls.crt --tls-key tls.key --htpasswd users",
+    ],
+    exits=[Exit.REFUSED],
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default="127.0.0.1:5000",
+    show_default=True,
+    help="Where to listen; port 0 takes any that is free. Also :PORT (everywhere), unix:/PATH.",
+)
+@click.option("--writable", is_flag=True, help="Take pushes; without it nothing is changed.")
+@click.option("--delete", is_flag=True, help="Let clients delete; needs --writable.")
+@_file("--htpasswd", help="Users and passwords, as `htpasswd -B` writes them.")
+@_file("--access", help="Who may do what to which repositories: TOML or JSON; needs --htpasswd.")
+@_file("--tls-cert", help="Certificate and what it hangs on, PEM.")
+@_file("--tls-key", help="Its key, PEM.")
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Serve others than this machine without passwords, or passwords without TLS.",
+)
+@click.option("--max-blob-size", metavar="SIZE", type=Size(), help="The largest blob taken.")
+@click.option(
+    "--grace",
+    type=Duration(),
+    default="10s",
+    show_default=True,
+    help="What requests under way get when the server is told to end.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["combined", "json", "none"]),
+    default="combined",
+    show_default=True,
+    help="Of the log of requests, on standard error.",
+)
+def command(session: Session, **options: Any) -> Exit:
+    """Serve the tree as a registry, read-only unless --writable."""
+    _check(options)
+    try:
+        import regfs.server.app  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise Doubt(f"{error.name} is missing; install regfs[serve]") from None
+    from regfs.runs import refuse_if_locked
+    from regfs.server.address import parse
+
+    try:
+        address = parse(options["listen"])
+    except ValueError as error:
+        raise click.UsageError(f"--listen {options['listen']}: {error}") from None
+    _refuse_insecure(address, options)
+    _log_to_standard_error(options["log_format"] == "json")
+    gate, tls = _gate(session, options), _tls(options)
+    refuse_if_locked(session.store)
+    heard = _serve(session, address, options, gate, tls)
+    return Exit.INTERRUPTED if heard is signal.SIGINT else Exit.CLEAN
+
+
+def _check(options: dict[str, Any]) -> None:
+    if options["delete"] and not options["writable"]:
+        raise click.UsageError("--delete needs --writable")
+    if options["access"] and not options["htpasswd"]:
+        raise click.UsageError("--access tells what users may do: it needs --htpasswd")
+    if bool(options["tls_cert"]) != bool(options["tls_key"]):
+        raise click.UsageError("--tls-cert and --tls-key go together")
+
+
+def _refuse_insecure(address: Address, options: dict[str, Any]) -> None:
+    from regfs.server.address import is_local
+
+    try:
+        local = is_local(address)
+    except OSError as error:
+        raise click.UsageError(f"--listen {address}: {error.strerror or error}") from None
+    if local or options["insecure"]:
+        return
+    if not options["htpasswd"]:
+        raise Refused(
+            f"{address} can be reached from elsewhere, and nobody would need a password: "
+            "say --htpasswd FILE, listen at 127.0.0.1, or say --insecure"
+        )
+    if not options["tls_cert"]:
+        raise Refused(
+            f"{address} can be reached from elsewhere, and passwords would travel in the clear: "
+            "say --tls-cert and --tls-key, listen at 127.0.0.1 behind a proxy that does TLS, "
+            "or say --insecure"
+        )
+
+
+def _gate(session: Session, options: dict[str, Any]) -> Gate | None:
+    from regfs.server.auth import Gate
+    from regfs.server.htpasswd import PasswordFile
+    from regfs.server.rules import load_access
+
+    if not options["htpasswd"]:
+        return None
+    try:
+        passwords = PasswordFile(options["htpasswd"])
+        if not options["access"]:
+            return Gate(passwords)
+        with open(options["access"], "rb") as opened:
+            access = load_access(opened.read(), options["access"])
+    except OSError as error:
+        raise click.UsageError(f"{error.filename}: {error.strerror or error}") from None
+    for user in access.users:
+        if user not in passwords.users:
+            session.note(f"{options['access']}: {user} has no password in {options['htpasswd']}")
+    return Gate(passwords, access)
+
+
+def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
+    from regfs.server.tls import server_context
+
+    if not options["tls_cert"]:
+        return None
+    return server_context(options["tls_cert"], options["tls_key"])
+
+
+def _serve(
+    session: Session,
+    address: Address,
+    options: dict[str, Any],
+    gate: Gate | None,
+    tls: ssl.SSLContext | None,
+) -> signal.Signals | None:
+    import asyncio
+
+    from regfs.server.address import sockets_at
+    from regfs.server.app import make_app
+    from regfs.server.running import run
+    from regfs.server.settings import Limits, Settings
+
+    settings = Settings(
+        writable=options["writable"],
+        delete=options["delete"],
+        max_blob=options["max_blob_size"],
+        limits=Limits(grace_seconds=options["grace"]),
+    )
+    app = make_app(session.registry, settings, gate=gate)
+    _allow_many_files()
+    try:
+        sockets = sockets_at(address)
+    except OSError as error:
+        raise StoreError(f"cannot listen at {address}: {error.strerror or error}") from None
+    mode = "read-only"
+    if settings.writable:
+        mode = "writable, with deletion" if settings.delete else "writable"
+    return asyncio.run(
+        run(
+            app,
+            sockets,
+            ready=lambda url: session.note(f"{url} serves {session.store.url}, {mode}"),
+            tls=tls,
+            observe=_access_log(options["log_format"]),
+        )
+    )
+
+
+def _allow_many_files() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+# -- what is told on standard error ----------------------------------------------------
+
+
+def _access_log(shape: str) -> Callable[[Exchange], None]:
+    from regfs.server.access_log import as_json, combined
+
+    if shape == "none":
+        return lambda exchange: None
+    line = as_json if shape == "json" else combined
+
+    def tell(exchange: Exchange) -> None:
+        sys.stderr.write(line(exchange) + "\n")
+        sys.stderr.flush()
+
+    return tell
+
+
+class _OneLine(logging.Formatter):
+    """What is told beside requests: one line each, as the requests are."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; where an error comes from is told on demand only."""
+        from regfs.render import printable
+
+        words = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            words += f": {type(error).__name__}: {error}"
+        told = printable(" ".join(words.split()))
+        if self._as_json:
+            import json
+            from datetime import UTC, datetime
+
+            at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+            level = record.levelname.lower()
+            time = at.replace("+00:00", "Z")
+            told = json.dumps({"time": time, "level": level, "message": told})
+        else:
+            told = f"regfs: {told}"
+        if record.exc_info and os.environ.get("REGFS_TRACEBACK"):
+            told += "\n" + self.formatException(record.exc_info)
+        return told
+
+
+def _log_to_standard_error(as_json: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine(as_json=as_json))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("regfs").setLevel(logging.INFO)

@@ -1,0 +1,87 @@
+"""`/v2/<name>/manifests/<tag or digest>`: the bytes of a manifest, as they were pushed.
+
+Nothing is negotiated. What does not fit `Accept` is sent nevertheless, as HTTP allows
+and the large registries do: a client reads from `Content-Type` what it got, while a
+refusal (docker-registry's 404 for an OCI manifest, even with `Accept: */*`) looks like
+an image that is not there. So a Docker manifest list is never replaced by one of its
+images either: the digest that a client learns is always the one of the tag.
+
+Bytes that do not match their digest are never sent. They are told as missing, since
+that is what makes clients push them again, and a push puts them right; containerd
+stops pushing at any other status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import Final, NamedTuple
+
+from aiohttp import web
+
+from regfs.digest import Digest
+from regfs.errors import (
+    BlobUnknown,
+    ContentMismatch,
+    ManifestInvalid,
+    ManifestTooLarge,
+    ManifestUnknown,
+)
+from regfs.manifests import type_of
+from regfs.registry import Registry
+from regfs.server import conditional
+from regfs.server.errors import ApiError
+from regfs.server.keys import REGISTRY
+from regfs.server.routes import Route
+
+_MEDIA_TYPE: Final = re.compile(r"application/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+"""What may become a header: a manifest can say anything, and browsers believe much."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Found(NamedTuple):
+    data: bytes
+    digest: Digest
+    media_type: str
+
+
+async def get(request: web.Request, route: Route) -> web.StreamResponse:
+    """Send a manifest."""
+    found = await asyncio.to_thread(_find, request.app[REGISTRY], route)
+    headers = {
+        "Docker-Content-Digest": found.digest,
+        "ETag": conditional.etag(found.digest),
+        "X-Content-Type-Options": "nosniff",
+    }
+    if conditional.precondition_failed(request.headers, found.digest):
+        raise ApiError("UNSUPPORTED", f"this is {found.digest}, as If-Match forbids", status=412)
+    if conditional.not_modified(request.headers, found.digest):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=found.data, headers=headers, content_type=found.media_type)
+
+
+def _find(registry: Registry, route: Route) -> _Found:
+    """Return a manifest of a repository, verified.
+
+    Raises:
+        ManifestUnknown: it is not there, or no longer what its digest says.
+        StoreError: it cannot be read.
+    """
+    name = route.name
+    digest = registry.tag(name, route.reference) if route.by_tag else route.digest
+    stored = registry.revision(name, digest)
+    try:
+        data = registry.manifest_bytes(stored)
+        if stored != digest and Digest.of(data, digest.algorithm) != digest:
+            raise ContentMismatch(f"the link of {digest} leads to {stored}, which is other bytes")
+        media_type = type_of(data)
+    except BlobUnknown:
+        raise ManifestUnknown(f"the content of {digest} is missing") from None
+    except (ContentMismatch, ManifestTooLarge, ManifestInvalid) as error:
+        _log.warning("%s@%s is not served: %s", name, digest, error)
+        raise ManifestUnknown(f"{digest} is damaged, push it again: {error}") from None
+    if not _MEDIA_TYPE.fullmatch(media_type):
+        media_type = "application/octet-stream"
+    return _Found(data, digest, media_type)

@@ -1,0 +1,43 @@
+"""What lists have in common: how much of them is asked for, and where the next page is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from regfs.server.errors import ApiError
+
+_DIGITS: Final = 18
+"""Digits of a number that is taken at its value; nothing has so many entries."""
+
+
+def asked_n(request: web.Request) -> int | None:
+    """Return how many entries are asked for; None when it is not said.
+
+    Raises:
+        ApiError: PAGINATION_NUMBER_INVALID, when it is no number, or a negative one.
+    """
+    text = request.query.get("n")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise ApiError("PAGINATION_NUMBER_INVALID", f"n must be a whole number, not {text[:50]!r}")
+    text = text.lstrip("0") or "0"
+    return int(text) if len(text) <= _DIGITS else 10**_DIGITS
+
+
+def next_link(
+    path: str, query: Mapping[str, object] | Sequence[tuple[str, object]]
+) -> dict[str, str]:
+    """Return the header that leads to the next page."""
+    return {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
+
+
+def json_response(document: Any, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Answer with a document."""
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return web.Response(body=body, headers=headers, content_type="application/json")

@@ -1,0 +1,63 @@
+"""`/v2/<name>/referrers/<digest>`: an image index of what is about a manifest.
+
+It is 200 and empty when there is nothing, were it for want of the repository: a 404
+would say that there is no such API here, and send clients to the fallback tag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Final, NamedTuple
+
+from aiohttp import web
+
+from regfs.manifests import LIMIT, OCI_INDEX
+from regfs.referrers import Referrer, Referrers
+from regfs.server.api.paged import next_link
+from regfs.server.keys import REFERRERS
+from regfs.server.routes import Route
+
+_BEGIN: Final = f'{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":['.encode()
+_END: Final = b"]}"
+
+
+class _Page(NamedTuple):
+    body: bytes
+    last: str
+    """The digest of the last on it, when others come after; else empty."""
+
+
+async def get(request: web.Request, route: Route) -> web.StreamResponse:
+    """List the referrers of a digest, of one `artifactType` if it is said."""
+    # A plus that is not encoded reads as a space, which no media type has.
+    given = [one.replace(" ", "+") for one in request.query.getall("artifactType", [])]
+    types = frozenset(filter(None, given))
+    last = request.query.get("last", "")
+    page = await asyncio.to_thread(_page, request.app[REFERRERS], route, types, last)
+    headers = {"OCI-Filters-Applied": "artifactType"} if types else {}
+    if page.last:
+        query = [("last", page.last), *(("artifactType", one) for one in sorted(types))]
+        headers |= next_link(f"/v2/{route.name}/referrers/{route.digest}", query)
+    return web.Response(body=page.body, headers=headers, content_type=OCI_INDEX)
+
+
+def _page(referrers: Referrers, route: Route, types: Collection[str], last: str) -> _Page:
+    found = [
+        one
+        for one in referrers.of(route.name, route.digest)
+        if one.digest > last and (not types or one.artifact_type in types)
+    ]
+    shown = found[: _fitting(found)]
+    body = _BEGIN + b",".join(one.descriptor for one in shown) + _END
+    return _Page(body, shown[-1].digest if len(shown) < len(found) else "")
+
+
+def _fitting(referrers: list[Referrer], limit: int = LIMIT) -> int:
+    """Return how many of them make an index that clients take: at least one."""
+    size = len(_BEGIN) + len(_END)
+    for count, one in enumerate(referrers):
+        size += len(one.descriptor) + 1
+        if size > limit and count:
+            return count
+    return len(referrers)

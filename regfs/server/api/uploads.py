@@ -1,0 +1,228 @@
+"""`/v2/<name>/blobs/uploads/`: blobs arrive, at once, in pieces, or from another repository.
+
+    POST                        202, an upload begins
+    POST   ?digest=             201, the body is the blob
+    POST   ?mount= [&from=]     201, the blob of another repository; else 202
+    PATCH  <id>                 202, bytes are added
+    PUT    <id>?digest=         201, what has arrived is the blob
+    GET    <id>                 204, how far it has come
+    DELETE <id>                 204, it is given up
+
+Source: opencontainers/distribution-spec, spec.md, "Push". There is no least size of a
+chunk, so `OCI-Chunk-Min-Length` is never sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from aiohttp import web
+
+from regfs.digest import CANONICAL, Digest
+from regfs.errors import DigestInvalid, OutOfOrder, RegfsError, SizeInvalid, UploadInvalid
+from regfs.server.errors import ApiError
+from regfs.server.keys import MAY, SETTINGS, UPLOADS
+from regfs.server.routes import Route, Verb
+from regfs.uploads import Reception, Upload
+
+AHEAD: Final = 4 * 1024 * 1024
+"""Bytes that are taken from the network while those before them are written."""
+
+_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/[0-9*]+)?")
+
+
+class _Chunk(NamedTuple):
+    """What a request says of the bytes it brings."""
+
+    start: int | None
+    length: int | None
+
+
+# -- handlers --------------------------------------------------------------------------
+
+
+async def begin(request: web.Request, route: Route) -> web.StreamResponse:
+    """Begin an upload; or mount a blob, or take all of it, and be done."""
+    uploads, query = request.app[UPLOADS], request.query
+    if mount := query.get("mount"):
+        digest = Digest.parse(mount)
+        if await _mounted(request, route, digest, query.get("from") or None):
+            return _created(route, digest)
+    elif given := query.get("digest"):
+        digest = Digest.parse(given)
+        if request.can_read_body or digest == Digest.of(b"", digest.algorithm):
+            return await _pushed(request, route, digest)
+    algorithm = query.get("digest-algorithm", CANONICAL)
+    upload = await asyncio.to_thread(uploads.begin, route.name, algorithm)
+    return web.Response(status=202, headers=_headers(upload))
+
+
+async def append(request: web.Request, route: Route) -> web.StreamResponse:
+    """Add bytes to an upload."""
+    reception = await _receiving(request, route, _chunk(request), None)
+    try:
+        await _take_in(request, reception)
+    finally:
+        upload = await asyncio.to_thread(reception.close)
+    reception.complete()
+    return web.Response(status=202, headers=_headers(upload))
+
+
+async def complete(request: web.Request, route: Route) -> web.StreamResponse:
+    """Add the last bytes, if any, and make a blob of the upload."""
+    digest = _digest(request)
+    return await _finished(request, route, digest, _chunk(request))
+
+
+async def status(request: web.Request, route: Route) -> web.StreamResponse:
+    """Tell how far an upload has come."""
+    uploads = request.app[UPLOADS]
+    upload = await asyncio.to_thread(uploads.status, route.name, route.reference)
+    return web.Response(status=204, headers=_headers(upload))
+
+
+async def cancel(request: web.Request, route: Route) -> web.StreamResponse:
+    """Give an upload up."""
+    await asyncio.to_thread(request.app[UPLOADS].cancel, route.name, route.reference)
+    return web.Response(status=204)
+
+
+# -- what they are made of -------------------------------------------------------------
+
+
+async def _mounted(request: web.Request, route: Route, digest: Digest, source: str | None) -> bool:
+    may = request.app[MAY]
+
+    def allowed(name: str) -> bool:
+        return may(request, Verb.READ, name)
+
+    mount = request.app[UPLOADS].mount
+    return await asyncio.to_thread(mount, route.name, digest, source, allowed)
+
+
+async def _pushed(request: web.Request, route: Route, digest: Digest) -> web.StreamResponse:
+    """Take a whole blob in one request."""
+    uploads = request.app[UPLOADS]
+    upload = await asyncio.to_thread(uploads.begin, route.name, digest.algorithm)
+    try:
+        return await _finished(
+            request, route._replace(reference=upload.id), digest, _Chunk(None, None)
+        )
+    except BaseException:
+        # Nobody was told where it is, so nobody can go on with it.
+        with suppress(RegfsError):
+            await asyncio.to_thread(uploads.cancel, route.name, upload.id)
+        raise
+
+
+async def _finished(
+    request: web.Request, route: Route, digest: Digest, chunk: _Chunk
+) -> web.StreamResponse:
+    """Take the last bytes of an upload, and make a blob of it."""
+    reception = await _receiving(request, route, chunk, digest.algorithm)
+    try:
+        await _take_in(request, reception)
+        reception.complete()
+        await asyncio.to_thread(reception.commit, digest)
+    finally:
+        await asyncio.to_thread(reception.close)
+    return _created(route, digest)
+
+
+async def _receiving(
+    request: web.Request, route: Route, chunk: _Chunk, algorithm: str | None
+) -> Reception:
+    name, upload = route.name, route.reference
+    try:
+        return await asyncio.to_thread(
+            request.app[UPLOADS].receive,
+            name,
+            upload,
+            start=chunk.start,
+            length=chunk.length,
+            algorithm=algorithm,
+        )
+    except OutOfOrder as error:
+        # The code is of the closed list in the spec, the status is what it demands.
+        headers = _headers(Upload(name, upload, error.size))
+        raise ApiError(error.code, str(error), status=416, headers=headers) from None
+
+
+async def _take_in(request: web.Request, reception: Reception) -> None:
+    """Write a request's body as it comes: what is next is read while the last is written."""
+    _refuse_larger(request, reception.upload.size + (request.content_length or 0))
+    pieces: list[bytes] = []
+    size = 0
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for piece in request.content.iter_any():
+            pieces.append(piece)
+            size += len(piece)
+            _refuse_larger(request, reception.upload.size + request.content.total_bytes)
+            if writing is None or writing.done() or size >= AHEAD:
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(asyncio.to_thread(_write, reception, pieces))
+                pieces, size = [], 0
+    finally:
+        if writing is not None:
+            await writing
+    if pieces:
+        await asyncio.to_thread(_write, reception, pieces)
+
+
+def _refuse_larger(request: web.Request, size: int) -> None:
+    limit = request.app[SETTINGS].max_blob
+    if limit is not None and size > limit:
+        raise ApiError("SIZE_INVALID", f"a blob must not be larger than {limit} bytes", status=413)
+
+
+def _write(reception: Reception, pieces: Sequence[bytes]) -> None:
+    for piece in pieces:
+        reception.write(piece)
+
+
+def _chunk(request: web.Request) -> _Chunk:
+    """Return which bytes a request says it brings.
+
+    Raises:
+        UploadInvalid: it says so in a way that cannot be understood.
+        SizeInvalid: their number is not that of the body.
+    """
+    text = request.headers.get("Content-Range")
+    if text is None:
+        return _Chunk(None, None)
+    found = _RANGE.fullmatch(text.strip())
+    if found is None:
+        raise UploadInvalid(f"Content-Range must be <first byte>-<last byte>: {text[:100]!r}")
+    start, length = int(found[1]), int(found[2]) - int(found[1]) + 1
+    if length < 1 or request.content_length not in (None, length):
+        raise SizeInvalid(f"Content-Range {text} does not fit a body of {request.content_length}")
+    return _Chunk(start, length)
+
+
+def _digest(request: web.Request) -> Digest:
+    if given := request.query.get("digest"):
+        return Digest.parse(given)
+    raise DigestInvalid("the digest of the blob is missing: ?digest=<algorithm>:<hex>")
+
+
+def _headers(upload: Upload) -> dict[str, str]:
+    """Return where an upload is and how far it has come; `0-0` is of no byte and of one."""
+    return {
+        "Location": f"/v2/{upload.name}/blobs/uploads/{upload.id}",
+        "Range": f"0-{max(upload.size - 1, 0)}",
+        "Docker-Upload-UUID": upload.id,
+    }
+
+
+def _created(route: Route, digest: Digest) -> web.Response:
+    headers = {
+        "Location": f"/v2/{route.name}/blobs/{digest}",
+        "Docker-Content-Digest": str(digest),
+    }
+    return web.Response(status=201, headers=headers)

@@ -1,0 +1,226 @@
+"""The application: what every request goes through, and which handler answers it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import HttpVersion11, web
+
+from regfs.errors import ManifestUnknown, RegfsError, TagInvalid
+from regfs.paging import Folders, Paging
+from regfs.publishing import Publisher
+from regfs.referrers import Referrers
+from regfs.registry import Registry
+from regfs.server import routes
+from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
+from regfs.server.auth import Gate, guarded
+from regfs.server.connections import SERVER
+from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
+from regfs.server.health import Health
+from regfs.server.keys import (
+    MAY,
+    PAGING,
+    PUBLISHER,
+    REFERRERS,
+    REGISTRY,
+    ROUTE,
+    SETTINGS,
+    UPLOADS,
+)
+from regfs.server.metrics import METRICS, Metrics
+from regfs.server.routes import Action, Route, Verb
+from regfs.server.settings import Settings
+from regfs.server.ui.pages import add_pages
+from regfs.uploads import Uploads
+
+Handler = Callable[[web.Request, Route], Awaitable[web.StreamResponse]]
+_Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
+    (Action.BASE, "GET"): base.get,
+    (Action.BASE, "HEAD"): base.get,
+    (Action.MANIFEST, "PUT"): changes.put_manifest,
+    (Action.MANIFEST, "DELETE"): changes.delete_manifest,
+    (Action.BLOB, "DELETE"): changes.delete_blob,
+    (Action.UPLOADS, "POST"): uploads.begin,
+    (Action.UPLOAD, "GET"): uploads.status,
+    (Action.UPLOAD, "HEAD"): uploads.status,
+    (Action.UPLOAD, "PATCH"): uploads.append,
+    (Action.UPLOAD, "PUT"): uploads.complete,
+    (Action.UPLOAD, "DELETE"): uploads.cancel,
+    (Action.CATALOG, "GET"): catalog.get,
+    (Action.CATALOG, "HEAD"): catalog.get,
+    (Action.TAGS, "GET"): tags.get,
+    (Action.TAGS, "HEAD"): tags.get,
+    (Action.MANIFEST, "GET"): manifests.get,
+    (Action.MANIFEST, "HEAD"): manifests.get,
+    (Action.BLOB, "GET"): blobs.get,
+    (Action.BLOB, "HEAD"): blobs.get,
+    (Action.REFERRERS, "GET"): referrers.get,
+    (Action.REFERRERS, "HEAD"): referrers.get,
+}
+"""What answers each method of each path."""
+
+_FOREIGN: Final = frozenset({"cross-site", "same-site"})
+
+_log = logging.getLogger(__name__)
+
+
+def make_app(
+    registry: Registry, settings: Settings, *, gate: Gate | None = None
+) -> web.Application:
+    """Return the application that serves a registry, to everybody or to whom `gate` lets in."""
+    metrics = Metrics()
+    guards = () if gate is None else (guarded(gate),)
+    app = web.Application(
+        middlewares=(_told, _routed, metrics.middleware, *guards, _allowed_by_mode),
+        client_max_size=settings.max_manifest + 1,
+    )
+    folders = Folders(registry.store)
+    app[REGISTRY] = registry
+    app[PAGING] = Paging(folders)
+    app[REFERRERS] = Referrers(registry, folders)
+    app[SETTINGS] = settings
+    app[UPLOADS] = Uploads(registry)
+    app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
+    app[METRICS] = metrics
+    app[MAY] = _everybody if gate is None else gate.may
+    if gate is not None:
+        app.on_cleanup.append(lambda _: _ended(gate))
+    app.router.add_get("/healthz", Health(registry).page)
+    app.router.add_get("/metrics", metrics.page)
+    app.on_response_prepare.append(_guarded_from_browsers)
+    app.router.add_route("*", "/v2", _dispatch, expect_handler=_expected)
+    app.router.add_route("*", "/v2/{tail:.*}", _dispatch, expect_handler=_expected)
+    add_pages(app)
+    return app
+
+
+async def _expected(request: web.Request) -> None:
+    """Say nothing yet: `_dispatch` asks for the body when it is known to be wanted."""
+
+
+async def _guarded_from_browsers(request: web.Request, response: web.StreamResponse) -> None:
+    """Let no content of a registry, which anybody may have pushed, be run as a page of ours."""
+    response.headers["Server"] = SERVER
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if response.status >= 400 and _waits(request):
+        response.force_close()  # whether its body follows now, nobody can know
+        response.headers["Connection"] = "close"
+    if ROUTE in request:
+        response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+
+
+async def _ended(gate: Gate) -> None:
+    gate.close()
+
+
+def _everybody(request: web.Request, verb: Verb, name: str) -> bool:
+    return True
+
+
+async def _dispatch(request: web.Request) -> web.StreamResponse:
+    route = request.get(ROUTE)
+    if route is None:  # such as /%76%32/: aiohttp finds what the path as it was sent is not
+        raise ApiError("UNSUPPORTED", "no such path in the registry API", status=404)
+    handler = HANDLERS.get((route.action, request.method))
+    if handler is None:
+        raise _wrong_method(route.action, request.method)
+    if _waits(request):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    return await handler(request, route)
+
+
+def _waits(request: web.Request) -> bool:
+    """Tell whether a client sends its body only when it is told to."""
+    asked = request.headers.get("Expect", "").lower() == "100-continue"
+    return asked and request.version >= HttpVersion11
+
+
+def _wrong_method(action: Action, method: str) -> ApiError:
+    known = sorted(one for other, one in HANDLERS if other is action)
+    return ApiError(
+        "UNSUPPORTED",
+        f"{method} is nothing that can be asked of this path",
+        headers={"Allow": ", ".join(known)},
+    )
+
+
+@web.middleware
+async def _told(request: web.Request, handler: _Next) -> web.StreamResponse:
+    """Say what went wrong as OCI's JSON, once, here."""
+    api = routes.is_api(routes.path_in(request.raw_path))
+    try:
+        response = await handler(request)
+    except ConnectionError:
+        raise  # the client has left
+    except Exception as error:
+        if request.writer.output_size > 0:
+            # A second answer would look like a part of the first one.
+            if not isinstance(error, TimeoutError):  # which the client is to blame for
+                _log.exception("%s %s: ended too early", request.method, _shown(request))
+            raise ConnectionAbortedError("the answer has ended too early") from error
+        response = _answer_to(error, request, api)
+    if api and not response.prepared:
+        response.headers.update(VERSION_HEADER)
+    return response
+
+
+def _answer_to(error: Exception, request: web.Request, api: bool) -> web.Response:
+    if isinstance(error, ApiError):
+        return error_response(error)
+    if isinstance(error, RegfsError):
+        return error_response(as_api_error(error))
+    if isinstance(error, web.HTTPException):
+        if not api:
+            raise error
+        return error_response(ApiError("UNSUPPORTED", error.reason, status=error.status))
+    _log.error("%s %s", request.method, _shown(request), exc_info=error)
+    return error_response(ApiError("UNKNOWN", "internal error; the log has more"))
+
+
+def _shown(request: web.Request) -> str:
+    """Return what a request asks for, for the log of errors: not the words of the client."""
+    route = request.get(ROUTE)
+    if route is None:
+        return "a page"
+    return " ".join(filter(None, (route.action.value, route.name, route.reference)))
+
+
+@web.middleware
+async def _routed(request: web.Request, handler: _Next) -> web.StreamResponse:
+    """Find out what is asked for, from the path as it was sent."""
+    path = routes.path_in(request.raw_path)
+    if routes.is_api(path):
+        try:
+            request[ROUTE] = routes.parse(path)
+        except routes.NoSuchPath as error:
+            raise ApiError("UNSUPPORTED", str(error), status=404) from None
+        except TagInvalid as error:
+            if request.method not in ("GET", "HEAD"):
+                raise
+            # No tag can be called that: so it is surely not there, and the answer to that is 404.
+            raise ManifestUnknown(str(error)) from None
+    return await handler(request)
+
+
+@web.middleware
+async def _allowed_by_mode(request: web.Request, handler: _Next) -> web.StreamResponse:
+    """Refuse what this server is not there for."""
+    route = request.get(ROUTE)
+    if route is not None and (route.action, request.method) in HANDLERS:
+        settings = request.app[SETTINGS]
+        verb = routes.verb_of(route.action, request.method)
+        if verb is not Verb.READ and not settings.writable:
+            raise ApiError(
+                "UNSUPPORTED", "this server is read-only", headers={"Allow": "GET, HEAD"}
+            )
+        if verb is Verb.DELETE and not settings.delete:
+            raise ApiError("UNSUPPORTED", "this server deletes nothing")
+        # A page of another site could use the passwords that a browser has for us.
+        if verb is not Verb.READ and request.headers.get("Sec-Fetch-Site", "none") in _FOREIGN:
+            raise ApiError("DENIED", "pages of other sites change nothing here")
+    return await handler(request)

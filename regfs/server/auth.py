@@ -1,0 +1,209 @@
+"""Who sent a request, and whether that one may: Basic authentication, and the rules.
+
+    no password file       everybody may do what the mode of the server allows
+    a password file        so may every user, and nobody else
+    and an access file     what its rules say, and nothing else
+
+`/v2/` itself always asks for a password then, also when some repositories can be read
+without one: clients learn there, and only there, that a password can be given at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+import os
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from typing import Final
+
+from aiohttp import web
+
+from regfs.errors import DocumentInvalid
+from regfs.server.errors import ApiError
+from regfs.server.htpasswd import PasswordFile, matches
+from regfs.server.keys import ROUTE
+from regfs.server.routes import Action, Route, Verb, verb_of
+from regfs.server.rules import Access
+
+CHALLENGE: Final = 'Basic realm="regfs", charset="UTF-8"'
+USER: Final = web.RequestKey("user", str)
+"""Whose password was right; not there for somebody unknown."""
+OPEN: Final = frozenset({"/healthz"})
+"""Paths that need no password: what watches a server has none."""
+
+REMEMBERED: Final = 1024
+"""Right passwords that are not computed again for a while. Wrong ones are not remembered:
+they could push out the right ones."""
+REMEMBERED_FOR: Final = 60.0
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at whether the password file has changed."""
+WAITING: Final = 64
+"""Passwords that wait to be computed; who comes later is told to come again."""
+
+_log = logging.getLogger(__name__)
+_Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Gate:
+    """Lets in who gives a right password, and tells what that one may do."""
+
+    def __init__(self, passwords: PasswordFile, access: Access | None = None) -> None:
+        self.passwords = passwords
+        self.access = access
+        self._secret = secrets.token_bytes(32)
+        self._right: OrderedDict[bytes, float] = OrderedDict()
+        """Keyed hash of user, password and entry -> until when; the last used is last."""
+        self._under_way: dict[bytes, asyncio.Future[bool]] = {}
+        self._pool = ThreadPoolExecutor(
+            max(1, (os.cpu_count() or 2) // 2), thread_name_prefix="regfs-bcrypt"
+        )
+        self._look_at = 0.0
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- who ----------------------------------------------------------------------
+
+    async def identify(self, headers: list[str]) -> str | None:
+        """Return the user that `Authorization` proves; None if it names nobody.
+
+        Raises:
+            ApiError: UNAUTHORIZED, or TOOMANYREQUESTS.
+        """
+        if not headers:
+            return None
+        given = _basic(headers[0]) if len(headers) == 1 else None
+        if given is None:
+            raise unauthorized("Authorization must be Basic, once")
+        name, password = given
+        if not name and not password:
+            return None  # how containers/image says that it has no password
+        self._look()
+        user = name.decode("utf-8", "surrogateescape")
+        hashed, known = self.passwords.hash_of(user)
+        # Of the entry too: when that is changed or goes, what is remembered means nothing.
+        parts = b"".join(len(part).to_bytes(4) + part for part in (name, password, hashed))
+        key = blake2b(parts, key=self._secret, digest_size=32).digest()
+        if not (self._remembers(key) or (await self._check(key, password, hashed) and known)):
+            raise unauthorized("no such user and password")
+        if known:
+            self._remember(key)
+        return user
+
+    async def _check(self, key: bytes, password: bytes, hashed: bytes) -> bool:
+        """Compute, once for all who ask the same at a time."""
+        under_way = self._under_way.get(key)
+        if under_way is None:
+            if len(self._under_way) >= WAITING:
+                raise ApiError(
+                    "TOOMANYREQUESTS",
+                    "too many passwords to look at; try again",
+                    headers={"Retry-After": "2"},
+                )
+            loop = asyncio.get_running_loop()
+            under_way = loop.run_in_executor(self._pool, matches, password, hashed)
+            self._under_way[key] = under_way
+            under_way.add_done_callback(lambda _: self._under_way.pop(key, None))
+        return await asyncio.shield(under_way)
+
+    def _remembers(self, key: bytes) -> bool:
+        until = self._right.get(key)
+        if until is None or until < asyncio.get_running_loop().time():
+            return False
+        self._right.move_to_end(key)
+        return True
+
+    def _remember(self, key: bytes) -> None:
+        if key not in self._right or not self._remembers(key):
+            self._right[key] = asyncio.get_running_loop().time() + REMEMBERED_FOR
+            while len(self._right) > REMEMBERED:
+                self._right.popitem(last=False)
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY
+        try:
+            if self.passwords.refresh():
+                _log.info("%s was read again", self.passwords.path)
+        except DocumentInvalid as error:
+            _log.warning("%s; the users stay as they were", error)
+        except OSError as error:
+            problem = error.strerror or error
+            _log.warning("%s: %s; the users stay as they were", self.passwords.path, problem)
+
+    # -- what -----------------------------------------------------------------------
+
+    def allows(self, user: str | None, verb: Verb, name: str) -> bool:
+        """Tell whether a user, or None for somebody unknown, may do this to a repository."""
+        if self.access is None:
+            return user is not None
+        return self.access.allows(user, verb, name)
+
+    def may(self, request: web.Request, verb: Verb, name: str) -> bool:
+        """Tell whether who sent a request may do this to a repository."""
+        return self.allows(request.get(USER), verb, name)
+
+    def admit(self, user: str | None, route: Route | None, method: str) -> None:
+        """Let a request pass.
+
+        Raises:
+            ApiError: UNAUTHORIZED of somebody unknown, DENIED of a user.
+        """
+        if route is None or route.action is Action.BASE:
+            allowed, words = user is not None, "a user and a password are needed"
+        elif route.action is Action.CATALOG:
+            allowed, words = user is not None or self._shows_something(), "no repository for you"
+        else:
+            verb = verb_of(route.action, method)
+            allowed = self.allows(user, verb, route.name)
+            words = f"you may not {verb.value} in this repository"
+        if allowed:
+            return
+        if user is None:
+            raise unauthorized(words)
+        raise ApiError("DENIED", words)
+
+    def _shows_something(self) -> bool:
+        return self.access is not None and self.access.allows_something(None, Verb.READ)
+
+
+def unauthorized(message: str) -> ApiError:
+    """Return the answer that asks for a password."""
+    return ApiError("UNAUTHORIZED", message, headers={"WWW-Authenticate": CHALLENGE})
+
+
+def _basic(header: str) -> tuple[bytes, bytes] | None:
+    """Return user and password; None if the header is none of Basic authentication."""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        plain = base64.b64decode(value.strip().encode("ascii"), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        return None
+    user, colon, password = plain.partition(b":")
+    return (user, password) if colon else None
+
+
+def guarded(gate: Gate) -> Callable[[web.Request, _Next], Awaitable[web.StreamResponse]]:
+    """Return the middleware that lets pass what `gate` admits."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: _Next) -> web.StreamResponse:
+        if request.path not in OPEN:
+            user = await gate.identify(request.headers.getall("Authorization", []))
+            if user is not None:
+                request[USER] = user
+            gate.admit(user, request.get(ROUTE), request.method)
+        return await handler(request)
+
+    return guard

@@ -1,0 +1,109 @@
+"""What the headers of a request make of an answer: not modified, or a part of it. Pure.
+
+The entity tag of content is its digest. Clients of registries send it with quotes and
+without, so both are understood where HTTP asks for quotes.
+
+Source: RFC 9110, sections 13.1 and 14.2.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from multidict import MultiMapping
+
+from regfs.digest import Digest
+from regfs.server.errors import ApiError
+
+_TAGS: Final = re.compile(r'(W/)?(?:"([^"]*)"|([^\s,"]+))')
+_BYTES: Final = re.compile(r"\s*bytes\s*=(.*)", re.IGNORECASE | re.DOTALL)
+_RANGE: Final = re.compile(r"([0-9]*)\s*-\s*([0-9]*)")
+_DIGITS: Final = 18
+"""Digits of a number that is taken at its value; longer ones are beyond the end of any file."""
+
+
+class Extent(NamedTuple):
+    """A part of some content."""
+
+    start: int
+    length: int
+
+    def content_range(self, size: int) -> str:
+        """Return what the answer says of it; `size` is that of the whole."""
+        return f"bytes {self.start}-{self.start + self.length - 1}/{size}"
+
+
+def etag(digest: Digest) -> str:
+    """Return the entity tag of content."""
+    return f'"{digest}"'
+
+
+def not_modified(headers: MultiMapping[str], digest: Digest) -> bool:
+    """Tell whether the client says that it has this content."""
+    return _names(headers.getall("If-None-Match", []), digest, weak=True)
+
+
+def precondition_failed(headers: MultiMapping[str], digest: Digest) -> bool:
+    """Tell whether the client wants an answer only if this were other content."""
+    wanted = headers.getall("If-Match", [])
+    return bool(wanted) and not _names(wanted, digest, weak=False)
+
+
+def _names(headers: list[str], digest: Digest, *, weak: bool) -> bool:
+    """Tell whether lists of entity tags have that of `digest` in them, or `*`."""
+    return any(
+        (digest in (quoted, bare) and (weak or not is_weak)) or bare == "*"
+        for header in headers
+        for is_weak, quoted, bare in _TAGS.findall(header)
+    )
+
+
+def extent(headers: MultiMapping[str], size: int, digest: Digest) -> Extent | None:
+    """Return the part of `size` bytes that is asked for; None when it is the whole.
+
+    Several ranges at once are answered with the whole, as a server may; so is a range
+    of nothing, which some clients send with everything.
+
+    Raises:
+        ApiError: RANGE_INVALID, when there is no such part.
+    """
+    header = headers.get("Range")
+    if header is None or headers.get("If-Range", etag(digest)).strip() != etag(digest):
+        return None
+    found = _BYTES.fullmatch(header)
+    if found is None or size == 0:
+        return None
+    specs = [spec.strip() for spec in found[1].split(",") if spec.strip()]
+    if len(specs) > 1:
+        return None
+    part = _part(specs[0], size) if specs else None
+    if part is None:
+        raise ApiError(
+            "RANGE_INVALID",
+            f"there are {size} bytes; not among them: {header[:100]!r}",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
+    return part
+
+
+def _part(spec: str, size: int) -> Extent | None:
+    """Return what `first-last`, `first-` or `-count` means; None when it means nothing."""
+    found = _RANGE.fullmatch(spec)
+    if found is None or found[0].strip() == "-":
+        return None
+    first, last = (_number(text) for text in found.groups())
+    if first is None:
+        length = min(last or 0, size)
+        return Extent(size - length, length) if length else None
+    if first >= size or (last is not None and last < first):
+        return None
+    end = size - 1 if last is None else min(last, size - 1)
+    return Extent(first, end - first + 1)
+
+
+def _number(text: str) -> int | None:
+    if not text:
+        return None
+    text = text.lstrip("0") or "0"
+    return int(text) if len(text) <= _DIGITS else 10**_DIGITS

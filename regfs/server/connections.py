@@ -1,0 +1,276 @@
+"""One connection: what is not HTTP on it, and clients that are too slow.
+
+aiohttp reads requests and sends answers. Here are its limits set, and it is watched from
+outside, once a second, whichever handler is at work: a client that does not come to the end
+of its headers, or does not send or take the body that is waited for, loses its connection.
+While bytes go from a file to the socket the kernel watches (TCP_USER_TIMEOUT).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from regfs.server.access_log import Exchange
+from regfs.server.auth import USER
+from regfs.server.errors import ApiError, error_response
+from regfs.server.keys import ROUTE
+from regfs.server.settings import Limits
+
+Observe = Callable[[Exchange], None]
+SERVER: Final = "regfs"
+"""What the server calls itself."""
+CLIENT_LEFT: Final = 499
+"""How nginx calls it when the client has left before the end of its answer; sent to nobody."""
+SILENT: Final = web.RequestKey("silent", bool)
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+_log = logging.getLogger(__name__)
+
+
+class Connection(RequestHandler):
+    """A connection of a client."""
+
+    __slots__ = (
+        "_body",
+        "_crowd",
+        "_headers_since",
+        "_limits",
+        "_observe",
+        "_stuck_since",
+        "_wire",
+    )
+
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        observe: Observe,
+        crowd: set[Connection],
+    ) -> None:
+        """`crowd` is all connections that are open; this one joins and leaves it."""
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]
+            keepalive_timeout=limits.idle_seconds,
+            lingering_time=limits.linger_seconds,
+            max_line_size=limits.request_line,
+            max_field_size=limits.header,
+            max_headers=limits.headers,
+            auto_decompress=False,  # a blob is what was sent
+        )
+        self._logging_enabled = True
+        self._limits = limits
+        self._observe = observe
+        self._crowd = crowd
+        self._wire: asyncio.Transport | None = None
+        """The transport until it is gone; that of aiohttp is only as long as it is of use."""
+        self._headers_since: float | None = None
+        """When the first byte of a request came whose headers are not all there."""
+        self._stuck_since: float | None = None
+        """Since when the client does not take what is to be sent."""
+        self._body: tuple[int, float] = (0, 0.0)
+        """How much of the body had come, and when that was looked at."""
+
+    # -- the beginning -------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection, or turn it away when there are too many."""
+        assert isinstance(transport, asyncio.Transport)
+        if len(self._crowd) < self._limits.connections:
+            self._wire = transport
+            self._crowd.add(self)
+            super().connection_made(transport)
+            _let_the_kernel_watch(transport, self._limits.slow_seconds)
+            return
+        self._force_close = True
+        transport.write(_FULL)
+        transport.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Leave."""
+        self._wire = None
+        self._crowd.discard(self)
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Let the client go at once, whatever is still to be sent."""
+        if self._wire is not None:
+            self._wire.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, and note when the first of a request came."""
+        super().data_received(data)
+        if self._waiter is None or self._waiter.done():
+            self._headers_since = None  # a request is at work, or about to be
+        elif self._headers_since is None and data:
+            self._headers_since = self._loop.time()
+
+    # -- too slow ------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Note since when the client does not take what is sent."""
+        super().pause_writing()
+        self._stuck_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        """Note that it does again."""
+        super().resume_writing()
+        self._stuck_since = None
+
+    def check(self, now: float) -> None:
+        """Part with a client that is too slow."""
+        if self._wire is None:
+            return
+        since = self._headers_since
+        if since is not None and now - since > self._limits.header_seconds:
+            self._headers_since = None
+            self._wire.write(_LATE)
+            self.force_close()
+        elif self._takes_too_slowly(now) or self._sends_too_slowly(now):
+            _log.info("a client was too slow, and lost its connection")
+            self.abort()
+
+    def _takes_too_slowly(self, now: float) -> bool:
+        # The transport tells again when three quarters of its buffer are gone.
+        since = self._stuck_since
+        return since is not None and now - since > self._limits.slow_seconds
+
+    def _sends_too_slowly(self, now: float) -> bool:
+        request = self._current_request
+        if request is None or getattr(request.content, "_waiter", None) is None:
+            self._body = (0, 0.0)  # nobody waits for a body
+            return False
+        come = request.content.total_bytes
+        had, at = self._body
+        if not at or come - had >= self._limits.slow_bytes:
+            self._body = (come, now)
+            return False
+        return now - at > self._limits.slow_seconds
+
+    # -- what goes wrong, and what is told -------------------------------------------
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not HTTP, in words that repeat nothing of it.
+
+        Raises:
+            ConnectionError: the client has left, or has part of an answer already.
+        """
+        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
+            self._tell(request, CLIENT_LEFT, 0.0)
+            raise ConnectionError("nothing more can be sent")
+        if isinstance(exc, BadHttpMethod) and "HTTPS" in str(exc):
+            # Clients that may do without TLS try it first: that is no request, and none is told.
+            request[SILENT] = True
+            answer = ApiError("UNSUPPORTED", "there is no TLS here, say http://", status=400)
+        elif isinstance(exc, LineTooLong):
+            answer = ApiError(
+                "UNSUPPORTED", "the request's line or a header is too long", status=431
+            )
+        elif status == 400:
+            answer = ApiError("UNSUPPORTED", "this is no HTTP request", status=400)
+        else:
+            _log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
+            answer = ApiError("UNKNOWN", "internal error; the log has more")
+        response = error_response(answer)
+        response.headers["Server"] = SERVER
+        response.force_close()
+        return response
+
+    def log_access(
+        self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
+    ) -> None:
+        """Tell of a request that was answered."""
+        took = self._loop.time() - time if time is not None else 0.0
+        if not request.get(SILENT):
+            self._tell(request, response.status, took, _body_of(request, response))
+
+    def _tell(self, request: web.BaseRequest, status: int, took: float, sent: int = 0) -> None:
+        try:
+            self._observe(exchange_of(request, status, took, sent))
+        except Exception:  # a log that cannot be written is no reason to drop a client
+            _log.debug("a request could not be told of", exc_info=True)
+
+
+def _body_of(request: web.BaseRequest, response: web.StreamResponse) -> int:
+    if request.method == "HEAD" or response.status in (204, 304):
+        return 0
+    told = response.content_length
+    return response.body_length if told is None else told
+
+
+def exchange_of(request: web.BaseRequest, status: int, took: float, sent: int) -> Exchange:
+    """Return what is told of a request."""
+    route = request.get(ROUTE)
+    version = request.version
+    garbled = request.method == "UNKNOWN"
+    return Exchange(
+        at=time.time() - took,
+        seconds=took,
+        remote=str(request.remote or ""),
+        user=request.get(USER, ""),
+        method="-" if garbled else request.method,
+        target="" if garbled else request.raw_path,
+        protocol="" if garbled else f"HTTP/{version.major}.{version.minor}",
+        status=status,
+        sent=sent,
+        received=request.content.total_bytes,
+        referer=request.headers.get("Referer", ""),
+        user_agent=request.headers.get("User-Agent", ""),
+        action=_OTHERS.get(request.path, "page") if route is None else route.action.value,
+        repository="" if route is None else route.name,
+        reference="" if route is None else route.reference,
+    )
+
+
+_OTHERS: Final = {"/healthz": "healthz", "/metrics": "metrics"}
+
+
+def _let_the_kernel_watch(transport: asyncio.BaseTransport, seconds: float) -> None:
+    bound: Any = transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux has it
+    if option is not None and bound is not None and bound.family != socket.AF_UNIX:
+        bound.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds * 1000)))
+
+
+async def watch(crowd: set[Connection], limits: Limits) -> None:
+    """Look at every connection again and again, until cancelled."""
+    loop = asyncio.get_running_loop()
+    pause = min(1.0, limits.header_seconds / 4, limits.slow_seconds / 4)
+    while True:
+        await asyncio.sleep(pause)
+        now = loop.time()
+        for connection in list(crowd):
+            try:
+                connection.check(now)
+            except Exception:  # of one connection; the others are to be watched on
+                _log.exception("a connection could not be looked at")
+
+
+async def disperse(crowd: set[Connection]) -> None:
+    """Let everybody go who is still there: TLS would wait for their good-bye."""
+    for connection in list(crowd):
+        connection.abort()
+    for _ in range(10):  # each layer of a transport takes a turn of the loop
+        await asyncio.sleep(0)

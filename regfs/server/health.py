@@ -1,0 +1,71 @@
+"""`/healthz`: whether the tree can be listed now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aiohttp import web
+
+from regfs import layout
+from regfs.errors import RegfsError
+from regfs.findings import Finding
+from regfs.registry import Registry
+
+FRESH_FOR = 1.0
+"""Seconds that an answer is good for: asking is free, and reaches the disk once a second."""
+PATIENCE = 5.0
+"""Seconds that the disk may take."""
+
+_log = logging.getLogger(__name__)
+
+
+class Health:
+    """Asks the tree whether it is there."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._looking: asyncio.Future[str] | None = None
+        self._problem = ""
+        self._until = 0.0
+        self._was_there = False
+
+    async def page(self, request: web.Request) -> web.Response:
+        """Answer 200 or 503; why it is not well is in the log only, for anybody may ask."""
+        problem = await self._fresh()
+        status = {"status": "unavailable"} if problem else {"status": "ok"}
+        return web.json_response(
+            status, status=503 if problem else 200, headers={"Cache-Control": "no-store"}
+        )
+
+    async def _fresh(self) -> str:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._until:
+            return self._problem
+        # A disk that hangs holds one thread, however often is asked.
+        looking = self._looking
+        if looking is None:
+            looking = self._looking = loop.run_in_executor(None, self._look)
+        done, _ = await asyncio.wait({looking}, timeout=PATIENCE)
+        problem = "the storage does not answer"
+        if done:
+            problem = looking.result()
+            self._looking, self._until = None, loop.time() + FRESH_FOR
+        if problem and problem != self._problem:
+            _log.warning("not healthy: %s", problem)
+        self._problem = problem
+        return problem
+
+    def _look(self) -> str:
+        found: list[Finding] = []
+        try:
+            folders = self._registry.store.subfolders(layout.PREFIX, found.append)
+        except RegfsError as error:
+            return str(error)
+        if found:
+            return str(found[0])
+        there = folders is None or bool(folders)
+        if self._was_there and not there:
+            return f"{layout.PREFIX} is gone"
+        self._was_there = there
+        return ""

@@ -1,0 +1,32 @@
+"""What an application and a request carry from one part of the server to another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from regfs.paging import Paging
+from regfs.publishing import Publisher
+from regfs.referrers import Referrers
+from regfs.registry import Registry
+from regfs.server.routes import Route, Verb
+from regfs.server.settings import Settings
+from regfs.uploads import Uploads
+
+REGISTRY: Final = web.AppKey("registry", Registry)
+PAGING: Final = web.AppKey("paging", Paging)
+REFERRERS: Final = web.AppKey("referrers", Referrers)
+SETTINGS: Final = web.AppKey("settings", Settings)
+
+UPLOADS: Final = web.AppKey("uploads", Uploads)
+PUBLISHER: Final = web.AppKey("publisher", Publisher)
+
+May = Callable[[web.Request, Verb, str], bool]
+"""Tells whether who sent a request may do this to the repository of that name."""
+
+MAY: Final[web.AppKey[May]] = web.AppKey("may")
+
+ROUTE: Final = web.RequestKey("route", Route)
+"""What a request below /v2 asks for."""

@@ -1,0 +1,94 @@
+"""Who may do what to which repositories. Pure.
+
+    [[rules]]
+    users = ["ci"]                     # "*": every user; "anonymous": everybody, without a password
+    repositories = ["team/**"]
+    actions = ["read", "write"]        # and "delete"
+
+What no rule allows is denied; the order of rules means nothing. What everybody may do
+a user may do too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, PrivateAttr, StrictStr
+
+from regfs.documents import load
+from regfs.globs import glob
+from regfs.server.routes import Verb
+
+EVERY_USER: Final = "*"
+ANONYMOUS: Final = "anonymous"
+RESERVED: Final = frozenset({EVERY_USER, ANONYMOUS})
+"""What no user can be called."""
+
+
+def _glob(value: str) -> str:
+    glob(value)
+    return value
+
+
+def _some(value: tuple[object, ...]) -> tuple[object, ...]:
+    # A minimum length of pydantic counts valid elements only, and hides what is wrong in one.
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rule(_Table):
+    """Some users may do some things to some repositories."""
+
+    users: Annotated[tuple[StrictStr, ...], AfterValidator(_some)]
+    repositories: Annotated[
+        tuple[Annotated[StrictStr, AfterValidator(_glob)], ...], AfterValidator(_some)
+    ]
+    actions: Annotated[tuple[Verb, ...], AfterValidator(_some)]
+
+
+class Access(_Table):
+    """What an access file says."""
+
+    rules: Annotated[tuple[Rule, ...], AfterValidator(_some)]
+    _ready: dict[tuple[str | None, Verb], re.Pattern[str]] = PrivateAttr(default_factory=dict)
+    """Caller and verb -> the names that are allowed; as many as users have a password."""
+
+    def allows(self, user: str | None, verb: Verb, name: str) -> bool:
+        """Tell whether a user, or None for somebody unknown, may do this to a repository."""
+        ready = self._ready.get((user, verb))
+        if ready is None:
+            ready = self._ready[user, verb] = self._names(user, verb)
+        return ready.fullmatch(f"/{name}") is not None
+
+    def allows_something(self, user: str | None, verb: Verb) -> bool:
+        """Tell whether there is any name of a repository to which a user may do this."""
+        return any(True for _ in self._of(user, verb))
+
+    def _names(self, user: str | None, verb: Verb) -> re.Pattern[str]:
+        globs = {text for rule in self._of(user, verb) for text in rule.repositories}
+        return re.compile("|".join(glob(text).pattern for text in sorted(globs)) or "(?!)", re.S)
+
+    def _of(self, user: str | None, verb: Verb) -> list[Rule]:
+        who = {ANONYMOUS} if user is None else {ANONYMOUS, EVERY_USER, user}
+        return [rule for rule in self.rules if verb in rule.actions and who & {*rule.users}]
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """The users that are named, in order."""
+        named = (user for rule in self.rules for user in rule.users)
+        return tuple(dict.fromkeys(user for user in named if user not in RESERVED))
+
+
+def load_access(data: bytes, name: str) -> Access:
+    """Read an access file, TOML or JSON; `name` is that of the file, for messages.
+
+    Raises:
+        DocumentInvalid: it is none; the message is `NAME:LINE: KEY: what is wrong`.
+    """
+    return load(Access, data, name)

@@ -1,0 +1,121 @@
+"""Running an application: its sockets, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from aiohttp import web
+
+from regfs.server.access_log import Exchange
+from regfs.server.address import BACKLOG, shown
+from regfs.server.connections import Connection, Observe, disperse, watch
+from regfs.server.keys import SETTINGS
+from regfs.server.metrics import METRICS
+from regfs.server.settings import Limits
+
+
+def _unheard(exchange: Exchange) -> None:
+    """Tell nobody."""
+
+
+async def run(
+    app: web.Application,
+    sockets: Sequence[socket.socket],
+    *,
+    ready: Callable[[str], None],
+    ended: asyncio.Event | None = None,
+    tls: ssl.SSLContext | None = None,
+    observe: Observe = _unheard,
+) -> signal.Signals | None:
+    """Serve until a signal, which is returned, or `ended`.
+
+    `ready` is told the URL when connections are taken; `observe` of every request.
+    A second signal ends the grace that requests under way are given.
+    """
+    limits = app[SETTINGS].limits
+    over = asyncio.Event() if ended is None else ended
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=limits.grace_seconds)
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+    crowd: set[Connection] = set()
+    watching = loop.create_task(watch(crowd, limits))
+    heard = _listen_to_signals(loop, over) if ended is None else []
+    connection = _connections(app, runner, observe, crowd)
+    listening = [await _taking(one, connection, tls, limits) for one in sockets]
+    try:
+        ready(shown(sockets[0], "https" if tls else "http"))
+        await over.wait()
+    finally:
+        for one in listening:
+            one.close()
+        over.clear()
+        await _first(loop.create_task(runner.cleanup()), loop.create_task(over.wait()))
+        await disperse(crowd)
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+    return heard[0] if heard else None
+
+
+def _connections(
+    app: web.Application, runner: web.AppRunner, observe: Observe, crowd: set[Connection]
+) -> Callable[[], Connection]:
+    """Return what makes a connection for a client who comes."""
+    metrics, limits = app[METRICS], app[SETTINGS].limits
+    metrics.count_connections(lambda: len(crowd))
+    loop, server = asyncio.get_running_loop(), runner.server
+    assert server is not None
+
+    def told(exchange: Exchange) -> None:
+        metrics.observe(exchange)
+        observe(exchange)
+
+    return lambda: Connection(server, loop=loop, limits=limits, observe=told, crowd=crowd)
+
+
+async def _taking(
+    one: socket.socket,
+    connection: Callable[[], Connection],
+    tls: ssl.SSLContext | None,
+    limits: Limits,
+) -> asyncio.Server:
+    """Take connections at a socket."""
+    loop = asyncio.get_running_loop()
+    if tls is None:
+        return await loop.create_server(connection, sock=one, backlog=BACKLOG)
+    return await loop.create_server(
+        connection,
+        sock=one,
+        ssl=tls,
+        ssl_handshake_timeout=limits.header_seconds,
+        ssl_shutdown_timeout=limits.linger_seconds,
+        backlog=BACKLOG,
+    )
+
+
+def _listen_to_signals(
+    loop: asyncio.AbstractEventLoop, over: asyncio.Event
+) -> list[signal.Signals]:
+    heard: list[signal.Signals] = []
+
+    def hear(number: signal.Signals) -> None:
+        heard.append(number)
+        over.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, hear, number)
+    return heard
+
+
+async def _first(work: asyncio.Task[None], impatience: asyncio.Task[bool]) -> None:
+    await asyncio.wait({work, impatience}, return_when=asyncio.FIRST_COMPLETED)
+    impatience.cancel()
+    if not work.done():
+        work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work

@@ -1,0 +1,159 @@
+"""A blob as an answer: the whole or a part of it, its headers alone, or that it is not modified.
+
+What the storage opens is sent by the kernel where it has a file descriptor and the
+connection is plain; otherwise it is read in pieces in a thread, one ahead of what is
+sent. Either way a blob takes the same memory, whatever its size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import BinaryIO, Final, NamedTuple
+
+from aiohttp import web
+from multidict import MultiMapping
+
+from regfs.digest import Digest
+from regfs.errors import BlobUnknown, StoreError
+from regfs.registry import Registry
+from regfs.server import conditional
+from regfs.server.conditional import Extent
+from regfs.server.errors import VERSION_HEADER, ApiError
+from regfs.stores import Kind
+
+PIECE: Final = 256 * 1024
+"""Bytes that are read at once."""
+SMALL: Final = 64 * 1024
+"""Bytes up to which all is read before it is sent, so that one packet can hold it."""
+
+CONTENT_TYPE: Final = "application/octet-stream"
+_YEAR: Final = "max-age=31536000"
+
+_log = logging.getLogger(__name__)
+
+
+class Sendable(NamedTuple):
+    """A blob, and what of it is to be sent."""
+
+    digest: Digest
+    size: int
+    status: int
+    part: Extent
+    """What the answer is about; of a HEAD nothing of it is sent."""
+    file: BinaryIO | None = None
+    """Opened at the beginning of the part; None when it is not to be sent in pieces."""
+    data: bytes | None = None
+    """The part itself, when it is small."""
+
+
+def prepare(
+    registry: Registry, name: str, digest: Digest, method: str, headers: MultiMapping[str]
+) -> Sendable:
+    """Find and open a blob of a repository, as far as a request needs it. This blocks.
+
+    Raises:
+        BlobUnknown: the repository has no such blob, or it has lost its content.
+        ApiError: there is no such part of it, or a condition is not met.
+        StoreError: it cannot be read.
+    """
+    stored = registry.layer(name, digest)
+    entry = registry.blob(stored)
+    # Told as missing, so that clients push it again, and a push puts it right.
+    if entry.kind is not Kind.FILE:
+        raise BlobUnknown(f"{digest} is damaged: no file is in its place")
+    if entry.size == 0 and Digest.of(b"", stored.algorithm) != stored:
+        raise BlobUnknown(f"{digest} is damaged: nothing of it is left")
+    whole = Extent(0, entry.size)
+    if conditional.precondition_failed(headers, digest):
+        raise ApiError("UNSUPPORTED", f"this is {digest}, as If-Match forbids", status=412)
+    if conditional.not_modified(headers, digest):
+        return Sendable(digest, entry.size, 304, whole)
+    if method == "HEAD":  # a range is a matter of GET alone
+        return Sendable(digest, entry.size, 200, whole)
+    part = conditional.extent(headers, entry.size, digest)
+    status = 200 if part is None else 206
+    part = part or whole
+    file = registry.open_blob(stored, part.start, part.length)
+    if part.length > SMALL:
+        return Sendable(digest, entry.size, status, part, file=file)
+    with file:
+        data = file.read(part.length)
+    if len(data) != part.length:
+        raise BlobUnknown(f"{digest} is shorter than it was a moment ago")
+    return Sendable(digest, entry.size, status, part, data=data)
+
+
+async def send(request: web.Request, blob: Sendable) -> web.StreamResponse:
+    """Answer with a blob; `blob.file` is closed."""
+    headers = {
+        **VERSION_HEADER,
+        "Docker-Content-Digest": blob.digest,
+        "ETag": conditional.etag(blob.digest),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": _YEAR,
+        "X-Content-Type-Options": "nosniff",
+    }
+    if blob.status == 206:
+        headers["Content-Range"] = blob.part.content_range(blob.size)
+    if blob.data is not None:
+        return web.Response(
+            body=blob.data, status=blob.status, headers=headers, content_type=CONTENT_TYPE
+        )
+    response = web.StreamResponse(status=blob.status, headers=headers)
+    if blob.status != 304:
+        response.content_type = CONTENT_TYPE
+        response.content_length = blob.part.length
+    if blob.file is not None:
+        with blob.file:
+            await response.prepare(request)
+            await _send_file(request, response, blob.file, blob.part)
+        await response.write_eof()
+    return response
+
+
+async def _send_file(
+    request: web.Request, response: web.StreamResponse, file: BinaryIO, part: Extent
+) -> None:
+    """Send a part of a file.
+
+    Raises:
+        ConnectionError: the client has left, or has to learn from the end of the
+            connection that the rest does not come.
+    """
+    try:
+        if _descriptor(file) is None or request.transport is None or request.secure:
+            sent = await _send_pieces(response, file, part.length)
+        else:
+            loop = asyncio.get_running_loop()
+            sent = await loop.sendfile(request.transport, file, part.start, part.length)
+    except (ConnectionError, TimeoutError):
+        raise ConnectionAbortedError("the client has left") from None
+    except (StoreError, OSError) as error:
+        _log.warning("%s: cannot be sent to its end: %s", request.path, error)
+        raise ConnectionAbortedError("the content cannot be read") from None
+    if sent < part.length:
+        _log.warning("%s: ended after %d bytes of %d", request.path, sent, part.length)
+        raise ConnectionAbortedError("the content has ended too early")
+
+
+def _descriptor(file: BinaryIO) -> int | None:
+    try:
+        return file.fileno()
+    except (OSError, AttributeError):
+        return None
+
+
+async def _send_pieces(response: web.StreamResponse, file: BinaryIO, length: int) -> int:
+    """Send `length` bytes of a file; return how many there were."""
+    sent = 0
+    piece = await asyncio.to_thread(file.read, min(PIECE, length))
+    while piece:
+        sent += len(piece)
+        ahead = asyncio.create_task(asyncio.to_thread(file.read, min(PIECE, length - sent)))
+        try:
+            await response.write(piece)
+        finally:
+            # Waited for in any case: the file must not be closed while it is read.
+            piece = await ahead
+    return sent

@@ -1,0 +1,42 @@
+"""TLS from a certificate and a key in PEM files."""
+
+from __future__ import annotations
+
+import ssl
+
+from regfs.errors import DocumentInvalid
+
+
+def server_context(certificate: str, key: str) -> ssl.SSLContext:
+    """Return a context for a server: TLS 1.2 and later, HTTP/1.1.
+
+    Raises:
+        DocumentInvalid: a file cannot be used; the message names it.
+    """
+    _expect(certificate, b"-----BEGIN CERTIFICATE-----", "certificate")
+    _expect(key, b"PRIVATE KEY-----", "private key")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+
+    def no_phrase() -> str:
+        raise DocumentInvalid(f"{key}: the key has a passphrase; a server needs one without")
+
+    try:
+        context.load_cert_chain(certificate, key, password=no_phrase)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise DocumentInvalid(f"{key}: not the key of {certificate}") from None
+        what = (error.reason or "not understood").replace("_", " ").lower()
+        raise DocumentInvalid(f"{certificate}, {key}: {what}") from None
+    return context
+
+
+def _expect(path: str, sign: bytes, what: str) -> None:
+    try:
+        with open(path, "rb") as opened:
+            data = opened.read()
+    except OSError as error:
+        raise DocumentInvalid(f"{path}: {error.strerror or error}") from None
+    if sign not in data:
+        raise DocumentInvalid(f"{path}: no {what} in PEM in it")

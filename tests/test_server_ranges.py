@@ -1,0 +1,273 @@
+"""Parts of a blob: whatever part is asked for is that slice of its bytes (RFC 9110, section 14)."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from regfs.digest import Digest
+from regfs.registry import Registry
+from regfs.server import sending
+from regfs.server.conditional import extent, not_modified
+from regfs.server.errors import ApiError
+from regfs.stores import open_store
+from tests.asking import ask, get
+from tests.builder import TreeBuilder
+from tests.hosting import hosted
+from tests.images import digest_of
+from tests.reference import needs_programs, run
+
+SIZE = sending.SMALL * 3
+DATA = bytes(range(256)) * (SIZE // 256)
+BLOB = digest_of(DATA)
+
+
+class Site(NamedTuple):
+    url: str
+    path: str
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    tree = TreeBuilder(tmp_path_factory.mktemp("ranges"))
+    tree.layer_link("app", tree.blob(DATA))
+    with hosted(tree.root) as url:
+        yield Site(url, f"/v2/app/blobs/{BLOB}")
+
+
+@pytest.mark.parametrize(
+    ("header", "start", "end"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=5-9", 5, 10),
+        ("bytes=100-", 100, SIZE),
+        (f"bytes=0-{SIZE}", 0, SIZE),
+        (f"bytes={SIZE - 1}-{SIZE - 1}", SIZE - 1, SIZE),
+        ("bytes=-1", SIZE - 1, SIZE),
+        (f"bytes=-{SIZE * 2}", 0, SIZE),
+        (f"bytes=7-{'9' * 5000}", 7, SIZE),
+        ("Bytes = 5 - 9 ", 5, 10),
+        ("bytes=,5-9,", 5, 10),
+        ("bytes=0005-009", 5, 10),
+    ],
+)
+def test_a_part(site: Site, header: str, start: int, end: int) -> None:
+    answer = get(site.url, site.path, Range=header)
+    assert answer.status == 206
+    assert answer.body == DATA[start:end]
+    assert answer["Content-Range"] == f"bytes {start}-{end - 1}/{SIZE}"
+    assert answer["Content-Length"] == str(end - start)
+    assert answer["Docker-Content-Digest"] == BLOB
+    assert answer["Content-Type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"bytes={SIZE}-",
+        f"bytes={SIZE}-{SIZE + 5}",
+        "bytes=500-0",
+        "bytes=-0",
+        "bytes=-",
+        "bytes=",
+        "bytes=a-b",
+        "bytes=1-2-3",
+        "bytes=--1",
+        "bytes=+1-2",
+        "bytes=\u0661-",
+        f"bytes={'9' * 5000}-",
+    ],
+)
+def test_no_such_part(site: Site, header: str) -> None:
+    try:
+        answer = get(site.url, site.path, Range=header.encode().decode("latin-1"))
+    except UnicodeEncodeError:
+        pytest.fail("headers are bytes")
+    assert (answer.status, answer.code) == (416, "RANGE_INVALID")
+    assert answer["Content-Range"] == f"bytes */{SIZE}"
+
+
+@pytest.mark.parametrize("header", ["bytes=0-1,5-6", "items=0-5", "0-5", "none", ""])
+def test_the_whole_instead(site: Site, header: str) -> None:
+    """Of several ranges and of units that nobody knows, a server takes no notice."""
+    answer = get(site.url, site.path, Range=header)
+    assert (answer.status, answer.body) == (200, DATA)
+    assert answer["Content-Range"] is None
+    assert answer["Accept-Ranges"] == "bytes"
+
+
+def test_a_range_is_a_matter_of_get(site: Site) -> None:
+    answer = ask(site.url, "HEAD", site.path, Range="bytes=5-9")
+    assert (answer.status, answer["Content-Length"]) == (200, str(SIZE))
+
+
+@pytest.mark.parametrize(
+    ("known", "status"),
+    [
+        (f'"{BLOB}"', 206),
+        (f'W/"{BLOB}"', 200),
+        ('"other"', 200),
+        ("Thu, 01 Jan 2026 00:00:00 GMT", 200),
+    ],
+)
+def test_a_part_only_of_what_the_client_has(site: Site, known: str, status: int) -> None:
+    answer = get(site.url, site.path, Range="bytes=5-9", If_Range=known)
+    assert answer.status == status
+    assert answer.body == (DATA[5:10] if status == 206 else DATA)
+
+
+def test_what_is_not_modified_has_no_parts(site: Site) -> None:
+    answer = get(site.url, site.path, Range="bytes=9999999-", If_None_Match=f'"{BLOB}"')
+    assert answer.status == 304
+
+
+def test_a_download_that_goes_on_where_it_broke_off(site: Site) -> None:
+    received = b""
+    while len(received) < SIZE:
+        some = get(site.url, site.path, Range=f"bytes={len(received)}-{len(received) + 49_999}")
+        received += some.body
+    assert received == DATA
+
+
+def test_no_part_of_nothing(tree: TreeBuilder) -> None:
+    tree.layer_link("app", tree.blob(b""))
+    with hosted(tree.root) as url:
+        answer = get(url, f"/v2/app/blobs/{digest_of(b'')}", Range="bytes=0-99")
+        assert (answer.status, answer.body) == (200, b"")
+
+
+@given(st.data())
+def test_any_part_is_that_slice(site: Site, data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, SIZE - 1))
+    last = data.draw(st.integers(first, SIZE + 10))
+    assert get(site.url, site.path, Range=f"bytes={first}-{last}").body == DATA[first : last + 1]
+    count = data.draw(st.integers(1, SIZE + 10))
+    assert get(site.url, site.path, Range=f"bytes=-{count}").body == DATA[-count:]
+
+
+# -- the words of the headers --------------------------------------------------------------
+
+
+@given(st.text(max_size=30) | st.text("bytes=-,0123456789 ", max_size=30), st.integers(0, 50))
+def test_no_header_gives_more_than_there_is(header: str, size: int) -> None:
+    digest = Digest(BLOB)
+    for text in (header, f"bytes={header}"):
+        try:
+            part = extent(CIMultiDict({"Range": text}), size, digest)
+        except ApiError as error:
+            assert error.status == 416
+            continue
+        if part is not None:
+            assert part.length > 0
+            assert 0 <= part.start < part.start + part.length <= size
+
+
+@given(st.lists(st.text('W/"*,: abs256', max_size=20), max_size=3))
+def test_no_header_is_taken_for_another_digest(texts: list[str]) -> None:
+    headers = CIMultiDict([("If-None-Match", text) for text in texts])
+    known = not_modified(headers, Digest(BLOB))
+    assert not known or any("*" in text for text in texts)
+    headers.add("If-None-Match", f'"{BLOB}"')
+    assert not_modified(headers, Digest(BLOB))
+
+
+# -- other ways to send ----------------------------------------------------------------------
+
+
+class Remote:
+    """What an object store opens: bytes that come in pieces, and no file descriptor."""
+
+    def __init__(self, file: BinaryIO, fails: bool) -> None:
+        self._file = file
+        self._fails = fails
+        self.largest = 0
+
+    def read(self, size: int = -1) -> bytes:
+        self.largest = max(self.largest, size)
+        if self._fails and self._file.tell() > 100_000:
+            raise OSError("the network is down")
+        return self._file.read(min(size, 70_000))
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+
+@pytest.fixture(params=[False, True], ids=["well", "badly"])
+def remote(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    opened: list[Any] = [request.param]
+    whole = Registry.open_blob
+
+    def open_blob(self: Registry, digest: Digest, offset: int = 0, length: Any = None) -> BinaryIO:
+        opened.append(Remote(whole(self, digest, offset), request.param))
+        return cast(BinaryIO, opened[-1])
+
+    monkeypatch.setattr(Registry, "open_blob", open_blob)
+    yield opened
+
+
+def test_what_has_no_descriptor_is_sent_in_pieces(tree: TreeBuilder, remote: list[Any]) -> None:
+    data = os.urandom(1_000_000)
+    tree.layer_link("app", tree.blob(data))
+    path = f"/v2/app/blobs/{digest_of(data)}"
+    fails = remote[0]
+    with hosted(tree.root) as url:
+        for header, start in (("", 0), ("bytes=123456-", 123456)):
+            if fails:
+                with pytest.raises(http.client.IncompleteRead):
+                    get(url, path, Range=header)
+            else:
+                assert get(url, path, Range=header).body == data[start:]
+    for opened in remote[1:]:
+        assert opened.closed
+        assert 0 < opened.largest <= sending.PIECE
+    assert len(remote) == 3
+
+
+@needs_programs("openssl")
+def test_over_tls_nothing_is_different(tree: TreeBuilder, tmp_path: Path) -> None:
+    data = os.urandom(2_000_000)
+    tree.layer_link("app", tree.blob(data))
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    new = ("-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
+    run("openssl", "req", *new, *subject, "-keyout", key, "-out", certificate)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    with hosted(tree.root, tls=context) as url, requests.Session() as session:
+        assert url.startswith("https://")
+        for header, start in (("", 0), ("bytes=123456-", 123456), ("bytes=-10", -10)):
+            answer = session.get(
+                f"{url}/v2/app/blobs/{digest_of(data)}",
+                headers={"Range": header, "Connection": "close"},
+                verify=str(certificate),
+                timeout=30,
+            )
+            assert answer.content == data[start:]
+
+
+def test_sending_needs_no_tree_on_this_disk(tree: TreeBuilder) -> None:
+    """What is opened is asked for its descriptor, not for its path."""
+    tree.layer_link("app", tree.blob(DATA))
+    registry = Registry(open_store(str(tree.root)))
+    headers: CIMultiDict[str] = CIMultiDict({"Range": "bytes=1000-"})
+    blob = sending.prepare(registry, "app", Digest(BLOB), "GET", headers)
+    assert blob.file is not None
+    with blob.file:
+        assert os.lseek(blob.file.fileno(), 0, os.SEEK_CUR) == blob.part.start == 1000
