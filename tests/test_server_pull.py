@@ -273,6 +273,16 @@ def test_a_damaged_manifest_is_told_as_missing(tree: TreeBuilder, data: bytes) -
         assert_is(get(url, "/v2/app/manifests/v1"), content)
 
 
+def test_a_manifest_whose_content_is_gone(tree: TreeBuilder) -> None:
+    content = image()
+    tree.push("app", "v1", content)
+    tree.delete_blob(content.digest)
+    with hosted(tree.root) as url:
+        for method in ("GET", "HEAD"):
+            assert ask(url, method, "/v2/app/manifests/v1").status == 404
+        assert get(url, "/v2/app/manifests/v1").code == "MANIFEST_UNKNOWN"
+
+
 def test_one_bit_of_a_manifest_is_enough(tree: TreeBuilder) -> None:
     content = image()
     tree.push("app", "v1", content)
