@@ -77,3 +77,5 @@ def hosted(
             found["loop"].call_soon_threadsafe(found["over"].set)
         thread.join(PATIENCE)
         assert not thread.is_alive(), "the server did not end"
+    if "error" in found:
+        raise found["error"]

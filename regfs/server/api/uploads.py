@@ -25,7 +25,7 @@ from aiohttp import web
 from regfs.digest import CANONICAL, Digest
 from regfs.errors import DigestInvalid, OutOfOrder, RegfsError, SizeInvalid, UploadInvalid
 from regfs.server.errors import ApiError
-from regfs.server.keys import MAY, UPLOADS
+from regfs.server.keys import MAY, SETTINGS, UPLOADS
 from regfs.server.routes import Route, Verb
 from regfs.uploads import Reception, Upload
 
@@ -154,6 +154,7 @@ async def _receiving(
 
 async def _take_in(request: web.Request, reception: Reception) -> None:
     """Write a request's body as it comes: what is next is read while the last is written."""
+    _refuse_larger(request, reception.upload.size + (request.content_length or 0))
     pieces: list[bytes] = []
     size = 0
     writing: asyncio.Task[None] | None = None
@@ -161,6 +162,7 @@ async def _take_in(request: web.Request, reception: Reception) -> None:
         async for piece in request.content.iter_any():
             pieces.append(piece)
             size += len(piece)
+            _refuse_larger(request, reception.upload.size + request.content.total_bytes)
             if writing is None or writing.done() or size >= AHEAD:
                 if writing is not None:
                     await writing
@@ -171,6 +173,12 @@ async def _take_in(request: web.Request, reception: Reception) -> None:
             await writing
     if pieces:
         await asyncio.to_thread(_write, reception, pieces)
+
+
+def _refuse_larger(request: web.Request, size: int) -> None:
+    limit = request.app[SETTINGS].max_blob
+    if limit is not None and size > limit:
+        raise ApiError("SIZE_INVALID", f"a blob must not be larger than {limit} bytes", status=413)
 
 
 def _write(reception: Reception, pieces: Sequence[bytes]) -> None:
