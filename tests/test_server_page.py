@@ -17,8 +17,9 @@ from regfs.listing import scan
 from regfs.server.routes import Verb
 from regfs.server.ui import pages, snapshot
 from regfs.server.ui.snapshot import Snapshot
-from tests.browsing import Answer, ask, served
+from tests.browsing import Answer, ask
 from tests.builder import TreeBuilder, artifact, attestation, image, index, layer
+from tests.hosting import hosted
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures/trees"
 PAGES = ("/", "/usage", "/reuse", "/findings", "/gc", "/gc?untagged=1", "/search?q=app")
@@ -40,7 +41,7 @@ def registry(tree: TreeBuilder) -> TreeBuilder:
 
 @pytest.fixture
 def url(registry: TreeBuilder) -> Iterator[str]:
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         yield url
 
 
@@ -172,7 +173,7 @@ def test_the_raw_manifest_is_the_very_bytes(url: str, registry: TreeBuilder) -> 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in FIXTURES.iterdir() if p.is_dir()))
 def test_every_page_of_every_fixture_can_be_shown(name: str) -> None:
-    with served(FIXTURES / name) as url:
+    with hosted(FIXTURES / name) as url:
         pending: list[str] = [*PAGES]
         seen: set[str] = set()
         while pending:
@@ -191,7 +192,7 @@ def test_every_page_of_every_fixture_can_be_shown(name: str) -> None:
 
 def test_what_is_missing_is_told_on_the_first_page(registry: TreeBuilder) -> None:
     registry.break_("blob-missing", "team/app", "v1")
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         assert "1 error" in visible(ask(url))
         findings = visible(ask(url, "/findings?severity=error"))
         assert "blob-missing" in findings
@@ -203,10 +204,10 @@ def test_what_verify_found_is_told_with_when(registry: TreeBuilder) -> None:
     from regfs.cli.app import run
 
     registry.break_("blob-flipped", "team/app", "v1")
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         assert "never verified" in visible(ask(url, "/findings"))
     assert run(["-r", str(registry.root), "verify", "-q"]) == 1
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         findings = visible(ask(url, "/findings"))
         assert "blob-corrupt" in findings
         assert "Content verified 100 %" in findings
@@ -215,7 +216,7 @@ def test_what_verify_found_is_told_with_when(registry: TreeBuilder) -> None:
 def test_an_unreadable_manifest_has_a_page_that_says_so(registry: TreeBuilder) -> None:
     digest = registry.current("team/app", "v1")
     registry.blob_path(digest).write_bytes(b"{}")
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         page = ask(url, "/r/team/app/_tags/v1")
         assert page.status == 200
         assert "does not match its digest" in visible(page)
@@ -233,7 +234,7 @@ def test_hostile_texts_are_shown_and_are_nothing_else(tree: TreeBuilder) -> None
         "history": [{"created_by": EVIL}],
     }
     tree.push("app", "v1", image(["x"], config, annotations={EVIL: EVIL}))
-    with served(tree.root) as url:
+    with hosted(tree.root) as url:
         page = ask(url, "/r/app/_tags/v1")
         assert "<img src=x" not in page.text
         assert "<script>window" not in page.text
@@ -258,7 +259,7 @@ def test_a_repository_of_any_name_can_be_gone_to(tree: TreeBuilder, name: bytes)
     folder = os.path.join(os.fsencode(tree.v2), b"repositories", name)
     os.makedirs(os.path.dirname(folder), exist_ok=True)
     os.rename(os.fsencode(tree.repository_path("app")), folder)
-    with served(tree.root) as url:
+    with hosted(tree.root) as url:
         home = ask(url)
         (address,) = re.findall(r'<th scope="row"><a href="(/r/[^"]+)"', home.text)
         page = ask(url, unescape(address))
@@ -292,7 +293,7 @@ def no_secrets(request: web.Request, verb: Verb, name: str) -> bool:
 @pytest.fixture
 def guarded(registry: TreeBuilder) -> Iterator[str]:
     registry.push("secret/plans", "v9", image([BASE, "plan"]))
-    with served(registry.root, no_secrets) as url:
+    with hosted(registry.root, may=no_secrets) as url:
         yield url
 
 
@@ -345,7 +346,7 @@ def test_what_adds_up_everything_is_for_those_who_may_read_everything(
 
 def test_the_api_answers_as_if_there_was_no_page(registry: TreeBuilder) -> None:
     registry.push("v2", "latest")
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         assert ask(url, "/v2/").body == b"{}"
         assert ask(url, "/v2/r/team/app").headers["Content-Type"].startswith("application/json")
         assert ask(url, "/r/v2").status == 200
@@ -429,7 +430,7 @@ def test_a_large_tree_is_said_to_be_read_and_pulls_go_on(
         return scan(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(snapshot, "scan", slow)
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         page = ask(url)
         assert page.status == 202
         assert "The tree is being read" in page.text
@@ -452,7 +453,7 @@ def test_a_report_that_takes_long_is_waited_for_elsewhere(
         return made(self, among)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Snapshot, "reuse_among", slow)
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         assert ask(url).status == 200
         assert ask(url, "/reuse").status == 202
         assert ask(url, "/r/team/app").status == 200
@@ -462,7 +463,7 @@ def test_a_report_that_takes_long_is_waited_for_elsewhere(
 
 
 def test_a_tree_that_cannot_be_read_is_told_and_tried_again(registry: TreeBuilder) -> None:
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         hidden = registry.root / "docker-away"
         (registry.root / "docker").rename(hidden)
         gone = ask(url)
@@ -477,7 +478,7 @@ def test_a_tree_that_cannot_be_read_is_told_and_tried_again(registry: TreeBuilde
 def test_an_attestation_is_led_to(tree: TreeBuilder) -> None:
     built = image(["x"])
     tree.push("app", "v1", index(built, attestation(built)))
-    with served(tree.root) as url:
+    with hosted(tree.root) as url:
         page = ask(url, "/r/app/_tags/v1")
         assert "attestation" in visible(page)
         (address,) = re.findall(r'href="(/r/app/_manifests/[^"]+)"[^>]*>attestation', page.text)
