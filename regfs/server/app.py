@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -24,6 +25,7 @@ from regfs.server.keys import (
     PAGING,
     PUBLISHER,
     REFERRERS,
+    REFERRERS_TURN,
     REGISTRY,
     ROUTE,
     SETTINGS,
@@ -82,6 +84,7 @@ def make_app(
     app[REGISTRY] = registry
     app[PAGING] = Paging(folders)
     app[REFERRERS] = Referrers(registry, folders)
+    app[REFERRERS_TURN] = asyncio.Semaphore(referrers.AT_ONCE)
     app[SETTINGS] = settings
     app[UPLOADS] = Uploads(registry)
     app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
