@@ -19,6 +19,7 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |  |- UploadInvalid              BLOB_UPLOAD_INVALID
     |  |  `- OutOfOrder              BLOB_UPLOAD_INVALID
     |  |- SizeInvalid                SIZE_INVALID
+    |  |  `- BlobTooLarge            SIZE_INVALID
     |  |- LayerInvalid               UNSUPPORTED
     |  `- DocumentInvalid            UNSUPPORTED   (plan, policy, roots files)
     |- Unknown                       no such thing in this tree
@@ -136,6 +137,10 @@ class SizeInvalid(Invalid):
     """There are more or fewer bytes than was said."""
 
     code = "SIZE_INVALID"
+
+
+class BlobTooLarge(SizeInvalid):
+    """A blob is larger than what is taken."""
 
 
 class LayerInvalid(Invalid):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -120,7 +121,7 @@ def test_what_is_not_there_is_not_deleted(
 
 
 @pytest.mark.parametrize("settings", [{}, {"writable": True}, {"delete": True}])
-def test_only_a_server_that_may_deletes(tree: TreeBuilder, settings: dict[str, bool]) -> None:
+def test_only_a_server_that_may_deletes(tree: TreeBuilder, settings: dict[str, Any]) -> None:
     pusher(tree).push("team/app", "v1", V1)
     before = tree.files()
     with hosted(tree.root, **settings) as url:

@@ -18,6 +18,7 @@ from regfs import layout, runs, uploads
 from regfs.digest import EMPTY, Digest
 from regfs.errors import (
     AlgorithmUnsupported,
+    BlobTooLarge,
     ContentMismatch,
     LockHeld,
     NameInvalid,
@@ -133,6 +134,22 @@ def test_no_more_is_taken_than_was_announced(tree: TreeBuilder) -> None:
         reception.write(DATA[6:10])
         reception.complete()
     assert some.status("app", upload.id).size == 10
+
+
+def test_no_blob_is_larger_than_what_is_taken(tree: TreeBuilder) -> None:
+    some = uploads_of(tree, largest=len(DATA))
+    upload = some.begin("app")
+    send(some, upload, DATA[:200])
+    assert commit(some, upload, SHA256, DATA[200:]) == SHA256
+    before = tree.files()
+    upload = some.begin("app")
+    send(some, upload, DATA[:200])
+    reception = some.receive("app", upload.id)
+    with pytest.raises(BlobTooLarge):
+        reception.write(DATA[200:] + b"x")
+    with pytest.raises(UploadUnknown):
+        reception.close()
+    assert tree.files() == before
 
 
 def test_one_request_at_a_time_writes(tree: TreeBuilder) -> None:

@@ -82,7 +82,7 @@ def make_app(
     app[PAGING] = Paging(folders)
     app[REFERRERS] = Referrers(registry, folders)
     app[SETTINGS] = settings
-    app[UPLOADS] = Uploads(registry)
+    app[UPLOADS] = Uploads(registry, largest=settings.max_blob)
     app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
     app[METRICS] = metrics
     app[MAY] = _everybody if gate is None else gate.may
