@@ -203,6 +203,11 @@ class Refused(RegfsError):
 class LockHeld(Refused):
     """Another run holds the lock of this tree."""
 
+    def __init__(self, message: str, *, shared: bool = False) -> None:
+        super().__init__(message)
+        self.shared = shared
+        """Whether it is held by those who share it."""
+
 
 class PlanStale(Refused):
     """The plan was made for another tree."""

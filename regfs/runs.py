@@ -29,9 +29,7 @@ only module that changes a tree, so that nothing is changed without a journal.
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -47,9 +45,12 @@ from regfs.findings import Finding
 from regfs.progress import SILENT, Progress
 from regfs.stores import UNFINISHED, Entry, Kind, Store, Writer
 from regfs.totals import Totals, sum_up
+from regfs.turns import LOCK as LOCK
+from regfs.turns import locked as locked
+from regfs.turns import owner as owner
+from regfs.turns import refuse_if_locked as refuse_if_locked
 
 RUNS: Final = f"{layout.STATE}/runs"
-LOCK: Final = f"{layout.STATE}/lock"
 _UNDONE: Final = "undone"
 
 
@@ -125,36 +126,6 @@ class Purged:
     """What was in use again and was put back instead."""
     waiting: list[str] = field(default_factory=list)
     """Runs that are too young: a push that began before them may still be under way."""
-
-
-def owner() -> str:
-    """Return one line that says who holds the lock."""
-    return f"regfs, process {os.getpid()} on {socket.gethostname()} since {_now()}"
-
-
-@contextmanager
-def locked(store: Store) -> Iterator[None]:
-    """Be the only one who changes the tree while the block runs.
-
-    Raises:
-        LockHeld: another run is under way.
-    """
-    with store.lock(LOCK, owner()):
-        yield
-
-
-def refuse_if_locked(store: Store) -> None:
-    """Return if no run is under way, or none can be: nothing is made to find that out.
-
-    Raises:
-        LockHeld: one is.
-    """
-    try:
-        store.stat(LOCK)
-        with store.lock(LOCK, owner(), shared=True):
-            return
-    except StoreError:  # there is no lock yet, or we may not write, and so not lock
-        return
 
 
 def new_run() -> str:

@@ -92,7 +92,7 @@ ARROWS = {
     ("image_config", "manifests"),
     ("skim", "manifests"),
     ("registry", "listing"),
-    ("turns", "runs"),
+    ("runs", "turns"),
     ("uploads", "registry"),
     ("uploads", "turns"),
     ("publishing", "registry"),
