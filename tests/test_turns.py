@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -149,9 +148,9 @@ def test_a_busy_server_lets_a_run_begin(
 class Live:
     """Pushers and a collector at one tree, and what was acknowledged to the pushers."""
 
-    def __init__(self, tree: TreeBuilder, seed: int) -> None:
+    def __init__(self, tree: TreeBuilder) -> None:
         self.tree = tree
-        self.random = random.Random(seed)
+        tree.push("base", "v1")
         self.kept: dict[tuple[str, str], Content] = {}
         self.refused = 0
         self.moved = 0
@@ -203,7 +202,7 @@ class Live:
 def test_gc_beside_pushes_breaks_nothing_that_was_acknowledged(
     memory: Path, background: Callable[[Callable[[], object]], threading.Thread]
 ) -> None:
-    live = Live(TreeBuilder(memory), 1)
+    live = Live(TreeBuilder(memory))
     over = threading.Event()
     collector = background(lambda: live.collect(over))
     with ExitStack() as ending:
