@@ -331,14 +331,22 @@ class Reception:
         self._see_to_it()
         if self._length is not None and self._received + len(data) > self._length:
             raise SizeInvalid(f"more bytes than the {self._length} that were announced")
-        largest = self._uploads._largest
-        if largest is not None and self.upload.size + self._received + len(data) > largest:
-            self._claim.cancelled = True
-            raise BlobTooLarge(f"a blob must not be larger than {largest} bytes")
+        self.expect(len(data))
         self._file.write(data)
         self._received += len(data)
         if self._hasher is not None:
             self._hasher.update(data)
+
+    def expect(self, size: int) -> None:
+        """See that so many more bytes may come.
+
+        Raises:
+            BlobTooLarge: nobody may push so much; the upload is removed.
+        """
+        largest = self._uploads._largest
+        if largest is not None and self.upload.size + self._received + size > largest:
+            self._claim.cancelled = True
+            raise BlobTooLarge(f"a blob must not be larger than {largest} bytes")
 
     def close(self) -> Upload:
         """Make durable what has arrived, and let others write; return where the upload stands.

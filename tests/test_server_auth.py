@@ -20,6 +20,7 @@ from regfs.server.access_log import Exchange, as_json, combined
 from regfs.server.auth import CHALLENGE, Gate
 from regfs.server.htpasswd import PasswordFile
 from regfs.server.rules import load_access
+from regfs.server.settings import Limits
 from tests import wire
 from tests.builder import TreeBuilder
 from tests.hosting import hosted
@@ -165,12 +166,15 @@ def test_nothing_is_changed_by_somebody_unknown(url: str, method: str) -> None:
         assert requests.request(method, url + path, timeout=10).status_code == 401
 
 
-def test_a_body_is_not_asked_for_before_the_password(url: str) -> None:
+def test_a_body_is_not_asked_for_before_the_password(tree: TreeBuilder, users: Path) -> None:
     head = (
         b"POST /v2/team/app/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
         b"Expect: 100-continue\r\n\r\n"
     )
-    answer = wire.ask(url, head)
+    limits = Limits(linger_seconds=0.1)
+    gate = Gate(PasswordFile(str(users)))
+    with hosted(tree.root, gate=gate, limits=limits, writable=True) as url:
+        answer = wire.ask(url, head)
     assert answer.statuses == [401]
     assert "Connection: close" in answer.head
 
@@ -385,3 +389,60 @@ def test_a_forbidden_repository_looks_like_one_that_is_not_there(
     )
     assert there.status_code == absent.status_code == 403
     assert there.content == absent.content
+
+
+def test_the_catalog_tells_what_each_may_read(ruled: str, tree: TreeBuilder) -> None:
+    for name in ("other/app", "public/app", "team/app", "team/app/deep"):
+        tree.push(name, "v1")
+
+    def listed(who: HTTPBasicAuth | None, **query: int) -> list[str]:
+        answer = requests.get(f"{ruled}/v2/_catalog", params=query, auth=who, timeout=10)
+        return list(answer.json()["repositories"])
+
+    assert listed(None) == ["public/app"]
+    assert listed(BOB) == ["public/app", "team/app"]
+    assert listed(None, n=1) == ["public/app"]
+
+
+def test_the_catalog_needs_a_password_where_nothing_is_for_everybody(url: str) -> None:
+    assert requests.get(f"{url}/v2/_catalog", timeout=10).status_code == 401
+
+
+def layer_of(tree: TreeBuilder, name: str) -> str:
+    document: Any = tree.document(tree.current(name, "v1"))
+    return str(document["layers"][0]["digest"])
+
+
+@pytest.mark.parametrize("source", ["from=other/app", "from=team/secret/deep", ""])
+def test_nothing_is_mounted_from_where_one_may_not_read(
+    ruled: str, tree: TreeBuilder, source: str
+) -> None:
+    tree.push("other/app", "v1")
+    tree.push("team/secret/deep", "v1")
+    layer = layer_of(tree, "other/app")
+    path = f"/v2/team/app/blobs/uploads/?mount={layer}&{source}"
+    answer = requests.post(ruled + path, auth=ALICE, timeout=10)
+    assert answer.status_code == 202  # an upload, as if there were no such blob
+    gained = requests.get(f"{ruled}/v2/team/app/blobs/{layer}", auth=ALICE, timeout=10)
+    assert gained.status_code == 404
+
+
+def test_what_one_may_read_can_be_mounted(ruled: str, tree: TreeBuilder) -> None:
+    tree.push("public/app", "v1")
+    layer = layer_of(tree, "public/app")
+    path = f"/v2/team/app/blobs/uploads/?mount={layer}&from=public/app"
+    assert requests.post(ruled + path, auth=ALICE, timeout=10).status_code == 201
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_pages_of_other_sites_change_nothing(url: str, tree: TreeBuilder, site: str) -> None:
+    tree.push("app", "v1")
+    headers = {"Sec-Fetch-Site": site}
+    for method, path in (("POST", "blobs/uploads/"), ("DELETE", "manifests/v1")):
+        answer = requests.request(
+            method, f"{url}/v2/app/{path}", headers=headers, auth=ALICE, timeout=10
+        )
+        assert (answer.status_code, code(answer)) == (403, "DENIED")
+    assert tree.tags("app") == ["v1"]
+    read = requests.get(f"{url}/v2/app/manifests/v1", headers=headers, auth=ALICE, timeout=10)
+    assert read.status_code == 200

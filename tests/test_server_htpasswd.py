@@ -40,19 +40,20 @@ def test_bytes_beyond_those_that_bcrypt_looks_at_mean_nothing() -> None:
         b"alice:hunter2",
         b"alice:$apr1$hunter2$0123456789abcdefghijkl",
         b"alice:{SHA}hunter2",
-        b"alice:" + HASH + b":hunter2",
-        b"alice:" + HASH.replace(b"$04$", b"$17$"),
-        b":" + HASH,
-        b"\xff:" + HASH,
-        b"hunter\x012:" + HASH,
-        b"*:" + HASH,
-        b"anonymous:" + HASH,
-        b"bob:" + HASH,
+        b"alice:HASH:hunter2",
+        b"alice:COSTLY",
+        b":HASH",
+        b"\xff:HASH",
+        b"hunter\x012:HASH",
+        b"*:HASH",
+        b"anonymous:HASH",
+        b"bob:HASH",
     ],
     ids=range(12),  # the hash is another one in each process
 )
 def test_a_line_that_is_no_entry_is_told_by_its_number_only(line: bytes) -> None:
     with pytest.raises(DocumentInvalid) as raised:
+        line = line.replace(b"HASH", HASH).replace(b"COSTLY", HASH.replace(b"$04$", b"$17$"))
         parse(b"bob:" + HASH + b"\n" + line + b"\n", "users")
     message = str(raised.value)
     assert message.startswith("users:2: ")

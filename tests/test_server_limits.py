@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import resource
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +56,61 @@ def test_a_body_that_nobody_asked_for_is_not_read_to_its_end(url: str) -> None:
     with wire.connected(url) as one:
         one.sendall(head + b"x" * 1000)
         assert one.recv(12) == b"HTTP/1.1 200"
+
+
+def uploads(tree: TreeBuilder) -> list[str]:
+    """Return what there is of unfinished uploads."""
+    return [path for path in tree.files() if "/_uploads/" in path]
+
+
+POST = "POST /v2/app/blobs/uploads/?digest=sha256:%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("size", "status"), [(1000, 201), (1001, 413), (4_000_000, 413)])
+def test_a_blob_has_a_size_that_is_not_passed(
+    tree: TreeBuilder, chunked: bool, size: int, status: int
+) -> None:
+    data = bytes(size)
+    head = (POST % hashlib.sha256(data).hexdigest()).encode()
+    if chunked:
+        body = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (size, data)
+    else:
+        body = b"Content-Length: %d\r\n\r\n%s" % (size, data)
+    with hosted(tree.root, writable=True, max_blob=1000) as url:
+        assert wire.ask(url, head + body).status == status
+    assert uploads(tree) == []
+
+
+def test_pieces_are_counted_together(tree: TreeBuilder) -> None:
+    with hosted(tree.root, writable=True, max_blob=1000) as url:
+        begun = requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10)
+        where = url + begun.headers["Location"]
+        assert requests.patch(where, data=bytes(600), timeout=10).status_code == 202
+        assert requests.patch(where, data=bytes(600), timeout=10).status_code == 413
+        assert requests.get(where, timeout=10).headers["Range"] == "0-599"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_manifest_has_a_size_that_is_not_passed(tree: TreeBuilder, chunked: bool) -> None:
+    head = b"PUT /v2/app/manifests/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    if chunked:
+        body = b"Transfer-Encoding: chunked\r\n\r\nfa0\r\n" + bytes(4000) + b"\r\n"
+    else:
+        body = b"Content-Length: 99999999999\r\n\r\n" + bytes(4000)
+    limits = Limits(linger_seconds=0.1)
+    with hosted(tree.root, writable=True, max_manifest=1000, limits=limits) as url:
+        answer = wire.ask(url, head + body)
+    assert (answer.status, answer.codes) == (413, ["MANIFEST_INVALID"])
+
+
+def test_what_is_packed_is_stored_as_it_came(tree: TreeBuilder) -> None:
+    """A bomb does not go off here, and a digest is that of the bytes that were sent."""
+    data = gzip.compress(bytes(1000))
+    head = POST % hashlib.sha256(data).hexdigest() + "Content-Encoding: gzip\r\n"
+    with hosted(tree.root, writable=True) as url:
+        body = b"Content-Length: %d\r\n\r\n%s" % (len(data), data)
+        assert wire.ask(url, head.encode() + body).status == 201
 
 
 # -- too slowly ------------------------------------------------------------------------
@@ -144,9 +203,61 @@ def test_who_takes_a_blob_piece_by_piece_gets_it(tree: TreeBuilder, blob: str) -
         assert len(wire.rest(one).partition(b"\r\n\r\n")[2]) == LARGE
 
 
+BEGUN = (POST % ("0" * 64)).encode() + b"Content-Length: 1000000\r\n\r\n"
+
+
+def test_a_body_that_stops_is_not_waited_for(tree: TreeBuilder) -> None:
+    with hosted(tree.root, writable=True, limits=QUICK) as url, wire.connected(url) as one:
+        one.sendall(BEGUN + bytes(1000))
+        assert ends(one) == b""
+        wire.until(lambda: uploads(tree) == [])
+
+
+def test_a_body_that_trickles_is_not_either(tree: TreeBuilder) -> None:
+    with hosted(tree.root, writable=True, limits=QUICK) as url, wire.connected(url) as one:
+        one.sendall(BEGUN)
+        over = threading.Event()
+
+        def dribble() -> None:
+            with suppress(OSError):
+                while not over.wait(0.02):
+                    one.sendall(b"a")
+
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        try:
+            assert wire.rest(one) == b""
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_a_body_that_keeps_coming_is_taken(tree: TreeBuilder) -> None:
+    """Longer than any wait, and never too slow."""
+    limits = Limits(slow_seconds=0.4, slow_bytes=1, header_seconds=0.2, idle_seconds=0.2)
+    data = bytes(20)
+    head = (POST % hashlib.sha256(data).hexdigest()).encode() + b"Content-Length: 20\r\n\r\n"
+    with hosted(tree.root, writable=True, limits=limits) as url, wire.connected(url) as one:
+        one.sendall(head)
+        for _ in range(20):
+            one.sendall(b"\0")
+            time.sleep(0.05)
+        assert wire.rest(one).startswith(b"HTTP/1.1 201")
+
+
 # -- many ------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for both ends of every connection in this one process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 def test_a_thousand_idle_and_two_hundred_at_work_are_held(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     failed: list[Any] = []

@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 _USERINFO: Final = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 _MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # noqa: SIM905
+_STRANGE: Final = re.compile(r"[^ -~]|[\"\\]")
 LONGEST: Final = 2048
 """Characters of one thing that a client has sent."""
 
@@ -51,15 +53,20 @@ class Exchange(NamedTuple):
 
 def combined(exchange: Exchange) -> str:
     """Return the line that Apache and nginx write by the name `combined`."""
-    at = datetime.fromtimestamp(exchange.at, UTC)
-    # Not strftime("%b"): names of months would follow the locale.
-    when = f"{at.day:02}/{_MONTHS[at.month - 1]}/{at.year}:{at:%H:%M:%S} +0000"
-    asked = f"{exchange.method} {without_userinfo(exchange.target)} {exchange.protocol}"
+    when = _second(int(exchange.at))
+    asked = f"{exchange.method} {without_userinfo(exchange.target)} {exchange.protocol}".rstrip()
     return (
         f"{_word(exchange.remote)} - {_word(exchange.user)} [{when}] "
         f'"{_quoted(asked)}" {exchange.status} {exchange.sent or "-"} '
         f'"{_quoted(exchange.referer) or "-"}" "{_quoted(exchange.user_agent) or "-"}"'
     )
+
+
+@lru_cache(maxsize=8)
+def _second(at: int) -> str:
+    # Not strftime("%b"): names of months would follow the locale.
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment.day:02}/{_MONTHS[moment.month - 1]}/{moment.year}:{moment:%H:%M:%S} +0000"
 
 
 def as_json(exchange: Exchange) -> str:
@@ -97,7 +104,7 @@ def without_userinfo(target: str) -> str:
 
 
 def _text(value: str | int | float) -> str | int | float:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or (value.isascii() and len(value) <= LONGEST):
         return value
     # What came as bytes that are no UTF-8 would be half a surrogate pair, which is no JSON.
     raw = value[:LONGEST].encode("utf-8", "surrogateescape")
@@ -105,6 +112,8 @@ def _text(value: str | int | float) -> str | int | float:
 
 
 def _quoted(text: str) -> str:
+    if len(text) <= LONGEST and not _STRANGE.search(text):
+        return text
     return "".join(map(_escaped, text[:LONGEST].encode("utf-8", "surrogateescape")))
 
 

@@ -16,6 +16,7 @@ from regfs.registry import Registry
 from regfs.server import routes
 from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
 from regfs.server.auth import Gate, guarded
+from regfs.server.connections import SERVER
 from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
 from regfs.server.health import Health
 from regfs.server.keys import (
@@ -103,7 +104,7 @@ async def _expected(request: web.Request) -> None:
 
 async def _guarded_from_browsers(request: web.Request, response: web.StreamResponse) -> None:
     """Let no content of a registry, which anybody may have pushed, be run as a page of ours."""
-    response.headers["Server"] = "regfs"
+    response.headers["Server"] = SERVER
     response.headers["X-Content-Type-Options"] = "nosniff"
     if response.status >= 400 and _waits(request):
         response.force_close()  # whether its body follows now, nobody can know

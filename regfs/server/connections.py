@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from regfs.server.access_log import Exchange
@@ -26,10 +26,11 @@ from regfs.server.keys import ROUTE
 from regfs.server.settings import Limits
 
 Observe = Callable[[Exchange], None]
-SENT: Final = web.RequestKey("sent", int)
-"""Bytes of a body that did not go through the writer of the answer."""
-LEFT: Final = 499
+SERVER: Final = "regfs"
+"""What the server calls itself."""
+CLIENT_LEFT: Final = 499
 """How nginx calls it when the client has left before the end of its answer; sent to nobody."""
+SILENT: Final = web.RequestKey("silent", bool)
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
     b"Content-Length: 0\r\n\r\n"
@@ -42,7 +43,15 @@ _log = logging.getLogger(__name__)
 class Connection(RequestHandler):
     """A connection of a client."""
 
-    __slots__ = ("_body", "_headers_since", "_limits", "_observe", "_stuck_since")
+    __slots__ = (
+        "_body",
+        "_crowd",
+        "_headers_since",
+        "_limits",
+        "_observe",
+        "_stuck_since",
+        "_wire",
+    )
 
     def __init__(
         self,
@@ -51,7 +60,9 @@ class Connection(RequestHandler):
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
         observe: Observe,
+        crowd: set[Connection],
     ) -> None:
+        """`crowd` is all connections that are open; this one joins and leaves it."""
         super().__init__(
             server,
             loop=loop,
@@ -66,6 +77,9 @@ class Connection(RequestHandler):
         self._logging_enabled = True
         self._limits = limits
         self._observe = observe
+        self._crowd = crowd
+        self._wire: asyncio.Transport | None = None
+        """The transport until it is gone; that of aiohttp is only as long as it is of use."""
         self._headers_since: float | None = None
         """When the first byte of a request came whose headers are not all there."""
         self._stuck_since: float | None = None
@@ -77,16 +91,27 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, or turn it away when there are too many."""
-        server = self._manager
-        assert server is not None
-        if len(server.connections) < self._limits.connections:
+        assert isinstance(transport, asyncio.Transport)
+        if len(self._crowd) < self._limits.connections:
+            self._wire = transport
+            self._crowd.add(self)
             super().connection_made(transport)
             _let_the_kernel_watch(transport, self._limits.slow_seconds)
             return
         self._force_close = True
-        assert isinstance(transport, asyncio.WriteTransport)
         transport.write(_FULL)
         transport.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Leave."""
+        self._wire = None
+        self._crowd.discard(self)
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Let the client go at once, whatever is still to be sent."""
+        if self._wire is not None:
+            self._wire.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and note when the first of a request came."""
@@ -110,16 +135,16 @@ class Connection(RequestHandler):
 
     def check(self, now: float) -> None:
         """Part with a client that is too slow."""
-        transport = self.transport
-        if transport is None or transport.is_closing():
+        if self._wire is None:
             return
         since = self._headers_since
         if since is not None and now - since > self._limits.header_seconds:
-            transport.write(_LATE)
+            self._headers_since = None
+            self._wire.write(_LATE)
             self.force_close()
         elif self._takes_too_slowly(now) or self._sends_too_slowly(now):
             _log.info("a client was too slow, and lost its connection")
-            transport.abort()
+            self.abort()
 
     def _takes_too_slowly(self, now: float) -> bool:
         # The transport tells again when three quarters of its buffer are gone.
@@ -128,7 +153,7 @@ class Connection(RequestHandler):
 
     def _sends_too_slowly(self, now: float) -> bool:
         request = self._current_request
-        if request is None or request.content._waiter is None:
+        if request is None or getattr(request.content, "_waiter", None) is None:
             self._body = (0, 0.0)  # nobody waits for a body
             return False
         come = request.content.total_bytes
@@ -153,9 +178,13 @@ class Connection(RequestHandler):
             ConnectionError: the client has left, or has part of an answer already.
         """
         if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
-            self._tell(request, LEFT, 0.0)
+            self._tell(request, CLIENT_LEFT, 0.0)
             raise ConnectionError("nothing more can be sent")
-        if isinstance(exc, LineTooLong):
+        if isinstance(exc, BadHttpMethod) and "HTTPS" in str(exc):
+            # Clients that may do without TLS try it first: that is no request, and none is told.
+            request[SILENT] = True
+            answer = ApiError("UNSUPPORTED", "there is no TLS here, say http://", status=400)
+        elif isinstance(exc, LineTooLong):
             answer = ApiError(
                 "UNSUPPORTED", "the request's line or a header is too long", status=431
             )
@@ -165,6 +194,7 @@ class Connection(RequestHandler):
             _log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
             answer = ApiError("UNKNOWN", "internal error; the log has more")
         response = error_response(answer)
+        response.headers["Server"] = SERVER
         response.force_close()
         return response
 
@@ -173,7 +203,8 @@ class Connection(RequestHandler):
     ) -> None:
         """Tell of a request that was answered."""
         took = self._loop.time() - time if time is not None else 0.0
-        self._tell(request, response.status, took, _body_of(request, response))
+        if not request.get(SILENT):
+            self._tell(request, response.status, took, _body_of(request, response))
 
     def _tell(self, request: web.BaseRequest, status: int, took: float, sent: int = 0) -> None:
         try:
@@ -186,9 +217,6 @@ def _body_of(request: web.BaseRequest, response: web.StreamResponse) -> int:
     if request.method == "HEAD" or response.status in (204, 304):
         return 0
     told = response.content_length
-    apart: int | None = request.get(SENT)
-    if apart is not None:
-        return apart
     return response.body_length if told is None else told
 
 
@@ -203,8 +231,8 @@ def exchange_of(request: web.BaseRequest, status: int, took: float, sent: int) -
         remote=str(request.remote or ""),
         user=request.get(USER, ""),
         method="-" if garbled else request.method,
-        target="-" if garbled else request.raw_path,
-        protocol="-" if garbled else f"HTTP/{version.major}.{version.minor}",
+        target="" if garbled else request.raw_path,
+        protocol="" if garbled else f"HTTP/{version.major}.{version.minor}",
         status=status,
         sent=sent,
         received=request.content.total_bytes,
@@ -226,13 +254,23 @@ def _let_the_kernel_watch(transport: asyncio.BaseTransport, seconds: float) -> N
         bound.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds * 1000)))
 
 
-async def watch(server: web.Server, limits: Limits) -> None:
+async def watch(crowd: set[Connection], limits: Limits) -> None:
     """Look at every connection again and again, until cancelled."""
     loop = asyncio.get_running_loop()
     pause = min(1.0, limits.header_seconds / 4, limits.slow_seconds / 4)
     while True:
         await asyncio.sleep(pause)
         now = loop.time()
-        for connection in server.connections:
-            if isinstance(connection, Connection):
+        for connection in list(crowd):
+            try:
                 connection.check(now)
+            except Exception:  # of one connection; the others are to be watched on
+                _log.exception("a connection could not be looked at")
+
+
+async def disperse(crowd: set[Connection]) -> None:
+    """Let everybody go who is still there: TLS would wait for their good-bye."""
+    for connection in list(crowd):
+        connection.abort()
+    for _ in range(10):  # each layer of a transport takes a turn of the loop
+        await asyncio.sleep(0)

@@ -12,10 +12,11 @@ from contextlib import suppress
 from aiohttp import web
 
 from regfs.server.access_log import Exchange
-from regfs.server.address import shown
-from regfs.server.connections import Connection, Observe, watch
+from regfs.server.address import BACKLOG, shown
+from regfs.server.connections import Connection, Observe, disperse, watch
 from regfs.server.keys import SETTINGS
 from regfs.server.metrics import METRICS
+from regfs.server.settings import Limits
 
 
 def _unheard(exchange: Exchange) -> None:
@@ -40,27 +41,12 @@ async def run(
     over = asyncio.Event() if ended is None else ended
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=limits.grace_seconds)
     await runner.setup()
-    server = runner.server
-    assert server is not None
     loop = asyncio.get_running_loop()
-    metrics = app[METRICS]
-    metrics.count_connections(lambda: len(server.connections))
-
-    def told(exchange: Exchange) -> None:
-        metrics.observe(exchange)
-        observe(exchange)
-
-    watching = loop.create_task(watch(server, limits))
+    crowd: set[Connection] = set()
+    watching = loop.create_task(watch(crowd, limits))
     heard = _listen_to_signals(loop, over) if ended is None else []
-    listening = [
-        await loop.create_server(
-            lambda: Connection(server, loop=loop, limits=limits, observe=told),
-            sock=one,
-            ssl=tls,
-            backlog=1024,
-        )
-        for one in sockets
-    ]
+    connection = _connections(app, runner, observe, crowd)
+    listening = [await _taking(one, connection, tls, limits) for one in sockets]
     try:
         ready(shown(sockets[0], "https" if tls else "http"))
         await over.wait()
@@ -69,10 +55,47 @@ async def run(
             one.close()
         over.clear()
         await _first(loop.create_task(runner.cleanup()), loop.create_task(over.wait()))
+        await disperse(crowd)
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
     return heard[0] if heard else None
+
+
+def _connections(
+    app: web.Application, runner: web.AppRunner, observe: Observe, crowd: set[Connection]
+) -> Callable[[], Connection]:
+    """Return what makes a connection for a client who comes."""
+    metrics, limits = app[METRICS], app[SETTINGS].limits
+    metrics.count_connections(lambda: len(crowd))
+    loop, server = asyncio.get_running_loop(), runner.server
+    assert server is not None
+
+    def told(exchange: Exchange) -> None:
+        metrics.observe(exchange)
+        observe(exchange)
+
+    return lambda: Connection(server, loop=loop, limits=limits, observe=told, crowd=crowd)
+
+
+async def _taking(
+    one: socket.socket,
+    connection: Callable[[], Connection],
+    tls: ssl.SSLContext | None,
+    limits: Limits,
+) -> asyncio.Server:
+    """Take connections at a socket."""
+    loop = asyncio.get_running_loop()
+    if tls is None:
+        return await loop.create_server(connection, sock=one, backlog=BACKLOG)
+    return await loop.create_server(
+        connection,
+        sock=one,
+        ssl=tls,
+        ssl_handshake_timeout=limits.header_seconds,
+        ssl_shutdown_timeout=limits.linger_seconds,
+        backlog=BACKLOG,
+    )
 
 
 def _listen_to_signals(

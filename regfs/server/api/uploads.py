@@ -171,6 +171,7 @@ async def _receiving(
 async def _take_in(request: web.Request, reception: Reception) -> None:
     """Write a request's body as it comes: what is next is read while the last is written."""
     try:
+        reception.expect(request.content_length or 0)
         await _pump(request, reception)
     except BlobTooLarge as error:
         raise ApiError(error.code, str(error), status=413) from None
