@@ -324,7 +324,7 @@ class Reception:
 
         Raises:
             SizeInvalid: these are more than there were to be; they are not taken.
-            BlobTooLarge: nobody may push so much; the upload is removed.
+            BlobTooLarge: nobody may push so much; these are not taken.
             UploadUnknown: the upload was cancelled.
             StoreError: the storage failed; what it took counts as arrived.
         """
@@ -341,11 +341,10 @@ class Reception:
         """See that so many more bytes may come.
 
         Raises:
-            BlobTooLarge: nobody may push so much; the upload is removed.
+            BlobTooLarge: nobody may push so much.
         """
         largest = self._uploads._largest
         if largest is not None and self.upload.size + self._received + size > largest:
-            self._claim.cancelled = True
             raise BlobTooLarge(f"a blob must not be larger than {largest} bytes")
 
     def close(self) -> Upload:
