@@ -80,8 +80,8 @@ def command(session: Session, **options: Any) -> Exit:
         import regfs.server.app  # noqa: F401
     except ModuleNotFoundError as error:
         raise Doubt(f"{error.name} is missing; install regfs[serve]") from None
-    from regfs.runs import refuse_if_locked
     from regfs.server.address import parse
+    from regfs.turns import refuse_if_locked
 
     try:
         address = parse(options["listen"])

@@ -86,7 +86,7 @@ def make_app(
     app[REFERRERS] = Referrers(registry, folders)
     app[REFERRERS_TURN] = asyncio.Semaphore(referrers.AT_ONCE)
     app[SETTINGS] = settings
-    app[UPLOADS] = Uploads(registry)
+    app[UPLOADS] = Uploads(registry, largest=settings.max_blob)
     app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
     app[METRICS] = metrics
     app[MAY] = _everybody if gate is None else gate.may
