@@ -126,7 +126,7 @@ class UploadInvalid(Invalid):
 class OutOfOrder(UploadInvalid):
     """What was sent to an upload does not begin where it stands."""
 
-    def __init__(self, message: str, size: int) -> None:
+    def __init__(self, message: str, size: int = 0) -> None:
         super().__init__(message)
         self.size = size
         """Bytes that the upload has."""
@@ -179,7 +179,7 @@ class ReferentsUnknown(Unknown):
 
     code = "MANIFEST_BLOB_UNKNOWN"
 
-    def __init__(self, message: str, missing: tuple[str, ...]) -> None:
+    def __init__(self, message: str, missing: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.missing = missing
         """The digests."""

@@ -77,6 +77,7 @@ LAYERS: dict[str, int] = {
     "render_metrics": 5,
     "render_heal": 5,
     "render_gc_metrics": 5,
+    "render_gc": 5,
     "server": 6,
     "cli": 6,
     "__main__": 7,
@@ -131,6 +132,7 @@ ARROWS = {
     ("render_metrics", "render"),
     ("render_heal", "render"),
     ("render_gc_metrics", "render"),
+    ("render_gc", "render"),
     ("cli", "server"),
 }
 """Who may import a neighbour on its own layer."""

@@ -49,6 +49,7 @@ def test_bytes_beyond_those_that_bcrypt_looks_at_mean_nothing() -> None:
         b"anonymous:HASH",
         b"bob:HASH",
     ],
+    ids=range(12),  # the hash is another one in each process
 )
 def test_a_line_that_is_no_entry_is_told_by_its_number_only(line: bytes) -> None:
     with pytest.raises(DocumentInvalid) as raised:

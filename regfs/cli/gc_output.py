@@ -13,6 +13,7 @@ from regfs.digest import Digest
 from regfs.findings import Severity
 from regfs.gc.plan import Action, Plan
 from regfs.render import human_size, print_finding, printable, rfc3339, table
+from regfs.render_gc import KEPT, in_words
 from regfs.totals import ActionKind, Totals, sum_up
 
 if TYPE_CHECKING:
@@ -23,36 +24,10 @@ if TYPE_CHECKING:
 SHOWN: Final = 20
 """Rows of a long list that are shown unless more is asked for."""
 
-_KEPT: Final = {
-    "young": "too young (--min-age, --uploads-older-than)",
-    "frozen": "unreferenced, but named by a repository in doubt",
-    "frozen_repositories": "whole repositories, in doubt (see the findings)",
-    "blind": "unreferenced, but part of the tree cannot be seen",
-    "tagless": "untagged manifests of repositories without any tag (--allow-tagless)",
-    "outside": "unreferenced here, but in use by the word of somebody else (--roots)",
-    "max_freed": "unreferenced, beyond what was to be freed (--max-freed)",
-}
-
 
 def _say(out: Console, text: str) -> None:
     """Print a line as it is: what is folded at the edge of a terminal cannot be copied."""
     out.print(text, markup=False, soft_wrap=True)
-
-
-def _what(totals: Totals) -> str:
-    counts = [
-        (totals.blobs, "blob", "blobs"),
-        (totals.manifests, "manifest", "manifests"),
-        (totals.layer_links, "layer link", "layer links"),
-        (totals.tag_indexes, "tag history entry", "tag history entries"),
-        (totals.uploads, "upload", "uploads"),
-        (totals.tags, "tag", "tags"),
-        (totals.temporaries, "temporary file", "temporary files"),
-        (totals.directories, "empty folder", "empty folders"),
-        (totals.repositories, "empty repository", "empty repositories"),
-    ]
-    parts = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
-    return f"{', '.join(parts) or 'nothing'}, {human_size(totals.bytes)}"
 
 
 def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
@@ -77,9 +52,9 @@ def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
         if len(plan.actions) > len(rows):
             out.print(f"... and {len(plan.actions) - len(rows)} more (-v shows all)")
     for reason, count in plan.kept.items():
-        _say(out, f"Kept: {count} {_KEPT[reason]}")
+        _say(out, f"Kept: {count} {KEPT[reason]}")
     _show_doubt(out, plan)
-    _say(out, f"Eligible: {_what(plan.totals)}")
+    _say(out, f"Eligible: {in_words(plan.totals)}")
 
 
 def show_decisions(out: Console, decisions: Sequence[Decision]) -> None:
@@ -131,10 +106,10 @@ def _show_doubt(out: Console, plan: Plan) -> None:
 def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
     """Print what a run did, and how to take it back or free the space."""
     _show_skipped(out, applied.skipped, verbose=verbose)
-    _say(out, f"Moved into quarantine: {_what(applied.done)}")
+    _say(out, f"Moved into quarantine: {in_words(applied.done)}")
     _show_returned(out, applied.returned, verbose=verbose)
     if applied.purged:
-        _say(out, f"Deleted: {_what(applied.deleted)}")
+        _say(out, f"Deleted: {in_words(applied.deleted)}")
         out.print("Restart the registry if it caches blob descriptors (storage.cache).")
         return
     if applied.done != Totals():
@@ -157,7 +132,7 @@ def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) 
     """Print what was in use again, and is in place again."""
     if returned:
         totals = sum_up((one.kind, one.size) for one in returned)
-        _say(out, f"In use again, and put back: {_what(totals)}")
+        _say(out, f"In use again, and put back: {in_words(totals)}")
     for one in returned if verbose else ():
         _say(out, f"Put back: {printable(one.path)}")
 
@@ -202,6 +177,6 @@ def show_runs(out: Console, runs: Sequence[Run]) -> None:
 
 def _done(run: Run) -> str:
     """Return what a run moved away, and what it put in place."""
-    parts = [_what(run.done)] if run.done != Totals() or run.made == Totals() else []
-    parts += [f"put in place: {_what(run.made)}"] if run.made != Totals() else []
+    parts = [in_words(run.done)] if run.done != Totals() or run.made == Totals() else []
+    parts += [f"put in place: {in_words(run.made)}"] if run.made != Totals() else []
     return "; ".join(parts)

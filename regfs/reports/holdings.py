@@ -63,16 +63,21 @@ def named(graph: Graph, repository: RepositoryInventory) -> set[Digest]:
 
 def holdings(graph: Graph) -> Iterator[Holding]:
     """Yield what each tag holds, and what is untagged, repository by repository."""
-    for name, repository in graph.inventory.repositories.items():
-        tagged: set[Digest] = set()
-        for tag, info in sorted(repository.tags.items()):
-            if info.current is not None:
-                found = graph.reachable([info.current], referrers=repository.revisions)
-                tagged |= found
-                yield Holding(name, tag, found)
-        rest = graph.reachable(named(graph, repository), subjects=True) - tagged
-        if rest:
-            yield Holding(name, None, graph.reachable(rest))
+    for repository in graph.inventory.repositories.values():
+        yield from holdings_of(graph, repository)
+
+
+def holdings_of(graph: Graph, repository: RepositoryInventory) -> Iterator[Holding]:
+    """Yield what each tag of one repository holds, and what is untagged in it."""
+    tagged: set[Digest] = set()
+    for tag, info in sorted(repository.tags.items()):
+        if info.current is not None:
+            found = graph.reachable([info.current], referrers=repository.revisions)
+            tagged |= found
+            yield Holding(repository.name, tag, found)
+    rest = graph.reachable(named(graph, repository), subjects=True) - tagged
+    if rest:
+        yield Holding(repository.name, None, graph.reachable(rest))
 
 
 def doubtful(graph: Graph) -> set[Digest]:

@@ -11,7 +11,7 @@ How the steps are put together from config and layers is in `steps.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,7 +34,7 @@ from regfs.manifests import (
     is_buildkit_cache,
 )
 from regfs.registry import Registry, Target
-from regfs.reports.images import images
+from regfs.reports.images import Image, images
 from regfs.reports.moment import moment
 from regfs.reports.steps import LayerFacts, Step, config_steps, schema1_steps
 
@@ -148,14 +148,24 @@ def read_manifest(registry: Registry, digest: Digest) -> Manifest:
         raise ManifestInvalid(text if text.startswith(path) else f"{path}: {text}") from None
 
 
-def show(graph: Graph, registry: Registry, target: Target, digest: Digest) -> Shown:
+def show(
+    graph: Graph,
+    registry: Registry,
+    target: Target,
+    digest: Digest,
+    *,
+    among: Iterable[Image] | None = None,
+) -> Shown:
     """Tell all about the manifest `digest`, which `target` led to.
+
+    Layers are compared with those of the images `among`; by default with all.
 
     Raises:
         BlobUnknown, ContentMismatch, ManifestInvalid: the manifest itself cannot be read.
     """
     manifest = read_manifest(registry, digest)
-    viewer = _Viewer(graph, registry, target, digest)
+    every = images(graph, registry.manifest) if among is None else among
+    viewer = _Viewer(graph, registry, target, digest, every)
     blob = registry.blob(digest)
     shown = tuple(viewer.images(digest, manifest))
     cache = is_buildkit_cache(manifest)
@@ -199,12 +209,19 @@ def _referrers(graph: Graph, name: str | None, digest: Digest) -> Iterator[Refer
 
 
 class _Viewer:
-    def __init__(self, graph: Graph, registry: Registry, target: Target, digest: Digest) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        registry: Registry,
+        target: Target,
+        digest: Digest,
+        every: Iterable[Image],
+    ) -> None:
         self._graph = graph
         self._registry = registry
         self.problems: list[str] = []
         self._users: Counter[Digest] = Counter()
-        for image in images(graph, registry.manifest):
+        for image in every:
             is_this = digest in (image.top, image.manifest)
             if is_this and target.tag is not None:
                 is_this = (image.repository, image.tag) == (target.name, target.tag)

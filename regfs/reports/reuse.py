@@ -111,9 +111,13 @@ def reuse(
     targets: Iterable[Target] = (),
     *,
     top: int | None = None,
+    among: list[Image] | None = None,
 ) -> Reuse:
-    """Compare the layers of all images, or those of `targets` with all images."""
-    every = images(graph, read)
+    """Compare the layers of all images, or those of `targets` with all images.
+
+    All are the images `among`; by default those of the graph.
+    """
+    every = images(graph, read) if among is None else among
     wanted = list(targets)
     asked = chosen(graph, every, wanted) if wanted else every
     every_user = _users(every)

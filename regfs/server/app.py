@@ -32,6 +32,7 @@ from regfs.server.keys import (
 from regfs.server.metrics import METRICS, Metrics
 from regfs.server.routes import Action, Route, Verb
 from regfs.server.settings import Settings
+from regfs.server.ui.pages import add_pages
 from regfs.uploads import Uploads
 
 Handler = Callable[[web.Request, Route], Awaitable[web.StreamResponse]]
@@ -93,6 +94,7 @@ def make_app(
     app.on_response_prepare.append(_guarded_from_browsers)
     app.router.add_route("*", "/v2", _dispatch, expect_handler=_expected)
     app.router.add_route("*", "/v2/{tail:.*}", _dispatch, expect_handler=_expected)
+    add_pages(app)
     return app
 
 

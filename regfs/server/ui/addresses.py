@@ -1,0 +1,88 @@
+"""The paths of the page, both ways. Pure.
+
+    /r/<name>                       a repository
+    /r/<name>/_tags/<tag>           what a tag points to
+    /r/<name>/_manifests/<digest>   a manifest of it
+    /r/<name>/_raw/<digest>         the bytes of a manifest or config
+    /b/<digest>                     a blob
+
+As on the disk, no component of a name begins with `_`, so the first one that does ends
+it, whatever slashes the name has. A name that is not UTF-8 goes through as its bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+from urllib.parse import quote, unquote, urlencode
+
+REPOSITORY: Final = "/r/"
+BLOB: Final = "/b/"
+TAGS: Final = "tags"
+MANIFESTS: Final = "manifests"
+RAW: Final = "raw"
+
+
+class Place(NamedTuple):
+    """What a path below `/r/` names."""
+
+    name: str
+    part: str = ""
+    """`tags`, `manifests`, `raw`, or nothing of the repository itself."""
+    reference: str = ""
+    """A tag or a digest, as it was given."""
+
+
+def of_repository(name: str) -> str:
+    """Return the path of a repository."""
+    return REPOSITORY + _quoted(name)
+
+
+def of_tag(name: str, tag: str) -> str:
+    """Return the path of a tag."""
+    return f"{of_repository(name)}/_{TAGS}/{_quoted(tag)}"
+
+
+def of_manifest(name: str, digest: str) -> str:
+    """Return the path of a manifest in a repository."""
+    return f"{of_repository(name)}/_{MANIFESTS}/{_quoted(digest)}"
+
+
+def of_raw(name: str, digest: str) -> str:
+    """Return the path of the bytes of a manifest or config."""
+    return f"{of_repository(name)}/_{RAW}/{_quoted(digest)}"
+
+
+def of_blob(digest: str) -> str:
+    """Return the path of a blob."""
+    return BLOB + _quoted(digest)
+
+
+def with_query(path: str, **query: object) -> str:
+    """Return a path with those parts of a query that say anything."""
+    given = {key: _bytes(str(value)) for key, value in query.items() if value not in (None, "")}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def place_of(path: str) -> Place | None:
+    """Return what a raw path below `/r/` names; None when it is no such path."""
+    if not path.startswith(REPOSITORY):
+        return None
+    text = unquote(path[len(REPOSITORY) :], errors="surrogateescape")
+    name, found, rest = text.partition("/_")
+    if not found:
+        return Place(text.rstrip("/"))
+    part, _, reference = rest.partition("/")
+    return Place(name, part, reference)
+
+
+def blob_of(path: str) -> str:
+    """Return the digest that a raw path below `/b/` names, as it was given."""
+    return unquote(path.removeprefix(BLOB), errors="surrogateescape")
+
+
+def _quoted(text: str) -> str:
+    return quote(_bytes(text), safe="/:@!$&'()*,;=~-._")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,366 @@
+"""Requests -> view models -> responses: the handlers of the page.
+
+    /            repositories      /usage     who uses how much     /search   ?q=
+    /r/<name>..  one of them       /reuse     what is shared        /refresh  POST
+    /b/<digest>  a blob            /findings  what is wrong         /static/
+                                   /gc        what could go
+
+Each page waits a moment for a snapshot of the tree. A page that takes longer says so, and
+asks again by itself. Nothing here is below `/v2`, and nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from regfs import __version__
+from regfs.digest import Digest
+from regfs.errors import DigestInvalid, RegfsError, Unknown
+from regfs.inventory import RepositoryInventory
+from regfs.manifests import Role
+from regfs.reports.holdings import named
+from regfs.server.errors import as_api_error
+from regfs.server.keys import MAY, REGISTRY
+from regfs.server.routes import Verb, path_in
+from regfs.server.ui import addresses
+from regfs.server.ui.addresses import Place
+from regfs.server.ui.snapshot import Snapshot, Snapshots
+from regfs.server.ui.templating import assets, environment
+from regfs.server.ui.views.blob import blob
+from regfs.server.ui.views.collecting import collecting
+from regfs.server.ui.views.findings import findings
+from regfs.server.ui.views.image import image
+from regfs.server.ui.views.parts import Look
+from regfs.server.ui.views.repositories import repositories
+from regfs.server.ui.views.repository import repository
+from regfs.server.ui.views.reuse import reuse
+from regfs.server.ui.views.search import search
+from regfs.server.ui.views.usage import by_of, usage
+
+_log = logging.getLogger(__name__)
+
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
+    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+"""On every page: what comes from a tree can run nothing and load nothing."""
+FOREVER: Final = "public, max-age=31536000, immutable"
+THREADS: Final = 2
+"""Threads that make pages; those that the API uses are others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal(Exception):
+    """A page that is not there, or is not for whoever asks."""
+
+    status: int
+    title: str
+    message: str
+
+
+Make = Callable[[Look], Any]
+
+
+def add_pages(app: web.Application) -> None:
+    """Let an application show what it serves."""
+    pages = _Pages(app)
+    get = app.router.add_get
+    get("/", pages.home)
+    get("/r/{tail:.+}", pages.below_repository)
+    get("/b/{digest:.+}", pages.blob)
+    get("/usage", pages.usage)
+    get("/reuse", pages.reuse)
+    get("/findings", pages.findings)
+    get("/gc", pages.gc)
+    get("/search", pages.search)
+    get("/static/{name}", pages.static)
+    app.router.add_post("/refresh", pages.refresh)
+    app.on_cleanup.append(pages.close)
+
+
+class _Pages:
+    def __init__(self, app: web.Application) -> None:
+        self._snapshots = Snapshots(app[REGISTRY])
+        self._root = app[REGISTRY].store.url
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="regfs-view")
+        self._assets = assets()
+        self._environment = environment(self._assets)
+
+    async def close(self, app: web.Application) -> None:
+        """Stop reading the tree."""
+        self._snapshots.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # -- pages ------------------------------------------------------------------
+
+    async def home(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/`."""
+        query, sort, number = _text(request, "q"), _text(request, "sort"), _number(request)
+        return await self._page(
+            request, "home.html", lambda look: repositories(look, query, sort, number)
+        )
+
+    async def below_repository(self, request: web.Request) -> web.StreamResponse:
+        """Answer everything below `/r/`."""
+        place = addresses.place_of(path_in(request.raw_path))
+        if place is not None and place.part == "":
+            query, number = _text(request, "q"), _number(request)
+            return await self._page(
+                request,
+                "repository.html",
+                lambda look: repository(look, _repository(look, place), query, number),
+            )
+        if place is not None and place.part == addresses.RAW:
+            return await self._answered(request, lambda: self._raw(request, place))
+        if place is not None and place.part in (addresses.TAGS, addresses.MANIFESTS):
+            of = _text(request, "of")
+            return await self._page(request, "image.html", lambda look: _image(look, place, of))
+        return await self._answered(request, _missing)
+
+    async def blob(self, request: web.Request) -> web.StreamResponse:
+        """Answer everything below `/b/`."""
+        text = addresses.blob_of(path_in(request.raw_path))
+        return await self._page(request, "blob.html", lambda look: blob(look, _blob(look, text)))
+
+    async def usage(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/usage`."""
+        by = by_of(_text(request, "by"))
+        needs = [f"usage_{by.name.lower()}"]
+        return await self._page(
+            request, "usage.html", lambda look: usage(_whole(look), by), needs=needs
+        )
+
+    async def reuse(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/reuse`."""
+        return await self._page(request, "reuse.html", reuse, needs=["reuse"])
+
+    async def findings(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/findings`."""
+        severity, number = _text(request, "severity"), _number(request)
+        return await self._page(
+            request,
+            "findings.html",
+            lambda look: findings(_whole(look), severity, number),
+            needs=["ledger"],
+        )
+
+    async def gc(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/gc`."""
+        untagged, number = bool(_text(request, "untagged")), _number(request)
+        return await self._page(
+            request,
+            "gc.html",
+            lambda look: collecting(_whole(look), untagged, number),
+            needs=["plan_untagged" if untagged else "plan"],
+        )
+
+    async def search(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/search`."""
+        query = _text(request, "q")
+        return await self._page(request, "search.html", lambda look: search(look, query))
+
+    async def refresh(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/refresh`: read the tree again, and go back to the page."""
+        form = await request.post()
+        back = str(form.get("back", "/"))
+        # Only to a page of this server: `//elsewhere` would be another one.
+        if not back.startswith("/") or back.startswith(("//", "/\\")) or not back.isprintable():
+            back = "/"
+
+        async def answer() -> web.StreamResponse:
+            await self._snapshots.get(fresh=True)
+            return web.Response(status=303, headers={**HEADERS, "Location": back})
+
+        return await self._answered(request, answer)
+
+    async def static(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/static/`."""
+        asset = self._assets.get(request.match_info["name"])
+        if asset is None:
+            return await self._answered(request, _missing)
+        headers = {**HEADERS, "ETag": f'"{asset.version}"'}
+        if request.query.get("v") == asset.version:
+            headers["Cache-Control"] = FOREVER
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304, headers=headers)
+        return web.Response(
+            body=asset.body, content_type=asset.content_type, charset="utf-8", headers=headers
+        )
+
+    # -- how a page is made ----------------------------------------------------------
+
+    async def _page(
+        self, request: web.Request, template: str, make: Make, *, needs: Iterable[str] = ()
+    ) -> web.StreamResponse:
+        async def answer() -> web.StreamResponse:
+            snapshot = await self._snapshots.get(needs)
+            if snapshot is None:
+                text = self._html(request, "waiting.html", None, doing=self._snapshots.doing)
+                return _response(text, 202)
+
+            def render() -> str:
+                view = make(self._look(request, snapshot))
+                return self._html(request, template, snapshot, view=view)
+
+            return _response(await self._in_thread(render))
+
+        return await self._answered(request, answer)
+
+    async def _answered(
+        self, request: web.Request, answer: Callable[[], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Return the answer, or a page that tells why there is none."""
+        try:
+            return await answer()
+        except Refusal as error:
+            refusal = error
+        except RegfsError as error:
+            title = "Not found" if isinstance(error, Unknown) else "This cannot be shown"
+            refusal = Refusal(as_api_error(error).status, title, str(error))
+        except Exception:
+            _log.exception("%s %s", request.method, request.raw_path)
+            refusal = Refusal(500, "Something went wrong", "The log of the server has more.")
+        text = self._html(request, "problem.html", None, problem=refusal)
+        return _response(text, refusal.status)
+
+    async def _raw(self, request: web.Request, place: Place) -> web.StreamResponse:
+        """Return the bytes of a manifest or config as text that no browser takes for a page."""
+        snapshot = await self._snapshots.get(patience=60.0)
+        if snapshot is None:
+            raise Refusal(503, "Not yet", "The tree is still being read; ask again in a minute.")
+
+        def read() -> bytes:
+            look = self._look(request, snapshot)
+            digest = _in_repository(look, _repository(look, place), place.reference, configs=True)
+            return snapshot.registry.manifest_bytes(digest)
+
+        body = await self._in_thread(read)
+        return web.Response(body=body, content_type="text/plain", charset="utf-8", headers=HEADERS)
+
+    def _look(self, request: web.Request, snapshot: Snapshot) -> Look:
+        may = request.app[MAY]
+        return Look(snapshot, lambda name: may(request, Verb.READ, name))
+
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def _html(
+        self, request: web.Request, template: str, snapshot: Snapshot | None, **context: Any
+    ) -> str:
+        path = path_in(request.raw_path)
+        back = f"{path}?{request.query_string}" if request.query_string else path
+        return self._environment.get_template(template).render(
+            here="/" + path[1:].partition("/")[0],
+            back=back if request.method in ("GET", "HEAD") else "/",
+            asked=_text(request, "q") if path == "/search" else "",
+            host=request.host,
+            root=self._root,
+            version=__version__,
+            snapshot=snapshot,
+            renewing=self._snapshots.renewing,
+            **context,
+        )
+
+
+def _response(text: str, status: int = 200) -> web.Response:
+    # What is not UTF-8 was spelled out; should a surrogate be left, it is no reason to fail.
+    body = text.encode("utf-8", "backslashreplace")
+    return web.Response(
+        body=body, status=status, content_type="text/html", charset="utf-8", headers=HEADERS
+    )
+
+
+async def _missing() -> web.StreamResponse:
+    raise Refusal(404, "Not found", "There is no such page.")
+
+
+def _text(request: web.Request, name: str) -> str:
+    return request.query.get(name, "")[:1000]
+
+
+def _number(request: web.Request) -> int:
+    text = request.query.get("page", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 1
+
+
+# -- what is asked for, and whether it may be shown -------------------------------------
+
+
+def _repository(look: Look, place: Place) -> RepositoryInventory:
+    one = look.repository(place.name)
+    if one is None:
+        raise Refusal(404, "Not found", f"No such repository: {place.name}")
+    return one
+
+
+def _image(look: Look, place: Place, of: str) -> Any:
+    one = _repository(look, place)
+    if place.part == addresses.MANIFESTS:
+        digest = _in_repository(look, one, place.reference)
+        return image(look, one.name, None, digest, of)
+    info = one.tags.get(place.reference)
+    if info is None:
+        raise Refusal(404, "Not found", f"No such tag: {one.name}:{place.reference}")
+    if info.current is None:
+        why = info.problem.value if info.problem else "it has no current link"
+        raise Refusal(404, "Not found", f"The tag {place.reference} points to nothing: {why}")
+    return image(look, one.name, place.reference, info.current, of)
+
+
+def _in_repository(
+    look: Look, one: RepositoryInventory, text: str, *, configs: bool = False
+) -> Digest:
+    """Return a digest that is a manifest of a repository, or one of their configs."""
+    digest, graph = _digest(text), look.snapshot.graph
+    if digest in one.revisions:
+        return digest
+    reached = graph.reachable(named(graph, one), subjects=True)
+    if digest in reached:
+        return digest
+    if configs and any(
+        leaf.digest == digest and leaf.role is Role.CONFIG
+        for holder in graph.holders(digest)
+        if holder in reached
+        for leaf in graph.leaves(holder)
+    ):
+        return digest
+    raise Refusal(404, "Not found", f"No such manifest in {one.name}: {text}")
+
+
+def _blob(look: Look, text: str) -> Digest:
+    digest = _digest(text)
+    snapshot = look.snapshot
+    known = digest in snapshot.inventory.blobs or snapshot.graph.holders(digest)
+    if not known or not look.holds(digest):
+        raise Refusal(404, "Not found", f"No such blob: {text}")
+    return digest
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except DigestInvalid as error:
+        raise Refusal(404, "Not found", str(error)) from None
+
+
+def _whole(look: Look) -> Look:
+    """Return a look that sees everything: what is counted here is counted over all."""
+    if look.everything:
+        return look
+    raise Refusal(
+        403,
+        "Not for you",
+        "This page adds up all repositories, and there are some that you may not read.",
+    )

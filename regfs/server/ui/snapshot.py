@@ -1,0 +1,356 @@
+"""The tree as it was at one moment, and who takes it: a thread that no pull waits for.
+
+    Snapshot    inventory + graph + the reports made of them, each at most once
+    Snapshots   keeps one, takes another when somebody asks and it has become old
+
+Listing a large tree takes seconds to minutes. Whoever asks waits a little; after that
+there is the snapshot before, or nothing yet and `doing` says how far it is. A snapshot
+that nobody asks for is let go, and a large one before the next is taken: it can be a GB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import PathMissing, RegfsError
+from regfs.findings import Code, Finding, Severity
+from regfs.gc.plan import Plan, plan
+from regfs.gc.policy import Policy
+from regfs.graph import Graph
+from regfs.image_config import ImageConfig, parse_config
+from regfs.inventory import Inventory
+from regfs.listing import scan
+from regfs.registry import Registry
+from regfs.reports.images import Image, images
+from regfs.reports.moment import moment
+from regfs.reports.reuse import Reuse, reuse
+from regfs.reports.summary import Summary
+from regfs.reports.summary import summary as summarise
+from regfs.reports.usage import By, Options, Usage, usage
+from regfs.verify.affected import Affected
+from regfs.verify.coverage import cover, pick_from
+from regfs.verify.ledger_file import LEDGER, read_ledger
+from regfs.verify.report import Coverage, Row
+
+MAX_AGE: Final = 2.0
+"""Seconds after which a snapshot is taken anew when it is asked for."""
+SHARE: Final = 0.1
+"""Of the time at most that may go into taking snapshots, however often they are asked for."""
+GLANCE: Final = 0.3
+"""Seconds that a newer snapshot is waited for where there is an older one."""
+IDLE: Final = 900.0
+"""Seconds after which a snapshot that nobody asks for is let go."""
+LARGE: Final = 300_000
+"""Blobs beyond which there are never two snapshots in memory at once."""
+SHARED_SHOWN: Final = 200
+"""Shared layers that are told of; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """What the ledger of `regfs verify` says of the tree."""
+
+    coverage: Coverage | None
+    """None when nothing was ever verified, or the ledger cannot be read."""
+    latest: datetime | None
+    """When a blob was verified last."""
+    trouble: str = ""
+    """Why the ledger cannot be read."""
+
+
+class Snapshot:
+    """The tree as it was; every report is made when it is first asked for."""
+
+    def __init__(self, registry: Registry, inventory: Inventory, graph: Graph, took: float) -> None:
+        self.registry = registry
+        self.inventory = inventory
+        self.graph = graph
+        self.took = took
+        """Seconds it took to take."""
+        self.taken_at = moment(inventory.taken_at)
+
+    def has(self, report: str) -> bool:
+        """Tell whether a report is there already."""
+        return report in vars(self)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The registry at a glance."""
+        return summarise(self.graph, self.registry.manifest)
+
+    @cached_property
+    def images(self) -> list[Image]:
+        """Every image."""
+        return images(self.graph, self.registry.manifest)
+
+    def usage(self, by: By) -> Usage:
+        """Return who uses how much."""
+        found: Usage = getattr(self, f"usage_{by.name.lower()}")
+        return found
+
+    @cached_property
+    def usage_repository(self) -> Usage:
+        """Usage by repository."""
+        return self._usage(By.REPOSITORY)
+
+    @cached_property
+    def usage_tag(self) -> Usage:
+        """Usage by tag."""
+        return self._usage(By.TAG)
+
+    @cached_property
+    def usage_layer(self) -> Usage:
+        """Usage by layer."""
+        return self._usage(By.LAYER)
+
+    @cached_property
+    def usage_namespace(self) -> Usage:
+        """Usage by namespace."""
+        return self._usage(By.NAMESPACE)
+
+    @cached_property
+    def usage_media_type(self) -> Usage:
+        """Usage by media type."""
+        return self._usage(By.MEDIA_TYPE)
+
+    def _usage(self, by: By) -> Usage:
+        return usage(self.graph, self.registry.manifest, options=Options(by=by))
+
+    @cached_property
+    def reuse(self) -> Reuse:
+        """Which images share which layers."""
+        return self.reuse_among(self.images)
+
+    def reuse_among(self, among: list[Image]) -> Reuse:
+        """Return which of some images share which layers."""
+        return reuse(
+            self.graph, self.registry.manifest, self._config, top=SHARED_SHOWN, among=among
+        )
+
+    def _config(self, digest: Digest) -> ImageConfig:
+        return parse_config(self.registry.manifest_bytes(digest))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What `regfs gc plan` would let go."""
+        return self._plan(Policy())
+
+    @cached_property
+    def plan_untagged(self) -> Plan:
+        """What `regfs gc plan --delete-untagged` would let go."""
+        return self._plan(Policy(delete_untagged=True))
+
+    def _plan(self, policy: Policy) -> Plan:
+        now = self.inventory.taken_at
+        return plan(self.graph, self.inventory, policy, now, self.registry.manifest_bytes)
+
+    @cached_property
+    def wrong(self) -> list[Row]:
+        """All that is known to be wrong, each once, the gravest first."""
+        noted = self.ledger.coverage.findings if self.ledger.coverage else ()
+        gone = [
+            Finding(Code.BLOB_MISSING, layout.path_of(layout.BlobData(Digest(digest))), digest)
+            for digest in self.usage_repository.missing
+        ]
+        structure = [*self.inventory.findings, *self.graph.findings, *gone]
+        rows = {(row.finding.code, row.finding.path): row for row in noted}
+        for finding in structure:
+            rows.setdefault((finding.code, finding.path), Row(finding))
+        order = list(Severity)
+        return sorted(
+            rows.values(),
+            key=lambda row: (
+                order.index(row.finding.severity),
+                row.finding.code,
+                row.finding.path,
+            ),
+        )
+
+    @cached_property
+    def affected(self) -> Affected:
+        """Who knows which images a finding touches."""
+        return Affected(self.inventory, self.graph)
+
+    @cached_property
+    def ledger(self) -> LedgerState:
+        """What is known from verifications before."""
+        try:
+            known = read_ledger(self.registry.store, LEDGER, pick_from(self.inventory))
+        except PathMissing:
+            return LedgerState(None, None)
+        except RegfsError as error:
+            return LedgerState(None, None, str(error))
+        latest = max((entry.checked_at for _, entry in known), default=None)
+        coverage = cover(self.inventory, known, lambda: self.graph)
+        return LedgerState(coverage, None if latest is None else moment(latest))
+
+
+FIRST: Final = ("summary", "usage_repository", "images", "wrong")
+"""Reports that are made with every snapshot: nearly every page needs them."""
+
+
+class _Stopped(Exception):
+    """The server ends, so nobody wants the snapshot any more."""
+
+
+class _Doing:
+    """A Progress whose words a page can show, and that ends what it watches when told to."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._task = ""
+        self._done = 0
+
+    def __str__(self) -> str:
+        return f"{self._task}: {self._done:,}" if self._done else self._task
+
+    def start(self, task: str, total: int | None = None, unit: str = "items") -> None:
+        """Begin a task."""
+        self._task, self._done = task, 0
+        self.advance(0)
+
+    def advance(self, amount: int) -> None:
+        """Note how far it is."""
+        if self.stopped:
+            raise _Stopped
+        self._done += amount
+
+    def finish(self) -> None:
+        """Do nothing: the words stay until the next task begins."""
+
+
+class Snapshots:
+    """Keeps at most one snapshot of a registry. All but `close` belongs to the event loop."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        max_age: float = MAX_AGE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._max_age = max_age
+        self._clock = clock
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="regfs-page")
+        self._doing = _Doing()
+        self._kept: Snapshot | None = None
+        self._kept_since = 0.0
+        self._taking: asyncio.Future[Snapshot] | None = None
+        self._making: dict[str, Future[object]] = {}
+        self._asked_at = 0.0
+        self._idle: asyncio.TimerHandle | None = None
+        self._trouble: BaseException | None = None
+        """Why the last snapshot could not be taken; told once."""
+
+    @property
+    def doing(self) -> str:
+        """What the thread does just now, in words."""
+        return str(self._doing)
+
+    @property
+    def renewing(self) -> bool:
+        """Whether the tree is being read again."""
+        return self._taking is not None
+
+    async def get(
+        self, reports: Iterable[str] = (), *, patience: float = 1.5, fresh: bool = False
+    ) -> Snapshot | None:
+        """Return a snapshot in which these reports are made; None when that takes longer.
+
+        Raises:
+            RegfsError: the tree cannot be read.
+        """
+        self._asked_at = self._clock()
+        until = self._asked_at + patience
+        if self._taking is None and (fresh or self._kept is None or self._is_old()):
+            self._take()
+        if self._taking is not None:
+            glance = self._kept is not None and not fresh
+            await _wait(self._taking, min(patience, GLANCE) if glance else patience)
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            raise trouble
+        snapshot = self._kept
+        if snapshot is None:
+            return None
+        for report in reports:
+            if not snapshot.has(report):
+                if report not in self._making:
+                    self._making[report] = self._worker.submit(getattr, snapshot, report)
+                    self._doing.start(f"Working out the {report.partition('_')[0]}")
+                making = asyncio.wrap_future(self._making[report])
+                await _wait(making, until - self._clock())
+                if not making.done():
+                    return None
+                making.result()
+        return snapshot
+
+    def close(self) -> None:
+        """End what is under way, and let the snapshot go."""
+        self._doing.stopped = True
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._drop()
+
+    def _is_old(self) -> bool:
+        assert self._kept is not None
+        allowed = max(self._max_age, self._kept.took / SHARE)
+        return self._clock() - self._kept_since > allowed
+
+    def _take(self) -> None:
+        if self._kept is not None and len(self._kept.inventory.blobs) > LARGE:
+            self._drop()
+        loop = asyncio.get_running_loop()
+        self._taking = loop.run_in_executor(self._worker, self._read)
+        self._taking.add_done_callback(self._taken)
+        if self._idle is None:
+            self._idle = loop.call_later(IDLE, self._look_idle)
+
+    def _read(self) -> Snapshot:
+        began = self._clock()
+        inventory = scan(self._registry.store, progress=self._doing)
+        graph = Graph.build(inventory, self._registry, progress=self._doing)
+        snapshot = Snapshot(self._registry, inventory, graph, 0.0)
+        for report in FIRST:
+            self._doing.start("Adding up")
+            getattr(snapshot, report)
+        snapshot.took = self._clock() - began
+        return snapshot
+
+    def _taken(self, future: asyncio.Future[Snapshot]) -> None:
+        self._taking = None
+        if future.cancelled():
+            return
+        self._trouble = future.exception()
+        if self._trouble is None:
+            self._kept, self._kept_since = future.result(), self._clock()
+            self._making = {}
+
+    def _look_idle(self) -> None:
+        unasked = self._clock() - self._asked_at
+        if unasked >= IDLE:
+            self._drop()
+        elif self._kept is not None or self._taking is not None:
+            loop = asyncio.get_running_loop()
+            self._idle = loop.call_later(IDLE - unasked, self._look_idle)
+
+    def _drop(self) -> None:
+        self._kept = None
+        self._making = {}
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+
+async def _wait(future: asyncio.Future[Any], seconds: float) -> None:
+    """Wait for a future for some time; whoever else waits for it does not notice."""
+    await asyncio.wait([future], timeout=max(seconds, 0.0))

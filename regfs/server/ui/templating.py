@@ -1,0 +1,120 @@
+"""View models -> HTML: whatever a tree holds comes out as text that can be seen, no more.
+
+Every value a template prints passes `shown`: what cannot be seen (controls, bytes that are no
+UTF-8, marks that turn the direction of text) is spelled out; then Jinja escapes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from importlib import resources
+from typing import Any, Final, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from regfs.render import human_size, plural, printable, rfc3339, short
+
+
+class Asset(NamedTuple):
+    """One file that pages need."""
+
+    body: bytes
+    content_type: str
+    version: str
+
+
+_TYPES: Final = {
+    "style.css": "text/css",
+    "page.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+
+
+def assets() -> dict[str, Asset]:
+    """Return the files that pages need, by name."""
+    folder = resources.files("regfs.server.ui") / "static"
+    found = {}
+    for name, content_type in _TYPES.items():
+        body = (folder / name).read_bytes()
+        found[name] = Asset(body, content_type, hashlib.sha256(body).hexdigest()[:12])
+    return found
+
+
+def environment(known: dict[str, Asset]) -> Environment:
+    """Return what renders the templates."""
+    made = Environment(
+        loader=PackageLoader("regfs.server.ui"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(
+        size=size,
+        when=when,
+        short=short,
+        share=share,
+        ticks=ticks,
+        lines=lines,
+        count=count,
+        plural=plural,
+    )
+    made.globals["static"] = lambda name: f"/static/{name}?v={known[name].version}"
+    return made
+
+
+def shown(value: Any) -> Any:
+    """Return a value as a template prints it: of a text everything that it holds can be seen."""
+    if value is None:
+        return ""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value)
+    return value
+
+
+def lines(text: str) -> Markup:
+    """Return a text whose ends of lines stay what they are."""
+    return escape("\n".join(printable(line).replace("\\t", "    ") for line in text.split("\n")))
+
+
+def size(bytes_: int | None) -> Markup:
+    """Return a number of bytes for people; the exact one is in its title."""
+    if bytes_ is None or bytes_ < 0:
+        return Markup('<span class="size">?</span>')
+    exact = plural(bytes_, "byte")
+    return Markup('<span class="size" title="{}">{}</span>').format(exact, human_size(bytes_))
+
+
+def when(moment: datetime | None) -> Markup:
+    """Return a time in UTC to the minute; the seconds are in its title."""
+    if moment is None:
+        return Markup('<span class="none">never</span>')
+    exact = rfc3339(moment)
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
+        exact, exact[:16].replace("T", " ")
+    )
+
+
+def ticks(text: str) -> Markup:
+    """Return a text of ours in which `what stands so` is code."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(printable(text).split("`"))
+    ]
+    return Markup("").join(parts)
+
+
+def share(per_cent: float) -> str:
+    """Return a share; what is there is never none of it."""
+    if 0 < per_cent < 0.1:
+        return "<0.1 %"
+    return f"{per_cent:.1f} %"
+
+
+def count(number: int) -> str:
+    """Return a number with its thousands set apart."""
+    return f"{number:,}"

@@ -1,0 +1,1 @@
+"""Reports -> frozen view models: what each template needs, in its words."""

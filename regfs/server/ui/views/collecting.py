@@ -1,0 +1,72 @@
+"""What a collection would let go: the plan of `regfs gc plan`, to read only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from regfs.digest import Digest
+from regfs.gc.going import Action
+from regfs.gc.plan import Plan
+from regfs.render_gc import KEPT, in_words
+from regfs.server.ui import addresses
+from regfs.server.ui.views.parts import Link, Look, Paging, below, page_of
+from regfs.totals import ActionKind
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRow:
+    """One thing that would go."""
+
+    action: Action
+    path: str
+    which: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """The view."""
+
+    plan: Plan
+    untagged: bool
+    """Whether manifests that no tag reaches go too."""
+    eligible: str
+    kept: tuple[tuple[int, str], ...]
+    page: Paging[ActionRow]
+    command: str
+    run_command: str
+
+
+def collecting(look: Look, untagged: bool, number: int) -> Collecting:
+    """Return what would go; for those only who may see everything."""
+    plan = look.snapshot.plan_untagged if untagged else look.snapshot.plan
+    actions = sorted(plan.actions, key=lambda action: (-action.size, action.path))
+
+    def address(page: int) -> str:
+        return addresses.with_query(
+            "/gc", untagged="1" if untagged else "", page=page if page > 1 else ""
+        )
+
+    page = page_of(actions, number, address)
+    flags = " -m" if untagged else ""
+    return Collecting(
+        plan=plan,
+        untagged=untagged,
+        eligible=in_words(plan.totals),
+        kept=tuple((count, KEPT[why]) for why, count in plan.kept.items()),
+        page=page.replaced(ActionRow(one, below(one.path), _which(one)) for one in page.rows),
+        command=f"regfs gc plan{flags} -o plan.json",
+        run_command="regfs gc apply plan.json",
+    )
+
+
+def _which(action: Action) -> Link:
+    name, digest = action.repository, action.digest
+    if action.kind is ActionKind.TAG and name is not None:
+        tag = action.path.rpartition("/")[2]
+        return Link(tag, addresses.of_tag(name, tag))
+    if digest is None:
+        return Link(action.path.rpartition("/")[2], "")
+    short = Digest(digest).short
+    if action.kind is ActionKind.REVISION and name is not None:
+        return Link(short, addresses.of_manifest(name, digest))
+    return Link(short, addresses.of_blob(digest))

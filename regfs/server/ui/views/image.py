@@ -1,0 +1,366 @@
+"""One image, index or artifact in full: the report of `regfs show`, with its places on the disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import RegfsError
+from regfs.registry import Target
+from regfs.reports.image import Config, ListedEntry, Referrer, Shown, ShownImage, show
+from regfs.reports.images import Image as ListedImage
+from regfs.reports.moment import moment
+from regfs.reports.steps import Step
+from regfs.server.ui import addresses
+from regfs.server.ui.views.parts import DiskPath, Link, Look, below, blob_path, image_link
+
+USERS: Final = 8
+"""Other images that are named with a layer; the rest is counted."""
+RAW_SHOWN: Final = 65_536
+"""Bytes of a manifest that are shown in the page itself."""
+BAR: Final = 1000
+"""Units that the bar of layers is wide."""
+NARROWEST: Final = 3
+"""Units that the smallest layer takes, that it can be seen."""
+HISTORY: Final = 50
+"""Entries of a tag's history that are listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """One entry of an index."""
+
+    entry: ListedEntry
+    href: str | None
+    """None of one that is not there."""
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One layer in the bar."""
+
+    x: int
+    width: int
+    number: int
+    title: str
+    shared: bool
+    missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One step of the history, with its layer if it has one."""
+
+    step: Step
+    number: int | None
+    """Of the layer, from 1 at the base."""
+    href: str
+    share: float
+    """Per cent of all layers."""
+    users: tuple[Link, ...]
+    more: int
+    """Users that are not named."""
+    paths: tuple[DiskPath, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """One image of an index, or the manifest itself."""
+
+    image: ShownImage
+    config: tuple[tuple[str, str], ...]
+    environment: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...]
+    annotations: tuple[tuple[str, str], ...]
+    bar: tuple[Segment, ...]
+    steps: tuple[StepRow, ...]
+    config_href: str
+    config_path: DiskPath | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One digest that a tag has pointed to."""
+
+    digest: str
+    href: str
+    pushed: datetime
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrerRow:
+    """Something that is about the image."""
+
+    referrer: Referrer
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The view."""
+
+    name: str
+    repository_href: str
+    tag: str | None
+    digest: str
+    title: str
+    shown: Shown | None
+    """None of a manifest that cannot be read; then `problems` tell why."""
+    tags: tuple[Link, ...]
+    """Other tags that point to it."""
+    subject: Link | None
+    annotations: tuple[tuple[str, str], ...]
+    entries: tuple[EntryRow, ...]
+    part: ImagePart | None
+    referrers: tuple[ReferrerRow, ...]
+    history: tuple[HistoryRow, ...]
+    problems: tuple[str, ...]
+    raw: str
+    raw_href: str
+    raw_note: str
+    paths: tuple[DiskPath, ...]
+    reference: str
+    """What a client is asked to pull, without the host."""
+
+
+def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") -> Image:
+    """Return all about the manifest that a repository has under a tag or digest.
+
+    `of` is the entry of an index to show; by default the first image in it.
+    """
+    snapshot = look.snapshot
+    target = Target(name, tag, digest)
+    shown, problems = None, []
+    try:
+        shown = show(snapshot.graph, snapshot.registry, target, digest, among=look.images)
+        problems = list(shown.problems)
+    except RegfsError as error:
+        problems = [str(error)]
+    parts = shown.images if shown else ()
+    chosen = next((one for one in parts if one.digest == of), parts[0] if parts else None)
+    raw, note = _raw(look, digest)
+    return Image(
+        name=name,
+        repository_href=addresses.of_repository(name),
+        tag=tag,
+        digest=digest,
+        title=f"{name}:{tag}" if tag is not None else f"{name}@{digest.algorithm}:{digest.short}",
+        shown=shown,
+        tags=tuple(_tags(look, digest, (name, tag))),
+        subject=_subject(look, name, shown),
+        annotations=_sorted(shown.annotations) if shown else (),
+        entries=tuple(_entries(look, name, tag, shown, chosen)),
+        part=_part(look, target, digest, chosen) if chosen else None,
+        referrers=tuple(
+            ReferrerRow(one, addresses.of_manifest(name, one.digest))
+            for one in (shown.referrers if shown else ())
+        ),
+        history=tuple(_history(look, name, tag)),
+        problems=tuple(dict.fromkeys(problems)),  # images of one index share layers
+        raw=raw,
+        raw_href=addresses.of_raw(name, digest),
+        raw_note=note,
+        paths=tuple(_paths(look, name, tag, digest)),
+        reference=f"{name}:{tag}" if tag is not None else f"{name}@{digest}",
+    )
+
+
+def _sorted(notes: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(notes.items()))
+
+
+def _tags(look: Look, digest: Digest, this: tuple[str, str | None]) -> Iterator[Link]:
+    for name, repository in look.repositories.items():
+        for tag, info in sorted(repository.tags.items()):
+            if info.current == digest and (name, tag) != this:
+                yield Link(f"{name}:{tag}", addresses.of_tag(name, tag))
+
+
+def _subject(look: Look, name: str, shown: Shown | None) -> Link | None:
+    if shown is None or shown.subject is None:
+        return None
+    held = shown.subject in look.snapshot.inventory.repositories[name].revisions
+    return Link(shown.subject, addresses.of_manifest(name, shown.subject) if held else "")
+
+
+def _entries(
+    look: Look, name: str, tag: str | None, shown: Shown | None, chosen: ShownImage | None
+) -> Iterator[EntryRow]:
+    if shown is None:
+        return
+    inner = {one.digest for one in shown.images}
+    here = addresses.of_manifest(name, shown.digest)
+    here = here if tag is None else addresses.of_tag(name, tag)
+    for entry in shown.entries:
+        href: str | None = addresses.of_manifest(name, entry.digest)
+        if entry.kind == "missing":
+            href = None
+        elif entry.digest in inner:
+            href = addresses.with_query(here, of=entry.digest)
+        elif entry.digest not in look.snapshot.graph.manifests:
+            href = addresses.of_blob(entry.digest)
+        yield EntryRow(entry, href, chosen is not None and chosen.digest == entry.digest)
+
+
+# -- one image --------------------------------------------------------------------
+
+
+def _part(look: Look, target: Target, top: Digest, one: ShownImage) -> ImagePart:
+    layers = {Digest(step.digest) for step in one.steps if step.digest}
+    users = _users(look, target, top, layers)
+    steps = tuple(_steps(look, str(target.name), one, users))
+    config = one.config
+    return ImagePart(
+        image=one,
+        config=tuple(_pairs(config)) if config else (),
+        environment=config.environment if config else (),
+        labels=_sorted(config.labels) if config else (),
+        annotations=_sorted(one.annotations) if one.digest != top else (),
+        bar=tuple(_bar(steps)),
+        steps=steps,
+        config_href=addresses.of_raw(str(target.name), config.digest) if config else "",
+        config_path=DiskPath("config", blob_path(config.digest)) if config else None,
+    )
+
+
+def _users(
+    look: Look, target: Target, top: Digest, layers: set[Digest]
+) -> dict[Digest, list[ListedImage]]:
+    """Return the other images that have each layer; what another is, is as in the report."""
+    aliases = look.snapshot.graph.aliases
+    stored = {one for layer in layers for one in (layer, *aliases.get(layer, ()))}
+    found: dict[Digest, list[ListedImage]] = {}
+    for image in look.images:
+        common = stored.intersection(image.layers)
+        if not common:
+            continue
+        this = top in (image.top, image.manifest)
+        if this and target.tag is not None:
+            this = (image.repository, image.tag) == (target.name, target.tag)
+        if not this:
+            for layer in common:
+                found.setdefault(layer, []).append(image)
+    return found
+
+
+def _steps(
+    look: Look, name: str, one: ShownImage, users: dict[Digest, list[ListedImage]]
+) -> Iterator[StepRow]:
+    total = sum(max(step.size, 0) for step in one.steps)
+    number = 0
+    for step in one.steps:
+        if step.digest is None:
+            yield StepRow(step, None, "", 0.0, (), 0, ())
+            continue
+        number += 1
+        digest = Digest(step.digest)
+        aliases = look.snapshot.graph.aliases.get(digest, ())
+        stored = next((d for d in (digest, *aliases) if d in look.snapshot.inventory.blobs), digest)
+        others = users.get(stored, [])
+        yield StepRow(
+            step=step,
+            number=number,
+            href=addresses.of_blob(stored),
+            share=100 * max(step.size, 0) / total if total else 0.0,
+            users=tuple(image_link(other) for other in others[:USERS]),
+            more=max(len(others) - USERS, 0),
+            paths=(
+                DiskPath("blob", blob_path(stored)),
+                DiskPath("link", below(layout.path_of(layout.LayerLink(name, digest))), digest),
+            ),
+        )
+
+
+def _bar(steps: Iterable[StepRow]) -> Iterator[Segment]:
+    """Yield the layers side by side, each as wide as it is large, and never too narrow to see."""
+    rows = [row for row in steps if row.number is not None]
+    if not rows:
+        return
+    free = max(BAR - NARROWEST * len(rows), 0)
+    whole = sum(max(row.step.size, 0) for row in rows) or 1
+    x = 0.0
+    for row in rows:
+        width = NARROWEST + free * max(row.step.size, 0) / whole
+        left, right = round(x), round(x + width)
+        yield Segment(
+            x=left,
+            width=right - left,
+            number=row.number or 0,
+            title=row.step.instruction or row.step.media_type,
+            shared=bool(row.step.images),
+            missing=not row.step.present,
+        )
+        x += width
+
+
+def _pairs(config: Config) -> Iterator[tuple[str, str]]:
+    for name, value in (
+        ("Entrypoint", _argv(config.entrypoint)),
+        ("Command", _argv(config.command)),
+        ("User", config.user),
+        ("Folder", config.working_dir),
+        ("Ports", ", ".join(config.ports)),
+        ("Volumes", ", ".join(config.volumes)),
+        ("Created", config.created or ""),
+        ("Author", config.author),
+        ("Build cache", "inline, in the config" if config.inline_cache else ""),
+    ):
+        if value:
+            yield name, value
+
+
+def _argv(words: tuple[str, ...]) -> str:
+    """Return a command as it stands in the config."""
+    return json.dumps(words, ensure_ascii=False) if words else ""
+
+
+# -- where it lies -------------------------------------------------------------------
+
+
+def _raw(look: Look, digest: Digest) -> tuple[str, str]:
+    """Return a manifest as text, and what was done to it to be read."""
+    try:
+        data = look.snapshot.registry.manifest_bytes(digest)
+    except RegfsError:
+        return "", ""
+    text = data[:RAW_SHOWN].decode("utf-8", "backslashreplace")
+    if len(data) > RAW_SHOWN:
+        return text, f"the first {RAW_SHOWN:,} of {len(data):,} bytes"
+    if "\n" in text.strip():
+        return text, "as it is stored"
+    try:
+        shown = json.dumps(json.loads(data), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text, "as it is stored"
+    return shown, "indented here; it is stored on one line"
+
+
+def _history(look: Look, name: str, tag: str | None) -> Iterator[HistoryRow]:
+    if tag is None:
+        return
+    repository = look.snapshot.inventory.repositories[name]
+    info = repository.tags[tag]
+    for entry in list(reversed(info.history))[:HISTORY]:
+        yield HistoryRow(
+            digest=entry.digest,
+            href=addresses.of_manifest(name, entry.digest),
+            pushed=moment(entry.mtime),
+            current=entry.digest == info.current,
+        )
+
+
+def _paths(look: Look, name: str, tag: str | None, digest: Digest) -> Iterator[DiskPath]:
+    if tag is not None:
+        yield DiskPath("tag", below(layout.path_of(layout.TagCurrent(name, tag))), digest)
+    repository = look.snapshot.inventory.repositories[name]
+    if digest in repository.revisions:
+        path = layout.path_of(layout.RevisionLink(name, digest))
+        yield DiskPath("revision", below(path), digest)
+    yield DiskPath("manifest", blob_path(digest))

@@ -1,0 +1,178 @@
+"""What views have in common: who looks, links, pages of a long list, columns to sort by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.inventory import RepositoryInventory
+from regfs.reports.images import Image
+from regfs.server.ui import addresses
+from regfs.server.ui.snapshot import Snapshot
+
+ROWS: Final = 100
+"""Rows of one page."""
+
+Row = TypeVar("Row")
+Other = TypeVar("Other")
+
+
+class Look:
+    """One look at a snapshot, by somebody who may not read everything."""
+
+    def __init__(self, snapshot: Snapshot, may_read: Callable[[str], bool] | None = None) -> None:
+        self.snapshot = snapshot
+        self._may_read = may_read
+
+    def reads(self, name: str | None) -> bool:
+        """Tell whether a repository may be shown."""
+        return name is not None and (self._may_read is None or self._may_read(name))
+
+    def repository(self, name: str) -> RepositoryInventory | None:
+        """Return a repository; None of one that is not there or may not be shown."""
+        return self.snapshot.inventory.repositories.get(name) if self.reads(name) else None
+
+    @cached_property
+    def repositories(self) -> dict[str, RepositoryInventory]:
+        """All repositories that may be shown."""
+        every = self.snapshot.inventory.repositories
+        if self._may_read is None:
+            return every
+        return {name: one for name, one in every.items() if self._may_read(name)}
+
+    @property
+    def everything(self) -> bool:
+        """Whether there is nothing that may not be shown."""
+        return len(self.repositories) == len(self.snapshot.inventory.repositories)
+
+    @cached_property
+    def images(self) -> list[Image]:
+        """All images that may be shown."""
+        every = self.snapshot.images
+        if self._may_read is None:
+            return every
+        return [image for image in every if image.repository in self.repositories]
+
+    def holds(self, digest: Digest) -> bool:
+        """Tell whether a blob may be shown: some repository that may be shown has it."""
+        return self.everything or any(
+            digest in one.layers or digest in one.revisions for one in self.repositories.values()
+        )
+
+
+class Link(NamedTuple):
+    """Something that can be gone to."""
+
+    text: str
+    href: str
+
+
+class DiskPath(NamedTuple):
+    """Where something lies."""
+
+    what: str
+    path: str
+    """Below `docker/registry/v2`."""
+    holds: str = ""
+    """What the file says, where it is a link."""
+
+
+def image_link(image: Image) -> Link:
+    """Return a link to an image."""
+    if image.tag is None:
+        return Link(image.name, addresses.of_manifest(image.repository, image.top))
+    href = addresses.of_tag(image.repository, image.tag)
+    of = image.manifest if image.manifest != image.top else None
+    return Link(image.name, addresses.with_query(href, of=of))
+
+
+def below(path: str) -> str:
+    """Return a path as pages show it: from `docker/registry/v2` on."""
+    return path.removeprefix(layout.PREFIX + "/")
+
+
+def blob_path(digest: Digest | str) -> str:
+    """Return where a blob lies."""
+    return below(layout.path_of(layout.BlobData(Digest(digest))))
+
+
+@dataclass(frozen=True, slots=True)
+class Paging(Generic[Row]):
+    """One page of a long list."""
+
+    rows: tuple[Row, ...]
+    first: int
+    """The number of its first row, from 1."""
+    total: int
+    previous: str | None
+    following: str | None
+
+    @property
+    def last(self) -> int:
+        """The number of its last row."""
+        return self.first + len(self.rows) - 1
+
+    def replaced(self, rows: Iterable[Other]) -> Paging[Other]:
+        """Return the same page with other rows."""
+        return Paging(tuple(rows), self.first, self.total, self.previous, self.following)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than this page."""
+        return self.previous is not None or self.following is not None
+
+
+def page_of(
+    rows: Sequence[Row], number: int, address: Callable[[int], str], size: int = ROWS
+) -> Paging[Row]:
+    """Return page `number`, from 1, or the last one when there are fewer."""
+    pages = max(-(-len(rows) // size), 1)
+    number = min(max(number, 1), pages)
+    first = (number - 1) * size
+    return Paging(
+        rows=tuple(rows[first : first + size]),
+        first=first + 1 if rows else 0,
+        total=len(rows),
+        previous=address(number - 1) if number > 1 else None,
+        following=address(number + 1) if number < pages else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The head of a column that rows can be sorted by."""
+
+    key: str
+    label: str
+    href: str
+    sorted: str
+    """`ascending`, `descending`, or nothing."""
+    number: bool
+    """Whether it holds numbers."""
+    minor: bool
+    """Whether a narrow screen can do without it."""
+
+
+class Order(NamedTuple):
+    """What rows are sorted by."""
+
+    key: str
+    reverse: bool
+    """The other way round than is usual: names from z, sizes from the smallest."""
+
+    @classmethod
+    def parse(cls, text: str, known: Sequence[str], usual: str) -> Order:
+        """Return what `?sort=` means: a key, or `-` and a key."""
+        key = text.removeprefix("-")
+        return cls(key, text.startswith("-")) if key in known else cls(usual, False)
+
+    def __str__(self) -> str:
+        return f"-{self.key}" if self.reverse else self.key
+
+    def turned(self, key: str) -> Order:
+        """Return the order that a click on a column gives."""
+        return Order(key, self.key == key and not self.reverse)

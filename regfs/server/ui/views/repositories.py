@@ -1,0 +1,211 @@
+"""The first page: all repositories, and the registry at a glance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from regfs import layout
+from regfs.findings import Severity
+from regfs.inventory import RepositoryInventory
+from regfs.render import human_size, plural
+from regfs.render_reports import percent
+from regfs.reports.moment import moment
+from regfs.reports.summary import Owner
+from regfs.reports.usage import Row
+from regfs.server.ui import addresses
+from regfs.server.ui.snapshot import LedgerState, Snapshot
+from regfs.server.ui.views.parts import Column, Look, Order, Paging, below, page_of
+
+
+class Figure(NamedTuple):
+    """One number of the registry at a glance."""
+
+    label: str
+    value: str
+    note: str
+    href: str = ""
+    alarming: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRow:
+    """One repository."""
+
+    name: str
+    href: str
+    path: str
+    tags: int
+    manifests: int
+    apparent: int
+    stored: int
+    unique: int
+    pushed: datetime | None
+    """When a tag or manifest was last written."""
+    share: int
+    """Per cent of the largest one's stored bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repositories:
+    """The view."""
+
+    figures: tuple[Figure, ...]
+    owner: str
+    """Who else knows what is in use; nothing of a plain registry."""
+    columns: tuple[Column, ...]
+    query: str
+    sort: str
+    page: Paging[RepositoryRow]
+    every: int
+    """Repositories there are, whatever is looked for."""
+
+
+class _Facts(NamedTuple):
+    repository: RepositoryInventory
+    row: Row | None
+
+    @property
+    def pushed(self) -> float:
+        tags = (info.mtime for info in self.repository.tags.values())
+        return max([*tags, *self.repository.revisions.mtimes], default=0.0)
+
+
+_COLUMNS: Final[dict[str, tuple[str, bool, Callable[[_Facts], float]]]] = {
+    "name": ("Repository", False, lambda one: 0.0),
+    "tags": ("Tags", False, lambda one: len(one.repository.tags)),
+    "stored": ("Stored", False, lambda one: one.row.stored if one.row else 0),
+    "unique": ("Unique", True, lambda one: one.row.unique if one.row else 0),
+    "apparent": ("Apparent", True, lambda one: one.row.apparent if one.row else 0),
+    "pushed": ("Last push", True, lambda one: one.pushed),
+}
+"""Key -> label, whether a narrow screen can do without, and what is sorted by."""
+
+_OWNERS: Final = {
+    Owner.PLAIN: "",
+    Owner.PROXY_CACHE: "A pull-through cache: it expires content by itself.",
+    Owner.GITLAB: "GitLab's registry: a database knows what is in use, not this tree.",
+    Owner.TAGLESS: "Manifests and no tag anywhere: tags live in a database, "
+    "or all was pushed by digest.",
+}
+
+
+def repositories(look: Look, query: str, sort: str, number: int) -> Repositories:
+    """Return the repositories whose name holds `query`, in order, page by page."""
+    rows = {row.name: row for row in look.snapshot.usage_repository.rows}
+    every = look.repositories
+    wanted = query.casefold()
+    found = [
+        _Facts(one, rows.get(name))
+        for name, one in every.items()
+        if not wanted or wanted in name.casefold()
+    ]
+    order = Order.parse(sort, list(_COLUMNS), "stored")
+    _sort(found, order)
+
+    def address(page: int) -> str:
+        chosen = "" if str(order) == "stored" else order
+        return addresses.with_query("/", q=query, sort=chosen, page=page if page > 1 else "")
+
+    page = page_of(found, number, address)
+    largest = max((row.stored for row in rows.values()), default=0)
+    return Repositories(
+        figures=_figures(look.snapshot) if look.everything else (),
+        owner=_OWNERS[look.snapshot.summary.owner] if look.everything else "",
+        columns=tuple(_column(key, order, query) for key in _COLUMNS),
+        query=query,
+        sort=str(order),
+        page=page.replaced(_row(one, largest) for one in page.rows),
+        every=len(every),
+    )
+
+
+def _sort(found: list[_Facts], order: Order) -> None:
+    found.sort(key=lambda one: one.repository.name)
+    if order.key == "name":
+        if order.reverse:
+            found.reverse()
+        return
+    value = _COLUMNS[order.key][2]
+    found.sort(key=value, reverse=not order.reverse)
+
+
+def _column(key: str, order: Order, query: str) -> Column:
+    label, minor, _ = _COLUMNS[key]
+    rising = (key == "name") != order.reverse
+    return Column(
+        key=key,
+        label=label,
+        href=addresses.with_query("/", q=query, sort=order.turned(key)),
+        sorted=("ascending" if rising else "descending") if key == order.key else "",
+        number=key not in ("name", "pushed"),
+        minor=minor,
+    )
+
+
+def _row(one: _Facts, largest: int) -> RepositoryRow:
+    repository, row = one
+    pushed = one.pushed
+    return RepositoryRow(
+        name=repository.name,
+        href=addresses.of_repository(repository.name),
+        path=below(layout.repository_folder(repository.name)),
+        tags=len(repository.tags),
+        manifests=len(repository.revisions),
+        apparent=row.apparent if row else 0,
+        stored=row.stored if row else 0,
+        unique=row.unique if row else 0,
+        pushed=moment(pushed) if pushed else None,
+        share=round(100 * row.stored / largest) if row and largest else 0,
+    )
+
+
+def _figures(snapshot: Snapshot) -> tuple[Figure, ...]:
+    summary = snapshot.summary
+    counts = Counter(row.finding.severity for row in snapshot.wrong)
+    errors, warnings = counts[Severity.ERROR], counts[Severity.WARNING]
+    unneeded = summary.unreferenced
+    return (
+        Figure(
+            "Images",
+            f"{summary.tags:,}",
+            f"{'tag' if summary.tags == 1 else 'tags'} in "
+            f"{plural(summary.repositories, 'repository', 'repositories')}",
+        ),
+        Figure(
+            "Stored",
+            human_size(summary.blobs.bytes),
+            f"in {plural(summary.blobs.count, 'blob')}",
+            "/usage",
+        ),
+        Figure(
+            "Saved by sharing",
+            human_size(summary.saved),
+            f"{percent(summary.saved, summary.apparent)} of {human_size(summary.apparent)}",
+            "/reuse",
+        ),
+        Figure(
+            "Unreferenced",
+            human_size(unneeded.bytes),
+            f"in {plural(unneeded.count, 'blob')}",
+            "/gc",
+        ),
+        Figure(
+            "Findings",
+            plural(errors, "error") if errors else "no errors",
+            plural(warnings, "warning") if warnings else _verified(snapshot.ledger),
+            "/findings",
+            alarming=bool(errors),
+        ),
+    )
+
+
+def _verified(ledger: LedgerState) -> str:
+    """Return how far content was looked at."""
+    coverage = ledger.coverage
+    if coverage is None or not coverage.verified:
+        return "content never verified"
+    return "all content verified" if not coverage.unknown else "part of the content verified"

@@ -1,0 +1,221 @@
+"""One repository: its tags, what no tag reaches, and uploads that were begun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.findings import Finding
+from regfs.graph import Graph
+from regfs.inventory import RepositoryInventory, TagInfo
+from regfs.reports.holdings import Holding, holdings_of, weight
+from regfs.reports.moment import moment
+from regfs.reports.usage import Row
+from regfs.server.ui import addresses
+from regfs.server.ui.views.parts import Look, Paging, below, page_of
+
+
+@dataclass(frozen=True, slots=True)
+class TagRow:
+    """One tag."""
+
+    tag: str
+    href: str
+    digest: str | None
+    kind: str
+    platforms: str
+    size: int
+    """Bytes of all it reaches, as if nothing were shared."""
+    pushed: datetime | None
+    history: int
+    """Digests it has pointed to."""
+    problem: str
+    path: str
+    """Of the link that tells what it points to."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """One manifest that no tag reaches."""
+
+    digest: str
+    href: str
+    kind: str
+    media_type: str
+    size: int
+    pushed: datetime | None
+    about: str | None
+    """The digest of its subject."""
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow:
+    """One upload that was begun and not finished."""
+
+    id: str
+    size: int
+    started: datetime | None
+    changed: datetime
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The view."""
+
+    name: str
+    path: str
+    problem: str
+    """Why no client can ask for it."""
+    usage: Row | None
+    manifests: int
+    layer_links: int
+    query: str
+    tags: int
+    page: Paging[TagRow]
+    untagged: tuple[RevisionRow, ...]
+    untagged_omitted: int
+    uploads: tuple[UploadRow, ...]
+    uploads_omitted: int
+    findings: tuple[Finding, ...]
+
+
+LISTED = 200
+"""Untagged manifests, uploads and findings that are listed."""
+
+
+def repository(look: Look, one: RepositoryInventory, query: str, number: int) -> Repository:
+    """Return all about a repository; only tags that hold `query`."""
+    snapshot, name = look.snapshot, one.name
+    held = list(holdings_of(snapshot.graph, one))
+    by_tag = {holding.tag: holding for holding in held}
+    wanted = query.casefold()
+    tags = [tag for tag in one.tags if not wanted or wanted in tag.casefold()]
+    tags.sort(key=lambda tag: (-one.tags[tag].mtime, tag))
+
+    def address(page: int) -> str:
+        path = addresses.of_repository(name)
+        return addresses.with_query(path, q=query, page=page if page > 1 else "")
+
+    page = page_of(tags, number, address)
+    platforms = _platforms(look, name, set(page.rows))
+    rows = tuple(
+        _tag_row(snapshot.graph, one, tag, by_tag.get(tag), platforms.get(tag, []))
+        for tag in page.rows
+    )
+    tagged = set().union(*[holding.manifests for holding in held if holding.tag is not None])
+    rest = by_tag[None].manifests - tagged if None in by_tag else set()
+    untagged = _untagged(snapshot.graph, one, rest)
+    usage = {row.name: row for row in snapshot.usage_repository.rows}
+    uploads = sorted(one.uploads.items(), key=lambda item: -item[1].mtime)
+    inventory, graph = snapshot.inventory, snapshot.graph
+    return Repository(
+        name=name,
+        path=below(layout.repository_folder(name)),
+        problem=layout.name_problem(name) or "",
+        usage=usage.get(name),
+        manifests=len(one.revisions),
+        layer_links=len(one.layers),
+        query=query,
+        tags=len(one.tags),
+        page=page.replaced(rows),
+        untagged=untagged[:LISTED],
+        untagged_omitted=max(len(untagged) - LISTED, 0),
+        uploads=tuple(
+            UploadRow(
+                id=upload,
+                size=info.size,
+                started=None if info.started_at is None else moment(info.started_at),
+                changed=moment(info.mtime),
+                path=below(layout.upload_folder(name, upload)),
+            )
+            for upload, info in uploads[:LISTED]
+        ),
+        uploads_omitted=max(len(uploads) - LISTED, 0),
+        findings=tuple(
+            finding
+            for finding in [*inventory.findings, *graph.findings]
+            if finding.repository == name
+        )[:LISTED],
+    )
+
+
+def _platforms(look: Look, name: str, tags: set[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for image in look.images:
+        if image.repository == name and image.tag in tags and image.platform:
+            found.setdefault(str(image.tag), []).append(image.platform)
+    return found
+
+
+def _tag_row(
+    graph: Graph,
+    one: RepositoryInventory,
+    tag: str,
+    held: Holding | None,
+    platforms: list[str],
+) -> TagRow:
+    info = one.tags[tag]
+    manifests = held.manifests if held else set()
+    return TagRow(
+        tag=tag,
+        href=addresses.of_tag(one.name, tag),
+        digest=info.current,
+        kind=kind_of(graph, info.current),
+        platforms=", ".join(dict.fromkeys(platforms)),
+        size=sum(weight(graph, manifest) for manifest in manifests),
+        pushed=moment(info.mtime) if info.mtime else None,
+        history=len(info.history),
+        problem=_problem(graph, info),
+        path=_current_path(one.name, tag),
+    )
+
+
+def _current_path(name: str, tag: str) -> str:
+    return below(layout.path_of(layout.TagCurrent(name, tag)))
+
+
+def _problem(graph: Graph, info: TagInfo) -> str:
+    if info.current is None:
+        return "points to nothing" if info.problem is None else info.problem.value
+    problem = graph.problems.get(info.current)
+    return "" if problem is None else problem.code.value
+
+
+def kind_of(graph: Graph, digest: Digest | None) -> str:
+    """Return what a manifest is, in a word; `?` of one that cannot be read."""
+    info = None if digest is None else graph.manifests.get(digest)
+    if info is None:
+        return "?"
+    if info.kind.value == "image" and info.artifact_type:
+        return "artifact"
+    return info.kind.value
+
+
+def _untagged(
+    graph: Graph, one: RepositoryInventory, manifests: set[Digest]
+) -> tuple[RevisionRow, ...]:
+    """Return what no tag reaches, as far as the repository itself has it; newest first."""
+    rows = []
+    for digest in manifests:
+        link = one.revisions.get(digest)
+        if link is None:
+            continue
+        info = graph.manifests.get(digest)
+        rows.append(
+            RevisionRow(
+                digest=digest,
+                href=addresses.of_manifest(one.name, digest),
+                kind=kind_of(graph, digest),
+                media_type=info.media_type if info else "",
+                size=weight(graph, digest),
+                pushed=moment(link.mtime),
+                about=info.subject if info else None,
+                path=below(layout.path_of(layout.RevisionLink(one.name, digest))),
+            )
+        )
+    rows.sort(key=lambda row: (row.pushed is None, row.pushed, row.digest), reverse=True)
+    return tuple(rows)

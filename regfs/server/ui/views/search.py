@@ -1,0 +1,137 @@
+"""What a few letters can mean: a name, a tag, the beginning of a digest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from regfs.digest import Digest
+from regfs.errors import RegfsError
+from regfs.registry import Target
+from regfs.server.ui import addresses
+from regfs.server.ui.views.parts import Link, Look, blob_path
+
+FOUND: Final = 50
+"""Hits of one kind that are shown."""
+_DIGEST = re.compile(r"(?:(sha256|sha384|sha512):)?([0-9a-f]{4,128})")
+
+
+@dataclass(frozen=True, slots=True)
+class BlobHit:
+    """A blob whose digest begins so."""
+
+    digest: str
+    href: str
+    size: int
+    what: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The view."""
+
+    query: str
+    exact: Link | None
+    """What the query means as a reference."""
+    repositories: tuple[Link, ...]
+    tags: tuple[Link, ...]
+    blobs: tuple[BlobHit, ...]
+    cut: bool
+    """Whether there are more hits than are shown."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.exact or self.repositories or self.tags or self.blobs)
+
+
+def search(look: Look, query: str) -> Search:
+    """Return what is called so, among what may be shown."""
+    query = query.strip()
+    if not query:
+        return Search("", None, (), (), (), False)
+    repositories = tuple(islice(_repositories(look, query.casefold()), FOUND + 1))
+    tags = tuple(islice(_tags(look, query.casefold()), FOUND + 1))
+    blobs = tuple(islice(_blobs(look, query), FOUND + 1))
+    return Search(
+        query=query,
+        exact=_exact(look, query),
+        repositories=repositories[:FOUND],
+        tags=tags[:FOUND],
+        blobs=blobs[:FOUND],
+        cut=max(len(repositories), len(tags), len(blobs)) > FOUND,
+    )
+
+
+def _exact(look: Look, query: str) -> Link | None:
+    try:
+        target = look.snapshot.registry.find(query)
+    except RegfsError:
+        return None
+    if target.name is None:
+        digest = target.digest
+        shown = digest is not None and look.holds(digest)
+        return Link(str(digest), addresses.of_blob(str(digest))) if shown else None
+    return Link(str(target), _address(target)) if look.reads(target.name) else None
+
+
+def _address(target: Target) -> str:
+    name = str(target.name)
+    if target.tag is not None:
+        return addresses.of_tag(name, target.tag)
+    if target.digest is not None:
+        return addresses.of_manifest(name, target.digest)
+    return addresses.of_repository(name)
+
+
+def _repositories(look: Look, wanted: str) -> Iterator[Link]:
+    for name in sorted(look.repositories):
+        if wanted in name.casefold():
+            yield Link(name, addresses.of_repository(name))
+
+
+def _tags(look: Look, wanted: str) -> Iterator[Link]:
+    """Yield tags that hold the text, or `name:tag` that does where it has a colon."""
+    whole = ":" in wanted
+    for name, repository in look.repositories.items():
+        for tag in sorted(repository.tags):
+            text = f"{name}:{tag}" if whole else tag
+            if wanted in text.casefold():
+                yield Link(f"{name}:{tag}", addresses.of_tag(name, tag))
+
+
+def _blobs(look: Look, query: str) -> Iterator[BlobHit]:
+    found = _DIGEST.fullmatch(query.lower())
+    if not found:
+        return
+    algorithm, start = found.groups()
+    inventory, graph = look.snapshot.inventory, look.snapshot.graph
+    for digest in inventory.blobs.digests:
+        if not digest.encoded.startswith(start) or (algorithm and digest.algorithm != algorithm):
+            continue
+        if look.holds(digest):
+            info = graph.manifests.get(digest)
+            yield BlobHit(
+                digest=digest,
+                href=addresses.of_blob(digest),
+                size=inventory.blobs[digest].size,
+                what=_what(look, digest, None if info is None else info.kind.value),
+                path=blob_path(digest),
+            )
+
+
+def _what(look: Look, digest: Digest, kind: str | None) -> str:
+    if kind is not None:
+        return kind if kind != "unknown" else "manifest"
+    graph = look.snapshot.graph
+    roles = {
+        leaf.role.value
+        for holder in graph.holders(digest)[:1]
+        for leaf in graph.leaves(holder)
+        if leaf.digest == digest
+    }
+    return ", ".join(sorted(roles)) or "named by no manifest"
