@@ -181,6 +181,9 @@ def _serve(
         sockets = sockets_at(address)
     except OSError as error:
         raise StoreError(f"cannot listen at {address}: {error.strerror or error}") from None
+    told = session.note
+    if options["log_format"] == "json" and not session.quiet:
+        told = logging.getLogger("regfs.serve").info
     mode = "read-only"
     if settings.writable:
         mode = "writable, with deletion" if settings.delete else "writable"
@@ -188,7 +191,7 @@ def _serve(
         run(
             app,
             sockets,
-            ready=lambda url: session.note(f"{url} serves {session.store.url}, {mode}"),
+            ready=lambda url: told(f"{url} serves {session.store.url}, {mode}"),
             tls=tls,
             observe=_access_log(options["log_format"]),
         )
