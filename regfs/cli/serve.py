@@ -181,7 +181,7 @@ def _serve(
         sockets = sockets_at(address)
     except OSError as error:
         raise StoreError(f"cannot listen at {address}: {error.strerror or error}") from None
-    told = session.note
+    told: Callable[[str], object] = session.note
     if options["log_format"] == "json" and not session.quiet:
         told = logging.getLogger("regfs.serve").info
     mode = "read-only"
