@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from regfs import layout
-from regfs.errors import NameUnknown, PathMissing, StoreError
+from regfs.errors import NameUnknown, PathMissing, PathUnsafe, StoreError
 from regfs.findings import Code, Finding
 from regfs.recent import Recent
 from regfs.stores import Kind, Store
@@ -74,7 +74,10 @@ class Folders:
     def names(self, folder: str) -> list[str]:
         """Return the names of the folders in `folder`; as long as they stay, the same list.
 
-        The list is shared: it must not be changed.
+        The list is shared: it must not be changed. A missing folder has no names.
+
+        Raises:
+            StoreError: it cannot be listed: that is not the same as being empty.
         """
         known = self._recent.get(folder)
         if known is not None and known.stamp == self._stamp(folder):
@@ -103,25 +106,36 @@ class Folders:
             entries = self.store.list(folder, findings.append)
             start = len(folder) + 1
             found = [entry.path[start:] for entry in entries if entry.kind is Kind.FOLDER]
+        for finding in findings:
+            if f"{folder}/".startswith(f"{finding.path}/"):
+                raise StoreError(f"cannot be listed: {finding}")
         whole = all(finding.code is not Code.PATH_UNREADABLE for finding in findings)
         return sorted(found), whole
 
     def having(self, folder: str, names: list[str], leaf: str) -> list[str]:
-        """Return those of the names whose folder holds the file `leaf`, in their order."""
-        if len(names) > _APART:
-            found = set(self.store.leaves(folder, leaf, _ignore, only=frozenset(names)).names)
-            return [name for name in names if name in found]
-        return [name for name in names if self._has(f"{folder}/{name}/{leaf}")]
+        """Return those of the names whose folder holds the file `leaf`, in their order.
+
+        One that cannot be looked at is taken to hold it: who asks for it will be told why not.
+        """
+        if len(names) <= _APART:
+            return [name for name in names if self._has(f"{folder}/{name}/{leaf}")]
+        findings: list[Finding] = []
+        leaves = self.store.leaves(folder, leaf, findings.append, only=frozenset(names))
+        unseen = [
+            finding.path[len(folder) + 1 :].partition("/")[0]
+            for finding in findings
+            if finding.code is Code.PATH_UNREADABLE
+        ]
+        found = {*leaves.names, *unseen}
+        return [name for name in names if name in found]
 
     def _has(self, path: str) -> bool:
         try:
             return self.store.stat(path).kind is Kind.FILE
-        except StoreError:
+        except (PathMissing, PathUnsafe):
             return False
-
-
-def _ignore(finding: Finding) -> None:
-    """A page says what is there; what is wrong is verify's to tell."""
+        except StoreError:
+            return True
 
 
 class Paging:
@@ -137,6 +151,7 @@ class Paging:
 
         Raises:
             NameUnknown: there is no such repository.
+            StoreError: its tags cannot be listed.
         """
         folder = layout.tags_folder(name)
         names = self._folders.names(folder)
@@ -168,7 +183,13 @@ class Paging:
     def repositories(
         self, n: int, last: str = "", want: Callable[[str], bool] = _everything
     ) -> Page:
-        """Return up to `n` repositories after `last`, of those whose name `want` accepts."""
+        """Return up to `n` repositories after `last`, of those whose name `want` accepts.
+
+        A repository that cannot be looked into is left out, with those in its folder.
+
+        Raises:
+            StoreError: none of them can be listed.
+        """
         if n == 0:
             return Page([], more=False)
         found = list(islice(filter(want, self._after(last)), n + 1))
@@ -213,7 +234,13 @@ class Paging:
         # No longer name can be asked for, or begins one that can.
         if name and layout.name_problem(f"{name}/a") is not None:
             return self._is_legal_repository(name), []
-        names = self._folders.names(layout.repository_folder(name) if name else layout.REPOSITORIES)
+        if not name:
+            names = self._folders.names(layout.REPOSITORIES)
+        else:
+            try:
+                names = self._folders.names(layout.repository_folder(name))
+            except StoreError:
+                return False, []
         low, high = bisect_left(names, "_"), bisect_left(names, "`")
         own = names[low:high]
         parts = not {"_manifests", "_layers", "_uploads"}.isdisjoint(own)

@@ -154,8 +154,8 @@ class Referrers:
 
     def _listed(self, name: str, subject: Digest) -> set[Digest]:
         try:
-            index = self._registry.tag(name, layout.fallback_tag(subject))
-            manifest = self._registry.manifest(index)
+            tagged = self._registry.tag(name, layout.fallback_tag(subject))
+            manifest = self._registry.manifest(self._registry.revision(name, tagged))
         except _UNREADABLE:
             return set()
         if not isinstance(manifest, ImageIndex):

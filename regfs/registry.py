@@ -331,12 +331,12 @@ class Registry:
 
         It leads nowhere when the link is not there or says what its path does not, when the
         blob is not there, or has no bytes where there must be some. Bytes are not verified.
+
+        Raises:
+            StoreError: it cannot be read.
         """
-        link = self.link(layout.path_of(key))
-        digest = link.digest
-        if digest is None or link.problem is not None:
-            return None
-        if digest != key.digest and digest.algorithm == key.digest.algorithm:
+        digest = self._target(layout.path_of(key), key.digest)
+        if digest is None:
             return None
         try:
             there = self.blob(digest)

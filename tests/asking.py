@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
@@ -51,20 +53,32 @@ class Answer:
 
 def ask(server: str, method: str, path: str, **headers: str) -> Answer:
     """Send one request; `If_Range` is how the header If-Range is written here."""
-    connection = http.client.HTTPConnection(
-        urlsplit(server).netloc if "//" in server else server, timeout=TIMEOUT
-    )
-    try:
-        connection.putrequest(method, path, skip_accept_encoding=True)
-        for name, value in headers.items():
-            connection.putheader(name.replace("_", "-"), value)
-        connection.endheaders()
-        answer = connection.getresponse()
+    with _asked(server, method, path, headers) as answer:
         return Answer(answer.status, answer.headers, answer.read())
-    finally:
-        connection.close()
 
 
 def get(server: str, path: str, **headers: str) -> Answer:
     """Send a GET."""
     return ask(server, "GET", path, **headers)
+
+
+def status(server: str, path: str, **headers: str) -> int:
+    """Return what a GET begins with; what comes after it is not waited for."""
+    with _asked(server, "GET", path, headers) as answer:
+        return answer.status
+
+
+@contextmanager
+def _asked(
+    server: str, method: str, path: str, headers: dict[str, str]
+) -> Iterator[http.client.HTTPResponse]:
+    host = urlsplit(server).netloc if "//" in server else server
+    connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
+    try:
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders()
+        yield connection.getresponse()
+    finally:
+        connection.close()

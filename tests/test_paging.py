@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 
 from regfs import layout
 from regfs.errors import NameUnknown, StoreError
+from regfs.findings import Code, Finding
 from regfs.paging import _LARGE, TICK, Folders, Page, Paging
 from regfs.recent import Recent
 from regfs.registry import Registry
-from regfs.stores import Entry, Report
+from regfs.stores import Entry, Leaves, Report
 from regfs.stores.local import LocalStore
 from tests.builder import TreeBuilder
 from tests.strategies import disk_names, names, tags
@@ -291,7 +293,85 @@ def test_a_folder_from_the_future_is_doubted(tree: TreeBuilder) -> None:
     assert folders.names(layout.REPOSITORIES) is not first
 
 
-def test_a_folder_that_cannot_be_read_is_not_remembered(
+# -- trouble -------------------------------------------------------------------------------
+
+
+class Failing(LocalStore):
+    """A store that fails below one path, as a disk or a server of files does."""
+
+    bad = ""
+
+    def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:
+        if folder == self.bad:
+            report(Finding(Code.PATH_UNREADABLE, folder, actual="the disk failed"))
+            return ()
+        return super().subfolders(folder, report)
+
+    def stat(self, path: str) -> Entry:
+        if self.bad and path.startswith(self.bad):
+            raise StoreError("the disk failed")
+        return super().stat(path)
+
+
+@pytest.fixture
+def failing(tree: TreeBuilder) -> tuple[Failing, Paging]:
+    for name in ("a", "a/b", "c"):
+        for tag in ("v1", "v2"):
+            tree.tag(name, tag, "sha256:" + "a" * 64)
+    store = Failing(str(tree.root))
+    return store, Paging(Folders(store))
+
+
+def test_no_tags_are_not_tags_that_cannot_be_listed(failing: tuple[Failing, Paging]) -> None:
+    """Who mirrors a registry would delete what is not listed."""
+    store, pages = failing
+    store.bad = layout.tags_folder("a")
+    for n in (None, 1):
+        with pytest.raises(StoreError, match="the disk failed"):
+            pages.tags("a", n)
+    assert pages.tags("c").names == ["v1", "v2"]
+
+
+def test_a_tag_that_cannot_be_looked_at_is_listed(failing: tuple[Failing, Paging]) -> None:
+    store, pages = failing
+    store.bad = layout.tag_folder("a", "v1")
+    assert pages.tags("a").names == ["v1", "v2"]
+
+
+def test_many_tags_one_of_which_cannot_be_looked_at(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regfs.paging._APART", 1)
+    for tag in ("v1", "v2", "v3"):
+        tree.tag("app", tag, "sha256:" + "a" * 64)
+    store = LocalStore(str(tree.root))
+    whole = LocalStore.leaves
+
+    def leaves(self: LocalStore, folder: str, leaf: str, report: Report, **more: Any) -> Leaves:
+        report(Finding(Code.PATH_UNREADABLE, f"{folder}/v2/{leaf}", actual="the disk failed"))
+        return whole(self, folder, leaf, report, only={"v1", "v3"} & more["only"])
+
+    monkeypatch.setattr(LocalStore, "leaves", leaves)
+    assert Paging(Folders(store)).tags("app").names == ["v1", "v2", "v3"]
+
+
+def test_repositories_that_cannot_be_listed(failing: tuple[Failing, Paging]) -> None:
+    store, pages = failing
+    store.bad = layout.repository_folder("a")
+    assert pages.repositories(9).names == ["c"]
+    store.bad = layout.REPOSITORIES
+    with pytest.raises(StoreError, match="the disk failed"):
+        pages.repositories(9)
+
+
+def test_tags_behind_a_link_that_leads_outside(tree: TreeBuilder, tmp_path: Path) -> None:
+    tree.folder(tree.repository_path("app") / "_manifests")
+    (tree.repository_path("app") / "_manifests/tags").symlink_to(tmp_path)
+    with pytest.raises(StoreError):
+        paging(tree.root).tags("app")
+
+
+def test_a_large_folder_that_cannot_be_asked_about(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, pages = large(tree)

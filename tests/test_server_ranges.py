@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import http.client
 import os
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
@@ -22,6 +25,7 @@ from tests.asking import ask, get
 from tests.builder import TreeBuilder
 from tests.hosting import hosted
 from tests.images import digest_of
+from tests.reference import needs_programs, run
 
 SIZE = sending.SMALL * 3
 DATA = bytes(range(256)) * (SIZE // 256)
@@ -234,6 +238,28 @@ def test_what_has_no_descriptor_is_sent_in_pieces(tree: TreeBuilder, remote: lis
         assert opened.closed
         assert 0 < opened.largest <= sending.PIECE
     assert len(remote) == 3
+
+
+@needs_programs("openssl")
+def test_over_tls_nothing_is_different(tree: TreeBuilder, tmp_path: Path) -> None:
+    data = os.urandom(2_000_000)
+    tree.layer_link("app", tree.blob(data))
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    new = ("-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
+    run("openssl", "req", *new, *subject, "-keyout", key, "-out", certificate)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    with hosted(tree.root, tls=context) as url, requests.Session() as session:
+        assert url.startswith("https://")
+        for header, start in (("", 0), ("bytes=123456-", 123456), ("bytes=-10", -10)):
+            answer = session.get(
+                f"{url}/v2/app/blobs/{digest_of(data)}",
+                headers={"Range": header, "Connection": "close"},
+                verify=str(certificate),
+                timeout=30,
+            )
+            assert answer.content == data[start:]
 
 
 def test_sending_needs_no_tree_on_this_disk(tree: TreeBuilder) -> None:

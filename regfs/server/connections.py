@@ -23,7 +23,7 @@ from aiohttp.web_protocol import RequestHandler
 from regfs.server.access_log import Exchange
 from regfs.server.auth import USER
 from regfs.server.errors import ApiError, error_response
-from regfs.server.keys import LEFT, ROUTE
+from regfs.server.keys import ROUTE
 from regfs.server.settings import Limits
 
 Observe = Callable[[Exchange], None]
@@ -205,11 +205,7 @@ class Connection(RequestHandler):
     ) -> None:
         """Tell of a request that was answered."""
         took = self._loop.time() - time if time is not None else 0.0
-        if request.get(SILENT):
-            return
-        if request.get(LEFT):
-            self._tell(request, CLIENT_LEFT, took)
-        else:
+        if not request.get(SILENT):
             self._tell(request, response.status, took, _body_of(request, response))
 
     def _tell(self, request: web.BaseRequest, status: int, took: float, sent: int = 0) -> None:

@@ -30,6 +30,3 @@ MAY: Final[web.AppKey[May]] = web.AppKey("may")
 
 ROUTE: Final = web.RequestKey("route", Route)
 """What a request below /v2 asks for."""
-
-LEFT: Final = web.RequestKey("left", bool)
-"""Whether the client has left, or took nothing more, before the end of its answer."""

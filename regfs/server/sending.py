@@ -20,7 +20,6 @@ from regfs.registry import Registry
 from regfs.server import conditional
 from regfs.server.conditional import Extent
 from regfs.server.errors import VERSION_HEADER, ApiError
-from regfs.server.keys import LEFT
 from regfs.stores import Kind
 
 PIECE: Final = 256 * 1024
@@ -107,32 +106,35 @@ async def send(request: web.Request, blob: Sendable) -> web.StreamResponse:
         response.content_length = blob.part.length
     if blob.file is not None:
         with blob.file:
-            if not await _is_sent(request, response, blob.file, blob.part):
-                # A client that waits for more learns from the end that there is none.
-                response.force_close()
+            await response.prepare(request)
+            await _send_file(request, response, blob.file, blob.part)
+        await response.write_eof()
     return response
 
 
-async def _is_sent(
+async def _send_file(
     request: web.Request, response: web.StreamResponse, file: BinaryIO, part: Extent
-) -> bool:
-    """Send a part of a file; return whether all of it was sent."""
+) -> None:
+    """Send a part of a file.
+
+    Raises:
+        ConnectionError: the client has left, or has to learn from the end of the
+            connection that the rest does not come.
+    """
     try:
-        await response.prepare(request)
         if _descriptor(file) is None or request.transport is None or request.secure:
             sent = await _send_pieces(response, file, part.length)
         else:
             loop = asyncio.get_running_loop()
             sent = await loop.sendfile(request.transport, file, part.start, part.length)
     except (ConnectionError, TimeoutError):
-        request[LEFT] = True
-        return False
+        raise ConnectionAbortedError("the client has left") from None
     except (StoreError, OSError) as error:
         _log.warning("%s: cannot be sent to its end: %s", request.path, error)
-        return False
+        raise ConnectionAbortedError("the content cannot be read") from None
     if sent < part.length:
         _log.warning("%s: ended after %d bytes of %d", request.path, sent, part.length)
-    return sent == part.length
+        raise ConnectionAbortedError("the content has ended too early")
 
 
 def _descriptor(file: BinaryIO) -> int | None:

@@ -342,7 +342,8 @@ def _in_repository(
 def _blob(look: Look, text: str) -> Digest:
     digest = _digest(text)
     snapshot = look.snapshot
-    known = digest in snapshot.inventory.blobs or snapshot.graph.holders(digest)
+    graph = snapshot.graph
+    known = digest in snapshot.inventory.blobs or digest in graph.digraph or graph.holders(digest)
     if not known or not look.holds(digest):
         raise Refusal(404, "Not found", f"No such blob: {text}")
     return digest

@@ -258,6 +258,11 @@ class Snapshots:
         return str(self._doing)
 
     @property
+    def holds(self) -> bool:
+        """Whether there is a snapshot in memory."""
+        return self._kept is not None
+
+    @property
     def renewing(self) -> bool:
         """Whether the tree is being read again."""
         return self._taking is not None

@@ -57,7 +57,7 @@ def blob(look: Look, digest: Digest) -> Blob:
         written=None if stored is None else moment(stored.mtime),
         path=blob_path(digest),
         is_manifest=digest in snapshot.graph.manifests,
-        ways=tuple(_stations(way) for way in ways),
+        ways=tuple(_stations(look, way) for way in ways),
         more=report.more,
         doubtful=report.doubtful,
         layer_links=tuple(Link(name, addresses.of_repository(name)) for name in links[:LINKS]),
@@ -65,9 +65,10 @@ def blob(look: Look, digest: Digest) -> Blob:
     )
 
 
-def _stations(way: tuple[Place, ...]) -> tuple[Station, ...]:
+def _stations(look: Look, way: tuple[Place, ...]) -> tuple[Station, ...]:
     """Return a path from a repository, each station with where it can be seen."""
     name = way[0].name
+    held = look.repositories[name].revisions
     found = []
     for place in way:
         # A revision and its content have one digest, and people need it once.
@@ -80,6 +81,9 @@ def _stations(way: tuple[Place, ...]) -> tuple[Station, ...]:
             tag = place.name.removeprefix(f"{name}:")
             link = Link(place.name, addresses.of_tag(name, tag))
         elif place.kind in ("revision", "manifest"):
-            link = Link(place.name, addresses.of_manifest(name, place.name))
+            # What is about it can be in another repository alone.
+            here = Digest(place.name) in held
+            href = addresses.of_manifest(name, place.name) if here else ""
+            link = Link(place.name, href or addresses.of_blob(place.name))
         found.append(Station(place, link))
     return tuple(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
@@ -83,7 +84,7 @@ class Repository:
     findings: tuple[Finding, ...]
 
 
-LISTED = 200
+LISTED: Final = 200
 """Untagged manifests, uploads and findings that are listed."""
 
 
@@ -130,7 +131,7 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
                 size=info.size,
                 started=None if info.started_at is None else moment(info.started_at),
                 changed=moment(info.mtime),
-                path=below(layout.upload_folder(name, upload)),
+                path=_within(name, layout.upload_folder(name, upload)),
             )
             for upload, info in uploads[:LISTED]
         ),
@@ -170,12 +171,13 @@ def _tag_row(
         pushed=moment(info.mtime) if info.mtime else None,
         history=len(info.history),
         problem=_problem(graph, info),
-        path=_current_path(one.name, tag),
+        path=_within(one.name, layout.path_of(layout.TagCurrent(one.name, tag))),
     )
 
 
-def _current_path(name: str, tag: str) -> str:
-    return below(layout.path_of(layout.TagCurrent(name, tag)))
+def _within(name: str, path: str) -> str:
+    """Return a path from the folder of its repository on."""
+    return path.removeprefix(layout.repository_folder(name) + "/")
 
 
 def _problem(graph: Graph, info: TagInfo) -> str:
@@ -214,7 +216,7 @@ def _untagged(
                 size=weight(graph, digest),
                 pushed=moment(link.mtime),
                 about=info.subject if info else None,
-                path=below(layout.path_of(layout.RevisionLink(one.name, digest))),
+                path=_within(one.name, layout.path_of(layout.RevisionLink(one.name, digest))),
             )
         )
     rows.sort(key=lambda row: (row.pushed is None, row.pushed, row.digest), reverse=True)

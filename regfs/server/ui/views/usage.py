@@ -17,7 +17,7 @@ from regfs.server.ui.views.parts import Look
 
 SHOWN: Final = 200
 """Rows of the table."""
-TILES: Final = 80
+TILES: Final = 150
 """Rectangles of rows; the rest is one more."""
 WIDE: Final = Box(0, 0, 1000, 520)
 NARROW: Final = Box(0, 0, 360, 480)
@@ -39,7 +39,7 @@ class Tile:
     @property
     def letters(self) -> int:
         """How many letters of the label fit."""
-        return int((self.box.width - 12) / 7.2) if self.box.height >= 22 else 0
+        return int((self.box.width - 12) / 8) if self.box.height >= 22 else 0
 
     @property
     def has_size(self) -> bool:
@@ -92,11 +92,11 @@ _SHARED: Final = {
 
 
 _WORDS: Final = {
-    By.REPOSITORY: "are needed by more than one repository",
-    By.NAMESPACE: "are needed by more than one namespace",
-    By.TAG: "are needed by more than one tag",
-    By.LAYER: "are configs and manifests",
-    By.MEDIA_TYPE: "are of more than one type",
+    By.REPOSITORY: "is needed by more than one repository",
+    By.NAMESPACE: "is needed by more than one namespace",
+    By.TAG: "is needed by more than one tag",
+    By.LAYER: "is configs and manifests",
+    By.MEDIA_TYPE: "is of more than one type",
 }
 
 
