@@ -176,14 +176,18 @@ def _serve(
         limits=Limits(grace_seconds=options["grace"]),
     )
     app = make_app(session.registry, settings, gate=gate)
+
+    def tell(message: str) -> None:
+        if options["log_format"] != "json":
+            session.note(message)
+        elif not session.quiet:
+            logging.getLogger("regfs.serve").info(message)
+
     _allow_many_files()
     try:
         sockets = sockets_at(address)
     except OSError as error:
         raise StoreError(f"cannot listen at {address}: {error.strerror or error}") from None
-    told: Callable[[str], object] = session.note
-    if options["log_format"] == "json" and not session.quiet:
-        told = logging.getLogger("regfs.serve").info
     mode = "read-only"
     if settings.writable:
         mode = "writable, with deletion" if settings.delete else "writable"
@@ -191,7 +195,7 @@ def _serve(
         run(
             app,
             sockets,
-            ready=lambda url: told(f"{url} serves {session.store.url}, {mode}"),
+            ready=lambda url: tell(f"{url} serves {session.store.url}, {mode}"),
             tls=tls,
             observe=_access_log(options["log_format"]),
         )
