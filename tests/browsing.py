@@ -1,6 +1,6 @@
-"""A server over a tree, in a thread of its own, and Debian's chromium to look at its pages.
+"""Debian's chromium, to look at the pages of a server.
 
-    with served(tree.root) as url, chromium() as browser:
+    with hosted(tree.root) as url, chromium() as browser:
         page = Watched(browser.new_page(), url)
         page.go("/")
         page.done()                       # fails if anything was wrong on the way
@@ -11,25 +11,12 @@ it for longer than the tests of one module.
 
 from __future__ import annotations
 
-import asyncio
-import http.client
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pytest
-from aiohttp import web
 
-from regfs.registry import Registry
-from regfs.server.app import make_app
-from regfs.server.keys import MAY, May
-from regfs.server.running import run
-from regfs.server.settings import Settings
-from regfs.stores import open_store
 from tests.reference import IN_CI, have
 
 if TYPE_CHECKING:
@@ -53,81 +40,6 @@ needs_browser = (
     pytest.mark.skipif(not have("chromium") and not IN_CI, reason="not installed: chromium"),
 )
 """Marks of a module whose tests look at pages in a browser."""
-
-
-@contextmanager
-def served(root: Path, may: May | None = None) -> Iterator[str]:
-    """Serve a tree while the block runs; return its URL."""
-    started = threading.Event()
-    urls: list[str] = []
-    failed: list[BaseException] = []
-    stop: list[Callable[[], object]] = []
-
-    async def serve() -> None:
-        app: web.Application = make_app(Registry(open_store(str(root))), Settings())
-        if may is not None:
-            app[MAY] = may
-        ended = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        stop.append(lambda: loop.call_soon_threadsafe(ended.set))
-
-        def ready(url: str) -> None:
-            urls.append(url)
-            started.set()
-
-        await run(app, "127.0.0.1", 0, ready=ready, ended=ended)
-
-    def main() -> None:
-        try:
-            asyncio.run(serve())
-        except BaseException as error:
-            failed.append(error)
-        finally:
-            started.set()
-
-    thread = threading.Thread(target=main, name="server")
-    thread.start()
-    try:
-        assert started.wait(TIMEOUT)
-        assert urls, failed
-        yield urls[0]
-    finally:
-        for function in stop:
-            function()
-        thread.join(TIMEOUT)
-        assert not thread.is_alive()
-    assert not failed
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a server answered."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-
-def ask(
-    url: str,
-    path: str = "/",
-    method: str = "GET",
-    body: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Answer:
-    """Ask for a path exactly as it is spelled."""
-    host = urlsplit(url).netloc
-    connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
-    try:
-        connection.request(method, path, body, dict(headers or {}))
-        answer = connection.getresponse()
-        return Answer(answer.status, dict(answer.headers), answer.read())
-    finally:
-        connection.close()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from regfs.server.address import Address, sockets_at
 from regfs.server.app import make_app
 from regfs.server.auth import Gate
 from regfs.server.connections import Observe
+from regfs.server.keys import MAY, May
 from regfs.server.running import run
 from regfs.server.settings import Settings
 from regfs.stores import open_store
@@ -33,12 +34,15 @@ def hosted(
     root: Path,
     *,
     gate: Gate | None = None,
+    may: May | None = None,
     tls: ssl.SSLContext | None = None,
     observe: Observe | None = None,
     **settings: Any,
 ) -> Iterator[str]:
     """Serve a tree while the block runs; the URL is what the block gets."""
     app = make_app(Registry(open_store(str(root))), Settings(**settings), gate=gate)
+    if may is not None:
+        app[MAY] = may
     heard: list[Exchange] = []
     began = threading.Event()
     found: dict[str, Any] = {}

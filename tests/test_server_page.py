@@ -11,14 +11,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import requests
 from aiohttp import web
 
 from regfs.listing import scan
 from regfs.server.routes import Verb
 from regfs.server.ui import pages, snapshot
 from regfs.server.ui.snapshot import Snapshot
-from tests.browsing import Answer, ask, served
+from tests import asking
+from tests.asking import Answer
 from tests.builder import TreeBuilder, artifact, attestation, image, index, layer
+from tests.hosting import hosted
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures/trees"
 PAGES = ("/", "/usage", "/reuse", "/findings", "/gc", "/gc?untagged=1", "/search?q=app")
@@ -40,8 +43,19 @@ def registry(tree: TreeBuilder) -> TreeBuilder:
 
 @pytest.fixture
 def url(registry: TreeBuilder) -> Iterator[str]:
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         yield url
+
+
+def ask(url: str, path: str = "/", method: str = "GET", **headers: str) -> Answer:
+    """Ask for a page, spelled exactly so."""
+    return asking.ask(url, method, path, **headers)
+
+
+def read_again(url: str, back: str) -> requests.Response:
+    """Press the button that reads the tree again."""
+    form = {"back": back}
+    return requests.post(f"{url}/refresh", form, allow_redirects=False, timeout=60)
 
 
 def visible(answer: Answer) -> str:
@@ -172,7 +186,7 @@ def test_the_raw_manifest_is_the_very_bytes(url: str, registry: TreeBuilder) -> 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in FIXTURES.iterdir() if p.is_dir()))
 def test_every_page_of_every_fixture_can_be_shown(name: str) -> None:
-    with served(FIXTURES / name) as url:
+    with hosted(FIXTURES / name) as url:
         pending: list[str] = [*PAGES]
         seen: set[str] = set()
         while pending:
@@ -191,7 +205,7 @@ def test_every_page_of_every_fixture_can_be_shown(name: str) -> None:
 
 def test_what_is_missing_is_told_on_the_first_page(registry: TreeBuilder) -> None:
     registry.break_("blob-missing", "team/app", "v1")
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         assert "1 error" in visible(ask(url))
         findings = visible(ask(url, "/findings?severity=error"))
         assert "blob-missing" in findings
@@ -203,10 +217,10 @@ def test_what_verify_found_is_told_with_when(registry: TreeBuilder) -> None:
     from regfs.cli.app import run
 
     registry.break_("blob-flipped", "team/app", "v1")
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         assert "never verified" in visible(ask(url, "/findings"))
     assert run(["-r", str(registry.root), "verify", "-q"]) == 1
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         findings = visible(ask(url, "/findings"))
         assert "blob-corrupt" in findings
         assert "Content verified 100 %" in findings
@@ -215,7 +229,7 @@ def test_what_verify_found_is_told_with_when(registry: TreeBuilder) -> None:
 def test_an_unreadable_manifest_has_a_page_that_says_so(registry: TreeBuilder) -> None:
     digest = registry.current("team/app", "v1")
     registry.blob_path(digest).write_bytes(b"{}")
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         page = ask(url, "/r/team/app/_tags/v1")
         assert page.status == 200
         assert "does not match its digest" in visible(page)
@@ -233,7 +247,7 @@ def test_hostile_texts_are_shown_and_are_nothing_else(tree: TreeBuilder) -> None
         "history": [{"created_by": EVIL}],
     }
     tree.push("app", "v1", image(["x"], config, annotations={EVIL: EVIL}))
-    with served(tree.root) as url:
+    with hosted(tree.root) as url:
         page = ask(url, "/r/app/_tags/v1")
         assert "<img src=x" not in page.text
         assert "<script>window" not in page.text
@@ -258,7 +272,7 @@ def test_a_repository_of_any_name_can_be_gone_to(tree: TreeBuilder, name: bytes)
     folder = os.path.join(os.fsencode(tree.v2), b"repositories", name)
     os.makedirs(os.path.dirname(folder), exist_ok=True)
     os.rename(os.fsencode(tree.repository_path("app")), folder)
-    with served(tree.root) as url:
+    with hosted(tree.root) as url:
         home = ask(url)
         (address,) = re.findall(r'<th scope="row"><a href="(/r/[^"]+)"', home.text)
         page = ask(url, unescape(address))
@@ -292,7 +306,7 @@ def no_secrets(request: web.Request, verb: Verb, name: str) -> bool:
 @pytest.fixture
 def guarded(registry: TreeBuilder) -> Iterator[str]:
     registry.push("secret/plans", "v9", image([BASE, "plan"]))
-    with served(registry.root, no_secrets) as url:
+    with hosted(registry.root, may=no_secrets) as url:
         yield url
 
 
@@ -345,7 +359,7 @@ def test_what_adds_up_everything_is_for_those_who_may_read_everything(
 
 def test_the_api_answers_as_if_there_was_no_page(registry: TreeBuilder) -> None:
     registry.push("v2", "latest")
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         assert ask(url, "/v2/").body == b"{}"
         assert ask(url, "/v2/r/team/app").headers["Content-Type"].startswith("application/json")
         assert ask(url, "/r/v2").status == 200
@@ -397,16 +411,15 @@ def test_what_pages_need_is_kept_by_browsers(url: str) -> None:
     (address,) = re.findall(r'href="(/static/style[^"]+)"', ask(url).text)
     style = ask(url, address)
     assert "immutable" in style.headers["Cache-Control"]
-    again = ask(url, address, headers={"If-None-Match": style.headers["ETag"]})
+    again = ask(url, address, If_None_Match=style.headers["ETag"])
     assert (again.status, again.body) == (304, b"")
 
 
 def test_what_was_pushed_is_there_after_reading_again(url: str, registry: TreeBuilder) -> None:
     assert ask(url, "/r/team/new").status == 404
     registry.push("team/new", "v1")
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = ask(url, "/refresh", "POST", "back=%2Fr%2Fteam%2Fnew", form)
-    assert (answer.status, answer.headers["Location"]) == (303, "/r/team/new")
+    answer = read_again(url, "/r/team/new")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/r/team/new")
     assert ask(url, "/r/team/new").status == 200
 
 
@@ -414,9 +427,8 @@ def test_what_was_pushed_is_there_after_reading_again(url: str, registry: TreeBu
     "back", ["//evil.example", "https://evil.example", "/\\evil.example", "/\r\nX: y", ""]
 )
 def test_reading_again_leads_nowhere_else(url: str, back: str) -> None:
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = ask(url, "/refresh", "POST", f"back={quote(back)}", form)
-    assert (answer.status, answer.headers["Location"]) == (303, "/")
+    answer = read_again(url, back)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
 
 
 def test_a_large_tree_is_said_to_be_read_and_pulls_go_on(
@@ -429,7 +441,7 @@ def test_a_large_tree_is_said_to_be_read_and_pulls_go_on(
         return scan(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(snapshot, "scan", slow)
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         page = ask(url)
         assert page.status == 202
         assert "The tree is being read" in page.text
@@ -452,7 +464,7 @@ def test_a_report_that_takes_long_is_waited_for_elsewhere(
         return made(self, among)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Snapshot, "reuse_among", slow)
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         assert ask(url).status == 200
         assert ask(url, "/reuse").status == 202
         assert ask(url, "/r/team/app").status == 200
@@ -462,22 +474,21 @@ def test_a_report_that_takes_long_is_waited_for_elsewhere(
 
 
 def test_a_tree_that_cannot_be_read_is_told_and_tried_again(registry: TreeBuilder) -> None:
-    with served(registry.root) as url:
+    with hosted(registry.root) as url:
         hidden = registry.root / "docker-away"
         (registry.root / "docker").rename(hidden)
         gone = ask(url)
         assert gone.status in (200, 404, 500, 503)
         assert "Traceback" not in gone.text
         hidden.rename(registry.root / "docker")
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        ask(url, "/refresh", "POST", "back=/", form)
+        read_again(url, "/")
         assert 'href="/r/team/app"' in ask(url).text
 
 
 def test_an_attestation_is_led_to(tree: TreeBuilder) -> None:
     built = image(["x"])
     tree.push("app", "v1", index(built, attestation(built)))
-    with served(tree.root) as url:
+    with hosted(tree.root) as url:
         page = ask(url, "/r/app/_tags/v1")
         assert "attestation" in visible(page)
         (address,) = re.findall(r'href="(/r/app/_manifests/[^"]+)"[^>]*>attestation', page.text)

@@ -13,8 +13,9 @@ import pytest
 
 from regfs.listing import scan
 from regfs.server.ui import snapshot
-from tests.browsing import CONTRASTS, Watched, chromium, needs_browser, served
+from tests.browsing import CONTRASTS, Watched, chromium, needs_browser
 from tests.builder import TreeBuilder, artifact, attestation, image, index, layer
+from tests.hosting import hosted
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -77,7 +78,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> TreeBuilder:
 
 @pytest.fixture(scope="module")
 def url(tree: TreeBuilder) -> Iterator[str]:
-    with served(tree.root) as url:
+    with hosted(tree.root) as url:
         yield url
 
 
@@ -239,7 +240,7 @@ def test_a_page_that_waits_comes_by_itself(
         return scan(*args, **options)
 
     monkeypatch.setattr(snapshot, "scan", slow)
-    with served(tree.root) as url:
+    with hosted(tree.root) as url:
         for script in (True, False):
             window = visit(url, java_script_enabled=script)
             window.go("/")
@@ -259,7 +260,7 @@ def test_ten_thousand_tags_come_page_by_page(visit: Open, tmp_path: Path) -> Non
         folder = tree.tag_folder("many", f"t{number:05}") / "current"
         folder.mkdir(parents=True)
         (folder / "link").write_text(digest)
-    with served(tree.root) as url:
+    with hosted(tree.root) as url:
         window = visit(url)
         window.go("/r/many")
         window.page.locator("#results").wait_for()
@@ -302,7 +303,7 @@ def test_nothing_of_a_hostile_tree_runs_and_all_of_it_is_shown(visit: Open, tmp_
         tags = os.fsencode(tree.tag_folder("app", "v1").parent) + b"/"
         os.rename(tags + b"v1", tags + b"<b onmouseover=window.pwned=1>\xff")
         os.rename(folders + b"app", folders + name)
-    with served(tree.root) as url:
+    with hosted(tree.root) as url:
         window = visit(url)
         for number in range(len(EVIL_NAMES)):
             window.go("/?sort=name")
