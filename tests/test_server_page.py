@@ -36,7 +36,7 @@ def registry(tree: TreeBuilder) -> TreeBuilder:
     tree.push("team/app", "v1", app)
     tree.push("team/app", "multi", index(app, image(["arm"], platform="linux/arm64")))
     tree.push("team/app", None, artifact([b"signature"], subject=app, artifact_type="a/signature"))
-    tree.push("team/app", None, image(["forgotten"]))
+    tree.push("team/app", None, index(app, image(["forgotten"], platform="linux/arm64")))
     tree.upload("team/app", 100)
     return tree
 
@@ -89,7 +89,7 @@ def test_a_repository_shows_tags_untagged_manifests_and_uploads(
     assert " _manifests/tags/v1/current/link" in text
     assert " _uploads/" in text
     untagged = text.partition("Untagged")[2].partition("Uploads")[0]
-    forgotten = image(["forgotten"]).digest.partition(":")[2][:12]
+    forgotten = image(["forgotten"], platform="linux/arm64").digest.partition(":")[2][:12]
     assert forgotten in untagged
     tagged = registry.current("team/app", "v1").partition(":")[2][:12]
     assert tagged not in untagged
