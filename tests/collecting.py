@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from regfs.gc.plan import Plan, plan
@@ -207,6 +208,11 @@ class Oracle:
 
 
 # -- random registries --------------------------------------------------------
+
+
+def fewer(times: int, least: int) -> settings:
+    """Return the profile with so many times fewer examples: each of them takes long."""
+    return settings(max_examples=max(settings().max_examples // times, least))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs.gc.online import collect as run_gc
@@ -21,6 +21,7 @@ from tests.collecting import (
     Oracle,
     Recipe,
     build,
+    fewer,
     going,
     going_in,
     new_tree,
@@ -33,9 +34,6 @@ from tests.reference import ReferenceRegistry, needs_reference
 
 BATCH = 20
 """Registries in one tree."""
-
-_BATCHES = settings(max_examples=max(settings.default.max_examples // 20, 3))
-_SERVED = settings(max_examples=max(settings.default.max_examples // 40, 2))
 
 ACCEPT = {"Accept": ", ".join([OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST])}
 
@@ -58,7 +56,7 @@ def build_all(tree: TreeBuilder, batch: list[Recipe], *, tagged: bool = False) -
 
 
 @needs_reference
-@_BATCHES
+@fewer(20, least=3)
 @given(batches())
 def test_with_every_revision_a_root_exactly_the_same_blobs_go(batch: list[Recipe]) -> None:
     with new_tree() as tree:
@@ -74,7 +72,7 @@ def test_with_every_revision_a_root_exactly_the_same_blobs_go(batch: list[Recipe
 
 
 @needs_reference
-@_BATCHES
+@fewer(20, least=3)
 @given(batches())
 def test_of_untagged_images_at_least_as_many_go_and_none_that_is_needed(
     batch: list[Recipe],
@@ -95,7 +93,7 @@ def test_of_untagged_images_at_least_as_many_go_and_none_that_is_needed(
 
 
 @needs_reference
-@_BATCHES
+@fewer(20, least=3)
 @given(batches(kinds=("image",), steps=("push", "untag", "blob", "orphan", "upload")))
 def test_of_plain_images_exactly_the_same_go(batch: list[Recipe]) -> None:
     """Of a manifest that is tagged in another repository, 2.8 keeps the link here too."""
@@ -110,7 +108,7 @@ def test_of_plain_images_exactly_the_same_go(batch: list[Recipe]) -> None:
 
 
 @needs_reference
-@_SERVED
+@fewer(40, least=2)
 @given(batches(6), st.booleans())
 def test_whatever_could_be_pulled_and_is_to_stay_can_be_pulled(
     batch: list[Recipe], untagged: bool
