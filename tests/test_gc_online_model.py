@@ -18,21 +18,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 import regfs.graph.build
 import regfs.listing
 from regfs.gc.online import collect, settle
-from regfs.gc.plan import plan
+from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
-from regfs.gc.sweep import look
+from regfs.gc.sweep import Applied, look
 from regfs.graph import Graph
 from regfs.registry import Registry
+from regfs.runs import purge as purge_run
 from regfs.stores import open_store
 from tests.builder import TreeBuilder, image, index
-from tests.collecting import Oracle, plan_of
+from tests.collecting import Oracle, fewer, plan_of
 from tests.gating import Collector
 from tests.images import Content
 from tests.serving import Client, Site, mount_and_put, push
@@ -59,15 +67,21 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def start(root: Path, now: Callable[[], float], *, purge: bool) -> Collector:
-    """Start a collection, as `gc run -m --min-age 100s` does."""
+def start(
+    root: Path,
+    now: Callable[[], float],
+    *,
+    purge: bool,
+    by: Callable[..., Applied] | None = None,
+) -> Collector:
+    """Start a collection, as `gc run -m --min-age 100s` does, or one that does less."""
 
     def work(store: Any, pause: Callable[[float], None]) -> object:
         registry = Registry(store)
         policy = Policy(delete_untagged=True, min_age=WAIT)
         inventory = look(store, policy)
         made = plan(Graph.build(inventory, registry), inventory, policy, now())
-        return collect(made, registry, purge=purge, clock=now, pause=pause)
+        return (by or collect)(made, registry, purge=purge, clock=now, pause=pause)
 
     return Collector(work, root)
 
@@ -87,6 +101,9 @@ def with_garbage(root: Path) -> None:
 
 class Online(RuleBasedStateMachine):
     """Anybody does one step at a time."""
+
+    collect: Callable[..., Applied] | None = None
+    """What collects in place of the real one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +163,7 @@ class Online(RuleBasedStateMachine):
     @rule(purge=st.booleans())
     @precondition(lambda self: self.collector is None)
     def begin(self, purge: bool) -> None:
-        self.collector = start(self.root, self._clock, purge=purge)
+        self.collector = start(self.root, self._clock, purge=purge, by=self.collect)
 
     def _collect(self, act: Callable[[Collector], None]) -> None:
         assert self.collector is not None
@@ -172,6 +189,12 @@ class Online(RuleBasedStateMachine):
     @precondition(lambda self: self.collector)
     def collect_to_the_pause(self) -> None:
         self._collect(lambda one: one.run_to("pause"))
+
+    @rule()
+    @precondition(lambda self: self.collector)
+    def collect_to_the_end(self) -> None:
+        """Or to the pause, where that is still before it."""
+        self._collect(lambda one: one.run_to())
 
     @rule()
     @precondition(lambda self: self.collector and self.collector.pausing is not None)
@@ -221,5 +244,47 @@ def assert_clean_after_an_offline_run(site: Site) -> None:
     assert site.tree.blobs() <= Oracle(site.tree, untagged=True).blobs
 
 
-Online.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
+Online.TestCase.settings = settings(fewer(2, least=15), stateful_step_count=40)
 TestOnline = Online.TestCase
+
+
+# -- what the model would say of less -----------------------------------------------------
+
+
+def without_the_second_mark(
+    made: Plan, registry: Registry, *, purge: bool, **options: Any
+) -> Applied:
+    """Apply, settle, wait, and purge without another look."""
+    applied = collect(made, registry, **options)
+    if purge and made.actions:
+        options["pause"](WAIT)
+        purge_run(registry.store, made.id)
+    return applied
+
+
+def without_the_wait(made: Plan, registry: Registry, **options: Any) -> Applied:
+    """Apply, settle, and purge while requests are under way that have looked before."""
+    return collect(made, registry, wait=0, **options)
+
+
+class Forgetful(Online):
+    collect = staticmethod(without_the_second_mark)
+
+
+class Hasty(Online):
+    collect = staticmethod(without_the_wait)
+
+
+@pytest.mark.parametrize("machine", [Forgetful, Hasty])
+def test_the_model_finds_by_itself_what_is_lost_by_less(machine: type[Online]) -> None:
+    few = settings(
+        max_examples=600,
+        stateful_step_count=40,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        print_blob=False,
+    )
+    with pytest.raises(AssertionError) as lost:
+        run_state_machine_as_test(machine, settings=few)
+    assert "assert_whole" in {entry.name for entry in lost.traceback}

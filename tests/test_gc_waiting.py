@@ -217,12 +217,12 @@ def test_a_tree_that_has_got_another_owner_is_not_settled(full: TreeBuilder) -> 
 def test_what_two_runs_have_moved_comes_back_as_it_was_last(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["new"]))
     block = {"repositories": ["**"], "keepTags": [{"patterns": ["v1"]}]}
-    policy = {"retention": RetentionPolicy.model_validate({"policies": [block]})}
+    retention = RetentionPolicy.model_validate({"policies": [block]})
     for ago, content in ((9, OLD), (8, image(["later"]))):
         tree.push("app", "other", content)
         with tree.at_age(10**6):
             tree.tag("app", "other", content.digest)
-        move(tree, now=time.time() - ago * 60, **policy)
+        move(tree, now=time.time() - ago * 60, retention=retention)
         assert "other" not in tree.tags("app")
     for link in (tree.root / ".regfs/runs").glob("*/quarantine/**/tags/other/current/link"):
         os.utime(link)
