@@ -52,6 +52,7 @@ NAMES = ["a", "a/b"]
 TAGS = ["v1", "v2"]
 ONE, TWO = image(["base", "one"]), image(["base", "two"], {"author": "two"})
 ARM = image(["base"], {"author": "arm"}, platform="linux/arm64")
+STEPS = st.integers(0, 8)
 IMAGES = [ONE, TWO, index(ONE, ARM), index(TWO)]
 """Few, and with much in common: what one gives up is what another takes up."""
 
@@ -123,25 +124,42 @@ class Online(RuleBasedStateMachine):
 
     # -- clients ------------------------------------------------------------------
 
-    def _join(self, requests: Iterator[Any]) -> None:
+    def _join(self, requests: Iterator[Any], steps: int) -> None:
+        """Let a client begin, and get on so far before anybody else does a thing."""
         self.clients.append(Client(requests))
+        self.serve(len(self.clients) - 1, steps)
 
-    @rule(name=st.sampled_from(NAMES), tag=st.sampled_from(TAGS), content=st.sampled_from(IMAGES))
-    def push(self, name: str, tag: str, content: Content) -> None:
-        self._join(push(self.site, name, tag, content))
+    @rule(
+        name=st.sampled_from(NAMES),
+        tag=st.sampled_from(TAGS),
+        content=st.sampled_from(IMAGES),
+        steps=STEPS,
+    )
+    def push(self, name: str, tag: str, content: Content, steps: int) -> None:
+        self._join(push(self.site, name, tag, content), steps)
 
-    @rule(way=st.permutations(NAMES), tag=st.sampled_from(TAGS), content=st.sampled_from(IMAGES))
-    def mount(self, way: list[str], tag: str, content: Content) -> None:
-        self._join(mount_and_put(self.site, way[0], way[1], tag, content))
+    @rule(
+        way=st.permutations(NAMES),
+        tag=st.sampled_from(TAGS),
+        content=st.sampled_from(IMAGES),
+        steps=STEPS,
+    )
+    def mount(self, way: list[str], tag: str, content: Content, steps: int) -> None:
+        self._join(mount_and_put(self.site, way[0], way[1], tag, content), steps)
 
-    @rule(name=st.sampled_from(NAMES), tag=st.sampled_from(TAGS), content=st.sampled_from(IMAGES))
-    def retag(self, name: str, tag: str, content: Content) -> None:
+    @rule(
+        name=st.sampled_from(NAMES),
+        tag=st.sampled_from(TAGS),
+        content=st.sampled_from(IMAGES),
+        steps=STEPS,
+    )
+    def retag(self, name: str, tag: str, content: Content, steps: int) -> None:
         """Put a manifest that may be there, without a look at anything before."""
-        self._join(iter([self.site.put_manifest(name, tag, content)]))
+        self._join(iter([self.site.put_manifest(name, tag, content)]), steps)
 
-    @rule(name=st.sampled_from(NAMES), content=st.sampled_from(IMAGES))
-    def delete(self, name: str, content: Content) -> None:
-        self._join(iter([self.site.delete(name, content.digest)]))
+    @rule(name=st.sampled_from(NAMES), content=st.sampled_from(IMAGES), steps=STEPS)
+    def delete(self, name: str, content: Content, steps: int) -> None:
+        self._join(iter([self.site.delete(name, content.digest)]), steps)
 
     @rule(which=st.integers(0, 9), steps=st.integers(1, 8))
     @precondition(lambda self: self.clients)
@@ -203,6 +221,17 @@ class Online(RuleBasedStateMachine):
             client.finish_request()
         self.now += WAIT
         self._collect(lambda one: one.resume())
+
+    @rule(purge=st.booleans())
+    @precondition(lambda self: self.collector is None)
+    def collect_at_once(self, purge: bool) -> None:
+        """Collect while nobody else does a thing, but for what was under way before the wait."""
+        self.begin(purge)
+        self.collect_to_the_end()
+        if self.collector is not None:
+            self.let_the_wait_be_over()
+        if self.collector is not None:
+            self.collect_to_the_end()
 
     @rule()
     @precondition(lambda self: self.collector)

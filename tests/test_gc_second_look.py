@@ -252,7 +252,7 @@ def test_an_empty_repository_goes_after_the_folders_in_it(tree: TreeBuilder) -> 
     tree.push("lib", "v1", image(["new"]))
     for name in ("a", "a/b"):
         tree.folder(tree.layer_path(name, LAYER).parent)
-        tree.folder(tree.repository_path(name) / "_manifests/tags")
+        tree.folder(tree.tag_folder(name, "gone") / "index")
     planned = plan_of_leftovers(tree, empty_repositories=True)
     applied = carry_out(tree, planned)
     assert (applied.skipped, applied.done) == ([], planned.totals)
