@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
 
 from regfs import layout
 from regfs.digest import ALGORITHMS, BUFFER_SIZE, Digest, VerifiedReader
@@ -30,8 +30,11 @@ from regfs.errors import (
 from regfs.findings import Finding
 from regfs.inventory import Inventory, LinkContent
 from regfs.listing import read_link, walk_repositories
-from regfs.manifests import LIMIT, Manifest, parse
+from regfs.media_types import LIMIT
 from regfs.stores import Entry, Kind, Store
+
+if TYPE_CHECKING:
+    from regfs.manifests import Manifest
 
 SHORTEST: Final = 7
 """Hexadecimal digits a shortened digest must have at least."""
@@ -183,6 +186,8 @@ class Registry:
         Raises:
             As `manifest_bytes`, and ManifestInvalid when it is none.
         """
+        from regfs.manifests import parse  # the models, which most reads do without
+
         return parse(self.manifest_bytes(digest))
 
     def find(self, text: str) -> Target:

@@ -16,7 +16,7 @@ from regfs.render import human_size, print_finding, printable, rfc3339, table
 from regfs.totals import ActionKind, Totals, sum_up
 
 if TYPE_CHECKING:
-    from regfs.gc.retention import Decision
+    from regfs.gc.decisions import Decision
     from regfs.gc.sweep import Applied
     from regfs.runs import Purged, Restored, Returned, Run, Skipped
 

@@ -20,8 +20,8 @@ from regfs import layout
 from regfs.digest import Digest, digests_in
 from regfs.errors import RegfsError
 from regfs.findings import Code, Finding
+from regfs.gc.decisions import Decision
 from regfs.gc.policy import Policy
-from regfs.gc.retention import Decision
 from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
 from regfs.graph import Graph
