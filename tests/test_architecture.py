@@ -127,16 +127,8 @@ EMPTY = {"gc"}
 
 PURE = (
     "reports",
-    *(
-        "gc.policy",
-        "gc.decisions",
-        "gc.retention",
-        "gc.roots",
-        "gc.tags",
-        "gc.mark",
-        "gc.going",
-        "gc.plan",
-    ),
+    *("gc.policy", "gc.decisions", "gc.retention", "gc.roots", "gc.tags"),
+    *("gc.mark", "gc.going", "gc.plan"),
 )
 """Rooms that are tested without a disk."""
 

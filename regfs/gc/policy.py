@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 else:
 
     class RetentionPolicy:
-        """Stands for the model until one is asked for: loading it takes longer than a small plan."""
+        """Stands for the model until that is asked for: loading it takes longer than a plan."""
 
         @classmethod
         def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
