@@ -31,6 +31,7 @@ LAYERS: dict[str, int] = {
     "durations": 0,
     "positions": 0,
     "parallel": 0,
+    "forks": 0,
     "trace": 0,
     "totals": 0,
     "stores": 1,
