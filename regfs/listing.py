@@ -27,7 +27,6 @@ from regfs.findings import Code, Finding
 from regfs.inventory import (
     Ask,
     DigestTable,
-    FileInfo,
     Inventory,
     LinkContent,
     RepositoryInventory,
@@ -42,6 +41,9 @@ from regfs.stores import Entry, Kind, Leaves, Report, Store
 
 LINK_LIMIT: Final = 1024
 """Bytes of a link that are read; a right one has 71 (sha256) to 135 (sha512)."""
+
+_ALGORITHM: Final = 6
+"""Letters in the name of every algorithm."""
 
 _COLD: Final = 40e-6
 """Seconds per file above which a disk is taken for cold."""
@@ -74,7 +76,7 @@ def scan(
     """
     inventory = Inventory(url=store.url, taken_at=clock(), whole=want is None)
     if lean:
-        inventory.blobs.ask = _asker(store, inventory, layout.blob_folder, "data")
+        inventory.blobs.ask = _asker(store, inventory, layout.blob_folder, "data", _ALGORITHM + 3)
     with _without_collector():
         _scan_owners(store, inventory)
         progress.start("Listing blobs")
@@ -91,29 +93,37 @@ def scan(
     return inventory
 
 
-def _asker(store: Store, inventory: Inventory, place: Callable[[Digest], str], leaf: str) -> Ask:
-    """Return what asks the store about `<folder of the digest>/<leaf>`, folder by folder."""
+def _asker(
+    store: Store, inventory: Inventory, place: Callable[[Digest], str], leaf: str, common: int
+) -> Ask:
+    """Return what asks the store about `<folder of the digest>/<leaf>`, folder by folder.
+
+    Of digests that begin with the same `common` letters the folders lie in one.
+    """
     report = inventory.findings.append
 
-    def ask(digests: list[Digest]) -> Iterator[tuple[Digest, FileInfo]]:
-        above: dict[str, dict[str, Digest]] = defaultdict(dict)
+    def ask(digests: list[Digest]) -> Iterator[tuple[Digest, int, float, int]]:
+        above: dict[str, list[Digest]] = defaultdict(list)
         for digest in digests:
-            folder, _, name = place(digest).rpartition("/")
-            above[folder][name] = digest
-        for folder, names in above.items():
+            above[digest[:common]].append(digest)
+        for together in above.values():
+            folder = place(together[0]).rpartition("/")[0]
+            names = {digest[_ALGORITHM + 1 :]: digest for digest in together}
             # What cannot be told of is left out, and said to be unseen unless there is nothing.
             found = store.leaves(folder, leaf, report, only=names.keys())
             for entry in found.others:
                 _other(inventory, entry)
-            rows = zip(found.names, found.sizes, found.mtimes, found.allocated, strict=True)
-            for name, size, mtime, allocated in rows:
-                yield names[name], FileInfo(size, mtime, allocated)
+            known = map(names.__getitem__, found.names)
+            yield from zip(known, found.sizes, found.mtimes, found.allocated, strict=True)
 
     return ask
 
 
 def _layer_asker(store: Store, inventory: Inventory, name: str) -> Ask:
-    return _asker(store, inventory, lambda digest: layout.layer_folder(name, digest), "link")
+    def place(digest: Digest) -> str:
+        return layout.layer_folder(name, digest)
+
+    return _asker(store, inventory, place, "link", _ALGORITHM)
 
 
 @contextmanager

@@ -293,6 +293,15 @@ class Graph:
                 index.setdefault(number, []).append(manifest)
         return index
 
+    def pointed(self, manifest: Digest) -> list[Digest]:
+        """Return the manifests that point to one."""
+        if not hasattr(self, "_pointed"):
+            self._pointed: dict[Digest, list[Digest]] = {}
+            for before, targets in self.pointing.items():
+                for target in targets:
+                    self._pointed.setdefault(target, []).append(before)
+        return self._pointed.get(manifest, [])
+
     def owners(self, digest: Digest) -> set[Node]:
         """Return the tags and revisions that need a blob or manifest, through any index."""
         starts = [digest, *self.holders(digest)]
