@@ -51,20 +51,22 @@ def from_both_ends(
     work: Work[Answer],
     count: int,
     *,
+    there: Work[Any] | None = None,
     fork: bool = True,
     advance: Callable[[Iterable[int]], None] = lambda items: None,
 ) -> Iterator[Answer]:
     """Yield the answers of `work` to 0, 1, .. `count` - 1, in that order.
 
-    `fork`: whether there is so much to do that a second process pays. `advance` is told
-    of each item once, when it is done, here or there.
+    `there` is what the other process does in place of `work`; its answers come as they are.
+    `fork`: whether there is so much to do that a second process pays. `advance` is told of
+    each item once, when it is done, here or there.
     """
     row = _Row(count, advance)
     if not (fork and count > 1 and can_fork()):
         yield from work(row.forward())
         row.finish()
         return
-    other = _Fork(row, work)
+    other = _Fork(row, there or work)
     try:
         yield from work(row.forward())
         first = row.front

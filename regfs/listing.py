@@ -13,17 +13,19 @@ import gc
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
-from itertools import repeat
-from typing import Final
+from itertools import chain, repeat
+from typing import Final, NamedTuple
 
 from regfs import layout
+from regfs.crossing import Packed, pack, unpack
 from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import DigestInvalid, PathMissing, StoreError
 from regfs.findings import Code, Finding
+from regfs.forks import from_both_ends
 from regfs.inventory import (
     Ask,
     DigestTable,
@@ -44,6 +46,12 @@ LINK_LIMIT: Final = 1024
 
 _ALGORITHM: Final = 6
 """Letters in the name of every algorithm."""
+
+MANY: Final = 4096
+"""Blobs that a second process is worth its start for."""
+
+_SAMPLE: Final = 16
+"""Folders of blobs that are listed before it is known about how many blobs there are."""
 
 _COLD: Final = 40e-6
 """Seconds per file above which a disk is taken for cold."""
@@ -80,17 +88,98 @@ def scan(
     with _without_collector():
         _scan_owners(store, inventory)
         progress.start("Listing blobs")
-        _scan_blobs(store, inventory, progress)
-        progress.finish()
-        progress.start("Listing repositories")
-        for repository in walk_repositories(store, inventory, want):
+        folders = _blob_folders(store, inventory)
+        first = folders[:_SAMPLE]
+        for folder, leaves in zip(first, _list_blobs(store, inventory, first), strict=True):
+            _take_blobs(inventory, folder, leaves, progress)
+        many = len(inventory.blobs) * len(folders) >= MANY * max(len(first), 1)
+        repositories = list(walk_repositories(store, inventory, want))
+        for repository in repositories:
             repository.has_history = history
             if lean:
                 repository.layers.ask = _layer_asker(store, inventory, repository.name)
-            _scan_repository(store, inventory, repository)
+        _Rest(store, inventory, folders[_SAMPLE:], repositories).scan(progress, fork=many)
+    return inventory
+
+
+class _Folder(NamedTuple):
+    """Where blobs lie that begin alike."""
+
+    algorithm: str
+    prefix: str
+    path: str
+
+
+class _Rest:
+    """What is still to be listed: folders of blobs, then repositories, as items of one row."""
+
+    def __init__(
+        self,
+        store: Store,
+        inventory: Inventory,
+        folders: list[_Folder],
+        repositories: list[RepositoryInventory],
+    ) -> None:
+        self._store = store
+        self._inventory = inventory
+        self._folders = folders
+        self._repositories = repositories
+
+    def scan(self, progress: Progress, *, fork: bool) -> None:
+        """List it all, in this process or in two."""
+        count = len(self._folders)
+        row = from_both_ends(
+            self._here, count + len(self._repositories), there=self._there, fork=fork
+        )
+        for folder, answer in zip(self._folders, row, strict=False):
+            _take_blobs(self._inventory, folder, self._leaves(folder, answer), progress)
+        progress.finish()
+        progress.start("Listing repositories")
+        for repository, answer in zip(self._repositories, row, strict=True):
+            self._inventory.repositories[repository.name] = repository
+            if answer is None:
+                _scan_repository(self._store, self._inventory, repository)
+            else:
+                unpack(answer, repository, self._inventory)
             progress.advance(1)
         progress.finish()
-    return inventory
+
+    def _here(self, items: Iterator[int]) -> Iterator[Leaves | None]:
+        """Do items in this process; of a repository nothing is done until it is its turn."""
+        repositories = []
+
+        def folders() -> Iterator[_Folder]:
+            for item in items:
+                if item >= len(self._folders):
+                    repositories.append(item)
+                    return
+                yield self._folders[item]
+
+        yield from _list_blobs(self._store, self._inventory, folders())
+        yield from (None for _ in chain(repositories, items))
+
+    def _there(self, items: Iterator[int]) -> Iterator[Packed | None]:
+        """Do items in another process; None of what only this one can tell of."""
+        seen = Inventory(self._inventory.url, self._inventory.taken_at)
+        seen.blobs.ask = self._inventory.blobs.ask
+        for item in items:
+            seen.findings, seen.foreign, seen.vacant = [], [], []
+            if item < len(self._folders):
+                (leaves,) = _list_blobs(self._store, seen, [self._folders[item]])
+                strange = seen.findings or leaves.absent or leaves.others
+                yield None if strange else leaves[:4]
+            else:
+                repository = self._repositories[item - len(self._folders)]
+                _scan_repository(self._store, seen, repository)
+                yield pack(repository, seen)
+
+    def _leaves(self, folder: _Folder, answer: Leaves | Packed | None) -> Leaves:
+        if isinstance(answer, Leaves):
+            return answer
+        if answer is None:
+            return next(_list_blobs(self._store, self._inventory, [folder]))
+        names, sizes, mtimes, allocated = answer
+        return Leaves(names, sizes, mtimes, allocated, [], [])
 
 
 def _asker(
@@ -181,25 +270,29 @@ def _algorithms(store: Store, inventory: Inventory, folder: str) -> list[str]:
     return found
 
 
-def _scan_blobs(store: Store, inventory: Inventory, progress: Progress) -> None:
-    report = inventory.findings.append
+def _blob_folders(store: Store, inventory: Inventory) -> list[_Folder]:
     folders = []
     for algorithm in _algorithms(store, inventory, layout.BLOBS):
-        for entry in store.list(layout.blobs_folder(algorithm), report):
+        for entry in store.list(layout.blobs_folder(algorithm), inventory.findings.append):
             if entry.kind is Kind.FOLDER and re.fullmatch("[0-9a-f]{2}", _name(entry)):
-                folders.append((algorithm, _name(entry), entry.path))
+                folders.append(_Folder(algorithm, _name(entry), entry.path))
             elif entry.kind in (Kind.FOLDER, Kind.FILE):
                 _foreign(inventory, entry.path)
-    paths = [path for _, _, path in folders]
-    lean = inventory.blobs.ask is not None
-    listings = adaptive_map(
-        lambda path: _children(store, path, "data", report, lean=lean),
-        paths,
+    return folders
+
+
+def _list_blobs(store: Store, inventory: Inventory, folders: Iterable[_Folder]) -> Iterator[Leaves]:
+    lean, report = inventory.blobs.ask is not None, inventory.findings.append
+    return adaptive_map(
+        lambda folder: _children(store, folder.path, "data", report, lean=lean),
+        folders,
         lambda seconds, leaves: seconds > _COLD * max(len(leaves.names), 32),
     )
-    for (algorithm, prefix, path), leaves in zip(folders, listings, strict=True):
-        _take(inventory, inventory.blobs, path, algorithm, leaves, prefix)
-        progress.advance(len(leaves.names))
+
+
+def _take_blobs(inventory: Inventory, folder: _Folder, leaves: Leaves, progress: Progress) -> None:
+    _take(inventory, inventory.blobs, folder.path, folder.algorithm, leaves, folder.prefix)
+    progress.advance(len(leaves.names))
 
 
 def _children(store: Store, folder: str, leaf: str, report: Report, *, lean: bool) -> Leaves:
@@ -330,7 +423,6 @@ def _is_kept_empty(folder: str) -> bool:
 
 def _scan_repository(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
     name = repository.name
-    inventory.repositories[name] = repository
     problem = layout.name_problem(name)
     if problem is not None:
         path = layout.repository_folder(name)

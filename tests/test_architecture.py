@@ -43,6 +43,7 @@ LAYERS: dict[str, int] = {
     "skim": 1,
     "inventory": 2,
     "listing": 2,
+    "crossing": 2,
     "leftovers": 2,
     "hashing": 2,
     "registry": 2,
@@ -81,6 +82,8 @@ LAYERS: dict[str, int] = {
 ARROWS = {
     ("digest", "errors"),
     ("listing", "inventory"),
+    ("listing", "crossing"),
+    ("crossing", "inventory"),
     ("registry", "inventory"),
     ("image_config", "manifests"),
     ("manifests", "media_types"),
