@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache
 from itertools import chain, repeat
 from typing import Final, NamedTuple
 
@@ -314,7 +313,9 @@ def _take(
     """Put one folder's leaves into `table`; name, and leave out, every child that is no digest."""
     leaves = _checked(inventory, folder, algorithm, leaves, prefix)
     start = algorithm + ":"
-    digests = inventory.blobs.own([start + name for name in leaves.names])
+    texts = [start + name for name in leaves.names]
+    # Blobs come first, so there is none among them yet that could be had from there.
+    digests = list(map(Digest, texts)) if prefix else inventory.blobs.own(texts)
     if len(leaves.sizes) == len(digests):
         table.extend(digests, leaves)
     else:
@@ -328,11 +329,7 @@ def _checked(
     """Return the leaves whose names are digests of this folder; report all the rest."""
     width = ALGORITHMS[algorithm]
     names = [*leaves.names, *leaves.absent] if leaves.absent else leaves.names
-    # One expression over all names at once: a call for each would cost as much as the listing.
-    # A name can hold a newline and look like two of them, hence the length.
-    text = "\n".join(names)
-    right = _hexadecimal(prefix, width).fullmatch(text)
-    if right is None or len(text) != max(len(names) * (width + 1) - 1, 0):
+    if not _are_digests(names, width, prefix):
         leaves = _sort_out(inventory, folder, leaves, prefix, width - len(prefix))
     if leaves.absent:
         inventory.vacant.extend(f"{folder}/{name}" for name in leaves.absent)
@@ -341,11 +338,19 @@ def _checked(
     return leaves
 
 
-@cache
-def _hexadecimal(prefix: str, width: int) -> re.Pattern[str]:
-    """Return what matches any number of lines that are digests beginning with `prefix`."""
-    one = f"{prefix}[0-9a-f]{{{width - len(prefix)}}}"
-    return re.compile(f"(?:{one}(?:\n{one})*)?")
+def _are_digests(names: list[str], width: int, prefix: str) -> bool:
+    """Tell whether all names are digests of `width` digits that begin with `prefix`.
+
+    Of all at once: to look at each would cost as much as the listing.
+    """
+    text = "".join(names)
+    if not names or set(map(len, names)) != {width} or not text.isascii():
+        return not names
+    begin_right = (text[at::width] == digit * len(names) for at, digit in enumerate(prefix))
+    return not text.encode().translate(None, _HEXADECIMAL) and all(begin_right)
+
+
+_HEXADECIMAL: Final = b"0123456789abcdef"
 
 
 def _other(inventory: Inventory, entry: Entry) -> None:
