@@ -6,7 +6,6 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -50,6 +49,10 @@ def adaptive_map(
         yield answer
         if slow:
             break
+    else:
+        return
+    from concurrent.futures import ThreadPoolExecutor  # a warm cache does without
+
     with ThreadPoolExecutor(THREADS) as pool:
         while window := list(islice(remaining, _WINDOW)):
             yield from pool.map(function, window)

@@ -211,8 +211,8 @@ def _read(file: str) -> bytes:
 def _make_plan(session: Session, policy: Policy) -> Plan:
     import time
 
+    from regfs.gc.look import look
     from regfs.gc.plan import plan
-    from regfs.gc.sweep import look
 
     with session.progress() as progress:
         session.inventory = look(session.store, policy, progress)

@@ -13,7 +13,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from sys import intern
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from regfs import layout
 from regfs.digest import Digest
@@ -101,7 +101,8 @@ class Reader:
         names = [digest[_ALGORITHM + 1 :] for digest in wanted]
         contents = self._store.contents(folder, names, "data", LIMIT + 1)
         images: list[_Image] = []
-        numbers, lengths = array("I"), array("q")
+        numbers: list[int] = []
+        lengths: list[int] = []
         others: list[tuple[int, bytes | None]] = []
         for place, (name, content) in enumerate(zip(names, contents, strict=True)):
             if (
@@ -118,16 +119,16 @@ class Reader:
                 continue
             _, media_type, artifact_type, _, sizes, *_ = found
             images.append((place, intern(media_type), artifact_type, len(content), len(row)))
-            numbers.extend(row)
-            lengths.extend(sizes)
-        return images, numbers.tobytes(), lengths.tobytes(), others
+            numbers += row
+            lengths += sizes
+        return images, array("I", numbers).tobytes(), array("q", lengths).tobytes(), others
 
     def _blobs(self, found: Skimmed) -> list[int] | None:
         """Return the blobs of a plain image, the usual case; None when it is not so plain."""
         if found.kind is not Kind.IMAGE:
             return None
         try:
-            row = [self._numbers[blob] for blob in found.digests]
+            row = list(map(self._numbers.__getitem__, cast("list[Digest]", found.digests)))
         except KeyError:
             return None  # one that is not there
         return row if self._barred.isdisjoint(row) else None
