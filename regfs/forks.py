@@ -121,7 +121,7 @@ class _Row:
             self.front = item + 1
             yield item
             item += 1
-            self._tell(item, max(item, self.back))
+            self._tell(item, self.back)
 
     def backward(self) -> Iterator[int]:
         """Take items from the back, as long as there is somebody to tell."""
@@ -133,12 +133,13 @@ class _Row:
 
     def finish(self) -> None:
         """Tell of what was not told of yet."""
-        self._tell(self.count, self.count)
+        self._tell(self._left.stop, self._left.stop)
 
     def _tell(self, start: int, stop: int) -> None:
-        left = self._left
-        self._left = range(start, stop)
-        self._advance([*range(left.start, start), *range(max(start, stop), left.stop)])
+        """Tell of all but `start` to `stop`, as far as it was not told of yet."""
+        left, start = self._left, min(start, self._left.stop)
+        self._left = range(start, max(start, stop))
+        self._advance([*range(left.start, start), *range(self._left.stop, left.stop)])
 
 
 class _Fork:

@@ -408,6 +408,14 @@ TREES = {
         "--blobs 100000 --manifests 20000 --repositories 100",
         "--blobs 10000 --manifests 2000 --repositories 20",
     ),
+    "tenth": (
+        "--blobs 10000 --manifests 2000 --repositories 10",
+        "--blobs 1000 --manifests 200 --repositories 2",
+    ),
+    "triple": (
+        "--blobs 300000 --manifests 60000 --repositories 300",
+        "--blobs 30000 --manifests 6000 --repositories 60",
+    ),
     "large": (
         "--blobs 1000000 --manifests 200000 --repositories 1000 --layers 5",
         "--blobs 20000 --manifests 4000 --repositories 20 --layers 5",
@@ -438,6 +446,8 @@ CASES = [
     Case("scan", "usual", listing_sides, listed, runs=5),
     Case("scan-large", "large", listing_sides, listed, runs=3),
     Case("gc", "usual", plan_sides, unreferenced, runs=5),
+    Case("gc-tenth", "tenth", plan_sides, unreferenced, runs=5),
+    Case("gc-triple", "triple", plan_sides, unreferenced, runs=3),
     Case("gc-large", "large", plan_sides, unreferenced, runs=1),
     Case("gc-untagged", "tags", untagged_sides, untagged, runs=3),
     Case("gc-apply", "garbage", apply_sides, moved, runs=3),
