@@ -111,7 +111,6 @@ ARROWS = {
     ("gc.look", "gc.policy"),
     ("gc.sweep", "gc.look"),
     ("gc.sweep", "gc.plan"),
-    ("gc.sweep", "gc.policy"),
     ("gc.online", "gc.held"),
     ("gc.online", "gc.plan"),
     ("gc.online", "gc.policy"),
