@@ -21,8 +21,7 @@ import base64
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
 from pydantic_core import CoreSchema, core_schema, from_json
@@ -35,66 +34,72 @@ from regfs.errors import (
     ManifestInvalid,
     ManifestTooLarge,
 )
-
-LIMIT: Final = 4 * 1024 * 1024
-"""Bytes of the largest manifest a registry accepts."""
-
-OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
-OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
-OCI_ARTIFACT: Final = "application/vnd.oci.artifact.manifest.v1+json"
-ORAS_ARTIFACT: Final = "application/vnd.cncf.oras.artifact.manifest.v1+json"
-DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_V1: Final = "application/vnd.docker.distribution.manifest.v1+json"
-DOCKER_V1_SIGNED: Final = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-
-OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
-DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
-OCI_EMPTY: Final = "application/vnd.oci.empty.v1+json"
-BUILDKIT_CACHE: Final = "application/vnd.buildkit.cacheconfig.v0"
-IN_TOTO: Final = "application/vnd.in-toto+json"
-
-IMAGE_CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
-LAYER_PREFIXES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
-_NOT_MANIFESTS: Final = IMAGE_CONFIGS | {OCI_EMPTY, BUILDKIT_CACHE, IN_TOTO}
+from regfs.media_types import (
+    BUILDKIT_CACHE as BUILDKIT_CACHE,
+)
+from regfs.media_types import (
+    DOCKER_CONFIG as DOCKER_CONFIG,
+)
+from regfs.media_types import (
+    DOCKER_LIST as DOCKER_LIST,
+)
+from regfs.media_types import (
+    DOCKER_MANIFEST as DOCKER_MANIFEST,
+)
+from regfs.media_types import (
+    DOCKER_V1 as DOCKER_V1,
+)
+from regfs.media_types import (
+    DOCKER_V1_SIGNED as DOCKER_V1_SIGNED,
+)
+from regfs.media_types import (
+    IMAGE_CONFIGS as IMAGE_CONFIGS,
+)
+from regfs.media_types import (
+    IN_TOTO as IN_TOTO,
+)
+from regfs.media_types import (
+    LAYER_PREFIXES as LAYER_PREFIXES,
+)
+from regfs.media_types import (
+    LIMIT as LIMIT,
+)
+from regfs.media_types import (
+    MANIFEST_TYPES as MANIFEST_TYPES,
+)
+from regfs.media_types import (
+    OCI_ARTIFACT as OCI_ARTIFACT,
+)
+from regfs.media_types import (
+    OCI_CONFIG as OCI_CONFIG,
+)
+from regfs.media_types import (
+    OCI_EMPTY as OCI_EMPTY,
+)
+from regfs.media_types import (
+    OCI_INDEX as OCI_INDEX,
+)
+from regfs.media_types import (
+    OCI_MANIFEST as OCI_MANIFEST,
+)
+from regfs.media_types import (
+    ORAS_ARTIFACT as ORAS_ARTIFACT,
+)
+from regfs.media_types import (
+    Kind as Kind,
+)
+from regfs.media_types import (
+    Reference as Reference,
+)
+from regfs.media_types import (
+    Role as Role,
+)
+from regfs.media_types import (
+    is_blob_type as is_blob_type,
+)
 
 REFERENCE_TYPE: Final = "vnd.docker.reference.type"
 REFERENCE_DIGEST: Final = "vnd.docker.reference.digest"
-
-
-class Kind(StrEnum):
-    """What a manifest is, whoever's media type it has."""
-
-    IMAGE = "image"
-    INDEX = "index"
-    ARTIFACT = "artifact"
-    SCHEMA1 = "schema1"
-    UNKNOWN = "unknown"
-
-
-class Role(StrEnum):
-    """What one thing is to the manifest that refers to it."""
-
-    CONFIG = "config"
-    LAYER = "layer"
-    MANIFEST = "manifest"
-    """A child of an index; of an unknown manifest, anything: look at what is there."""
-    SUBJECT = "subject"
-    BLOB = "blob"
-
-
-class Reference(NamedTuple):
-    """One thing that a manifest refers to."""
-
-    role: Role
-    digest: Digest
-    size: int = -1
-    """Bytes, as the manifest says; -1 where it does not."""
-    media_type: str = ""
-    platform: str = ""
-    """Such as `linux/arm/v7`; `unknown/unknown` for attestations."""
-    foreign: bool = False
-    """The content may legally be elsewhere and absent here."""
 
 
 class _DigestSchema:
@@ -347,13 +352,6 @@ MODELS: Final[dict[str, type[_Known]]] = {
     OCI_ARTIFACT: ArtifactManifest,
     ORAS_ARTIFACT: ArtifactManifest,
 }
-MANIFEST_TYPES: Final = frozenset(MODELS)
-"""Every media type of a manifest that regfs reads."""
-
-
-def is_blob_type(media_type: str) -> bool:
-    """Tell whether content of that media type is surely no manifest."""
-    return media_type.startswith(LAYER_PREFIXES) or media_type in _NOT_MANIFESTS
 
 
 # What stands at the top of each kind. Two kinds at once, and clients can differ on what it is.

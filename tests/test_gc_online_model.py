@@ -29,7 +29,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-import regfs.graph.build
+import regfs.graph.reading
 import regfs.listing
 from regfs.gc.online import collect, settle
 from regfs.gc.plan import Plan, plan
@@ -61,7 +61,7 @@ IMAGES = [ONE, TWO, index(ONE, ARM), index(TWO)]
 def one_thread() -> Iterator[None]:
     """A store that stands still looks like a cold disk, which many threads would ask at once."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (regfs.graph.build, regfs.listing):
+        for module in (regfs.graph.reading, regfs.listing):
             patch.setattr(
                 module, "adaptive_map", lambda function, items, is_slow: map(function, items)
             )

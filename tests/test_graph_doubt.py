@@ -9,8 +9,10 @@ import pytest
 
 from regfs.digest import Digest
 from regfs.findings import Code, Finding
-from regfs.graph import EdgeKind, Graph, build
+from regfs.graph import EdgeKind, Graph, reading
+from regfs.graph.reading import Reader, Reading
 from regfs.manifests import Role
+from regfs.progress import SILENT
 from tests.builder import (
     OCI_INDEX,
     OCI_MANIFEST,
@@ -142,9 +144,10 @@ def test_a_manifest_of_just_the_largest_size_is_read(
     if listed:
         inventory, _ = look(tree)
     for limit, problem in ((len(ONE.data), None), (len(ONE.data) - 1, Code.MANIFEST_TOO_LARGE)):
-        monkeypatch.setattr(build, "LIMIT", limit)
-        (reading,) = build.read_manifests(store_of(tree), inventory, [digest])
-        assert (None if reading.problem is None else reading.problem.code) is problem
+        monkeypatch.setattr(reading, "LIMIT", limit)
+        (found,) = Reader(store_of(tree), inventory, (), SILENT).read([digest])
+        broken = found.problem if isinstance(found, Reading) else None
+        assert (None if broken is None else broken.code) is problem
 
 
 # -- what doubt reaches ---------------------------------------------------------------------
