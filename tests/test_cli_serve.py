@@ -17,8 +17,8 @@ import pytest
 import requests
 
 from regfs.cli.app import run
-from regfs.runs import LOCK
 from regfs.stores import open_store
+from regfs.turns import LOCK
 from tests import wire
 from tests.builder import TreeBuilder
 

@@ -79,8 +79,8 @@ def command(session: Session, **options: Any) -> Exit:
     except ModuleNotFoundError as error:
         raise Doubt(f"{error.name} is missing; install regfs[serve]") from None
     from regfs.cli.serve_log import log_to_standard_error
-    from regfs.runs import refuse_if_locked
     from regfs.server.address import parse
+    from regfs.turns import refuse_if_locked
 
     try:
         address = parse(options["listen"])

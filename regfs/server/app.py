@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -24,6 +25,7 @@ from regfs.server.keys import (
     PAGING,
     PUBLISHER,
     REFERRERS,
+    REFERRERS_TURN,
     REGISTRY,
     ROUTE,
     SETTINGS,
@@ -83,8 +85,9 @@ def make_app(
     app[REGISTRY] = registry
     app[PAGING] = Paging(folders)
     app[REFERRERS] = Referrers(registry, folders)
+    app[REFERRERS_TURN] = asyncio.Semaphore(referrers.AT_ONCE)
     app[SETTINGS] = settings
-    app[UPLOADS] = Uploads(registry)
+    app[UPLOADS] = Uploads(registry, largest=settings.max_blob)
     app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
     app[METRICS] = metrics
     app[MAY] = _everybody if gate is None else gate.may
