@@ -93,7 +93,7 @@ ARROWS = {
     ("image_config", "manifests"),
     ("skim", "manifests"),
     ("registry", "listing"),
-    ("turns", "runs"),
+    ("runs", "turns"),
     ("uploads", "registry"),
     ("uploads", "turns"),
     ("publishing", "registry"),
@@ -258,7 +258,7 @@ def test_libraries_neither_print_nor_read_the_environment(module: str) -> None:
 
 
 WRITES = {
-    "runs.journal": {"append", "lock"},
+    "runs.journal": {"append"},
     "runs.changes": {"create", "move", "move_many", "delete"},
     "runs.undoing": {"move", "move_many"},
     "runs.purging": {"delete_tree"},

@@ -22,8 +22,8 @@ from regfs.findings import Code
 from regfs.gc.plan import Plan
 from regfs.gc.sweep import Applied, apply
 from regfs.registry import Registry
-from regfs.runs import LOCK
 from regfs.stores import Store, open_store
+from regfs.turns import LOCK
 from tests.builder import Blob, TreeBuilder, blob_of, image, index
 from tests.collecting import going, plan_of
 from tests.images import Content, raw

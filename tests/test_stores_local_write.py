@@ -419,7 +419,7 @@ class TestLocks:
         assert (root / "lock").read_text() == "the other process\n"
         with (
             local.lock("lock", "reader", shared=True),
-            pytest.raises(LockHeld, match="only reads"),
+            pytest.raises(LockHeld, match="share"),
         ):
             local.lock("lock", "me").__enter__()
         with local.lock("lock", "me"):

@@ -85,10 +85,11 @@ from regfs.graph import Graph
 from regfs.listing import scan
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import RUNS, Purged, Returned, Run, RunKind, lines_of, locked, put_back, runs
+from regfs.runs import RUNS, Purged, Returned, Run, RunKind, lines_of, put_back, runs
 from regfs.runs import purge as purge_runs
 from regfs.stores import Kind, Store, ignore
 from regfs.totals import Totals
+from regfs.turns import locked
 
 WAIT: Final = HOUR
 """Seconds, for a run that has not noted down how long to wait."""

@@ -32,18 +32,10 @@ from regfs.leftovers import find_leftovers, is_for_one
 from regfs.listing import LINK_LIMIT, PARTS, scan, understand
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import (
-    Changes,
-    Returned,
-    RunKind,
-    Skipped,
-    changing,
-    lines_of,
-    locked,
-    told,
-)
+from regfs.runs import Changes, Returned, RunKind, Skipped, changing, lines_of, told
 from regfs.stores import Entry, Kind, Seen, Store, folders_above, ignore
 from regfs.totals import ActionKind, Totals
+from regfs.turns import locked
 
 BATCH: Final = 2048
 """Actions made durable in the journal together, before the first of them is done."""

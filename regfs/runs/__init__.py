@@ -39,8 +39,9 @@ syncs the folders that it names before anything else (`sync_cut_off`). So at any
 and nothing that anybody may ask for is missing. What others did before (the registry
 syncs nothing) is as durable as the file system keeps things in order.
 
-Who decides what is to change is elsewhere: gc's sweep, and heal. This is the
-only room that changes a tree, so that nothing is changed without a journal.
+Who decides what is to change is elsewhere: gc's sweep, and heal. Whatever they
+change is changed here, so nothing without a journal. Clients of a server change a
+tree apart from this, in `uploads` and `publishing`: they bring content, and take links away.
 
     journal     the lines, and what they tell of a run
     syncing     which folders a power cut could still take back
@@ -51,7 +52,6 @@ only room that changes a tree, so that nothing is changed without a journal.
 
 from regfs.runs.changes import Changes, changing, clear_unfinished, movable
 from regfs.runs.journal import (
-    LOCK,
     RUNS,
     Line,
     Returned,
@@ -60,11 +60,8 @@ from regfs.runs.journal import (
     Runs,
     Skipped,
     lines_of,
-    locked,
     new_run,
-    owner,
     quarantine_of,
-    refuse_if_locked,
     require_run,
     runs,
     told,
@@ -74,7 +71,6 @@ from regfs.runs.purging import Purged, purge
 from regfs.runs.undoing import Restored, put_back, restore
 
 __all__ = [
-    "LOCK",
     "RUNS",
     "Changes",
     "Line",
@@ -88,14 +84,11 @@ __all__ = [
     "changing",
     "clear_unfinished",
     "lines_of",
-    "locked",
     "movable",
     "new_run",
-    "owner",
     "purge",
     "put_back",
     "quarantine_of",
-    "refuse_if_locked",
     "require_run",
     "restore",
     "runs",

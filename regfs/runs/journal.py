@@ -17,9 +17,7 @@ Lines are only added. A last one that a crash has cut off is as if it were not t
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,14 +26,13 @@ from enum import StrEnum
 from typing import Any, BinaryIO, Final
 
 from regfs import layout
-from regfs.errors import PathMissing, RunUnknown, StoreError
+from regfs.errors import PathMissing, RunUnknown
 from regfs.stores import Entry, Store, ignore
 from regfs.totals import Totals, sum_up
 
 Line = dict[str, Any]
 
 RUNS: Final = f"{layout.STATE}/runs"
-LOCK: Final = f"{layout.STATE}/lock"
 UNDONE: Final = "undone"
 """The folder in a quarantine that holds what the run had made, and a restore took out."""
 
@@ -85,36 +82,6 @@ class Run:
 
 
 Runs = list[Run]
-
-
-def owner() -> str:
-    """Return one line that says who holds the lock."""
-    return f"regfs, process {os.getpid()} on {socket.gethostname()} since {now()}"
-
-
-@contextmanager
-def locked(store: Store) -> Iterator[None]:
-    """Be the only one who changes the tree while the block runs.
-
-    Raises:
-        LockHeld: another run is under way.
-    """
-    with store.lock(LOCK, owner()):
-        yield
-
-
-def refuse_if_locked(store: Store) -> None:
-    """Return if no run is under way, or none can be: nothing is made to find that out.
-
-    Raises:
-        LockHeld: one is.
-    """
-    try:
-        store.stat(LOCK)
-        with store.lock(LOCK, owner(), shared=True):
-            return
-    except StoreError:  # there is no lock yet, or we may not write, and so not lock
-        return
 
 
 def new_run() -> str:

@@ -15,7 +15,6 @@ from regfs.runs.journal import (
     at,
     continued,
     lines_of,
-    locked,
     now,
     quarantine_of,
     require_run,
@@ -27,6 +26,7 @@ from regfs.runs.journal import (
 from regfs.runs.syncing import sync_cut_off
 from regfs.stores import Kind, Store, ignore
 from regfs.totals import Totals
+from regfs.turns import locked
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ from regfs.runs.journal import (
     continued,
     left_alone,
     lines_of,
-    locked,
     now,
     quarantine_of,
     require_run,
@@ -35,6 +34,7 @@ from regfs.runs.journal import (
 from regfs.runs.syncing import Touched, sync_cut_off
 from regfs.stores import Entry, Kind, Store
 from regfs.totals import ActionKind
+from regfs.turns import locked
 
 _RANK: Final = {kind.value: rank for rank, kind in enumerate(ActionKind)}
 

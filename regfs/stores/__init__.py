@@ -301,7 +301,8 @@ class Store(Protocol):
         """Hold the lock at `path` while the block runs; `owner` is one line saying who.
 
         Raises:
-            LockHeld: somebody alive holds it; the message says who.
+            LockHeld: somebody alive holds it; the message says who, and `shared` whether
+                it is held by those who share it.
         """
 
 

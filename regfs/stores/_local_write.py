@@ -260,8 +260,9 @@ class LocalWriting(LocalTree):
                 os.pwrite(descriptor, line.encode(errors="backslashreplace"), 0)
         except BlockingIOError:
             text = os.pread(descriptor, 4 * _OWNER_LIMIT, 0).decode(errors="replace")
-            who = shown(text.partition("\n")[0]) or "another run that only reads"
-            raise LockHeld(f"{shown(path)}: locked by {who}") from None
+            line = shown(text.partition("\n")[0])
+            who = line or "others who share it"
+            raise LockHeld(f"{shown(path)}: locked by {who}", shared=not line) from None
         except OSError as error:
             raise failure(path, error) from error
 
