@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from regfs import layout, runs
+from regfs import layout, turns
 from regfs.digest import Digest
 from regfs.publishing import Publisher
 from regfs.server import app
@@ -562,7 +562,7 @@ def test_while_a_run_is_under_way_clients_are_told_to_come_again(
     with hosted(tree.root, writable=True) as url:
         client = Client(url)
         place = client.begin()
-        with runs.locked(open_store(str(tree.root))):
+        with turns.locked(open_store(str(tree.root))):
             for answer in (
                 client.complete(place, SHA256, DATA, 503),
                 client("POST", f"{UPLOADS}?mount={SHA256}&from=base", status=503),
