@@ -92,6 +92,17 @@ class Snapshot:
         """Every image."""
         return images(self.graph, self.registry.manifest)
 
+    @cached_property
+    def pushed(self) -> dict[str, float]:
+        """Repository -> when a tag or manifest of it was last written; 0 if never."""
+        return {
+            name: max(
+                max((info.mtime for info in one.tags.values()), default=0.0),
+                max(one.revisions.mtimes, default=0.0),
+            )
+            for name, one in self.inventory.repositories.items()
+        }
+
     def usage(self, by: By) -> Usage:
         """Return who uses how much."""
         found: Usage = getattr(self, f"usage_{by.name.lower()}")
