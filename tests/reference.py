@@ -13,27 +13,22 @@ A missing program skips a test, except in CI (`REGFS_CI=1`), where the test runs
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
-from tests.images import Blob, Content, digest_of, dumps
+from tests.images import Content, digest_of, dumps
+from tests.processes import TIMEOUT, RegistryProcess
 
 IN_CI = os.environ.get("REGFS_CI") == "1"
 REGISTRY = "docker-registry"
-TIMEOUT = 60
-"""Seconds that any one program or answer may take."""
 
 _Test = TypeVar("_Test", bound=Callable[..., object] | type)
 
@@ -163,126 +158,11 @@ def collect(root: Path, *, delete_untagged: bool = False, dry_run: bool = True) 
     return GcResult(done.returncode, blobs, manifests, done.stdout + done.stderr)
 
 
-class Answer(NamedTuple):
-    """An HTTP answer."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-
-class ReferenceRegistry:
+class ReferenceRegistry(RegistryProcess):
     """A docker-registry that serves a tree on the loopback while the block runs."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.address = ""
-        self._folder = tempfile.TemporaryDirectory(prefix="registry-")
-        self._process: subprocess.Popen[bytes] | None = None
+    program = REGISTRY
 
-    def __enter__(self) -> Self:
-        for _ in range(5):  # between finding a free port and using it, another may take it
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-            if self._start(port):
-                return self
-        pytest.fail(f"{REGISTRY} does not start:\n{self.log()}")
-
-    def _start(self, port: int) -> bool:
-        config = _configure(Path(self._folder.name, "config.yml"), self.root, port)
-        environment = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
-        with Path(self._folder.name, "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [REGISTRY, "serve", config], stdout=log, stderr=log, env=environment
-            )
-        self.address = f"127.0.0.1:{port}"
-        deadline = time.monotonic() + TIMEOUT
-        while self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                if self.request("GET", "/v2/").status == 200:
-                    return self._process.poll() is None
-            except OSError:
-                time.sleep(0.02)
-        self._stop()
-        return False
-
-    def _stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(TIMEOUT)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
-        self._folder.cleanup()
-
-    def log(self) -> str:
-        """Return what the registry logged."""
-        return Path(self._folder.name, "log").read_text()
-
-    def image(self, reference: str) -> str:
-        """Return how skopeo names NAME, NAME:TAG or NAME@DIGEST of this registry."""
-        return f"docker://{self.address}/{reference}"
-
-    def request(
-        self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        """Send one request; `url` is a path, or a Location the registry gave."""
-        parts = urlsplit(url)
-        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
-        try:
-            connection.request(method, path, body or None, dict(headers or {}))
-            answer = connection.getresponse()
-            return Answer(answer.status, answer.headers, answer.read())
-        finally:
-            connection.close()
-
-    def _expect(self, status: int, method: str, url: str, body: bytes = b"", **fields: str) -> str:
-        headers = {name.replace("_", "-"): value for name, value in fields.items()}
-        answer = self.request(method, url, body, headers)
-        if answer.status != status:
-            pytest.fail(f"{method} {url}: {answer.status} {answer.body.decode(errors='replace')}")
-        return str(answer.headers.get("Location", ""))
-
-    def begin_upload(self, name: str) -> str:
-        """Begin an upload; return where to send it."""
-        return self._expect(202, "POST", f"/v2/{name}/blobs/uploads/")
-
-    def send(self, location: str, data: bytes) -> str:
-        """Add bytes to an upload; return where to send the next."""
-        octets = "application/octet-stream"
-        return self._expect(202, "PATCH", location, data, Content_Type=octets)
-
-    def add_blob(self, name: str, blob: Blob) -> None:
-        """Push a blob, unless the repository has it."""
-        if self.request("HEAD", f"/v2/{name}/blobs/{blob.digest}").status == 200:
-            return
-        location = self.send(self.begin_upload(name), blob.data)
-        separator = "&" if "?" in location else "?"
-        self._expect(201, "PUT", f"{location}{separator}digest={quote(blob.digest)}")
-
-    def mount(self, source: str, target: str, digest: str) -> None:
-        """Mount a blob of one repository into another."""
-        url = f"/v2/{target}/blobs/uploads/?mount={quote(digest)}&from={quote(source)}"
-        self._expect(201, "POST", url)
-
-    def push(self, name: str, tag: str | None, content: Content) -> str:
-        """Push a manifest and all before it, byte for byte; return its digest."""
-        for child in content.children:
-            self.push(name, None, child)
-        for blob in content.blobs:
-            if blob.stored:
-                self.add_blob(name, blob)
-        url = f"/v2/{name}/manifests/{tag or content.digest}"
-        self._expect(201, "PUT", url, content.data, Content_Type=content.media_type)
-        return content.digest
-
-    def delete(self, name: str, what: str, digest: str) -> None:
-        """Delete one of the `manifests` or `blobs` of a repository."""
-        self._expect(202, "DELETE", f"/v2/{name}/{what}/{digest}")
+    def command(self, port: int) -> list[str | Path]:
+        """Return what serves the tree at a port of 127.0.0.1."""
+        return [REGISTRY, "serve", _configure(self.folder / "config.yml", self.root, port)]

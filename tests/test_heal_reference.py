@@ -22,8 +22,8 @@ from regfs.runs import restore, runs
 from regfs.stores import open_store
 from tests.builder import TreeBuilder
 from tests.healing import ARM, MULTI, ONE, heal_from, stocked
+from tests.processes import Answer
 from tests.reference import (
-    Answer,
     ReferenceRegistry,
     copy,
     make_oci_layout,

@@ -13,29 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.reference import ReferenceRegistry, needs_programs, pull_all, run
-
-BUSYBOX = "/bin/busybox"
-
-
-class Builder:
-    """buildah with a storage of its own, which needs no daemon and no mounts."""
-
-    def __init__(self, folder: Path) -> None:
-        places = {"root": folder / "root", "runroot": folder / "run"}
-        self._options = [f"--{name}={place}" for name, place in places.items()]
-        self._options.append("--storage-driver=vfs")
-
-    def __call__(self, *command: str | Path) -> str:
-        return run("buildah", *self._options, *command).stdout.strip()
-
-    def extend(self, base: str, files: dict[Path | str, str], name: str) -> None:
-        """Commit `base` with files copied into it, as one more layer."""
-        container = self("from", "--pull-never", base)
-        for source, target in files.items():
-            self("copy", container, source, target)
-        self("commit", "-q", "--format=docker", container, name)
-        self("rm", container)
+from tests.building import BUSYBOX, Builder
+from tests.reference import ReferenceRegistry, needs_programs, pull_all
 
 
 def regfs(root: Path, *arguments: str) -> Any:

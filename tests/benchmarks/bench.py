@@ -431,6 +431,12 @@ TREES = {
         f"--blobs 16 {ONE_REPOSITORY} --layers 8 --layer-size 10000 --files 5000",
         f"--blobs 16 {ONE_REPOSITORY} --layers 8 --layer-size 10000 --files 1000",
     ),
+    "many-tags": ("--one-repository --tags 10000 --layers 2 --pushes 1",) * 2,
+    "repositories": tuple(
+        f"--blobs {3 * count} --manifests {count} --repositories {count} --tags 1 --layers 1 "
+        "--bases 1 --indexes 0 --unreferenced 0 --untagged 0"
+        for count in (100_000, 5_000)
+    ),
     "small": ("--blobs 200 --manifests 40 --repositories 4 --tags 5",) * 2,
 }
 """Options of the tree maker, in full and for --quick."""
