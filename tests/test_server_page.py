@@ -283,6 +283,24 @@ def test_a_repository_of_any_name_can_be_gone_to(tree: TreeBuilder, name: bytes)
         assert digest in shown.text
 
 
+def test_no_command_to_copy_holds_what_a_shell_would_run(tree: TreeBuilder) -> None:
+    tree.push("app", "v1")
+    os.rename(tree.repository_path("app"), tree.repository_path("app; reboot #"))
+    tree.push("app", "v1")
+    os.rename(tree.tag_folder("app", "v1"), tree.tag_folder("app", "$(reboot)"))
+    with hosted(tree.root) as url:
+        for path in ("/r/app%3B%20reboot%20%23/_tags/v1", "/r/app/_tags/$(reboot)"):
+            page = ask(url, path)
+            assert page.status == 200
+            assert "docker pull" not in page.text
+            assert "No client can ask for it" in page.text
+        tree.push("app", "v1")
+        read_again(url, "/")
+        named = {"Host": "x;reboot"}
+        page_of_it = requests.get(f"{url}/r/app/_tags/v1", headers=named, timeout=60)
+        assert "docker pull HOST/app:v1" in page_of_it.text
+
+
 def test_pages_let_nothing_be_loaded_or_run(url: str) -> None:
     for path in (*PAGES, "/r/team/app", "/r/team/app/_tags/multi", "/nothing", "/r/nothing"):
         page = ask(url, path)
