@@ -10,12 +10,16 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import quote
 
+import bcrypt
 import pytest
 import requests
 from aiohttp import web
 
 from regfs.listing import scan
+from regfs.server.auth import Gate
+from regfs.server.htpasswd import PasswordFile
 from regfs.server.routes import Verb
+from regfs.server.rules import load_access
 from regfs.server.ui import pages, snapshot
 from regfs.server.ui.snapshot import Snapshot
 from tests import asking
@@ -356,6 +360,21 @@ def test_what_may_not_be_read_is_nowhere(guarded: str, registry: TreeBuilder) ->
         f"/b/{plan}",
     ):
         assert ask(guarded, path).status == 404, path
+
+
+def test_pages_are_for_those_who_have_a_password(registry: TreeBuilder, tmp_path: Path) -> None:
+    registry.push("secret/plans", "v9", image([BASE, "plan"]))
+    users = tmp_path / "users"
+    users.write_bytes(b"alice:" + bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)) + b"\n")
+    rule = b'[[rules]]\nusers = ["alice"]\nrepositories = ["team/*"]\nactions = ["read"]\n'
+    gate = Gate(PasswordFile(str(users)), load_access(rule, "access.toml"))
+    with hosted(registry.root, gate=gate) as url:
+        assert ask(url).status == 401
+        assert ask(url)["WWW-Authenticate"]
+        home = requests.get(url, auth=("alice", "sesame"), timeout=60).text
+        assert "team/app" in home
+        assert "secret" not in home
+        assert requests.get(f"{url}/gc", auth=("alice", "sesame"), timeout=60).status_code == 403
 
 
 def test_what_may_not_be_read_is_as_what_is_not_there(guarded: str) -> None:
