@@ -19,6 +19,7 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |  |- UploadInvalid              BLOB_UPLOAD_INVALID
     |  |  `- OutOfOrder              BLOB_UPLOAD_INVALID
     |  |- SizeInvalid                SIZE_INVALID
+    |  |  `- BlobTooLarge            SIZE_INVALID
     |  |- LayerInvalid               UNSUPPORTED
     |  `- DocumentInvalid            UNSUPPORTED   (plan, policy, roots files)
     |- Unknown                       no such thing in this tree
@@ -138,6 +139,10 @@ class SizeInvalid(Invalid):
     code = "SIZE_INVALID"
 
 
+class BlobTooLarge(SizeInvalid):
+    """A blob is larger than what is taken."""
+
+
 class LayerInvalid(Invalid):
     """Bytes are not a layer: what is packed is damaged, or no tar comes out."""
 
@@ -197,6 +202,11 @@ class Refused(RegfsError):
 
 class LockHeld(Refused):
     """Another run holds the lock of this tree."""
+
+    def __init__(self, message: str, *, shared: bool = False) -> None:
+        super().__init__(message)
+        self.shared = shared
+        """Whether it is held by those who share it."""
 
 
 class PlanStale(Refused):

@@ -12,15 +12,13 @@ What lies in an upload goes or stays with it and is not told here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 from regfs import layout
 from regfs.digest import ALGORITHMS
 from regfs.errors import StoreError
-from regfs.findings import Finding
 from regfs.inventory import FileInfo, Inventory
-from regfs.stores import UNFINISHED, Entry, Kind, Listing, Store
+from regfs.stores import UNFINISHED, Entry, Kind, Listing, Store, ignore
 
 _ALGORITHM: Final = f"(?:{'|'.join(ALGORITHMS)})"
 _DIGEST: Final = "(?:" + "|".join(f"{a}/[0-9a-f]{{{n}}}" for a, n in ALGORITHMS.items()) + ")"
@@ -39,13 +37,6 @@ def is_for_one(folder: str) -> bool:
     return _FOR_ONE.fullmatch(folder) is not None and "/_uploads/" not in folder
 
 
-def folders_above(path: str) -> Iterator[str]:
-    """Yield the folders above a path, the nearest first."""
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        yield path
-
-
 def is_unfinished(path: str) -> bool:
     """Tell whether a file is half of one, left by a write of the registry or of regfs."""
     return layout.is_temporary(path) or path.endswith(UNFINISHED)
@@ -54,7 +45,7 @@ def is_unfinished(path: str) -> bool:
 def find_leftovers(store: Store, inventory: Inventory) -> None:
     """Walk the whole tree for them."""
     above: list[_Open] = []
-    for listing in store.tree(layout.PREFIX, _ignore):
+    for listing in store.tree(layout.PREFIX, ignore):
         while above and not listing.path.startswith(above[-1].path + "/"):
             _leave(store, inventory, above)
         above.append(_Open(listing))
@@ -103,7 +94,3 @@ def _look_at_half(store: Store, inventory: Inventory, path: str) -> None:
 
 def _note_half(inventory: Inventory, entry: Entry) -> None:
     inventory.temporary[entry.path] = FileInfo(entry.size, entry.mtime, entry.allocated)
-
-
-def _ignore(finding: Finding) -> None:
-    """What could not be listed has been reported by the scan, where it matters."""

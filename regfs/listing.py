@@ -88,6 +88,7 @@ def scan(
             _scan_repository(store, inventory, repository)
             progress.advance(1)
         progress.finish()
+    _read_again(store, inventory)
     return inventory
 
 
@@ -404,6 +405,63 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
         if problem_text is not None:
             path = layout.tag_folder(repository.name, tag)
             report(Finding(Code.TAG_INVALID, path, repository=repository.name, tag=tag))
+
+
+_NOW: Final = 5.0
+"""Seconds; a link that was written so short before the scan may be in the middle of it."""
+_MOMENT: Final = 0.1
+"""Seconds in which a registry that is writing a link has done so, once for a whole scan."""
+_UNDONE: Final = frozenset({Code.LINK_EMPTY, Code.LINK_INVALID, Code.TAG_WITHOUT_CURRENT})
+"""What a link looks like that is being written: it is made, or emptied, and then filled."""
+
+
+def _read_again(store: Store, inventory: Inventory) -> None:
+    """Read those links once more that say nothing and were being written when they were read.
+
+    The reference registry truncates a link before it writes it; that is no damage.
+    """
+    since = inventory.taken_at - _NOW
+    tags = [
+        (repository, tag)
+        for repository in inventory.repositories.values()
+        for tag, info in repository.tags.items()
+        if info.problem in _UNDONE
+        and max([info.mtime, *(entry.mtime for entry in info.history)]) >= since
+    ]
+    revisions = [
+        (repository, digest)
+        for repository in inventory.repositories.values()
+        for digest, link in repository.links.items()
+        if link.problem in _UNDONE
+        and (info := repository.revisions.get(digest)) is not None
+        and info.mtime >= since
+    ]
+    if tags or revisions:
+        time.sleep(_MOMENT)
+    for repository, digest in revisions:
+        link = read_link(store, layout.path_of(layout.RevisionLink(repository.name, digest)))
+        if link.digest == digest and link.problem is None:
+            del repository.links[digest]  # it simply says what its path says
+    for repository, tag in tags:
+        _read_tag_again(store, inventory, repository, tag)
+
+
+def _read_tag_again(
+    store: Store, inventory: Inventory, repository: RepositoryInventory, tag: str
+) -> None:
+    path = layout.path_of(layout.TagCurrent(repository.name, tag))
+    link = read_link(store, path)
+    if link.problem is not None:
+        return
+    with suppress(StoreError):
+        entry = store.stat(path)
+        history = repository.tags[tag].history
+        repository.tags[tag] = TagInfo(link.digest, entry.mtime, entry.size, None, history)
+        told = {path, layout.tag_folder(repository.name, tag)}
+        # In place: who asks about files later adds to this very list.
+        inventory.findings[:] = [
+            one for one in inventory.findings if not (one.path in told and one.code in _UNDONE)
+        ]
 
 
 def read_link(store: Store, path: str) -> LinkContent:

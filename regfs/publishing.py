@@ -52,7 +52,7 @@ from regfs.manifests import (
     parse,
 )
 from regfs.registry import Linked, Registry
-from regfs.stores import Kind
+from regfs.stores import Kind, ignore
 from regfs.turns import PATIENCE, sharing
 
 ACCEPTED: Final = frozenset({OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST})
@@ -216,13 +216,13 @@ class Publisher:
         folder = path.rpartition("/")[0]
         return any(
             entry.path == path and entry.kind is Kind.FILE
-            for entry in self.store.list(folder, _ignore)
+            for entry in self.store.list(folder, ignore)
         )
 
     def _tags_of(self, name: str, digest: Digest) -> Iterator[str]:
         """Yield the tags that point to a manifest."""
         folder = layout.tags_folder(name)
-        leaves = self.store.leaves(folder, "current/link", _ignore, limit=_LINK_LIMIT)
+        leaves = self.store.leaves(folder, "current/link", ignore, limit=_LINK_LIMIT)
         for tag, content in zip(leaves.names, leaves.contents, strict=True):
             if understand(content).digest == digest:
                 yield tag
@@ -269,7 +269,3 @@ def _accepted(data: bytes, media_type: str, limit: int) -> Manifest:
     if outside and outside != manifest.media_type:
         raise ManifestInvalid(f"Content-Type is {outside}, but this is {manifest.media_type}")
     return manifest
-
-
-def _ignore(finding: Finding) -> None:
-    """What else is wrong nearby is verify's to tell."""

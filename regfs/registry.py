@@ -27,11 +27,10 @@ from regfs.errors import (
     ReferenceAmbiguous,
     ReferenceInvalid,
 )
-from regfs.findings import Finding
 from regfs.inventory import Inventory, LinkContent
 from regfs.listing import LINK_LIMIT, read_link, understand, walk_repositories
 from regfs.manifests import LIMIT, Manifest, parse
-from regfs.stores import Entry, Kind, Store
+from regfs.stores import Entry, Kind, Store, ignore
 
 SHORTEST: Final = 7
 """Hexadecimal digits a shortened digest must have at least."""
@@ -64,10 +63,6 @@ class Linked(NamedTuple):
     size: int
 
 
-def _ignore(finding: Finding) -> None:
-    """Point reads answer for one path; what else is wrong nearby is verify's to tell."""
-
-
 class Registry:
     """A registry tree in a store."""
 
@@ -83,7 +78,7 @@ class Registry:
         """Return whether there is such a repository."""
         folder = layout.repository_folder(name)
         parts = {f"{folder}/{part}" for part in ("_manifests", "_layers", "_uploads")}
-        return any(entry.path in parts for entry in self.store.list(folder, _ignore))
+        return any(entry.path in parts for entry in self.store.list(folder, ignore))
 
     def tags(self, name: str) -> dict[str, float]:
         """Return the tags of a repository that can be asked for, and when each was set.
@@ -91,7 +86,7 @@ class Registry:
         Raises:
             NameUnknown: there is no such repository.
         """
-        leaves = self.store.leaves(layout.tags_folder(name), "current/link", _ignore)
+        leaves = self.store.leaves(layout.tags_folder(name), "current/link", ignore)
         if not leaves.names and not self.exists(name):
             raise NameUnknown(f"no such repository: {name}")
         return dict(sorted(zip(leaves.names, leaves.mtimes, strict=True)))
@@ -101,7 +96,7 @@ class Registry:
         found = {}
         for algorithm in ALGORITHMS:
             folder = layout.revisions_folder(name, algorithm)
-            leaves = self.store.leaves(folder, "link", _ignore)
+            leaves = self.store.leaves(folder, "link", ignore)
             for encoded, mtime in zip(leaves.names, leaves.mtimes, strict=True):
                 try:
                     found[Digest.parse(f"{algorithm}:{encoded}")] = mtime
@@ -322,7 +317,7 @@ class Registry:
                 (layout.layers_folder(name, algorithm), "link"),
             ]
         for folder, leaf in folders:
-            for encoded in self.store.leaves(folder, leaf, _ignore).names:
+            for encoded in self.store.leaves(folder, leaf, ignore).names:
                 if encoded.startswith(start) and len(encoded) == ALGORITHMS[algorithm]:
                     yield Digest(f"{algorithm}:{encoded}")
 

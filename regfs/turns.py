@@ -1,52 +1,103 @@
-"""Taking turns: a server changes links beside others who do, and never beside a run.
+"""Taking turns at a tree: one run alone, or a server's many changes of links together.
 
-Who makes or removes a link holds the tree's lock together with others, from its look at
-what the link is about to name until the link is durable. A run of gc holds it alone, and
-scans the tree while it does. So a link is either there before the scan, and keeps what it
-names; or what it would name is seen to be gone, and the link is refused.
+Who makes or removes a link shares the lock, from its look at what the link is about to
+name until the link is durable. A run of gc holds it alone, and scans the tree while it
+does. So a link is either there before the scan, and keeps what it names; or what it would
+name is seen to be gone, and the link is refused.
 
     server    look at layers | write links |                       | look at layers: gone
-    gc                                     | scan | move away      |
+    gc                            (waits)  | scan | move away      |
+
+A run waits for those who share the lock, and whoever comes later waits for the run: else
+a busy server would never let one begin.
+
+    .regfs/lock         held by a run alone, or shared
+    .regfs/lock.next    held by a run while it waits; who wants to share passes by it
 """
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import Final
 
-from regfs.errors import LockHeld
-from regfs.runs import LOCK, owner
+from regfs import layout
+from regfs.errors import LockHeld, StoreError
 from regfs.stores import Store
 
+LOCK: Final = f"{layout.STATE}/lock"
+_NEXT: Final = f"{layout.STATE}/lock.next"
 PATIENCE: Final = 10.0
-"""Seconds to wait for a run to end."""
-_PAUSE: Final = 0.05
-"""Seconds between two looks whether it has."""
+"""Seconds to wait for the others to end."""
+_PAUSE: Final = 0.02
+"""Seconds between two looks whether they have."""
+
+
+def owner() -> str:
+    """Return one line that says who holds the lock."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"regfs, process {os.getpid()} on {socket.gethostname()} since {now}"
 
 
 @contextmanager
-def sharing(
-    store: Store,
-    *,
-    patience: float = PATIENCE,
-    clock: Callable[[], float] = time.monotonic,
-    pause: Callable[[float], None] = time.sleep,
-) -> Iterator[None]:
-    """Change links while the block runs; no run is under way meanwhile.
+def locked(store: Store, *, patience: float = PATIENCE) -> Iterator[None]:
+    """Be the only one who changes the tree while the block runs.
+
+    Raises:
+        LockHeld: another run is under way; or others change links, and did not end in
+            `patience` seconds.
+    """
+    with ExitStack() as held:
+        with ExitStack() as waiting:
+            _until(lambda: waiting.enter_context(store.lock(_NEXT, owner())), patience, alone=True)
+            _until(lambda: held.enter_context(store.lock(LOCK, owner())), patience, alone=True)
+        yield
+
+
+def refuse_if_locked(store: Store) -> None:
+    """Return if no run is under way, or none can be: nothing is made to find that out.
+
+    Raises:
+        LockHeld: one is.
+    """
+    try:
+        store.stat(LOCK)
+        with store.lock(LOCK, owner(), shared=True):
+            return
+    except StoreError:  # there is no lock yet, or we may not write, and so not lock
+        return
+
+
+@contextmanager
+def sharing(store: Store, *, patience: float = PATIENCE) -> Iterator[None]:
+    """Change links while the block runs, as others may; no run is under way meanwhile.
 
     Raises:
         LockHeld: a run is, and did not end in `patience` seconds.
     """
-    until = clock() + patience
     with ExitStack() as held:
-        while True:
-            try:
+
+        def enter() -> None:
+            with store.lock(_NEXT, owner(), shared=True):
                 held.enter_context(store.lock(LOCK, owner(), shared=True))
-                break
-            except LockHeld:
-                if clock() >= until:
-                    raise
-            pause(_PAUSE)
+
+        _until(enter, patience, alone=False)
         yield
+
+
+def _until(enter: Callable[[], object], patience: float, *, alone: bool) -> None:
+    """Try to get a lock until it is got, or it is no use to wait any longer."""
+    last = time.monotonic() + patience
+    while True:
+        try:
+            enter()
+            return
+        except LockHeld as error:
+            # Two runs do not queue: a person is told at once.
+            if (alone and not error.shared) or time.monotonic() >= last:
+                raise
+        time.sleep(_PAUSE)

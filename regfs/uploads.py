@@ -35,6 +35,7 @@ from regfs import layout
 from regfs.digest import ALGORITHMS, CANONICAL, Digest, Hasher, hash_stream
 from regfs.errors import (
     AlgorithmUnsupported,
+    BlobTooLarge,
     BlobUnknown,
     ContentMismatch,
     OutOfOrder,
@@ -88,12 +89,17 @@ class Uploads:
         self,
         registry: Registry,
         *,
+        largest: int | None = None,
         patience: float = PATIENCE,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`patience` is how many seconds a commit or a mount waits for a run to end."""
+        """`patience` is how many seconds a commit or a mount waits for a run to end.
+
+        `largest` is how many bytes a blob may have; None: any number.
+        """
         self.registry = registry
         self.store = registry.store
+        self._largest = largest
         self._patience = patience
         self._clock = clock
         self._guard = threading.Lock()
@@ -318,16 +324,28 @@ class Reception:
 
         Raises:
             SizeInvalid: these are more than there were to be; they are not taken.
+            BlobTooLarge: nobody may push so much; these are not taken.
             UploadUnknown: the upload was cancelled.
             StoreError: the storage failed; what it took counts as arrived.
         """
         self._see_to_it()
         if self._length is not None and self._received + len(data) > self._length:
             raise SizeInvalid(f"more bytes than the {self._length} that were announced")
+        self.expect(len(data))
         self._file.write(data)
         self._received += len(data)
         if self._hasher is not None:
             self._hasher.update(data)
+
+    def expect(self, size: int) -> None:
+        """See that so many more bytes may come.
+
+        Raises:
+            BlobTooLarge: nobody may push so much.
+        """
+        largest = self._uploads._largest
+        if largest is not None and self.upload.size + self._received + size > largest:
+            raise BlobTooLarge(f"a blob must not be larger than {largest} bytes")
 
     def close(self) -> Upload:
         """Make durable what has arrived, and let others write; return where the upload stands.

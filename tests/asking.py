@@ -31,6 +31,10 @@ class Answer:
         value = self.headers[name]
         return None if value is None else str(value)
 
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
     def json(self) -> Any:
         return json.loads(self.body)
 

@@ -1,4 +1,4 @@
-"""A server over a tree, in a thread of its own, and Debian's chromium to look at its pages.
+"""Debian's chromium, to look at the pages of a server.
 
     with hosted(tree.root) as url, chromium() as browser:
         page = Watched(browser.new_page(), url)
@@ -11,12 +11,9 @@ it for longer than the tests of one module.
 
 from __future__ import annotations
 
-import http.client
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -43,37 +40,6 @@ needs_browser = (
     pytest.mark.skipif(not have("chromium") and not IN_CI, reason="not installed: chromium"),
 )
 """Marks of a module whose tests look at pages in a browser."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a server answered."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-
-def ask(
-    url: str,
-    path: str = "/",
-    method: str = "GET",
-    body: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Answer:
-    """Ask for a path exactly as it is spelled."""
-    host = urlsplit(url).netloc
-    connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
-    try:
-        connection.request(method, path, body, dict(headers or {}))
-        answer = connection.getresponse()
-        return Answer(answer.status, dict(answer.headers), answer.read())
-    finally:
-        connection.close()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from regfs.gc.plan import Plan, plan
@@ -209,6 +210,11 @@ class Oracle:
 # -- random registries --------------------------------------------------------
 
 
+def fewer(times: int, least: int) -> settings:
+    """Return the profile with so many times fewer examples: each of them takes long."""
+    return settings(max_examples=max(settings().max_examples // times, least))
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a registry came to be: what was pushed, and what happened, in order."""
@@ -263,20 +269,24 @@ def recipes(
     return Recipe(contents, [*pushes, *draw(rest)])
 
 
-def make_contents(recipe: Recipe) -> list[Content]:
+def make_contents(recipe: Recipe, space: str = "") -> list[Content]:
+    """Make what a recipe pushes; with another `space` no blob of it is the same."""
     made: list[Content] = []
     for number, (kind, *arguments) in enumerate(recipe.contents):
-        made.append(_make(kind, arguments, made, number))
+        made.append(_make(kind, arguments, made, number, space))
     return made
 
 
-def _make(kind: str, arguments: list[Any], made: list[Content], number: int) -> Content:
+def _make(kind: str, arguments: list[Any], made: list[Content], number: int, space: str) -> Content:
     def pick(position: int) -> Content:
         return made[position % len(made)]
 
+    def own(words: list[str]) -> list[str]:
+        return [f"{space}{word}" for word in words]
+
     if kind == "image" or not made:
         layers, docker = arguments if kind == "image" else (["base"], False)
-        return image(layers, {"author": str(number)}, docker=docker)
+        return image(own(layers), {"author": f"{space}{number}"}, docker=docker)
     if kind == "index":
         children, absent, docker = arguments
         sparse = [pick(position) for position in absent]
@@ -284,27 +294,35 @@ def _make(kind: str, arguments: list[Any], made: list[Content], number: int) -> 
     if kind == "artifact":
         about, blobs = arguments
         subject = NOWHERE if about is None else pick(about)
-        return artifact([f"sbom {blobs}"], subject=subject)
-    return cache_index(arguments[0] or ["cached"])
+        return artifact(own([f"sbom {blobs}"]), subject=subject)
+    return cache_index(own(arguments[0] or ["cached"]))
 
 
 def build(
-    tree: TreeBuilder, recipe: Recipe, rename: Mapping[str, str] | None = None
+    tree: TreeBuilder, recipe: Recipe, rename: Mapping[str, str] | None = None, space: str = ""
 ) -> TreeBuilder:
-    """Make the registry of a recipe, perhaps with other names for its repositories."""
-    contents = make_contents(recipe)
+    """Make the registry of a recipe, perhaps with other names for its repositories.
+
+    In a `space` of its own it shares no blob with one in another, but for what is empty.
+    """
+    contents = make_contents(recipe, space)
     names = [(rename or {}).get(name, name) for name in recipe.repositories]
     for kind, *arguments in recipe.steps:
         if kind == "orphan":
-            tree.blob(f"orphan {arguments[0]}".encode())
+            tree.blob(f"orphan {space}{arguments[0]}".encode())
             tree.folder(tree.v2 / "repositories")
         else:
-            _take_step(tree, kind, names[arguments[0]], arguments[1:], contents)
+            _take_step(tree, kind, names[arguments[0]], arguments[1:], contents, space)
     return tree
 
 
 def _take_step(
-    tree: TreeBuilder, kind: str, name: str, arguments: list[Any], contents: list[Content]
+    tree: TreeBuilder,
+    kind: str,
+    name: str,
+    arguments: list[Any],
+    contents: list[Content],
+    space: str,
 ) -> None:
     def pick(position: int) -> Content:
         return contents[position % len(contents)]
@@ -319,7 +337,7 @@ def _take_step(
     elif kind == "delete" and tree.revision_path(name, pick(arguments[0]).digest).exists():
         tree.delete_manifest(name, pick(arguments[0]).digest)
     elif kind == "blob":
-        tree.add_blob(name, f"unused {arguments[0]}")
+        tree.add_blob(name, f"unused {space}{arguments[0]}")
     elif kind == "fallback":
         tree.fallback(name, pick(arguments[0]).digest, pick(arguments[1]))
     elif kind == "upload":

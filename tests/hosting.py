@@ -34,9 +34,9 @@ def hosted(
     root: Path,
     *,
     gate: Gate | None = None,
+    may: May | None = None,
     tls: ssl.SSLContext | None = None,
     observe: Observe | None = None,
-    may: May | None = None,
     **settings: Any,
 ) -> Iterator[str]:
     """Serve a tree while the block runs; the URL is what the block gets."""

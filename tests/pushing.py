@@ -1,15 +1,24 @@
-"""Pushing by the library, as the server does, without HTTP."""
+"""Pushing by the library, as the server does, without HTTP.
+
+python -m tests.pushing ROOT       one process that changes a tree, to be killed
+"""
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from typing import Any
 
 from regfs.digest import Digest
+from regfs.errors import ManifestUnknown
 from regfs.publishing import Published, Publisher
 from regfs.registry import Registry
 from regfs.stores import open_store
 from regfs.uploads import Uploads
-from tests.builder import Blob, Content, TreeBuilder
+from tests.builder import Blob, Content, TreeBuilder, image, index
+
+OLD = image(["base", "old"])
+NEW = index(image(["base", "new"]), image(["base", "arm"], platform="linux/arm64"))
 
 
 class Pusher:
@@ -51,3 +60,32 @@ class Pusher:
 def pusher(tree: TreeBuilder) -> Pusher:
     """Return somebody who pushes into a tree."""
     return Pusher(open_store(str(tree.root)))
+
+
+def stock(tree: TreeBuilder) -> None:
+    """Make what `change` begins with."""
+    one = pusher(tree)
+    for tag in ("v1", "stays", "goes"):
+        one.push("app", tag, OLD)
+
+
+def change(root: str) -> None:
+    """Push in pieces, move a tag, delete another one; it can be done again after any end."""
+    one = Pusher(open_store(root))
+    for child in NEW.children:
+        for blob in child.blobs:
+            upload = one.uploads.begin("app")
+            for piece in (blob.data[:40], blob.data[40:80]):
+                with one.uploads.receive("app", upload.id) as reception:
+                    reception.write(piece)
+            with one.uploads.receive("app", upload.id) as reception:
+                reception.write(blob.data[80:])
+                reception.commit(Digest(blob.digest))
+        one.put("app", None, child)
+    one.put("app", "v1", NEW)
+    with suppress(ManifestUnknown):
+        one.publisher.delete_tag("app", "goes")
+
+
+if __name__ == "__main__":
+    change(sys.argv[1])

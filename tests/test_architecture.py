@@ -64,6 +64,7 @@ LAYERS: dict[str, int] = {
     "gc.plan": 4,
     "gc.sweep": 4,
     "gc.held": 4,
+    "gc.wanted": 4,
     "gc.online": 4,
     "gc.retention": 4,
     "gc.policy_file": 4,
@@ -92,7 +93,7 @@ ARROWS = {
     ("image_config", "manifests"),
     ("skim", "manifests"),
     ("registry", "listing"),
-    ("turns", "runs"),
+    ("runs", "turns"),
     ("uploads", "registry"),
     ("uploads", "turns"),
     ("publishing", "registry"),
@@ -117,7 +118,11 @@ ARROWS = {
     ("gc.plan", "gc.going"),
     ("gc.sweep", "gc.plan"),
     ("gc.sweep", "gc.policy"),
+    ("gc.wanted", "gc.held"),
+    ("gc.wanted", "gc.roots"),
     ("gc.online", "gc.held"),
+    ("gc.online", "gc.roots"),
+    ("gc.online", "gc.wanted"),
     ("gc.online", "gc.plan"),
     ("gc.online", "gc.policy"),
     ("gc.online", "gc.sweep"),
@@ -253,7 +258,10 @@ def test_libraries_neither_print_nor_read_the_environment(module: str) -> None:
 
 
 WRITES = {
-    "runs": CHANGES,
+    "runs.journal": {"append"},
+    "runs.changes": {"create", "move", "move_many", "delete"},
+    "runs.undoing": {"move", "move_many"},
+    "runs.purging": {"delete_tree"},
     "turns": {"lock"},
     # What a registry does that takes pushes and deletes links, as its clients ask.
     "uploads": {"create", "append", "replace", "delete_tree"},

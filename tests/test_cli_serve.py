@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -18,8 +17,8 @@ import pytest
 import requests
 
 from regfs.cli.app import run
-from regfs.runs import LOCK
 from regfs.stores import open_store
+from regfs.turns import LOCK
 from tests import wire
 from tests.builder import TreeBuilder
 
@@ -46,14 +45,11 @@ def refused(capsys: pytest.CaptureFixture[str], root: Path, *options: str) -> tu
 def serving(root: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the command; give the process, and the URL that it has told."""
     command = [sys.executable, "-m", "regfs", "-r", str(root), "serve", "--listen", "127.0.0.1:0"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        [*command, *options], stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             line = process.stderr.readline()
-            found = re.match(r"(\S+) serves ", line)
+            found = re.search(r"(http\S+) serves ", line)
             assert found is not None, line + process.stderr.read()
             yield process, found[1]
         finally:
@@ -80,6 +76,7 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, st
         (["--listen", "localhost"], "say HOST:PORT"),
         (["--listen", "127.0.0.1:65536"], "say HOST:PORT"),
         (["--listen", "[::1]"], "say HOST:PORT"),
+        (["--listen", "::1"], "say HOST:PORT"),
         (["--listen", "unix:relative"], "unix:/PATH"),
         (["--htpasswd", "/nothing/there"], "/nothing/there: No such file"),
         (["--tls-cert", "/nothing/c", "--tls-key", "/nothing/k"], "/nothing/c: No such file"),
@@ -170,6 +167,46 @@ def test_it_tells_where_and_how_it_serves(tree: TreeBuilder) -> None:
 def test_an_interrupt_is_told_by_the_exit_code(tree: TreeBuilder) -> None:
     with serving(tree.root) as (process, _):
         assert end(process, signal.SIGINT)[0] == 130
+
+
+def test_a_second_signal_ends_the_patience_with_clients(tree: TreeBuilder) -> None:
+    blob = tree.blob(bytes(48 << 20))
+    tree.layer_link("app", blob)
+    with serving(tree.root, "--grace", "1h") as (process, url), wire.connected(url) as one:
+        one.sendall(b"GET /v2/app/blobs/%s HTTP/1.1\r\nHost: x\r\n\r\n" % blob.encode())
+        assert one.recv(12) == b"HTTP/1.1 200"
+        process.send_signal(signal.SIGTERM)
+        wire.until(lambda: not listens(url))
+        assert process.poll() is None
+        code, told = end(process, signal.SIGTERM)
+    assert code == 0
+    assert "Traceback" not in told
+
+
+def listens(url: str) -> bool:
+    try:
+        with wire.connected(url):
+            return True
+    except ConnectionRefusedError:
+        return False
+
+
+def test_version_6_of_the_internet_protocol(tree: TreeBuilder) -> None:
+    if not has_version_6():
+        pytest.skip("this machine has no address ::1")
+    with serving(tree.root, "--listen", "[::1]:0") as (process, url):
+        assert url.startswith("http://[::1]:")
+        assert requests.get(f"{url}/healthz", timeout=10).ok
+        assert end(process, signal.SIGTERM)[0] == 0
+
+
+def has_version_6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("how", ["combined", "json", "none"])

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from regfs.errors import Doubt, LockHeld, PlanStale, StoreError
+from regfs.errors import Doubt, LockHeld, PathUnsafe, PlanStale, StoreError
 from regfs.findings import Code
 from regfs.gc.plan import Plan
 from regfs.gc.sweep import Applied, apply
 from regfs.registry import Registry
-from regfs.runs import LOCK
 from regfs.stores import Store, open_store
+from regfs.turns import LOCK
 from tests.builder import Blob, TreeBuilder, blob_of, image, index
 from tests.collecting import going, plan_of
 from tests.images import Content, raw
@@ -313,25 +313,40 @@ def test_a_layer_link_that_cannot_be_looked_at_keeps_its_blob(
 class Meddling:
     """A store in which something happens when a method is called for the nth time."""
 
-    def __init__(self, store: Store, method: str, meddle: Callable[[], object]) -> None:
+    def __init__(self, store: Store, method: str, meddle: Callable[[], object], nth: int) -> None:
         self._store = store
         self._method = method
         self._meddle = meddle
-        self._done = False
+        self._left = nth
 
     def __getattr__(self, name: str) -> Any:
-        if name == self._method and not self._done:
-            self._done = True
-            self._meddle()
+        if name == self._method:
+            self._left -= 1
+            if self._left == 0:
+                self._meddle()
         return getattr(self._store, name)
 
 
 def carry_out(
-    tree: TreeBuilder, planned: Plan, meddle: Callable[[], object] | None = None, at: str = "append"
+    tree: TreeBuilder,
+    planned: Plan,
+    meddle: Callable[[], object] | None = None,
+    at: str = "append",
+    nth: int = 1,
 ) -> Applied:
-    """Apply a plan; `meddle` happens when the store is first asked to `at`."""
+    """Apply a plan; `meddle` happens when the store is asked to `at` for the `nth` time."""
     store = open_store(str(tree.root))
-    return apply(planned, Registry(Meddling(store, at, meddle) if meddle else store))
+    return apply(planned, Registry(Meddling(store, at, meddle, nth) if meddle else store))
+
+
+def turn_of(planned: Plan, kind: str) -> int:
+    """Return which batch of moves is that of a kind: each kind has its own."""
+    return list(dict.fromkeys(action.kind.value for action in planned.actions)).index(kind) + 1
+
+
+def rest(path: Path) -> None:
+    """Make a folder look as if nothing had come or gone for long, so that it is trusted."""
+    os.utime(path, (1_700_000_000, 1_700_000_000))
 
 
 @pytest.fixture
@@ -380,21 +395,59 @@ def test_what_is_written_again_while_the_run_is_under_way_stays(
     assert old_is_whole(pruned)
 
 
-def test_what_is_written_again_just_before_it_is_moved_stays(pruned: TreeBuilder) -> None:
+@pytest.mark.parametrize("at_rest", [False, True])
+def test_what_is_written_again_just_before_it_is_moved_stays(
+    pruned: TreeBuilder, at_rest: bool
+) -> None:
     planned = untagged(pruned, min_age=0)
     link = pruned.revision_path("app", OLD.digest)
-    carry_out(pruned, planned, lambda: pruned.set_age(link, 10), "move_many")
+    if at_rest:
+        rest(link.parent)
+    turn = turn_of(planned, "revision")
+    carry_out(pruned, planned, lambda: pruned.set_age(link, 10), "move_many", turn)
     assert old_is_whole(pruned)
 
 
-def test_what_gets_company_just_before_it_is_moved_stays_with_it(pruned: TreeBuilder) -> None:
+@pytest.mark.parametrize("at_rest", [False, True])
+def test_what_gets_company_just_before_it_is_moved_stays_with_it(
+    pruned: TreeBuilder, at_rest: bool
+) -> None:
     """Somebody pushes the blob again: half of it lies beside, and its folder is not taken away."""
     planned = untagged(pruned, min_age=0)
     half = pruned.blob_path(LAYER).with_name("data.0f.tmp")
-    applied = carry_out(pruned, planned, lambda: half.write_bytes(b"half"), "move_many")
+    if at_rest:
+        rest(half.parent)
+    turn = turn_of(planned, "blob")
+    applied = carry_out(pruned, planned, lambda: half.write_bytes(b"half"), "move_many", turn)
     assert half.exists()
     assert pruned.blob_path(LAYER).exists()
     assert "something else lies beside it by now" in {skip.reason for skip in applied.skipped}
+
+
+def test_a_folder_that_becomes_a_link_just_before_it_is_moved_is_left_alone(
+    pruned: TreeBuilder, tmp_path: Path
+) -> None:
+    planned = untagged(pruned, min_age=0)
+    folder = pruned.blob_path(LAYER).parent
+    rest(folder)
+
+    def change() -> None:
+        folder.rename(tmp_path / "elsewhere")
+        folder.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(PathUnsafe):
+        carry_out(pruned, planned, change, "move_many", turn_of(planned, "blob"))
+    assert folder.is_symlink()
+    assert (tmp_path / "elsewhere/data").exists()
+
+
+def test_a_plan_in_another_order_moves_what_refers_first(pruned: TreeBuilder) -> None:
+    planned = untagged(pruned)
+    applied = carry_out(pruned, replace(planned, actions=planned.actions[::-1]))
+    assert applied.done == planned.totals
+    journal = pruned.root / ".regfs/runs" / applied.run / "journal.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines() if '"move"' in line]
+    assert [line["path"] for line in lines] == [action.path for action in planned.actions]
 
 
 def test_what_a_link_truly_names_stays_with_all_it_needs(pruned: TreeBuilder) -> None:

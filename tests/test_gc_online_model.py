@@ -18,21 +18,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 import regfs.graph.build
 import regfs.listing
 from regfs.gc.online import collect, settle
-from regfs.gc.plan import plan
+from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
-from regfs.gc.sweep import look
+from regfs.gc.sweep import Applied, look
 from regfs.graph import Graph
 from regfs.registry import Registry
+from regfs.runs import purge as purge_run
 from regfs.stores import open_store
 from tests.builder import TreeBuilder, image, index
-from tests.collecting import Oracle, plan_of
+from tests.collecting import Oracle, fewer, plan_of
 from tests.gating import Collector
 from tests.images import Content
 from tests.serving import Client, Site, mount_and_put, push
@@ -44,6 +52,7 @@ NAMES = ["a", "a/b"]
 TAGS = ["v1", "v2"]
 ONE, TWO = image(["base", "one"]), image(["base", "two"], {"author": "two"})
 ARM = image(["base"], {"author": "arm"}, platform="linux/arm64")
+STEPS = st.integers(0, 8)
 IMAGES = [ONE, TWO, index(ONE, ARM), index(TWO)]
 """Few, and with much in common: what one gives up is what another takes up."""
 
@@ -59,15 +68,21 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def start(root: Path, now: Callable[[], float], *, purge: bool) -> Collector:
-    """Start a collection, as `gc run -m --min-age 100s` does."""
+def start(
+    root: Path,
+    now: Callable[[], float],
+    *,
+    purge: bool,
+    by: Callable[..., Applied] | None = None,
+) -> Collector:
+    """Start a collection, as `gc run -m --min-age 100s` does, or one that does less."""
 
     def work(store: Any, pause: Callable[[float], None]) -> object:
         registry = Registry(store)
         policy = Policy(delete_untagged=True, min_age=WAIT)
         inventory = look(store, policy)
         made = plan(Graph.build(inventory, registry), inventory, policy, now())
-        return collect(made, registry, purge=purge, clock=now, pause=pause)
+        return (by or collect)(made, registry, purge=purge, clock=now, pause=pause)
 
     return Collector(work, root)
 
@@ -88,6 +103,9 @@ def with_garbage(root: Path) -> None:
 class Online(RuleBasedStateMachine):
     """Anybody does one step at a time."""
 
+    collect: Callable[..., Applied] | None = None
+    """What collects in place of the real one."""
+
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory(prefix="online-")
@@ -106,25 +124,42 @@ class Online(RuleBasedStateMachine):
 
     # -- clients ------------------------------------------------------------------
 
-    def _join(self, requests: Iterator[Any]) -> None:
+    def _join(self, requests: Iterator[Any], steps: int) -> None:
+        """Let a client begin, and get on so far before anybody else does a thing."""
         self.clients.append(Client(requests))
+        self.serve(len(self.clients) - 1, steps)
 
-    @rule(name=st.sampled_from(NAMES), tag=st.sampled_from(TAGS), content=st.sampled_from(IMAGES))
-    def push(self, name: str, tag: str, content: Content) -> None:
-        self._join(push(self.site, name, tag, content))
+    @rule(
+        name=st.sampled_from(NAMES),
+        tag=st.sampled_from(TAGS),
+        content=st.sampled_from(IMAGES),
+        steps=STEPS,
+    )
+    def push(self, name: str, tag: str, content: Content, steps: int) -> None:
+        self._join(push(self.site, name, tag, content), steps)
 
-    @rule(way=st.permutations(NAMES), tag=st.sampled_from(TAGS), content=st.sampled_from(IMAGES))
-    def mount(self, way: list[str], tag: str, content: Content) -> None:
-        self._join(mount_and_put(self.site, way[0], way[1], tag, content))
+    @rule(
+        way=st.permutations(NAMES),
+        tag=st.sampled_from(TAGS),
+        content=st.sampled_from(IMAGES),
+        steps=STEPS,
+    )
+    def mount(self, way: list[str], tag: str, content: Content, steps: int) -> None:
+        self._join(mount_and_put(self.site, way[0], way[1], tag, content), steps)
 
-    @rule(name=st.sampled_from(NAMES), tag=st.sampled_from(TAGS), content=st.sampled_from(IMAGES))
-    def retag(self, name: str, tag: str, content: Content) -> None:
+    @rule(
+        name=st.sampled_from(NAMES),
+        tag=st.sampled_from(TAGS),
+        content=st.sampled_from(IMAGES),
+        steps=STEPS,
+    )
+    def retag(self, name: str, tag: str, content: Content, steps: int) -> None:
         """Put a manifest that may be there, without a look at anything before."""
-        self._join(iter([self.site.put_manifest(name, tag, content)]))
+        self._join(iter([self.site.put_manifest(name, tag, content)]), steps)
 
-    @rule(name=st.sampled_from(NAMES), content=st.sampled_from(IMAGES))
-    def delete(self, name: str, content: Content) -> None:
-        self._join(iter([self.site.delete(name, content.digest)]))
+    @rule(name=st.sampled_from(NAMES), content=st.sampled_from(IMAGES), steps=STEPS)
+    def delete(self, name: str, content: Content, steps: int) -> None:
+        self._join(iter([self.site.delete(name, content.digest)]), steps)
 
     @rule(which=st.integers(0, 9), steps=st.integers(1, 8))
     @precondition(lambda self: self.clients)
@@ -146,7 +181,7 @@ class Online(RuleBasedStateMachine):
     @rule(purge=st.booleans())
     @precondition(lambda self: self.collector is None)
     def begin(self, purge: bool) -> None:
-        self.collector = start(self.root, self._clock, purge=purge)
+        self.collector = start(self.root, self._clock, purge=purge, by=self.collect)
 
     def _collect(self, act: Callable[[Collector], None]) -> None:
         assert self.collector is not None
@@ -174,12 +209,29 @@ class Online(RuleBasedStateMachine):
         self._collect(lambda one: one.run_to("pause"))
 
     @rule()
+    @precondition(lambda self: self.collector)
+    def collect_to_the_end(self) -> None:
+        """Or to the pause, where that is still before it."""
+        self._collect(lambda one: one.run_to())
+
+    @rule()
     @precondition(lambda self: self.collector and self.collector.pausing is not None)
     def let_the_wait_be_over(self) -> None:
         for client in self.clients:
             client.finish_request()
         self.now += WAIT
         self._collect(lambda one: one.resume())
+
+    @rule(purge=st.booleans())
+    @precondition(lambda self: self.collector is None)
+    def collect_at_once(self, purge: bool) -> None:
+        """Collect while nobody else does a thing, but for what was under way before the wait."""
+        self.begin(purge)
+        self.collect_to_the_end()
+        if self.collector is not None:
+            self.let_the_wait_be_over()
+        if self.collector is not None:
+            self.collect_to_the_end()
 
     @rule()
     @precondition(lambda self: self.collector)
@@ -221,5 +273,47 @@ def assert_clean_after_an_offline_run(site: Site) -> None:
     assert site.tree.blobs() <= Oracle(site.tree, untagged=True).blobs
 
 
-Online.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
+Online.TestCase.settings = settings(fewer(2, least=15), stateful_step_count=40)
 TestOnline = Online.TestCase
+
+
+# -- what the model would say of less -----------------------------------------------------
+
+
+def without_the_second_mark(
+    made: Plan, registry: Registry, *, purge: bool, **options: Any
+) -> Applied:
+    """Apply, settle, wait, and purge without another look."""
+    applied = collect(made, registry, **options)
+    if purge and made.actions:
+        options["pause"](WAIT)
+        purge_run(registry.store, made.id)
+    return applied
+
+
+def without_the_wait(made: Plan, registry: Registry, **options: Any) -> Applied:
+    """Apply, settle, and purge while requests are under way that have looked before."""
+    return collect(made, registry, wait=0, **options)
+
+
+class Forgetful(Online):
+    collect = staticmethod(without_the_second_mark)
+
+
+class Hasty(Online):
+    collect = staticmethod(without_the_wait)
+
+
+@pytest.mark.parametrize("machine", [Forgetful, Hasty])
+def test_the_model_finds_by_itself_what_is_lost_by_less(machine: type[Online]) -> None:
+    few = settings(
+        max_examples=600,
+        stateful_step_count=40,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        print_blob=False,
+    )
+    with pytest.raises(AssertionError) as lost:
+        run_state_machine_as_test(machine, settings=few)
+    assert "assert_whole" in {entry.name for entry in lost.traceback}

@@ -148,7 +148,7 @@ def test_a_folder_that_may_not_be_written_stops_it_half_way(
 
 HOLDER = """
 import sys, time
-from regfs.runs import locked
+from regfs.turns import locked
 from regfs.stores import open_store
 with locked(open_store(sys.argv[1])):
     print("locked", flush=True)

@@ -355,10 +355,15 @@ def test_many_tags_one_of_which_cannot_be_looked_at(
     assert Paging(Folders(store)).tags("app").names == ["v1", "v2", "v3"]
 
 
-def test_repositories_that_cannot_be_listed(failing: tuple[Failing, Paging]) -> None:
+def test_repositories_that_cannot_be_listed(
+    tree: TreeBuilder, failing: tuple[Failing, Paging]
+) -> None:
     store, pages = failing
     store.bad = layout.repository_folder("a")
     assert pages.repositories(9).names == ["c"]
+    store.bad = layout.repository_folder("l" * 255)
+    tree.folder(tree.repository_path("l" * 255) / "_manifests")
+    assert pages.repositories(9).names == ["a", "a/b", "c"]
     store.bad = layout.REPOSITORIES
     with pytest.raises(StoreError, match="the disk failed"):
         pages.repositories(9)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from regfs import layout, runs
+from regfs import layout, turns
 from regfs.digest import Digest
 from regfs.errors import (
     BlobUnknown,
@@ -471,7 +471,7 @@ def test_nothing_changes_while_a_run_is_under_way(tree: TreeBuilder) -> None:
         lambda: one.publisher.delete_manifest("app", Digest(V1.digest)),
         lambda: one.publisher.delete_blob("app", Digest(V1.blobs[0].digest)),
     ]
-    with runs.locked(open_store(str(tree.root))):
+    with turns.locked(open_store(str(tree.root))):
         for attempt in attempts:
             with pytest.raises(LockHeld):
                 attempt()
@@ -494,7 +494,7 @@ class Watched:
     def _see(self, what: str, path: str) -> None:
         if path.startswith(layout.PREFIX):
             with pytest.raises(LockHeld):
-                self._store.lock(runs.LOCK, "a run").__enter__()
+                self._store.lock(turns.LOCK, "a run").__enter__()
             self.seen.append(f"{what} {path.rpartition('/')[2]}")
 
     def read(self, path: str, limit: int) -> bytes:

@@ -24,6 +24,7 @@ from regfs.server.settings import Limits
 from tests import wire
 from tests.builder import TreeBuilder
 from tests.hosting import hosted
+from tests.images import image
 
 ACCESS = b"""
 [[rules]]
@@ -438,11 +439,56 @@ def test_what_one_may_read_can_be_mounted(ruled: str, tree: TreeBuilder) -> None
 def test_pages_of_other_sites_change_nothing(url: str, tree: TreeBuilder, site: str) -> None:
     tree.push("app", "v1")
     headers = {"Sec-Fetch-Site": site}
-    for method, path in (("POST", "blobs/uploads/"), ("DELETE", "manifests/v1")):
-        answer = requests.request(
-            method, f"{url}/v2/app/{path}", headers=headers, auth=ALICE, timeout=10
-        )
+    for method, path in (
+        ("POST", "/v2/app/blobs/uploads/"),
+        ("DELETE", "/v2/app/manifests/v1"),
+        ("POST", "/refresh"),
+    ):
+        answer = requests.request(method, url + path, headers=headers, auth=ALICE, timeout=10)
         assert (answer.status_code, code(answer)) == (403, "DENIED")
     assert tree.tags("app") == ["v1"]
     read = requests.get(f"{url}/v2/app/manifests/v1", headers=headers, auth=ALICE, timeout=10)
     assert read.status_code == 200
+
+
+PAGES = [
+    "/",
+    "/usage",
+    "/usage?by=repository",
+    "/reuse",
+    "/findings",
+    "/gc",
+    "/gc?untagged=1",
+    "/search?q=classified",
+    "/search?q=",
+    "/?q=classified",
+    "/r/team/app",
+    "/r/other/classified",
+    "/r/other/classified/tags/xyzzy",
+    "/r/other/classified/raw/DIGEST",
+    "/b/DIGEST",
+    "/r/team/app/manifests/DIGEST",
+    "/r/team/app/raw/DIGEST",
+    "/search?q=DIGEST",
+]
+
+
+def test_no_page_tells_of_what_one_may_not_read(ruled: str, tree: TreeBuilder) -> None:
+    tree.push("team/app", "v1")
+    hidden = tree.push("other/classified", "xyzzy", image(["only there"]))
+    for page in PAGES:
+        path = page.replace("DIGEST", hidden)
+
+        def shown(path: str = path) -> requests.Response:
+            return requests.get(ruled + path, auth=BOB, timeout=60)
+
+        wire.until(lambda shown=shown: shown().status_code != 202)  # type: ignore[misc]
+        answer = shown()
+        assert answer.status_code < 500, path
+        for text in ("classified", "xyzzy", hidden):
+            assert text in path or text not in answer.text, path
+
+
+def test_pages_need_a_password(ruled: str) -> None:
+    for page in PAGES:
+        assert requests.get(ruled + page, timeout=10).status_code == 401

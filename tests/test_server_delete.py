@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from regfs import runs
+from regfs import turns
 from regfs.publishing import Publisher
 from regfs.server import app
 from regfs.stores import open_store
@@ -137,7 +137,7 @@ def test_nothing_is_deleted_while_a_run_is_under_way(
     before = tree.files()
     monkeypatch.setattr(app, "Publisher", functools.partial(Publisher, patience=0))
     with hosted(tree.root, writable=True, delete=True) as url:
-        with runs.locked(open_store(str(tree.root))):
+        with turns.locked(open_store(str(tree.root))):
             for path in (MANIFESTS + "v1", MANIFESTS + V1.digest, BLOBS + CONFIG):
                 answer = Client(url)("DELETE", path, status=503)
                 assert code(answer) == "UNAVAILABLE"

@@ -83,6 +83,13 @@ SHAPES = [
     b"/v2/_catalog/%s",
     b"http://x/v2/%s/tags/list",
     b"/static/%s/%s/%s/%s/secret",
+    b"/static/%s",
+    b"/r/%s",
+    b"/r/app/tags/%s",
+    b"/r/app/raw/%s",
+    b"/r/app/manifests/%s/%s/%s/secret",
+    b"/b/%s",
+    b"/search?q=%s",
     b"/v2/_catalog?last=%s",
     b"/v2/app/tags/list?last=%s",
 ]
@@ -291,6 +298,7 @@ _pieces = st.sampled_from(
     [b"v2", b"app", b"other", b"manifests", b"blobs", b"uploads", b"tags", b"list", b"referrers",
      b"_catalog", b"v1", b"sha256:", b"sha256:" + b"0" * 64, b"..", b"%2e", b"%2f", b"%00", b"%",
      b"\xc3\xa9", b"\xff", b":", b"@", b"", b"?n=1", b"?last=", b"&", b"=", b"#", b"healthz", b"x",
+     b"r", b"b", b"raw", b"usage", b"search?q=", b"static", b"gc", b"refresh",
      layout.PREFIX.encode(), b"9" * 30]
 )  # fmt: skip
 _texts = st.binary(max_size=12).map(lambda data: bytes(b for b in data if b not in b"\r\n \0"))
@@ -323,7 +331,7 @@ _bodies = st.one_of(
 
 def ask_anything(url: str, data: st.DataObject) -> None:
     """Send a few requests of any kind; see that each is answered as it should be."""
-    for _ in range(10):
+    for _ in range(5):
         method = data.draw(_methods)
         target = data.draw(st.one_of(_api, _targets))
         headers = data.draw(_headers)
@@ -396,6 +404,14 @@ def test_nothing_is_written_outside_a_repository(
     assert {path.rpartition("/_uploads/")[0] for path in new} <= {
         "docker/registry/v2/repositories/app"  # uploads that were begun, as a mount may
     }
+
+
+@pytest.mark.parametrize("expected", [b"200-ok", b"\xff\xfe", b"<script>"])
+@pytest.mark.parametrize("target", [b"/v2/", b"/", b"/nothing", b"/healthz"])
+def test_nothing_else_than_going_on_is_expected(url: str, expected: bytes, target: bytes) -> None:
+    answer = wire.get(url, target, b"Expect: " + expected)
+    assert answer.status == 417
+    assert b"script" not in answer.raw
 
 
 def test_what_is_no_request_is_told_as_such_and_tls_not_at_all(tree: TreeBuilder) -> None:

@@ -11,13 +11,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import requests
 from aiohttp import web
 
 from regfs.listing import scan
 from regfs.server.routes import Verb
 from regfs.server.ui import pages, snapshot
 from regfs.server.ui.snapshot import Snapshot
-from tests.browsing import Answer, ask
+from tests import asking
+from tests.asking import Answer
 from tests.builder import TreeBuilder, artifact, attestation, image, index, layer
 from tests.hosting import hosted
 
@@ -34,7 +36,7 @@ def registry(tree: TreeBuilder) -> TreeBuilder:
     tree.push("team/app", "v1", app)
     tree.push("team/app", "multi", index(app, image(["arm"], platform="linux/arm64")))
     tree.push("team/app", None, artifact([b"signature"], subject=app, artifact_type="a/signature"))
-    tree.push("team/app", None, image(["forgotten"]))
+    tree.push("team/app", None, index(app, image(["forgotten"], platform="linux/arm64")))
     tree.upload("team/app", 100)
     return tree
 
@@ -43,6 +45,17 @@ def registry(tree: TreeBuilder) -> TreeBuilder:
 def url(registry: TreeBuilder) -> Iterator[str]:
     with hosted(registry.root) as url:
         yield url
+
+
+def ask(url: str, path: str = "/", method: str = "GET", **headers: str) -> Answer:
+    """Ask for a page, spelled exactly so."""
+    return asking.ask(url, method, path, **headers)
+
+
+def read_again(url: str, back: str) -> requests.Response:
+    """Press the button that reads the tree again."""
+    form = {"back": back}
+    return requests.post(f"{url}/refresh", form, allow_redirects=False, timeout=60)
 
 
 def visible(answer: Answer) -> str:
@@ -76,7 +89,7 @@ def test_a_repository_shows_tags_untagged_manifests_and_uploads(
     assert " _manifests/tags/v1/current/link" in text
     assert " _uploads/" in text
     untagged = text.partition("Untagged")[2].partition("Uploads")[0]
-    forgotten = image(["forgotten"]).digest.partition(":")[2][:12]
+    forgotten = image(["forgotten"], platform="linux/arm64").digest.partition(":")[2][:12]
     assert forgotten in untagged
     tagged = registry.current("team/app", "v1").partition(":")[2][:12]
     assert tagged not in untagged
@@ -398,16 +411,15 @@ def test_what_pages_need_is_kept_by_browsers(url: str) -> None:
     (address,) = re.findall(r'href="(/static/style[^"]+)"', ask(url).text)
     style = ask(url, address)
     assert "immutable" in style.headers["Cache-Control"]
-    again = ask(url, address, headers={"If-None-Match": style.headers["ETag"]})
+    again = ask(url, address, If_None_Match=style.headers["ETag"])
     assert (again.status, again.body) == (304, b"")
 
 
 def test_what_was_pushed_is_there_after_reading_again(url: str, registry: TreeBuilder) -> None:
     assert ask(url, "/r/team/new").status == 404
     registry.push("team/new", "v1")
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = ask(url, "/refresh", "POST", "back=%2Fr%2Fteam%2Fnew", form)
-    assert (answer.status, answer.headers["Location"]) == (303, "/r/team/new")
+    answer = read_again(url, "/r/team/new")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/r/team/new")
     assert ask(url, "/r/team/new").status == 200
 
 
@@ -415,9 +427,8 @@ def test_what_was_pushed_is_there_after_reading_again(url: str, registry: TreeBu
     "back", ["//evil.example", "https://evil.example", "/\\evil.example", "/\r\nX: y", ""]
 )
 def test_reading_again_leads_nowhere_else(url: str, back: str) -> None:
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = ask(url, "/refresh", "POST", f"back={quote(back)}", form)
-    assert (answer.status, answer.headers["Location"]) == (303, "/")
+    answer = read_again(url, back)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
 
 
 def test_a_large_tree_is_said_to_be_read_and_pulls_go_on(
@@ -470,8 +481,7 @@ def test_a_tree_that_cannot_be_read_is_told_and_tried_again(registry: TreeBuilde
         assert gone.status in (200, 404, 500, 503)
         assert "Traceback" not in gone.text
         hidden.rename(registry.root / "docker")
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        ask(url, "/refresh", "POST", "back=/", form)
+        read_again(url, "/")
         assert 'href="/r/team/app"' in ask(url).text
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.asking import Answer, ask, get
+from regfs.referrers import Referrers
+from regfs.registry import Registry
+from tests.asking import TIMEOUT, Answer, ask, get
 from tests.builder import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -273,6 +278,16 @@ def test_a_damaged_manifest_is_told_as_missing(tree: TreeBuilder, data: bytes) -
         assert_is(get(url, "/v2/app/manifests/v1"), content)
 
 
+def test_a_manifest_whose_content_is_gone(tree: TreeBuilder) -> None:
+    content = image()
+    tree.push("app", "v1", content)
+    tree.delete_blob(content.digest)
+    with hosted(tree.root) as url:
+        for method in ("GET", "HEAD"):
+            assert ask(url, method, "/v2/app/manifests/v1").status == 404
+        assert get(url, "/v2/app/manifests/v1").code == "MANIFEST_UNKNOWN"
+
+
 def test_one_bit_of_a_manifest_is_enough(tree: TreeBuilder) -> None:
     content = image()
     tree.push("app", "v1", content)
@@ -415,6 +430,47 @@ def test_a_file_that_ends_too_early_ends_the_connection(tree: TreeBuilder) -> No
             while piece := client.recv(1 << 20):
                 received += len(piece)
         assert received < len(blob.data)
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What storage can be made to wait for, and is let go in any case."""
+    opened = threading.Event()
+    yield opened
+    opened.set()
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "what"), [(Registry, "layer", "blobs"), (Referrers, "of", "referrers")]
+)
+def test_requests_that_wait_for_the_storage_hold_up_no_other(
+    tree: TreeBuilder,
+    monkeypatch: pytest.MonkeyPatch,
+    gate: threading.Event,
+    owner: type,
+    method: str,
+    what: str,
+) -> None:
+    count = 12 if what == "blobs" else 60
+    content = image()
+    tree.push("app", "v1", content)
+    whole = getattr(owner, method)
+    began = threading.Semaphore(0)
+
+    def slow(self: Any, *arguments: Any) -> Any:
+        began.release()
+        assert gate.wait(TIMEOUT)
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(owner, method, slow)
+    path = f"/v2/app/{what}/{content.blobs[0].digest}"
+    with hosted(tree.root) as url, ThreadPoolExecutor(count) as clients:
+        waiting = [clients.submit(get, url, path) for _ in range(count)]
+        assert began.acquire(timeout=TIMEOUT)
+        for _ in range(20):
+            assert_is(get(url, "/v2/app/manifests/v1"), content)
+        gate.set()
+        assert {one.result().status for one in waiting} == {200}
 
 
 # -- with the programs -------------------------------------------------------------------

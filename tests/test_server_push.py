@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from regfs import layout, runs
+from regfs import layout, turns
 from regfs.digest import Digest
 from regfs.publishing import Publisher
 from regfs.server import app
@@ -109,6 +109,20 @@ def test_what_is_no_digest_is_refused_and_the_upload_stays(client: Client, diges
         assert code(client("POST", f"{UPLOADS}?digest={digest}", DATA, 400)) == "DIGEST_INVALID"
     assert code(client("PUT", place, DATA, 400)) == "DIGEST_INVALID"
     client.complete(place, SHA256, DATA)
+
+
+def test_a_blob_must_not_be_too_large(tree: TreeBuilder) -> None:
+    with hosted(tree.root, writable=True, max_blob=len(DATA)) as url:
+        client = Client(url)
+        client.complete(client.begin(), SHA256, DATA)
+        longer = DATA + b"x"
+        place = client.begin()
+        assert code(client.complete(place, Digest.of(longer), longer, 413)) == "SIZE_INVALID"
+        client.patch(place, 0, DATA)
+        client("PATCH", place, b"x", 413)
+        client.complete(place, SHA256)
+        client("POST", f"{UPLOADS}?digest={Digest.of(longer)}", longer, 413)
+    assert len(tree.files()) == 2
 
 
 # -- a blob in pieces ------------------------------------------------------------------------
@@ -548,7 +562,7 @@ def test_while_a_run_is_under_way_clients_are_told_to_come_again(
     with hosted(tree.root, writable=True) as url:
         client = Client(url)
         place = client.begin()
-        with runs.locked(open_store(str(tree.root))):
+        with turns.locked(open_store(str(tree.root))):
             for answer in (
                 client.complete(place, SHA256, DATA, 503),
                 client("POST", f"{UPLOADS}?mount={SHA256}&from=base", status=503),

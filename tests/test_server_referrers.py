@@ -193,7 +193,8 @@ def test_damage(tree: TreeBuilder) -> None:
         tree.write(tree.blob_path(gone.digest), gone.data)
         assert len(listed(url, BASE.digest)) == 3
         tree.write(tree.blob_path(sound.digest), b"")
-        assert sound.digest not in digests(listed(url, BASE.digest))
+        tree.delete_blob(gone.digest)
+        assert digests(listed(url, BASE.digest)) == [flipped.digest]
 
 
 def test_strange_things_among_the_manifests(tree: TreeBuilder) -> None:
@@ -253,6 +254,15 @@ def test_what_the_fallback_tag_cannot_make_true(tree: TreeBuilder) -> None:
     tree.delete_revision("app", foreign.digest)
     with hosted(tree.root) as url:
         assert listed(url, BASE.digest) == []
+
+
+def test_damage_of_what_only_the_fallback_tag_lists(tree: TreeBuilder) -> None:
+    first, second = artifact(["a"]), artifact(["b"])
+    tree.push("app", "v1", BASE)
+    tree.fallback("app", BASE.digest, first, second)
+    tree.write(tree.blob_path(first.digest), first.data + b" ")
+    with hosted(tree.root) as url:
+        assert digests(listed(url, BASE.digest)) == [second.digest]
 
 
 def test_the_fallback_tag_of_a_long_digest(tree: TreeBuilder) -> None:

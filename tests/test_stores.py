@@ -401,8 +401,9 @@ class TestStoreContract:
     def test_a_lock_excludes_and_says_who(self, store: Store) -> None:
         with store.lock("state/lock", "gc on host 7\nand more"):
             for shared in (False, True):
-                with pytest.raises(LockHeld, match="gc on host 7 and more"):
+                with pytest.raises(LockHeld, match="gc on host 7 and more") as raised:
                     store.lock("state/lock", "other", shared=shared).__enter__()
+                assert not raised.value.shared
         with store.lock("state/lock", "other"):
             pass
 
@@ -410,9 +411,10 @@ class TestStoreContract:
         with (
             store.lock("lock", "a", shared=True),
             store.lock("lock", "b", shared=True),
-            pytest.raises(LockHeld),
+            pytest.raises(LockHeld) as raised,
         ):
             store.lock("lock", "c").__enter__()
+        assert raised.value.shared
         with store.lock("lock", "c"):
             pass
 

@@ -23,7 +23,7 @@ from regfs.errors import (
     StoreError,
 )
 from regfs.findings import Code, Finding
-from regfs.stores import Capability, Kind
+from regfs.stores import Capability, Kind, Seen
 from regfs.stores.local import LocalStore, open_local
 from tests.storing import codes, failing_with, files, ignore, no_findings, no_link_findings, put
 
@@ -581,3 +581,34 @@ class TestTroubleWhileScanning:
         with contextlib.suppress(PathUnsafe):
             names = [entry.path.rpartition("/")[2] for entry in local.list(asked, ignore)]
             assert "back" not in names  # what only the folder outside holds
+
+
+def test_a_folder_that_has_just_changed_is_not_trusted_to_show_the_next_change(
+    local: LocalStore, root: Path
+) -> None:
+    """Its time may stay the same: clocks of file systems tick in milliseconds, or in seconds."""
+    data = root / "a/b/data"
+    data.parent.mkdir(parents=True)
+    data.write_bytes(b"x")
+    (fresh,) = local.examine(["a/b/data"])
+    os.utime(data.parent, (1_700_000_000, 1_700_000_000))
+    (rested,) = local.examine(["a/b/data"])
+    assert isinstance(fresh, Seen)
+    assert isinstance(rested, Seen)
+    assert (fresh.folder, bool(rested.folder)) == ("", True)
+    for before in (fresh, rested):
+        assert [isinstance(one, Seen) and one.alone for one in local.again([before])] == [True]
+    data.with_name("more").write_bytes(b"y")
+    for before in (fresh, rested):
+        assert [isinstance(one, Seen) and one.alone for one in local.again([before])] == [False]
+
+
+def test_what_is_examined_is_read_as_far_as_asked(local: LocalStore, root: Path) -> None:
+    (root / "a/b").mkdir(parents=True)
+    (root / "a/b/link").write_bytes(b"sha256:..")
+    (root / "a/b/led").symlink_to("link")
+    os.mkfifo(root / "a/b/pipe")
+    paths = ["a/b/link", "a/b/led", "a/b/pipe", "a/b"]
+    found = [one.content for one in local.examine(paths, limit=6) if isinstance(one, Seen)]
+    assert found == [b"sha256", b"sha256", None, None]
+    assert [one.content for one in local.examine(paths) if isinstance(one, Seen)] == [None] * 4

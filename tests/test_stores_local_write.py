@@ -26,6 +26,7 @@ from regfs.errors import (
     StoreError,
 )
 from regfs.findings import Code, Finding
+from regfs.stores import _local_rename
 from regfs.stores.local import LocalStore, open_local
 from tests.storing import codes, failing_with, files, put
 
@@ -172,6 +173,18 @@ class TestPermissions:
             assert (open_root / path).stat().st_uid == NOBODY
 
 
+def moved(local: LocalStore, source: str, target: str, many: bool) -> StoreError | None:
+    """Move a thing, alone or as one of many; return why it was not moved."""
+    if many:
+        (failure,) = local.move_many([(source, target)])
+        return failure
+    try:
+        local.move(source, target)
+    except StoreError as error:
+        return error
+    return None
+
+
 class TestWriting:
     @pytest.mark.parametrize("call", ["write", "fsync", "rename"])
     @pytest.mark.parametrize(
@@ -219,7 +232,7 @@ class TestWriting:
         self, local: LocalStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put(local, "data", b"x")
-        monkeypatch.setattr(os, "rename", failing_with(errno.EXDEV))
+        monkeypatch.setattr(_local_rename, "renameat2", lambda: lambda *call: errno.EXDEV)
         with pytest.raises(StoreError, match="same file system"):
             local.move("data", "q/data")
         assert local.read("data", 9) == b"x"
@@ -304,10 +317,40 @@ class TestWriting:
                 (root / "q").rmdir()
             real(*args, **options)
 
+        monkeypatch.setattr(_local_rename, "renameat2", lambda: None)
         monkeypatch.setattr(os, "rename", racing)
         local.move("data", "q/data")
         assert len(turns) == 2
         assert files(local) == ["q/data"]
+
+    @pytest.mark.parametrize("answer", [None, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP])
+    @pytest.mark.parametrize("many", [False, True])
+    def test_a_system_that_cannot_refuse_in_the_rename_is_asked_before(
+        self, local: LocalStore, monkeypatch: pytest.MonkeyPatch, answer: int | None, many: bool
+    ) -> None:
+        call = None if answer is None else lambda *call: answer
+        monkeypatch.setattr(_local_rename, "renameat2", lambda: call)
+        put(local, "data", b"x")
+        put(local, "taken", b"y")
+        assert moved(local, "data", "q/data", many) is None
+        assert "already there" in str(moved(local, "q/data", "taken", many))
+        assert (local.read("q/data", 9), local.read("taken", 9)) == (b"x", b"y")
+
+    @pytest.mark.skipif(_local_rename.renameat2() is None, reason="there is no renameat2 here")
+    @pytest.mark.parametrize("many", [False, True])
+    def test_the_rename_itself_refuses_to_overwrite(
+        self, local: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch, many: bool
+    ) -> None:
+        """Whoever makes the target in the last moment keeps it."""
+        put(local, "data", b"x")
+        put(local, "taken", b"y")
+        put(local, "folder/data", b"z")
+        (root / "empty").mkdir()
+        monkeypatch.setattr(_local_rename, "exists", lambda name, folder: False)
+        for source, target in (("data", "taken"), ("folder", "empty"), ("data", "empty")):
+            assert "already there" in str(moved(local, source, target, many))
+        assert files(local) == ["data", "folder/data", "taken"]
+        assert (local.read("data", 9), local.read("taken", 9)) == (b"x", b"y")
 
     def test_a_folder_is_not_moved_into_itself(self, local: LocalStore) -> None:
         put(local, "a/data", b"x")
@@ -332,6 +375,7 @@ class TestWriting:
 
 HOLDER = """
 import sys
+from regfs.stores import _local_rename
 from regfs.stores.local import open_local
 with open_local(sys.argv[1]).lock("lock", "the other process"):
     print("held", flush=True)
@@ -375,7 +419,7 @@ class TestLocks:
         assert (root / "lock").read_text() == "the other process\n"
         with (
             local.lock("lock", "reader", shared=True),
-            pytest.raises(LockHeld, match="only reads"),
+            pytest.raises(LockHeld, match="share"),
         ):
             local.lock("lock", "me").__enter__()
         with local.lock("lock", "me"):

@@ -14,10 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from regfs import layout, runs, uploads
+from regfs import layout, turns, uploads
 from regfs.digest import EMPTY, Digest
 from regfs.errors import (
     AlgorithmUnsupported,
+    BlobTooLarge,
     ContentMismatch,
     LockHeld,
     NameInvalid,
@@ -133,6 +134,22 @@ def test_no_more_is_taken_than_was_announced(tree: TreeBuilder) -> None:
         reception.write(DATA[6:10])
         reception.complete()
     assert some.status("app", upload.id).size == 10
+
+
+def test_no_blob_is_larger_than_what_is_taken(tree: TreeBuilder) -> None:
+    some = uploads_of(tree, largest=len(DATA))
+    upload = some.begin("app")
+    send(some, upload, DATA[:200])
+    assert commit(some, upload, SHA256, DATA[200:]) == SHA256
+    upload = some.begin("app")
+    send(some, upload, DATA[:200])
+    with some.receive("app", upload.id) as reception:
+        reception.expect(100)
+        with pytest.raises(BlobTooLarge):
+            reception.expect(101)
+        with pytest.raises(BlobTooLarge):
+            reception.write(DATA[200:] + b"x")
+    assert some.status("app", upload.id).size == 200
 
 
 def test_one_request_at_a_time_writes(tree: TreeBuilder) -> None:
@@ -451,7 +468,7 @@ def test_nothing_is_linked_while_a_run_is_under_way(tree: TreeBuilder) -> None:
     push(tree, DATA, "base")
     some = uploads_of(tree)
     upload = some.begin("app")
-    with runs.locked(open_store(str(tree.root))):
+    with turns.locked(open_store(str(tree.root))):
         with pytest.raises(LockHeld):
             commit(some, upload, SHA256, DATA)
         with pytest.raises(LockHeld):
@@ -470,7 +487,7 @@ def test_the_end_of_a_run_is_waited_for(tree: TreeBuilder) -> None:
     over = threading.Event()
 
     def collect() -> None:
-        with runs.locked(open_store(str(tree.root))):
+        with turns.locked(open_store(str(tree.root))):
             begun.set()
             over.wait(60)
 
@@ -496,7 +513,7 @@ class Watched:
     def _see(self, path: str) -> None:
         if not path.startswith(layout.STATE) and not path.endswith("startedat"):
             with pytest.raises(LockHeld):
-                self._store.lock(runs.LOCK, "a run").__enter__()
+                self._store.lock(turns.LOCK, "a run").__enter__()
             self.placed.append(path.rpartition("/")[2])
 
     def replace(self, source: str, target: str) -> None:

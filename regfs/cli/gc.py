@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.gc.plan import Plan
+    from regfs.gc.roots import Roots
 
 DOCUMENTS = {
     "plan": "regfs.gc.plan:Plan",
@@ -338,14 +339,24 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
 
 @regfs_command(
     name="purge",
-    examples=["regfs gc purge --older-than 7d", "regfs gc purge 20261123T181853Z-4f0c2a"],
-    exits=[Exit.REFUSED],
+    examples=[
+        "regfs gc purge --older-than 7d",
+        "regfs gc purge --roots in-use.txt",
+        "regfs gc purge 20261123T181853Z-4f0c2a",
+    ],
+    exits=[Exit.FINDINGS, Exit.REFUSED],
 )
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option(
     "--older-than", type=Duration(), default="0", help="Only runs at least this old; default all."
 )
 @click.option("--offline", is_flag=True, help="Nobody else writes: there is no wait.")
+@click.option(
+    "--roots",
+    metavar="FILE|-",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    help="What is in use elsewhere, as in gc plan: it is put back, not deleted.",
+)
 @_metrics_option
 def purge_command(
     session: Session,
@@ -353,6 +364,7 @@ def purge_command(
     run: str | None,
     older_than: float,
     offline: bool,
+    roots: str | None,
     metrics: str | None,
 ) -> Exit:
     """Delete for good what runs have moved into quarantine; this frees the space.
@@ -364,13 +376,28 @@ def purge_command(
     from regfs.gc.online import purge
 
     measure = Measure(session, metrics)
+    said = None if roots is None else _roots(session, roots)
     with session.progress() as progress:
         done = purge(
-            session.registry, run, older_than=older_than, offline=offline, progress=progress
+            session.registry,
+            run,
+            older_than=older_than,
+            offline=offline,
+            roots=said,
+            progress=progress,
         )
     measure.write(done.deleted, done.bytes)
     session.emit(done, lambda out: show_purged(out, done, verbose=session.verbose))
-    return Exit.CLEAN
+    return Exit.FINDINGS if done.findings else Exit.CLEAN
+
+
+def _roots(session: Session, file: str) -> Roots:
+    """Read a list of roots; the repository that one names may be in quarantine only."""
+    from regfs.gc.roots import parse_roots
+    from regfs.gc.wanted import repositories_held
+
+    gone = repositories_held(session.store)
+    return parse_roots(_read(file), file, lambda name: session.is_repository(name) or name in gone)
 
 
 @regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"])

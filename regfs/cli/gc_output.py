@@ -148,6 +148,10 @@ def show_restored(out: Console, restored: Restored) -> None:
 
 def show_purged(out: Console, purged: Purged, *, verbose: int) -> None:
     """Print what was deleted for good, and what was not."""
+    for finding in purged.findings[:SHOWN]:
+        print_finding(out, finding)
+    if len(purged.findings) > SHOWN:
+        out.print(f"... and {len(purged.findings) - SHOWN} more roots that are not on this disk")
     _show_returned(out, purged.returned, verbose=verbose)
     for run in purged.waiting:
         _say(out, f"Not yet: run {run}, younger than its wait (--offline: now)")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,9 +17,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from regfs.server.access_log import Exchange
     from regfs.server.address import Address
     from regfs.server.auth import Gate
+    from regfs.server.settings import Settings
 
 FILES_WANTED = 65_536
 """Open files that a server asks for: each client is one, and so is what it is sent."""
@@ -80,15 +78,16 @@ def command(session: Session, **options: Any) -> Exit:
         import regfs.server.app  # noqa: F401
     except ModuleNotFoundError as error:
         raise Doubt(f"{error.name} is missing; install regfs[serve]") from None
-    from regfs.runs import refuse_if_locked
+    from regfs.cli.serve_log import log_to_standard_error
     from regfs.server.address import parse
+    from regfs.turns import refuse_if_locked
 
     try:
         address = parse(options["listen"])
     except ValueError as error:
         raise click.UsageError(f"--listen {options['listen']}: {error}") from None
     _refuse_insecure(address, options)
-    _log_to_standard_error(options["log_format"] == "json")
+    log_to_standard_error(as_json=options["log_format"] == "json")
     gate, tls = _gate(session, options), _tls(options)
     refuse_if_locked(session.store)
     heard = _serve(session, address, options, gate, tls)
@@ -164,17 +163,12 @@ def _serve(
 ) -> signal.Signals | None:
     import asyncio
 
+    from regfs.cli.serve_log import access_log
     from regfs.server.address import sockets_at
     from regfs.server.app import make_app
     from regfs.server.running import run
-    from regfs.server.settings import Limits, Settings
 
-    settings = Settings(
-        writable=options["writable"],
-        delete=options["delete"],
-        max_blob=options["max_blob_size"],
-        limits=Limits(grace_seconds=options["grace"]),
-    )
+    settings = _settings(options)
     app = make_app(session.registry, settings, gate=gate)
     _allow_many_files()
     try:
@@ -184,14 +178,26 @@ def _serve(
     mode = "read-only"
     if settings.writable:
         mode = "writable, with deletion" if settings.delete else "writable"
-    return asyncio.run(
-        run(
-            app,
-            sockets,
-            ready=lambda url: session.note(f"{url} serves {session.store.url}, {mode}"),
-            tls=tls,
-            observe=_access_log(options["log_format"]),
-        )
+
+    def ready(url: str) -> None:
+        message = f"{url} serves {session.store.url}, {mode}"
+        if options["log_format"] != "json":
+            session.note(message)
+        elif not session.quiet:
+            logging.getLogger("regfs.serve").info(message)
+
+    observe = access_log(options["log_format"])
+    return asyncio.run(run(app, sockets, ready=ready, tls=tls, observe=observe))
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    from regfs.server.settings import Limits, Settings
+
+    return Settings(
+        writable=options["writable"],
+        delete=options["delete"],
+        max_blob=options["max_blob_size"],
+        limits=Limits(grace_seconds=options["grace"]),
     )
 
 
@@ -202,58 +208,3 @@ def _allow_many_files() -> None:
     wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-# -- what is told on standard error ----------------------------------------------------
-
-
-def _access_log(shape: str) -> Callable[[Exchange], None]:
-    from regfs.server.access_log import as_json, combined
-
-    if shape == "none":
-        return lambda exchange: None
-    line = as_json if shape == "json" else combined
-
-    def tell(exchange: Exchange) -> None:
-        sys.stderr.write(line(exchange) + "\n")
-        sys.stderr.flush()
-
-    return tell
-
-
-class _OneLine(logging.Formatter):
-    """What is told beside requests: one line each, as the requests are."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        super().__init__()
-        self._as_json = as_json
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line; where an error comes from is told on demand only."""
-        from regfs.render import printable
-
-        words = record.getMessage()
-        if record.exc_info and record.exc_info[1] is not None:
-            error = record.exc_info[1]
-            words += f": {type(error).__name__}: {error}"
-        told = printable(" ".join(words.split()))
-        if self._as_json:
-            import json
-            from datetime import UTC, datetime
-
-            at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-            level = record.levelname.lower()
-            time = at.replace("+00:00", "Z")
-            told = json.dumps({"time": time, "level": level, "message": told})
-        else:
-            told = f"regfs: {told}"
-        if record.exc_info and os.environ.get("REGFS_TRACEBACK"):
-            told += "\n" + self.formatException(record.exc_info)
-        return told
-
-
-def _log_to_standard_error(as_json: bool) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine(as_json=as_json))
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("regfs").setLevel(logging.INFO)

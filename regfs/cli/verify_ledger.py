@@ -97,8 +97,8 @@ def merge_ledgers(
 
 def _ledger_of(session: Session, file: str | None) -> LedgerFile:
     """Return the ledger that is meant."""
-    from regfs.runs import owner
     from regfs.stores import locate
+    from regfs.turns import owner
     from regfs.verify import LedgerFile
 
     if file is None:

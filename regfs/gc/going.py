@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from regfs import layout
 from regfs.digest import Digest
+from regfs.findings import Code
 from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
@@ -192,7 +193,7 @@ class Going:
         counts = Counter(action.kind for action in going)
         if (
             repository.name in self._strange
-            or counts[ActionKind.TAG] < len(repository.tags)
+            or counts[ActionKind.TAG] < sum(map(_says_anything, repository.tags.values()))
             or counts[ActionKind.REVISION] < len(repository.revisions)
             or counts[ActionKind.UPLOAD] < len(repository.uploads)
         ):
@@ -318,3 +319,8 @@ class Going:
             return False
         name = layout.repository_of(path)
         return name not in self._graph.frozen and (name is not None or not blind)
+
+
+def _says_anything(tag: TagInfo) -> bool:
+    """Tell whether a tag is more than the empty folder that a deletion cut short has left."""
+    return bool(tag.history) or tag.problem is not Code.TAG_WITHOUT_CURRENT

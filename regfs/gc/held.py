@@ -17,22 +17,25 @@ fallback tag keeps these, and must not keep the image that they are about.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.findings import Finding
+from regfs.errors import PathMissing
 from regfs.graph import Graph
 from regfs.inventory import RepositoryInventory
-from regfs.runs import RUNS, Run, RunKind, lines_of
-from regfs.stores import Kind, Store
+from regfs.runs import RUNS, Line, Run, RunKind, told_runs
+from regfs.stores import Kind, Store, ignore
 from regfs.totals import ActionKind
 
 KEPT: Final = frozenset({"applied", "interrupted", "restored"})
 """States of runs whose quarantine may still hold something."""
+Files = list[tuple[int, float]]
+"""Size and mtime of each."""
+
 _KINDS: Final = frozenset(kind.value for kind in ActionKind)
 _FOLDERS: Final = frozenset({ActionKind.TAG, ActionKind.UPLOAD})
 _LINKS: Final = frozenset({ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK})
@@ -55,38 +58,54 @@ class Held:
         return layout.repository_of(self.path)
 
 
-def held(store: Store, runs: Iterable[Run]) -> Iterator[Held]:
-    """Yield what lies in the quarantine of those of some runs that are collections."""
-    for run in runs:
+def held(store: Store) -> Iterator[Held]:
+    """Yield what lies in the quarantine of collections."""
+    for run, lines in told_runs(store):
         if run.kind is RunKind.GC and run.state in KEPT:
-            yield from _held_by(store, run)
+            yield from _held_by(store, run, lines)
 
 
-def _held_by(store: Store, run: Run) -> Iterator[Held]:
-    quarantine = f"{RUNS}/{run.run}/quarantine/"
-    files = {
-        entry.path.removeprefix(quarantine): (entry.size, entry.mtime)
-        for entry in store.walk(quarantine.rstrip("/"), _ignore)
-        if entry.kind is Kind.FILE
-    }
-    names = sorted(files)
-    lines = {line["path"]: line for line in lines_of(store, run.run) if "move" in line}
-    for path, line in lines.items():
-        if line["kind"] not in _KINDS:
+def _held_by(store: Store, run: Run, lines: Iterable[Line]) -> Iterator[Held]:
+    moved = {line["path"]: line for line in lines if "move" in line and line["kind"] in _KINDS}
+    for path, files in _files(store, f"{RUNS}/{run.run}/quarantine", moved):
+        line = moved[path]
+        digest = None if line["digest"] is None else Digest(line["digest"])
+        written = _is_written(run, line, files)
+        yield Held(run.run, path, ActionKind(line["kind"]), digest, written)
+
+
+def _files(store: Store, quarantine: str, moved: dict[str, Line]) -> Iterator[tuple[str, Files]]:
+    """Yield of each thing that lies there size and mtime of its files."""
+    usual: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for path, line in moved.items():
+        folder, _, leaf = path.rpartition("/")
+        above, _, name = folder.rpartition("/")
+        if line["kind"] in _FOLDERS:
+            inside = store.walk(f"{quarantine}/{path}", ignore)
+            files = [(entry.size, entry.mtime) for entry in inside if entry.kind is Kind.FILE]
+        elif above and leaf in ("data", "link"):
+            usual[above, leaf][name] = path
             continue
-        kind = ActionKind(line["kind"])
-        if kind in _FOLDERS:
-            first = bisect_left(names, f"{path}/")
-            inside = names[first : bisect_left(names, f"{path}0")]  # "0" comes after "/"
         else:
-            inside = [path] if path in files else []
-        if inside:
-            digest = None if line["digest"] is None else Digest(line["digest"])
-            written = _is_written(run, line, [files[name] for name in inside])
-            yield Held(run.run, path, kind, digest, written)
+            files = _file_at(store, f"{quarantine}/{path}")
+        if files:
+            yield path, files
+    # There may be 10^5 of these: they are asked for together that lie together.
+    for (above, leaf), paths in usual.items():
+        found = store.leaves(f"{quarantine}/{above}", leaf, ignore, only=paths.keys())
+        for name, size, mtime in zip(found.names, found.sizes, found.mtimes, strict=True):
+            yield paths[name], [(size, mtime)]
 
 
-def _is_written(run: Run, line: dict[str, Any], files: list[tuple[int, float]]) -> bool:
+def _file_at(store: Store, path: str) -> Files:
+    try:
+        entry = store.stat(path)
+    except PathMissing:
+        return []
+    return [(entry.size, entry.mtime)] if entry.kind is Kind.FILE else []
+
+
+def _is_written(run: Run, line: Line, files: Files) -> bool:
     """Tell whether files are not what they were when it was decided that they go."""
     latest = max(mtime for _, mtime in files)
     if "mtime" not in line:  # of a version that did not note it
@@ -96,10 +115,6 @@ def _is_written(run: Run, line: dict[str, Any], files: list[tuple[int, float]]) 
         return True
     # The folder of an upload counted too, and may be later than all files in it.
     return latest < mtime and line["kind"] != ActionKind.UPLOAD
-
-
-def _ignore(finding: Finding) -> None:
-    """What cannot be listed in quarantine stays there; a purge will say so."""
 
 
 class Use:

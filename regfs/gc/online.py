@@ -78,15 +78,18 @@ from regfs.findings import Finding
 from regfs.gc.held import KEPT, Held, Use, held
 from regfs.gc.plan import Plan
 from regfs.gc.policy import HOUR
+from regfs.gc.roots import Roots
 from regfs.gc.sweep import Applied, apply, check_owners
+from regfs.gc.wanted import Wanted, missing
 from regfs.graph import Graph
 from regfs.listing import scan
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import RUNS, Purged, Returned, Run, RunKind, lines_of, locked, put_back, runs
+from regfs.runs import RUNS, Purged, Returned, Run, RunKind, lines_of, put_back, runs
 from regfs.runs import purge as purge_runs
-from regfs.stores import Kind, Store
+from regfs.stores import Kind, Store, ignore
 from regfs.totals import Totals
+from regfs.turns import locked
 
 WAIT: Final = HOUR
 """Seconds, for a run that has not noted down how long to wait."""
@@ -115,7 +118,9 @@ def collect(
     else:  # nothing to do begins no run
         root, found = registry.store.url, planned.findings
         applied = Applied(planned.id, root, Totals(), [], found, planned.doubtful)
-    returned = settle(registry, progress=progress)
+    # Without a wait nothing can come between this settle and the one of the purge.
+    at_once = purge and planned.actions and wait <= 0
+    returned = [] if at_once else settle(registry, progress=progress)
     if not (purge and planned.actions):
         return replace(applied, returned=returned)
     if wait > 0:
@@ -140,17 +145,21 @@ def settle(registry: Registry, *, progress: Progress = SILENT) -> list[Returned]
         return _settle(registry, progress)
 
 
-def _settle(registry: Registry, progress: Progress) -> list[Returned]:
+def _settle(registry: Registry, progress: Progress, roots: Roots | None = None) -> list[Returned]:
     store = registry.store
     returned: list[Returned] = []
     suspected: set[str] = set()
-    while things := list(held(store, runs(store))):
+    while things := list(held(store)):
         inventory = scan(store, progress=progress, history=False, lean=True)
         check_owners(inventory)
         graph = Graph.build(inventory, registry, progress=progress)
         use = Use(graph, {thing.digest for thing in things if thing.digest is not None})
         doubts = use.doubts()
-        back = _put_back(store, [thing for thing in things if use.needs(thing)])
+        wanted = Wanted(store, roots, things) if roots is not None else None
+        back = _put_back(
+            store,
+            [one for one in things if use.needs(one) or (wanted is not None and wanted.needs(one))],
+        )
         # In doubt for a moment, or for lack of what is only just put back, is no doubt yet.
         if not back:
             back = _put_back(store, list(use.doubtful(things, doubts & suspected)))
@@ -176,13 +185,15 @@ def purge(
     *,
     older_than: float = 0.0,
     offline: bool = False,
+    roots: Roots | None = None,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.time,
 ) -> Purged:
     """Settle, then delete for good what a run, or every run old enough, has in quarantine.
 
     A collection that moved something less than its wait ago is left for later; `offline`
-    says that nobody else writes, and that there is nothing to wait for.
+    says that nobody else writes, and that there is nothing to wait for. `roots` are in use
+    by the word of somebody outside; those that are nowhere are told.
 
     Raises:
         RunUnknown: there is no such run.
@@ -191,6 +202,7 @@ def purge(
     """
     returned: list[Returned] = []
     waiting: list[str] = []
+    findings: list[Finding] = []
 
     def chosen(found: Sequence[Run]) -> list[Run]:
         ripe = []
@@ -207,7 +219,9 @@ def purge(
             else:
                 waiting.append(one.run)
         if any(one.kind is RunKind.GC for one in ripe):
-            returned.extend(_settle(registry, progress))
+            returned.extend(_settle(registry, progress, roots))
+        if roots is not None:
+            findings.extend(missing(registry, roots, progress))
         return ripe
 
     gone = purge_runs(
@@ -218,7 +232,7 @@ def purge(
         clock=clock,
         choose=chosen,
     )
-    return replace(gone, returned=returned, waiting=waiting)
+    return replace(gone, returned=returned, waiting=waiting, findings=findings)
 
 
 def _left(store: Store, run: Run, now: float) -> float:
@@ -245,10 +259,6 @@ def _moved_at(store: Store, run: str, lines: Iterable[dict[str, Any]]) -> float:
         return at.timestamp() + 1.0  # it was written without the fraction of the second
     # It was killed: every move has touched the folder in quarantine that it led to.
     folder = f"{RUNS}/{run}"
-    inside = store.walk(folder, _ignore)
+    inside = store.walk(folder, ignore)
     return max([store.stat(folder).mtime, *(e.mtime for e in inside if e.kind is Kind.FOLDER),
                 store.stat(f"{folder}/journal.jsonl").mtime])  # fmt: skip
-
-
-def _ignore(finding: Finding) -> None:
-    """What cannot be listed in quarantine stays there; a purge will say so."""

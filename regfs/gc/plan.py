@@ -88,7 +88,7 @@ def plan(
         raise Doubt("the histories of tags were not read; what has just lost its tag is not known")
     mark = Mark(graph, inventory, policy, now, read)
     going = Going(graph, inventory, policy, mark)
-    actions = sorted(going.actions(), key=_order)
+    actions = sorted(going.actions(), key=order)
     created_at = datetime.fromtimestamp(now, UTC).replace(microsecond=0)
     kept = going.kept + mark.kept
     return Plan(
@@ -109,7 +109,8 @@ def plan(
 _RANK: Final = {kind: rank for rank, kind in enumerate(ActionKind)}
 
 
-def _order(action: Action) -> tuple[int, str]:
+def order(action: Action) -> tuple[int, str]:
+    """Return what actions are sorted by: references before what they refer to."""
     return _RANK[action.kind], action.path
 
 

@@ -15,37 +15,29 @@ This is the only module that has many things removed at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import Doubt, PathMissing, PlanStale, RunUnknown, StoreError
 from regfs.findings import Finding
-from regfs.gc.plan import Action, Plan, needs_history, plan, total
+from regfs.gc.plan import Action, Plan, needs_history, order, plan, total
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
-from regfs.inventory import Inventory
-from regfs.leftovers import find_leftovers, folders_above, is_for_one
-from regfs.listing import PARTS, scan
+from regfs.inventory import Inventory, LinkContent
+from regfs.leftovers import find_leftovers, is_for_one
+from regfs.listing import LINK_LIMIT, PARTS, scan, understand
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import (
-    Changes,
-    Returned,
-    RunKind,
-    Skipped,
-    changing,
-    lines_of,
-    locked,
-    told,
-)
-from regfs.stores import Entry, Kind, Seen, Store
+from regfs.runs import Changes, Returned, RunKind, Skipped, changing, lines_of, told
+from regfs.stores import Entry, Kind, Seen, Store, folders_above, ignore
 from regfs.totals import ActionKind, Totals
+from regfs.turns import locked
 
-BATCH: Final = 512
+BATCH: Final = 2048
 """Actions made durable in the journal together, before the first of them is done."""
 
 _LINKS: Final = frozenset(
@@ -158,6 +150,8 @@ class _Sweep:
         self.wait = 0.0
         self.before = self._before()
         self.done: list[Action] = []
+        self.moved: list[str] = []
+        """What was renamed for it: files, or the folders made for them."""
         self.skipped: list[Skipped] = []
         self.kept: set[str] = set()
         """Digests that something which stayed may need."""
@@ -173,7 +167,7 @@ class _Sweep:
             else:
                 self._need(extra.digest)
         self.todo: list[Action] = []
-        """What is moved."""
+        """What is moved, what refers before what it refers to."""
         self.folders: list[Action] = []
         """What is only removed when it is empty: folders, and those of repositories."""
         for action in planned.actions:
@@ -185,6 +179,7 @@ class _Sweep:
                 self._keep(now, "it has changed since the plan")
             else:
                 (self.folders if action.kind in _EMPTY else self.todo).append(now)
+        self.todo.sort(key=order)  # whatever the order of a plan that came from a file
 
     def _before(self) -> set[str]:
         """Return what an interrupted run of the same plan has meant to move already."""
@@ -198,22 +193,30 @@ class _Sweep:
         return {line["path"] for line in lines if "move" in line}
 
     def run(self, progress: Progress) -> None:
-        remaining = iter(self.todo)
         run, fingerprint = self.planned.id, self.planned.fingerprint
         facts = {"fingerprint": fingerprint, "wait": self.wait}
         with changing(self.store, run, RunKind.GC, **facts) as changes:
-            while batch := list(islice(remaining, BATCH)):
-                # Looked at in order: what stays of the references keeps what they refer to.
-                moves = [
-                    (action, _source(action, seen))
-                    for action, seen in zip(batch, self._examined(batch), strict=True)
-                    if self._may(action, seen)
-                ]
-                changes.intend_moves(_intent(action, source) for action, source in moves)
-                self._move(changes, moves)
-                progress.advance(len(batch))
+            for kind, some in groupby(self.todo, key=lambda action: action.kind):
+                while batch := list(islice(some, BATCH)):
+                    self._carry_out(changes, kind, batch)
+                    progress.advance(len(batch))
+                # What referred to the next ones is away for good before they are touched.
+                changes.sync()
             self._tidy(changes)
             changes.finish(len(self.done))
+
+    def _carry_out(self, changes: Changes, kind: ActionKind, batch: list[Action]) -> None:
+        """Move those of a batch that may go, when it is durable that they will."""
+        limit = LINK_LIMIT if kind in _LINKS else 0
+        looks = self.store.examine((action.path for action in batch), limit=limit)
+        # Looked at in order: what stays of the references keeps what they refer to.
+        moves = [
+            _Move(action, seen)
+            for action, seen in zip(batch, looks, strict=True)
+            if self._may(action, seen) and not isinstance(seen, StoreError)
+        ]
+        changes.intend_moves(_intent(move) for move in moves)
+        self._move(changes, moves)
 
     def _tidy(self, changes: Changes) -> None:
         """Remove folders that hold nothing. It is the file system that says so, at that moment."""
@@ -233,7 +236,7 @@ class _Sweep:
                 changes.remove_empty(p for p in around if p.startswith(f"{layout.REPOSITORIES}/"))
         if self.planned.policy.min_age == 0:
             # Nobody else writes, so nobody is about to use them.
-            emptied = {above for one in self.done for above in folders_above(one.path)}
+            emptied = {above for source in self.moved for above in folders_above(source)}
             changes.remove_empty(folder for folder in emptied if is_for_one(folder))
 
     def _keep(self, action: Action, reason: str) -> None:
@@ -255,9 +258,6 @@ class _Sweep:
         held = action.kind is ActionKind.BLOB and action.digest in self.held
         return held or action.digest in self.kept
 
-    def _examined(self, actions: Iterable[Action]) -> Iterator[Seen | StoreError]:
-        return self.store.examine(action.path for action in actions)
-
     def _may(self, action: Action, seen: Seen | StoreError) -> bool:
         """Return whether a thing still is what was planned, and says what its path says."""
         if self._is_kept(action):
@@ -265,8 +265,7 @@ class _Sweep:
             return False
         reason = self._changed(action, seen)
         if reason is None and action.kind in _LINKS:
-            tag = action.kind is ActionKind.TAG
-            link = self.registry.link(f"{action.path}/current/link" if tag else action.path)
+            link = self._link(action, seen)
             if link.digest is None:
                 reason = f"its content names nothing that can be understood: {link.text}"
             elif link.digest != action.digest and not self._is_alias(action, link.digest):
@@ -278,6 +277,14 @@ class _Sweep:
         if reason is not None:
             self._keep(action, reason)
         return reason is None
+
+    def _link(self, action: Action, seen: Seen | StoreError) -> LinkContent:
+        """Return what a link says, as it was read when it was looked at."""
+        if action.kind is ActionKind.TAG:
+            return self.registry.link(f"{action.path}/current/link")
+        if isinstance(seen, Seen) and isinstance(seen.content, bytes):
+            return understand(seen.content)
+        return self.registry.link(action.path)
 
     def _is_alias(self, action: Action, content: Digest) -> bool:
         """Return whether a link holds its blob's digest in another algorithm, as planned."""
@@ -298,7 +305,7 @@ class _Sweep:
     def _folder_changed(self, folder: Entry, action: Action) -> str | None:
         if folder.kind is not Kind.FOLDER:
             return "it is no folder any more"
-        inside = list(self.store.walk(folder.path, _ignore))
+        inside = list(self.store.walk(folder.path, ignore))
         if any(entry.kind not in (Kind.FILE, Kind.FOLDER) for entry in inside):
             return "it holds what is neither a file nor a folder"
         files = [entry for entry in inside if entry.kind is Kind.FILE]
@@ -309,32 +316,44 @@ class _Sweep:
         same = (size, mtime) == (action.size, action.mtime)
         return None if same else "it has changed while this run was under way"
 
-    def _move(self, changes: Changes, moves: list[tuple[Action, str]]) -> None:
+    def _move(self, changes: Changes, moves: list[_Move]) -> None:
         """Move what once more is as it was, each looked at just before."""
-        asked: list[Action] = []
+        asked: list[_Move] = []
 
         def unchanged() -> Iterator[str]:
-            looks = self._examined(action for action, _ in moves)
-            for (action, source), seen in zip(moves, looks, strict=True):
-                reason = self._changed(action, seen)
-                if reason is None and self._is_kept(action):
+            looks = self.store.again(move.seen for move in moves)
+            for move, seen in zip(moves, looks, strict=True):
+                reason = self._changed(move.action, seen)
+                if reason is None and self._is_kept(move.action):
                     reason = "something that stayed may need it"
-                if reason is None and _source(action, seen) != source:
+                if reason is None and _source(move.action, seen) != move.source:
                     reason = "something else lies beside it by now"
                 if reason is None:
-                    asked.append(action)
-                    yield source
+                    asked.append(move)
+                    yield move.source
                 else:
-                    self._keep(action, reason)
+                    self._keep(move.action, reason)
 
         for failure in changes.move_many(unchanged()):
-            action = asked.pop()
+            move = asked.pop()
             if failure is None:
-                self.done.append(action)
+                self.done.append(move.action)
+                self.moved.append(move.source)
             elif isinstance(failure, PathMissing):
-                self._keep(action, "it is gone")
+                self._keep(move.action, "it is gone")
             else:
                 raise failure
+
+
+class _Move:
+    """One thing that may go, as it was seen when that was decided."""
+
+    __slots__ = ("action", "seen", "source")
+
+    def __init__(self, action: Action, seen: Seen) -> None:
+        self.action = action
+        self.seen = seen
+        self.source = _source(action, seen)
 
 
 def _source(action: Action, seen: Seen | StoreError) -> str:
@@ -345,9 +364,10 @@ def _source(action: Action, seen: Seen | StoreError) -> str:
     return action.path.rpartition("/")[0]
 
 
-def _intent(action: Action, source: str) -> dict[str, object]:
+def _intent(move: _Move) -> dict[str, object]:
+    action = move.action
     return {
-        "move": source,
+        "move": move.source,
         "path": action.path,
         "kind": action.kind.value,
         "digest": action.digest,
@@ -359,17 +379,13 @@ def _intent(action: Action, source: str) -> dict[str, object]:
 def _folders_of(store: Store, repository: str) -> list[str]:
     """Return the folders of one repository; none when there is any file in them."""
     found = []
-    for entry in store.list(repository, _ignore):
+    for entry in store.list(repository, ignore):
         name = entry.path.rpartition("/")[2]
         if entry.kind is not Kind.FOLDER or (name.startswith("_") and name not in PARTS):
             return []
     for part in sorted(PARTS):
-        for listing in store.tree(f"{repository}/{part}", _ignore):
+        for listing in store.tree(f"{repository}/{part}", ignore):
             if listing.files or listing.others or not listing.whole:
                 return []
             found.append(listing.path)
     return found
-
-
-def _ignore(finding: Finding) -> None:
-    """What cannot be listed was reported by the scan; what it is in stays."""

@@ -17,9 +17,10 @@ from regfs.hashing import Item, Task, hash_blobs
 from regfs.heal.report import Quarantined
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import Changes, RunKind, Skipped, changing, locked, movable, new_run
+from regfs.runs import Changes, RunKind, Skipped, changing, movable, new_run
 from regfs.stores import Kind
 from regfs.totals import ActionKind
+from regfs.turns import locked
 from regfs.verify import Result
 
 

@@ -33,9 +33,10 @@ from regfs.layout import LayerLink, RevisionLink, TagCurrent, TagIndex, tolerant
 from regfs.manifests import Kind as ManifestKind
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import Changes, RunKind, Skipped, changing, clear_unfinished, locked, new_run
+from regfs.runs import Changes, RunKind, Skipped, changing, clear_unfinished, new_run
 from regfs.stores import Kind, Store
 from regfs.totals import ActionKind
+from regfs.turns import locked
 from regfs.verify import Result
 
 _DOUBT: Final = INCOMPLETE | {Code.SYMLINK_INSIDE, Code.ALGORITHM_UNSUPPORTED}

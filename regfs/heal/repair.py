@@ -28,9 +28,10 @@ from regfs.heal.source import Source, Wanted
 from regfs.manifests import LIMIT
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import Changes, RunKind, changing, clear_unfinished, locked, new_run
+from regfs.runs import Changes, RunKind, changing, clear_unfinished, new_run
 from regfs.stores import Kind, Store, Writer
 from regfs.totals import ActionKind
+from regfs.turns import locked
 
 UNKNOWN_LIMIT: Final = 64 << 30
 """Bytes after which content is given up whose size nobody knows."""

@@ -13,11 +13,10 @@ from datetime import UTC, datetime
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import ManifestUnknown, NameUnknown, RegfsError
-from regfs.findings import Finding
 from regfs.manifests import Manifest, Role, is_attestation
 from regfs.registry import Registry
 from regfs.reports.moment import moment
-from regfs.stores import Kind
+from regfs.stores import Kind, ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +111,6 @@ class Uploads:
     uploads: tuple[Upload, ...]
 
 
-def _ignore(finding: Finding) -> None:
-    """What cannot be listed is for verify to tell."""
-
-
 def repositories(registry: Registry, *, details: bool = False, empty: bool = False) -> Repositories:
     """Return all repositories; with `empty` those that hold no tag and no manifest."""
     names = registry.repositories()
@@ -128,7 +123,7 @@ def repositories(registry: Registry, *, details: bool = False, empty: bool = Fal
 def _repository(registry: Registry, name: str) -> Repository:
     tags = _tags_of(registry, name)
     revisions = registry.revisions(name)
-    uploads = registry.store.list(layout.uploads_folder(name), _ignore)
+    uploads = registry.store.list(layout.uploads_folder(name), ignore)
     times = [*tags.values(), *revisions.values()]
     return Repository(
         name,
@@ -289,12 +284,12 @@ def uploads(registry: Registry, names: Iterator[str]) -> Uploads:
     """Return the unfinished uploads of some repositories."""
     found = []
     for name in names:
-        for folder in registry.store.list(layout.uploads_folder(name), _ignore):
+        for folder in registry.store.list(layout.uploads_folder(name), ignore):
             if folder.kind is not Kind.FOLDER:
                 continue
             files = [
                 entry
-                for entry in registry.store.walk(folder.path, _ignore)
+                for entry in registry.store.walk(folder.path, ignore)
                 if entry.kind is Kind.FILE
             ]
             upload = folder.path.rpartition("/")[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -24,6 +25,7 @@ from regfs.server.keys import (
     PAGING,
     PUBLISHER,
     REFERRERS,
+    REFERRERS_TURN,
     REGISTRY,
     ROUTE,
     SETTINGS,
@@ -63,6 +65,7 @@ HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
 }
 """What answers each method of each path."""
 
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOREIGN: Final = frozenset({"cross-site", "same-site"})
 
 _log = logging.getLogger(__name__)
@@ -82,8 +85,9 @@ def make_app(
     app[REGISTRY] = registry
     app[PAGING] = Paging(folders)
     app[REFERRERS] = Referrers(registry, folders)
+    app[REFERRERS_TURN] = asyncio.Semaphore(referrers.AT_ONCE)
     app[SETTINGS] = settings
-    app[UPLOADS] = Uploads(registry)
+    app[UPLOADS] = Uploads(registry, largest=settings.max_blob)
     app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
     app[METRICS] = metrics
     app[MAY] = _everybody if gate is None else gate.may
@@ -210,6 +214,9 @@ async def _routed(request: web.Request, handler: _Next) -> web.StreamResponse:
 @web.middleware
 async def _allowed_by_mode(request: web.Request, handler: _Next) -> web.StreamResponse:
     """Refuse what this server is not there for."""
+    # A page of another site could use the passwords that a browser has for us.
+    if request.method not in _READING and request.headers.get("Sec-Fetch-Site") in _FOREIGN:
+        raise ApiError("DENIED", "pages of other sites change nothing here")
     route = request.get(ROUTE)
     if route is not None and (route.action, request.method) in HANDLERS:
         settings = request.app[SETTINGS]
@@ -220,7 +227,4 @@ async def _allowed_by_mode(request: web.Request, handler: _Next) -> web.StreamRe
             )
         if verb is Verb.DELETE and not settings.delete:
             raise ApiError("UNSUPPORTED", "this server deletes nothing")
-        # A page of another site could use the passwords that a browser has for us.
-        if verb is not Verb.READ and request.headers.get("Sec-Fetch-Site", "none") in _FOREIGN:
-            raise ApiError("DENIED", "pages of other sites change nothing here")
     return await handler(request)

@@ -12,7 +12,8 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -75,6 +76,7 @@ class Connection(RequestHandler):
             auto_decompress=False,  # a blob is what was sent
         )
         self._logging_enabled = True
+        self._request_handler = partial(_answered, server.request_handler)
         self._limits = limits
         self._observe = observe
         self._crowd = crowd
@@ -211,6 +213,20 @@ class Connection(RequestHandler):
             self._observe(exchange_of(request, status, took, sent))
         except Exception:  # a log that cannot be written is no reason to drop a client
             _log.debug("a request could not be told of", exc_info=True)
+
+
+async def _answered(
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], request: web.BaseRequest
+) -> web.StreamResponse:
+    """Refuse what nobody can be expected to do; aiohttp would repeat it, and stumble over it."""
+    expected = request.headers.get("Expect")
+    if expected is not None and expected.lower() != "100-continue":
+        response = error_response(
+            ApiError("UNSUPPORTED", "nothing but 100-continue can be expected", status=417)
+        )
+        response.headers["Server"] = SERVER
+        return response
+    return await handler(request)
 
 
 def _body_of(request: web.BaseRequest, response: web.StreamResponse) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +19,8 @@ from regfs.uploads import Uploads
 REGISTRY: Final = web.AppKey("registry", Registry)
 PAGING: Final = web.AppKey("paging", Paging)
 REFERRERS: Final = web.AppKey("referrers", Referrers)
+REFERRERS_TURN: Final = web.AppKey("referrers_turn", asyncio.Semaphore)
+"""Held while referrers are looked up: a large repository is read for seconds the first time."""
 SETTINGS: Final = web.AppKey("settings", Settings)
 
 UPLOADS: Final = web.AppKey("uploads", Uploads)

@@ -7,7 +7,9 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Final
 
 from aiohttp import web
 
@@ -17,6 +19,10 @@ from regfs.server.connections import Connection, Observe, disperse, watch
 from regfs.server.keys import SETTINGS
 from regfs.server.metrics import METRICS
 from regfs.server.settings import Limits
+
+THREADS: Final = 32
+"""Calls of the storage at once. They wait more than they work: for a disk, or a push for
+the end of a garbage collection; those who come meanwhile must not wait for them too."""
 
 
 def _unheard(exchange: Exchange) -> None:
@@ -42,6 +48,7 @@ async def run(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=limits.grace_seconds)
     await runner.setup()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="regfs-store"))
     crowd: set[Connection] = set()
     watching = loop.create_task(watch(crowd, limits))
     heard = _listen_to_signals(loop, over) if ended is None else []

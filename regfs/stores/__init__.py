@@ -108,6 +108,10 @@ class Seen(NamedTuple):
     entry: Entry
     alone: bool
     """Whether its folder surely holds nothing else."""
+    folder: str = ""
+    """Changes when anything comes into its folder or leaves it; empty where that may not show."""
+    content: bytes | StoreError | None = None
+    """What a file begins with, or the error that `read` raises, when that was asked for."""
 
 
 class Writer(Protocol):
@@ -212,10 +216,17 @@ class Store(Protocol):
             PathUnsafe: the way to it leaves the tree, or is a link that leads nowhere.
         """
 
-    def examine(self, paths: Iterable[str]) -> Iterator[Seen | StoreError]:
+    def examine(self, paths: Iterable[str], *, limit: int = 0) -> Iterator[Seen | StoreError]:
         """Yield what `stat` says of each path, or the error it raises, and whether it is alone.
 
         Each is looked at when it is asked for, not before. Paths that are sorted cost less.
+        With `limit`, also what files begin with, up to so many bytes.
+        """
+
+    def again(self, seen: Iterable[Seen]) -> Iterator[Seen | StoreError]:
+        """Yield what `examine` would say by now of what it has said something of before.
+
+        At less cost, while nothing has come into a folder or left it.
         """
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
@@ -245,8 +256,8 @@ class Store(Protocol):
     def move(self, source: str, target: str) -> None:
         """Move a file or a folder with all it holds; folders above `target` are made.
 
-        It is durable after `sync` of both folders. Who moves holds a lock: whether the
-        target is free is looked up before, not during the move.
+        It is durable after `sync` of both folders. Who moves holds a lock: not every
+        storage can tell during the move whether the target is free, but only before.
 
         Raises:
             PathMissing: nothing is at `source`.
@@ -290,8 +301,20 @@ class Store(Protocol):
         """Hold the lock at `path` while the block runs; `owner` is one line saying who.
 
         Raises:
-            LockHeld: somebody alive holds it; the message says who.
+            LockHeld: somebody alive holds it; the message says who, and `shared` whether
+                it is held by those who share it.
         """
+
+
+def ignore(finding: Finding) -> None:
+    """Take a report and drop it: for whoever asks only what is there."""
+
+
+def folders_above(path: str) -> Iterator[str]:
+    """Yield the folders above a path, the nearest first; of an absolute one at last `""`."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def open_store(root: str) -> Store:

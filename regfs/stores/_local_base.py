@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
 from typing import Final, Self
 
 from regfs.errors import PathDenied, PathMissing, PathUnsafe, StoreError
@@ -70,13 +69,6 @@ def unsafe(path: str, why: str) -> PathUnsafe:
 def joined(folder: str, name: str) -> str:
     """Return the path of `name` in `folder`."""
     return f"{folder}/{name}" if folder else name
-
-
-def folders_above(path: str) -> Iterator[str]:
-    """Yield every folder above an absolute path, up to `/`."""
-    while path != "/":
-        path = os.path.dirname(path)
-        yield path
 
 
 def adopt(folder: int, *, name: str = "", descriptor: int = -1) -> None:

@@ -19,9 +19,9 @@ from typing import Final
 
 from regfs.errors import PathMissing, StoreError
 from regfs.findings import Code, Finding
-from regfs.stores import Entry, Kind, Leaves, Report
-from regfs.stores._local_base import failure, folders_above, joined
-from regfs.stores._local_look import NOWHERE, READ_FLAGS, LocalLook, ignore, unreadable
+from regfs.stores import Entry, Kind, Leaves, Report, folders_above, ignore
+from regfs.stores._local_base import failure, joined
+from regfs.stores._local_look import NOWHERE, READ_FLAGS, LocalLook, unreadable
 
 _PLAIN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _SHORT: Final = 1 << 16

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import BinaryIO, Final, cast
 
 from regfs.errors import PathUnsafe, StoreError
 from regfs.findings import Code, Finding
-from regfs.stores import Entry, Kind, Report, Seen
+from regfs.stores import Entry, Kind, Report, Seen, ignore
 from regfs.stores._local_base import (
     FOLDER_FLAGS,
     LocalTree,
@@ -30,11 +31,9 @@ from regfs.stores._local_files import ReadFile, Section
 READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 NOWHERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _PIECE: Final = 1 << 20
+_SHOWS: Final = 2.0
+"""Seconds after which a change of a folder surely gives it another time: FAT counts in twos."""
 _PLAIN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-
-
-def ignore(finding: Finding) -> None:
-    """Drop what the returned entry says already."""
 
 
 def unreadable(path: str, error: OSError) -> Finding:
@@ -59,16 +58,46 @@ class LocalLook(LocalTree):
         except OSError as error:
             raise self.fault(path, error) from error
 
-    def examine(self, paths: Iterable[str]) -> Iterator[Seen | StoreError]:
+    def examine(self, paths: Iterable[str], *, limit: int = 0) -> Iterator[Seen | StoreError]:
         """Yield what is at each path, and whether its folder holds nothing else."""
         with Shelf(self) as shelf:
             for path in paths:
-                try:
-                    yield self._examined(shelf, path) or self._examined_with_care(path)
-                except StoreError as error:
-                    yield error
+                yield self._examine(shelf, path, limit)
 
-    def _examined(self, shelf: Shelf, path: str) -> Seen | None:
+    def again(self, seen: Iterable[Seen]) -> Iterator[Seen | StoreError]:
+        """Yield what is there by now; of a folder that has not changed it is known what it holds.
+
+        Two questions instead of opening it, listing it and closing it.
+        """
+        with Shelf(self) as shelf:
+            for before in seen:
+                yield self._seen_again(shelf, before) or self._examine(shelf, before.entry.path, 0)
+
+    def _seen_again(self, shelf: Shelf, before: Seen) -> Seen | None:
+        """Return what is there when its folder is as it was; else None."""
+        if not before.folder:
+            return None
+        path = before.entry.path
+        folder, _, name = path.rpartition("/")
+        above, _, last = folder.rpartition("/")
+        try:
+            parent = shelf.turn_to(above)
+            if _state(os.stat(last, dir_fd=parent, follow_symlinks=False)) != before.folder:
+                return None
+            status = os.stat(f"{last}/{name}", dir_fd=parent, follow_symlinks=False)
+        except (OSError, StoreError):
+            return None
+        if stat.S_ISLNK(status.st_mode):
+            return None
+        return Seen(self._entry(path, status, ignore), before.alone, before.folder)
+
+    def _examine(self, shelf: Shelf, path: str, limit: int) -> Seen | StoreError:
+        try:
+            return self._examined(shelf, path, limit) or self._examined_with_care(path, limit)
+        except StoreError as error:
+            return error
+
+    def _examined(self, shelf: Shelf, path: str, limit: int) -> Seen | None:
         """Return what is at a path with no link on the last two steps to it; else None."""
         folder, _, name = path.rpartition("/")
         above, _, last = folder.rpartition("/")
@@ -78,27 +107,40 @@ class LocalLook(LocalTree):
         try:
             inside = os.open(last, _PLAIN_FOLDER, dir_fd=shelf.turn_to(above))
             try:
-                status = os.stat(name, dir_fd=inside, follow_symlinks=False)
+                # Before it is listed: what comes afterwards has another time.
+                listed = os.fstat(inside)
                 alone = _holds_only(inside, name)
+                status = os.stat(name, dir_fd=inside, follow_symlinks=False)
+                plain = limit and stat.S_ISREG(status.st_mode)
+                content = _beginning(inside, path, name, limit) if plain else None
             finally:
                 os.close(inside)
         except OSError:
             return None
         if stat.S_ISLNK(status.st_mode):
             return None
-        return Seen(self._entry(path, status, ignore), alone)
+        known = _state(listed) if time.time() - listed.st_mtime > _SHOWS else ""
+        return Seen(self._entry(path, status, ignore), alone, known, content)
 
-    def _examined_with_care(self, path: str) -> Seen:
+    def _examined_with_care(self, path: str, limit: int) -> Seen:
         entry = self.stat(path)
+        content = self._read_anyhow(path, limit) if limit and entry.kind is Kind.FILE else None
         inside = self._open_listed(path.rpartition("/")[0], ignore)
         if inside is None:
-            return Seen(entry, alone=False)
+            return Seen(entry, alone=False, content=content)
         try:
-            return Seen(entry, _holds_only(inside, path.rpartition("/")[2]))
+            alone = _holds_only(inside, path.rpartition("/")[2])
         except OSError as error:
             raise self.fault(path, error) from error
         finally:
             os.close(inside)
+        return Seen(entry, alone, content=content)
+
+    def _read_anyhow(self, path: str, limit: int) -> bytes | StoreError:
+        try:
+            return self.read(path, limit)
+        except StoreError as error:
+            return error
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         """Open a file for reading `length` bytes from `offset`, unbuffered."""
@@ -228,6 +270,23 @@ class LocalLook(LocalTree):
         if here == target or here.startswith(target.rstrip("/") + "/"):
             return True
         return here not in self._gates and here != self.unlinked(parent)
+
+
+def _state(folder: os.stat_result) -> str:
+    """Return what changes when anything comes into a folder or leaves it."""
+    return f"{folder.st_ino:x}-{folder.st_mtime_ns:x}-{folder.st_ctime_ns:x}-{folder.st_mode:o}"
+
+
+def _beginning(folder: int, path: str, name: str, limit: int) -> bytes | StoreError:
+    """Return what a regular file in an open folder begins with, up to `_PIECE` bytes."""
+    try:
+        descriptor = os.open(name, READ_FLAGS, dir_fd=folder)
+        try:
+            return os.read(descriptor, min(limit, _PIECE))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return failure(path, error)
 
 
 def _holds_only(folder: int, name: str) -> bool:

@@ -20,8 +20,8 @@ from typing import Final, NamedTuple
 from regfs.errors import StoreError
 from regfs.findings import Code, Finding
 from regfs.parallel import adaptive_map
-from regfs.stores import Kind, Listing, Report
-from regfs.stores._local_base import folders_above, joined, shown
+from regfs.stores import Kind, Listing, Report, folders_above
+from regfs.stores._local_base import joined, shown
 from regfs.stores._local_leaves import LocalLeaves
 from regfs.stores._local_look import unreadable
 
@@ -45,6 +45,7 @@ class Walked:
 
     def add(self, folder: str) -> bool:
         """Take in a folder; return False when it overlaps with one that is walked."""
+        folder = folder.rstrip("/")  # also `/` itself, which is above all
         above = set(folders_above(folder))
         if folder in self._above or folder in self._folders or above & self._folders:
             return False

@@ -17,6 +17,7 @@ from typing import BinaryIO, Final
 from regfs.errors import LockHeld, PathMissing, StoreError
 from regfs.stores._local_base import LocalTree, Shelf, adopt, failure, joined, shown, unsafe
 from regfs.stores._local_files import AppendFile, LocalWriter
+from regfs.stores._local_rename import exists, rename_new
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -70,9 +71,7 @@ class LocalWriting(LocalTree):
     def move(self, source: str, target: str) -> None:
         """Rename a file, a link (as itself) or a folder with all it holds.
 
-        That nothing is at `target` is looked up before the rename, so two who
-        move to one target at the same time could overwrite: movers hold the
-        lock. Durable after `sync` of both folders.
+        Durable after `sync` of both folders.
         """
         try:
             here, name = self.open_parent(source)
@@ -108,7 +107,7 @@ class LocalWriting(LocalTree):
                 return
             except FileNotFoundError:
                 # The target's folder was removed after it was opened, unless the source is gone.
-                if attempt == _ATTEMPTS or not _exists(name, here):
+                if attempt == _ATTEMPTS or not exists(name, here):
                     raise
             finally:
                 os.close(there)
@@ -132,9 +131,9 @@ class LocalWriting(LocalTree):
         new_folder, _, new_name = target.rpartition("/")
         try:
             from_here, to_there = here.turn_to(folder), there.turn_to(new_folder)
-            if not (name and new_name) or _exists(new_name, to_there):
+            if not (name and new_name):
                 return False
-            os.rename(name, new_name, src_dir_fd=from_here, dst_dir_fd=to_there)
+            rename_new(name, new_name, from_here, to_there)
         except (OSError, StoreError):
             return False
         return True
@@ -143,13 +142,14 @@ class LocalWriting(LocalTree):
         for attempt in range(1, _ATTEMPTS + 1):
             there, new_name, _ = self._parent_made(target)
             try:
-                if _exists(new_name, there):
-                    raise StoreError(f"{shown(target)}: already there; nothing was moved onto it")
-                os.rename(name, new_name, src_dir_fd=here, dst_dir_fd=there)
+                rename_new(name, new_name, here, there)
                 return
+            except FileExistsError:
+                why = f"{shown(target)}: already there; nothing was moved onto it"
+                raise StoreError(why) from None
             except FileNotFoundError:
                 # The target's folder was removed after it was opened, unless the source is gone.
-                if attempt == _ATTEMPTS or not _exists(name, here):
+                if attempt == _ATTEMPTS or not exists(name, here):
                     raise
             finally:
                 os.close(there)
@@ -162,7 +162,7 @@ class LocalWriting(LocalTree):
                 f"{shown(source)}: on another file system than {shown(target)}; "
                 "quarantine must be on the same file system as what is moved into it"
             )
-        if not _exists(name, here):
+        if not exists(name, here):
             return PathMissing(f"{shown(source)}: no such file or folder")
         return self.fault(target, error)
 
@@ -229,7 +229,7 @@ class LocalWriting(LocalTree):
         try:
             folder, name, _ = self._parent_made(path)
             try:
-                new = not _exists(name, folder)
+                new = not exists(name, folder)
                 if not new and not _is_regular(name, folder):
                     raise unsafe(path, "not a regular file")
                 descriptor = os.open(name, _LOCK, 0o666, dir_fd=folder)
@@ -260,8 +260,9 @@ class LocalWriting(LocalTree):
                 os.pwrite(descriptor, line.encode(errors="backslashreplace"), 0)
         except BlockingIOError:
             text = os.pread(descriptor, 4 * _OWNER_LIMIT, 0).decode(errors="replace")
-            who = shown(text.partition("\n")[0]) or "another run that only reads"
-            raise LockHeld(f"{shown(path)}: locked by {who}") from None
+            line = shown(text.partition("\n")[0])
+            who = line or "others who share it"
+            raise LockHeld(f"{shown(path)}: locked by {who}", shared=not line) from None
         except OSError as error:
             raise failure(path, error) from error
 
@@ -273,14 +274,6 @@ class LocalWriting(LocalTree):
             folder, _, name = path.rpartition("/")
             descriptor, made = self.make_folders(folder)
             return descriptor, name, made
-
-
-def _exists(name: str, folder: int) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _is_regular(name: str, folder: int) -> bool:

@@ -15,8 +15,11 @@ from aiohttp import web
 from regfs.manifests import LIMIT, OCI_INDEX
 from regfs.referrers import Referrer, Referrers
 from regfs.server.api.paged import next_link
-from regfs.server.keys import REFERRERS
+from regfs.server.keys import REFERRERS, REFERRERS_TURN
 from regfs.server.routes import Route
+
+AT_ONCE: Final = 2
+"""Requests that look up referrers; others wait without keeping a thread from those who pull."""
 
 _BEGIN: Final = f'{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":['.encode()
 _END: Final = b"]}"
@@ -34,7 +37,8 @@ async def get(request: web.Request, route: Route) -> web.StreamResponse:
     given = [one.replace(" ", "+") for one in request.query.getall("artifactType", [])]
     types = frozenset(filter(None, given))
     last = request.query.get("last", "")
-    page = await asyncio.to_thread(_page, request.app[REFERRERS], route, types, last)
+    async with request.app[REFERRERS_TURN]:
+        page = await asyncio.to_thread(_page, request.app[REFERRERS], route, types, last)
     headers = {"OCI-Filters-Applied": "artifactType"} if types else {}
     if page.last:
         query = [("last", page.last), *(("artifactType", one) for one in sorted(types))]

@@ -23,9 +23,16 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from regfs.digest import CANONICAL, Digest
-from regfs.errors import DigestInvalid, OutOfOrder, RegfsError, SizeInvalid, UploadInvalid
+from regfs.errors import (
+    BlobTooLarge,
+    DigestInvalid,
+    OutOfOrder,
+    RegfsError,
+    SizeInvalid,
+    UploadInvalid,
+)
 from regfs.server.errors import ApiError
-from regfs.server.keys import MAY, SETTINGS, UPLOADS
+from regfs.server.keys import MAY, UPLOADS
 from regfs.server.routes import Route, Verb
 from regfs.uploads import Reception, Upload
 
@@ -66,8 +73,10 @@ async def append(request: web.Request, route: Route) -> web.StreamResponse:
     reception = await _receiving(request, route, _chunk(request), None)
     try:
         await _take_in(request, reception)
-    finally:
-        upload = await asyncio.to_thread(reception.close)
+    except BaseException:
+        await _give_up(reception)
+        raise
+    upload = await asyncio.to_thread(reception.close)
     reception.complete()
     return web.Response(status=202, headers=_headers(upload))
 
@@ -128,9 +137,16 @@ async def _finished(
         await _take_in(request, reception)
         reception.complete()
         await asyncio.to_thread(reception.commit, digest)
-    finally:
-        await asyncio.to_thread(reception.close)
+    except BaseException:
+        await _give_up(reception)
+        raise
     return _created(route, digest)
+
+
+async def _give_up(reception: Reception) -> None:
+    """Keep what has arrived, and let others write: something else went wrong, and is told."""
+    with suppress(RegfsError):
+        await asyncio.to_thread(reception.close)
 
 
 async def _receiving(
@@ -154,7 +170,14 @@ async def _receiving(
 
 async def _take_in(request: web.Request, reception: Reception) -> None:
     """Write a request's body as it comes: what is next is read while the last is written."""
-    _refuse_larger(request, reception.upload.size + (request.content_length or 0))
+    try:
+        reception.expect(request.content_length or 0)
+        await _pump(request, reception)
+    except BlobTooLarge as error:
+        raise ApiError(error.code, str(error), status=413) from None
+
+
+async def _pump(request: web.Request, reception: Reception) -> None:
     pieces: list[bytes] = []
     size = 0
     writing: asyncio.Task[None] | None = None
@@ -162,7 +185,6 @@ async def _take_in(request: web.Request, reception: Reception) -> None:
         async for piece in request.content.iter_any():
             pieces.append(piece)
             size += len(piece)
-            _refuse_larger(request, reception.upload.size + request.content.total_bytes)
             if writing is None or writing.done() or size >= AHEAD:
                 if writing is not None:
                     await writing
@@ -173,12 +195,6 @@ async def _take_in(request: web.Request, reception: Reception) -> None:
             await writing
     if pieces:
         await asyncio.to_thread(_write, reception, pieces)
-
-
-def _refuse_larger(request: web.Request, size: int) -> None:
-    limit = request.app[SETTINGS].max_blob
-    if limit is not None and size > limit:
-        raise ApiError("SIZE_INVALID", f"a blob must not be larger than {limit} bytes", status=413)
 
 
 def _write(reception: Reception, pieces: Sequence[bytes]) -> None:

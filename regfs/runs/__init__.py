@@ -1,0 +1,97 @@
+"""Runs: what changes a tree is written down before it is done, and can be taken back.
+
+    .regfs/lock                                  held by whoever changes the tree
+    .regfs/runs/<run>/journal.jsonl              what was meant, and what was done
+    .regfs/runs/<run>/quarantine/<path>          what was moved, under its own path
+    .regfs/runs/<run>/quarantine/undone/<path>   what the run had made, and a restore took out
+
+What will be done is durable before it is begun. Whether a thing was moved is
+seen from where it lies, and whether a file is what a run wrote from its
+content, so taking back after a crash, and twice, is the same as once. What was
+moved is renamed within the file system: it costs no space until `purge`, and
+`restore` renames it back. A restore deletes nothing.
+
+What a power cut leaves. A rename is whole on the disk, or not there at all, as on every
+file system with a journal. But until the folders it has changed are synced a power cut
+may undo it, and it may undo any of them: the first of two, and not the second. So the
+folders are synced, each once, where something rests on what was done before:
+
+    before another kind of thing is moved     Kinds go in order, what refers before what
+        is referred to. A cut undoes moves of one kind only, and all that these could
+        refer to is in its place still. On the way back likewise, the other way round.
+    before a line tells that it is done       `synced`, `applied`, `restored`, `returned`:
+        whoever reads that may rely on it.
+    before anything is deleted                The last look at what is in use was at names,
+        and no name may come back when what it stands for is gone.
+
+A process that is killed leaves moves that are not synced, to a machine that runs on. Its
+journal then ends otherwise than in one of those lines, and whoever changes the tree next
+syncs the folders that it names before anything else (`sync_cut_off`). So at any moment
+
+    moving out      each thing lies in its place or in quarantine, the intent is in the
+                    journal: the next run does the rest, a restore takes it back
+    moving back     likewise; a restore again does the rest
+    deleting        `purging` was durable before the first byte went: a restore is refused,
+                    the next purge deletes what has come back. `purged` is written when the
+                    folder of the quarantine is gone from the disk for good.
+    tidying up      a folder that was removed may be there again, and is empty
+
+and nothing that anybody may ask for is missing. What others did before (the registry
+syncs nothing) is as durable as the file system keeps things in order.
+
+Who decides what is to change is elsewhere: gc's sweep, and heal. Whatever they
+change is changed here, so nothing without a journal. Clients of a server change a
+tree apart from this, in `uploads` and `publishing`: they bring content, and take links away.
+
+    journal     the lines, and what they tell of a run
+    syncing     which folders a power cut could still take back
+    changes     during a run
+    undoing     restore, and putting back what is in use again
+    purging     deleting for good
+"""
+
+from regfs.runs.changes import Changes, changing, clear_unfinished, movable
+from regfs.runs.journal import (
+    RUNS,
+    Line,
+    Returned,
+    Run,
+    RunKind,
+    Runs,
+    Skipped,
+    lines_of,
+    new_run,
+    quarantine_of,
+    require_run,
+    runs,
+    told,
+    told_runs,
+)
+from regfs.runs.purging import Purged, purge
+from regfs.runs.undoing import Restored, put_back, restore
+
+__all__ = [
+    "RUNS",
+    "Changes",
+    "Line",
+    "Purged",
+    "Restored",
+    "Returned",
+    "Run",
+    "RunKind",
+    "Runs",
+    "Skipped",
+    "changing",
+    "clear_unfinished",
+    "lines_of",
+    "movable",
+    "new_run",
+    "purge",
+    "put_back",
+    "quarantine_of",
+    "require_run",
+    "restore",
+    "runs",
+    "told",
+    "told_runs",
+]

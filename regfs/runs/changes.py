@@ -1,0 +1,196 @@
+"""Changing a tree during a run: each change is journaled before it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from regfs.digest import Digest
+from regfs.errors import StoreError
+from regfs.runs.journal import (
+    RunKind,
+    at,
+    continued,
+    lines_of,
+    now,
+    quarantine_of,
+    runs,
+    text_of,
+    write,
+)
+from regfs.runs.syncing import Touched, sync_cut_off
+from regfs.stores import UNFINISHED, Kind, Store, Writer, ignore
+
+
+class Changes:
+    """The changes of one run: each is journaled, `flush` makes the intents durable."""
+
+    def __init__(self, store: Store, run: str, journal: BinaryIO) -> None:
+        self._store = store
+        self._journal = journal
+        self._quarantine = quarantine_of(run)
+        self._touched = Touched(store)
+        self._new: set[str] = set()
+        """Files whose folder was not there before."""
+
+    def note(self, **line: object) -> None:
+        """Add a line."""
+        write(self._journal, **line)
+
+    def flush(self) -> None:
+        """Wait until the lines are on the disk."""
+        self._journal.flush()
+
+    def sync(self) -> None:
+        """Wait until everything that was moved is on the disk: what comes next may rest on it."""
+        if self._touched:
+            self._touched.sync()
+            self.note(synced=now())
+
+    def intend_move(
+        self,
+        path: str,
+        source: str,
+        *,
+        kind: str,
+        digest: str | None,
+        size: int,
+        mtime: float | None = None,
+    ) -> None:
+        """Say that `path` will be moved away, by moving `source`: itself or its folder.
+
+        `mtime` is that of when it was looked at: another one, later, tells that somebody
+        who had opened it before has written to it.
+        """
+        known = {} if mtime is None else {"mtime": mtime}
+        self.note(move=source, path=path, kind=kind, digest=digest, size=size, **known)
+
+    def intend_moves(self, lines: Iterable[dict[str, object]]) -> None:
+        """Say it of many, with the fields of `intend_move`, and make it durable."""
+        self._journal.write("".join(map(text_of, lines)).encode())
+        self.flush()
+
+    def move(self, source: str) -> None:
+        """Move into quarantine what `intend_move` has named.
+
+        Raises:
+            PathMissing: it is gone.
+            StoreError: as the storage answers.
+        """
+        self._store.move(*self._aside(source))
+
+    def move_many(self, sources: Iterable[str]) -> Iterator[StoreError | None]:
+        """Move one after the other; yield what `move` would raise, or None when it is moved.
+
+        Each is taken when the one before it has been moved, and its answer heard.
+        """
+        return self._store.move_many(map(self._aside, sources))
+
+    def _aside(self, source: str) -> tuple[str, str]:
+        target = f"{self._quarantine}/{source}"
+        self._touched.moved(source, target)
+        return source, target
+
+    def remove_empty(self, folders: Iterable[str]) -> int:
+        """Remove folders that are empty, those inside others first; return how many were.
+
+        One that holds anything is left as it is: there is nothing to take back, and
+        what a restore puts back brings its folders with it.
+        """
+        # A file can have come to be where the folder was, and it would be deleted.
+        still = (path for path in sorted(folders, reverse=True) if self._is_folder(path))
+        return self._store.delete(still)
+
+    def _is_folder(self, path: str) -> bool:
+        found = at(self._store, path)
+        return found is not None and found.kind is Kind.FOLDER
+
+    def announce(self, paths: Iterable[str]) -> None:
+        """Say which files will be begun: where a run that is killed may leave half of one."""
+        for path in paths:
+            self.note(begin=path)
+        self.flush()
+
+    def begin(self, path: str) -> Writer:
+        """Begin a file, announced before, that `create` will put at `path`."""
+        if at(self._store, path.rpartition("/")[0]) is None:
+            self._new.add(path)
+        return self._store.create(path)
+
+    def create(
+        self,
+        path: str,
+        begun: Writer,
+        *,
+        kind: str,
+        digest: str,
+        size: int,
+        content: Digest,
+        small: bool = False,
+    ) -> None:
+        """Put a file in place whose bytes are known to be right, and what lay there aside.
+
+        `content` is the digest of the bytes, `size` their number. A `small` file is copied
+        aside and then replaced, so that at no moment nothing is there: a damaged link may
+        be the only thing that tells of what it links.
+        """
+        there = at(self._store, path)
+        if there is not None:
+            self.intend_move(path, path, kind=kind, digest=digest, size=there.size)
+        new = path in self._new
+        self.note(create=path, kind=kind, digest=digest, size=size, content=content, folder=new)
+        self.flush()
+        if there is not None and small:
+            with self._store.create(f"{self._quarantine}/{path}") as copy:
+                copy.write(self._store.read(path, there.size + 1))
+        elif there is not None:
+            self.move(path)
+            self.sync()
+        begun.commit()
+        self.note(made=path)
+
+    def finish(self, done: int) -> None:
+        """Say that all was done."""
+        self.sync()
+        self.note(applied=now(), done=done)
+        self.flush()
+
+
+@contextmanager
+def changing(store: Store, run: str, kind: RunKind, **facts: object) -> Iterator[Changes]:
+    """Begin a run, or carry it on; the caller holds the lock."""
+    sync_cut_off(store)
+    with continued(store, run) as journal:
+        changes = Changes(store, run, journal)
+        changes.note(run=run, kind=kind, at=now(), root=store.url, **facts)
+        changes.flush()
+        yield changes
+
+
+def clear_unfinished(store: Store) -> None:
+    """Delete the halves of files that runs which were killed have left beside their places.
+
+    The caller holds the lock, so nobody is still writing them.
+    """
+    for run in runs(store):
+        if run.state != "interrupted" or run.kind is RunKind.GC:
+            continue
+        lines = lines_of(store, run.run)
+        for path in {line["begin"] for line in lines if "begin" in line}:
+            folder, _, name = path.rpartition("/")
+            # The file's own folder only, and only what `create` calls such a file.
+            beside = (entry.path for entry in store.list(folder, ignore))
+            store.delete(one for one in beside if _is_unfinished(one, name))
+
+
+def movable(store: Store, path: str) -> str:
+    """Return what to rename for a file: the folder made for it, unless it holds more than that."""
+    folder = path.rpartition("/")[0]
+    inside = store.list(folder, ignore)
+    return folder if [entry.path for entry in inside] == [path] else path
+
+
+def _is_unfinished(path: str, name: str) -> bool:
+    last = path.rpartition("/")[2]
+    return last.startswith(f".{name}.") and last.endswith(UNFINISHED)

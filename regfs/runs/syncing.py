@@ -1,0 +1,120 @@
+"""Which folders a power cut could still take moves back from, and making them durable.
+
+Why, and when, is told in `regfs.runs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from regfs import layout
+from regfs.errors import PathMissing, PathUnsafe, RunUnknown
+from regfs.runs.journal import (
+    RUNS,
+    UNDONE,
+    Line,
+    at,
+    continued,
+    journal_of,
+    lines_of,
+    now,
+    parse,
+    quarantine_of,
+    write,
+)
+from regfs.stores import Store, folders_above, ignore
+
+_ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
+"""Words of lines before which everything was synced."""
+_TAIL: Final = 4096
+"""Bytes at the end of a journal in which its last line is looked for."""
+
+
+class Touched:
+    """The folders that moves have changed since they were last synced."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._to: dict[str, None] = {}
+        self._from: dict[str, None] = {}
+
+    def moved(self, source: str, target: str) -> None:
+        """Note that a thing is about to be moved."""
+        self._from[source.rpartition("/")[0]] = None
+        self._to[target.rpartition("/")[0]] = None
+
+    def sync(self) -> None:
+        """Make every move durable: new names first."""
+        sync_all(self._store, self._to)
+        sync_all(self._store, self._from)
+        self._to.clear()
+        self._from.clear()
+
+    def __bool__(self) -> bool:
+        return bool(self._to)
+
+
+def sync_all(store: Store, folders: Iterable[str]) -> None:
+    """Make the names in folders durable; of one that is gone, that it is."""
+    done: set[str] = set()
+    for folder in folders:
+        for place in (folder, *folders_above(folder), ""):
+            if place in done:
+                break
+            try:
+                store.sync(place)
+            except (PathMissing, PathUnsafe):
+                continue  # gone; or never moved to, for that is refused likewise
+            done.add(place)
+            break
+
+
+def sync_cut_off(store: Store) -> None:
+    """Sync what runs have moved whose journal ends in the middle of it; the caller holds the lock.
+
+    They were killed, or an error of the storage ended them. What they moved can be seen, and
+    is relied on from now on, so it has to be on the disk.
+    """
+    for entry in store.list(RUNS, ignore):
+        run = entry.path.rpartition("/")[2]
+        if at(store, journal_of(run)) is None or _has_ended(store, run):
+            continue
+        try:
+            lines = lines_of(store, run)
+        except RunUnknown:
+            continue
+        sync_all(store, sorted(_changed_by(run, lines), key=_quarantine_first))
+        with continued(store, run) as journal:
+            write(journal, synced=now())
+            journal.flush()
+
+
+def _has_ended(store: Store, run: str) -> bool:
+    size = store.stat(journal_of(run)).size
+    with store.open(journal_of(run), max(size - _TAIL, 0)) as stream:
+        tail = stream.read()
+    last = parse(tail)[-1:]
+    # One that was cut off at its end says nothing of what came before.
+    return tail.endswith(b"\n") and any(word in line for line in last for word in _ENDS)
+
+
+def _changed_by(run: str, lines: Iterable[Line]) -> set[str]:
+    """Return the folders that moves out and back may have changed, with all above them."""
+    quarantine = quarantine_of(run)
+    found: set[str] = set()
+    for line in lines:
+        if "move" in line:
+            for path in (line["move"], line["path"]):
+                folder = path.rpartition("/")[0]
+                found |= {folder, f"{quarantine}/{folder}"}
+        elif "create" in line:
+            folder = line["create"].rpartition("/")[0]
+            found |= {folder, f"{quarantine}/{UNDONE}/{folder}"}
+    # Nobody remembers any more which of those above were new.
+    above = {place for folder in found for place in folders_above(folder)}
+    return {place for place in found | above if place.startswith((layout.PREFIX, RUNS))}
+
+
+def _quarantine_first(folder: str) -> tuple[bool, str]:
+    return not folder.startswith(RUNS), folder
