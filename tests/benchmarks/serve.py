@@ -35,6 +35,7 @@ from tests.images import Blob, image
 from tests.processes import RegfsServer, RegistryProcess
 from tests.reference import ReferenceRegistry, copy, make_oci_layout
 
+PROGRAMS: Final = ("docker-registry", "nginx", "skopeo", "wrk")
 SIDES: Final = ("regfs", "docker-registry", "nginx")
 GIB: Final = 1 << 30
 LOADING: Final = [PYTHON, "-m", "tests.benchmarks.loading"]
@@ -192,10 +193,8 @@ def wrk(server: RegistryProcess, *, path: str, connections: int, seconds: int) -
     """Ask for one path again and again on so many connections.
 
     Raises:
-        Failed: wrk is missing, or not every answer was a good one.
+        Failed: not every answer was a good one.
     """
-    if not shutil.which("wrk"):
-        raise Failed("wrk is not installed")
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     command += ["-H", f"Accept: {ACCEPT}", f"http://{server.address}{path}"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -377,6 +376,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.groups) - set(GROUPS):
         parser.error(f"no such group: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    if missing := [program for program in PROGRAMS if not shutil.which(program)]:
+        parser.error(f"not installed: {', '.join(missing)}")
     workdir = options.workdir or Path(tempfile.gettempdir()) / "regfs-bench"
     workdir.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
