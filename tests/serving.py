@@ -132,6 +132,7 @@ class Site:
         yield
         yield from self._put(self.tree.tag_path(name, tag), link)
         gone = {digest for where, digest in self._deleted[seen:] if where == name}
+        self.acknowledged.pop((name, tag), None)  # another may have been put meanwhile
         # A tag that is deleted meanwhile takes with it what is written to a file still open.
         if gone.isdisjoint(blobs_of(content)) and (name, tag) not in self._untagged[untagged:]:
             self.acknowledged[name, tag] = content
