@@ -106,7 +106,11 @@ def test_a_referrer_that_was_written_again_keeps_its_subject(tree: TreeBuilder) 
 
 
 @pytest.mark.usefixtures("batch")
-def test_what_a_limit_leaves_keeps_the_blobs_it_names(pruned: TreeBuilder) -> None:
+@pytest.mark.parametrize("linked", [True, False])
+def test_what_a_limit_leaves_keeps_the_blobs_it_names(pruned: TreeBuilder, linked: bool) -> None:
+    if not linked:
+        for blob in OLD.blobs:
+            shutil.rmtree(pruned.layer_path("app", blob.digest).parent)
     planned = plan_of(pruned, delete_untagged=True)
     kept = replace(
         planned,
