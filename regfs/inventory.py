@@ -11,7 +11,7 @@ How a tree is listed is in `regfs.listing`.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar, cast
 
@@ -31,8 +31,9 @@ class FileInfo(NamedTuple):
     """Bytes of disk blocks; -1 where the store has no such thing."""
 
 
-Ask = Callable[[list[Digest]], Iterable[tuple[Digest, FileInfo]]]
-"""Tells of the files of digests; leaves out those of which there is nothing to tell."""
+Ask = Callable[[list[Digest]], Iterable[tuple[Digest, int, float, int]]]
+"""Tells of the files of digests what `FileInfo` does; leaves out those of which there is nothing
+to tell."""
 
 
 class DigestTable(Mapping[Digest, FileInfo]):
@@ -101,9 +102,19 @@ class DigestTable(Mapping[Digest, FileInfo]):
             unasked = [d for d in digests if self.sizes[self.numbers[d]] == _UNASKED[0]]
             for digest in unasked:
                 self.sizes[self.numbers[digest]] = _ABSENT
-            for digest, info in self.ask(unasked):
+            for digest, size, mtime, allocated in self.ask(unasked):
                 number = self.numbers[digest]
-                self.sizes[number], self.mtimes[number], self.allocated[number] = info
+                self.sizes[number] = size
+                self.mtimes[number] = mtime
+                self.allocated[number] = allocated
+
+    def rows(self, digests: Collection[Digest]) -> Iterator[tuple[Digest, int, float]]:
+        """Yield each of some digests that has a file, with its size and time."""
+        self.fetch(digests)
+        for digest in digests:
+            number = self.numbers[digest]
+            if (size := self.sizes[number]) != _ABSENT:
+                yield digest, size, self.mtimes[number]
 
     def __iter__(self) -> Iterator[Digest]:
         return iter(self.numbers)

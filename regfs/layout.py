@@ -24,6 +24,7 @@ surrogate escapes. Nothing here touches a disk.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from regfs.digest import ALGORITHMS, Digest
@@ -331,6 +332,12 @@ def blob_folder(digest: Digest) -> str:
     return f"{BLOBS}/{algorithm}/{encoded[:2]}/{encoded}"
 
 
+def blob_folders(digests: Iterable[Digest]) -> list[str]:
+    """Return the folders of many blobs."""
+    parts = (folders.partition("/") for folders in _all_checked(digests))
+    return [f"{BLOBS}/{algorithm}/{encoded[:2]}/{encoded}" for algorithm, _, encoded in parts]
+
+
 def repository_folder(name: str) -> str:
     """Return the folder of a repository; other repositories can lie in it."""
     path = f"{REPOSITORIES}/{name}"
@@ -347,6 +354,12 @@ def layers_folder(name: str, algorithm: str | None = None) -> str:
 def layer_folder(name: str, digest: Digest) -> str:
     """Return the folder of one layer link."""
     return f"{repository_folder(name)}/_layers/{_checked(digest)}"
+
+
+def layer_folders(name: str, digests: Iterable[Digest]) -> list[str]:
+    """Return the folders of many layer links."""
+    above = f"{repository_folder(name)}/_layers/"
+    return [above + folders for folders in _all_checked(digests)]
 
 
 def revisions_folder(name: str, algorithm: str | None = None) -> str:
@@ -406,6 +419,13 @@ def _checked(digest: Digest) -> str:
     if not _DIGEST_TEXT.fullmatch(folders):
         raise LayoutInvalid(f"not a digest: {_shown(digest)}")
     return folders
+
+
+def _all_checked(digests: Iterable[Digest]) -> list[str]:
+    found = list(map(_folders, digests))
+    if not all(map(_DIGEST_TEXT.fullmatch, found)):
+        raise LayoutInvalid("not a digest among those of a folder")
+    return found
 
 
 # Names, tags, uploads

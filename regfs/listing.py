@@ -13,21 +13,21 @@ import gc
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache
-from itertools import repeat
-from typing import Final
+from itertools import chain, repeat
+from typing import Final, NamedTuple
 
 from regfs import layout
+from regfs.crossing import Packed, pack, unpack
 from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import DigestInvalid, PathMissing, StoreError
 from regfs.findings import Code, Finding
+from regfs.forks import from_both_ends
 from regfs.inventory import (
     Ask,
     DigestTable,
-    FileInfo,
     Inventory,
     LinkContent,
     RepositoryInventory,
@@ -42,6 +42,15 @@ from regfs.stores import Entry, Kind, Leaves, Report, Store
 
 LINK_LIMIT: Final = 1024
 """Bytes of a link that are read; a right one has 71 (sha256) to 135 (sha512)."""
+
+_ALGORITHM: Final = 6
+"""Letters in the name of every algorithm."""
+
+MANY: Final = 4096
+"""Blobs that a second process is worth its start for."""
+
+_SAMPLE: Final = 16
+"""Folders of blobs that are listed before it is known about how many blobs there are."""
 
 _COLD: Final = 40e-6
 """Seconds per file above which a disk is taken for cold."""
@@ -74,47 +83,136 @@ def scan(
     """
     inventory = Inventory(url=store.url, taken_at=clock(), whole=want is None)
     if lean:
-        inventory.blobs.ask = _asker(store, inventory, layout.blob_folder, "data")
+        inventory.blobs.ask = _asker(store, inventory, layout.blob_folder, "data", _ALGORITHM + 3)
     with _without_collector():
         _scan_owners(store, inventory)
         progress.start("Listing blobs")
-        _scan_blobs(store, inventory, progress)
-        progress.finish()
-        progress.start("Listing repositories")
-        for repository in walk_repositories(store, inventory, want):
+        folders = _blob_folders(store, inventory)
+        first = folders[:_SAMPLE]
+        for folder, leaves in zip(first, _list_blobs(store, inventory, first), strict=True):
+            _take_blobs(inventory, folder, leaves, progress)
+        many = len(inventory.blobs) * len(folders) >= MANY * max(len(first), 1)
+        repositories = list(walk_repositories(store, inventory, want))
+        for repository in repositories:
             repository.has_history = history
             if lean:
                 repository.layers.ask = _layer_asker(store, inventory, repository.name)
-            _scan_repository(store, inventory, repository)
-            progress.advance(1)
-        progress.finish()
+        _Rest(store, inventory, folders[_SAMPLE:], repositories).scan(progress, fork=many)
     _read_again(store, inventory)
     return inventory
 
 
-def _asker(store: Store, inventory: Inventory, place: Callable[[Digest], str], leaf: str) -> Ask:
-    """Return what asks the store about `<folder of the digest>/<leaf>`, folder by folder."""
+class _Folder(NamedTuple):
+    """Where blobs lie that begin alike."""
+
+    algorithm: str
+    prefix: str
+    path: str
+
+
+class _Rest:
+    """What is still to be listed: folders of blobs, then repositories, as items of one row."""
+
+    def __init__(
+        self,
+        store: Store,
+        inventory: Inventory,
+        folders: list[_Folder],
+        repositories: list[RepositoryInventory],
+    ) -> None:
+        self._store = store
+        self._inventory = inventory
+        self._folders = folders
+        self._repositories = repositories
+
+    def scan(self, progress: Progress, *, fork: bool) -> None:
+        """List it all, in this process or in two."""
+        count = len(self._folders)
+        row = from_both_ends(
+            self._here, count + len(self._repositories), there=self._there, fork=fork
+        )
+        for folder, answer in zip(self._folders, row, strict=False):
+            _take_blobs(self._inventory, folder, self._leaves(folder, answer), progress)
+        progress.finish()
+        progress.start("Listing repositories")
+        for repository, answer in zip(self._repositories, row, strict=True):
+            self._inventory.repositories[repository.name] = repository
+            if answer is None:
+                _scan_repository(self._store, self._inventory, repository)
+            else:
+                unpack(answer, repository, self._inventory)
+            progress.advance(1)
+        progress.finish()
+
+    def _here(self, items: Iterator[int]) -> Iterator[Leaves | None]:
+        """Do items in this process; of a repository nothing is done until it is its turn."""
+        repositories = []
+
+        def folders() -> Iterator[_Folder]:
+            for item in items:
+                if item >= len(self._folders):
+                    repositories.append(item)
+                    return
+                yield self._folders[item]
+
+        yield from _list_blobs(self._store, self._inventory, folders())
+        yield from (None for _ in chain(repositories, items))
+
+    def _there(self, items: Iterator[int]) -> Iterator[Packed | None]:
+        """Do items in another process; None of what only this one can tell of."""
+        seen = Inventory(self._inventory.url, self._inventory.taken_at)
+        seen.blobs.ask = self._inventory.blobs.ask
+        for item in items:
+            seen.findings, seen.foreign, seen.vacant = [], [], []
+            if item < len(self._folders):
+                (leaves,) = _list_blobs(self._store, seen, [self._folders[item]])
+                strange = seen.findings or leaves.absent or leaves.others
+                yield None if strange else leaves[:4]
+            else:
+                repository = self._repositories[item - len(self._folders)]
+                _scan_repository(self._store, seen, repository)
+                yield pack(repository, seen)
+
+    def _leaves(self, folder: _Folder, answer: Leaves | Packed | None) -> Leaves:
+        if isinstance(answer, Leaves):
+            return answer
+        if answer is None:
+            return next(_list_blobs(self._store, self._inventory, [folder]))
+        names, sizes, mtimes, allocated = answer
+        return Leaves(names, sizes, mtimes, allocated, [], [])
+
+
+def _asker(
+    store: Store, inventory: Inventory, place: Callable[[Digest], str], leaf: str, common: int
+) -> Ask:
+    """Return what asks the store about `<folder of the digest>/<leaf>`, folder by folder.
+
+    Of digests that begin with the same `common` letters the folders lie in one.
+    """
     report = inventory.findings.append
 
-    def ask(digests: list[Digest]) -> Iterator[tuple[Digest, FileInfo]]:
-        above: dict[str, dict[str, Digest]] = defaultdict(dict)
+    def ask(digests: list[Digest]) -> Iterator[tuple[Digest, int, float, int]]:
+        above: dict[str, list[Digest]] = defaultdict(list)
         for digest in digests:
-            folder, _, name = place(digest).rpartition("/")
-            above[folder][name] = digest
-        for folder, names in above.items():
+            above[digest[:common]].append(digest)
+        for together in above.values():
+            folder = place(together[0]).rpartition("/")[0]
+            names = {digest[_ALGORITHM + 1 :]: digest for digest in together}
             # What cannot be told of is left out, and said to be unseen unless there is nothing.
             found = store.leaves(folder, leaf, report, only=names.keys())
             for entry in found.others:
                 _other(inventory, entry)
-            rows = zip(found.names, found.sizes, found.mtimes, found.allocated, strict=True)
-            for name, size, mtime, allocated in rows:
-                yield names[name], FileInfo(size, mtime, allocated)
+            known = map(names.__getitem__, found.names)
+            yield from zip(known, found.sizes, found.mtimes, found.allocated, strict=True)
 
     return ask
 
 
 def _layer_asker(store: Store, inventory: Inventory, name: str) -> Ask:
-    return _asker(store, inventory, lambda digest: layout.layer_folder(name, digest), "link")
+    def place(digest: Digest) -> str:
+        return layout.layer_folder(name, digest)
+
+    return _asker(store, inventory, place, "link", _ALGORITHM)
 
 
 @contextmanager
@@ -172,25 +270,29 @@ def _algorithms(store: Store, inventory: Inventory, folder: str) -> list[str]:
     return found
 
 
-def _scan_blobs(store: Store, inventory: Inventory, progress: Progress) -> None:
-    report = inventory.findings.append
+def _blob_folders(store: Store, inventory: Inventory) -> list[_Folder]:
     folders = []
     for algorithm in _algorithms(store, inventory, layout.BLOBS):
-        for entry in store.list(layout.blobs_folder(algorithm), report):
+        for entry in store.list(layout.blobs_folder(algorithm), inventory.findings.append):
             if entry.kind is Kind.FOLDER and re.fullmatch("[0-9a-f]{2}", _name(entry)):
-                folders.append((algorithm, _name(entry), entry.path))
+                folders.append(_Folder(algorithm, _name(entry), entry.path))
             elif entry.kind in (Kind.FOLDER, Kind.FILE):
                 _foreign(inventory, entry.path)
-    paths = [path for _, _, path in folders]
-    lean = inventory.blobs.ask is not None
-    listings = adaptive_map(
-        lambda path: _children(store, path, "data", report, lean=lean),
-        paths,
+    return folders
+
+
+def _list_blobs(store: Store, inventory: Inventory, folders: Iterable[_Folder]) -> Iterator[Leaves]:
+    lean, report = inventory.blobs.ask is not None, inventory.findings.append
+    return adaptive_map(
+        lambda folder: _children(store, folder.path, "data", report, lean=lean),
+        folders,
         lambda seconds, leaves: seconds > _COLD * max(len(leaves.names), 32),
     )
-    for (algorithm, prefix, path), leaves in zip(folders, listings, strict=True):
-        _take(inventory, inventory.blobs, path, algorithm, leaves, prefix)
-        progress.advance(len(leaves.names))
+
+
+def _take_blobs(inventory: Inventory, folder: _Folder, leaves: Leaves, progress: Progress) -> None:
+    _take(inventory, inventory.blobs, folder.path, folder.algorithm, leaves, folder.prefix)
+    progress.advance(len(leaves.names))
 
 
 def _children(store: Store, folder: str, leaf: str, report: Report, *, lean: bool) -> Leaves:
@@ -212,7 +314,9 @@ def _take(
     """Put one folder's leaves into `table`; name, and leave out, every child that is no digest."""
     leaves = _checked(inventory, folder, algorithm, leaves, prefix)
     start = algorithm + ":"
-    digests = inventory.blobs.own([start + name for name in leaves.names])
+    texts = [start + name for name in leaves.names]
+    # Blobs come first, so there is none among them yet that could be had from there.
+    digests = list(map(Digest, texts)) if prefix else inventory.blobs.own(texts)
     if len(leaves.sizes) == len(digests):
         table.extend(digests, leaves)
     else:
@@ -226,11 +330,7 @@ def _checked(
     """Return the leaves whose names are digests of this folder; report all the rest."""
     width = ALGORITHMS[algorithm]
     names = [*leaves.names, *leaves.absent] if leaves.absent else leaves.names
-    # One expression over all names at once: a call for each would cost as much as the listing.
-    # A name can hold a newline and look like two of them, hence the length.
-    text = "\n".join(names)
-    right = _hexadecimal(prefix, width).fullmatch(text)
-    if right is None or len(text) != max(len(names) * (width + 1) - 1, 0):
+    if not _are_digests(names, width, prefix):
         leaves = _sort_out(inventory, folder, leaves, prefix, width - len(prefix))
     if leaves.absent:
         inventory.vacant.extend(f"{folder}/{name}" for name in leaves.absent)
@@ -239,11 +339,19 @@ def _checked(
     return leaves
 
 
-@cache
-def _hexadecimal(prefix: str, width: int) -> re.Pattern[str]:
-    """Return what matches any number of lines that are digests beginning with `prefix`."""
-    one = f"{prefix}[0-9a-f]{{{width - len(prefix)}}}"
-    return re.compile(f"(?:{one}(?:\n{one})*)?")
+def _are_digests(names: list[str], width: int, prefix: str) -> bool:
+    """Tell whether all names are digests of `width` digits that begin with `prefix`.
+
+    Of all at once: to look at each would cost as much as the listing.
+    """
+    text = "".join(names)
+    if not names or set(map(len, names)) != {width} or not text.isascii():
+        return not names
+    begin_right = (text[at::width] == digit * len(names) for at, digit in enumerate(prefix))
+    return not text.encode().translate(None, _HEXADECIMAL) and all(begin_right)
+
+
+_HEXADECIMAL: Final = b"0123456789abcdef"
 
 
 def _other(inventory: Inventory, entry: Entry) -> None:
@@ -321,7 +429,6 @@ def _is_kept_empty(folder: str) -> bool:
 
 def _scan_repository(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
     name = repository.name
-    inventory.repositories[name] = repository
     problem = layout.name_problem(name)
     if problem is not None:
         path = layout.repository_folder(name)

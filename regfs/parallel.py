@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -15,6 +16,14 @@ THREADS: Final = 8
 """Questions under way at once; more gained nothing on one disk."""
 
 _WINDOW: Final = 8 * THREADS
+
+
+def _times_slept() -> float:
+    """Return how often this thread has given up its processor by itself; NaN: nobody counts."""
+    return math.nan if _THREAD is None else resource.getrusage(_THREAD).ru_nvcsw
+
+
+_THREAD: Final[int | None] = getattr(resource, "RUSAGE_THREAD", None)
 
 
 def adaptive_map(
@@ -32,12 +41,18 @@ def adaptive_map(
     """
     remaining = iter(items)
     for item in remaining:
-        begun = time.perf_counter() - time.thread_time()
+        begun, slept = time.perf_counter() - time.thread_time(), _times_slept()
         answer = function(item)
-        slow = is_slow(time.perf_counter() - time.thread_time() - begun, answer)
+        waited = time.perf_counter() - time.thread_time() - begun
+        # A thread that never slept has not waited for a disk, but for a processor.
+        slow = is_slow(waited if _times_slept() != slept else 0.0, answer)
         yield answer
         if slow:
             break
+    else:
+        return
+    from concurrent.futures import ThreadPoolExecutor  # a warm cache does without
+
     with ThreadPoolExecutor(THREADS) as pool:
         while window := list(islice(remaining, _WINDOW)):
             yield from pool.map(function, window)

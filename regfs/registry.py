@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
 
 from regfs import layout
 from regfs.digest import ALGORITHMS, BUFFER_SIZE, Digest, VerifiedReader
@@ -29,8 +29,11 @@ from regfs.errors import (
 )
 from regfs.inventory import Inventory, LinkContent
 from regfs.listing import LINK_LIMIT, read_link, understand, walk_repositories
-from regfs.manifests import LIMIT, Manifest, parse
+from regfs.media_types import LIMIT
 from regfs.stores import Entry, Kind, Store, ignore
+
+if TYPE_CHECKING:
+    from regfs.manifests import Manifest
 
 SHORTEST: Final = 7
 """Hexadecimal digits a shortened digest must have at least."""
@@ -225,6 +228,8 @@ class Registry:
         Raises:
             As `manifest_bytes`, and ManifestInvalid when it is none.
         """
+        from regfs.manifests import parse  # the models, which most reads do without
+
         return parse(self.manifest_bytes(digest))
 
     def find(self, text: str) -> Target:

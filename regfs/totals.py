@@ -46,11 +46,9 @@ class Totals:
 
 def sum_up(things: Iterable[tuple[str, int]]) -> Totals:
     """Add up kinds of things and their sizes in bytes."""
-    counts: Counter[str] = Counter()
-    size = 0
-    for kind, length in things:
-        counts[kind] += 1
-        size += length
+    everything = list(things)
+    counts = Counter([kind for kind, _ in everything])
+    size = sum([length for _, length in everything])
     return Totals(
         blobs=counts[ActionKind.BLOB],
         bytes=size,

@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from regfs.findings import Finding
+from regfs.stores._local_base import V2
+from regfs.stores.local import LocalStore, open_local
 from tests.builder import TreeBuilder
 from tests.reference import IN_CI, ReferenceRegistry
 from tests.storing import MEMORY
@@ -40,6 +43,26 @@ def memory() -> Iterator[Path]:
     """A new folder, in memory where there is such a place."""
     with tempfile.TemporaryDirectory(prefix="regfs-", dir=MEMORY) as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def findings() -> list[Finding]:
+    """What a listing reports."""
+    return []
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The folder of a registry with nothing in it."""
+    folder = tmp_path / "registry"
+    (folder / V2).mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def local(root: Path) -> LocalStore:
+    """The store of `root`."""
+    return open_local(str(root))
 
 
 @pytest.fixture

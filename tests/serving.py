@@ -37,6 +37,7 @@ class Site:
         self._clock = clock
         self._uploads = 0
         self._deleted: list[tuple[str, str]] = []
+        self._untagged: list[tuple[str, str]] = []
 
     # -- what a driver does -------------------------------------------------------
 
@@ -106,7 +107,7 @@ class Site:
     def put_manifest(self, name: str, reference: str, content: Content) -> Request:
         """Take a manifest, by tag or by its own digest."""
         tag = None if reference == content.digest else reference
-        seen = len(self._deleted)
+        seen, untagged = len(self._deleted), len(self._untagged)
         if tag is not None:  # from here on the old or the new one may be there
             self.acknowledged.pop((name, tag), None)
         for blob in content.blobs:
@@ -131,7 +132,9 @@ class Site:
         yield
         yield from self._put(self.tree.tag_path(name, tag), link)
         gone = {digest for where, digest in self._deleted[seen:] if where == name}
-        if gone.isdisjoint(blobs_of(content)):
+        self.acknowledged.pop((name, tag), None)  # another may have been put meanwhile
+        # A tag that is deleted meanwhile takes with it what is written to a file still open.
+        if gone.isdisjoint(blobs_of(content)) and (name, tag) not in self._untagged[untagged:]:
             self.acknowledged[name, tag] = content
 
     def delete(self, name: str, digest: str) -> Request:
@@ -145,6 +148,7 @@ class Site:
         for tag in self.tree.tags(name):
             if self.tree.tag_path(name, tag).exists() and self.tree.current(name, tag) == digest:
                 shutil.rmtree(self.tree.tag_folder(name, tag))
+                self._untagged.append((name, tag))
         self._forget(name, digest)
 
     def _forget(self, name: str, digest: str) -> None:

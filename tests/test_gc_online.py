@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-import regfs.graph.build
+import regfs.graph.reading
 import regfs.listing
 from regfs.cli.app import cli
 from regfs.errors import DocumentInvalid, Refused
@@ -175,7 +175,7 @@ def test_doubt_that_passes_brings_nothing_back(
 
 @pytest.fixture
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (regfs.graph.build, regfs.listing):
+    for module in (regfs.graph.reading, regfs.listing):
         monkeypatch.setattr(
             module, "adaptive_map", lambda function, items, slow: map(function, items)
         )

@@ -137,3 +137,46 @@ def test_decisions_tell_of_untagged_manifests_and_no_others(tree: TreeBuilder) -
     policy = keep("keep", keepUntagged={"pushedWithin": "1d"})
     planned = judged(tree, policy)
     assert {one.digest for one in planned.decisions if one.tag is None} == {old}
+
+
+def test_chains_of_referrers_lead_through_repositories_whatever_their_order(
+    tree: TreeBuilder,
+) -> None:
+    subject = image(["signed"])
+    first = artifact(["first"], subject=subject)
+    beside, before, after = (
+        artifact([word], subject=first) for word in ("beside", "before", "after")
+    )
+    last = artifact(["last"], subject=before)
+    tree.push("k", "v1", subject)
+    for name, referrers in {
+        "z": [first, beside],
+        "m": [before],
+        "zz": [after],
+        "a": [last],
+    }.items():
+        tree.push(name, "v1", image([name]))
+        for one in referrers:
+            tree.push(name, None, one)
+    assert untagged(tree).actions == []
+    gone = going_in(untagged(tree, keep_referrers_of_subject=False), "revision")
+    assert {digest for _, digest in gone} == {
+        one.digest for one in (first, beside, before, after, last)
+    }
+
+
+def test_signatures_go_and_stay_with_their_images_in_each_repository(tree: TreeBuilder) -> None:
+    tags = {}
+    for name, tag in (("a", "old"), ("b", "keep"), ("c", "old"), ("d", "keep")):
+        content = image([f"{name} {tag}"])
+        tree.push(name, "keep", image([name]))
+        tree.push(name, tag, content)
+        tags[name] = f"{content.digest.replace(':', '-')}.sig"
+        tree.push(name, tags[name], image([f"signature {name}"]))
+    planned = judged(tree, keep("keep"))
+    dropped = {(one.repository, one.path.rpartition("/")[2]) for one in planned.actions
+               if one.kind == "tag"}  # fmt: skip
+    assert dropped == {("a", "old"), ("a", tags["a"]), ("c", "old"), ("c", tags["c"])}
+    beside = {one.repository: one for one in planned.decisions if one.tag in tags.values()}
+    assert [beside[name].keep for name in "abcd"] == [False, True, False, True]
+    assert beside["a"].reason == "what it stands beside goes"

@@ -67,9 +67,16 @@ def pruned(tree: TreeBuilder) -> TreeBuilder:
     return tree
 
 
+@pytest.fixture(params=[1, 512])
+def batch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone in its batch nothing is saved by what is found out about another in it."""
+    monkeypatch.setattr("regfs.gc.sweep.BATCH", request.param, raising=False)
+
+
 # -- what is planned no more, or not yet -------------------------------------------
 
 
+@pytest.mark.usefixtures("batch")
 def test_what_may_go_by_now_and_was_not_planned_keeps_its_links_too(tree: TreeBuilder) -> None:
     """A link that nothing needed leads to a layer of what was pushed, and untagged, since."""
     tree.push("app", "v1", image(["new"]))
@@ -84,6 +91,7 @@ def test_what_may_go_by_now_and_was_not_planned_keeps_its_links_too(tree: TreeBu
     assert all(tree.layer_path("app", blob.digest).exists() for blob in OLD.blobs)
 
 
+@pytest.mark.usefixtures("batch")
 def test_a_referrer_that_was_written_again_keeps_its_subject(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["new"]))
     about = artifact(["sbom"], subject=OLD)
@@ -97,7 +105,12 @@ def test_a_referrer_that_was_written_again_keeps_its_subject(tree: TreeBuilder) 
     assert tree.blob_path(LAYER).exists()
 
 
-def test_what_a_limit_leaves_keeps_the_blobs_it_names(pruned: TreeBuilder) -> None:
+@pytest.mark.usefixtures("batch")
+@pytest.mark.parametrize("linked", [True, False])
+def test_what_a_limit_leaves_keeps_the_blobs_it_names(pruned: TreeBuilder, linked: bool) -> None:
+    if not linked:
+        for blob in OLD.blobs:
+            shutil.rmtree(pruned.layer_path("app", blob.digest).parent)
     planned = plan_of(pruned, delete_untagged=True)
     kept = replace(
         planned,

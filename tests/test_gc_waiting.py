@@ -15,7 +15,7 @@ import pytest
 from regfs.errors import Doubt, Refused
 from regfs.gc.online import collect, purge, quarantined, settle
 from regfs.gc.retention import RetentionPolicy
-from regfs.gc.sweep import Applied
+from regfs.gc.sweep import Applied, apply
 from regfs.runs import restore, runs
 from regfs.stores import open_store
 from tests.builder import TreeBuilder, image
@@ -100,6 +100,12 @@ def test_a_run_waits_as_long_as_it_was_told(full: TreeBuilder) -> None:
 
 def test_a_run_that_was_told_nothing_waits_its_least_age(full: TreeBuilder) -> None:
     move(full, min_age=3 * HOUR)
+    assert not may_purge(full, in_seconds(2.9 * HOUR))
+    assert may_purge(full, in_seconds(3.1 * HOUR))
+
+
+def test_applied_alone_a_plan_waits_its_least_age(full: TreeBuilder) -> None:
+    apply(plan_of(full, delete_untagged=True, min_age=3 * HOUR), registry_of(full))
     assert not may_purge(full, in_seconds(2.9 * HOUR))
     assert may_purge(full, in_seconds(3.1 * HOUR))
 

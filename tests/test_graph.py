@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import regfs.graph.build
+import regfs.graph.reading
 from regfs.digest import Digest
 from regfs.findings import Code, Finding, Severity
 from regfs.graph import EdgeKind, Graph, Leaf, Node, NodeKind, Step
@@ -778,7 +778,7 @@ def test_garbage_of_python_is_collected_as_before(
         assert not gc.isenabled()
         raise Bug
 
-    monkeypatch.setattr("regfs.graph.build.skim", fail)
+    monkeypatch.setattr("regfs.graph.reading.skim", fail)
     with pytest.raises(Bug):
         Graph.build(inventory, registry)
     assert gc.isenabled()
@@ -798,7 +798,7 @@ def test_a_slow_disk_makes_the_same_graph(
         tree.push("app", f"v{number}", index(image([f"{number}"])))
     tree.break_("manifest-flipped", "app", "v7")
     fast = graph_of(tree)
-    monkeypatch.setattr(regfs.graph.build, "_COLD", -1.0)
+    monkeypatch.setattr(regfs.graph.reading, "_COLD", -1.0)
     slow = graph_of(tree)
     assert edges(slow) == edges(fast)
     assert slow.manifests == fast.manifests

@@ -9,8 +9,10 @@ import pytest
 
 from regfs.digest import Digest
 from regfs.findings import Code, Finding
-from regfs.graph import EdgeKind, Graph, build
+from regfs.graph import EdgeKind, Graph, reading
+from regfs.graph.reading import Reader, Reading
 from regfs.manifests import Role
+from regfs.progress import SILENT
 from tests.builder import (
     OCI_INDEX,
     OCI_MANIFEST,
@@ -142,9 +144,10 @@ def test_a_manifest_of_just_the_largest_size_is_read(
     if listed:
         inventory, _ = look(tree)
     for limit, problem in ((len(ONE.data), None), (len(ONE.data) - 1, Code.MANIFEST_TOO_LARGE)):
-        monkeypatch.setattr(build, "LIMIT", limit)
-        (reading,) = build.read_manifests(store_of(tree), inventory, [digest])
-        assert (None if reading.problem is None else reading.problem.code) is problem
+        monkeypatch.setattr(reading, "LIMIT", limit)
+        (found,) = Reader(store_of(tree), inventory, (), SILENT).read([digest])
+        broken = found.problem if isinstance(found, Reading) else None
+        assert (None if broken is None else broken.code) is problem
 
 
 # -- what doubt reaches ---------------------------------------------------------------------
@@ -192,14 +195,14 @@ def test_in_doubt_what_tags_have_pointed_to_is_known_and_its_trouble_counts(
     assert graph_of(tree, history=history).blind != []
 
 
-@pytest.mark.parametrize("broken_first", [True, False])
-def test_a_child_that_was_never_pushed_hides_no_other_that_is_broken(
-    tree: TreeBuilder, broken_first: bool
-) -> None:
-    children = [TWO, image(["never pushed"])]
-    rows = [row_of(child) for child in (children if broken_first else children[::-1])]
+def test_a_child_that_was_never_pushed_hides_no_other_that_is_broken(tree: TreeBuilder) -> None:
+    """It is met first: what is broken lies one index deeper."""
+    inner = index(TWO)
+    rows = [row_of(child) for child in (image(["never pushed"]), inner)]
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": rows}
     tree.push("app", "v1", raw(document, OCI_INDEX))
+    tree.blob(inner.data)
+    assert graph_of(tree).frozen == {}
     tree.write(tree.blob_path(TWO.digest), b"broken")
     assert "app" in graph_of(tree).frozen
 
@@ -312,3 +315,13 @@ def test_a_tree_whose_blobs_lie_elsewhere_in_it_is_in_no_doubt(tree: TreeBuilder
     (tree.v2 / "blobs").rename(tree.root / "blobs")
     os.symlink(tree.root / "blobs", tree.v2 / "blobs")
     assert graph_of(tree).frozen == {}
+
+
+def test_a_manifest_names_its_own_blobs_and_no_others(tree: TreeBuilder) -> None:
+    made = [ONE, artifact(["first"]), TWO, artifact(["second"]), artifact(["third"], subject=ONE)]
+    for content in made:
+        tree.push("app", None, content)
+    graph = graph_of(tree)
+    for content in made:
+        named = [leaf.digest for leaf in graph.leaves(Digest(content.digest))]
+        assert named == [blob.digest for blob in content.blobs]

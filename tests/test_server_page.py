@@ -10,12 +10,16 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import quote
 
+import bcrypt
 import pytest
 import requests
 from aiohttp import web
 
 from regfs.listing import scan
+from regfs.server.auth import Gate
+from regfs.server.htpasswd import PasswordFile
 from regfs.server.routes import Verb
+from regfs.server.rules import load_access
 from regfs.server.ui import pages, snapshot
 from regfs.server.ui.snapshot import Snapshot
 from tests import asking
@@ -283,6 +287,24 @@ def test_a_repository_of_any_name_can_be_gone_to(tree: TreeBuilder, name: bytes)
         assert digest in shown.text
 
 
+def test_no_command_to_copy_holds_what_a_shell_would_run(tree: TreeBuilder) -> None:
+    tree.push("app", "v1")
+    os.rename(tree.repository_path("app"), tree.repository_path("app; reboot #"))
+    tree.push("app", "v1")
+    os.rename(tree.tag_folder("app", "v1"), tree.tag_folder("app", "$(reboot)"))
+    with hosted(tree.root) as url:
+        for path in ("/r/app%3B%20reboot%20%23/_tags/v1", "/r/app/_tags/$(reboot)"):
+            page = ask(url, path)
+            assert page.status == 200
+            assert "docker pull" not in page.text
+            assert "No client can ask for it" in page.text
+        tree.push("app", "v1")
+        read_again(url, "/")
+        named = {"Host": "x;reboot"}
+        page_of_it = requests.get(f"{url}/r/app/_tags/v1", headers=named, timeout=60)
+        assert "docker pull HOST/app:v1" in page_of_it.text
+
+
 def test_pages_let_nothing_be_loaded_or_run(url: str) -> None:
     for path in (*PAGES, "/r/team/app", "/r/team/app/_tags/multi", "/nothing", "/r/nothing"):
         page = ask(url, path)
@@ -338,6 +360,21 @@ def test_what_may_not_be_read_is_nowhere(guarded: str, registry: TreeBuilder) ->
         f"/b/{plan}",
     ):
         assert ask(guarded, path).status == 404, path
+
+
+def test_pages_are_for_those_who_have_a_password(registry: TreeBuilder, tmp_path: Path) -> None:
+    registry.push("secret/plans", "v9", image([BASE, "plan"]))
+    users = tmp_path / "users"
+    users.write_bytes(b"alice:" + bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)) + b"\n")
+    rule = b'[[rules]]\nusers = ["alice"]\nrepositories = ["team/*"]\nactions = ["read"]\n'
+    gate = Gate(PasswordFile(str(users)), load_access(rule, "access.toml"))
+    with hosted(registry.root, gate=gate) as url:
+        assert ask(url).status == 401
+        assert ask(url)["WWW-Authenticate"]
+        home = requests.get(url, auth=("alice", "sesame"), timeout=60).text
+        assert "team/app" in home
+        assert "secret" not in home
+        assert requests.get(f"{url}/gc", auth=("alice", "sesame"), timeout=60).status_code == 403
 
 
 def test_what_may_not_be_read_is_as_what_is_not_there(guarded: str) -> None:

@@ -317,3 +317,59 @@ def test_closing_ends_a_listing_that_is_under_way(
         assert await asyncio.to_thread(over.wait, 60)
 
     asyncio.run(go())
+
+
+def test_a_server_that_ends_while_it_reads_says_nothing(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate, over = threading.Event(), threading.Event()
+
+    def slow(*args: Any, **options: Any) -> Inventory:
+        gate.wait(60)
+        try:
+            return scan(*args, **options)
+        finally:
+            over.set()
+
+    monkeypatch.setattr(snapshot, "scan", slow)
+
+    async def go() -> Snapshots:
+        keeper = Snapshots(registry)
+        assert await keeper.get(patience=0.05) is None
+        keeper.close()
+        return keeper
+
+    keeper = asyncio.run(go())
+    gate.set()
+    assert over.wait(60)
+    keeper.join()
+    assert caplog.text == ""
+
+
+def test_a_report_that_is_given_up_is_waited_for_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    made = snapshot.Snapshot.reuse_among
+
+    def slow(self: snapshot.Snapshot, among: list[Any]) -> Any:
+        gate.wait(60)
+        return made(self, among)
+
+    monkeypatch.setattr(snapshot.Snapshot, "reuse_among", slow)
+
+    async def go() -> None:
+        clock = Clock()
+        keeper = Snapshots(registry, clock=clock)
+        first = await keeper.get(patience=60)
+        assert await keeper.get(["reuse"], patience=0.01) is None
+        clock.now += 1000
+        assert await keeper.get(["plan"], patience=0.01) is None
+        gate.set()
+        async with asyncio.timeout(60):
+            while (later := await keeper.get(["reuse", "plan"])) is None or later is first:
+                await asyncio.sleep(0.01)
+        assert later.has("reuse")
+        keeper.close()
+
+    asyncio.run(go())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
+import os
 import re
 import socket
 import threading
@@ -21,7 +23,7 @@ from regfs.publishing import Publisher
 from regfs.server import app
 from regfs.server.keys import MAY
 from regfs.server.routes import Verb
-from regfs.stores import open_store
+from regfs.stores import _local_files, open_store
 from regfs.uploads import Uploads
 from tests.builder import (
     OCI_INDEX,
@@ -584,3 +586,33 @@ def test_paths_cannot_leave_the_repositories(client: Client, tree: TreeBuilder, 
     with half_sent(client, head, b"") as connection:
         assert re.match(rb"HTTP/1.1 4(00|04) ", connection.recv(65536))
     assert tree.files("") == {}
+
+
+# -- a disk that is full ------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_told_and_nothing_is_half_linked(
+    filled: Client, tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = filled.begin()
+    before = tree.files()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_local_files, "_write_all", full)
+        for answer in (
+            filled("POST", UPLOADS, status=503),
+            filled("PATCH", place, DATA, 503),
+            filled("POST", f"{UPLOADS}?digest={SHA256}", DATA, 503),
+            put(filled, "v1", V1.data, 503),
+        ):
+            assert code(answer) == "UNAVAILABLE"
+            assert "no space left on the device" in answer.json()["errors"][0]["message"]
+    gone = {path for path in before.keys() - tree.files().keys() if "/_uploads/" not in path}
+    assert not gone
+    new = tree.files().keys() - before.keys()
+    assert all("/_uploads/" in path for path in new)
+    filled.complete(place, SHA256, DATA)
+    put(filled, "v1", V1.data)

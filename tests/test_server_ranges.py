@@ -196,7 +196,7 @@ class Remote:
         self.largest = max(self.largest, size)
         if self._fails and self._file.tell() > 100_000:
             raise OSError("the network is down")
-        return self._file.read(min(size, 70_000))
+        return self._file.read(min(size, 30_000))
 
     def __enter__(self) -> Remote:
         return self
@@ -238,6 +238,32 @@ def test_what_has_no_descriptor_is_sent_in_pieces(tree: TreeBuilder, remote: lis
         assert opened.closed
         assert 0 < opened.largest <= sending.PIECE
     assert len(remote) == 3
+
+
+def test_a_small_part_that_comes_in_pieces(tree: TreeBuilder, remote: list[Any]) -> None:
+    data = os.urandom(sending.SMALL * 3)
+    tree.layer_link("app", tree.blob(data))
+    path = f"/v2/app/blobs/{digest_of(data)}"
+    with hosted(tree.root) as url:
+        assert get(url, path, Range=f"bytes=5-{sending.SMALL}").body == data[5 : sending.SMALL + 1]
+    assert remote[-1].closed
+
+
+def test_a_small_blob_that_ends_too_early(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What shrinks between the look at it and the reading was damaged meanwhile."""
+    tree.layer_link("app", tree.blob(b"some bytes"))
+    whole = Registry.open_blob
+
+    def open_blob(self: Registry, digest: Digest, offset: int = 0, length: Any = None) -> BinaryIO:
+        os.truncate(tree.blob_path(digest), 4)
+        return whole(self, digest, offset, length)
+
+    monkeypatch.setattr(Registry, "open_blob", open_blob)
+    with hosted(tree.root) as url:
+        answer = get(url, f"/v2/app/blobs/{digest_of(b'some bytes')}")
+        assert (answer.status, answer.code) == (404, "BLOB_UNKNOWN")
 
 
 @needs_programs("openssl")

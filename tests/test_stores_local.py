@@ -32,23 +32,6 @@ SECRET = b"content from outside the tree"
 
 
 @pytest.fixture
-def findings() -> list[Finding]:
-    return []
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "registry"
-    (folder / V2).mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def local(root: Path) -> LocalStore:
-    return open_local(str(root))
-
-
-@pytest.fixture
 def outside(tmp_path: Path) -> Path:
     folder = tmp_path / "outside"
     folder.mkdir()

@@ -33,23 +33,6 @@ THINGS = st.lists(
 )
 
 
-@pytest.fixture
-def findings() -> list[Finding]:
-    return []
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "registry"
-    (folder / V2).mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def local(root: Path) -> LocalStore:
-    return open_local(str(root))
-
-
 def names(listing: Listing, *columns: str) -> Iterator[str]:
     for column in columns:
         for name in getattr(listing, column):

@@ -35,18 +35,6 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "registry"
-    (folder / V2).mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def local(root: Path) -> LocalStore:
-    return open_local(str(root))
-
-
-@pytest.fixture
 def open_root() -> Iterator[Path]:
     """A root that another user can reach: the folders of tmp_path are closed to others."""
     folder = Path(tempfile.mkdtemp())

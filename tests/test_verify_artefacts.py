@@ -55,6 +55,13 @@ def test_temporary_files_of_every_write(shop: TreeBuilder, leaf: str, empty: boo
     assert check(shop).severity is Severity.INFO
 
 
+@pytest.mark.parametrize("name", [".data.0123456789ab.regfs-tmp", ".link.x.regfs-tmp"])
+def test_what_a_killed_server_of_regfs_leaves(shop: TreeBuilder, name: str) -> None:
+    left = shop.write(shop.blob_path(V1.digest).with_name(name), b"half")
+    assert said(shop) == [("temporary-file", shop.relative(left))]
+    assert check(shop).severity is Severity.INFO
+
+
 @pytest.mark.parametrize("name", ["data.tmp", f"other{TEMPORARY}", f"{TEMPORARY}", "data~"])
 def test_what_only_looks_like_a_temporary_file(shop: TreeBuilder, name: str) -> None:
     left = shop.write(shop.blob_path(V1.digest).with_name(name), b"x")

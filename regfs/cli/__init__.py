@@ -23,9 +23,23 @@ def main() -> None:
             # collector would walk again and again.
             gc.set_threshold(1_000_000)
             code = run(sys.argv[1:])
+            _leave(code)
     except KeyboardInterrupt:  # while Python was still importing
         code = 130
     sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End at once: `run` has written everything, and to take millions of objects apart takes long.
+
+    Not while another thread is at work, which Python would wait for.
+    """
+    import os
+    import threading
+
+    if threading.active_count() == 1:
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _tell_version() -> int:

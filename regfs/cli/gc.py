@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.gc.plan import Plan
+    from regfs.gc.retention import RetentionPolicy
     from regfs.gc.roots import Roots
 
 DOCUMENTS = {
@@ -171,9 +172,6 @@ def _carry_out_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _policy(session: Session, options: dict[str, Any]) -> Policy:
-    from regfs.gc.policy_file import load_policy
-    from regfs.gc.roots import parse_roots
-
     file, roots = options["policy_file"], options["roots"]
     return Policy(
         delete_untagged=options["delete_untagged"],
@@ -186,11 +184,22 @@ def _policy(session: Session, options: dict[str, Any]) -> Policy:
         leftovers=options["leftovers"],
         empty_repositories=options["empty_repositories"],
         max_freed=options["max_freed"],
-        retention=None if file is None else load_policy(_read(file), file),
-        roots=None
-        if roots is None
-        else parse_roots(_read(roots), roots, session.is_repository).texts,
+        retention=None if file is None else _retention(file),
+        roots=None if roots is None else _outside(session, roots),
     )
+
+
+def _retention(file: str) -> RetentionPolicy:
+    from regfs.gc.policy_file import load_policy
+
+    return load_policy(_read(file), file)
+
+
+def _outside(session: Session, file: str) -> tuple[str, ...]:
+    """Read a list of roots, as a policy carries them."""
+    from regfs.gc.roots import parse_roots
+
+    return parse_roots(_read(file), file, session.is_repository).texts
 
 
 def _read(file: str) -> bytes:
@@ -204,8 +213,8 @@ def _read(file: str) -> bytes:
 def _make_plan(session: Session, policy: Policy) -> Plan:
     import time
 
+    from regfs.gc.look import look
     from regfs.gc.plan import plan
-    from regfs.gc.sweep import look
 
     with session.progress() as progress:
         session.inventory = look(session.store, policy, progress)

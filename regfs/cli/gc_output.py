@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from regfs.render_gc import KEPT, in_words
 from regfs.totals import ActionKind, Totals, sum_up
 
 if TYPE_CHECKING:
-    from regfs.gc.retention import Decision
+    from regfs.gc.decisions import Decision
     from regfs.gc.sweep import Applied
     from regfs.runs import Purged, Restored, Returned, Run, Skipped
 
@@ -35,8 +36,7 @@ def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
     actions: Sequence[Action] = plan.actions
     if not verbose:
         # The large things are what people look for; the links to them are many and small.
-        order = sorted(actions, key=lambda action: (-action.size, action.path))
-        actions = order[:SHOWN]
+        actions = nsmallest(SHOWN, actions, key=lambda action: (-action.size, action.path))
     rows = [
         (
             action.kind.value,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -60,6 +58,9 @@ def _read(path: Path) -> str:
 
 
 def _replace(path: Path, pieces: Iterable[str]) -> None:
+    import secrets
+    import shutil
+
     # Beside it, for only there a rename is atomic; readers know it by its other ending.
     beside = path.with_name(f"{path.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:

@@ -113,18 +113,11 @@ class Going:
         gone: set[Digest] = set()
         if self._mark.prunes(repository):
             live = self._mark.live[name]
-            for digest, info in repository.revisions.items():
+            kind, reason = ActionKind.REVISION, "no tag reaches this manifest"
+            for digest, size, mtime in repository.revisions.rows(repository.revisions.digests):
                 if live.isdisjoint(self._graph.linked(name, digest)):
-                    path = layout.path_of(layout.RevisionLink(name, digest))
-                    yield Action(
-                        ActionKind.REVISION,
-                        path,
-                        digest,
-                        name,
-                        info.size,
-                        info.mtime,
-                        "no tag reaches this manifest",
-                    )
+                    path = f"{layout.revision_folder(name, digest)}/link"
+                    yield Action(kind, path, digest, name, size, mtime, reason)
                     gone.add(digest)
         dropped = self._mark.dropped(name)
         for tag, tagged in repository.tags.items():
@@ -141,7 +134,7 @@ class Going:
                 reason = f"history of tag {tag}, older than the last {self._policy.tag_history}"
             else:
                 continue
-            path = layout.path_of(layout.TagIndex(name, tag, entry.digest))
+            path = f"{layout.tag_index_entry_folder(name, tag, entry.digest)}/link"
             kind = ActionKind.TAG_INDEX
             yield Action(kind, path, entry.digest, name, entry.size, entry.mtime, reason)
 
@@ -161,20 +154,20 @@ class Going:
     ) -> Iterator[Action]:
         name, aliases = repository.name, self._graph.aliases
         unneeded = repository.layers.numbers.keys() - needed - self._mark.outside
-        repository.layers.fetch(unneeded)
-        for digest in unneeded:
-            if not needed.isdisjoint(aliases.get(digest, ())):
+        going = []
+        for row in repository.layers.rows(unneeded):
+            digest, _, mtime = row
+            if aliases and not needed.isdisjoint(aliases.get(digest, ())):
                 continue
-            info = repository.layers.get(digest)
-            if info is None:
-                continue
-            if self._mark.young(info.mtime):
+            if self._mark.young(mtime):
                 self.kept["young"] += 1
                 self._young |= {digest, *aliases.get(digest, ())}
                 continue
-            path = f"{layout.layer_folder(name, digest)}/link"
-            reason = "no manifest of the repository needs this blob"
-            yield Action(ActionKind.LAYER_LINK, path, digest, name, info.size, info.mtime, reason)
+            going.append(row)
+        folders = layout.layer_folders(name, [row[0] for row in going])
+        kind, reason = ActionKind.LAYER_LINK, "no manifest of the repository needs this blob"
+        for folder, (digest, size, mtime) in zip(folders, going, strict=True):
+            yield Action(kind, f"{folder}/link", digest, name, size, mtime, reason)
 
     def _uploads(self, repository: RepositoryInventory) -> Iterator[Action]:
         for upload, info in repository.uploads.items():
@@ -222,27 +215,27 @@ class Going:
         blobs: DigestTable = self._inventory.blobs
         unneeded = blobs.numbers.keys() - self._needed
         blind = self._blind()
-        blobs.fetch(unneeded)
         going = []
-        for digest in unneeded:
-            info = blobs.get(digest)
-            if info is None:
-                continue
+        for row in blobs.rows(unneeded):
+            digest, _, mtime = row
             if blind:
                 self.kept["blind"] += 1
             elif digest in self._frozen:
                 self.kept["frozen"] += 1
-            elif digest in self._young or self._mark.young(info.mtime):
+            elif digest in self._young or self._mark.young(mtime):
                 self.kept["young"] += 1
             elif digest in self._mark.outside:
                 self.kept["outside"] += 1
             else:
-                path = f"{layout.blob_folder(digest)}/data"
-                reason = "no manifest in any repository needs it"
-                going.append(
-                    Action(ActionKind.BLOB, path, digest, None, info.size, info.mtime, reason)
-                )
-        return self._limited(going)
+                going.append(row)
+        folders = layout.blob_folders([row[0] for row in going])
+        kind, reason = ActionKind.BLOB, "no manifest in any repository needs it"
+        return self._limited(
+            [
+                Action(kind, f"{folder}/data", digest, None, size, mtime, reason)
+                for folder, (digest, size, mtime) in zip(folders, going, strict=True)
+            ]
+        )
 
     def _limited(self, going: list[Action]) -> Iterator[Action]:
         """Yield blobs, the largest first, until as much is freed as was asked for.
@@ -280,9 +273,7 @@ class Going:
         """Yield the manifests that name any of these: as a blob, a child or a subject."""
         for digest in digests:
             yield from self._graph.holders(digest)
-            for before in self._graph.digraph.pred.get(digest, ()):
-                if isinstance(before, Digest):
-                    yield before
+            yield from self._graph.pointed(digest)
 
     # -- what crashes and deletions leave ---------------------------------------------
 

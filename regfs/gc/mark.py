@@ -20,8 +20,8 @@ from regfs import layout
 from regfs.digest import Digest, digests_in
 from regfs.errors import RegfsError
 from regfs.findings import Code, Finding
+from regfs.gc.decisions import Decision
 from regfs.gc.policy import Policy
-from regfs.gc.retention import Decision
 from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
 from regfs.graph import Graph
@@ -215,12 +215,11 @@ class Mark:
 
     def _named(self, repository: RepositoryInventory) -> set[Digest]:
         """Return every manifest a repository names, with what a link's content names."""
-        found = set(repository.revisions)
+        found = set(repository.revisions.digests)
         for _, info in self._staying(repository):
             if info.current is not None:
                 found.add(info.current)
-        for digest in list(found):
-            found.update(self._graph.linked(repository.name, digest))
+        found.update(*self._graph.redirected.get(repository.name, {}).values())
         return found
 
     def _young(self, repository: RepositoryInventory) -> Iterator[Digest]:
@@ -246,7 +245,7 @@ class Mark:
     def _follow_subjects(self) -> None:
         """Keep untagged referrers whose subject lives in another repository."""
         pruned = [one for one in self._inventory.repositories.values() if self.prunes(one)]
-        if not self._policy.keep_referrers_of_subject:
+        if not pruned or not self._policy.keep_referrers_of_subject:
             return
         everywhere = set().union(*self.live.values())
         grown = True

@@ -21,10 +21,10 @@ from typing import Any, Final
 
 from regfs.errors import DocumentInvalid, Doubt
 from regfs.findings import Code, Finding
+from regfs.gc.decisions import Decision
 from regfs.gc.going import Action, Going
 from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
-from regfs.gc.retention import Decision
 from regfs.gc.tags import Read, unread
 from regfs.graph import Graph
 from regfs.inventory import Inventory

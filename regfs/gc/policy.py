@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from regfs.gc.retention import RetentionPolicy
+if TYPE_CHECKING:
+    from regfs.gc.retention import RetentionPolicy
+else:
+
+    class RetentionPolicy:
+        """Stands for the model until that is asked for: loading it takes longer than a plan."""
+
+        @classmethod
+        def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+            from regfs.gc.retention import RetentionPolicy as Model
+
+            return handler.generate_schema(Model)
+
 
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR

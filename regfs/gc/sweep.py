@@ -24,12 +24,12 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import Doubt, PathMissing, PlanStale, RunUnknown, StoreError
 from regfs.findings import Finding
-from regfs.gc.plan import Action, Plan, needs_history, order, plan, total
-from regfs.gc.policy import Policy
+from regfs.gc.look import look as look
+from regfs.gc.plan import Action, Plan, order, plan, total
 from regfs.graph import Graph
 from regfs.inventory import Inventory, LinkContent
-from regfs.leftovers import find_leftovers, is_for_one
-from regfs.listing import LINK_LIMIT, PARTS, scan, understand
+from regfs.leftovers import is_for_one
+from regfs.listing import LINK_LIMIT, PARTS, understand
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
 from regfs.runs import Changes, Returned, RunKind, Skipped, changing, lines_of, told
@@ -129,14 +129,6 @@ def apply(
             findings=fresh.findings,
             doubtful=fresh.doubtful,
         )
-
-
-def look(store: Store, policy: Policy, progress: Progress = SILENT) -> Inventory:
-    """List a tree as a plan by `policy` needs it."""
-    inventory = scan(store, progress=progress, history=needs_history(policy), lean=True)
-    if policy.leftovers:
-        find_leftovers(store, inventory)
-    return inventory
 
 
 class _Sweep:

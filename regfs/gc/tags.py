@@ -12,25 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from regfs.digest import Digest
 from regfs.errors import RegfsError
+from regfs.gc.decisions import Decision
 from regfs.gc.policy import Policy
-from regfs.gc.retention import (
-    Block,
-    Decision,
-    Labels,
-    TagFacts,
-    created_of,
-    decide,
-    decide_untagged,
-    labels_of,
-)
 from regfs.graph import Graph
-from regfs.image_config import ImageConfig, parse_config
 from regfs.inventory import RepositoryInventory
-from regfs.manifests import Kind, Role
+from regfs.media_types import Kind, Role
+
+if TYPE_CHECKING:
+    from regfs.gc.retention import Block, Labels
+    from regfs.image_config import ImageConfig
 
 Read = Callable[[Digest], bytes]
 """Returns the bytes of a small blob, verified; raises a RegfsError."""
@@ -75,6 +69,11 @@ class TagChoice:
         retention, name = self._policy.retention, repository.name
         if retention is None or self.block(name) is None:
             return
+        from regfs.gc.retention import (  # without a policy its models are not loaded
+            TagFacts,
+            decide,
+        )
+
         facts = [
             TagFacts(
                 tag,
@@ -124,6 +123,8 @@ class TagChoice:
         retention, block = self._policy.retention, self.block(repository.name)
         if retention is None or block is None or block.keep_untagged is None:
             return
+        from regfs.gc.retention import TagFacts, decide_untagged
+
         table = repository.revisions
         facts = [
             TagFacts(
@@ -142,9 +143,13 @@ class TagChoice:
     # -- what only a config tells -------------------------------------------------
 
     def _created(self, manifest: Digest | None) -> float | None:
+        from regfs.gc.retention import created_of
+
         return created_of(self._configs(manifest))
 
     def _labels(self, manifest: Digest | None) -> Labels | None:
+        from regfs.gc.retention import labels_of
+
         return labels_of(self._configs(manifest))
 
     def _configs(self, manifest: Digest | None) -> list[ImageConfig | None]:
@@ -169,6 +174,8 @@ class TagChoice:
         return images or found
 
     def _config(self, digest: Digest) -> ImageConfig | None:
+        from regfs.image_config import parse_config
+
         try:
             return parse_config(self._read(digest))
         except RegfsError:

@@ -3,9 +3,10 @@
     repository --tag--> tag --current--> manifest --child--> manifest
         `------revision-> revision --content--^  `--subject--> manifest
 
-Everything that points is a node of one networkx DiGraph; the blobs that are
-only pointed at (layers, configs) are numbers in one integer array beside it,
+What manifests point to is a dict of those that point to any (indexes, referrers);
+the blobs they name (layers, configs) are numbers in one integer array beside it,
 a slice for each manifest: as nodes they would take twelve times the memory.
+`Graph.digraph` is the whole as a networkx DiGraph, made when it is asked for.
 
 `Graph.build` never raises on a bad tree. What cannot be read is a finding, and
 where it could name anything that is not seen, it *freezes*: `frozen` tells

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import networkx as nx
-
-from regfs import manifests
+from regfs import media_types
 from regfs.digest import Digest
 from regfs.findings import Finding
 from regfs.inventory import Inventory, RepositoryInventory
-from regfs.manifests import Role
+from regfs.media_types import Role
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.trace import trace
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class NodeKind(StrEnum):
@@ -77,7 +78,7 @@ class Leaf(NamedTuple):
 class ManifestInfo(NamedTuple):
     """What is kept of a manifest once it is read."""
 
-    kind: manifests.Kind
+    kind: media_types.Kind
     media_type: str
     artifact_type: str | None
     size: int
@@ -85,6 +86,22 @@ class ManifestInfo(NamedTuple):
     first: int
     """Where its leaves begin in the leaf arrays."""
     last: int
+
+
+class Images(NamedTuple):
+    """Many images as columns: all of their blobs are listed, and none of these is a manifest."""
+
+    digests: Sequence[Digest]
+    media_types: Sequence[str]
+    artifact_types: Sequence[str | None]
+    sizes: Sequence[int]
+    """Bytes of each manifest."""
+    counts: Sequence[int]
+    """How many blobs each names."""
+    numbers: array[int]
+    """Those blobs, one image after the other, by their number in the inventory."""
+    lengths: array[int]
+    """Bytes of each of these, by its descriptor."""
 
 
 class Step(NamedTuple):
@@ -110,8 +127,6 @@ class Graph:
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
-        self.digraph: nx.DiGraph[Any] = nx.DiGraph()
-        """Nodes are `Node` and `Digest`; node and edge attribute `kind` is NodeKind, EdgeKind."""
         self.manifests: dict[Digest, ManifestInfo] = {}
         """Every manifest that was read and is what its digest says."""
         self.problems: dict[Digest, Finding] = {}
@@ -123,6 +138,10 @@ class Graph:
         """Why no blob at all may be deleted: places where unseen links may lie."""
         self.aliases: dict[Digest, set[Digest]] = {}
         """Digest in another algorithm -> the digest its link holds."""
+        self.pointing: dict[Digest, dict[Digest, EdgeKind]] = {}
+        """Manifest -> the manifests it points to, and why; only of those that point to any."""
+        self.redirected: dict[str, dict[Digest, list[Digest]]] = {}
+        """Repository -> its revision links that do not simply lead to their own digest."""
         self._digests = inventory.blobs.digests.copy()
         """Number -> blob: as in the inventory, then the missing ones that a manifest names."""
         self._missing: dict[Digest, int] = {}
@@ -142,6 +161,16 @@ class Graph:
         fill(graph, registry, progress)
         return graph
 
+    @cached_property
+    def digraph(self) -> nx.DiGraph[Any]:
+        """All that points, for networkx. Nodes are `Node` and `Digest`; `kind` tells of which kind.
+
+        Made when it is asked for: to find what is garbage, nobody has to.
+        """
+        from regfs.graph.network import network
+
+        return network(self)
+
     # -- one manifest ---------------------------------------------------------
 
     def leaves(self, manifest: Digest) -> Iterator[Leaf]:
@@ -156,16 +185,28 @@ class Graph:
 
     def children(self, manifest: Digest) -> list[Digest]:
         """Return the manifests an index lists, in its order."""
-        return [
-            child
-            for child, edge in self.digraph.adj.get(manifest, {}).items()
-            if edge["kind"] is EdgeKind.CHILD
-        ]
+        targets = self.pointing.get(manifest, {}).items()
+        return [target for target, kind in targets if kind is EdgeKind.CHILD]
 
     def linked(self, repository: str, digest: Digest) -> list[Digest]:
         """Return what a revision link leads to: its own digest, and what its content names."""
-        node = Node(NodeKind.REVISION, repository, digest)
-        return list(self.digraph.adj.get(node, {})) or [digest]
+        return self.redirected.get(repository, {}).get(digest) or [digest]
+
+    def links(self, repository: RepositoryInventory) -> Iterator[tuple[Node, EdgeKind, Digest]]:
+        """Yield every tag and revision of a repository with the manifests it leads to, and why."""
+        name = repository.name
+        for digest in repository.revisions:
+            node = Node(NodeKind.REVISION, name, digest)
+            for target in self.linked(name, digest):
+                yield node, EdgeKind.CONTENT, target
+        for tag, info in repository.tags.items():
+            node = Node(NodeKind.TAG, name, tag)
+            if info.current is not None:
+                yield node, EdgeKind.CURRENT, info.current
+                continue
+            for entry in info.history:
+                if entry.digest in self.inventory.blobs:
+                    yield node, EdgeKind.HISTORY, entry.digest
 
     def referrers(self, subject: Digest, repository: str | None = None) -> list[Digest]:
         """Return the manifests about `subject`: by their subject field, or in its fallback tag.
@@ -204,31 +245,34 @@ class Graph:
         does: a subject leads to those of them that are about it.
         """
         found = set(start)
-        pending = list(found)
-        adjacency = self.digraph.adj
+        # Most manifests lead nowhere: those that do are picked out before any is looked at.
+        pending = found & self.pointing.keys()
+        if referrers:
+            pending |= found & self._referrers.keys()
         while pending:
             manifest = pending.pop()
             ahead: list[Digest] = []
-            if manifest in self.manifests:
-                for target, edge in adjacency[manifest].items():
-                    if subjects or edge["kind"] is not EdgeKind.SUBJECT:
-                        ahead.append(target)
+            for target, kind in self.pointing.get(manifest, _NOTHING).items():
+                if subjects or kind is not EdgeKind.SUBJECT:
+                    ahead.append(target)
             if referrers and manifest in self._referrers:
                 ahead.extend(r for r in self._referrers[manifest] if r in referrers)
             for target in ahead:
                 if target not in found:
                     found.add(target)
-                    pending.append(target)
+                    pending.add(target)
         return found
 
     def needs(self, found: Iterable[Digest]) -> set[Digest]:
         """Return every blob that these manifests need: the manifests, configs and layers."""
         needed = set(found)
-        digests, leaves = self._digests, self._leaves
-        for manifest in list(needed):
-            info = self.manifests.get(manifest)
+        digests, leaves, manifests = self._digests, self._leaves, self.manifests
+        numbers: set[int] = set()
+        for manifest in needed:
+            info = manifests.get(manifest)
             if info is not None:
-                needed.update([digests[number] for number in leaves[info.first : info.last]])
+                numbers.update(leaves[info.first : info.last])
+        needed.update(map(digests.__getitem__, numbers))
         return needed
 
     # -- asking back ----------------------------------------------------------
@@ -248,6 +292,15 @@ class Graph:
             for number in dict.fromkeys(self._leaves[info.first : info.last]):
                 index.setdefault(number, []).append(manifest)
         return index
+
+    def pointed(self, manifest: Digest) -> list[Digest]:
+        """Return the manifests that point to one."""
+        if not hasattr(self, "_pointed"):
+            self._pointed: dict[Digest, list[Digest]] = {}
+            for before, targets in self.pointing.items():
+                for target in targets:
+                    self._pointed.setdefault(target, []).append(before)
+        return self._pointed.get(manifest, [])
 
     def owners(self, digest: Digest) -> set[Node]:
         """Return the tags and revisions that need a blob or manifest, through any index."""
@@ -274,6 +327,7 @@ class Graph:
         There can be very many; take as many as are wanted. Referrers count: a path
         may lead over a subject to what is about it.
         """
+        from regfs.trace import trace
 
         def before(node: Node | Digest) -> Iterable[tuple[Node | Digest, EdgeKind]]:
             found = self._before(node)
@@ -316,6 +370,8 @@ class Graph:
         Blob nodes carry `size` in bytes (None when missing). For export and for
         small registries: it takes about 1 kB a blob.
         """
+        import networkx as nx
+
         nodes: set[Node | Digest] = set()
         for name in self.inventory.repositories if repositories is None else repositories:
             start = Node(NodeKind.REPOSITORY, name)
@@ -335,18 +391,9 @@ class Graph:
 
     # -- used while building --------------------------------------------------
 
-    def add_node(self, node: Node | Digest, kind: NodeKind) -> None:
-        """Add a node, unless it is there."""
-        # One attribute dict for all nodes of a kind: one each would take 100 MB in 10^6.
-        # Set on this one graph, not on a class of ours: its copies must not share.
-        vars(self.digraph)["node_attr_dict_factory"] = _NODE_DICTS[kind]
-        self.digraph.add_node(node)
-
-    def add_edge(self, node: Node | Digest, target: Node | Digest, kind: EdgeKind) -> None:
-        """Add an edge between nodes that are there, unless there is one already."""
-        if not self.digraph.has_edge(node, target):
-            vars(self.digraph)["edge_attr_dict_factory"] = _EDGE_DICTS[kind]
-            self.digraph.add_edge(node, target)
+    def point(self, manifest: Digest, target: Digest, kind: EdgeKind) -> None:
+        """Let a manifest point to another, unless it does already: the first reason stays."""
+        self.pointing.setdefault(manifest, {}).setdefault(target, kind)
 
     def _number(self, blob: Digest) -> int:
         number = self.inventory.blobs.numbers.get(blob, self._missing.get(blob))
@@ -355,19 +402,21 @@ class Graph:
             self._digests.append(blob)
         return number
 
-    def add_image(
-        self, digest: Digest, parsed: ManifestInfo, digests: list[Digest], sizes: list[int]
-    ) -> None:
-        """Add an image whose first blob is its config, and all others layers."""
+    def add_images(self, images: Images) -> None:
+        """Add images, the first blob of each its config and all others layers."""
         first = len(self._leaves)
-        numbers = self.inventory.blobs.numbers
-        try:
-            self._leaves.extend([numbers[blob] for blob in digests])
-        except KeyError:
-            self._leaves.extend([self._number(blob) for blob in digests])
-        self._roles.frombytes(_CONFIG + _LAYER * (len(digests) - 1))
-        self._sizes.extend(sizes)
-        self.manifests[digest] = parsed._replace(first=first, last=len(self._leaves))
+        self._leaves.extend(images.numbers)
+        self._sizes.extend(images.lengths)
+        kind = media_types.Kind.IMAGE
+        roles = []
+        for digest, media_type, artifact_type, size, count in zip(*images[:5], strict=True):
+            last = first + count
+            self.manifests[digest] = ManifestInfo(
+                kind, media_type, artifact_type, size, None, first, last
+            )
+            roles.append(_CONFIG + _LAYER * (count - 1))
+            first = last
+        self._roles.frombytes(b"".join(roles))
 
     def add_manifest(self, digest: Digest, parsed: ManifestInfo, leaves: Iterable[Leaf]) -> None:
         """Add what is known of a manifest, and the blobs it names."""
@@ -385,9 +434,4 @@ class Graph:
         return self._referrers.items()
 
 
-def _always(shared: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    return lambda: shared
-
-
-_NODE_DICTS: Final = {kind: _always({"kind": kind}) for kind in NodeKind}
-_EDGE_DICTS: Final = {kind: _always({"kind": kind}) for kind in EdgeKind}
+_NOTHING: Final[Mapping[Digest, EdgeKind]] = {}

@@ -4,6 +4,7 @@
     routes     a raw path -> what is asked     errors    error codes -> status and JSON
     app        middlewares, table of handlers  running   sockets, signals, the end
     api/       one module for each thing a registry is asked for
+    sending    a blob as an answer             conditional  ranges and entity tags
 
 A request goes one way: its raw path becomes a Route, the mode of the server says
 whether that may be asked at all, a handler asks `Registry` in a thread, and what

@@ -74,6 +74,7 @@ class Connection(RequestHandler):
             max_field_size=limits.header,
             max_headers=limits.headers,
             auto_decompress=False,  # a blob is what was sent
+            read_bufsize=256 * 1024,  # a push is taken in pieces of that size
         )
         self._logging_enabled = True
         self._request_handler = partial(_answered, server.request_handler)

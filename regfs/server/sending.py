@@ -78,10 +78,18 @@ def prepare(
     if part.length > SMALL:
         return Sendable(digest, entry.size, status, part, file=file)
     with file:
-        data = file.read(part.length)
-    if len(data) != part.length:
+        data = _read(file, part.length)
+    if len(data) < part.length:
         raise BlobUnknown(f"{digest} is shorter than it was a moment ago")
     return Sendable(digest, entry.size, status, part, data=data)
+
+
+def _read(file: BinaryIO, length: int) -> bytes:
+    """Return the next `length` bytes, in however many pieces they come; less at the end."""
+    data = b""
+    while len(data) < length and (piece := file.read(length - len(data))):
+        data += piece
+    return data
 
 
 async def send(request: web.Request, blob: Sendable) -> web.StreamResponse:
@@ -92,7 +100,6 @@ async def send(request: web.Request, blob: Sendable) -> web.StreamResponse:
         "ETag": conditional.etag(blob.digest),
         "Accept-Ranges": "bytes",
         "Cache-Control": _YEAR,
-        "X-Content-Type-Options": "nosniff",
     }
     if blob.status == 206:
         headers["Content-Range"] = blob.part.content_range(blob.size)

@@ -30,6 +30,7 @@ _CHUNK: Final = 64
 """Children looked at together; one that is not plain has the others of its chunk asked again."""
 _TYPE: Final = 0o170000
 _REGULAR: Final = stat.S_IFREG
+_FOLDER: Final = stat.S_IFDIR
 
 
 class LocalLeaves(LocalLook):
@@ -106,6 +107,10 @@ class LocalLeaves(LocalLook):
     ) -> None:
         # "/current" of current/link
         between = list(folders_above(f"/{leaf}"))[:-1] if "/" in leaf else []
+        if only is not None and not between:
+            only = _take_known(descriptor, only, leaf, found)
+            if not only:
+                return
         with os.scandir(descriptor) as listed:
             while chunk := list(islice(listed, _CHUNK)):
                 if only is not None:
@@ -328,6 +333,31 @@ def _take_plain(folder: int, chunk: Sequence[os.DirEntry[str]], leaf: str, found
         return False
     _add_rows(found, names, found_there)
     return True
+
+
+def _take_known(folder: int, names: Iterable[str], leaf: str, found: Leaves) -> list[str]:
+    """Add the plain leaves of children whose names are known; return the other names.
+
+    To look each up is cheaper than to list the folder, as long as many are not asked for.
+    """
+    left: list[str] = []
+    plain: list[str] = []
+    rows: list[os.stat_result] = []
+    stat_of = os.stat
+    for name in names:
+        try:
+            child = stat_of(name, dir_fd=folder, follow_symlinks=False)
+            row = stat_of(f"{name}/{leaf}", dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            left.append(name)
+            continue
+        if child.st_mode & _TYPE == _FOLDER and row.st_mode & _TYPE == _REGULAR:
+            plain.append(name)
+            rows.append(row)
+        else:
+            left.append(name)
+    _add_rows(found, plain, rows)
+    return left
 
 
 def _add_rows(found: Leaves, names: list[str], rows: list[os.stat_result]) -> None:

@@ -48,6 +48,8 @@ class Sample:
     seconds: float
     peak: int
     """Bytes of memory at the most, as the kernel counted them."""
+    cpu: float
+    """Seconds of all processors together, of the process and of those it started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class Figures:
     low: float
     high: float
     peak: int
+    cpu: float
+    """Median of the seconds of all processors together."""
     runs: int
 
 
@@ -163,7 +167,8 @@ class Bench:
         if not side.timed_inside:
             return run(side.command)
         sample = run(side.command, self.output)
-        return Sample(float(json.loads(self.output.read_text())["seconds"]), sample.peak)
+        inside = float(json.loads(self.output.read_text())["seconds"])
+        return Sample(inside, sample.peak, sample.cpu)
 
 
 def run(command: list[str], output: Path | None = None) -> Sample:
@@ -192,7 +197,7 @@ def run(command: list[str], output: Path | None = None) -> Sample:
             stderr.seek(0)
             last = stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
             raise Failed(f"exit {process.returncode}: {last[-200:]}")
-    return Sample(seconds, usage.ru_maxrss * 1024)
+    return Sample(seconds, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
 
 
 def figures(side: Side, samples: list[Sample]) -> Figures | None:
@@ -201,7 +206,9 @@ def figures(side: Side, samples: list[Sample]) -> Figures | None:
         return None
     times = [sample.seconds for sample in samples]
     peak = max(sample.peak for sample in samples)
-    return Figures(side.label, statistics.median(times), min(times), max(times), peak, len(times))
+    cpu = statistics.median(sample.cpu for sample in samples)
+    median = statistics.median(times)
+    return Figures(side.label, median, min(times), max(times), peak, cpu, len(times))
 
 
 def listing_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
@@ -237,6 +244,13 @@ def plan_sides(bench: Bench, root: Path, *options: str) -> tuple[Side, Side]:
         Side("gc plan", plan, plan_answer),
         Side("docker-registry", [*REFERENCE, *options, str(config)], reference_answer),
     )
+
+
+def floor_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Plan, against the bare loop that reads the same."""
+    plan, _ = plan_sides(bench, root)
+    loop = [PYTHON, "-m", "tests.benchmarks.planning", str(root)]
+    return Side(plan.label, plan.command), Side("bare loop", loop)
 
 
 def reference_answer(output: Path) -> Json:
@@ -408,6 +422,14 @@ TREES = {
         "--blobs 100000 --manifests 20000 --repositories 100",
         "--blobs 10000 --manifests 2000 --repositories 20",
     ),
+    "tenth": (
+        "--blobs 10000 --manifests 2000 --repositories 10",
+        "--blobs 1000 --manifests 200 --repositories 2",
+    ),
+    "triple": (
+        "--blobs 300000 --manifests 60000 --repositories 300",
+        "--blobs 30000 --manifests 6000 --repositories 60",
+    ),
     "large": (
         "--blobs 1000000 --manifests 200000 --repositories 1000 --layers 5",
         "--blobs 20000 --manifests 4000 --repositories 20 --layers 5",
@@ -444,6 +466,9 @@ CASES = [
     Case("scan", "usual", listing_sides, listed, runs=5),
     Case("scan-large", "large", listing_sides, listed, runs=3),
     Case("gc", "usual", plan_sides, unreferenced, runs=5),
+    Case("gc-floor", "usual", floor_sides, nothing, runs=5),
+    Case("gc-tenth", "tenth", plan_sides, unreferenced, runs=5),
+    Case("gc-triple", "triple", plan_sides, unreferenced, runs=3),
     Case("gc-large", "large", plan_sides, unreferenced, runs=1),
     Case("gc-untagged", "tags", untagged_sides, untagged, runs=3),
     Case("gc-apply", "garbage", apply_sides, moved, runs=3),
@@ -464,18 +489,19 @@ def say(text: str) -> None:
 
 def table(rows: Iterable[Row]) -> str:
     """Lay the rows out in columns."""
-    titles = ("name", "side", "median s", "min - max", "runs", "peak MB", "ratio", "tree")
+    titles = ("name", "side", "median s", "min - max", "cpu s", "runs", "peak MB", "ratio", "tree")
     lines: list[tuple[str, ...]] = [titles]
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         for each in filter(None, (row.regfs, row.other)):
             spread = f"{each.low:.3f} - {each.high:.3f}"
             peak = f"{each.peak / 1e6:.0f}"
-            cells = (each.label, f"{each.median:.3f}", spread, str(each.runs), peak, ratio)
+            cpu = f"{each.cpu:.2f}"
+            cells = (each.label, f"{each.median:.3f}", spread, cpu, str(each.runs), peak, ratio)
             lines.append((row.name, *cells, row.what))
             ratio = ""
         if row.problem:
-            lines.append((row.name, "not measured: " + row.problem, *[""] * 6))
+            lines.append((row.name, "not measured: " + row.problem, *[""] * 7))
     widths = [max(len(line[n]) for line in lines if line[2]) for n in range(len(titles))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -1,7 +1,7 @@
 """Which tags and untagged manifests a retention policy keeps, and why. Pure.
 
     policy    what a policy file says
-    facts     what is known of a tag, and what was decided about it
+    facts     what is known of a tag
     rules     which of many tags a rule keeps
 
 Keep always wins: each entry whose pattern matches is asked, any rule of any of them keeps, and
@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from regfs import layout
+from regfs.gc.decisions import Decision
 from regfs.gc.retention.facts import (
-    Decision,
     Labels,
     TagFacts,
     created_of,

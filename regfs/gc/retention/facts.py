@@ -1,4 +1,4 @@
-"""What is known of one tag or untagged manifest, and what was decided about it. Pure data.
+"""What is known of one tag or untagged manifest. Pure data.
 
 The config of an image is a file of its own, and of 10^5 tags most are decided
 without it: `created` and `labels` are asked for only when a rule goes by them.
@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from regfs.digest import Digest
-from regfs.image_config import ImageConfig
+
+if TYPE_CHECKING:
+    from regfs.image_config import ImageConfig
 
 EARLIEST: Final = 315_619_200.0
 """1980-01-02. No image is as old, but builders that want the same bytes each time write such
@@ -37,21 +39,6 @@ class TagFacts:
     """When the image was built; no function, or one that returns None: that is not known."""
     labels: Callable[[], Labels | None] | None = None
     """Likewise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What happens to one tag or untagged manifest, and why."""
-
-    repository: str
-    tag: str | None
-    digest: str | None
-    keep: bool
-    reason: str
-    """In words, with the rule and the age it went by."""
-    pushed: float | None
-    created: float | None
-    """None also when nobody had to ask."""
 
 
 _RFC3339: Final = re.compile(

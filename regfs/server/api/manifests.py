@@ -52,7 +52,6 @@ async def get(request: web.Request, route: Route) -> web.StreamResponse:
     headers = {
         "Docker-Content-Digest": found.digest,
         "ETag": conditional.etag(found.digest),
-        "X-Content-Type-Options": "nosniff",
     }
     if conditional.precondition_failed(request.headers, found.digest):
         raise ApiError("UNSUPPORTED", f"this is {found.digest}, as If-Match forbids", status=412)

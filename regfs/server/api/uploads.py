@@ -36,7 +36,7 @@ from regfs.server.keys import MAY, UPLOADS
 from regfs.server.routes import Route, Verb
 from regfs.uploads import Reception, Upload
 
-AHEAD: Final = 4 * 1024 * 1024
+AHEAD: Final = 1024 * 1024
 """Bytes that are taken from the network while those before them are written."""
 
 _RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/[0-9*]+)?")

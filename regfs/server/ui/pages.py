@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ HEADERS: Final = {
     "Cache-Control": "no-cache",
 }
 """On every page: what comes from a tree can run nothing and load nothing."""
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+")
+"""A host that can stand in a command which people copy."""
 FOREVER: Final = "public, max-age=31536000, immutable"
 THREADS: Final = 2
 """Threads that make pages; those that the API uses are others."""
@@ -265,7 +268,7 @@ class _Pages:
             here="/" + path[1:].partition("/")[0],
             back=back if request.method in ("GET", "HEAD") else "/",
             asked=_text(request, "q") if path == "/search" else "",
-            host=request.host,
+            host=request.host if _HOST.fullmatch(request.host) else "HOST",
             root=self._root,
             version=__version__,
             snapshot=snapshot,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -91,6 +91,17 @@ class Snapshot:
     def images(self) -> list[Image]:
         """Every image."""
         return images(self.graph, self.registry.manifest)
+
+    @cached_property
+    def pushed(self) -> dict[str, float]:
+        """Repository -> when a tag or manifest of it was last written; 0 if never."""
+        return {
+            name: max(
+                max((info.mtime for info in one.tags.values()), default=0.0),
+                max(one.revisions.mtimes, default=0.0),
+            )
+            for name, one in self.inventory.repositories.items()
+        }
 
     def usage(self, by: By) -> Usage:
         """Return who uses how much."""
@@ -246,7 +257,7 @@ class Snapshots:
         self._kept: Snapshot | None = None
         self._kept_since = 0.0
         self._taking: asyncio.Future[Snapshot] | None = None
-        self._making: dict[str, Future[object]] = {}
+        self._making: dict[str, asyncio.Future[object]] = {}
         self._asked_at = 0.0
         self._idle: asyncio.TimerHandle | None = None
         self._trouble: BaseException | None = None
@@ -290,12 +301,9 @@ class Snapshots:
             return None
         for report in reports:
             if not snapshot.has(report):
-                if report not in self._making:
-                    self._making[report] = self._worker.submit(getattr, snapshot, report)
-                    self._doing.start(f"Working out the {report.partition('_')[0]}")
-                making = asyncio.wrap_future(self._making[report])
+                making = self._make(snapshot, report)
                 await _wait(making, until - self._clock())
-                if not making.done():
+                if not making.done() or making.cancelled():
                     return None
                 making.result()
         return snapshot
@@ -304,7 +312,13 @@ class Snapshots:
         """End what is under way, and let the snapshot go."""
         self._doing.stopped = True
         self._worker.shutdown(wait=False, cancel_futures=True)
+        if self._taking is not None:
+            self._taking.cancel()  # or it would call a loop that is closed by then
         self._drop()
+
+    def join(self) -> None:
+        """Wait until the thread has ended; only after `close`."""
+        self._worker.shutdown(wait=True)
 
     def _is_old(self) -> bool:
         assert self._kept is not None
@@ -319,6 +333,16 @@ class Snapshots:
         self._taking.add_done_callback(self._taken)
         if self._idle is None:
             self._idle = loop.call_later(IDLE, self._look_idle)
+
+    def _make(self, snapshot: Snapshot, report: str) -> asyncio.Future[object]:
+        """Have a report made, unless it is under way."""
+        if report not in self._making:
+            self._doing.start(f"Working out the {report.partition('_')[0]}")
+            loop = asyncio.get_running_loop()
+            making = loop.run_in_executor(self._worker, getattr, snapshot, report)
+            making.add_done_callback(_notice)
+            self._making[report] = making
+        return self._making[report]
 
     def _read(self) -> Snapshot:
         began = self._clock()
@@ -337,10 +361,11 @@ class Snapshots:
             return
         self._trouble = future.exception()
         if self._trouble is None:
+            self._forget_reports()
             self._kept, self._kept_since = future.result(), self._clock()
-            self._making = {}
 
     def _look_idle(self) -> None:
+        self._idle = None
         unasked = self._clock() - self._asked_at
         if unasked >= IDLE:
             self._drop()
@@ -350,10 +375,22 @@ class Snapshots:
 
     def _drop(self) -> None:
         self._kept = None
-        self._making = {}
+        self._forget_reports()
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
+
+    def _forget_reports(self) -> None:
+        """Give up what is made of a snapshot that goes."""
+        for making in self._making.values():
+            making.cancel()
+        self._making = {}
+
+
+def _notice(future: asyncio.Future[object]) -> None:
+    """Take note of how a report has ended, for whoever asked may have left."""
+    if not future.cancelled():
+        future.exception()
 
 
 async def _wait(future: asyncio.Future[Any], seconds: float) -> None:

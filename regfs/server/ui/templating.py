@@ -94,9 +94,10 @@ def when(moment: datetime | None) -> Markup:
     if moment is None:
         return Markup('<span class="none">never</span>')
     exact = rfc3339(moment)
-    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
-        exact, exact[:16].replace("T", " ")
-    )
+    day, _, hour = exact[:16].partition("T")
+    return Markup(
+        '<time datetime="{0}" title="{0}"><span>{1}</span> <span>{2}</span></time>'
+    ).format(exact, day, hour)
 
 
 def ticks(text: str) -> Markup:

@@ -127,7 +127,10 @@ class Image:
     raw_note: str
     paths: tuple[DiskPath, ...]
     reference: str
-    """What a client is asked to pull, without the host."""
+    """What a client is asked to pull, without the host; empty where no client can ask for it.
+
+    It is copied into shells: a name that breaks the grammar may hold a command.
+    """
 
 
 def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") -> Image:
@@ -168,8 +171,14 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
         raw_href=addresses.of_raw(name, digest),
         raw_note=note,
         paths=tuple(_paths(look, name, tag, digest)),
-        reference=f"{name}:{tag}" if tag is not None else f"{name}@{digest}",
+        reference=_reference(name, tag, digest),
     )
+
+
+def _reference(name: str, tag: str | None, digest: Digest) -> str:
+    if layout.name_problem(name) or (tag is not None and layout.tag_problem(tag)):
+        return ""
+    return f"{name}@{digest}" if tag is None else f"{name}:{tag}"
 
 
 def _sorted(notes: dict[str, str]) -> tuple[tuple[str, str], ...]:

@@ -67,11 +67,8 @@ class Repositories:
 class _Facts(NamedTuple):
     repository: RepositoryInventory
     row: Row | None
-
-    @property
-    def pushed(self) -> float:
-        tags = (info.mtime for info in self.repository.tags.values())
-        return max([*tags, *self.repository.revisions.mtimes], default=0.0)
+    pushed: float
+    """Seconds since the epoch; 0 if never."""
 
 
 _COLUMNS: Final[dict[str, tuple[str, bool, Callable[[_Facts], float]]]] = {
@@ -96,10 +93,10 @@ _OWNERS: Final = {
 def repositories(look: Look, query: str, sort: str, number: int) -> Repositories:
     """Return the repositories whose name holds `query`, in order, page by page."""
     rows = {row.name: row for row in look.snapshot.usage_repository.rows}
-    every = look.repositories
+    every, pushed = look.repositories, look.snapshot.pushed
     wanted = query.casefold()
     found = [
-        _Facts(one, rows.get(name))
+        _Facts(one, rows.get(name), pushed[name])
         for name, one in every.items()
         if not wanted or wanted in name.casefold()
     ]
@@ -147,8 +144,7 @@ def _column(key: str, order: Order, query: str) -> Column:
 
 
 def _row(one: _Facts, largest: int) -> RepositoryRow:
-    repository, row = one
-    pushed = one.pushed
+    repository, row, pushed = one
     return RepositoryRow(
         name=repository.name,
         href=addresses.of_repository(repository.name),

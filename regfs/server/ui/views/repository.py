@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from regfs import layout
@@ -11,7 +12,7 @@ from regfs.digest import Digest
 from regfs.findings import Finding
 from regfs.graph import Graph
 from regfs.inventory import RepositoryInventory, TagInfo
-from regfs.reports.holdings import Holding, holdings_of, weight
+from regfs.reports.holdings import holdings_of, weight
 from regfs.reports.moment import moment
 from regfs.reports.usage import Row
 from regfs.server.ui import addresses
@@ -91,28 +92,11 @@ LISTED: Final = 200
 def repository(look: Look, one: RepositoryInventory, query: str, number: int) -> Repository:
     """Return all about a repository; only tags that hold `query`."""
     snapshot, name = look.snapshot, one.name
-    held = list(holdings_of(snapshot.graph, one))
-    by_tag = {holding.tag: holding for holding in held}
-    wanted = query.casefold()
-    tags = [tag for tag in one.tags if not wanted or wanted in tag.casefold()]
-    tags.sort(key=lambda tag: (-one.tags[tag].mtime, tag))
-
-    def address(page: int) -> str:
-        path = addresses.of_repository(name)
-        return addresses.with_query(path, q=query, page=page if page > 1 else "")
-
-    page = page_of(tags, number, address)
-    platforms = _platforms(look, name, set(page.rows))
-    rows = tuple(
-        _tag_row(snapshot.graph, one, tag, by_tag.get(tag), platforms.get(tag, []))
-        for tag in page.rows
-    )
-    tagged = set().union(*[holding.manifests for holding in held if holding.tag is not None])
-    rest = by_tag[None].manifests - tagged if None in by_tag else set()
-    untagged = _untagged(snapshot.graph, one, rest)
+    held = {holding.tag: holding.manifests for holding in holdings_of(snapshot.graph, one)}
+    tagged = set().union(*[manifests for tag, manifests in held.items() if tag is not None])
+    untagged = _untagged(snapshot.graph, one, held.get(None, set()) - tagged)
     usage = {row.name: row for row in snapshot.usage_repository.rows}
-    uploads = sorted(one.uploads.items(), key=lambda item: -item[1].mtime)
-    inventory, graph = snapshot.inventory, snapshot.graph
+    findings = (row.finding for row in snapshot.wrong)
     return Repository(
         name=name,
         path=below(layout.repository_folder(name)),
@@ -122,25 +106,49 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
         layer_links=len(one.layers),
         query=query,
         tags=len(one.tags),
-        page=page.replaced(rows),
+        page=_tags(look, one, held, query, number),
         untagged=untagged[:LISTED],
         untagged_omitted=max(len(untagged) - LISTED, 0),
-        uploads=tuple(
-            UploadRow(
-                id=upload,
-                size=info.size,
-                started=None if info.started_at is None else moment(info.started_at),
-                changed=moment(info.mtime),
-                path=_within(name, layout.upload_folder(name, upload)),
-            )
-            for upload, info in uploads[:LISTED]
-        ),
-        uploads_omitted=max(len(uploads) - LISTED, 0),
-        findings=tuple(
-            finding
-            for finding in [*inventory.findings, *graph.findings]
-            if finding.repository == name
-        )[:LISTED],
+        uploads=_uploads(one)[:LISTED],
+        uploads_omitted=max(len(one.uploads) - LISTED, 0),
+        findings=tuple(islice((found for found in findings if found.repository == name), LISTED)),
+    )
+
+
+_Held = dict[str | None, set[Digest]]
+"""Tag -> the manifests that it reaches; under None what no tag does."""
+
+
+def _tags(
+    look: Look, one: RepositoryInventory, held: _Held, query: str, number: int
+) -> Paging[TagRow]:
+    wanted = query.casefold()
+    tags = [tag for tag in one.tags if not wanted or wanted in tag.casefold()]
+    tags.sort(key=lambda tag: (-one.tags[tag].mtime, tag))
+
+    def address(page: int) -> str:
+        path = addresses.of_repository(one.name)
+        return addresses.with_query(path, q=query, page=page if page > 1 else "")
+
+    page = page_of(tags, number, address)
+    platforms = _platforms(look, one.name, set(page.rows))
+    graph = look.snapshot.graph
+    return page.replaced(
+        _tag_row(graph, one, tag, held.get(tag, set()), platforms.get(tag, [])) for tag in page.rows
+    )
+
+
+def _uploads(one: RepositoryInventory) -> tuple[UploadRow, ...]:
+    """Return what was begun and not finished, the latest first."""
+    return tuple(
+        UploadRow(
+            id=upload,
+            size=info.size,
+            started=None if info.started_at is None else moment(info.started_at),
+            changed=moment(info.mtime),
+            path=_within(one.name, layout.upload_folder(one.name, upload)),
+        )
+        for upload, info in sorted(one.uploads.items(), key=lambda item: -item[1].mtime)
     )
 
 
@@ -156,11 +164,10 @@ def _tag_row(
     graph: Graph,
     one: RepositoryInventory,
     tag: str,
-    held: Holding | None,
+    manifests: set[Digest],
     platforms: list[str],
 ) -> TagRow:
     info = one.tags[tag]
-    manifests = held.manifests if held else set()
     return TagRow(
         tag=tag,
         href=addresses.of_tag(one.name, tag),

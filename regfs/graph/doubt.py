@@ -1,0 +1,107 @@
+"""What a manifest that cannot be known means for the repositories that name it: they freeze."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.findings import Code, Finding, Severity
+from regfs.graph.model import EdgeKind, Graph, Node, NodeKind
+
+_Pointed = dict[Digest, dict[Digest, EdgeKind]]
+"""Manifest -> what points to it, and why."""
+
+
+def freeze(graph: Graph) -> None:
+    """Freeze every repository that names, through anything, a manifest that is not known.
+
+    A child of an index that is nowhere a revision and nowhere a blob is no
+    doubt: partial mirrors are legal, and what it would need was never pushed.
+    """
+    doubtful: dict[Digest, Finding] = {}
+    pointed = _pointed(graph) if graph.problems else {}
+    named = _named(graph, graph.problems)
+    for digest, problem in graph.problems.items():
+        nodes = named.get(digest, ())
+        if problem.code is Code.BLOB_MISSING and not nodes:
+            graph.problems[digest] = _missing_child(graph, digest, problem, pointed)
+            continue
+        # A missing manifest is told once for each link that names it, with the right words.
+        if problem.code is not Code.BLOB_MISSING:
+            graph.findings.append(problem)
+        for node in nodes if problem.code is Code.BLOB_MISSING else ():
+            graph.findings.append(_dangling(node, digest))
+        doubtful[digest] = problem
+    for name, reached in _naming(graph, doubtful, pointed):
+        reasons = [problem for digest, problem in doubtful.items() if digest in reached]
+        graph.frozen.setdefault(name, []).extend(reasons)
+    for subject, referrers in graph.subjects():
+        if subject not in graph.manifests and subject not in graph.problems:
+            for referrer in referrers:
+                path = layout.path_of(layout.BlobData(referrer))
+                finding = Finding(Code.SUBJECT_MISSING, path, referrer, expected=subject)
+                graph.findings.append(finding)
+
+
+def _pointed(graph: Graph) -> _Pointed:
+    pointed: _Pointed = defaultdict(dict)
+    for manifest, targets in graph.pointing.items():
+        for target, kind in targets.items():
+            pointed[target][manifest] = kind
+    return pointed
+
+
+def _named(graph: Graph, manifests: Collection[Digest]) -> dict[Digest, list[Node]]:
+    """Return the tags and revisions that lead to any of `manifests`."""
+    found: dict[Digest, list[Node]] = defaultdict(list)
+    for repository in graph.inventory.repositories.values() if manifests else ():
+        for node, _, target in graph.links(repository):
+            if target in manifests:
+                found[target].append(node)
+    return found
+
+
+def _missing_child(graph: Graph, digest: Digest, problem: Finding, pointed: _Pointed) -> Finding:
+    for index, kind in pointed.get(digest, {}).items():
+        if kind is EdgeKind.CHILD:
+            path = layout.path_of(layout.BlobData(index))
+            problem = Finding(Code.INDEX_CHILD_MISSING, path, index, expected=digest)
+            graph.findings.append(problem)
+    return problem
+
+
+def _naming(
+    graph: Graph, doubtful: Collection[Digest], pointed: _Pointed
+) -> Iterator[tuple[str, set[Digest]]]:
+    """Yield each repository that names any of `doubtful`, and what of them it reaches."""
+    # Upwards once for all, downwards only where it leads to some of them.
+    above = _closure(doubtful, lambda one: pointed.get(one, ()))
+    starts: dict[str, list[Digest]] = defaultdict(list)
+    for target, nodes in _named(graph, above).items():
+        for node in nodes:
+            starts[node.repository].append(target)
+    for name, start in starts.items():
+        yield (
+            name,
+            _closure(start, lambda one: [o for o in graph.pointing.get(one, ()) if o in above]),
+        )
+
+
+def _closure(start: Iterable[Digest], step: Callable[[Digest], Iterable[Digest]]) -> set[Digest]:
+    found = set(start)
+    pending = list(found)
+    while pending:
+        fresh = [one for one in step(pending.pop()) if one not in found]
+        found.update(fresh)
+        pending.extend(fresh)
+    return found
+
+
+def _dangling(node: Node, digest: Digest) -> Finding:
+    if node.kind is NodeKind.TAG:
+        path = layout.path_of(layout.TagCurrent(node.repository, node.name))
+        return Finding(Code.TAG_DANGLING, path, digest, node.repository, node.name)
+    path = layout.path_of(layout.RevisionLink(node.repository, Digest(node.name)))
+    return Finding(Code.LINK_DANGLING, path, digest, node.repository, override=Severity.ERROR)

@@ -1,0 +1,118 @@
+"""Manifests of every kind: bytes in, a model and what it refers to out.
+
+    parse(b'{"schemaVersion": 2, "config": {...}, "layers": [...]}').references()
+    -> (Reference(config, sha256:...), Reference(layer, sha256:...), ...)
+
+Three outcomes, so that nothing in use is ever overlooked:
+- a model of the kind: the document means exactly one thing to every client;
+- `UnknownManifest`: a JSON object that regfs does not know, or that clients could
+  read in more than one way; it refers to every digest written anywhere in it;
+- `ManifestInvalid`: no JSON object, or one that breaks the rules of its own kind;
+  `DescriptorInvalid` where it is what it names that breaks them.
+  Whoever is about to delete something must then keep everything it might name.
+
+Not here: the config of an image (`image_config`), whether bytes have their digest, and
+whether what they refer to exists.
+"""
+
+from regfs.manifests.models import (
+    MODELS,
+    REFERENCE_DIGEST,
+    REFERENCE_TYPE,
+    ArtifactManifest,
+    Descriptor,
+    DigestField,
+    DockerManifest,
+    DockerManifestList,
+    DockerManifestV1,
+    Document,
+    FsLayer,
+    ImageIndex,
+    ImageManifest,
+    Known,
+    Manifest,
+    Platform,
+    Text,
+    UnknownManifest,
+    V1History,
+    attested,
+    is_attestation,
+    is_buildkit_cache,
+    or_empty,
+)
+from regfs.manifests.parsing import json_object, parse, signed_payload, told, type_of
+from regfs.media_types import (
+    BUILDKIT_CACHE,
+    DOCKER_CONFIG,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    DOCKER_V1,
+    DOCKER_V1_SIGNED,
+    IMAGE_CONFIGS,
+    IN_TOTO,
+    LAYER_PREFIXES,
+    LIMIT,
+    MANIFEST_TYPES,
+    OCI_ARTIFACT,
+    OCI_CONFIG,
+    OCI_EMPTY,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    ORAS_ARTIFACT,
+    Kind,
+    Reference,
+    Role,
+    is_blob_type,
+)
+
+__all__ = [
+    "LIMIT",
+    "OCI_MANIFEST",
+    "OCI_INDEX",
+    "OCI_ARTIFACT",
+    "ORAS_ARTIFACT",
+    "DOCKER_MANIFEST",
+    "DOCKER_LIST",
+    "DOCKER_V1",
+    "DOCKER_V1_SIGNED",
+    "OCI_CONFIG",
+    "DOCKER_CONFIG",
+    "OCI_EMPTY",
+    "BUILDKIT_CACHE",
+    "IN_TOTO",
+    "IMAGE_CONFIGS",
+    "LAYER_PREFIXES",
+    "REFERENCE_TYPE",
+    "REFERENCE_DIGEST",
+    "MODELS",
+    "MANIFEST_TYPES",
+    "Kind",
+    "Role",
+    "Reference",
+    "Document",
+    "Platform",
+    "Descriptor",
+    "ImageManifest",
+    "DockerManifest",
+    "ImageIndex",
+    "DockerManifestList",
+    "ArtifactManifest",
+    "FsLayer",
+    "V1History",
+    "DockerManifestV1",
+    "UnknownManifest",
+    "Manifest",
+    "Known",
+    "DigestField",
+    "Text",
+    "or_empty",
+    "is_blob_type",
+    "is_attestation",
+    "attested",
+    "is_buildkit_cache",
+    "parse",
+    "json_object",
+    "type_of",
+    "told",
+    "signed_payload",
+]

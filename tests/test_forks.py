@@ -1,0 +1,249 @@
+"""Two processes at one row of work: the same answers in the same order, whatever befalls one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from regfs import forks, listing
+from regfs.findings import Finding
+from regfs.forks import can_fork, from_both_ends
+from regfs.graph import Graph, reading
+from regfs.inventory import Inventory
+from regfs.listing import scan
+from regfs.stores import open_store
+from tests.builder import TreeBuilder, image, index
+from tests.collecting import registry_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def may_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have threads; what a fork does here takes none of their locks."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+    monkeypatch.setattr(forks, "can_fork", lambda: True)
+
+
+def in_step(work: Callable[[int], Any]) -> Callable[[Iterator[int]], Iterator[Any]]:
+    """Do items so slowly that both processes come to do some."""
+
+    def run(items: Iterator[int]) -> Iterator[Any]:
+        for item in items:
+            time.sleep(0.002)
+            yield work(item)
+
+    return run
+
+
+def who(item: int) -> tuple[int, int]:
+    return item, os.getpid()
+
+
+def test_both_do_a_part_and_the_order_is_kept() -> None:
+    answers = list(from_both_ends(in_step(who), 60))
+    assert [item for item, _ in answers] == list(range(60))
+    doers = [process for _, process in answers]
+    assert len(set(doers)) == 2
+    assert doers[0] == os.getpid() != doers[-1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+def test_short_rows(count: int) -> None:
+    assert list(from_both_ends(lambda items: iter(list(items)), count)) == list(range(count))
+
+
+def test_the_other_process_may_answer_in_its_own_way() -> None:
+    answers = list(from_both_ends(in_step(who), 40, there=in_step(lambda item: -item)))
+    assert [abs(one) if isinstance(one, int) else one[0] for one in answers] == list(range(40))
+    assert any(isinstance(one, int) for one in answers)
+
+
+def test_every_item_is_told_of_once() -> None:
+    told: list[int] = []
+    answers = from_both_ends(in_step(who), 50, advance=lambda items: told.extend(items))
+    assert len(list(answers)) == 50
+    assert sorted(told) == list(range(50))
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fail() -> None:
+    raise ValueError("nothing of this is to be seen")
+
+
+@pytest.mark.parametrize("end", [_die, _fail])
+@pytest.mark.parametrize("after", [0, 5])
+def test_what_the_other_process_does_not_tell_is_done_here(
+    end: Callable[[], None], after: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    here = os.getpid()
+
+    def there(items: Iterator[int]) -> Iterator[tuple[int, int]]:
+        for done, item in enumerate(items):
+            if done == after:
+                end()
+            yield item, 0
+
+    assert list(from_both_ends(in_step(who), 30, there=there)) == [(n, here) for n in range(30)]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("answers", [[object()], [1, 2, 3] * 40, []])
+def test_an_answer_that_cannot_be_right_is_none(answers: list[object]) -> None:
+    here = os.getpid()
+
+    def there(items: Iterator[int]) -> Iterator[object]:
+        next(items)
+        return iter(answers)
+
+    assert list(from_both_ends(in_step(who), 20, there=there)) == [(n, here) for n in range(20)]
+
+
+def test_a_failure_here_ends_the_other_process_too() -> None:
+    def here(items: Iterator[int]) -> Iterator[int]:
+        for item in items:
+            yield item
+            raise KeyboardInterrupt
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(from_both_ends(here, 100_000, there=in_step(who)))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert time.monotonic() - begun < 60
+
+
+def test_a_failure_that_stays_is_raised_here() -> None:
+    def work(item: int) -> int:
+        if item == 25:
+            raise LookupError(item)
+        return item
+
+    with pytest.raises(LookupError):
+        list(from_both_ends(in_step(work), 30))
+
+
+def test_without_a_fork_all_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [(n, os.getpid()) for n in range(20)]
+    assert list(from_both_ends(in_step(who), 20, fork=False)) == expected
+    monkeypatch.setattr(forks, "can_fork", lambda: False)
+    assert list(from_both_ends(in_step(who), 20)) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_fork_beside_other_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regfs.forks.os.listdir", lambda path: ["1"] * threads)
+    monkeypatch.setattr("regfs.forks.os.sched_getaffinity", lambda process: {0, 1}, raising=False)
+    monkeypatch.setattr("regfs.forks.sys.platform", "linux")
+    assert can_fork() is (threads == 1)
+
+
+def test_no_fork_on_one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regfs.forks.os.sched_getaffinity", lambda process: {3}, raising=False)
+    assert not can_fork()
+
+
+# -- a tree --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process for the smallest tree."""
+    monkeypatch.setattr(listing, "MANY", 0)
+    monkeypatch.setattr(listing, "_SAMPLE", 1)
+    monkeypatch.setattr(reading, "MANY", 0)
+
+
+def seen(tree: TreeBuilder, **options: Any) -> tuple[Inventory, Graph]:
+    store = open_store(str(tree.root))
+    inventory = scan(store, clock=lambda: 0.0, **options)
+    return inventory, Graph.build(inventory, registry_of(tree))
+
+
+def told(findings: Iterable[Finding]) -> list[str]:
+    return sorted(map(repr, findings))
+
+
+def columns(inventory: Inventory) -> dict[str, Any]:
+    """All that an inventory holds, in the order in which it holds it."""
+
+    def table(of: Any) -> list[Any]:
+        numbers = [of.sizes, of.mtimes, of.allocated]
+        # As bytes: what nobody asked about is NaN, which equals nothing.
+        return [of.digests, list(of.numbers.items()), *(one.tobytes() for one in numbers)]
+
+    return {
+        "blobs": table(inventory.blobs),
+        "repositories": [
+            (
+                name,
+                list(one.tags.items()),
+                table(one.revisions),
+                one.links,
+                table(one.layers),
+                one.uploads,
+                (one.parts, one.has_tags_folder, one.has_history, one.history_bytes),
+            )
+            for name, one in inventory.repositories.items()
+        ],
+        "foreign": sorted(inventory.foreign),
+        "vacant": sorted(inventory.vacant),
+        "findings": told(inventory.findings),
+    }
+
+
+def fill(tree: TreeBuilder) -> None:
+    """Several repositories, some of them strange in one way each."""
+    for number in range(6):
+        name = f"app/{number}"
+        one = image([f"{number}", "base"], {"author": f"{number}"})
+        tree.push(name, "v1", one)
+        tree.push(name, "v1", image([f"{number}", "base"]))
+        tree.push(name, "all", index(one, image(["base", f"arm{number}"])))
+        tree.upload(name)
+    tree.push("none", None, image(["base"]))
+    tree.break_("manifest-flipped", "app/1", "v1")
+    tree.break_("manifest-missing", "app/3", "v1")
+    (tree.v2 / "repositories/app/4/_manifests/stray").write_text("x")
+    link = tree.v2 / "repositories/app/5/_manifests/tags/v1/current/link"
+    link.write_text("nothing")
+
+
+@pytest.mark.parametrize("lean", [False, True])
+@pytest.mark.parametrize("history", [False, True])
+def test_two_processes_see_what_one_sees(
+    tree: TreeBuilder, at_once: None, monkeypatch: pytest.MonkeyPatch, lean: bool, history: bool
+) -> None:
+    fill(tree)
+    forked: list[int] = []
+    fork = os.fork
+
+    def counted() -> int:
+        forked.append(1)
+        return fork()
+
+    monkeypatch.setattr("regfs.forks.os.fork", counted)
+    here, graph = seen(tree, lean=lean, history=history)
+    assert len(forked) >= 2
+    monkeypatch.setattr(forks, "can_fork", lambda: False)
+    alone, expected = seen(tree, lean=lean, history=history)
+    assert columns(here) == columns(alone)
+    assert {digest: info[:5] for digest, info in graph.manifests.items()} == {
+        digest: info[:5] for digest, info in expected.manifests.items()
+    }
+    assert all(list(graph.leaves(one)) == list(expected.leaves(one)) for one in expected.manifests)
+    assert graph.pointing == expected.pointing
+    assert told(graph.findings) == told(expected.findings)
+    assert {name: told(why) for name, why in graph.frozen.items()} == {
+        name: told(why) for name, why in expected.frozen.items()
+    }
+    assert graph.frozen
