@@ -277,15 +277,16 @@ class Uploads:
             self._remove(key)
 
     def _resumed(self, key: _Key, there: Entry | None, algorithm: str | None) -> Hasher | None:
-        """Return the running digest of what an upload has; None when it has to be read again."""
+        """Return the running digest of what an upload has; None when it has to be read again.
+
+        Where nothing has arrived yet, it is of the algorithm asked for.
+        """
         with self._guard:
             running = self._running.pop(key, None)
         if there is None or there.size == 0:
             before = CANONICAL if running is None else running.hasher.algorithm
             return Hasher(algorithm or before)
-        if running is None or running.etag != there.etag:
-            return None
-        return running.hasher if algorithm in (None, running.hasher.algorithm) else None
+        return running.hasher if running is not None and running.etag == there.etag else None
 
     def _remember(self, key: _Key, running: _Running) -> None:
         with self._guard:
