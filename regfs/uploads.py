@@ -415,6 +415,8 @@ class Reception:
             except PathMissing:
                 raise self._gone() from None
             store.sync(layout.blob_folder(digest))
+            with suppress(PathMissing):  # given up at this moment; the bytes are in place
+                store.sync(layout.upload_folder(name, upload))
             uploads._link(name, digest, digest)
         with suppress(StoreError):  # it is pushed; what is left of the upload is garbage
             uploads._remove(self._key)
