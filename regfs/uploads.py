@@ -277,15 +277,16 @@ class Uploads:
             self._remove(key)
 
     def _resumed(self, key: _Key, there: Entry | None, algorithm: str | None) -> Hasher | None:
-        """Return the running digest of what an upload has; None when it has to be read again."""
+        """Return the running digest of what an upload has; None when it has to be read again.
+
+        Where nothing has arrived yet, it is of the algorithm asked for.
+        """
         with self._guard:
             running = self._running.pop(key, None)
         if there is None or there.size == 0:
             before = CANONICAL if running is None else running.hasher.algorithm
             return Hasher(algorithm or before)
-        if running is None or running.etag != there.etag:
-            return None
-        return running.hasher if algorithm in (None, running.hasher.algorithm) else None
+        return running.hasher if running is not None and running.etag == there.etag else None
 
     def _remember(self, key: _Key, running: _Running) -> None:
         with self._guard:
@@ -414,6 +415,8 @@ class Reception:
             except PathMissing:
                 raise self._gone() from None
             store.sync(layout.blob_folder(digest))
+            with suppress(PathMissing):  # given up at this moment; the bytes are in place
+                store.sync(layout.upload_folder(name, upload))
             uploads._link(name, digest, digest)
         with suppress(StoreError):  # it is pushed; what is left of the upload is garbage
             uploads._remove(self._key)

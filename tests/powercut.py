@@ -34,6 +34,8 @@ class Change:
     target: str = ""
     """Where it was renamed to; nothing of what was deleted."""
     data: bytes = b""
+    """What was deleted; of a file that took another one's place, what had been there."""
+    replaced: bool = False
     missing: set[str] = field(default_factory=set)
     """Folders that have still to be synced."""
 
@@ -75,6 +77,11 @@ class Disk:
     def flushed(self, path: str) -> None:
         self._flushed[path] = (self.root / path).stat().st_size
 
+    def renamed(self, source: str, target: str) -> None:
+        """Note that what was not flushed lies elsewhere by now."""
+        if source in self._flushed:
+            self._flushed[target] = self._flushed.pop(source)
+
     def cut(self, taken: Callable[[int], bool], torn: float = 0.0) -> None:
         """Cut the power: take back what is `taken`; of what was not flushed a part stays."""
         for number, change in reversed(list(enumerate(self.changes))):
@@ -99,6 +106,8 @@ class Disk:
             if source.is_dir():
                 source.rmdir()  # a folder that was removed may have come back first
             target.rename(source)
+            if change.replaced:
+                target.write_bytes(change.data)
 
 
 class _ForgetfulStore(CrashingStore):
@@ -126,6 +135,28 @@ class _ForgetfulStore(CrashingStore):
         self._store.move(source, target)
         self._disk.note(Change(source, target, missing={parent(source), parent(target)}))
         self.step()
+
+    def replace(self, source: str, target: str) -> None:
+        self.step()
+        full = self._disk.root / target
+        there = full.is_file()
+        data = full.read_bytes() if there else b""
+        self._store.replace(source, target)
+        missing = {parent(source), parent(target)}
+        self._disk.note(Change(source, target, data, there, missing))
+        self._disk.renamed(source, target)
+        self.step()
+
+    def delete(self, paths: Iterable[str]) -> int:
+        count = 0
+        for path in paths:
+            full = self._disk.root / path
+            data = full.read_bytes() if full.is_file() else None
+            self.step()
+            count += self._store.delete([path])
+            if data is not None:
+                self._disk.note(Change(path, data=data, missing={parent(path)}))
+        return count
 
     def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
         for source, target in moves:
@@ -165,6 +196,11 @@ class _Journal:
     def flush(self) -> None:
         self._raw.flush()
         self._disk.flushed(self._path)
+
+    def close(self) -> None:
+        self._raw.close()
+        if (self._disk.root / self._path).exists():
+            self._disk.flushed(self._path)
 
     def __enter__(self) -> _Journal:
         return self

@@ -69,9 +69,8 @@ def stock(tree: TreeBuilder) -> None:
         one.push("app", tag, OLD)
 
 
-def change(root: str) -> None:
+def change(one: Pusher) -> None:
     """Push in pieces, move a tag, delete another one; it can be done again after any end."""
-    one = Pusher(open_store(root))
     for child in NEW.children:
         for blob in child.blobs:
             upload = one.uploads.begin("app")
@@ -88,4 +87,4 @@ def change(root: str) -> None:
 
 
 if __name__ == "__main__":
-    change(sys.argv[1])
+    change(Pusher(open_store(sys.argv[1])))

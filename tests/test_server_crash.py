@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -22,14 +23,17 @@ from regfs.digest import Digest
 from tests.builder import OCI_MANIFEST, TreeBuilder, image
 from tests.calling import Client
 from tests.live import blobs_of
+from tests.powercut import Disk, cuts, dies
 from tests.processes import RegfsServer
-from tests.pushing import NEW, OLD, change, stock
+from tests.pushing import NEW, OLD, Pusher, change, pusher, stock
 from tests.test_gc_syscalls import CHANGING, TRIED, needs_strace
 from tests.verifying import check, codes
 
 PROJECT = Path(__file__).resolve().parents[1]
 HALFWAY = {"tag-without-current", "repository-tagless"}
 """What clients do not see: a tag that is half set or half deleted, a manifest before its tag."""
+TRIED_CUTS = {30: 9, 100: 60}
+"""Examples that the profile of hypothesis asks for -> moments of a power cut; else all."""
 _CALL = re.compile(r"(?P<name>\w+)\((?P<rest>.*)")
 
 
@@ -97,7 +101,7 @@ def ours(tree: TreeBuilder) -> set[str]:
 def test_a_push_can_be_killed_before_any_call(memory: Path) -> None:
     scene = Scene(memory)
     tree = scene.tree
-    change(str(tree.root))
+    change(pusher(tree))
     done = ours(tree)
     old = {digest: tree.blob_path(digest).read_bytes() for digest in blobs_of(OLD)}
     for call in scene.killed():
@@ -105,9 +109,43 @@ def test_a_push_can_be_killed_before_any_call(memory: Path) -> None:
         assert {digest: tree.blob_path(digest).read_bytes() for digest in old} == old, call
         assert tree.current("app", "v1") in (OLD.digest, NEW.digest), call
         assert tree.current("app", "stays") == OLD.digest, call
-        change(str(tree.root))
+        change(pusher(tree))
         assert ours(tree) - done <= {tree.relative(tree.tag_index_path("app", "goes", OLD.digest))}
         assert done <= ours(tree), call
+
+
+# -- a power cut -------------------------------------------------------------------------------
+
+
+def test_a_power_cut_at_any_moment_of_a_push_breaks_no_reference(memory: Path) -> None:
+    tree, saved = TreeBuilder(memory / "registry"), memory / "saved"
+    stock(tree)
+    shutil.copytree(tree.root, saved)
+    steps: Any = Disk(tree.root).store()
+    change(Pusher(steps))
+    old = {digest: tree.blob_path(digest).read_bytes() for digest in blobs_of(OLD)}
+    tried = min(TRIED_CUTS.get(settings().max_examples, steps.changes), steps.changes)
+    for number in range(tried):
+        at = round(number * (steps.changes - 1) / (tried - 1))
+        disk = _struck(tree, saved, at)
+        count = len(disk.changes)
+        for taken in cuts(count):
+            disk = _struck(tree, saved, at)
+            disk.cut(taken, torn=0.5)
+            assert set(codes(check(tree))) <= HALFWAY, at
+            assert {digest: tree.blob_path(digest).read_bytes() for digest in old} == old, at
+            assert tree.current("app", "v1") in (OLD.digest, NEW.digest), at
+        change(pusher(tree))
+        assert tree.current("app", "v1") == NEW.digest
+
+
+def _struck(tree: TreeBuilder, saved: Path, at: int) -> Disk:
+    """Return the disk of a server that died at its `at`-th change."""
+    shutil.rmtree(tree.root)
+    shutil.copytree(saved, tree.root)
+    disk = Disk(tree.root)
+    assert dies(lambda: change(Pusher(disk.store(at))))
+    return disk
 
 
 # -- a whole server --------------------------------------------------------------------------

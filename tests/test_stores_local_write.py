@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -413,3 +414,32 @@ class TestLocks:
         with local.lock("lock", "me"):
             assert (root / "lock").read_text() == "me\n"
         assert (root / "lock").read_text() == ""
+
+
+def test_nobody_rests_on_a_name_that_another_is_about_to_make_durable(
+    local: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two write into a new folder; who is second waits for the disk as well."""
+    synced: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+    real = local._fsync
+
+    def slow(folder: str) -> None:
+        if folder == "above" and not begun.is_set():
+            begun.set()
+            assert go_on.wait(60)
+        real(folder)
+        synced.append(folder)
+
+    monkeypatch.setattr(local, "_fsync", slow)
+    first = threading.Thread(target=lambda: put(local, "above/new/one"))
+    first.start()
+    assert begun.wait(60)
+    put(local, "above/new/two")
+    assert synced.count("above") == 1
+    go_on.set()
+    first.join(60)
+    assert synced.count("above") == 2
+    synced.clear()
+    put(local, "above/new/three")
+    assert synced == ["above/new"]

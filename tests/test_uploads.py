@@ -6,6 +6,8 @@ import itertools
 import os
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from regfs.errors import (
     UploadUnknown,
 )
 from regfs.registry import Registry
-from regfs.stores import open_store
+from regfs.stores import Store, open_store
 from regfs.uploads import Upload, Uploads
 from tests.builder import TreeBuilder
 from tests.crashing import Crash, CrashingStore
@@ -431,6 +433,22 @@ def test_what_is_not_whole_is_not_mounted(
     else:
         link.write_bytes(Digest.of(b"other").encode())
     assert not mount(tree, source)
+    assert not tree.layer_path("target", SHA256).exists()
+
+
+def test_what_goes_before_its_turn_has_come_is_not_mounted(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a run takes it away that is waited for."""
+    push(tree, DATA, "base")
+
+    @contextmanager
+    def late(store: Store, *, patience: float) -> Iterator[None]:
+        tree.layer_path("base", SHA256).unlink()
+        yield
+
+    monkeypatch.setattr(uploads, "sharing", late)
+    assert not mount(tree, "base")
     assert not tree.layer_path("target", SHA256).exists()
 
 

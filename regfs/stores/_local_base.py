@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 from typing import Final, Self
 
 from regfs.errors import PathDenied, PathMissing, PathUnsafe, StoreError
@@ -36,6 +37,9 @@ _WORDS: Final = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EIO: "input/output error: the disk or the network failed",
 }
+
+_MARKING: Final = threading.Lock()
+"""Of every tree: a store is handed to other processes, and a lock cannot be."""
 
 
 def reason(error: OSError) -> str:
@@ -106,7 +110,8 @@ class LocalTree:
         # Folders on the way to a linked v2: they may be listed, and nothing else in them be read.
         on_the_way = (self._prefix + "docker", self._prefix + "docker/registry")
         self._gates = frozenset(os.path.realpath(path) for path in on_the_way)
-        self._unsynced: set[str] = set()
+        self._unsynced: dict[str, object] = {}
+        """Folders in which others were made since they were synced; each time another mark."""
 
     def full(self, path: str) -> str:
         """Return `path` as the file system takes it.
@@ -227,7 +232,8 @@ class LocalTree:
                     os.mkdir(name, dir_fd=descriptor)
                     adopt(descriptor, name=name)
                     made.append(joined(standing, name))
-                    self._unsynced.add(standing)
+                    with _MARKING:
+                        self._unsynced[standing] = object()
                 standing = joined(standing, name)
                 inner = os.open(name, _PASS_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
                 os.close(descriptor)
@@ -246,9 +252,13 @@ class LocalTree:
         self._fsync(folder)
         while folder:
             folder = folder.rpartition("/")[0]
-            if folder in self._unsynced:
-                self._unsynced.discard(folder)
+            mark = self._unsynced.get(folder)
+            if mark is not None:
+                # Only then is the mark taken away: others rest on these names as well.
                 self._fsync(folder)
+                with _MARKING:
+                    if self._unsynced.get(folder) is mark:
+                        del self._unsynced[folder]
 
     def _fsync(self, folder: str) -> None:
         descriptor = self.open_folder(folder, FOLDER_FLAGS)
