@@ -315,3 +315,13 @@ def test_a_tree_whose_blobs_lie_elsewhere_in_it_is_in_no_doubt(tree: TreeBuilder
     (tree.v2 / "blobs").rename(tree.root / "blobs")
     os.symlink(tree.root / "blobs", tree.v2 / "blobs")
     assert graph_of(tree).frozen == {}
+
+
+def test_a_manifest_names_its_own_blobs_and_no_others(tree: TreeBuilder) -> None:
+    made = [ONE, artifact(["first"]), TWO, artifact(["second"]), artifact(["third"], subject=ONE)]
+    for content in made:
+        tree.push("app", None, content)
+    graph = graph_of(tree)
+    for content in made:
+        named = [leaf.digest for leaf in graph.leaves(Digest(content.digest))]
+        assert named == [blob.digest for blob in content.blobs]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from regfs.digest import Digest
-from regfs.errors import Refused
+from regfs.errors import Refused, StoreError
 from regfs.runs import RunKind, purge, restore, runs
 from regfs.stores import Store, open_store
 from tests.builder import TreeBuilder
@@ -114,3 +114,26 @@ def test_the_half_of_a_file_that_a_killed_heal_left_is_cleared_and_nothing_else(
     heal_from(shop, source)
     stranger = shop.relative(folder / ".other.0123456789ab.regfs-tmp")
     assert {name for name in shop.files() if name not in good} == {stranger}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"move": "a", "path": "a", "kind": "blob", "digest": None},
+        {"move": "a", "kind": "blob", "digest": None, "size": 1},
+        {"move": ["a"], "path": "a", "kind": "blob", "digest": None, "size": 1},
+        {"move": "a", "path": "a", "kind": None, "digest": None, "size": 1},
+        {"move": "a", "path": "a", "kind": "blob", "digest": 7, "size": 1},
+        {"create": "a", "kind": "blob", "digest": None, "size": "1", "content": ""},
+    ],
+)
+def test_a_journal_that_does_not_tell_what_was_moved_stops_everything(
+    shop: TreeBuilder, line: dict[str, object]
+) -> None:
+    folder = journal(shop, "20260101T000000Z-aaaaaa", {"run": "20260101T000000Z-aaaaaa"}, line)
+    (folder / "quarantine").mkdir()
+    before = shop.files()
+    for change in (runs, purge, lambda store: restore(store, folder.name)):
+        with pytest.raises(StoreError, match=r"journal\.jsonl: damaged"):
+            change(store_of(shop))
+    assert shop.files() == before

@@ -26,7 +26,7 @@ from enum import StrEnum
 from typing import Any, BinaryIO, Final
 
 from regfs import layout
-from regfs.errors import PathMissing, RunUnknown
+from regfs.errors import PathMissing, RunUnknown, StoreError
 from regfs.stores import Entry, Store, ignore
 from regfs.totals import Totals, sum_up
 
@@ -137,13 +137,41 @@ def lines_of(store: Store, run: str) -> list[Line]:
 
     Raises:
         RunUnknown: there is no such run.
+        StoreError: a line does not tell what was moved or made.
     """
     require_run(store, run)
     try:
         with store.open(journal_of(run)) as stream:
-            return parse(stream.read())
+            lines = parse(stream.read())
     except PathMissing:
         raise RunUnknown(f"no such run: {run}") from None
+    for line in lines:
+        if not _is_complete(line):
+            # Passed over, what it moved would be neither restored nor known to be held.
+            shown = json.dumps(line)[:200]
+            raise StoreError(f"{journal_of(run)}: damaged, a line lacks something: {shown}")
+    return lines
+
+
+_COMMON: Final[dict[str, type | tuple[type, ...]]] = {
+    "kind": str,
+    "size": int,
+    "digest": (str, type(None)),
+}
+_PARTS: Final[dict[str, dict[str, type | tuple[type, ...]]]] = {
+    "move": {"move": str, "path": str, **_COMMON},
+    "create": {"create": str, "content": str, **_COMMON},
+}
+"""What a line that names something must say of it."""
+
+
+def _is_complete(line: Line) -> bool:
+    return all(
+        isinstance(line.get(part, ...), kind)
+        for name, parts in _PARTS.items()
+        if name in line
+        for part, kind in parts.items()
+    )
 
 
 def parse(data: bytes) -> list[Line]:
