@@ -101,6 +101,7 @@ class TestOpening:
             | Capability.APPEND
             | Capability.CHEAP_MOVE
             | Capability.RANDOM_ACCESS
+            | Capability.NEAR
             | Capability.FOLDERS
         )
 

@@ -17,6 +17,7 @@ from regfs.registry import Registry
 from regfs.server import changing, routes
 from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
 from regfs.server.auth import Gate, guarded
+from regfs.server.calls import ShortCalls
 from regfs.server.connections import SERVER
 from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
 from regfs.server.health import Health
@@ -29,6 +30,7 @@ from regfs.server.keys import (
     REGISTRY,
     ROUTE,
     SETTINGS,
+    SHORT_CALLS,
     UPLOADS,
 )
 from regfs.server.metrics import METRICS, Metrics
@@ -83,6 +85,7 @@ def make_app(
     )
     folders = Folders(registry.store)
     app[REGISTRY] = registry
+    app[SHORT_CALLS] = ShortCalls(registry.store)
     app[PAGING] = Paging(folders)
     app[REFERRERS] = Referrers(registry, folders)
     app[REFERRERS_TURN] = asyncio.Semaphore(referrers.AT_ONCE)

@@ -12,11 +12,13 @@ from regfs.paging import Paging
 from regfs.publishing import Publisher
 from regfs.referrers import Referrers
 from regfs.registry import Registry
+from regfs.server.calls import ShortCalls
 from regfs.server.routes import Route, Verb
 from regfs.server.settings import Settings
 from regfs.uploads import Uploads
 
 REGISTRY: Final = web.AppKey("registry", Registry)
+SHORT_CALLS: Final = web.AppKey("short_calls", ShortCalls)
 PAGING: Final = web.AppKey("paging", Paging)
 REFERRERS: Final = web.AppKey("referrers", Referrers)
 REFERRERS_TURN: Final = web.AppKey("referrers_turn", asyncio.Semaphore)

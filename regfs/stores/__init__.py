@@ -37,6 +37,8 @@ class Capability(Flag):
     RANDOM_ACCESS = auto()
     """`open` with an offset does not read what lies before."""
     BULK_DELETE = auto()
+    NEAR = auto()
+    """A small read is a matter of the kernel, which mostly has it in memory."""
     FOLDERS = auto()
     """Folders exist by themselves, so they can be empty and can be removed."""
 

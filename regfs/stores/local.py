@@ -53,6 +53,7 @@ class LocalStore(LocalWalk, LocalWriting):
             | Capability.APPEND
             | Capability.CHEAP_MOVE
             | Capability.RANDOM_ACCESS
+            | Capability.NEAR
             | Capability.FOLDERS
         )
 

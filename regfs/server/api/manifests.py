@@ -13,7 +13,6 @@ stops pushing at any other status.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from typing import Final, NamedTuple
@@ -32,7 +31,7 @@ from regfs.manifests import type_of
 from regfs.registry import Registry
 from regfs.server import conditional
 from regfs.server.errors import ApiError
-from regfs.server.keys import REGISTRY
+from regfs.server.keys import REGISTRY, SHORT_CALLS
 from regfs.server.routes import Route
 
 _MEDIA_TYPE: Final = re.compile(r"application/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
@@ -49,7 +48,7 @@ class _Found(NamedTuple):
 
 async def get(request: web.Request, route: Route) -> web.StreamResponse:
     """Send a manifest."""
-    found = await asyncio.to_thread(_find, request.app[REGISTRY], route)
+    found = await request.app[SHORT_CALLS].make(_find, request.app[REGISTRY], route)
     headers = {
         "Docker-Content-Digest": found.digest,
         "ETag": conditional.etag(found.digest),

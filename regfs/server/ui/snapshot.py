@@ -331,8 +331,6 @@ class Snapshots:
         loop = asyncio.get_running_loop()
         self._taking = loop.run_in_executor(self._worker, self._read)
         self._taking.add_done_callback(self._taken)
-        if self._idle is None:
-            self._idle = loop.call_later(IDLE, self._look_idle)
 
     def _make(self, snapshot: Snapshot, report: str) -> asyncio.Future[object]:
         """Have a report made, unless it is under way."""
@@ -363,15 +361,19 @@ class Snapshots:
         if self._trouble is None:
             self._forget_reports()
             self._kept, self._kept_since = future.result(), self._clock()
+            self._look_after(IDLE)
+
+    def _look_after(self, seconds: float) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(seconds, self._look_idle)
 
     def _look_idle(self) -> None:
-        self._idle = None
         unasked = self._clock() - self._asked_at
         if unasked >= IDLE:
             self._drop()
-        elif self._kept is not None or self._taking is not None:
-            loop = asyncio.get_running_loop()
-            self._idle = loop.call_later(IDLE - unasked, self._look_idle)
+        else:
+            self._look_after(IDLE - unasked)
 
     def _drop(self) -> None:
         self._kept = None
