@@ -286,7 +286,7 @@ WRITES = {
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_runs_change_a_tree(module: str) -> None:
-    """There is no change without a journal, so none that cannot be taken back."""
+    """But for what a registry does for its clients, and is not taken back, all is journaled."""
     changing = {
         name
         for receiver, name in _calls(module)

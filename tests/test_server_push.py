@@ -578,6 +578,29 @@ def test_while_a_run_is_under_way_clients_are_told_to_come_again(
         put(client, "v1", V1.data)
 
 
+def test_who_reads_does_not_wait_with_those_who_wait_for_a_run(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pusher(tree).before("team/app", V1)
+    monkeypatch.setattr(app, "Publisher", functools.partial(Publisher, patience=300))
+    answers: list[int] = []
+    with hosted(tree.root, writable=True) as url:
+
+        def work(number: int) -> None:
+            answers.append(put(Client(url), f"v{number}", V1.data).status_code)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(40)]
+        with turns.locked(open_store(str(tree.root))):
+            for thread in threads:
+                thread.start()
+            for _ in range(5):
+                Client(url)("GET", f"/v2/team/app/blobs/{V1.blobs[0].digest}", status=200)
+            assert answers == []
+        for thread in threads:
+            thread.join()
+    assert answers == [201] * 40
+
+
 @pytest.mark.parametrize(
     "name", ["..", "a/../../b", "%2e%2e/x", "a%2f..%2fb", "_uploads", "a/_layers/b", "a%00b", "//"]
 )

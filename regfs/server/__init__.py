@@ -5,6 +5,7 @@
     app        middlewares, table of handlers  running   sockets, signals, the end
     api/       one module for each thing a registry is asked for
     sending    a blob as an answer             conditional  ranges and entity tags
+    changing   threads of those who may have to wait for a run
 
 A request goes one way: its raw path becomes a Route, the mode of the server says
 whether that may be asked at all, a handler asks `Registry` in a thread, and what

@@ -14,7 +14,7 @@ from regfs.paging import Folders, Paging
 from regfs.publishing import Publisher
 from regfs.referrers import Referrers
 from regfs.registry import Registry
-from regfs.server import routes
+from regfs.server import changing, routes
 from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
 from regfs.server.auth import Gate, guarded
 from regfs.server.calls import ShortCalls
@@ -90,6 +90,7 @@ def make_app(
     app[REFERRERS] = Referrers(registry, folders)
     app[REFERRERS_TURN] = asyncio.Semaphore(referrers.AT_ONCE)
     app[SETTINGS] = settings
+    changing.install(app)
     app[UPLOADS] = Uploads(registry, largest=settings.max_blob)
     app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
     app[METRICS] = metrics

@@ -10,7 +10,6 @@ Source: opencontainers/distribution-spec, spec.md, "Pushing Manifests", "Content
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from aiohttp import web
@@ -18,6 +17,7 @@ from multidict import CIMultiDict
 
 from regfs.errors import ManifestTooLarge, ReferentsUnknown
 from regfs.publishing import Published
+from regfs.server.changing import changed
 from regfs.server.errors import ApiError
 from regfs.server.keys import PUBLISHER, SETTINGS
 from regfs.server.routes import Route
@@ -46,7 +46,7 @@ async def put_manifest(request: web.Request, route: Route) -> web.StreamResponse
         )
 
     try:
-        published = await asyncio.to_thread(put)
+        published = await changed(request, put)
     except ManifestTooLarge as error:
         raise ApiError(error.code, str(error), status=413) from None
     except ReferentsUnknown as error:
@@ -89,13 +89,14 @@ async def delete_manifest(request: web.Request, route: Route) -> web.StreamRespo
     """Delete a tag; or a manifest, with the tags that point to it."""
     publisher = request.app[PUBLISHER]
     if route.by_tag:
-        await asyncio.to_thread(publisher.delete_tag, route.name, route.reference)
+        await changed(request, lambda: publisher.delete_tag(route.name, route.reference))
     else:
-        await asyncio.to_thread(publisher.delete_manifest, route.name, route.digest)
+        await changed(request, lambda: publisher.delete_manifest(route.name, route.digest))
     return web.Response(status=202)
 
 
 async def delete_blob(request: web.Request, route: Route) -> web.StreamResponse:
     """Delete the link that lets a repository serve a blob."""
-    await asyncio.to_thread(request.app[PUBLISHER].delete_blob, route.name, route.digest)
+    publisher = request.app[PUBLISHER]
+    await changed(request, lambda: publisher.delete_blob(route.name, route.digest))
     return web.Response(status=202)

@@ -31,6 +31,7 @@ from regfs.errors import (
     SizeInvalid,
     UploadInvalid,
 )
+from regfs.server.changing import changed
 from regfs.server.errors import ApiError
 from regfs.server.keys import MAY, UPLOADS
 from regfs.server.routes import Route, Verb
@@ -110,7 +111,7 @@ async def _mounted(request: web.Request, route: Route, digest: Digest, source: s
         return may(request, Verb.READ, name)
 
     mount = request.app[UPLOADS].mount
-    return await asyncio.to_thread(mount, route.name, digest, source, allowed)
+    return await changed(request, lambda: mount(route.name, digest, source, allowed))
 
 
 async def _pushed(request: web.Request, route: Route, digest: Digest) -> web.StreamResponse:
@@ -136,7 +137,7 @@ async def _finished(
     try:
         await _take_in(request, reception)
         reception.complete()
-        await asyncio.to_thread(reception.commit, digest)
+        await changed(request, lambda: reception.commit(digest))
     except BaseException:
         await _give_up(reception)
         raise

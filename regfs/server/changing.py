@@ -1,0 +1,33 @@
+"""Threads for requests that change links: these may have to wait until a run of gc has ended.
+
+They have threads of their own, so that nobody who only reads waits with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from aiohttp import web
+
+THREADS: Final = 64
+"""Requests that may wait for a run at a time."""
+_THREADS: Final = web.AppKey("changing", ThreadPoolExecutor)
+_Result = TypeVar("_Result")
+
+
+def install(app: web.Application) -> None:
+    """Give an application its threads, and take them away when it ends."""
+    threads = app[_THREADS] = ThreadPoolExecutor(THREADS, thread_name_prefix="regfs-changing")
+
+    async def end(_: web.Application) -> None:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+    app.on_cleanup.append(end)
+
+
+async def changed(request: web.Request, work: Callable[[], _Result]) -> _Result:
+    """Return what work returns that changes links."""
+    return await asyncio.get_running_loop().run_in_executor(request.app[_THREADS], work)
