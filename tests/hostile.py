@@ -26,6 +26,7 @@ TIMEOUT = 300.0
 
 _SCRIPT = """
 import contextlib, io, os, sys
+import networkx  # what regfs only needs when something is wrong
 from regfs.cli.app import run
 
 user, *arguments = sys.argv[1:]

@@ -282,6 +282,7 @@ CODES: dict[type[RegfsError], Exit] = {
     errors.UploadInvalid: Exit.USAGE,
     errors.OutOfOrder: Exit.USAGE,
     errors.SizeInvalid: Exit.USAGE,
+    errors.BlobTooLarge: Exit.USAGE,
     errors.LockHeld: Exit.REFUSED,
     errors.PlanStale: Exit.REFUSED,
     errors.Doubt: Exit.REFUSED,

@@ -367,4 +367,8 @@ def test_a_tag_that_is_set_under_way_keeps_what_it_is_now(old: TreeBuilder) -> N
 def test_a_purge_leaves_nothing_in_quarantine(old: TreeBuilder) -> None:
     applied = apply(judged(old, keep("keep")), registry_of(old))
     assert purge(registry_of(old).store, applied.run).files > 0
-    assert {path.rpartition("/")[2] for path in old.files(".regfs")} <= {"journal.jsonl", "lock"}
+    assert {path.rpartition("/")[2] for path in old.files(".regfs")} <= {
+        "journal.jsonl",
+        "lock",
+        "lock.next",
+    }

@@ -30,15 +30,19 @@ def main() -> None:
 
 
 def _leave(code: int) -> None:
-    """End at once: `run` has written everything, and to take millions of objects apart takes long.
+    """End at once: to take millions of objects apart takes long.
 
     Not while another thread is at work, which Python would wait for.
     """
     import os
     import threading
+    from contextlib import suppress
 
     if threading.active_count() == 1:
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # it was closed when we began
+                with suppress(OSError, ValueError):  # its reader has left
+                    stream.flush()
         os._exit(code)
 
 
