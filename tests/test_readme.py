@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import RegfsServer
+from tests.reference import needs_programs
+
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```console\n\$ (regfs [^\n]*)\n(.*?)```", README, re.DOTALL)
@@ -45,6 +48,28 @@ def test_an_example_prints_what_readme_shows(line: str, shown: str, tutorial: Pa
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=PROJECT)
     assert stable(done.stdout) == stable(shown)
     assert done.returncode == 0
+
+
+@needs_programs("skopeo", "curl", "bash")
+def test_the_servers_do_what_readme_shows(tutorial: Path, tmp_path: Path) -> None:
+    found = re.search(r"```console\n(\$ mkdir registry .*?)```", README, re.DOTALL)
+    assert found is not None
+    steps = re.findall(r"^\$ (.*?)\n((?:[^$].*\n)*)", found[1].replace("\\\n", ""), re.MULTILINE)
+    (tmp_path / "registry").mkdir()
+    writable = RegfsServer(tmp_path / "registry", "--writable")
+    with writable as there, RegfsServer(tutorial) as here:
+        ports = {"127.0.0.1:5001": there.address, "127.0.0.1:5000": here.address}
+        for line, shown in steps:
+            if line.endswith("&"):
+                continue  # these are the two servers
+            for told, used in ports.items():
+                line = line.replace(told, used)
+            done = subprocess.run(
+                ["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path, check=True
+            )
+            if shown:
+                assert done.stdout.strip() == shown.strip()
+        assert done.stdout.count("/link\n") == 5
 
 
 def test_the_library_example_runs(tutorial: Path) -> None:
