@@ -149,6 +149,7 @@ class _Fork:
         self._pipe, sink = os.pipe()
         self._process = os.fork()
         if self._process == 0:
+            os.close(self._pipe)  # else it would write on when nobody reads any more
             _be_the_fork(row, work, sink)
         self._row = row
         os.close(sink)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,8 @@ from regfs.listing import scan
 from regfs.stores import open_store
 from tests.builder import TreeBuilder, image, index
 from tests.collecting import registry_of
+
+PROJECT = Path(__file__).resolve().parents[1]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
@@ -120,6 +125,28 @@ def test_a_failure_here_ends_the_other_process_too() -> None:
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
     assert time.monotonic() - begun < 60
+
+
+def test_a_failure_here_does_not_wait_for_an_answer_that_nobody_reads() -> None:
+    """More than a pipe holds is on its way when this process gives up."""
+    script = """
+import time
+from regfs.forks import from_both_ends
+
+def here(items):
+    yield next(items)
+    time.sleep(0.5)
+    raise KeyboardInterrupt
+
+def there(items):
+    yield from ("x" * 100_000 for item in items)
+
+list(from_both_ends(here, 50, there=there))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, timeout=60, check=False
+    )
+    assert b"KeyboardInterrupt" in done.stderr
 
 
 def test_a_failure_that_stays_is_raised_here() -> None:
