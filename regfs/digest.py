@@ -75,6 +75,11 @@ class Digest(str):
         """The first twelve hexadecimal characters, as people know them from `docker images`."""
         return self.encoded[:12]
 
+    @property
+    def is_of_nothing(self) -> bool:
+        """Whether it is the digest of no bytes: only such a blob may be empty."""
+        return self == Digest.of(b"", self.algorithm)
+
     def __repr__(self) -> str:
         return f"Digest({str(self)!r})"
 

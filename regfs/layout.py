@@ -37,6 +37,8 @@ LOCKFILES: Final = "docker/registry/lockfiles"
 """Where GitLab's registry says that a database, not this tree, knows what is in use."""
 SCHEDULER_STATE: Final = "scheduler-state.json"
 """What a pull-through cache remembers about when its content expires."""
+PARTS: Final = frozenset({"_manifests", "_layers", "_uploads"})
+"""What lies in the folder of a repository; a folder with none of these is none."""
 STATE: Final = ".regfs"
 """The folder of regfs itself: journal, quarantine, ledger, lock."""
 

@@ -385,10 +385,6 @@ def _sort_out(
     return rows_of(leaves, (row for row, good in enumerate(keep) if good))._replace(absent=absent)
 
 
-PARTS: Final = frozenset({"_manifests", "_layers", "_uploads"})
-"""The folders that make a folder a repository."""
-
-
 def walk_repositories(
     store: Store, inventory: Inventory, want: Callable[[str], bool] | None = None
 ) -> Iterator[RepositoryInventory]:
@@ -404,7 +400,7 @@ def walk_repositories(
         nested, parts, strays = [], set(), []
         for entry in store.list(folder, inventory.findings.append):
             name = _name(entry)
-            if name in PARTS and entry.kind is Kind.FOLDER:
+            if name in layout.PARTS and entry.kind is Kind.FOLDER:
                 parts.add(name)
             elif entry.kind is Kind.FOLDER and not name.startswith("_"):
                 nested.append(entry.path)

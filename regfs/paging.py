@@ -170,7 +170,7 @@ class Paging:
 
     def _is_repository(self, name: str) -> bool:
         folder = layout.repository_folder(name)
-        for part in ("_manifests", "_layers", "_uploads"):
+        for part in layout.PARTS:
             try:
                 self._folders.store.stat(f"{folder}/{part}")
             except PathMissing:
@@ -243,7 +243,7 @@ class Paging:
                 return False, []
         low, high = bisect_left(names, "_"), bisect_left(names, "`")
         own = names[low:high]
-        parts = not {"_manifests", "_layers", "_uploads"}.isdisjoint(own)
+        parts = not layout.PARTS.isdisjoint(own)
         return parts, names[:low] + names[high:] if own else names
 
     def _is_legal_repository(self, name: str) -> bool:

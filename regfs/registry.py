@@ -80,7 +80,7 @@ class Registry:
     def exists(self, name: str) -> bool:
         """Return whether there is such a repository."""
         folder = layout.repository_folder(name)
-        parts = {f"{folder}/{part}" for part in ("_manifests", "_layers", "_uploads")}
+        parts = {f"{folder}/{part}" for part in layout.PARTS}
         return any(entry.path in parts for entry in self.store.list(folder, ignore))
 
     def tags(self, name: str) -> dict[str, float]:
@@ -342,7 +342,7 @@ class Registry:
             there = self.blob(digest)
         except BlobUnknown:
             return None
-        hollow = there.size == 0 and digest != Digest.of(b"", digest.algorithm)
+        hollow = there.size == 0 and not digest.is_of_nothing
         if there.kind is not Kind.FILE or hollow:
             return None
         return Linked(digest, there.size)

@@ -29,7 +29,7 @@ from regfs.gc.plan import Action, Plan, order, plan, total
 from regfs.graph import Graph
 from regfs.inventory import Inventory, LinkContent
 from regfs.leftovers import is_for_one
-from regfs.listing import LINK_LIMIT, PARTS, understand
+from regfs.listing import LINK_LIMIT, understand
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
 from regfs.runs import Changes, Returned, RunKind, Skipped, changing, lines_of, told
@@ -373,9 +373,9 @@ def _folders_of(store: Store, repository: str) -> list[str]:
     found = []
     for entry in store.list(repository, ignore):
         name = entry.path.rpartition("/")[2]
-        if entry.kind is not Kind.FOLDER or (name.startswith("_") and name not in PARTS):
+        if entry.kind is not Kind.FOLDER or (name.startswith("_") and name not in layout.PARTS):
             return []
-    for part in sorted(PARTS):
+    for part in sorted(layout.PARTS):
         for listing in store.tree(f"{repository}/{part}", ignore):
             if listing.files or listing.others or not listing.whole:
                 return []

@@ -62,7 +62,7 @@ def prepare(
     # Told as missing, so that clients push it again, and a push puts it right.
     if entry.kind is not Kind.FILE:
         raise BlobUnknown(f"{digest} is damaged: no file is in its place")
-    if entry.size == 0 and Digest.of(b"", stored.algorithm) != stored:
+    if entry.size == 0 and not stored.is_of_nothing:
         raise BlobUnknown(f"{digest} is damaged: nothing of it is left")
     whole = Extent(0, entry.size)
     if conditional.precondition_failed(headers, digest):

@@ -108,7 +108,7 @@ class Closure:
     def _check_empty_blobs(self) -> None:
         blobs = self._context.inventory.blobs
         for digest, number in blobs.numbers.items():
-            if blobs.sizes[number] or digest == Digest.of(b"", digest.algorithm):
+            if blobs.sizes[number] or digest.is_of_nothing:
                 continue
             path = layout.path_of(layout.BlobData(digest))
             if self._size_now(path) == 0:

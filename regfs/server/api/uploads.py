@@ -62,7 +62,7 @@ async def begin(request: web.Request, route: Route) -> web.StreamResponse:
             return _created(route, digest)
     elif given := query.get("digest"):
         digest = Digest.parse(given)
-        if request.can_read_body or digest == Digest.of(b"", digest.algorithm):
+        if request.can_read_body or digest.is_of_nothing:
             return await _pushed(request, route, digest)
     algorithm = query.get("digest-algorithm", CANONICAL)
     upload = await asyncio.to_thread(uploads.begin, route.name, algorithm)
