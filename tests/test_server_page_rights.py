@@ -24,7 +24,7 @@ from regfs.stores import open_store
 from tests.asking import Answer, get
 from tests.builder import TreeBuilder, artifact, image, index, layer, raw
 from tests.hosting import hosted
-from tests.images import OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Blob, Content
+from tests.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Blob, Content
 
 BASE = layer({"base": b"b" * 5000})
 PLAN = shake_256(b"plan").digest(54_321)
@@ -66,15 +66,12 @@ def listing(*digests: str) -> Content:
     return raw({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": rows}, OCI_INDEX)
 
 
-def elsewhere(digest: str, own: Content) -> Content:
+def elsewhere(digest: str) -> Content:
     """Return an image that names a blob as a layer which its urls lead to."""
+    config = Blob(b"{}", OCI_CONFIG)
     foreign = {"mediaType": OCI_LAYER, "digest": digest, "size": 1, "urls": ["https://x.example"]}
-    document = {
-        "schemaVersion": 2,
-        "config": own.blobs[-1].descriptor(own.media_type),
-        "layers": [foreign],
-    }
-    return raw(document, blobs=own.blobs)
+    document = {"schemaVersion": 2, "config": config.descriptor(OCI_CONFIG), "layers": [foreign]}
+    return raw(document, blobs=[config])
 
 
 @pytest.fixture
@@ -97,7 +94,8 @@ def scene(tree: TreeBuilder) -> Iterator[Scene]:
         tree.push("public", f"about-{digest[7:15]}", artifact([b"a"], subject=digest))
     tree.push("public", "children", listing(shown.digest, *manifests))
     tree.push("public", None, listing(chain.digest, inner.digest))
-    tree.push("public", "elsewhere", elsewhere(Blob(PLAN).digest, shown))
+    for tag in ("elsewhere", "elsewhere-too"):
+        tree.push("public", tag, elsewhere(Blob(PLAN).digest))
     tree.push("public", shown.digest.replace(":", "-"), listing(signature.digest))
     with hosted(tree.root, may=only_public) as url:
         sizes = {len(data) for one in everything for data in (one.data, *_data(one))}
