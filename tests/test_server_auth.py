@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import os
@@ -283,6 +284,90 @@ def test_too_many_passwords_at_once_are_told_to_come_again(
     finally:
         go.set()
         waiting.join()
+
+
+def test_many_with_wrong_passwords_keep_nobody_out(url: str) -> None:
+    answers: list[int] = []
+
+    def guess(number: int) -> None:
+        one = requests.get(f"{url}/v2/", auth=("alice", f"guess {number}"), timeout=60)
+        answers.append(one.status_code)
+
+    guessing = [threading.Thread(target=guess, args=(number,)) for number in range(80)]
+    for one in guessing:
+        one.start()
+    right = requests.get(f"{url}/v2/", auth=("alice", "open sesame"), timeout=60)
+    for one in guessing:
+        one.join()
+    assert right.status_code == 200
+    assert answers == [401] * 80
+
+
+def test_who_guesses_makes_no_other_address_wait(
+    users: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[bytes] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def held_up(password: bytes, hashed: bytes) -> bool:
+        computed.append(password)
+        begun.set()
+        go.wait(wire.PATIENCE)
+        return htpasswd.matches(password, hashed)
+
+    monkeypatch.setattr(auth, "matches", held_up)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+
+    def header(password: bytes) -> list[str]:
+        return [authorization(b"alice", password)["Authorization"]]
+
+    async def story() -> None:
+        gate = Gate(PasswordFile(str(users)))
+        wrong = [
+            asyncio.ensure_future(gate.identify(header(b"guess %d" % number), "192.0.2.7"))
+            for number in range(100)
+        ]
+        await asyncio.to_thread(begun.wait, wire.PATIENCE)
+        right = asyncio.ensure_future(gate.identify(header(b"open sesame"), "192.0.2.8"))
+        await asyncio.sleep(0)
+        go.set()
+        assert await right == "alice"
+        await asyncio.gather(*wrong, return_exceptions=True)
+        gate.close()
+
+    asyncio.run(story())
+    assert len(computed) == 101
+    assert computed.index(b"open sesame") <= 2  # one has its turn, and one more may be before it
+
+
+def test_what_is_used_stays_remembered(users: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[bytes] = []
+    matches = htpasswd.matches
+
+    def counted(password: bytes, hashed: bytes) -> bool:
+        computed.append(password)
+        return matches(password, hashed)
+
+    monkeypatch.setattr(auth, "matches", counted)
+    given = [authorization(b"alice", b"open sesame")["Authorization"]]
+
+    async def story() -> None:
+        gate = Gate(PasswordFile(str(users)))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for minute in range(10):
+            late = began + minute * auth.REMEMBERED_FOR * 0.9
+            monkeypatch.setattr(loop, "time", lambda late=late: late)
+            monkeypatch.setattr(auth, "LOOK_EVERY", 1e9)
+            assert await gate.identify(given) == "alice"
+        assert len(computed) == 1
+        last = late + auth.REMEMBERED_FOR * 1.1
+        monkeypatch.setattr(loop, "time", lambda: last)
+        assert await gate.identify(given) == "alice"
+        assert len(computed) == 2
+        gate.close()
+
+    asyncio.run(story())
 
 
 # -- what is told ------------------------------------------------------------------------
