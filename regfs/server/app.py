@@ -34,6 +34,7 @@ from regfs.server.keys import (
     UPLOADS,
 )
 from regfs.server.metrics import METRICS, Metrics
+from regfs.server.origins import meant
 from regfs.server.routes import Action, Route, Verb
 from regfs.server.settings import Settings
 from regfs.server.ui.pages import add_pages
@@ -67,9 +68,6 @@ HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
 }
 """What answers each method of each path."""
 
-_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_FOREIGN: Final = frozenset({"cross-site", "same-site"})
-
 _log = logging.getLogger(__name__)
 
 
@@ -80,7 +78,7 @@ def make_app(
     metrics = Metrics()
     guards = () if gate is None else (guarded(gate),)
     app = web.Application(
-        middlewares=(_told, _routed, metrics.middleware, *guards, _allowed_by_mode),
+        middlewares=(_told, meant, _routed, metrics.middleware, *guards, _allowed_by_mode),
         client_max_size=settings.max_manifest + 1,
     )
     folders = Folders(registry.store)
@@ -218,9 +216,6 @@ async def _routed(request: web.Request, handler: _Next) -> web.StreamResponse:
 @web.middleware
 async def _allowed_by_mode(request: web.Request, handler: _Next) -> web.StreamResponse:
     """Refuse what this server is not there for."""
-    # A page of another site could use the passwords that a browser has for us.
-    if request.method not in _READING and request.headers.get("Sec-Fetch-Site") in _FOREIGN:
-        raise ApiError("DENIED", "pages of other sites change nothing here")
     route = request.get(ROUTE)
     if route is not None and (route.action, request.method) in HANDLERS:
         settings = request.app[SETTINGS]

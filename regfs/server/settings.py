@@ -43,4 +43,8 @@ class Settings:
     """Bytes of the largest manifest that is taken."""
     max_blob: int | None = None
     """Bytes of the largest blob that is taken; None: any."""
+    host_names: frozenset[str] = frozenset()
+    """Names of this server, in lower case."""
+    only_named: bool = False
+    """Whether nothing is answered that is asked of another name, but for those of loopback."""
     limits: Limits = field(default_factory=Limits)
