@@ -16,7 +16,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from regfs.digest import Digest
-from regfs.findings import RULES, Finding, Severity
+from regfs.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -256,4 +256,4 @@ def print_finding(console: Console, finding: Finding) -> None:
     line.append(printable(finding.path), style="bold")
     console.print(line, soft_wrap=True)
     console.print(Text(f"        {printable(finding.message)}"), soft_wrap=True)
-    console.print(Text(f"        {RULES[finding.code].remedy}", style="dim"), soft_wrap=True)
+    console.print(Text(f"        {finding.remedy}", style="dim"), soft_wrap=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SHOWN: Final = 100
 """Rows of a list that are shown unless more is asked for."""
 _USERS: Final = 3
+_AGAIN: Final = "Push the images again, or run regfs heal"
 
 
 def show_heal_plan(out: Console, plan: HealPlan, *, verbose: int) -> None:
@@ -135,12 +136,13 @@ def show_skipped(out: Console, skipped: Iterable[Skipped]) -> None:
         out.print(text, markup=False, soft_wrap=True)
 
 
-def show_quarantined(out: Console, moved: Quarantined) -> None:
+def show_quarantined(out: Console, moved: Quarantined, *, is_cache: bool) -> None:
     """Print what was moved aside, and what is to be done next."""
     show_skipped(out, moved.skipped)
     count = plural(len(moved.moved), "corrupt blob")
     out.print(f"Moved into quarantine: {count}, {human_size(moved.bytes)}", markup=False)
     if moved.run is not None:
-        out.print("Push the images again, or run regfs heal; a registry that caches blob")
+        what = "It is fetched again on the next pull" if is_cache else _AGAIN
+        out.print(f"{what}; a registry that caches blob")
         out.print("descriptors (storage.cache) has to be restarted first.")
         _undo(out, moved.run)

@@ -13,6 +13,7 @@ from regfs.inventory import Inventory
 from regfs.progress import Progress
 from regfs.registry import Registry
 from regfs.stores import Kind
+from regfs.verify.cache import in_cache
 from regfs.verify.report import Collector
 from regfs.verify.scope import Scope
 
@@ -42,6 +43,8 @@ class Context:
         if finding.code is Code.PATH_UNREADABLE and layout.is_lost_and_found(finding.path):
             # Only root may look into it, and the registry never does.
             finding = Finding(Code.LOST_AND_FOUND, finding.path, actual=finding.actual)
+        if self.inventory.proxy_cache:
+            finding = in_cache(finding)
         self.collector.add(finding)
 
     def blob(self, digest: Digest) -> State:
