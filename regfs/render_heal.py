@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from regfs.render import human_size, plural, printable, short, table
 from regfs.runs import Skipped
 
 if TYPE_CHECKING:
-    from regfs.heal.report import Ambiguous, Healed, HealPlan, Link, Quarantined, Relinked
+    from regfs.heal.report import Ambiguous, Healed, HealPlan, Left, Link, Quarantined, Relinked
     from regfs.heal.report import RelinkPlan as Plan
 
 SHOWN: Final = 100
@@ -127,6 +127,17 @@ def _show_open(out: Console, ambiguous: Iterable[Ambiguous], skipped: Iterable[S
         for digest in one.candidates[:SHOWN]:
             out.print(f"    {digest}", markup=False, soft_wrap=True)
     show_skipped(out, skipped)
+
+
+def show_left(out: Console, rows: Sequence[Left], *, linked: bool) -> None:
+    """Print what is wrong still."""
+    if not rows:
+        return
+    codes = ", ".join(f"{one.code} {one.count:,}" for one in rows)
+    count = plural(sum(one.count for one in rows), "error")
+    more = "" if linked else "; --relink writes links that can be proven"
+    text = f"Left: {count} ({codes}), which `regfs verify` tells in full{more}"
+    out.print(text, markup=False, soft_wrap=True)
 
 
 def show_skipped(out: Console, skipped: Iterable[Skipped]) -> None:

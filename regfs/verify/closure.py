@@ -23,7 +23,6 @@ from regfs.inventory import RepositoryInventory
 from regfs.manifests import Kind, Reference, Role, absent_by_right
 from regfs.verify.context import Context, State
 
-
 _NOBODY_CAN_PULL: Final[dict[str, Any]] = {
     "override": Severity.ERROR,
     "actual": "none of the manifests that it lists",
