@@ -326,6 +326,11 @@ class Finding:
     """Set where something else is to be done about it than usual."""
 
     @property
+    def place(self) -> tuple[str, str, str]:
+        """What findings are sorted by where they come from several sides at once."""
+        return self.path, self.code, self.digest or ""
+
+    @property
     def severity(self) -> Severity:
         """The weight of the code, or the override."""
         return self.override or RULES[self.code].severity

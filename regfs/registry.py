@@ -30,6 +30,7 @@ from regfs.errors import (
 from regfs.inventory import Inventory, LinkContent
 from regfs.listing import LINK_LIMIT, read_link, understand, walk_repositories
 from regfs.media_types import LIMIT
+from regfs.spelling import quoted
 from regfs.stores import Entry, Kind, Store, ignore
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ class Registry:
             NameUnknown, ManifestUnknown, BlobUnknown: it is well formed and not there.
         """
         if not text or text.startswith("/") or "\0" in text:
-            raise ReferenceInvalid(f"not a reference: {text!r}")
+            raise ReferenceInvalid(f"not a reference: {quoted(text)}")
         name, at, digest = text.partition("@")
         if at:
             return self._find_in(name, digest)
@@ -257,12 +258,12 @@ class Registry:
         if not colon:
             problem = layout.name_problem(text)
             if problem is not None:
-                raise ReferenceInvalid(f"not a reference: {text!r}: {problem}")
+                raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
             raise NameUnknown(f"no such repository: {text}")
         self._need_repository(name)
         problem = layout.tag_problem(tag)
         if problem is not None and tag not in self.tags(name):
-            raise ReferenceInvalid(f"not a reference: {text!r}: {problem}")
+            raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
         return Target(name, tag, self.tag(name, tag))
 
     def _find_in(self, name: str, digest: str) -> Target:
@@ -274,7 +275,8 @@ class Registry:
                 raise ReferenceInvalid(str(error)) from None
             except DigestInvalid:
                 raise ReferenceInvalid(
-                    f"not a digest: {digest!r}: at least {SHORTEST} hexadecimal digits are needed"
+                    f"not a digest: {quoted(digest)}: at least {SHORTEST} hexadecimal digits are "
+                    "needed"
                 ) from None
         return Target(name, None, self._complete(digest, name))
 
@@ -289,7 +291,7 @@ class Registry:
             return
         problem = layout.name_problem(name)
         if problem is not None:
-            raise ReferenceInvalid(f"not a repository name: {name!r}: {problem}")
+            raise ReferenceInvalid(f"not a repository name: {quoted(name)}: {problem}")
         raise NameUnknown(f"no such repository: {name}")
 
     def _complete(self, text: str, name: str | None) -> Digest:

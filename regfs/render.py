@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from regfs.digest import Digest
 from regfs.findings import Finding, Severity
+from regfs.spelling import printable as printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,20 +47,6 @@ def rfc3339(moment: datetime) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """Return a number with its noun: `1 image`, `2 images`, `2 repositories`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def printable(text: object) -> str:
-    """Return `text` with everything that a terminal would act on, or cannot show, escaped."""
-    shown = str(text)
-    return shown if shown.isprintable() else "".join(map(_escape, shown))
-
-
-def _escape(character: str) -> str:
-    if character.isprintable():
-        return character
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
 
 
 def short(digest: str) -> str:
