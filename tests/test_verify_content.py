@@ -515,7 +515,8 @@ def busy(tree: TreeBuilder) -> Iterator[tuple[subprocess.Popen[str], list[int]]]
     """Start a verification whose processes have work for long; return it, and their ids."""
     for number in range(4):
         bomb = gzip.compress(tar({str(number): bytes(1 << 28)}), 1)
-        tree.push("app", f"v{number}", image([Blob(bomb * 20)], dumps({"number": number})))
+        config = dumps({"number": number, "rootfs": {"type": "layers", "diff_ids": []}})
+        tree.push("app", f"v{number}", image([Blob(bomb * 20)], config))
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tree.root)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
