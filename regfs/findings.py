@@ -71,6 +71,7 @@ class Code(StrEnum):
     SYMLINK_INSIDE = "symlink-inside"
     SYMLINK_LOOP = "symlink-loop"
     SYMLINK_OUTSIDE = "symlink-outside"
+    FOLDER_REPLACED = "folder-replaced"
     PATH_UNREADABLE = "path-unreadable"
     ALGORITHM_UNSUPPORTED = "algorithm-unsupported"
     NAME_NOT_UTF8 = "name-not-utf8"
@@ -282,6 +283,12 @@ RULES: Final[dict[Code, Rule]] = {
         _E,
         "symbolic link leaves the tree; not followed",
         "Mount the folder in place (mount --bind) instead of linking it.",
+    ),
+    Code.FOLDER_REPLACED: Rule(
+        _E,
+        "not a folder, where the layout has one; what lay behind it cannot be seen",
+        "Put the folder back, or move this out of the tree if nothing lay there; until then "
+        "regfs collects nothing that it may hold or need.",
     ),
     Code.PATH_UNREADABLE: Rule(
         _E,

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from regfs import layout
-from regfs.digest import Digest
+from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import DigestInvalid, LayoutInvalid, NameInvalid, TagInvalid
 from regfs.layout import (
     BlobData,

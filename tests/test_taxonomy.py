@@ -172,6 +172,12 @@ def _second_name(tree: TreeBuilder) -> None:
     (tree.v2 / "repositories/second-name").symlink_to("app")
 
 
+def _file_for_tags(tree: TreeBuilder) -> None:
+    folder = tree.tag_folder("app", "v1").parent
+    shutil.rmtree(folder)
+    tree.write(folder, b"what a synchroniser left")
+
+
 DONE: dict[str, Callable[[TreeBuilder], None]] = {
     "upload-stale": _stale_upload,
     "repositories-missing": _no_repositories,
@@ -181,6 +187,7 @@ DONE: dict[str, Callable[[TreeBuilder], None]] = {
     "tag-behind": _behind,
     "nfs-leftover": _nfs,
     "lost-and-found": _lost,
+    "file-for-tags": _file_for_tags,
     "diffid-mismatch": _push(_with_diff_ids(OTHER)),
     "layer-count-mismatch": _push(_with_diff_ids(OTHER, OTHER)),
     "config-unreadable": _push(lambda document: {"config": {"rootfs": 7}}),
@@ -275,6 +282,9 @@ ROWS: dict[Code, Row] = {
     Code.SYMLINK_LOOP: Row("symlink-loop", f"{V2}/repositories/app/loop", ERROR),
     Code.SYMLINK_OUTSIDE: Row(
         "symlink-outside", blob(TOP), ERROR, BOTH, TOP, also=[Code.BLOB_UNREADABLE]
+    ),
+    Code.FOLDER_REPLACED: Row(
+        "file-for-tags", f"{V2}/repositories/app/_manifests/tags", ERROR, repository="app"
     ),
     Code.PATH_UNREADABLE: Row(
         "folder-data", blob(TOP), ERROR, BOTH, TOP, also=[Code.BLOB_UNREADABLE]

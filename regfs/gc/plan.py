@@ -27,7 +27,7 @@ from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.gc.tags import Read, unread
 from regfs.graph import Graph
-from regfs.inventory import Inventory
+from regfs.inventory import INCOMPLETE, Inventory
 from regfs.totals import ActionKind, Totals, sum_up
 
 __all__ = ["Action", "ActionKind", "Plan", "fingerprint", "load", "needs_history", "plan", "total"]
@@ -61,9 +61,10 @@ class Plan:
 
     @property
     def doubtful(self) -> bool:
-        """Whether anything was kept because it could not be known, or a root is not there."""
+        """Whether anything could not be seen, or was kept for that, or a root is not there."""
         kept = self.kept.get("frozen_repositories") or self.kept.get("blind")
-        return bool(kept) or any(one.code is Code.ROOT_MISSING for one in self.findings)
+        doubts = INCOMPLETE | {Code.ROOT_MISSING}
+        return bool(kept) or any(one.code in doubts for one in self.findings)
 
 
 def needs_history(policy: Policy) -> bool:

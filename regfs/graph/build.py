@@ -55,6 +55,12 @@ class _Builder:
         self.revisions: set[Digest] = set()
         """Every digest that is a revision somewhere."""
         self.wanted: dict[Digest, None] = {}
+        self.unseen = {
+            finding.path
+            for finding in self.inventory.findings
+            if finding.code in INCOMPLETE and f"{finding.path}/".startswith(layout.BLOBS + "/")
+        }
+        """Places behind which blobs may lie that have not been seen."""
 
     def run(self) -> None:
         self._note_blindness()
@@ -76,7 +82,7 @@ class _Builder:
                 elif found.manifest is not None:
                     self._add_manifest(found.digest, found.manifest, len(found.data))
                 else:
-                    self._add_broken(found)
+                    self._add_broken(self._unseen_or_broken(found))
         self.progress.finish()
         freeze(self.graph)
         self._complete_histories()
@@ -154,7 +160,8 @@ class _Builder:
     def _point(self, manifest: Digest, target: Digest, kind: EdgeKind) -> None:
         self.graph.point(manifest, target, kind)
         # A subject may come after its referrer, so its absence is nothing to look into.
-        if kind is not EdgeKind.SUBJECT or target in self.inventory.blobs:
+        known = target in self.inventory.blobs or self._hides(target) is not None
+        if kind is not EdgeKind.SUBJECT or known:
             self.wanted[target] = None
 
     def _read_aliases(self, repository: RepositoryInventory) -> None:
@@ -262,6 +269,25 @@ class _Builder:
             problem = reading.problem
             return problem is not None and problem.code is not Code.MANIFEST_UNREADABLE
         return reading.manifest.kind is not media_types.Kind.UNKNOWN or bool(reference.media_type)
+
+    def _hides(self, digest: Digest) -> str | None:
+        """Return the place behind which a blob may lie unseen; None when there is none."""
+        path = layout.blob_folder(digest) if self.unseen else ""
+        while path:
+            if path in self.unseen:
+                return path
+            path = path.rpartition("/")[0]
+        return None
+
+    def _unseen_or_broken(self, reading: Reading) -> Reading:
+        """Return what is not there as what cannot be read, where nobody could look for it."""
+        problem = reading.problem
+        hidden = self._hides(reading.digest)
+        if problem is None or problem.code is not Code.BLOB_MISSING or hidden is None:
+            return reading
+        path, actual = problem.path, f"it may lie behind {hidden}"
+        finding = Finding(Code.BLOB_UNREADABLE, path, reading.digest, actual=actual)
+        return reading._replace(problem=finding)
 
     def _add_broken(self, reading: Reading) -> None:
         """Take note of a manifest that cannot be known, and keep every digest written in it."""
