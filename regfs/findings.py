@@ -33,6 +33,7 @@ class Code(StrEnum):
     BLOB_CHANGED = "blob-changed"
     BLOB_MISPLACED = "blob-misplaced"
     BLOB_UNREFERENCED = "blob-unreferenced"
+    BLOB_ANNOTATED = "blob-annotated"
     LINK_EMPTY = "link-empty"
     LINK_INVALID = "link-invalid"
     LINK_MISMATCH = "link-mismatch"
@@ -123,6 +124,11 @@ RULES: Final[dict[Code, Rule]] = {
     ),
     Code.BLOB_UNREFERENCED: Rule(
         _I, "blob is referenced by nothing", "`regfs gc plan` shows what can be given back."
+    ),
+    Code.BLOB_ANNOTATED: Rule(
+        _I,
+        "blob is named only in an annotation, by an image of a repository that links it",
+        "Nothing to do: regfs keeps it. A registry's own collector deletes it.",
     ),
     Code.LINK_EMPTY: Rule(
         _E,

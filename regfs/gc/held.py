@@ -28,7 +28,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import PathMissing
 from regfs.graph import Graph
-from regfs.graph.beside import beside
+from regfs.graph.beside import beside, lives
 from regfs.inventory import RepositoryInventory
 from regfs.runs import RUNS, Line, Run, RunKind, told_runs
 from regfs.stores import Kind, Store, ignore
@@ -175,7 +175,7 @@ class Use:
     def _stands_beside(self, name: str, path: str) -> bool:
         """Return whether a tag stands beside a manifest that is in use."""
         found = layout.subject_tag(path.rpartition("/")[2])
-        return found is not None and bool(found.among(self._live.get(name, ())))
+        return found is not None and lives(self._graph, found, self._live.get(name, ()))
 
     def doubts(self) -> set[str]:
         """Return the repositories of which it is not known what they need; "" for the whole tree.

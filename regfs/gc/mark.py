@@ -34,8 +34,8 @@ from regfs.gc.policy import Policy
 from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
 from regfs.graph import Graph
-from regfs.graph.beside import beside, is_own, is_surely_about
-from regfs.inventory import Inventory, RepositoryInventory, TagInfo
+from regfs.graph.beside import beside, is_own, is_surely_about, lives
+from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory, TagInfo
 
 
 class Mark:
@@ -259,7 +259,7 @@ class Mark:
         return (
             info is not None
             and info.subject is not None
-            and info.subject not in self._graph.manifests
+            and not any(one in self._graph.manifests for one in self._graph.named_as(info.subject))
         )
 
     def _follow_subjects(self) -> None:
@@ -278,7 +278,8 @@ class Mark:
                     for digest in repository.revisions
                     if digest not in live
                     and (info := self._graph.manifests.get(digest)) is not None
-                    and info.subject in everywhere
+                    and info.subject is not None
+                    and not everywhere.isdisjoint(self._graph.named_as(info.subject))
                 ]
                 if more:
                     live |= self._graph.reachable(more, referrers=repository.revisions)
@@ -315,6 +316,8 @@ class Mark:
     def _is_dangling(self, found: layout.SubjectTag, current: Digest) -> bool:
         """Return whether nothing is left of what a tag surely stands beside."""
         graph, inventory = self._graph, self._inventory
+        if any(one.code in INCOMPLETE for one in inventory.findings):
+            return False  # it may lie where nobody can look
         if not is_surely_about(graph, found, current):
             return False
         known: tuple[Collection[Digest], ...] = (
@@ -332,7 +335,9 @@ class Mark:
         grown = False
         for name, waiting in self._waiting.items():
             staying = {
-                tag: info for tag, info in waiting.items() if _subject(tag).among(everywhere)
+                tag: info
+                for tag, info in waiting.items()
+                if lives(self._graph, _subject(tag), everywhere)
             }
             if not staying:
                 continue

@@ -80,13 +80,16 @@ def plan(
 
     Raises:
         Doubt: the inventory is of some repositories only, and the others need blobs too;
-            or the histories of tags were not read, and tell what has just lost its tag.
+            or the histories of tags were not read, and tell what has just lost its tag;
+            or there is not one manifest in the whole tree, and nobody has confirmed that.
     """
     if not inventory.whole:
         raise Doubt("only some of the repositories were listed; what the others need is not known")
     repositories = inventory.repositories.values()
     if needs_history(policy) and not all(known.has_history for known in repositories):
         raise Doubt("the histories of tags were not read; what has just lost its tag is not known")
+    if not policy.allow_no_manifests:
+        _expect_manifests(inventory)
     mark = Mark(graph, inventory, policy, now, read)
     going = Going(graph, inventory, policy, mark)
     actions = sorted(going.actions(), key=order)
@@ -105,6 +108,24 @@ def plan(
         findings=[*inventory.findings, *graph.findings, *mark.findings],
         decisions=mark.decisions,
     )
+
+
+def _expect_manifests(inventory: Inventory) -> None:
+    """Refuse a tree whose manifests live elsewhere: each of its layers may be in use.
+
+    A revision or a tag counts as a manifest even where its bytes are missing: that is damage,
+    and freezes. Blobs without any repository are no business of this check: nothing goes there.
+    """
+    repositories = inventory.repositories.values()
+    if any(one.revisions or one.tags for one in repositories):
+        return
+    blobs, links = len(inventory.blobs), sum(len(one.layers) for one in repositories)
+    if repositories and (blobs or links):
+        raise Doubt(
+            f"blobs ({blobs}) and layer links ({links}), and not one manifest in the whole tree: "
+            "they may live elsewhere (OpenShift 3 keeps them in etcd), and nothing here tells what is "
+            "in use. If all images were deleted on purpose, say --allow-no-manifests"
+        )
 
 
 _RANK: Final = {kind: rank for rank, kind in enumerate(ActionKind)}

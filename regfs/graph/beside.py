@@ -12,6 +12,7 @@ of a repository, and never goes unless its image does.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from regfs import layout
@@ -48,6 +49,14 @@ def is_own(graph: Graph, repository: RepositoryInventory, tag: str) -> bool:
     if named is None or _is_named_after(graph, named, current):
         return True
     return not named.among(repository.revisions)
+
+
+def lives(graph: Graph, found: layout.SubjectTag, live: Collection[Digest]) -> bool:
+    """Return whether what a tag stands beside is among manifests that live, by any digest."""
+    if found.among(live):
+        return True
+    aliases = graph.aliases.items()
+    return any(found.names(alias) and not stored.isdisjoint(live) for alias, stored in aliases)
 
 
 def lists(graph: Graph, index: Digest, subject: Digest) -> list[Digest]:

@@ -55,6 +55,8 @@ class _Builder:
         self.revisions: set[Digest] = set()
         """Every digest that is a revision somewhere."""
         self.wanted: dict[Digest, None] = {}
+        self.noted: dict[Digest, list[Digest]] = {}
+        """Manifest -> what its annotations name, wherever that is."""
         self.unseen = {
             finding.path
             for finding in self.inventory.findings
@@ -84,6 +86,7 @@ class _Builder:
                 else:
                     self._add_broken(self._unseen_or_broken(found))
         self.progress.finish()
+        self._link_noted()
         freeze(self.graph)
         self._complete_histories()
 
@@ -239,10 +242,38 @@ class _Builder:
                     leaves.extend(Leaf(other, role, length) for other in self.graph.aliases[named])
         subject = manifest.subject.digest if manifest.subject is not None else None
         if subject is not None:
-            self._point(digest, subject, EdgeKind.SUBJECT)
+            for one in self.graph.named_as(subject):
+                self._point(digest, one, EdgeKind.SUBJECT)
         kind, artifact_type = manifest.kind, manifest.artifact_type
         info = ManifestInfo(kind, manifest.media_type, artifact_type, size, subject, 0, 0)
         self.graph.add_manifest(digest, info, leaves)
+        noted = [one for one in manifest.noted if one in self.inventory.blobs]
+        if noted:
+            self.noted[digest] = noted
+
+    def _link_noted(self) -> None:
+        """Take note of blobs that annotations name, repository by repository.
+
+        Only what the repository links counts: most digests in annotations are of manifests and
+        sources elsewhere, and to keep all these would keep base images for ever.
+        """
+        graph = self.graph
+        for repository in self.inventory.repositories.values() if self.noted else ():
+            starts = [target for _, _, target in graph.links(repository)]
+            reached = graph.reachable(starts, subjects=True)
+            named = graph.needs(reached)
+            told: dict[Digest, Digest] = {}
+            for manifest in sorted(reached & self.noted.keys()):
+                linked = [one for one in self.noted[manifest] if one in repository.layers]
+                known = graph.noted.setdefault(manifest, []) if linked else []
+                known += [one for one in linked if one not in known]
+                told.update((one, manifest) for one in linked if one not in named)
+            for blob, manifest in told.items():
+                path = layout.path_of(layout.LayerLink(repository.name, blob))
+                finding = Finding(
+                    Code.BLOB_ANNOTATED, path, blob, repository.name, actual=f"in {manifest}"
+                )
+                graph.findings.append(finding)
 
     def _is_child(self, reference: media_types.Reference) -> bool:
         """Return whether a reference leads to a manifest.

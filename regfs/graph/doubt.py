@@ -38,7 +38,8 @@ def freeze(graph: Graph) -> None:
         reasons = [problem for digest, problem in doubtful.items() if digest in reached]
         graph.frozen.setdefault(name, []).extend(reasons)
     for subject, referrers in graph.subjects():
-        if subject not in graph.manifests and subject not in graph.problems:
+        digests = graph.named_as(subject)
+        if not any(one in graph.manifests or one in graph.problems for one in digests):
             for referrer in referrers:
                 path = layout.path_of(layout.BlobData(referrer))
                 finding = Finding(Code.SUBJECT_MISSING, path, referrer, expected=subject)
