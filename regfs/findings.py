@@ -55,6 +55,7 @@ class Code(StrEnum):
     DESCRIPTOR_INVALID = "descriptor-invalid"
     INDEX_CHILD_MISSING = "index-child-missing"
     SUBJECT_MISSING = "subject-missing"
+    SIGNATURE_DANGLING = "signature-dangling"
     DIFFID_MISMATCH = "diffid-mismatch"
     LAYER_UNREADABLE = "layer-unreadable"
     LAYER_TYPE_MISMATCH = "layer-type-mismatch"
@@ -217,6 +218,12 @@ RULES: Final[dict[Code, Rule]] = {
         _I,
         "referrer names a subject that is not there",
         "Push the subject, or delete the referrer if its image is gone for good.",
+    ),
+    Code.SIGNATURE_DANGLING: Rule(
+        _I,
+        "tag holds what cosign made for an image that is not there",
+        "`regfs gc plan -m --delete-referrers-of-dangling` takes it, unless its image is in "
+        "another registry or still to come.",
     ),
     Code.DIFFID_MISMATCH: Rule(
         _E, "unpacked layer does not match the diffID in the config", "Build the image again."

@@ -502,7 +502,7 @@ class SubjectTag(NamedTuple):
 
     @property
     def holds(self) -> str:
-        """What it holds, in a word."""
+        """What it holds: `signature`, `attestation`, `SBOM` or `referrers`."""
         return _ENDINGS.get(self.ending, "referrers")
 
     @property
@@ -543,6 +543,12 @@ def subject_tag(tag: str) -> SubjectTag | None:
 def fallback_tag(subject: Digest) -> str:
     """Return the tag that lists the referrers of `subject` (OCI 1.1 referrers tag schema)."""
     return f"{subject.algorithm}-{subject.encoded[:_CUT]}"
+
+
+def cosign_tags(subject: Digest) -> list[str]:
+    """Return the tags under which cosign puts things beside a manifest."""
+    start = f"{subject.algorithm}-{subject.encoded}"
+    return [f"{start}.{ending}" for ending in _ENDINGS]
 
 
 def upload_time(upload: str) -> float | None:

@@ -34,8 +34,8 @@ from regfs.gc.policy import Policy
 from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
 from regfs.graph import Graph
-from regfs.graph.beside import beside, is_own, is_surely_about, lives
-from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory, TagInfo
+from regfs.graph.beside import beside, is_gone, is_own, is_surely_about, lives
+from regfs.inventory import Inventory, RepositoryInventory, TagInfo
 
 
 class Mark:
@@ -315,19 +315,9 @@ class Mark:
 
     def _is_dangling(self, found: layout.SubjectTag, current: Digest) -> bool:
         """Return whether nothing is left of what a tag surely stands beside."""
-        graph, inventory = self._graph, self._inventory
-        if any(one.code in INCOMPLETE for one in inventory.findings):
-            return False  # it may lie where nobody can look
-        if not is_surely_about(graph, found, current):
+        if found.among(self.outside) or not is_gone(self._graph, found):
             return False
-        known: tuple[Collection[Digest], ...] = (
-            inventory.blobs,
-            graph.problems,
-            graph.aliases,
-            self.outside,
-            *(repository.revisions for repository in inventory.repositories.values()),
-        )
-        return not any(found.among(digests) for digests in known)
+        return is_surely_about(self._graph, found, current)
 
     def _decide_beside(self) -> bool:
         """Keep the tags beside images that live by now; return whether there were any more."""

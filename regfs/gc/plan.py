@@ -123,8 +123,8 @@ def _expect_manifests(inventory: Inventory) -> None:
     if repositories and (blobs or links):
         raise Doubt(
             f"blobs ({blobs}) and layer links ({links}), and not one manifest in the whole tree: "
-            "they may live elsewhere (OpenShift 3 keeps them in etcd), and nothing here tells what is "
-            "in use. If all images were deleted on purpose, say --allow-no-manifests"
+            "they may live elsewhere (OpenShift 3 keeps them in etcd), and nothing here tells what "
+            "is in use. If all images were deleted on purpose, say --allow-no-manifests"
         )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from regfs import layout
+from regfs.inventory import INCOMPLETE
 from regfs.media_types import Kind
 
 if TYPE_CHECKING:
@@ -83,6 +84,17 @@ def is_surely_about(graph: Graph, found: layout.SubjectTag, current: Digest) -> 
         return True
     children = [graph.manifests.get(child) for child in graph.children(current)]
     return all(child is not None and found.names(child.subject) for child in children)
+
+
+def is_gone(graph: Graph, found: layout.SubjectTag) -> bool:
+    """Return whether nothing in the tree is left of what a tag stands beside.
+
+    Neither a link nor a blob, and nothing that could not be read or seen may be it.
+    """
+    known = (graph.inventory.blobs, graph.problems, graph.aliases, graph.revised)
+    if graph.blind or any(found.among(digests) for digests in known):
+        return False
+    return not any(one.code in INCOMPLETE for one in graph.inventory.findings)
 
 
 def _is_named_after(graph: Graph, found: layout.SubjectTag, current: Digest) -> bool:

@@ -155,6 +155,12 @@ class Graph:
         self._sizes = array("q")
         self._referrers: dict[Digest, list[Digest]] = {}
 
+    @cached_property
+    def revised(self) -> frozenset[Digest]:
+        """Every digest that is a revision in any repository."""
+        repositories = self.inventory.repositories.values()
+        return frozenset().union(*(one.revisions.numbers for one in repositories))
+
     @classmethod
     def build(
         cls, inventory: Inventory, registry: Registry, *, progress: Progress = SILENT
