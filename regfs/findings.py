@@ -33,6 +33,7 @@ class Code(StrEnum):
     BLOB_CHANGED = "blob-changed"
     BLOB_MISPLACED = "blob-misplaced"
     BLOB_UNREFERENCED = "blob-unreferenced"
+    BLOB_ANNOTATED = "blob-annotated"
     LINK_EMPTY = "link-empty"
     LINK_INVALID = "link-invalid"
     LINK_MISMATCH = "link-mismatch"
@@ -54,6 +55,7 @@ class Code(StrEnum):
     DESCRIPTOR_INVALID = "descriptor-invalid"
     INDEX_CHILD_MISSING = "index-child-missing"
     SUBJECT_MISSING = "subject-missing"
+    SIGNATURE_DANGLING = "signature-dangling"
     DIFFID_MISMATCH = "diffid-mismatch"
     LAYER_UNREADABLE = "layer-unreadable"
     LAYER_TYPE_MISMATCH = "layer-type-mismatch"
@@ -71,6 +73,7 @@ class Code(StrEnum):
     SYMLINK_INSIDE = "symlink-inside"
     SYMLINK_LOOP = "symlink-loop"
     SYMLINK_OUTSIDE = "symlink-outside"
+    FOLDER_REPLACED = "folder-replaced"
     PATH_UNREADABLE = "path-unreadable"
     ALGORITHM_UNSUPPORTED = "algorithm-unsupported"
     NAME_NOT_UTF8 = "name-not-utf8"
@@ -122,6 +125,11 @@ RULES: Final[dict[Code, Rule]] = {
     ),
     Code.BLOB_UNREFERENCED: Rule(
         _I, "blob is referenced by nothing", "`regfs gc plan` shows what can be given back."
+    ),
+    Code.BLOB_ANNOTATED: Rule(
+        _I,
+        "blob is named only in an annotation, by an image of a repository that links it",
+        "Nothing to do: regfs keeps it. A registry's own collector deletes it.",
     ),
     Code.LINK_EMPTY: Rule(
         _E,
@@ -211,6 +219,12 @@ RULES: Final[dict[Code, Rule]] = {
         "referrer names a subject that is not there",
         "Push the subject, or delete the referrer if its image is gone for good.",
     ),
+    Code.SIGNATURE_DANGLING: Rule(
+        _I,
+        "tag holds what cosign made for an image that is not there",
+        "`regfs gc plan -m --delete-referrers-of-dangling` takes it, unless its image is in "
+        "another registry or still to come.",
+    ),
     Code.DIFFID_MISMATCH: Rule(
         _E, "unpacked layer does not match the diffID in the config", "Build the image again."
     ),
@@ -282,6 +296,12 @@ RULES: Final[dict[Code, Rule]] = {
         _E,
         "symbolic link leaves the tree; not followed",
         "Mount the folder in place (mount --bind) instead of linking it.",
+    ),
+    Code.FOLDER_REPLACED: Rule(
+        _E,
+        "not a folder, where the layout has one; what lay behind it cannot be seen",
+        "Put the folder back, or move this out of the tree if nothing lay there; until then "
+        "regfs collects nothing that it may hold or need.",
     ),
     Code.PATH_UNREADABLE: Rule(
         _E,

@@ -252,6 +252,12 @@ class Inventory:
 
 
 INCOMPLETE: Final = frozenset(
-    {Code.PATH_UNREADABLE, Code.SYMLINK_OUTSIDE, Code.SYMLINK_LOOP, Code.SPECIAL_FILE}
+    {
+        Code.PATH_UNREADABLE,
+        Code.FOLDER_REPLACED,
+        Code.SYMLINK_OUTSIDE,
+        Code.SYMLINK_LOOP,
+        Code.SPECIAL_FILE,
+    }
 )
 """Findings that mean: something may be there that was not seen."""

@@ -266,18 +266,33 @@ def _algorithms(store: Store, inventory: Inventory, folder: str) -> list[str]:
         elif entry.kind is Kind.FOLDER:
             _foreign(inventory, entry.path, Code.ALGORITHM_UNSUPPORTED)
         elif entry.kind is Kind.FILE:
-            _foreign(inventory, entry.path)
+            _file(inventory, entry.path, _ALGORITHM_NAME.fullmatch(_name(entry)))
     return found
+
+
+_ALGORITHM_NAME: Final = re.compile("[a-z0-9]+(?:[+._-][a-z0-9]+)*")
+
+
+def _file(inventory: Inventory, path: str, in_the_way: object) -> None:
+    """Report a file where only folders lie: in the place of one, by its name, or just foreign."""
+    if in_the_way:
+        name = layout.repository_of(path)
+        inventory.findings.append(Finding(Code.FOLDER_REPLACED, path, repository=name))
+    else:
+        _foreign(inventory, path)
 
 
 def _blob_folders(store: Store, inventory: Inventory) -> list[_Folder]:
     folders = []
     for algorithm in _algorithms(store, inventory, layout.BLOBS):
         for entry in store.list(layout.blobs_folder(algorithm), inventory.findings.append):
-            if entry.kind is Kind.FOLDER and re.fullmatch("[0-9a-f]{2}", _name(entry)):
+            is_prefix = re.fullmatch("[0-9a-f]{2}", _name(entry))
+            if entry.kind is Kind.FOLDER and is_prefix:
                 folders.append(_Folder(algorithm, _name(entry), entry.path))
-            elif entry.kind in (Kind.FOLDER, Kind.FILE):
+            elif entry.kind is Kind.FOLDER:
                 _foreign(inventory, entry.path)
+            elif entry.kind is Kind.FILE:
+                _file(inventory, entry.path, is_prefix)
     return folders
 
 
@@ -335,7 +350,11 @@ def _checked(
     if leaves.absent:
         inventory.vacant.extend(f"{folder}/{name}" for name in leaves.absent)
     for entry in leaves.others:
-        _other(inventory, entry)
+        is_digest = re.fullmatch(f"[0-9a-f]{{{width}}}", _name(entry))
+        if entry.kind is Kind.FILE and entry.path.rpartition("/")[0] == folder:
+            _file(inventory, entry.path, is_digest)
+        else:
+            _other(inventory, entry)
     return leaves
 
 
@@ -404,6 +423,8 @@ def walk_repositories(
                 parts.add(name)
             elif entry.kind is Kind.FOLDER and not name.startswith("_"):
                 nested.append(entry.path)
+            elif entry.kind is Kind.FILE and _is_in_the_way(folder, name):
+                _file(inventory, entry.path, in_the_way=True)
             elif entry.kind in (Kind.FOLDER, Kind.FILE):
                 strays.append(entry.path)
         pending.extend(reversed(nested))
@@ -417,6 +438,12 @@ def walk_repositories(
             inventory.vacant.append(folder)
         for path in strays:
             _foreign(inventory, path)
+
+
+def _is_in_the_way(folder: str, name: str) -> bool:
+    """Return whether a file has the name of a folder that a repository may lie in or consist of."""
+    is_first = folder == layout.REPOSITORIES
+    return name in layout.PARTS or layout.could_be_component(name, first=is_first)
 
 
 def _is_kept_empty(folder: str) -> bool:
@@ -452,7 +479,9 @@ def _scan_manifests(store: Store, inventory: Inventory, repository: RepositoryIn
     for entry in store.list(tags.rpartition("/")[0], inventory.findings.append):
         if entry.kind not in (Kind.FOLDER, Kind.FILE):
             continue  # the store has said why it cannot be listed
-        if entry.path == revisions:
+        if entry.kind is Kind.FILE:
+            _file(inventory, entry.path, entry.path in (revisions, tags))
+        elif entry.path == revisions:
             _scan_revisions(store, inventory, repository)
         elif entry.path == tags:
             repository.has_tags_folder = True
@@ -480,7 +509,7 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
     unseen = {
         entry.path[len(folder) + 1 :].partition("/")[0]
         for entry in leaves.others
-        if entry.kind is not Kind.FILE
+        if entry.kind is not Kind.FILE or entry.path.count("/") > folder.count("/") + 1
     }
     histories: Iterator[dict[str, Leaves] | None] = repeat({}, len(leaves.names))
     if repository.has_history:
@@ -502,7 +531,11 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
         history = _scan_history(store, inventory, repository, tag)
         repository.tags[tag] = TagInfo(None, 0.0, 0, code, history)
     for entry in leaves.others:
-        _other(inventory, entry)
+        above, _, last = entry.path.rpartition("/")
+        if entry.kind is Kind.FILE:  # for a tag, or for a folder within one
+            _file(inventory, entry.path, above != folder or layout.tag_problem(last) is None)
+        else:
+            _other(inventory, entry)
     for tag in repository.tags:
         problem_text = layout.tag_problem(tag)
         if problem_text is not None:

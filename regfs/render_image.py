@@ -67,6 +67,10 @@ _KINDS = {
     "schema1": "image in Docker's first format",
     "build-cache": "BuildKit's build cache: no image, no container can run it",
     "unknown": "not known to regfs",
+    "signature": "signature, made by cosign",
+    "attestation": "attestation, made by cosign",
+    "SBOM": "SBOM, attached by cosign",
+    "referrers": "list of referrers, under a fallback tag",
 }
 
 

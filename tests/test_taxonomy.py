@@ -172,6 +172,27 @@ def _second_name(tree: TreeBuilder) -> None:
     (tree.v2 / "repositories/second-name").symlink_to("app")
 
 
+def _file_for_tags(tree: TreeBuilder) -> None:
+    folder = tree.tag_folder("app", "v1").parent
+    shutil.rmtree(folder)
+    tree.write(folder, b"what a synchroniser left")
+
+
+def _annotated(tree: TreeBuilder) -> None:
+    document = json.loads(EXTENDED.data) | {"annotations": {"data": UNUSED}}
+    digest = tree.blob(dumps(document))
+    tree.revision("app", digest)
+    tree.tag("app", "v1", digest)
+    tree.add_blob("app", "of a push that failed")
+
+
+def _signed(tree: TreeBuilder) -> None:
+    tree.push("app", _SIGNED, image(["signature"]))
+
+
+_SIGNED = OTHER.replace(":", "-") + ".sig"
+
+
 DONE: dict[str, Callable[[TreeBuilder], None]] = {
     "upload-stale": _stale_upload,
     "repositories-missing": _no_repositories,
@@ -181,6 +202,9 @@ DONE: dict[str, Callable[[TreeBuilder], None]] = {
     "tag-behind": _behind,
     "nfs-leftover": _nfs,
     "lost-and-found": _lost,
+    "file-for-tags": _file_for_tags,
+    "annotated": _annotated,
+    "signed": _signed,
     "diffid-mismatch": _push(_with_diff_ids(OTHER)),
     "layer-count-mismatch": _push(_with_diff_ids(OTHER, OTHER)),
     "config-unreadable": _push(lambda document: {"config": {"rootfs": 7}}),
@@ -275,6 +299,23 @@ ROWS: dict[Code, Row] = {
     Code.SYMLINK_LOOP: Row("symlink-loop", f"{V2}/repositories/app/loop", ERROR),
     Code.SYMLINK_OUTSIDE: Row(
         "symlink-outside", blob(TOP), ERROR, BOTH, TOP, also=[Code.BLOB_UNREADABLE]
+    ),
+    Code.BLOB_ANNOTATED: Row(
+        "annotated",
+        f"{V2}/repositories/app/_layers/{UNUSED.replace(':', '/')}/link",
+        INFO,
+        digest=UNUSED,
+        repository="app",
+    ),
+    Code.SIGNATURE_DANGLING: Row(
+        "signed",
+        f"{V2}/repositories/app/_manifests/tags/{_SIGNED}/current/link",
+        INFO,
+        repository="app",
+        tag=_SIGNED,
+    ),
+    Code.FOLDER_REPLACED: Row(
+        "file-for-tags", f"{V2}/repositories/app/_manifests/tags", ERROR, repository="app"
     ),
     Code.PATH_UNREADABLE: Row(
         "folder-data", blob(TOP), ERROR, BOTH, TOP, also=[Code.BLOB_UNREADABLE]

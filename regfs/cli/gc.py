@@ -89,6 +89,11 @@ def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="With -m: this repository has no tags on purpose; its manifests may go.",
         ),
         click.option(
+            "--allow-no-manifests",
+            is_flag=True,
+            help="Not one manifest is in this tree, and that is on purpose: all may go.",
+        ),
+        click.option(
             "--uploads-older-than",
             type=Duration(),
             default="7d",
@@ -178,6 +183,7 @@ def _policy(session: Session, options: dict[str, Any]) -> Policy:
         min_age=0.0 if options["offline"] else options["min_age"],
         uploads_older_than=options["uploads_older_than"],
         allow_tagless=tuple(options["allow_tagless"]),
+        allow_no_manifests=options["allow_no_manifests"],
         keep_referrers_of_dangling=options["keep_referrers_of_dangling"],
         keep_referrers_of_subject=options["keep_referrers_of_subject"],
         tag_history=options["tag_history"],
@@ -231,7 +237,7 @@ def _make_plan(session: Session, policy: Policy) -> Plan:
         "regfs gc plan --policy keep.toml --explain",
         "regfs gc plan --json",
     ],
-    exits=[Exit.FINDINGS],
+    exits=[Exit.FINDINGS, Exit.REFUSED],
 )
 @_policy_options
 @click.option("-o", "--output", metavar="FILE", help="Write the plan there, for gc apply.")

@@ -35,6 +35,8 @@ class Policy:
     """Seconds after which an upload that was begun and not finished is stale."""
     allow_tagless: tuple[str, ...] = ()
     """Repositories that have no tag at all and may lose their manifests all the same."""
+    allow_no_manifests: bool = False
+    """Whether a tree without a single manifest is empty on purpose, and all in it may go."""
     keep_referrers_of_dangling: bool = True
     """Whether a referrer whose subject is not there stays: it may have been pushed first."""
     keep_referrers_of_subject: bool = True

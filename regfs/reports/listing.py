@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import ManifestUnknown, NameUnknown, RegfsError
+from regfs.manifests import Kind as ManifestKind
 from regfs.manifests import Manifest, Role, is_attestation
 from regfs.registry import Registry
 from regfs.reports.moment import moment
@@ -49,14 +50,15 @@ class Tag:
     """When it was set, or the manifest was pushed."""
     digest: str | None = None
     kind: str | None = None
-    """`image`, `index`, `artifact`, ..."""
+    """`image`, `index`, `artifact`, ...; of a tag that stands beside an image what it holds:
+    `signature`, `attestation`, `SBOM` or `referrers`."""
     media_type: str | None = None
     platforms: tuple[str, ...] = ()
     """As the index says."""
     size: int | None = None
     """Bytes of the manifest and all it names directly, by its descriptors."""
     subject: str | None = None
-    """What it is about."""
+    """What it is about: by its own word, or by the name of a tag that stands beside an image."""
     problem: str | None = None
     """Why it cannot be told."""
 
@@ -172,17 +174,47 @@ def _described(registry: Registry, tag: Tag, digest: Digest) -> Tag:
     platforms = dict.fromkeys(
         one.platform for one in parts if one.platform and one.platform != "unknown/unknown"
     )
+    beside = _beside(registry, tag.name, digest, manifest)
+    subject = None if manifest.subject is None else manifest.subject.digest
     return Tag(
         tag.name,
         tag.repository,
         tag.changed,
         digest,
-        kind=manifest.kind.value,
+        kind=manifest.kind.value if beside is None else beside.holds,
         media_type=manifest.media_type,
         platforms=tuple(platforms),
         size=own + sum(max(one.size, 0) for one in parts) + _below(registry, manifest),
-        subject=None if manifest.subject is None else manifest.subject.digest,
+        subject=subject or (None if beside is None else beside.subject),
     )
+
+
+def _beside(
+    registry: Registry, tag: str | None, digest: Digest, manifest: Manifest
+) -> layout.SubjectTag | None:
+    """Return what a tag stands beside, as `regfs.graph.beside` does; here without a graph."""
+    found = None if tag is None else layout.subject_tag(tag)
+    if found is None or found.names(digest):
+        return None
+    if not found.is_fallback:
+        return found
+    if manifest.subject is not None:
+        return found if found.names(manifest.subject.digest) else None
+    references = manifest.references()
+    if manifest.kind is not ManifestKind.INDEX or any(
+        one.role is not Role.MANIFEST or _is_runnable(registry, one.digest) for one in references
+    ):
+        return None
+    return found
+
+
+def _is_runnable(registry: Registry, digest: Digest) -> bool:
+    """Return whether a manifest is known, and about nothing else."""
+    try:
+        manifest = registry.manifest(digest)
+    except RegfsError:
+        return False
+    return manifest.subject is None and manifest.artifact_type is None
 
 
 def _below(registry: Registry, manifest: Manifest) -> int:

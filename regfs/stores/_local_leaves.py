@@ -178,7 +178,7 @@ class LocalLeaves(LocalLook):
         return False
 
     def _barred(self, child: str, leaf: str, report: Report) -> Entry | None:
-        """Return the link between child and leaf that is not followed, if there is one."""
+        """Return what is between child and leaf and no way on: a link not followed, no folder."""
         path = child
         for part in leaf.split("/")[:-1]:
             path = f"{path}/{part}"
@@ -190,6 +190,8 @@ class LocalLeaves(LocalLook):
                 entry = self._entry(path, status, report)
                 if entry.kind is not Kind.FOLDER:
                     return entry
+            elif not stat.S_ISDIR(status.st_mode):
+                return self._entry(path, status, report)
         return None
 
     def _no_leaf(

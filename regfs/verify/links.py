@@ -173,6 +173,8 @@ class _Walk:
                 self._context.progress.advance(1)
                 _check_link(self._context, _Link(key, path), _said(content))
         elif isinstance(key, layout.Foreign):
+            if self._context.collector.has(Code.FOLDER_REPLACED, path):
+                return  # told already, in better words
             self._context.add(Finding(_stray_code(path), path))
 
     def _lost_and_found(self, listing: Listing) -> None:
