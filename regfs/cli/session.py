@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.digest import Digest
+    from regfs.findings import Finding
     from regfs.graph import Graph
     from regfs.inventory import Inventory
     from regfs.registry import Registry, Target
@@ -63,6 +64,8 @@ class Session:
 
     def __init__(self, root: str | None = None) -> None:
         self.root = root
+        self.allow_empty = False
+        """Whether an empty folder is a fresh registry."""
         self.json = False
         self.quiet = False
         self.verbose = 0
@@ -73,10 +76,22 @@ class Session:
 
     @cached_property
     def store(self) -> Store:
-        """The store at the root."""
-        from regfs.stores import open_store
+        """The store at the root.
 
-        return open_store(self.root or _default_root())
+        Raises:
+            NotARegistry: there is no tree, or nothing in it, which `allow_empty` allows.
+        """
+        from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, open_store
+
+        store = open_store(self.root or _default_root(), empty=self.allow_empty)
+        if not self.allow_empty and _is_hollow(store):
+            from regfs.errors import NotARegistry
+
+            raise NotARegistry(
+                f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "
+                f"repositories; {NOT_MOUNTED} ({ALLOW_EMPTY})"
+            )
+        return store
 
     @cached_property
     def registry(self) -> Registry:
@@ -220,6 +235,22 @@ def _default_root() -> str:
     return DEFAULT_ROOT
 
 
+def _is_hollow(store: Store) -> bool:
+    """Return whether a tree surely holds nothing of what the first push to it makes."""
+    from regfs import layout
+
+    unread: list[Finding] = []
+    found = {entry.path for entry in store.list(layout.PREFIX, unread.append)}
+    return not unread and found.isdisjoint((layout.BLOBS, layout.REPOSITORIES))
+
+
+def given_root(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the root that was given; an empty one is a variable that was never set."""
+    if value == "":
+        raise click.BadParameter("is empty; leave it out, or name a folder", ctx, param)
+    return value
+
+
 def _epilog(examples: Sequence[str], exits: Iterable[Exit]) -> str:
     lines = ["\b", "Examples:", *(f"  {example}" for example in examples), "", "\b", "Exit codes:"]
     lines.extend(f"  {code.value:<3} {code.meaning}" for code in exits)
@@ -246,12 +277,14 @@ def command(
             /,
             *,
             root: str | None,
+            allow_empty: bool,
             as_json: bool,
             quiet: bool,
             verbose: int,
             **rest: Any,
         ) -> int:
             session.root = root or session.root
+            session.allow_empty = allow_empty
             session.json, session.quiet, session.verbose = as_json, quiet, verbose
             try:
                 result = function(session, **rest)
@@ -274,7 +307,15 @@ def command(
 
 def _common_options() -> list[click.Parameter]:
     return [
-        click.Option(["-r", "--root"], metavar="ROOT", help="Where the registry tree is."),
+        click.Option(
+            ["-r", "--root"],
+            metavar="ROOT",
+            callback=given_root,
+            help="Where the registry tree is.",
+        ),
+        click.Option(
+            ["--allow-empty"], is_flag=True, help="Take an empty folder for a fresh registry."
+        ),
         click.Option(
             ["--json", "as_json"], is_flag=True, help="One JSON document on standard output."
         ),
