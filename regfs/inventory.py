@@ -250,6 +250,17 @@ class Inventory:
         """Whether everything that lies in the tree could be listed."""
         return not any(finding.code in INCOMPLETE for finding in self.findings)
 
+    @property
+    def lacks_blobs(self) -> bool:
+        """Whether repositories link to blobs and there is none: another disk is not mounted."""
+        linked = any(one.revisions or one.layers for one in self.repositories.values())
+        return linked and not self.blobs
+
+    def hides(self, path: str) -> bool:
+        """Return whether what is at a path, or below it, could not all be seen."""
+        inside, places = f"{path}/", (one.path for one in self.findings if one.code in INCOMPLETE)
+        return any(place.startswith(inside) or inside.startswith(f"{place}/") for place in places)
+
 
 INCOMPLETE: Final = frozenset(
     {Code.PATH_UNREADABLE, Code.SYMLINK_OUTSIDE, Code.SYMLINK_LOOP, Code.SPECIAL_FILE}

@@ -45,6 +45,8 @@ LAYERS: dict[str, int] = {
     "layers": 1,
     "skim": 1,
     "inventory": 2,
+    "causes": 2,
+    "junk": 1,
     "listing": 2,
     "crossing": 2,
     "leftovers": 2,
@@ -94,6 +96,8 @@ LAYERS: dict[str, int] = {
 ARROWS = {
     ("digest", "errors"),
     ("listing", "inventory"),
+    ("causes", "inventory"),
+    ("junk", "layout"),
     ("listing", "crossing"),
     ("crossing", "inventory"),
     ("registry", "inventory"),

@@ -50,7 +50,7 @@ class Exit(Enum):
 
 _MEANINGS: Final = {
     Exit.CLEAN: "clean",
-    Exit.FINDINGS: "findings of severity error",
+    Exit.FINDINGS: "findings of severity error, or not everything could be read",
     Exit.USAGE: "usage",
     Exit.REFUSED: "refused (stale plan, lock held, doubt that needs a decision)",
     Exit.NOT_FOUND: "not a registry tree, or no such reference",
@@ -73,6 +73,8 @@ class Session:
         """Whether the command needs to know what tags have pointed to before."""
         self.lean = False
         """Whether the command asks about few of the files only."""
+        self.unread: list[Finding] = []
+        """What point reads could not read."""
 
     @cached_property
     def store(self) -> Store:
@@ -98,7 +100,7 @@ class Session:
         """Point reads of the tree."""
         from regfs.registry import Registry
 
-        return Registry(self.store)
+        return Registry(self.store, self.unread.append)
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -203,6 +205,25 @@ class Session:
 
         click.echo(f"regfs: {printable(message)}", err=True)
 
+    def tell_unread(self) -> bool:
+        """Say what an answer lacks because it could not be read; return whether there is any."""
+        found = list(self.unread)
+        # Only what the command has made: it is not made to look for trouble.
+        if "inventory" in vars(self):
+            found += self.inventory.findings
+        if "graph" in vars(self):
+            found += self.graph.problems.values()
+        if not found:
+            return False
+        from regfs.causes import Causes, lacking
+        from regfs.render import incomplete
+
+        # What was met twice, by a listing and by reading, is one thing.
+        once = {one.path: one for one in reversed(lacking(found))}
+        for cause in Causes(reversed(once.values())):
+            self.complain(incomplete(cause))
+        return bool(once)
+
     def note(self, message: str) -> None:
         """Say something beside the result, unless asked to be quiet."""
         if not self.quiet:
@@ -261,13 +282,20 @@ Function = Callable[..., Any]
 
 
 def command(
-    *, examples: Sequence[str], exits: Sequence[Exit] = (), name: str | None = None
+    *,
+    examples: Sequence[str],
+    exits: Sequence[Exit] = (),
+    name: str | None = None,
+    answers: bool = False,
 ) -> Callable[[Function], click.Command]:
     """Make a function a command with the options, examples and exit codes all commands have.
 
-    The function gets the Session first, and returns an Exit or None for CLEAN.
+    The function gets the Session first, and returns an Exit or None for CLEAN. If it
+    `answers` a question about the tree, what could not be read for it is told at the end,
+    and makes CLEAN FINDINGS: an answer that lacks something is never silent.
     """
     usual = {Exit.CLEAN, Exit.USAGE, Exit.NOT_FOUND, Exit.STORAGE, Exit.INTERRUPTED}
+    usual |= {Exit.FINDINGS} if answers else set()
     codes = sorted({*usual, *exits}, key=lambda code: code.value)
 
     def decorate(function: Function) -> click.Command:
@@ -287,11 +315,13 @@ def command(
             session.allow_empty = allow_empty
             session.json, session.quiet, session.verbose = as_json, quiet, verbose
             try:
-                result = function(session, **rest)
+                result = function(session, **rest) or Exit.CLEAN
             except BrokenPipeError:  # told here, for click would take it for a failure
                 drop_output()
                 return Exit.CLEAN.value
-            return result.value if isinstance(result, Exit) else Exit.CLEAN.value
+            if answers and session.tell_unread() and result is Exit.CLEAN:
+                result = Exit.FINDINGS
+            return int(result.value)
 
         # The function's options and help are the command's.
         update_wrapper(wrapper, function)
