@@ -18,6 +18,7 @@ import re
 from typing import Final
 
 from regfs import layout
+from regfs.errors import LayoutInvalid
 
 _FOLDER: Final = re.compile(
     r"@eaDir|@tmp|#snapshot|\.snapshots?|\.zfs|\.~tmp~|\.rsync-partial|\.AppleDouble"
@@ -57,7 +58,10 @@ def rsync_target(path: str) -> str | None:
         target = f"{folder}/{found[1]}"
     else:
         return None
-    return None if isinstance(layout.key_of(target), layout.Foreign) else target
+    try:
+        return None if isinstance(layout.key_of(target), layout.Foreign) else target
+    except LayoutInvalid:  # a name of nothing but dots
+        return None
 
 
 def _name(path: str) -> str:

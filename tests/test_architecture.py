@@ -112,6 +112,7 @@ ARROWS = {
     ("publishing", "listing"),
     ("publishing", "turns"),
     ("leftovers", "inventory"),
+    ("leftovers", "listing"),
     ("referrers", "paging"),
     ("referrers", "registry"),
     ("gc.policy", "gc.retention"),

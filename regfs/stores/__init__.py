@@ -71,6 +71,9 @@ class Entry(NamedTuple):
     kind: Kind = Kind.FILE
     allocated: int = -1
     """Bytes of disk blocks; -1 where the store has no such thing."""
+    changed: float = -1.0
+    """When it was last written to, renamed or given another time, by the clock of its disk: no
+    program can set this. -1 where the store has no such thing."""
 
 
 class Leaves(NamedTuple):
