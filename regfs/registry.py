@@ -312,11 +312,12 @@ class Registry:
         name, at, digest = text.partition("@")
         if at:
             return self._find_in(name, digest)
-        if self._is_repository(text, perhaps=_SHORT.fullmatch(text) is not None):
+        short = _SHORT.fullmatch(text) is not None
+        if self._is_repository(text, perhaps=short):
             return Target(text, None, None)
         name, colon, tag = text.rpartition(":")
         # `sha256:1234567` can be a tag of a repository that is called sha256.
-        if _SHORT.fullmatch(text) and not (self._is_repository(name) and tag in self.tags(name)):
+        if short and not (self._is_repository(name, perhaps=True) and tag in self.tags(name)):
             return Target(None, None, self._complete(text, None))
         if not colon:
             problem = layout.name_problem(text)
