@@ -36,7 +36,7 @@ from regfs.inventory import (
     UploadInfo,
     rows_of,
 )
-from regfs.junk import is_junk_file, is_junk_folder
+from regfs.junk import is_junk_file, is_junk_folder, is_rsync_folder
 from regfs.parallel import adaptive_map
 from regfs.progress import SILENT, Progress
 from regfs.stores import Entry, Kind, Leaves, Report, Store
@@ -243,7 +243,7 @@ def _scan_owners(store: Store, inventory: Inventory) -> None:
 
 def _foreign(inventory: Inventory, path: str, code: Code = Code.FOREIGN_PATH) -> None:
     inventory.foreign.append(path)
-    if layout.is_lost_and_found(path):
+    if layout.is_lost_and_found(path) or is_rsync_folder(path):
         return  # no damage; what it holds is for the full walk of verify to tell
     if code is Code.FOREIGN_PATH and layout.is_nfs_leftover(path):
         code = Code.NFS_LEFTOVER
@@ -487,7 +487,7 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
     unseen = {
         entry.path[len(folder) + 1 :].partition("/")[0]
         for entry in leaves.others
-        if entry.kind is not Kind.FILE
+        if entry.kind is not Kind.FILE and not _is_no_folder(entry, folder)
     }
     histories: Iterator[dict[str, Leaves] | None] = repeat({}, len(leaves.names))
     if repository.has_history:
@@ -518,6 +518,15 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
         if problem_text is not None:
             path = layout.tag_folder(repository.name, tag)
             report(Finding(Code.TAG_INVALID, path, repository=repository.name, tag=tag))
+
+
+def _is_no_folder(entry: Entry, folder: str) -> bool:
+    """Return whether a device or the like stands in the place of a tag: then it is none.
+
+    Of an overlay it says that the tag was deleted. The store has reported it: the repository
+    cannot be seen whole, and loses nothing.
+    """
+    return entry.kind is Kind.SPECIAL and entry.path.rpartition("/")[0] == folder
 
 
 _NOW: Final = 5.0
