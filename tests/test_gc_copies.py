@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -212,12 +213,13 @@ def test_what_rsync_really_leaves_is_known(tmp_path: Path) -> None:
     source.push("app", "v1", image([os.urandom(4_000_000).hex()]))
     target = TreeBuilder(tmp_path / "target")
     copying = subprocess.Popen(
-        ["rsync", "-a", "--bwlimit=500", f"{source.root}/", f"{target.root}/"]
+        ["rsync", "-a", "--bwlimit=500", f"{source.root}/", f"{target.root}/"],
+        start_new_session=True,
     )
     deadline = time.monotonic() + 60
     while not (found := list(target.v2.rglob(".data.*"))) and time.monotonic() < deadline:
         time.sleep(0.01)
-    copying.kill()
+    os.killpg(copying.pid, signal.SIGKILL)  # the one that writes would tidy up after itself
     copying.wait(60)
     left = [path for path in found if path.exists()]
     assert left
