@@ -129,7 +129,7 @@ def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--leftovers",
             is_flag=True,
-            help="Walk the whole tree for temporary files and empty folders too.",
+            help="Walk the whole tree for halves of files and copies, and empty folders too.",
         ),
         click.option(
             "--empty-repositories", is_flag=True, help="Repositories that hold nothing any more go."
