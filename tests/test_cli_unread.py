@@ -192,6 +192,15 @@ def test_one_tag_that_cannot_be_read_hides_no_other(public: TreeBuilder) -> None
     assert run_as_nobody("-r", str(public.root), "ls", "--untagged", "app").code == 1
 
 
+def test_runs_that_cannot_be_seen_are_not_no_runs(public: TreeBuilder) -> None:
+    folder = public.root / ".regfs/runs"
+    folder.mkdir(parents=True)
+    folder.chmod(0)
+    ran = run_as_nobody("-r", str(public.root), "gc", "runs")
+    assert ran.code == 1
+    assert ran.err == f"{ADVICE}.regfs/runs: permission denied\n"
+
+
 # -- blobs ------------------------------------------------------------------------------------
 
 

@@ -409,13 +409,14 @@ def _roots(session: Session, file: str) -> Roots:
     return parse_roots(_read(file), file, lambda name: session.is_repository(name) or name in gone)
 
 
-@regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"])
+@regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"], answers=True)
 def runs_command(session: Session, /) -> Exit:
     """List the runs of this tree, and what has become of what they moved."""
     from regfs.cli.gc_output import show_runs
-    from regfs.runs import runs
+    from regfs.runs import RUNS, runs
 
     found = runs(session.store)
+    session.store.list(RUNS, session.unread.append)  # what cannot be seen is not "no runs"
     session.emit(found, lambda out: show_runs(out, found))
     return Exit.CLEAN
 
