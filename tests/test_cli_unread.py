@@ -228,6 +228,7 @@ def test_the_layer_of_an_image_that_cannot_be_seen_is_not_missing(public: TreeBu
     shown = run_as_nobody("-r", str(public.root), "show", "secret:s1")
     assert "layer cannot be seen" in shown.out
     assert "is not there" not in shown.out
+    assert "missing" not in run_as_nobody("-r", str(public.root), "info").out
 
 
 def test_a_short_digest_is_looked_for_where_it_can_be(public: TreeBuilder) -> None:
