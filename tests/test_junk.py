@@ -133,9 +133,18 @@ def test_what_of_others_may_not_be_read_is_nothing_that_an_answer_lacks(
     places = ["repositories/@eaDir", "repositories/.snapshot", "repositories/lost+found"]
     for place in places:
         shared.folder(shared.v2 / place).chmod(0)
-    for command in (["ls"], ["info"], ["reuse"]):
+    for command in (["ls"], ["info"], ["reuse"], ["verify", "-q", "--no-ledger"]):
         ran = run_as_nobody("-r", str(shared.root), *command)
         assert (ran.code, ran.err) == (0, "")
+
+
+def test_among_tags_what_cannot_be_read_may_be_one(shared: TreeBuilder) -> None:
+    open_to_all(shared.root)
+    digest = shared.current("team/app", "v1")
+    shared.tag("team/app", ".snapshot", digest)
+    shared.tag_folder("team/app", ".snapshot").chmod(0)
+    for command in (["gc", "plan"], ["verify", "-q", "--no-ledger"]):
+        assert run_as_nobody("-r", str(shared.root), *command).code == 1
 
 
 # -- what is not taken for junk ---------------------------------------------------------------
