@@ -48,6 +48,7 @@ class Code(StrEnum):
     REPOSITORY_EMPTY = "repository-empty"
     REPOSITORY_TAGLESS = "repository-tagless"
     REPOSITORIES_MISSING = "repositories-missing"
+    BLOBS_MISSING = "blobs-missing"
     MANIFEST_UNREADABLE = "manifest-unreadable"
     MANIFEST_TOO_LARGE = "manifest-too-large"
     MANIFEST_UNKNOWN_TYPE = "manifest-unknown-type"
@@ -68,6 +69,7 @@ class Code(StrEnum):
     TEMPORARY_FILE = "temporary-file"
     NFS_LEFTOVER = "nfs-leftover"
     LOST_AND_FOUND = "lost-and-found"
+    JUNK = "junk"
     FOREIGN_PATH = "foreign-path"
     SPECIAL_FILE = "special-file"
     SYMLINK_INSIDE = "symlink-inside"
@@ -191,6 +193,11 @@ RULES: Final[dict[Code, Rule]] = {
         "there are blobs and no repository that could name them",
         "Mount or restore the folder of repositories; no blob is collected until there is one.",
     ),
+    Code.BLOBS_MISSING: Rule(
+        _E,
+        "there are repositories with images and not one blob",
+        "Mount or restore the folder of blobs; nothing can be pulled until then.",
+    ),
     Code.MANIFEST_UNREADABLE: Rule(_E, "manifest cannot be read as a manifest", _REBUILD),
     Code.MANIFEST_TOO_LARGE: Rule(
         _E,
@@ -273,6 +280,11 @@ RULES: Final[dict[Code, Rule]] = {
         _I,
         "folder of the file system itself, for what its own check rescues",
         "What lies in it was once part of a tree: look whether it is missed, then remove it.",
+    ),
+    Code.JUNK: Rule(
+        _I,
+        "of a desktop, a NAS or a tool, and no part of the registry",
+        "It does no harm; keep what indexes shares or takes snapshots away from this folder.",
     ),
     Code.FOREIGN_PATH: Rule(
         _W,

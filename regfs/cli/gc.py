@@ -134,7 +134,7 @@ def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--leftovers",
             is_flag=True,
-            help="Walk the whole tree for temporary files and empty folders too.",
+            help="Walk the whole tree for halves of files and copies, and empty folders too.",
         ),
         click.option(
             "--empty-repositories", is_flag=True, help="Repositories that hold nothing any more go."
@@ -415,13 +415,14 @@ def _roots(session: Session, file: str) -> Roots:
     return parse_roots(_read(file), file, lambda name: session.is_repository(name) or name in gone)
 
 
-@regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"])
+@regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"], answers=True)
 def runs_command(session: Session, /) -> Exit:
     """List the runs of this tree, and what has become of what they moved."""
     from regfs.cli.gc_output import show_runs
-    from regfs.runs import runs
+    from regfs.runs import RUNS, runs
 
     found = runs(session.store)
+    session.store.list(RUNS, session.unread.append)  # what cannot be seen is not "no runs"
     session.emit(found, lambda out: show_runs(out, found))
     return Exit.CLEAN
 

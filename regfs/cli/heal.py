@@ -154,7 +154,9 @@ def _relink(session: Session, dry_run: bool, options: dict[str, Any]) -> RelinkP
 
 def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Graph, Result]:
     """Look at the tree as it is now: what was healed a moment ago counts."""
+    from regfs.causes import is_denied
     from regfs.graph import Graph
+    from regfs.inventory import INCOMPLETE
     from regfs.listing import scan
     from regfs.verify import Level, verify
 
@@ -167,6 +169,9 @@ def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Gr
         )
     if found.interrupted:
         raise KeyboardInterrupt  # half of what is wrong is nothing to act upon
+    # What is damaged is what this is about; what cannot be seen nobody will mend.
+    seen = [*inventory.findings, *(row.finding for row in found.findings)]
+    session.unread = [one for one in seen if one.code in INCOMPLETE or is_denied(one)]
     return inventory, graph, found
 
 
@@ -188,7 +193,8 @@ def _exit(
         return Exit.INTERRUPTED if stopped == "interrupted" else Exit.STORAGE
     broken = getattr(made, "broken", 0) or getattr(made, "lacking", 0)
     still = linked is not None and bool(linked.ambiguous or linked.skipped)
-    return Exit.FINDINGS if broken or still else Exit.CLEAN
+    unseen = session.tell_unread()
+    return Exit.FINDINGS if broken or still or unseen else Exit.CLEAN
 
 
 # -- how to reach a registry ----------------------------------------------------------

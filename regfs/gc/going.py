@@ -6,7 +6,7 @@
     layer-link   a blob that no manifest of the repository needs
     upload       begun and never finished
     blob         that no manifest of any repository needs
-    temporary    half of a file, from a write that did not finish
+    temporary    half of a file, from a write or a copy that did not finish
     directory    empty, and made for one thing that is gone
     repository   the folders of one that holds nothing any more
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
@@ -28,6 +29,9 @@ from regfs.gc.policy import Policy
 from regfs.graph import Graph
 from regfs.inventory import INCOMPLETE, DigestTable, Inventory, RepositoryInventory, TagInfo
 from regfs.totals import ActionKind
+
+_COPYING: Final = 86400.0
+"""Seconds that a copy of a tree may take: so long rsync may come back to what it has begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,15 +288,13 @@ class Going:
         for path, info in self._inventory.temporary.items():
             if self._may_tidy(path, info.mtime, blind):
                 reason = "half of a file, from a write that did not finish"
-                yield Action(
-                    ActionKind.TEMPORARY,
-                    path,
-                    None,
-                    layout.repository_of(path),
-                    info.size,
-                    info.mtime,
-                    reason,
-                )
+                yield self._half(path, info.size, info.mtime, reason)
+        for path, copy in self._inventory.copies.items():
+            if self._may_still_be_wanted(copy.wanted_as):
+                self.kept["copies"] += 1
+            elif self._may_tidy(path, max(copy.mtime, copy.changed), blind, _COPYING):
+                reason = "half of a copy by rsync, of what is in place or nothing needs"
+                yield self._half(path, copy.size, copy.mtime, reason)
         staying: set[str] = set()
         """Folders that hold one which stays."""
         # What is in a folder comes before it.
@@ -304,8 +306,23 @@ class Going:
                 name = layout.repository_of(path)
                 yield Action(ActionKind.DIRECTORY, path, None, name, 0, mtime, reason)
 
-    def _may_tidy(self, path: str, mtime: float, blind: bool) -> bool:
-        if self._mark.young(mtime):
+    def _half(self, path: str, size: int, mtime: float, reason: str) -> Action:
+        name = layout.repository_of(path)
+        return Action(ActionKind.TEMPORARY, path, None, name, size, mtime, reason)
+
+    def _may_still_be_wanted(self, target: str | None) -> bool:
+        """Return whether half of a copy may be all that there is of something in use."""
+        if target is None:
+            return False
+        digest = getattr(layout.key_of(target), "digest", None)
+        used = (self._needed, self._frozen, self._young, self._mark.outside)
+        # Of a tag without a current link nobody knows what it would say.
+        return digest is None or any(digest in some for some in used)
+
+    def _may_tidy(self, path: str, mtime: float, blind: bool, least: float = 0.0) -> bool:
+        """Return whether a leftover may go; `least` is an age, unless nobody else writes."""
+        fresh = bool(self._policy.min_age) and self._mark.now - mtime < least
+        if fresh or self._mark.young(mtime):
             self.kept["young"] += 1
             return False
         name = layout.repository_of(path)

@@ -45,7 +45,8 @@ class ListedEntry:
     """One entry of an index."""
 
     kind: str
-    """`image`, `index`, `attestation`, `artifact`, `layer`, `config` or `missing`."""
+    """`image`, `index`, `attestation`, `artifact`, `layer`, `config`, `missing`, or `unseen`
+    where its place cannot be read."""
     digest: str
     size: int
     """Bytes of the entry itself, by its descriptor."""
@@ -285,7 +286,7 @@ class _Viewer:
 
     def _entry_kind(self, entry: Descriptor) -> str:
         if entry.digest not in self._graph.inventory.blobs:
-            return "missing"
+            return "unseen" if self._graph.is_unseen(entry.digest) else "missing"
         if is_attestation(entry):
             return "attestation"
         info = self._graph.manifests.get(entry.digest)
@@ -332,7 +333,8 @@ class _Viewer:
         )
         if stored is None and not foreign:
             path = layout.path_of(layout.BlobData(layer))
-            self.problems.append(f"{path}: layer is not there")
+            unseen = self._graph.is_unseen(layer)
+            self.problems.append(f"{path}: layer {'cannot be seen' if unseen else 'is not there'}")
         return LayerFacts(
             digest=layer,
             size=size if stored is None or size >= 0 else blobs[stored].size,
