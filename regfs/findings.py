@@ -218,8 +218,8 @@ RULES: Final[dict[Code, Rule]] = {
     Code.DESCRIPTOR_INVALID: Rule(_E, "manifest does not rightly say what it is made of", _REBUILD),
     Code.INDEX_CHILD_MISSING: Rule(
         _W,
-        "index lists a manifest that is not there (legal for a partial mirror)",
-        "Push the missing platform, or mirror with all platforms.",
+        "index lists a manifest that is not there",
+        "Legal for a partial mirror; else push the missing platform, or mirror with all platforms.",
     ),
     Code.SUBJECT_MISSING: Rule(
         _I,
@@ -354,6 +354,13 @@ class Finding:
     actual: str | None = None
     override: Severity | None = field(default=None, repr=False)
     """Set where the same code weighs differently than usual."""
+    advice: str | None = field(default=None, repr=False)
+    """Set where something else is to be done about it than usual."""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What findings are sorted by where they come from several sides at once."""
+        return self.path, self.code, self.digest or ""
 
     @property
     def severity(self) -> Severity:
@@ -374,7 +381,7 @@ class Finding:
     @property
     def remedy(self) -> str:
         """What to do about it."""
-        return RULES[self.code].remedy
+        return self.advice or RULES[self.code].remedy
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.path}: {self.message} [{self.code}]"

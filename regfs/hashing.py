@@ -63,6 +63,8 @@ class Task(NamedTuple):
     items: tuple[Item, ...]
     bytes: int
     """What they are long together, as listed."""
+    number: int = 0
+    """Which of all tasks it is: they end in any order, and are told of in this."""
 
 
 class Problem(NamedTuple):
@@ -96,6 +98,8 @@ class Outcome(NamedTuple):
     problems: tuple[Problem, ...]
     layers: tuple[Layer, ...] = ()
     """Those that were unpacked to their end."""
+    number: int = 0
+    """That of the task."""
 
 
 def hash_blobs(task: Task, store: Store | None = None, advance: Advance | None = None) -> Outcome:
@@ -107,7 +111,8 @@ def hash_blobs(task: Task, store: Store | None = None, advance: Advance | None =
         if size > SMALL or unpack:
             work.take_large(digest, unpack)
     digests = tuple(item.digest for item in task.items)
-    return Outcome(digests, work.blobs, work.bytes, tuple(work.problems), tuple(work.layers))
+    found = tuple(work.problems), tuple(work.layers)
+    return Outcome(digests, work.blobs, work.bytes, *found, task.number)
 
 
 def _ignore(amount: int) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain, repeat
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from regfs import layout
@@ -100,6 +101,10 @@ def scan(
                 repository.layers.ask = _layer_asker(store, inventory, repository.name)
         _Rest(store, inventory, folders[_SAMPLE:], repositories).scan(progress, fork=many)
     _read_again(store, inventory)
+    # Threads and a second process have seen a part of them, each at its own pace.
+    inventory.findings.sort(key=attrgetter("place"))
+    inventory.foreign.sort()
+    inventory.vacant.sort()
     return inventory
 
 

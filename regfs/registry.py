@@ -34,6 +34,7 @@ from regfs.findings import Code, Finding
 from regfs.inventory import INCOMPLETE, Inventory, LinkContent
 from regfs.listing import LINK_LIMIT, understand, walk_repositories
 from regfs.media_types import LIMIT
+from regfs.spelling import quoted
 from regfs.stores import Entry, Kind, Report, Store, ignore
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ class Registry:
             StoreError: what it means cannot be read.
         """
         if not text or text.startswith("/") or "\0" in text:
-            raise ReferenceInvalid(f"not a reference: {text!r}")
+            raise ReferenceInvalid(f"not a reference: {quoted(text)}")
         name, at, digest = text.partition("@")
         if at:
             return self._find_in(name, digest)
@@ -322,12 +323,12 @@ class Registry:
         if not colon:
             problem = layout.name_problem(text)
             if problem is not None:
-                raise ReferenceInvalid(f"not a reference: {text!r}: {problem}")
+                raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
             raise NameUnknown(f"no such repository: {text}")
         self._need_repository(name)
         problem = layout.tag_problem(tag)
         if problem is not None and tag not in self.tags(name):
-            raise ReferenceInvalid(f"not a reference: {text!r}: {problem}")
+            raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
         return Target(name, tag, self.tag(name, tag))
 
     def _find_in(self, name: str, digest: str) -> Target:
@@ -339,7 +340,8 @@ class Registry:
                 raise ReferenceInvalid(str(error)) from None
             except DigestInvalid:
                 raise ReferenceInvalid(
-                    f"not a digest: {digest!r}: at least {SHORTEST} hexadecimal digits are needed"
+                    f"not a digest: {quoted(digest)}: at least {SHORTEST} hexadecimal digits are "
+                    "needed"
                 ) from None
         return Target(name, None, self._complete(digest, name))
 
@@ -360,7 +362,7 @@ class Registry:
             return
         problem = layout.name_problem(name)
         if problem is not None:
-            raise ReferenceInvalid(f"not a repository name: {name!r}: {problem}")
+            raise ReferenceInvalid(f"not a repository name: {quoted(name)}: {problem}")
         raise NameUnknown(f"no such repository: {name}")
 
     def _complete(self, text: str, name: str | None) -> Digest:

@@ -130,7 +130,11 @@ def _step_row(step: Step) -> tuple[str, ...]:
     others = f"{step.images:,}" if step.images else "-"
     note = " (empty layer)" if step.empty else ""
     text = f"{step.instruction or step.media_type}{note}"
-    return short(step.digest), size, others if step.present else "MISSING", text
+    if step.elsewhere:
+        others = "elsewhere"
+    elif not step.present:
+        others = "MISSING"
+    return short(step.digest), size, others, text
 
 
 def _pairs(console: Console, pairs: Iterator[tuple[str, str]]) -> None:

@@ -27,6 +27,7 @@ LAYERS: dict[str, int] = {
     "errors": 0,
     "findings": 0,
     "progress": 0,
+    "spelling": 0,
     "digest": 0,
     "durations": 0,
     "positions": 0,
@@ -95,6 +96,7 @@ LAYERS: dict[str, int] = {
 
 ARROWS = {
     ("digest", "errors"),
+    ("digest", "spelling"),
     ("listing", "inventory"),
     ("causes", "inventory"),
     ("junk", "layout"),

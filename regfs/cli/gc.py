@@ -221,9 +221,11 @@ def _make_plan(session: Session, policy: Policy) -> Plan:
 
     from regfs.gc.look import look
     from regfs.gc.plan import plan
+    from regfs.gc.sweep import check_owners
 
     with session.progress() as progress:
         session.inventory = look(session.store, policy, progress)
+    check_owners(session.inventory)
     return plan(
         session.graph, session.inventory, policy, time.time(), session.registry.manifest_bytes
     )
@@ -311,14 +313,12 @@ def run_command(
 ) -> Exit:
     """Plan and apply in one go; shows the plan and asks first."""
     from regfs.cli.gc_output import show_plan
-    from regfs.gc.sweep import check_owners
 
     made = _make_plan(session, _policy(session, options))
     if dry_run or not session.json:
         session.emit(made, lambda out: show_plan(out, made, verbose=session.verbose))
     if dry_run:
         return Exit.FINDINGS if made.doubtful else Exit.CLEAN
-    check_owners(session.inventory)
     if made.actions and not yes:
         if not sys.stdin.isatty():
             raise Refused("nobody to ask: say --yes to go on, or -n to only see the plan")

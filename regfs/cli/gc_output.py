@@ -29,7 +29,7 @@ SHOWN: Final = 20
 
 def _say(out: Console, text: str) -> None:
     """Print a line as it is: what is folded at the edge of a terminal cannot be copied."""
-    out.print(text, markup=False, soft_wrap=True)
+    out.print(printable(text), markup=False, soft_wrap=True)
 
 
 def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
@@ -127,10 +127,10 @@ def _show_skipped(out: Console, skipped: Iterable[Skipped], *, verbose: int) -> 
     everything = list(skipped)
     if verbose:
         for skip in everything:
-            _say(out, f"Stayed: {printable(skip.path)}: {skip.reason}")
+            _say(out, f"Stayed: {skip.path}: {skip.reason}")
         return
     for reason, count in Counter(skip.reason for skip in everything).most_common(SHOWN):
-        _say(out, f"Stayed: {count} x {printable(reason)}")
+        _say(out, f"Stayed: {count} x {reason}")
 
 
 def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) -> None:
@@ -139,7 +139,7 @@ def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) 
         totals = sum_up((one.kind, one.size) for one in returned)
         _say(out, f"In use again, and put back: {in_words(totals)}")
     for one in returned if verbose else ():
-        _say(out, f"Put back: {printable(one.path)}")
+        _say(out, f"Put back: {one.path}")
 
 
 def show_restored(out: Console, restored: Restored) -> None:

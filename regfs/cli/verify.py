@@ -232,7 +232,7 @@ def _quarantine(session: Session, result: Result) -> None:
     with session.progress() as progress:
         moved = move_aside(session.registry, corrupt(result), progress=progress)
     if not session.quiet:
-        show_quarantined(session.err, moved)
+        show_quarantined(session.err, moved, is_cache=session.inventory.proxy_cache)
 
 
 def _exit(session: Session, result: Result) -> Exit:

@@ -81,8 +81,8 @@ def check_owners(inventory: Inventory) -> None:
         )
     if inventory.proxy_cache:
         raise Doubt(
-            f"{layout.SCHEDULER_STATE}: this is a pull-through cache; its registry expires what "
-            "it fetched by itself"
+            f"{layout.SCHEDULER_STATE}: this tree is a pull-through cache and not ours to collect: "
+            "its registry expires what it fetched by itself"
         )
 
 

@@ -14,6 +14,7 @@ from regfs.junk import is_junk_folder
 from regfs.progress import Progress
 from regfs.registry import Registry
 from regfs.stores import Kind
+from regfs.verify.cache import in_cache
 from regfs.verify.report import Collector
 from regfs.verify.scope import Scope
 
@@ -50,6 +51,8 @@ class Context:
             finding = Finding(Code.LOST_AND_FOUND, finding.path, actual=finding.actual)
         elif finding.code is Code.PATH_UNREADABLE and _is_of_others(finding.path):
             finding = Finding(Code.JUNK, finding.path, actual=finding.actual)
+        if self.inventory.proxy_cache:
+            finding = in_cache(finding)
         self.collector.add(finding)
 
     def blob(self, digest: Digest) -> State:

@@ -16,6 +16,7 @@ from regfs.findings import Code, Finding
 from regfs.graph import Graph
 from regfs.inventory import Inventory
 from regfs.verify.affected import Affected
+from regfs.verify.cache import in_cache
 from regfs.verify.ledger import Ledger, Pick
 from regfs.verify.report import Collector, Coverage, Level, Row
 
@@ -69,5 +70,6 @@ def _rows(
 ) -> list[Row]:
     collector = Collector(Affected(inventory, graph), lambda finding: True, on_finding)
     for digest, code in broken:
-        collector.add(Finding(code, layout.path_of(layout.BlobData(digest)), digest))
+        finding = Finding(code, layout.path_of(layout.BlobData(digest)), digest)
+        collector.add(in_cache(finding) if inventory.proxy_cache else finding)
     return collector.rows
