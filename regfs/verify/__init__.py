@@ -34,6 +34,7 @@ from regfs.verify.affected import Affected, key_at
 from regfs.verify.closure import Closure
 from regfs.verify.content import Outcome, Problem, hash_all
 from regfs.verify.context import Context
+from regfs.verify.elsewhere import Elsewhere
 from regfs.verify.images import Image, images_of
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.links import check_links
@@ -93,8 +94,9 @@ def verify(
     if level.covers(Level.SIZES) and graph is None:
         graph = Graph.build(inventory, registry, progress=progress)
     scope = scope_of(targets, inventory, graph)
-    collector = Collector(Affected(inventory, graph), scope.has_finding, on_finding)
-    context = Context(registry, inventory, scope, collector, progress)
+    elsewhere = Elsewhere(registry)
+    collector = Collector(Affected(inventory, graph, elsewhere), scope.has_finding, on_finding)
+    context = Context(registry, inventory, scope, collector, progress, elsewhere)
     run = _Run(context, graph, level, jobs, executor, round_)
     interrupted = False
     try:

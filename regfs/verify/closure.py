@@ -20,7 +20,7 @@ from regfs.errors import PathMissing, RegfsError
 from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
 from regfs.inventory import RepositoryInventory
-from regfs.manifests import Kind, Reference, Role, absent_by_right
+from regfs.manifests import Kind, Reference, Role
 from regfs.verify.context import Context, State
 
 _NOBODY_CAN_PULL: Final[dict[str, Any]] = {
@@ -46,8 +46,6 @@ class Closure:
     def __init__(self, context: Context, graph: Graph) -> None:
         self._context = context
         self._graph = graph
-        self._elsewhere: dict[Digest, set[Digest]] = {}
-        """Manifest -> what it names that may legally be absent."""
         self._hollow: dict[Digest, set[str]] = {}
         """Index -> repositories that serve it and none of the manifests it lists."""
         self._solid: set[Digest] = set()
@@ -81,11 +79,8 @@ class Closure:
                     context.add(Finding(Code.BLOB_UNREFERENCED, path, digest))
 
     def may_be_absent(self, manifest: Digest, blob: Digest) -> bool:
-        """Tell whether a manifest names a blob as one that may be kept elsewhere."""
-        if manifest not in self._elsewhere:
-            references = self._references(manifest)
-            self._elsewhere[manifest] = absent_by_right(references)
-        return blob in self._elsewhere[manifest]
+        """Return whether a manifest names a blob as one that may be kept elsewhere."""
+        return self._context.elsewhere.has(manifest, blob)
 
     def lost(self, blob: Digest) -> bool:
         """Tell whether an image needs a blob that is known to be gone."""

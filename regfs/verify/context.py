@@ -15,6 +15,7 @@ from regfs.progress import Progress
 from regfs.registry import Registry
 from regfs.stores import Kind
 from regfs.verify.cache import in_cache
+from regfs.verify.elsewhere import Elsewhere
 from regfs.verify.report import Collector
 from regfs.verify.scope import Scope
 
@@ -42,6 +43,7 @@ class Context:
     scope: Scope
     collector: Collector
     progress: Progress
+    elsewhere: Elsewhere
     _states: dict[str, State] = field(default_factory=dict)
 
     def add(self, finding: Finding) -> None:
