@@ -9,9 +9,12 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
 import sys
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,10 +89,14 @@ def _text(stream: io.TextIOWrapper) -> str:
     return stream.read()
 
 
-def open_to_all(folder: Path) -> None:
-    """Let anybody get to a folder of a test; pytest's own are private."""
+@contextmanager
+def public_folder() -> Iterator[Path]:
+    """Make a folder that anybody can get to while the block runs; pytest's own are private."""
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
-    for path in [folder, *folder.parents]:
-        if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o5 != 0o5:
-            path.chmod(path.stat().st_mode | 0o5)
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)

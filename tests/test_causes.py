@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from regfs.findings import RULES, Code, Finding
 from regfs.inventory import INCOMPLETE
 from regfs.render import incomplete
 from tests.builder import TreeBuilder, image
-from tests.nobody import open_to_all, run_as_nobody
+from tests.nobody import public_folder, run_as_nobody
 
 V2 = "docker/registry/v2"
 TAGS = [f"v{number:02}" for number in range(40)]
@@ -107,10 +108,17 @@ def test_corrupt_blobs_are_told_one_by_one(
     assert all(any(layer[7:] in line for line in lines) for layer in layers)
 
 
-def test_blobs_that_nobody_may_read_are_one_cause(tree: TreeBuilder) -> None:
+@pytest.fixture
+def public() -> Iterator[TreeBuilder]:
+    """A tree where anybody can get to."""
+    with public_folder() as folder:
+        yield TreeBuilder(folder / "registry")
+
+
+def test_blobs_that_nobody_may_read_are_one_cause(public: TreeBuilder) -> None:
+    tree = public
     for number in range(5):
         tree.push(f"app{number}", "v1", image([str(number)]))
-    open_to_all(tree.root)
     (tree.v2 / "blobs").chmod(0)
     root = str(tree.root)
     ran = run_as_nobody("-r", root, "verify", "--no-ledger")

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +16,7 @@ from regfs.findings import Code, Finding
 from regfs.registry import Registry
 from regfs.stores import open_store
 from tests.builder import TreeBuilder, digest_of, image, index
-from tests.nobody import as_nobody, open_to_all, run_as_nobody
+from tests.nobody import as_nobody, public_folder, run_as_nobody
 
 SECRET = image(["base", "secret"])
 ADVICE = "regfs: incomplete. Run as a user who may read the whole tree: "
@@ -27,17 +25,12 @@ ADVICE = "regfs: incomplete. Run as a user who may read the whole tree: "
 @pytest.fixture
 def public() -> Iterator[TreeBuilder]:
     """Two repositories and an index, where anybody can get to."""
-    folder = Path(tempfile.mkdtemp())
-    open_to_all(folder)
-    tree = TreeBuilder(folder / "registry")
-    tree.push("app", "v1", image(["base", "v1"]))
-    tree.push("app", "multi", index(image(["a"]), image(["b"])))
-    tree.push("secret", "s1", SECRET)
-    yield tree
-    for path in tree.v2.rglob("*"):
-        if path.is_dir():
-            path.chmod(0o755)
-    shutil.rmtree(folder)
+    with public_folder() as folder:
+        tree = TreeBuilder(folder / "registry")
+        tree.push("app", "v1", image(["base", "v1"]))
+        tree.push("app", "multi", index(image(["a"]), image(["b"])))
+        tree.push("secret", "s1", SECRET)
+        yield tree
 
 
 def hide(tree: TreeBuilder, place: str) -> str:

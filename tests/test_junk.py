@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from regfs.listing import scan
 from regfs.stores import open_store
 from regfs.verify import Level
 from tests.builder import TreeBuilder, image
-from tests.nobody import open_to_all, run_as_nobody
+from tests.nobody import public_folder, run_as_nobody
 from tests.verifying import check
 
 V2 = "docker/registry/v2"
@@ -30,6 +31,17 @@ HEX = "ab" * 32
 @pytest.fixture
 def shared(tree: TreeBuilder) -> TreeBuilder:
     """A tree on a share, with something in it that may go."""
+    return stocked(tree)
+
+
+@pytest.fixture
+def public() -> Iterator[TreeBuilder]:
+    """The same, where anybody can get to."""
+    with public_folder() as folder:
+        yield stocked(TreeBuilder(folder / "registry"))
+
+
+def stocked(tree: TreeBuilder) -> TreeBuilder:
     tree.push("team/app", "v1", image(["app"]))
     tree.push("team/app", None, image(["untagged"]))
     tree.blob(b"of a push that failed")
@@ -127,24 +139,22 @@ def test_people_are_told_of_it_in_one_row(
 
 
 def test_what_of_others_may_not_be_read_is_nothing_that_an_answer_lacks(
-    shared: TreeBuilder,
+    public: TreeBuilder,
 ) -> None:
-    open_to_all(shared.root)
     places = ["repositories/@eaDir", "repositories/.snapshot", "repositories/lost+found"]
     for place in places:
-        shared.folder(shared.v2 / place).chmod(0)
+        public.folder(public.v2 / place).chmod(0)
     for command in (["ls"], ["info"], ["reuse"], ["verify", "-q", "--no-ledger"]):
-        ran = run_as_nobody("-r", str(shared.root), *command)
+        ran = run_as_nobody("-r", str(public.root), *command)
         assert (ran.code, ran.err) == (0, "")
 
 
-def test_among_tags_what_cannot_be_read_may_be_one(shared: TreeBuilder) -> None:
-    open_to_all(shared.root)
-    digest = shared.current("team/app", "v1")
-    shared.tag("team/app", ".snapshot", digest)
-    shared.tag_folder("team/app", ".snapshot").chmod(0)
+def test_among_tags_what_cannot_be_read_may_be_one(public: TreeBuilder) -> None:
+    digest = public.current("team/app", "v1")
+    public.tag("team/app", ".snapshot", digest)
+    public.tag_folder("team/app", ".snapshot").chmod(0)
     for command in (["gc", "plan"], ["verify", "-q", "--no-ledger"]):
-        assert run_as_nobody("-r", str(shared.root), *command).code == 1
+        assert run_as_nobody("-r", str(public.root), *command).code == 1
 
 
 # -- what is not taken for junk ---------------------------------------------------------------
