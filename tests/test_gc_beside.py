@@ -233,16 +233,10 @@ def test_signatures_in_a_repository_of_their_own_are_not_collected(tree: TreeBui
     assert planned.kept["tagless"] == 1
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_list_whose_image_is_gone_goes_on_demand_if_it_is_surely_one(
-    tree: TreeBuilder, whole: bool
-) -> None:
+def test_a_list_whose_image_is_gone_stays_and_keeps_what_it_lists(tree: TreeBuilder) -> None:
     tree.push("app", "v1", NEW)
-    listed = artifact(["sbom"], subject=GONE if whole else None)
-    tree.fallback("app", GONE.digest, listed)
-    planned = plan_of(tree, delete_untagged=True, keep_referrers_of_dangling=False)
-    assert bool(tags_of(planned)) is whole
-    assert plan_of(tree, delete_untagged=True).actions == []
+    tree.fallback("app", GONE.digest, artifact(["sbom"], subject=GONE))
+    assert plan_of(tree, delete_untagged=True, keep_referrers_of_dangling=False).actions == []
 
 
 def test_a_signature_comes_back_with_its_image(rebuilt: TreeBuilder) -> None:

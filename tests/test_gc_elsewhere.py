@@ -56,14 +56,16 @@ def test_gc_refuses_a_tree_without_a_single_manifest(
 
 def test_blobs_alone_and_links_alone_are_refused_too(tree: TreeBuilder) -> None:
     tree.blob(b"of nobody knows what")
-    assert plan_of(tree).kept == {"blind": 1}, "without any repository nothing goes anyhow"
+    assert plan_of(tree, allow_no_manifests=False).kept == {"blind": 1}, (
+        "without any repository nothing goes anyhow"
+    )
     tree.folder(tree.repository_path("app") / "_layers")
     with pytest.raises(Doubt, match=r"\(1\) and layer links \(0\)"):
-        plan_of(tree)
+        plan_of(tree, allow_no_manifests=False)
     tree.delete_blob(digest_of(b"of nobody knows what"))
     tree.layer_link("app", digest_of(b"gone"))
     with pytest.raises(Doubt, match=r"\(0\) and layer links \(1\)"):
-        plan_of(tree)
+        plan_of(tree, allow_no_manifests=False)
 
 
 def test_who_knows_better_may_say_so(
@@ -84,7 +86,7 @@ def test_one_manifest_anywhere_is_enough(openshift: TreeBuilder, how: str) -> No
         digest = openshift.push("other", "v1" if how == "tag" else None, image(["other"]))
         if how == "damaged":
             openshift.write(openshift.blob_path(digest), b"")
-    assert plan_of(openshift).totals.blobs > 0
+    assert plan_of(openshift, allow_no_manifests=False).totals.blobs > 0
 
 
 def test_a_plan_is_refused_when_its_last_manifest_is_gone_by_now(tree: TreeBuilder) -> None:
@@ -100,9 +102,11 @@ def test_a_plan_is_refused_when_its_last_manifest_is_gone_by_now(tree: TreeBuild
 
 def test_an_empty_registry_is_nothing_to_refuse(tree: TreeBuilder) -> None:
     tree.folder(tree.v2 / "repositories")
-    assert plan_of(tree).actions == []
+    assert plan_of(tree, allow_no_manifests=False).actions == []
     tree.upload("app", 3)
-    assert [one.kind for one in plan_of(tree, uploads_older_than=0).actions] == ["upload"]
+    assert [
+        one.kind for one in plan_of(tree, allow_no_manifests=False, uploads_older_than=0).actions
+    ] == ["upload"]
 
 
 def test_the_page_says_so(openshift: TreeBuilder) -> None:

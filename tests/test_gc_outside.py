@@ -45,7 +45,7 @@ def test_the_less_likely_reading_of_a_root_keeps_too(tree: TreeBuilder) -> None:
 
 def test_a_repository_without_manifests_is_not_called_tagless(tree: TreeBuilder) -> None:
     digest = tree.add_blob("app", "unused")
-    planned = untagged(tree)
+    planned = untagged(tree, allow_no_manifests=True)
     assert going(planned, "layer-link") == {digest}
     assert (planned.findings, planned.kept) == ([], {})
 

@@ -11,10 +11,10 @@ then a referrer whose subject lives in another repository follows it.
 A tag that only stands beside an image (see `regfs.graph.beside`) lives with that image. Where
 untagged manifests may go, cosign's tags go in the run in which their image goes; a list of
 referrers goes so by a policy only, and keeps what it lists until then. What has lost its image
-before is *dangling*, and goes only on demand (`keep_referrers_of_dangling`). Why nothing is
-lost with it: the image was seen to go, or neither link, manifest nor blob of it is anywhere in
-this tree, which has been seen whole; what a rule of the policy, a list of roots or its age
-keeps does not wait for its image.
+before is *dangling*: what cosign made of it goes on demand only (`keep_referrers_of_dangling`).
+Why nothing is lost with it: the image was seen to go, or neither link, manifest nor blob of it
+is anywhere in this tree, which has been seen whole; what a rule of the policy, a list of roots
+or its age keeps does not wait for its image.
 
 Doubt keeps: a repository in `Graph.frozen` is marked whole, and loses no tag. While
 `Graph.blind` holds anything no referrer goes: its subject may be where nobody can look.
@@ -34,7 +34,7 @@ from regfs.gc.policy import Policy
 from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
 from regfs.graph import Graph
-from regfs.graph.beside import beside, is_gone, is_own, is_surely_about, lives
+from regfs.graph.beside import beside, is_gone, is_own, lives
 from regfs.inventory import Inventory, RepositoryInventory, TagInfo
 
 
@@ -308,16 +308,15 @@ class Mark:
             if found.among(repository.revisions):
                 goes_along = block is not None or not found.is_fallback
             else:
-                goes_along = self._dangling_may_go(name) and self._is_dangling(found, info.current)
+                may_go = not found.is_fallback and self._dangling_may_go(name)
+                goes_along = may_go and self._is_gone(found)
             if goes_along:
                 waiting[tag] = info
         return waiting
 
-    def _is_dangling(self, found: layout.SubjectTag, current: Digest) -> bool:
-        """Return whether nothing is left of what a tag surely stands beside."""
-        if found.among(self.outside) or not is_gone(self._graph, found):
-            return False
-        return is_surely_about(self._graph, found, current)
+    def _is_gone(self, found: layout.SubjectTag) -> bool:
+        """Return whether nothing is left of what a tag stands beside, here or by anyone's word."""
+        return not found.among(self.outside) and is_gone(self._graph, found)
 
     def _decide_beside(self) -> bool:
         """Keep the tags beside images that live by now; return whether there were any more."""

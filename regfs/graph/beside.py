@@ -70,22 +70,6 @@ def lists(graph: Graph, index: Digest, subject: Digest) -> list[Digest]:
     return found
 
 
-def is_surely_about(graph: Graph, found: layout.SubjectTag, current: Digest) -> bool:
-    """Return whether all that a tag leads to says itself what it is about, or cosign's name does.
-
-    Only of such a tag it is believed that nothing of it is left without its image.
-    """
-    if not found.is_fallback:
-        return True
-    info = graph.manifests.get(current)
-    if info is None:
-        return False
-    if found.names(info.subject):
-        return True
-    children = [graph.manifests.get(child) for child in graph.children(current)]
-    return all(child is not None and found.names(child.subject) for child in children)
-
-
 def is_gone(graph: Graph, found: layout.SubjectTag) -> bool:
     """Return whether nothing in the tree is left of what a tag stands beside.
 
