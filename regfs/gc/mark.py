@@ -8,7 +8,16 @@ Links live per repository and blobs live globally, so each repository is marked 
 itself, and no step looks at what an earlier one has found, until all are marked:
 then a referrer whose subject lives in another repository follows it.
 
-Doubt keeps: a repository in `Graph.frozen` is marked whole, and loses no tag.
+A tag that only stands beside an image (see `regfs.graph.beside`) lives with that image. Where
+untagged manifests may go, cosign's tags go in the run in which their image goes; a list of
+referrers goes so by a policy only, and keeps what it lists until then. What has lost its image
+before is *dangling*, and goes only on demand (`keep_referrers_of_dangling`). Why nothing is
+lost with it: the image was seen to go, or neither link, manifest nor blob of it is anywhere in
+this tree, which has been seen whole; what a rule of the policy, a list of roots or its age
+keeps does not wait for its image.
+
+Doubt keeps: a repository in `Graph.frozen` is marked whole, and loses no tag. While
+`Graph.blind` holds anything no referrer goes: its subject may be where nobody can look.
 """
 
 from __future__ import annotations
@@ -25,12 +34,8 @@ from regfs.gc.policy import Policy
 from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
 from regfs.graph import Graph
+from regfs.graph.beside import beside, is_own, is_surely_about
 from regfs.inventory import Inventory, RepositoryInventory, TagInfo
-
-
-def tells_of_another(tag: str) -> bool:
-    """Return whether a tag only stands beside an image: with no other, nobody has tagged any."""
-    return _subject(tag) is not None
 
 
 class Mark:
@@ -76,10 +81,7 @@ class Mark:
         name = repository.name
         if not self._is_asked(name):
             return False
-        if any(
-            info.current is not None and not tells_of_another(tag)
-            for tag, info in repository.tags.items()
-        ):
+        if any(is_own(self._graph, repository, tag) for tag in repository.tags):
             return True
         # No tag on the disk is not "all untagged": somebody has to say what is in use.
         vouched = name in self._vouched and bool(self._external.get(name))
@@ -155,7 +157,11 @@ class Mark:
         while self._decide_beside():
             self._follow_subjects()
         for name, waiting in self._waiting.items():
-            self._choice.drop(name, waiting, "what it stands beside goes")
+            revisions = self._inventory.repositories[name].revisions
+            for tag in waiting:
+                is_here = bool(_subject(tag).among(revisions))
+                reason = "what it stands beside " + ("goes" if is_here else "is gone")
+                self._choice.drop(name, [tag], reason)
 
     def _staying(self, repository: RepositoryInventory) -> Iterator[tuple[str, TagInfo]]:
         dropped, waiting = self.dropped(repository.name), self._waiting[repository.name]
@@ -178,11 +184,10 @@ class Mark:
     def _reached(self, repository: RepositoryInventory, roots: set[Digest]) -> set[Digest]:
         """Return what roots reach where untagged manifests may go."""
         revisions = repository.revisions
-        block = self._choice.block(repository.name)
-        dangling_may_go = block is not None and block.delete_referrers
-        if self._policy.keep_referrers_of_dangling and not dangling_may_go:
-            dangling = (digest for digest in revisions if self._subject_is_missing(digest))
-            roots = {*roots, *dangling}
+        if self._graph.blind:
+            roots = {*roots, *filter(self._is_referrer, revisions)}
+        elif not self._dangling_may_go(repository.name):
+            roots = {*roots, *filter(self._subject_is_missing, revisions)}
         referrers = self._referrers(repository)
         live = self._graph.reachable(roots, subjects=True, referrers=referrers)
         # A fallback tag is a list of referrers. It keeps them, but a signature must not keep
@@ -190,7 +195,7 @@ class Mark:
         lists = {
             info.current
             for tag, info in self._staying(repository)
-            if info.current is not None and layout.fallback_subject(tag) is not None
+            if info.current is not None and self._is_list(tag, info)
         }
         return live | self._graph.reachable(lists, referrers=referrers)
 
@@ -209,7 +214,7 @@ class Mark:
         for tag, info in self._staying(repository):
             if info.current is None:
                 found.update(entry.digest for entry in info.history)
-            elif layout.fallback_subject(tag) is None:
+            elif not self._is_list(tag, info):
                 found.add(info.current)
         return found
 
@@ -233,6 +238,21 @@ class Mark:
                 yield from (entry.digest for entry in info.history)
 
     # -- what is about something else ---------------------------------------------
+
+    def _is_list(self, tag: str, info: TagInfo) -> bool:
+        """Return whether a tag lists referrers: it keeps them, and not what they are about."""
+        found = beside(self._graph, tag, info.current)
+        return found is not None and found.is_fallback
+
+    def _dangling_may_go(self, repository: str) -> bool:
+        """Return whether what has lost its subject may go from a repository."""
+        block = self._choice.block(repository)
+        asked = block is not None and block.delete_referrers
+        return asked or not self._policy.keep_referrers_of_dangling
+
+    def _is_referrer(self, digest: Digest) -> bool:
+        info = self._graph.manifests.get(digest)
+        return info is not None and info.subject is not None
 
     def _subject_is_missing(self, digest: Digest) -> bool:
         info = self._graph.manifests.get(digest)
@@ -266,30 +286,54 @@ class Mark:
                     grown = True
 
     def _beside(self, repository: RepositoryInventory) -> dict[str, TagInfo]:
-        """Return the tags that only stand beside an image of a repository that may lose tags.
+        """Return the tags of a repository that stay only if what they stand beside lives.
 
-        Only where the image is there, in this repository: what has lost its image in
-        another way may belong to one that is still to come. Whether a tag has been dropped
+        Its image has to be in this repository, or nowhere at all: what has lost it here alone
+        may belong to one that is still to come. Whether a tag of the image has been dropped
         does not matter: a run that was cut short has moved these already.
         """
-        block = self._choice.block(repository.name)
-        if block is None or not block.keep_tags or not self.prunes(repository):
+        name, block = repository.name, self._choice.block(repository.name)
+        every_tag_stays = block is not None and not block.keep_tags
+        if every_tag_stays or self._graph.blind or not self.prunes(repository):
             return {}
-        external = self._external.get(repository.name, ())
-        found = {}
+        external = self._external.get(name, ())
+        waiting = {}
         for tag, info in repository.tags.items():
-            subject = _subject(tag)
-            settled = info.current is not None and not self.young(info.mtime)
-            if settled and subject in repository.revisions and info.current not in external:
-                found[tag] = info
-        return found
+            found = beside(self._graph, tag, info.current)
+            if found is None or info.current is None or info.current in external:
+                continue
+            if self.young(info.mtime) or self._choice.is_ruled(name, tag):
+                continue
+            if found.among(repository.revisions):
+                goes_along = block is not None or not found.is_fallback
+            else:
+                goes_along = self._dangling_may_go(name) and self._is_dangling(found, info.current)
+            if goes_along:
+                waiting[tag] = info
+        return waiting
+
+    def _is_dangling(self, found: layout.SubjectTag, current: Digest) -> bool:
+        """Return whether nothing is left of what a tag surely stands beside."""
+        graph, inventory = self._graph, self._inventory
+        if not is_surely_about(graph, found, current):
+            return False
+        known: tuple[Collection[Digest], ...] = (
+            inventory.blobs,
+            graph.problems,
+            graph.aliases,
+            self.outside,
+            *(repository.revisions for repository in inventory.repositories.values()),
+        )
+        return not any(found.among(digests) for digests in known)
 
     def _decide_beside(self) -> bool:
         """Keep the tags beside images that live by now; return whether there were any more."""
         everywhere = set().union(*self.live.values())
         grown = False
         for name, waiting in self._waiting.items():
-            staying = {tag: info for tag, info in waiting.items() if _subject(tag) in everywhere}
+            staying = {
+                tag: info for tag, info in waiting.items() if _subject(tag).among(everywhere)
+            }
             if not staying:
                 continue
             for tag in staying:
@@ -297,12 +341,15 @@ class Mark:
             roots = {
                 info.current
                 for tag, info in staying.items()
-                if info.current is not None and layout.fallback_subject(tag) is None
+                if info.current is not None and not self._is_list(tag, info)
             }
             self.live[name] |= self._reached(self._inventory.repositories[name], roots)
             grown = True
         return grown
 
 
-def _subject(tag: str) -> Digest | None:
-    return layout.fallback_subject(tag) or layout.cosign_subject(tag)
+def _subject(tag: str) -> layout.SubjectTag:
+    """Return what a tag that waits stands beside."""
+    found = layout.subject_tag(tag)
+    assert found is not None
+    return found

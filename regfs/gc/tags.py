@@ -19,6 +19,7 @@ from regfs.errors import RegfsError
 from regfs.gc.decisions import Decision
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
+from regfs.graph.beside import beside
 from regfs.inventory import RepositoryInventory
 from regfs.media_types import Kind, Role
 
@@ -48,6 +49,7 @@ class TagChoice:
         """Repository -> tags that go -> why."""
         self._places: dict[tuple[str, str], int] = {}
         """Repository and tag -> where in `decisions` they are."""
+        self._ruled: set[tuple[str, str]] = set()
         self._blocks: dict[str, Block | None] = {}
         self._graph = graph
         self._policy = policy
@@ -67,6 +69,7 @@ class TagChoice:
     def choose(self, repository: RepositoryInventory, outside: Collection[Digest]) -> None:
         """Decide about the tags of a repository; manifests `outside` are in use."""
         retention, name = self._policy.retention, repository.name
+        self.dropped[name] = {}
         if retention is None or self.block(name) is None:
             return
         from regfs.gc.retention import (  # without a policy its models are not loaded
@@ -81,25 +84,36 @@ class TagChoice:
                 info.mtime or None,
                 partial(self._created, info.current),
                 partial(self._labels, info.current),
+                self._beside(tag, info.current),
             )
             for tag, info in repository.tags.items()
         ]
         decided = decide(retention, facts, name, self._now)
-        dropped = self.dropped[name] = {}
         for one in decided:
             spared = self._spared(repository, one, outside)
             if spared.tag is not None:
                 self._places[name, spared.tag] = len(self.decisions)
                 if not spared.keep:
-                    dropped[spared.tag] = spared.reason
+                    self.dropped[name][spared.tag] = spared.reason
+                if spared.keep and spared.beside is None:
+                    self._ruled.add((name, spared.tag))
             self.decisions.append(spared)
 
     def drop(self, repository: str, tags: Iterable[str], reason: str) -> None:
         """Let some more tags go, of which it was decided before that they stay."""
         for tag in tags:
-            place = self._places[repository, tag]
-            self.decisions[place] = replace(self.decisions[place], keep=False, reason=reason)
+            place = self._places.get((repository, tag))
+            if place is not None:  # without a policy nobody has decided anything
+                self.decisions[place] = replace(self.decisions[place], keep=False, reason=reason)
             self.dropped[repository][tag] = reason
+
+    def is_ruled(self, repository: str, tag: str) -> bool:
+        """Return whether a rule of the policy keeps a tag, whatever it stands beside."""
+        return (repository, tag) in self._ruled
+
+    def _beside(self, tag: str, current: Digest | None) -> str | None:
+        found = beside(self._graph, tag, current)
+        return None if found is None else found.subject
 
     def _spared(
         self, repository: RepositoryInventory, decision: Decision, outside: Collection[Digest]

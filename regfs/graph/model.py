@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from regfs import media_types
+from regfs import layout, media_types
 from regfs.digest import Digest
 from regfs.findings import Finding
 from regfs.inventory import Inventory, RepositoryInventory
@@ -226,8 +226,13 @@ class Graph:
 
     def _listed(self, repository: RepositoryInventory, subject: Digest) -> list[Digest]:
         """Return what the fallback tag of `subject` lists."""
-        info = repository.tags.get(f"{subject.algorithm}-{subject.encoded}")
-        return [] if info is None or info.current is None else self.children(info.current)
+        from regfs.graph.beside import beside, lists
+
+        tag = layout.fallback_tag(subject)
+        info = repository.tags.get(tag)
+        if info is None or info.current is None or beside(self, tag, info.current) is None:
+            return []
+        return lists(self, info.current, subject)
 
     # -- reaching -------------------------------------------------------------
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Final
 
-from regfs import layout
 from regfs.gc.decisions import Decision
 from regfs.gc.retention.facts import (
     Labels,
@@ -50,7 +50,8 @@ def decide(
     """Decide about every tag of a repository, in the order of their names.
 
     `now` is in seconds since the epoch. A tag that only stands beside an image (a fallback tag
-    of referrers, a cosign signature) is kept: it lives with its subject.
+    of referrers, a cosign signature) has no part in any count: it lives and goes with its
+    subject, unless `immutable` or an entry whose patterns match it keeps it.
     """
     candidates = [Candidate(known) for known in sorted(facts, key=lambda known: known.tag or "")]
     found = policy.block_for(repository)
@@ -63,7 +64,11 @@ def decide(
     if not block.keep_tags:
         _keep_all(judged, f"{where} has no keepTags: every tag stays")
     _keep_immutable(judged, block, where)
-    _ask([(f"keepTags[{n}]", entry) for n, entry in enumerate(block.keep_tags)], judged, now)
+    entries: list[tuple[str, Rules]] = [
+        (f"keepTags[{n}]", entry) for n, entry in enumerate(block.keep_tags)
+    ]
+    _ask(entries, judged, now)
+    _judge_beside(candidates, block, where, now)
     if not block.allow_empty and all(one.reason is None for one in judged):
         _keep_all(judged, f"{where} would drop every tag, and allowEmpty is not set")
     return _decisions(candidates, repository, now, f"no rule of {where} keeps it")
@@ -92,13 +97,27 @@ def decide_untagged(
 
 def _set_aside(one: Candidate) -> bool:
     """Keep what is not to be judged; it has no part in any count either."""
-    tag = one.facts.tag or ""
-    subject = layout.fallback_subject(tag) or layout.cosign_subject(tag)
-    if subject is not None:
-        one.keep(f"stands beside {subject}, and lives with it")
-    elif one.facts.digest is None:
+    if one.facts.digest is None:
         one.keep("what it points to cannot be read")
-    return one.reason is not None
+    return one.reason is not None or one.facts.beside is not None
+
+
+def _judge_beside(candidates: list[Candidate], block: Block, where: str, now: float) -> None:
+    """Keep by rule those tags beside images that a pattern names; the others live with these."""
+    beside = [one for one in candidates if one.facts.beside is not None and one.reason is None]
+    _keep_immutable(beside, block, where)
+    named: list[tuple[str, Rules]] = [
+        (f"keepTags[{n}]", entry)
+        for n, entry in enumerate(block.keep_tags)
+        if entry.patterns is not None
+    ]
+    _ask(named, beside, now)
+    for one in beside:
+        if one.reason is None:
+            one.keep(_BESIDE.format(one.facts.beside))
+
+
+_BESIDE: Final = "stands beside {}, and lives with it"
 
 
 def _keep_all(candidates: Iterable[Candidate], text: str) -> None:
@@ -148,9 +167,15 @@ def _decisions(
             _worded(one, now, otherwise),
             one.facts.pushed,
             one.created,
+            one.facts.beside if _waits(one) else None,
         )
         for one in candidates
     ]
+
+
+def _waits(one: Candidate) -> bool:
+    """Return whether a tag is kept for nothing but what it stands beside."""
+    return one.reason is not None and one.reason.text == _BESIDE.format(one.facts.beside)
 
 
 def _worded(one: Candidate, now: float, otherwise: str) -> str:
