@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from regfs.digest import Digest
-from regfs.findings import Severity
+from regfs.findings import Code, Severity
 from regfs.gc.plan import Action, Plan
 from regfs.render import human_size, print_finding, printable, rfc3339, table
 from regfs.render_gc import KEPT, in_words
@@ -29,6 +29,10 @@ SHOWN: Final = 20
 def _say(out: Console, text: str) -> None:
     """Print a line as it is: what is folded at the edge of a terminal cannot be copied."""
     out.print(text, markup=False, soft_wrap=True)
+
+
+_OF_THE_RUN: Final = frozenset({Code.ROOT_MISSING, Code.PATTERN_SLOW})
+"""About what the run was told, which no verification says."""
 
 
 def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
@@ -96,7 +100,11 @@ def _name(action: Action) -> str:
 
 
 def _show_doubt(out: Console, plan: Plan) -> None:
-    grave = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
+    grave = [
+        finding
+        for finding in plan.findings
+        if finding.severity is Severity.ERROR or finding.code in _OF_THE_RUN
+    ]
     for finding in grave[:SHOWN]:
         print_finding(out, finding)
     if len(grave) > SHOWN:
