@@ -160,6 +160,16 @@ def test_a_root_that_is_not_there_refuses_before_anything_moves(
     assert old.tags("team/app") == ["keep"]
 
 
+def test_a_root_that_is_not_there_is_told_before_the_question(
+    old: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "roots.txt").write_text("gone:v1\n")
+    options = ("--policy", str(tmp_path / "keep.toml"), "--roots", str(tmp_path / "roots.txt"))
+    assert gc(old, "run", *options) == Exit.REFUSED.value
+    assert "--ignore-missing-roots" in capsys.readouterr().err
+    assert old.files(".regfs") == {}
+
+
 def test_a_host_with_a_prefix_makes_its_lines_understood(
     old: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
