@@ -81,6 +81,7 @@ class Code(StrEnum):
     NAME_NOT_UTF8 = "name-not-utf8"
     DIRECTORY_EMPTY = "directory-empty"
     ROOT_MISSING = "root-missing"
+    PATTERN_SLOW = "pattern-slow"
 
 
 class Rule(NamedTuple):
@@ -334,7 +335,13 @@ RULES: Final[dict[Code, Rule]] = {
     Code.ROOT_MISSING: Rule(
         _E,
         "said to be in use from outside, and not on this disk",
-        "Push the image again, or strike it from the list of roots if nothing uses it any more.",
+        "Push the image again, or strike it from the list of roots if nothing uses it any more. "
+        "Or is the list about another registry (--roots-host)?",
+    ),
+    Code.PATTERN_SLOW: Rule(
+        _W,
+        "pattern of the policy takes too long on a tag or label; what it is not known of stays",
+        "Write the pattern without repetitions inside repetitions, such as (a+)+.",
     ),
 }
 

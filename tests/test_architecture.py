@@ -67,6 +67,8 @@ LAYERS: dict[str, int] = {
     "gc.decisions": 4,
     "gc.tags": 4,
     "gc.mark": 4,
+    "gc.actions": 4,
+    "gc.limit": 4,
     "gc.going": 4,
     "gc.plan": 4,
     "gc.look": 4,
@@ -127,6 +129,10 @@ ARROWS = {
     ("gc.mark", "gc.policy"),
     ("gc.mark", "gc.roots"),
     ("gc.mark", "gc.tags"),
+    ("gc.limit", "gc.actions"),
+    ("gc.going", "gc.actions"),
+    ("gc.going", "gc.limit"),
+    ("gc.plan", "gc.actions"),
     ("gc.going", "gc.policy"),
     ("gc.going", "gc.mark"),
     ("gc.plan", "gc.policy"),
@@ -167,7 +173,7 @@ EMPTY = {"gc"}
 PURE = (
     "reports",
     *("gc.policy", "gc.decisions", "gc.retention", "gc.roots", "gc.tags"),
-    *("gc.mark", "gc.going", "gc.plan"),
+    *("gc.mark", "gc.actions", "gc.limit", "gc.going", "gc.plan"),
 )
 """Rooms that are tested without a disk."""
 

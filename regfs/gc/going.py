@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Code
+from regfs.gc.actions import Action
+from regfs.gc.limit import Limit
 from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
@@ -32,22 +33,6 @@ from regfs.totals import ActionKind
 
 _COPYING: Final = 86400.0
 """Seconds that a copy of a tree may take: so long rsync may come back to what it has begun."""
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One thing to move away, and what the decision relied on."""
-
-    kind: ActionKind
-    path: str
-    """A file; of a tag, upload, directory or repository its folder."""
-    digest: str | None
-    repository: str | None
-    size: int
-    """Bytes of the file, or of all files in the folder."""
-    mtime: float
-    """As it was when planned: another time means somebody has used it since."""
-    reason: str
 
 
 class Going:
@@ -68,25 +53,42 @@ class Going:
         self._strange = self._with_strangers()
 
     def actions(self) -> Iterator[Action]:
-        """Yield what goes: repository by repository, then the blobs, which need all of them."""
+        """Yield what goes: repository by repository, and the blobs, which need all of them."""
+        links: list[tuple[RepositoryInventory, list[Action]]] = []
         for name, repository in self._inventory.repositories.items():
             needed = self._graph.needs(self._mark.live[name])
             self._needed |= needed
             if name in self._graph.frozen:
                 self.kept["frozen_repositories"] += 1
                 self._protect(repository, needed)
-                continue
-            yield from self._repository(repository, needed)
-        yield from self._blobs()
+            else:
+                links.append((repository, self._links(repository, needed)))
+        blobs = self._blobs()
+        limit = self._limit(blobs, links)
+        for repository, going in links:
+            yield from self._repository(repository, list(filter(limit.takes, going)))
+        yield from limit.taken
         yield from self._leftovers()
 
-    def _repository(self, repository: RepositoryInventory, needed: set[Digest]) -> Iterator[Action]:
-        going = [
+    def _limit(
+        self, blobs: list[Action], links: Iterable[tuple[RepositoryInventory, list[Action]]]
+    ) -> Limit:
+        """Return what goes when only so much is to be freed; all of it when there is no limit."""
+        tags = (one for _, going in links for one in going if one.kind is ActionKind.TAG)
+        limit = Limit(self._graph, self._policy.max_freed, blobs, tags)
+        if self._policy.max_freed is not None:
+            self.kept["max_freed"] += limit.left
+        return limit
+
+    def _links(self, repository: RepositoryInventory, needed: set[Digest]) -> list[Action]:
+        return [
             *self._tags(repository),
             *self._revisions(repository),
             *self._layer_links(repository, needed),
             *self._uploads(repository),
         ]
+
+    def _repository(self, repository: RepositoryInventory, going: list[Action]) -> Iterator[Action]:
         yield from going
         if self._policy.empty_repositories and self._is_emptied(repository, going):
             path = layout.repository_folder(repository.name)
@@ -115,7 +117,7 @@ class Going:
     def _revisions(self, repository: RepositoryInventory) -> Iterator[Action]:
         name = repository.name
         gone: set[Digest] = set()
-        if self._mark.prunes(repository):
+        if self._mark.loses_manifests(repository):
             live = self._mark.live[name]
             kind, reason = ActionKind.REVISION, "no tag reaches this manifest"
             for digest, size, mtime in repository.revisions.rows(repository.revisions.digests):
@@ -215,7 +217,7 @@ class Going:
             for finding in self._inventory.findings
         )
 
-    def _blobs(self) -> Iterator[Action]:
+    def _blobs(self) -> list[Action]:
         blobs: DigestTable = self._inventory.blobs
         unneeded = blobs.numbers.keys() - self._needed
         blind = self._blind()
@@ -234,50 +236,10 @@ class Going:
                 going.append(row)
         folders = layout.blob_folders([row[0] for row in going])
         kind, reason = ActionKind.BLOB, "no manifest in any repository needs it"
-        return self._limited(
-            [
-                Action(kind, f"{folder}/data", digest, None, size, mtime, reason)
-                for folder, (digest, size, mtime) in zip(folders, going, strict=True)
-            ]
-        )
-
-    def _limited(self, going: list[Action]) -> Iterator[Action]:
-        """Yield blobs, the largest first, until as much is freed as was asked for.
-
-        With each goes what names it: what a manifest that stays in place needs, stays.
-        """
-        limit = self._policy.max_freed
-        if limit is None:
-            yield from going
-            return
-        left = {action.digest: action for action in going}
-        names = self._other_names()
-        freed = 0
-        for action in sorted(going, key=lambda one: (-one.size, one.path)):
-            if freed >= limit:
-                break
-            pending = [Digest(action.digest or "")]
-            while pending:
-                digest = pending.pop()
-                if (taken := left.pop(digest, None)) is not None:
-                    freed += taken.size
-                    yield taken
-                    pending += self._naming([digest, *names.get(digest, ())])
-        self.kept["max_freed"] += len(left)
-
-    def _other_names(self) -> dict[Digest, list[Digest]]:
-        """Return by which digests in other algorithms manifests name a blob."""
-        found: dict[Digest, list[Digest]] = {}
-        for alias, stored in self._graph.aliases.items():
-            for digest in stored:
-                found.setdefault(digest, []).append(alias)
-        return found
-
-    def _naming(self, digests: Iterable[Digest]) -> Iterator[Digest]:
-        """Yield the manifests that name any of these: as a blob, a child or a subject."""
-        for digest in digests:
-            yield from self._graph.holders(digest)
-            yield from self._graph.pointed(digest)
+        return [
+            Action(kind, f"{folder}/data", digest, None, size, mtime, reason)
+            for folder, (digest, size, mtime) in zip(folders, going, strict=True)
+        ]
 
     # -- what crashes and deletions leave ---------------------------------------------
 

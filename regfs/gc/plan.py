@@ -20,9 +20,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from regfs.errors import DocumentInvalid, Doubt
-from regfs.findings import Code, Finding
+from regfs.findings import Code, Finding, Severity
+from regfs.gc.actions import Action
 from regfs.gc.decisions import Decision
-from regfs.gc.going import Action, Going
+from regfs.gc.going import Going
 from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.gc.tags import Read, unread
@@ -64,8 +65,15 @@ class Plan:
     def doubtful(self) -> bool:
         """Whether anything could not be seen, or was kept for that, or a root is not there."""
         kept = self.kept.get("frozen_repositories") or self.kept.get("blind")
-        doubts = INCOMPLETE | {Code.ROOT_MISSING}
-        return bool(kept) or any(one.code in doubts for one in self.findings)
+        doubts = INCOMPLETE | {Code.PATTERN_SLOW}
+        unsure = any(one.code in doubts for one in self.findings)
+        return bool(kept) or unsure or bool(self.missing_roots)
+
+    @property
+    def missing_roots(self) -> list[Finding]:
+        """What is in use by the word of others and not here, unless that was to be ignored."""
+        findings = [one for one in self.findings if one.code is Code.ROOT_MISSING]
+        return [one for one in findings if one.severity is Severity.ERROR]
 
 
 def needs_history(policy: Policy) -> bool:

@@ -76,6 +76,16 @@ class Entry(NamedTuple):
     program can set this. -1 where the store has no such thing."""
 
 
+class FileId(NamedTuple):
+    """Which file lies at a path, and in which state: a copy of it is another one."""
+
+    device: int
+    inode: int
+    """Never 0."""
+    changed: int
+    """When content or attributes changed last (ctime), in nanoseconds since the epoch."""
+
+
 class Leaves(NamedTuple):
     """The files `<folder>/<name>/<leaf>` of one folder, as columns of equal length.
 
@@ -237,6 +247,9 @@ class Store(Protocol):
 
         At less cost, while nothing has come into a folder or left it.
         """
+
+    def identify(self, folder: str, names: Iterable[str], leaf: str) -> Iterator[FileId | None]:
+        """Yield which file is at each `<folder>/<name>/<leaf>`; None where that is not known."""
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         """Open a file for reading `length` bytes from `offset`, unbuffered.
