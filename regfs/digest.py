@@ -29,6 +29,10 @@ _GRAMMAR = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]+")
 _ANYWHERE = re.compile(
     rb"(?<![0-9a-z])(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})(?![0-9a-f])"
 )
+_NOTED = re.compile(
+    r"(?<![0-9a-z])(?:(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})"
+    r"|([0-9a-f]{64}))(?![0-9a-f])"
+)
 
 
 class Digest(str):
@@ -92,6 +96,15 @@ EMPTY: Final = Digest("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca4
 def digests_in(data: bytes) -> list[Digest]:
     """Return every digest written anywhere in `data`, in order, each once."""
     return list(dict.fromkeys(Digest(found.decode()) for found in _ANYWHERE.findall(data)))
+
+
+def digests_noted(texts: Iterable[str]) -> list[Digest]:
+    """Return every digest in some notes that people or tools have made, in order, each once.
+
+    Tools write them bare too: nydus names its blobs as `["<64 digits>", ...]`.
+    """
+    found = (match for text in texts for match in _NOTED.finditer(text))
+    return list(dict.fromkeys(Digest(one[1] or f"{CANONICAL}:{one[2]}") for one in found))
 
 
 class Hasher:

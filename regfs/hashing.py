@@ -104,7 +104,7 @@ class Outcome(NamedTuple):
 
 def hash_blobs(task: Task, store: Store | None = None, advance: Advance | None = None) -> Outcome:
     """Hash the blobs of one task; runs anywhere. `store` saves opening the url in this process."""
-    work = _Work(store or open_store(task.url), advance or _ignore)
+    work = _Work(store or open_store(task.url, empty=True), advance or _ignore)
     small = [one.digest for one in task.items if one.size <= SMALL and not one.unpack]
     work.take_small(sorted(small))
     for digest, size, unpack in task.items:

@@ -16,12 +16,14 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from regfs.digest import Digest
-from regfs.findings import Finding, Severity
+from regfs.findings import RULES, Finding, Severity
 from regfs.spelling import printable as printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from regfs.causes import Cause
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
@@ -244,3 +246,25 @@ def print_finding(console: Console, finding: Finding) -> None:
     console.print(line, soft_wrap=True)
     console.print(Text(f"        {printable(finding.message)}"), soft_wrap=True)
     console.print(Text(f"        {finding.remedy}", style="dim"), soft_wrap=True)
+
+
+def incomplete(cause: Cause) -> str:
+    """Return the line that says what an answer lacks: what to do, then where and why."""
+    first = cause.first
+    words = first.actual or first.message
+    return f"incomplete. {cause.remedy.rstrip('.')}: {cause.where}: {words}"
+
+
+def print_cause(console: Console, cause: Cause) -> None:
+    """Print what several findings have in common: what to do, then how many and where."""
+    from rich.text import Text
+
+    first = cause.first
+    line = Text()
+    line.append(f"{first.severity.value:<8}", style=_STYLES[first.severity])
+    line.append(f"{first.code.value}  ")
+    line.append(cause.remedy, style="bold")
+    console.print(line, soft_wrap=True)
+    where = printable(f"{cause.count} of one cause: {cause.where}")
+    console.print(Text(f"        {where}"), soft_wrap=True)
+    console.print(Text(f"        {RULES[first.code].message}", style="dim"), soft_wrap=True)

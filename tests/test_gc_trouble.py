@@ -24,7 +24,7 @@ from regfs.render import to_json
 from regfs.runs import restore, runs
 from tests.builder import TreeBuilder, image
 from tests.collecting import plan_of, store_of
-from tests.test_stores_local_write import NOBODY, as_nobody
+from tests.nobody import NOBODY, as_nobody
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount, or become another")
 

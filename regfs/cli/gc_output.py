@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
+from regfs.causes import Causes
 from regfs.digest import Digest
-from regfs.findings import Severity
+from regfs.findings import Code, Severity
 from regfs.gc.plan import Action, Plan
-from regfs.render import human_size, print_finding, printable, rfc3339, table
+from regfs.render import human_size, print_cause, print_finding, printable, rfc3339, table
 from regfs.render_gc import KEPT, in_words
 from regfs.totals import ActionKind, Totals, sum_up
 
@@ -29,6 +30,10 @@ SHOWN: Final = 20
 def _say(out: Console, text: str) -> None:
     """Print a line as it is: what is folded at the edge of a terminal cannot be copied."""
     out.print(printable(text), markup=False, soft_wrap=True)
+
+
+_OF_THE_RUN: Final = frozenset({Code.ROOT_MISSING, Code.PATTERN_SLOW})
+"""About what the run was told, which no verification says."""
 
 
 def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
@@ -96,11 +101,21 @@ def _name(action: Action) -> str:
 
 
 def _show_doubt(out: Console, plan: Plan) -> None:
-    grave = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
-    for finding in grave[:SHOWN]:
-        print_finding(out, finding)
+    grave = list(
+        Causes(
+            one
+            for one in plan.findings
+            if one.severity is Severity.ERROR or one.code in _OF_THE_RUN
+        )
+    )
+    for cause in grave[:SHOWN]:
+        if cause.count > 1:
+            print_cause(out, cause)
+        else:
+            print_finding(out, cause.first)
     if len(grave) > SHOWN:
-        out.print(f"... and {len(grave) - SHOWN} more findings (regfs verify lists all)")
+        more = sum(cause.count for cause in grave[SHOWN:])
+        out.print(f"... and {more} more findings (regfs verify lists all)")
 
 
 def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:

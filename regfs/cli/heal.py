@@ -199,7 +199,9 @@ class _Work:
 
 def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Graph, Result]:
     """Look at the tree as it is now: what was healed a moment ago counts."""
+    from regfs.causes import is_denied
     from regfs.graph import Graph
+    from regfs.inventory import INCOMPLETE
     from regfs.listing import scan
     from regfs.verify import Level, verify
 
@@ -212,6 +214,9 @@ def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Gr
         )
     if found.interrupted:
         raise KeyboardInterrupt  # half of what is wrong is nothing to act upon
+    # What is damaged is what this is about; what cannot be seen nobody will mend.
+    seen = [*inventory.findings, *(row.finding for row in found.findings)]
+    session.unread = [one for one in seen if one.code in INCOMPLETE or is_denied(one)]
     return inventory, graph, found
 
 
@@ -228,7 +233,8 @@ def _exit(session: Session, work: _Work, remains: Sequence[Left]) -> Exit:
     made, linked = work.healed or work.plan, work.relinked or work.relink_plan
     broken = getattr(made, "broken", 0) or getattr(made, "lacking", 0)
     still = linked is not None and bool(linked.ambiguous or linked.skipped)
-    return Exit.FINDINGS if broken or still or remains else Exit.CLEAN
+    unseen = session.tell_unread()
+    return Exit.FINDINGS if broken or still or remains or unseen else Exit.CLEAN
 
 
 # -- how to reach a registry ----------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 from pydantic_core import CoreSchema, core_schema
 
-from regfs.digest import ALGORITHMS, Digest
+from regfs.digest import ALGORITHMS, Digest, digests_noted
 from regfs.errors import DigestInvalid
 from regfs.media_types import (
     BUILDKIT_CACHE,
@@ -132,6 +132,15 @@ class _Manifest(Document, ABC):
         parts = self._parts()
         return parts if self.subject is None else (*parts, self.subject)
 
+    @property
+    def noted(self) -> list[Digest]:
+        """The digests in its annotations, and in those of what it refers to."""
+        texts = list(self.annotations.values())
+        for part in self.parts():
+            if isinstance(part, Descriptor):
+                texts += part.annotations.values()
+        return digests_noted(texts)
+
     def references(self) -> tuple[Reference, ...]:
         """Return everything it refers to; one digest can come more than once."""
         references = self._references()
@@ -253,6 +262,7 @@ class UnknownManifest(Document):
     kind: ClassVar[Kind] = Kind.UNKNOWN
     artifact_type: ClassVar[None] = None
     subject: ClassVar[None] = None
+    noted: ClassVar[tuple[Digest, ...]] = ()
 
     media_type: str
     problem: str

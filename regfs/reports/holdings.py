@@ -116,12 +116,14 @@ def weight(graph: Graph, manifest: Digest) -> int:
 def missing(graph: Graph, manifest: Digest, read: Read) -> Iterator[Missing]:
     """Yield what a manifest is or names itself, and is not there though it should be.
 
-    Layers with urls and the missing platforms of a partial mirror are absent by right.
+    Layers with urls and the missing platforms of a partial mirror are absent by right. Of
+    what lies where nothing could be seen nobody knows.
     """
     blobs = graph.inventory.blobs
     problem = graph.problems.get(manifest)
     if manifest not in blobs and not is_alias(graph, manifest):
-        if problem is None or problem.code is not Code.INDEX_CHILD_MISSING:
+        partial = problem is not None and problem.code is Code.INDEX_CHILD_MISSING
+        if not partial and not graph.is_unseen(manifest):
             yield Missing(manifest, 0)
         return
     absent = {
@@ -131,7 +133,7 @@ def missing(graph: Graph, manifest: Digest, read: Read) -> Iterator[Missing]:
     }
     elsewhere = _elsewhere(manifest, read) if absent else set()
     for digest, size in absent.items():
-        if digest not in elsewhere:
+        if digest not in elsewhere and not graph.is_unseen(digest):
             yield Missing(digest, size)
 
 

@@ -19,6 +19,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import BlobUnknown, ManifestInvalid, RegfsError
 from regfs.graph import Graph
+from regfs.graph.beside import beside
 from regfs.image_config import ImageConfig, parse_config
 from regfs.manifests import (
     Descriptor,
@@ -44,7 +45,8 @@ class ListedEntry:
     """One entry of an index."""
 
     kind: str
-    """`image`, `index`, `attestation`, `artifact`, `layer`, `config` or `missing`."""
+    """`image`, `index`, `attestation`, `artifact`, `layer`, `config`, `missing`, or `unseen`
+    where its place cannot be read."""
     digest: str
     size: int
     """Bytes of the entry itself, by its descriptor."""
@@ -115,7 +117,8 @@ class Shown:
     digest: str
     media_type: str
     kind: str
-    """`image`, `index`, `artifact`, `schema1`, `unknown`, or `build-cache`."""
+    """`image`, `index`, `artifact`, `schema1`, `unknown`, `build-cache`; what a tag that stands
+    beside an image holds: `signature`, `attestation`, `SBOM` or `referrers`."""
     size: int
     """Bytes of the manifest."""
     pushed: datetime
@@ -166,26 +169,42 @@ def show(
     manifest = read_manifest(registry, digest)
     every = images(graph, registry.manifest) if among is None else among
     viewer = _Viewer(graph, registry, target, digest, every)
+    stands = _stands(graph, target, digest)
+    subject = None if manifest.subject is None else manifest.subject.digest
     blob = registry.blob(digest)
     shown = tuple(viewer.images(digest, manifest))
-    cache = is_buildkit_cache(manifest)
+    kind = "build-cache" if is_buildkit_cache(manifest) else viewer.kind(manifest)
     return Shown(
         reference=str(target),
         repository=target.name,
         tag=target.tag,
         digest=digest,
         media_type=manifest.media_type,
-        kind="build-cache" if cache else viewer.kind(manifest),
+        kind=kind if stands is None else stands.holds,
         size=blob.size,
         pushed=moment(blob.mtime),
         tags=tuple(_tags(graph, digest)),
         annotations=dict(manifest.annotations),
-        subject=None if manifest.subject is None else manifest.subject.digest,
+        subject=subject or (None if stands is None else stands.subject),
         entries=tuple(viewer.entries(manifest)),
         images=shown,
         referrers=tuple(_referrers(graph, target.name, digest)),
         problems=tuple(viewer.problems),
     )
+
+
+def _stands(graph: Graph, target: Target, digest: Digest) -> layout.SubjectTag | None:
+    """Return what a manifest stands beside: by the tag it was asked for, or by all it has."""
+    if target.tag is not None:
+        return beside(graph, target.tag, digest)
+    every = [
+        beside(graph, tag, digest)
+        for name, repository in graph.inventory.repositories.items()
+        if target.name in (None, name)
+        for tag, info in repository.tags.items()
+        if info.current == digest
+    ]
+    return every[0] if every and all(every) else None
 
 
 def _tags(graph: Graph, digest: Digest) -> Iterator[str]:
@@ -206,6 +225,23 @@ def _referrers(graph: Graph, name: str | None, digest: Digest) -> Iterator[Refer
             size=sum(blobs[one].size for one in needed if one in blobs),
             tags=tuple(_tags(graph, referrer)),
         )
+    yield from _made_by_cosign(graph, name, digest)
+
+
+def _made_by_cosign(graph: Graph, name: str | None, digest: Digest) -> Iterator[Referrer]:
+    """Yield what cosign has put beside a manifest: it names no subject, only its tag does."""
+    blobs = graph.inventory.blobs
+    for repository in graph.inventory.repositories.values():
+        for tag in layout.cosign_tags(digest) if name in (None, repository.name) else ():
+            info, found = repository.tags.get(tag), layout.subject_tag(tag)
+            if info is None or info.current is None or found is None:
+                continue
+            yield Referrer(
+                digest=info.current,
+                artifact_type=f"cosign {found.holds}",
+                size=sum(blobs[one].size for one in graph.needs([info.current]) if one in blobs),
+                tags=(f"{repository.name}:{tag}",),
+            )
 
 
 class _Viewer:
@@ -251,7 +287,7 @@ class _Viewer:
 
     def _entry_kind(self, entry: Descriptor) -> str:
         if entry.digest not in self._graph.inventory.blobs:
-            return "missing"
+            return "unseen" if self._graph.is_unseen(entry.digest) else "missing"
         if is_attestation(entry):
             return "attestation"
         info = self._graph.manifests.get(entry.digest)
@@ -300,7 +336,8 @@ class _Viewer:
             return LayerFacts(layer, size, media_type, present=False, elsewhere=True, images=0)
         if stored is None:
             path = layout.path_of(layout.BlobData(layer))
-            self.problems.append(f"{path}: layer is not there")
+            unseen = self._graph.is_unseen(layer)
+            self.problems.append(f"{path}: layer {'cannot be seen' if unseen else 'is not there'}")
         return LayerFacts(
             digest=layer,
             size=size if stored is None or size >= 0 else blobs[stored].size,

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import RegfsError
-from regfs.findings import Finding
+from regfs.findings import Code, Finding
 from regfs.graph import Graph
 from regfs.manifests import Role
 from regfs.progress import SILENT, Progress
@@ -35,7 +35,7 @@ from regfs.reports.holdings import (
     missing,
     weight,
 )
-from regfs.stores import Kind, Store
+from regfs.stores import Kind, Report, Store, ignore
 
 
 class By(StrEnum):
@@ -378,10 +378,13 @@ class _Count:
         return Part(self.files, self.bytes, self.allocated if blocks else None)
 
 
-def disk_of(graph: Graph, store: Store, *, progress: Progress = SILENT) -> Disk:
+def disk_of(
+    graph: Graph, store: Store, *, progress: Progress = SILENT, report: Report = ignore
+) -> Disk:
     """List every file of the tree once more, and tell what each one is for.
 
-    A file that has two names (a hard link, a symbolic link inside the tree) counts twice.
+    `report` hears of what could not be listed, and so is not counted. A file that has two
+    names (a hard link, a symbolic link inside the tree) counts twice.
     """
     needed = _needed(graph, holdings(graph))
     doubt = doubtful(graph)
@@ -397,6 +400,10 @@ def disk_of(graph: Graph, store: Store, *, progress: Progress = SILENT) -> Disk:
         count.allocated += max(entry.allocated, 0)
         blocks = blocks and (entry.allocated >= 0 or entry.kind is Kind.FOLDER)
     progress.finish()
+    for finding in unlisted:
+        # Of `lost+found` everybody knows that only root may look into it.
+        if finding.code is Code.PATH_UNREADABLE and not layout.is_lost_and_found(finding.path):
+            report(finding)
     total = _Count(
         sum(count.files for count in counts.values()),
         sum(count.bytes for count in counts.values()),

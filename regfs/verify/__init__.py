@@ -90,7 +90,9 @@ def verify(
         Invalid: `selection` makes no sense at this level, or without a ledger.
     """
     started = clock() if started is None else started
-    round_ = Round(inventory, level, selection, ledger, Timing(started, clock, steady))
+    round_ = Round(
+        registry.store, inventory, level, selection, ledger, Timing(started, clock, steady)
+    )
     if level.covers(Level.SIZES) and graph is None:
         graph = Graph.build(inventory, registry, progress=progress)
     scope = scope_of(targets, inventory, graph)

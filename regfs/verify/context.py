@@ -10,6 +10,7 @@ from regfs.digest import Digest
 from regfs.errors import PathMissing, StoreError
 from regfs.findings import Code, Finding
 from regfs.inventory import Inventory
+from regfs.junk import is_junk_folder
 from regfs.progress import Progress
 from regfs.registry import Registry
 from regfs.stores import Kind
@@ -26,6 +27,11 @@ class State(Enum):
     ABSENT = "absent"
     UNKNOWN = "unknown"
     """Something is in its place, or nobody may look."""
+
+
+def _is_of_others(folder: str) -> bool:
+    """Return whether a folder that cannot be read surely is junk: among tags it may be a tag."""
+    return is_junk_folder(folder) and not folder.rpartition("/")[0].endswith("/_manifests/tags")
 
 
 @dataclass(slots=True)
@@ -45,6 +51,8 @@ class Context:
         if finding.code is Code.PATH_UNREADABLE and layout.is_lost_and_found(finding.path):
             # Only root may look into it, and the registry never does.
             finding = Finding(Code.LOST_AND_FOUND, finding.path, actual=finding.actual)
+        elif finding.code is Code.PATH_UNREADABLE and _is_of_others(finding.path):
+            finding = Finding(Code.JUNK, finding.path, actual=finding.actual)
         if self.inventory.proxy_cache:
             finding = in_cache(finding)
         self.collector.add(finding)
