@@ -292,6 +292,8 @@ WRITES = {
     # What a registry does that takes pushes and deletes links, as its clients ask.
     "uploads": {"create", "append", "replace", "delete_tree"},
     "publishing": {"create", "delete"},
+    "heal.fetching": {"create", "replace", "delete"},  # .regfs/heal; replace in a journaled run
+    "heal.repair": {"lock", "delete_tree"},  # likewise
     "verify.ledger_file": {"create", "append", "lock"},  # .regfs/ledger, or a file outside the tree
 }
 """Who may change what a store holds, and how."""
