@@ -274,7 +274,7 @@ WRITES = {
     "runs.journal": {"append"},
     "runs.changes": {"create", "move", "move_many", "delete"},
     "runs.undoing": {"move", "move_many"},
-    "runs.purging": {"delete_tree"},
+    "runs.purging": {"delete"},
     "turns": {"lock"},
     # What a registry does that takes pushes and deletes links, as its clients ask.
     "uploads": {"create", "append", "replace", "delete_tree"},
