@@ -155,7 +155,8 @@ def _all(store: Store, run: str | None) -> Iterable[Survey]:
 
 def _is_over(found: Survey) -> bool:
     """Return whether nothing is left to do: of what lies nowhere nothing can be deleted."""
-    lies = bool(found.contents.things or found.contents.strays)
+    lying = found.contents
+    lies = bool(lying.things or lying.strays or lying.outside)
     return not lies and found.run.state in ("purged", "restored", "damaged")
 
 
@@ -174,7 +175,7 @@ def _purge(store: Store, found: Survey, discard: bool, progress: Progress) -> Pu
     if found.run.damage is not None:  # since it was chosen
         return Purged([], 0, 0, damaged=[Skipped(run, found.run.damage)])
     back, stays = _last_look(store, found, discard, progress)
-    returned = put_back(store, run, back, thoroughly=True) if back else []
+    returned = put_back(store, run, back, make_room=True) if back else []
     places = {one.path for one in returned}
     for thing in back:
         if thing.path not in places:

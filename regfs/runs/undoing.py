@@ -99,6 +99,7 @@ def restore(
                 sync_everything(store, run)
                 journal.write(undoing=now())
                 undoing.put_back(_backwards(things))
+                undoing.leave(found.contents.outside)
             if digests:
                 journal.write(synced=now())
             else:
@@ -160,16 +161,15 @@ def _backwards(things: Iterable[Thing]) -> list[Thing]:
 
 
 def put_back(
-    store: Store, run: str, things: Collection[Thing], *, thoroughly: bool = False
+    store: Store, run: str, things: Collection[Thing], *, make_room: bool = False
 ) -> list[Returned]:
     """Put back things of a run that are in use again; the caller holds the lock.
 
-    What has a copy at its place by now stays, and so does its copy in quarantine: one of the
-    right size is believed, unless it is to be done `thoroughly`. What is told to be back is
-    so for good: a purge may come next.
+    What has something at its place by now stays there, unless that is bad and is to
+    `make_room`. What is told to be back is so for good: a purge may come next.
     """
     with continued(store, run) as journal:
-        undoing = _Undoing(store, run, journal, things, thoroughly=thoroughly)
+        undoing = _Undoing(store, run, journal, things, make_room=make_room)
         journal.write(undoing=now())
         journal.flush()
         returned = [
@@ -192,7 +192,7 @@ class _Undoing:
         journal: Lines,
         things: Iterable[Thing],
         *,
-        thoroughly: bool = True,
+        make_room: bool = True,
     ) -> None:
         self.store = store
         self.journal = journal
@@ -201,7 +201,7 @@ class _Undoing:
         self.things = {(one.area, one.path): one for one in things}
         self.made: set[str] = set()
         """What the run has surely put in place."""
-        self.thoroughly = thoroughly
+        self.make_room = make_room
         self.restored = self.removed = self.bytes = 0
         self.back: list[str] = []
         self.replaced: list[str] = []
@@ -215,6 +215,11 @@ class _Undoing:
         return Restored(
             self.run, self.restored, self.bytes, self.skipped, self.removed, self.replaced
         )
+
+    def leave(self, paths: Iterable[str]) -> None:
+        """Say that these stay where they lie."""
+        for path in paths:
+            self._skip(path, "it stays: it lies at no path that tells a place in the tree")
 
     def undo_all(self, lines: Iterable[Line], progress: Progress) -> None:
         """Take lines back, one after the other; each kind is on the disk before the next."""
@@ -293,7 +298,7 @@ class _Undoing:
             return True
         if thing.kind in FOLDERS and thing.line is None:
             return self._fill_folder(thing)
-        return self._make_room(thing)
+        return self.make_room and self._replace(thing)
 
     def _is_last(self, thing: Thing) -> bool:
         """Return whether what a restore took out, or set aside, is the only good copy."""
@@ -321,9 +326,9 @@ class _Undoing:
         paths.sort(key=lambda path: "/current/" in path)
         return any([self._fill(thing, path) for path in paths])
 
-    def _make_room(self, thing: Thing) -> bool:
+    def _replace(self, thing: Thing) -> bool:
         """Put a thing back if what lies at its place is bad, and it is not."""
-        place = place_of(self.store, thing, thoroughly=self.thoroughly)
+        place = place_of(self.store, thing)
         bad = place in (Place.BAD, Place.FREE)
         if not bad or not is_good(self.store, thing):
             also = ", and it is not right either" if bad else ""
