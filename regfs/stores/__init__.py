@@ -302,6 +302,9 @@ class Store(Protocol):
     def lock(self, path: str, owner: str, *, shared: bool = False) -> AbstractContextManager[None]:
         """Hold the lock at `path` while the block runs; `owner` is one line saying who.
 
+        It takes no bytes; the owner's line is left out when there is no space for it. The
+        empty path locks the root folder itself, which needs no file.
+
         Raises:
             LockHeld: somebody alive holds it; the message says who, and `shared` whether
                 it is held by those who share it.
