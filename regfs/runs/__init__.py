@@ -53,7 +53,6 @@ tree apart from this, in `uploads` and `publishing`: they bring content, and tak
 from regfs.runs.changes import Changes, changing, clear_unfinished, movable
 from regfs.runs.journal import (
     RUNS,
-    Line,
     Returned,
     Run,
     RunKind,
@@ -67,6 +66,7 @@ from regfs.runs.journal import (
     told,
     told_runs,
 )
+from regfs.runs.lines import Line
 from regfs.runs.purging import Purged, purge
 from regfs.runs.undoing import Restored, put_back, restore
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 from regfs.digest import Digest
 from regfs.errors import StoreError
@@ -16,9 +15,8 @@ from regfs.runs.journal import (
     now,
     quarantine_of,
     runs,
-    text_of,
-    write,
 )
+from regfs.runs.lines import Lines
 from regfs.runs.syncing import Touched, sync_cut_off
 from regfs.stores import UNFINISHED, Kind, Store, Writer, ignore
 
@@ -26,7 +24,7 @@ from regfs.stores import UNFINISHED, Kind, Store, Writer, ignore
 class Changes:
     """The changes of one run: each is journaled, `flush` makes the intents durable."""
 
-    def __init__(self, store: Store, run: str, journal: BinaryIO) -> None:
+    def __init__(self, store: Store, run: str, journal: Lines) -> None:
         self._store = store
         self._journal = journal
         self._quarantine = quarantine_of(run)
@@ -36,7 +34,7 @@ class Changes:
 
     def note(self, **line: object) -> None:
         """Add a line."""
-        write(self._journal, **line)
+        self._journal.write(**line)
 
     def flush(self) -> None:
         """Wait until the lines are on the disk."""
@@ -68,7 +66,7 @@ class Changes:
 
     def intend_moves(self, lines: Iterable[dict[str, object]]) -> None:
         """Say it of many, with the fields of `intend_move`, and make it durable."""
-        self._journal.write("".join(map(text_of, lines)).encode())
+        self._journal.write_all(lines)
         self.flush()
 
     def move(self, source: str) -> None:

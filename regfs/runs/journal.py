@@ -10,27 +10,27 @@
     {"made": path} {"left": path}                       it was; it was not, after all
     {"synced"}                                          no power cut takes back what was moved
     {"applied"} {"restored"} {"purging"} {"purged"}     when
+    {"torn": bytes}                                     so much before it is no line: a crash
 
-Lines are only added. A last one that a crash has cut off is as if it were not there.
+Lines are only added. A last one that a crash has cut off is as if it were not there. How
+damage is told from that, `regfs.runs.lines` says.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, BinaryIO, Final
+from typing import Final
 
 from regfs import layout
 from regfs.errors import PathMissing, RunUnknown, StoreError
+from regfs.runs.lines import Line, Lines, Reading, empty, read
 from regfs.stores import Entry, Store, ignore
 from regfs.totals import Totals, sum_up
-
-Line = dict[str, Any]
 
 RUNS: Final = f"{layout.STATE}/runs"
 UNDONE: Final = "undone"
@@ -104,22 +104,72 @@ def quarantine_of(run: str) -> str:
     return f"{RUNS}/{run}/quarantine"
 
 
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What is written down of a run."""
+
+    run: str
+    lines: list[Line]
+    """Those before any damage."""
+    damage: str | None
+    """What is wrong with the journal; None of one that is whole."""
+    reading: Reading
+    """Where it goes on."""
+
+
+def read_journal(store: Store, run: str) -> Journal:
+    """Return what is written down of a run; damage is told, not raised.
+
+    Raises:
+        RunUnknown: there is no such run.
+    """
+    require_run(store, run)
+    try:
+        with store.open(journal_of(run)) as stream:
+            found = read(run, stream.read())
+    except PathMissing:
+        return Journal(run, [], "it is gone", empty(run))
+    lines, damage = found.lines, found.damage
+    for number, line in enumerate(lines):
+        wrong = _wrong(run, number, line)
+        if wrong is not None:
+            return Journal(run, lines[:number], wrong, replace(found, damage=wrong))
+    return Journal(run, lines, damage, found)
+
+
+def _wrong(run: str, number: int, line: Line) -> str | None:
+    """Return what is wrong with a line that is written as it should be."""
+    if number == 0 and "run" not in line:
+        return "its first line is gone"
+    if line.get("run", run) != run:
+        return f"it is of another run: {str(line['run'])[:80]}"
+    if not _is_complete(line):
+        return f"a line does not tell what it should: {str(line)[:200]}"
+    return None
+
+
 @contextmanager
-def continued(store: Store, run: str) -> Iterator[BinaryIO]:
-    """Open a journal to add to it, on a line of its own: a crash may have cut the last one off."""
-    with store.append(journal_of(run)) as journal:
-        journal.write(b"\n")
-        yield journal
+def continued(store: Store, run: str) -> Iterator[Lines]:
+    """Open a journal to add to it; the caller holds the lock."""
+    try:
+        reading = read_journal(store, run).reading
+    except RunUnknown:
+        reading = empty(run)
+    with store.append(journal_of(run)) as file:
+        yield Lines(file, reading)
 
 
-def write(journal: BinaryIO, **line: object) -> None:
-    """Add a line."""
-    journal.write(text_of(line).encode())
+def lines_of(store: Store, run: str) -> list[Line]:
+    """Return the lines of a run's journal.
 
-
-def text_of(line: dict[str, object]) -> str:
-    """Return a line as it is written."""
-    return json.dumps(line) + "\n"
+    Raises:
+        RunUnknown: there is no such run.
+        StoreError: it is damaged.
+    """
+    journal = read_journal(store, run)
+    if journal.damage is not None:
+        raise StoreError(f"{journal_of(run)}: damaged: {journal.damage}")
+    return journal.lines
 
 
 def require_run(store: Store, run: str) -> None:
@@ -128,29 +178,9 @@ def require_run(store: Store, run: str) -> None:
     Raises:
         RunUnknown: there is none.
     """
-    if "/" in run or run in ("", ".", "..") or at(store, journal_of(run)) is None:
+    named = "/" not in run and run not in ("", ".", "..")
+    if not (named and any(at(store, path) for path in (journal_of(run), quarantine_of(run)))):
         raise RunUnknown(f"no such run: {run}")
-
-
-def lines_of(store: Store, run: str) -> list[Line]:
-    """Return the lines of a run's journal; a last line that a crash cut off is left out.
-
-    Raises:
-        RunUnknown: there is no such run.
-        StoreError: a line does not tell what was moved or made.
-    """
-    require_run(store, run)
-    try:
-        with store.open(journal_of(run)) as stream:
-            lines = parse(stream.read())
-    except PathMissing:
-        raise RunUnknown(f"no such run: {run}") from None
-    for line in lines:
-        if not _is_complete(line):
-            # Passed over, what it moved would be neither restored nor known to be held.
-            shown = json.dumps(line)[:200]
-            raise StoreError(f"{journal_of(run)}: damaged, a line lacks something: {shown}")
-    return lines
 
 
 _COMMON: Final[dict[str, type | tuple[type, ...]]] = {
@@ -172,22 +202,6 @@ def _is_complete(line: Line) -> bool:
         if name in line
         for part, kind in parts.items()
     )
-
-
-def parse(data: bytes) -> list[Line]:
-    """Return those lines that are whole."""
-    lines = []
-    # Decoded at once: of each line by itself, json would ask again in what way it is encoded.
-    for text in data.decode(errors="replace").split("\n"):
-        if not text:
-            continue
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
-    return lines
 
 
 def told_runs(store: Store) -> Iterator[tuple[Run, list[Line]]]:

@@ -21,7 +21,6 @@ from regfs.runs.journal import (
     runs,
     summed,
     told,
-    write,
 )
 from regfs.runs.syncing import sync_cut_off
 from regfs.stores import Kind, Store, ignore
@@ -101,7 +100,7 @@ def _purge(store: Store, run: str, progress: Progress) -> Purged:
     )
     with continued(store, run) as journal:
         # From here on a restore would be partial, so it is refused: said before the first byte.
-        write(journal, purging=now())
+        journal.write(purging=now())
         journal.flush()
         progress.start("Deleting from quarantine")
         files = store.delete_tree(quarantine)
@@ -109,6 +108,6 @@ def _purge(store: Store, run: str, progress: Progress) -> Purged:
         progress.finish()
         # A power cut could bring it back, and nobody purges again what is said to be purged.
         store.sync(f"{RUNS}/{run}")
-        write(journal, purged=now(), files=files, bytes=size)
+        journal.write(purged=now(), files=files, bytes=size)
         journal.flush()
     return Purged([run], files, size, deleted)

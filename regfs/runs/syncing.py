@@ -13,16 +13,14 @@ from regfs.errors import PathMissing, PathUnsafe, RunUnknown
 from regfs.runs.journal import (
     RUNS,
     UNDONE,
-    Line,
     at,
     continued,
     journal_of,
     lines_of,
     now,
-    parse,
     quarantine_of,
-    write,
 )
+from regfs.runs.lines import Line, tail_of
 from regfs.stores import Store, folders_above, ignore
 
 _ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
@@ -86,7 +84,7 @@ def sync_cut_off(store: Store) -> None:
             continue
         sync_all(store, sorted(_changed_by(run, lines), key=_quarantine_first))
         with continued(store, run) as journal:
-            write(journal, synced=now())
+            journal.write(synced=now())
             journal.flush()
 
 
@@ -94,9 +92,9 @@ def _has_ended(store: Store, run: str) -> bool:
     size = store.stat(journal_of(run)).size
     with store.open(journal_of(run), max(size - _TAIL, 0)) as stream:
         tail = stream.read()
-    last = parse(tail)[-1:]
+    last = tail_of(tail)
     # One that was cut off at its end says nothing of what came before.
-    return tail.endswith(b"\n") and any(word in line for line in last for word in _ENDS)
+    return last is not None and any(word in last for word in _ENDS)
 
 
 def _changed_by(run: str, lines: Iterable[Line]) -> set[str]:

@@ -17,7 +17,6 @@ from regfs.progress import SILENT, Progress
 from regfs.runs.changes import movable
 from regfs.runs.journal import (
     UNDONE,
-    Line,
     Returned,
     RunKind,
     Skipped,
@@ -29,8 +28,8 @@ from regfs.runs.journal import (
     quarantine_of,
     require_run,
     told,
-    write,
 )
+from regfs.runs.lines import Line
 from regfs.runs.syncing import Touched, sync_cut_off
 from regfs.stores import Entry, Kind, Store
 from regfs.totals import ActionKind
@@ -76,15 +75,15 @@ def restore(
         if digests:
             todo = [line for line in todo if line["digest"] in digests]
         with continued(store, run) as journal:
-            write(journal, undoing=now())
+            journal.write(undoing=now())
             journal.flush()
             progress.start("Restoring", len(todo))
             undoing.undo_all(todo, progress)
             progress.finish()
             if digests:
-                write(journal, synced=now())
+                journal.write(synced=now())
             else:
-                write(journal, restored=now(), count=undoing.restored)
+                journal.write(restored=now(), count=undoing.restored)
             journal.flush()
         return Restored(
             run, undoing.restored, undoing.bytes, undoing.skipped, removed=undoing.removed
@@ -101,15 +100,15 @@ def put_back(store: Store, run: str, paths: Collection[str]) -> list[Returned]:
     undoing = _Undoing(store, run, lines)
     todo = [line for line in _backwards(run, lines) if line.get("path") in paths]
     with continued(store, run) as journal:
-        write(journal, undoing=now())
+        journal.write(undoing=now())
         journal.flush()
         found = [
             Returned(run, line["path"], line["kind"], line["digest"], line["size"])
             for line in undoing.put_back(todo)
         ]
         for one in found:
-            write(journal, returned=one.path, at=now())
-        write(journal, synced=now())
+            journal.write(returned=one.path, at=now())
+        journal.write(synced=now())
         journal.flush()
     return found
 
