@@ -68,6 +68,7 @@ LAYERS: dict[str, int] = {
     "gc.plan": 4,
     "gc.look": 4,
     "gc.sweep": 4,
+    "gc.space": 4,
     "gc.held": 4,
     "gc.wanted": 4,
     "gc.online": 4,
@@ -128,7 +129,9 @@ ARROWS = {
     ("gc.plan", "gc.going"),
     ("gc.look", "gc.plan"),
     ("gc.look", "gc.policy"),
+    ("gc.space", "gc.plan"),
     ("gc.sweep", "gc.look"),
+    ("gc.sweep", "gc.space"),
     ("gc.sweep", "gc.plan"),
     ("gc.wanted", "gc.held"),
     ("gc.wanted", "gc.roots"),
@@ -137,6 +140,7 @@ ARROWS = {
     ("gc.online", "gc.wanted"),
     ("gc.online", "gc.plan"),
     ("gc.online", "gc.policy"),
+    ("gc.online", "gc.space"),
     ("gc.online", "gc.sweep"),
     ("heal", "verify"),
     ("gc.policy_file", "gc.retention"),
@@ -166,7 +170,8 @@ PURE = (
 
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}
 
-CHANGES = {"create", "append", "move", "replace", "move_many", "delete", "delete_tree", "lock"}
+CHANGES = {"create", "append", "move", "replace", "move_many", "delete", "delete_tree", "lock",
+           "claim"}  # fmt: skip
 """Methods of a Store that change what it holds."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regfs.cli.gc_carry_out import Measure, carry_out
+from regfs.cli.gc_carry_out import Measure, carry_out, prepare
 from regfs.cli.options import Duration, Size
 from regfs.cli.report_file import ReportFile
 from regfs.cli.session import Exit, Session
@@ -313,13 +313,14 @@ def run_command(
     if dry_run:
         return Exit.FINDINGS if made.doubtful else Exit.CLEAN
     check_owners(session.inventory)
+    offline = options["offline"]
+    prepare(session, made, purge=purge, wait=0.0 if offline else wait)
     if made.actions and not yes:
         if not sys.stdin.isatty():
             raise Refused("nobody to ask: say --yes to go on, or -n to only see the plan")
         what = "Delete this for good" if purge else "Move this into quarantine"
         if not click.confirm(f"{what}?", err=True):
             raise Refused("nothing was done")
-    offline = options["offline"]
     return carry_out(session, made, purge=purge, wait=wait, offline=offline, metrics=metrics)
 
 

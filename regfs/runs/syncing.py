@@ -21,6 +21,7 @@ from regfs.runs.journal import (
     quarantine_of,
 )
 from regfs.runs.lines import Line, tail_of
+from regfs.runs.space import spending
 from regfs.stores import Store, folders_above, ignore
 
 _ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
@@ -83,7 +84,7 @@ def sync_cut_off(store: Store) -> None:
         except RunUnknown:
             continue
         sync_all(store, sorted(_changed_by(run, lines), key=_quarantine_first))
-        with continued(store, run) as journal:
+        with spending(store, run), continued(store, run) as journal:
             journal.write(synced=now())
             journal.flush()
 

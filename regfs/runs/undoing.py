@@ -30,6 +30,7 @@ from regfs.runs.journal import (
     told,
 )
 from regfs.runs.lines import Line
+from regfs.runs.space import spending
 from regfs.runs.syncing import Touched, sync_cut_off
 from regfs.stores import Entry, Kind, Store
 from regfs.totals import ActionKind
@@ -74,7 +75,7 @@ def restore(
         todo = _backwards(run, lines)
         if digests:
             todo = [line for line in todo if line["digest"] in digests]
-        with continued(store, run) as journal:
+        with spending(store, run), continued(store, run) as journal:
             journal.write(undoing=now())
             journal.flush()
             progress.start("Restoring", len(todo))
@@ -99,7 +100,7 @@ def put_back(store: Store, run: str, paths: Collection[str]) -> list[Returned]:
     lines = lines_of(store, run)
     undoing = _Undoing(store, run, lines)
     todo = [line for line in _backwards(run, lines) if line.get("path") in paths]
-    with continued(store, run) as journal:
+    with spending(store, run), continued(store, run) as journal:
         journal.write(undoing=now())
         journal.flush()
         found = [

@@ -260,7 +260,9 @@ class LocalWriting(LocalTree):
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
-            text = os.pread(descriptor, 4 * _OWNER_LIMIT, 0).decode(errors="replace") if path else ""
+            text = (
+                os.pread(descriptor, 4 * _OWNER_LIMIT, 0).decode(errors="replace") if path else ""
+            )
             line = shown(text.partition("\n")[0])
             others = not line and _is_shared(descriptor)
             who = line or ("others who share it" if others else "another process")
