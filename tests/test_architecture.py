@@ -280,6 +280,8 @@ WRITES = {
     "runs.changes": {"create", "move", "move_many", "delete"},
     "runs.undoing": {"move", "move_many"},
     "runs.purging": {"delete_tree"},
+    "runs.space": {"claim", "delete"},
+    "runs.in_place": {"delete", "delete_tree"},
     "turns": {"lock"},
     # What a registry does that takes pushes and deletes links, as its clients ask.
     "uploads": {"create", "append", "replace", "delete_tree"},
@@ -306,6 +308,11 @@ def test_only_sweep_and_heal_begin_a_run() -> None:
     """Heal may: it puts back what a digest proves, and moves aside what a digest disproves."""
     users = {module for module in MODULES if ("", "changing") in set(_calls(module))}
     assert users == {"gc.sweep", "heal.repair", "heal.quarantine", "heal.relink"}
+
+
+def test_only_sweep_deletes_in_place() -> None:
+    """It alone knows that the run was to delete at once, and that nobody else writes."""
+    assert {module for module in MODULES if ("", "InPlace") in set(_calls(module))} == {"gc.sweep"}
 
 
 # -- what an import costs --------------------------------------------------------------

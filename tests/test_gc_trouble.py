@@ -6,15 +6,12 @@ in place, and once the trouble is over the same command ends what was begun.
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,29 +21,10 @@ from regfs.render import to_json
 from regfs.runs import restore, runs
 from tests.builder import TreeBuilder, image
 from tests.collecting import plan_of, store_of
+from tests.disks import mount, mounted, needs_mounts
 from tests.test_stores_local_write import NOBODY, as_nobody
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount, or become another")
-
-
-def mount(*arguments: str | Path) -> None:
-    """Mount, or skip the test where that is not allowed."""
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-
-
-@contextmanager
-def mounted(folder: Path, *arguments: str | Path) -> Iterator[Path]:
-    """Mount something at a folder while the block runs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mount(*arguments, folder)
-    try:
-        yield folder
-    finally:
-        # What an error on its way has held open is let go of, or by the kernel when it is.
-        gc.collect()
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 class Scene:
@@ -88,7 +66,7 @@ class Scene:
         assert self.tree.files() == self.whole
 
 
-@as_root
+@needs_mounts
 @pytest.mark.parametrize("room", [0, 1, 4, 9, 14, 20, 26])
 def test_a_full_disk_stops_it_and_nothing_is_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], room: int
@@ -105,7 +83,7 @@ def test_a_full_disk_stops_it_and_nothing_is_lost(
         scene.assert_ends()
 
 
-@as_root
+@needs_mounts
 def test_a_read_only_disk_stops_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "registry"
     scene = Scene(root, tmp_path / "plan.json")

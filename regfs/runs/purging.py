@@ -22,7 +22,7 @@ from regfs.runs.journal import (
     summed,
     told,
 )
-from regfs.runs.space import reserve_of
+from regfs.runs.space import unreserve
 from regfs.runs.syncing import sync_cut_off
 from regfs.stores import Kind, Store, ignore
 from regfs.totals import Totals
@@ -100,7 +100,7 @@ def _purge(store: Store, run: str, progress: Progress) -> Purged:
         if path in sizes or at(store, f"{quarantine}/{path}") is not None
     )
     # The space that was kept for it: the first line has to be written before anything goes.
-    store.delete([reserve_of(run)])
+    unreserve(store, run)
     with continued(store, run) as journal:
         # From here on a restore would be partial, so it is refused: said before the first byte.
         journal.write(purging=now())

@@ -61,6 +61,11 @@ def begun(store: Store, run: str) -> bool:
     return at(store, journal_of(run)) is not None
 
 
+def unreserve(store: Store, run: str) -> None:
+    """Give back the reserve of a run that ends, for what is written at its end."""
+    store.delete([reserve_of(run)])
+
+
 @contextmanager
 def spending(store: Store, run: str) -> Iterator[None]:
     """Let the reserve of a run be used while the block runs; then take it again, if there is room.
@@ -68,7 +73,7 @@ def spending(store: Store, run: str) -> Iterator[None]:
     The caller holds the lock.
     """
     reserve = at(store, reserve_of(run))
-    store.delete([reserve_of(run)])
+    unreserve(store, run)
     try:
         yield
     finally:
