@@ -28,6 +28,7 @@ _Test = TypeVar("_Test", bound=Callable[..., object] | type)
 
 KINDS = ("tmpfs", "ext4")
 SIZE = 12 << 20
+_BLOCK = 4096
 _CHUNKS = (1 << 20, 4096, 1024, 1)
 
 
@@ -59,7 +60,7 @@ def mounted(folder: Path, *arguments: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def small_disk(kind: str, folder: Path, *options: str, size: int = SIZE) -> Iterator[Path]:
-    """Mount an empty disk of a few megabytes, of which root has no reserve, while the block runs."""
+    """Mount an empty disk while the block runs; root has no reserve on it."""
     disk = folder / "disk"
     if kind == "tmpfs":
         with mounted(disk, "-t", "tmpfs", "-o", f"size={size}", "none"):
@@ -80,8 +81,9 @@ class Filled:
         self.path = path
 
     def give_back(self, size: int) -> None:
-        """Make so many bytes free again, and no fewer."""
-        os.truncate(self.path, max(self.path.stat().st_size - size, 0))
+        """Make so many bytes free again: whole blocks, and hardly more."""
+        size = -(-size // _BLOCK) * _BLOCK
+        os.truncate(self.path, (self.path.stat().st_size - size) // _BLOCK * _BLOCK)
         os.sync()
 
     def empty(self) -> None:

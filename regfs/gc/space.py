@@ -30,6 +30,8 @@ _LINE: Final = 256
 _ENTRY: Final = 16
 """Bytes that a folder needs for one name beside the name itself, at most."""
 _BLOCK: Final = 4096
+_SLACK: Final = 4 * _BLOCK
+"""For what a file system writes down of one file, and for the first lines of the journal."""
 _OWN_FOLDERS: Final = 4
 """`.regfs`, `runs`, that of the run, and its quarantine."""
 _OWN_FILES: Final = 4
@@ -43,16 +45,18 @@ class Need:
     """What a run takes until what it has moved is deleted."""
 
     bytes: int
-    files: int
-    """Files and folders that are made."""
+    claimed: int
+    """Bytes without what it takes to claim them."""
     keep: int
     """Bytes for a restore or a purge, of those above."""
+    files: int
+    """Files and folders that are made."""
 
 
 def need_of(actions: Sequence[Action], room: Room, *, offline: bool) -> Need:
     """Return how much space it takes to move things into quarantine, and to have them back."""
     names: defaultdict[str, int] = defaultdict(int)
-    journal = 2 * _BLOCK
+    journal = 0
     for action in actions:
         if action.kind not in _REMOVED:
             path = action.path if action.path.isascii() else ascii(action.path)
@@ -67,8 +71,10 @@ def need_of(actions: Sequence[Action], room: Room, *, offline: bool) -> Need:
     else:
         again = sum(map(is_for_one, folders)) if offline else 0
     keep = RESERVE + again * room.folder
-    made = len(folders) + _OWN_FOLDERS
-    return Need(journal + grown + made * room.folder + keep, made + again + _OWN_FILES, keep)
+    size = journal + grown + len(folders) * room.folder + keep
+    whole = -(-size // _BLOCK) * _BLOCK
+    own = _OWN_FOLDERS * room.folder + _SLACK
+    return Need(whole + own, whole, keep, len(folders) + again + _OWN_FOLDERS + _OWN_FILES)
 
 
 def _source(action: Action) -> str:
@@ -97,7 +103,7 @@ def find_room(
     try:
         if 0 <= room.files < need.files:
             raise StoreFull("too few files")
-        claim(store, run, need.bytes, need.keep)
+        claim(store, run, need.claimed, need.keep)
     except StoreFull:
         if at_once:
             return False
