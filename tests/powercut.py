@@ -64,6 +64,12 @@ class Disk:
     def note(self, change: Change) -> None:
         self.changes.append(change)
 
+    def removed(self, folder: str) -> None:
+        """Note that a folder was removed: what was deleted in it is gone for good when that is."""
+        for change in self.changes:
+            if folder in change.missing:
+                change.missing = change.missing - {folder} | {parent(folder)}
+
     def synced(self, folder: str) -> None:
         for change in self.changes:
             change.missing.discard(folder)
@@ -153,9 +159,12 @@ class _ForgetfulStore(CrashingStore):
             full = self._disk.root / path
             data = full.read_bytes() if full.is_file() else None
             self.step()
+            folder = full.is_dir()
             count += self._store.delete([path])
             if data is not None:
                 self._disk.note(Change(path, data=data, missing={parent(path)}))
+            elif folder and not full.exists():
+                self._disk.removed(path)
         return count
 
     def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
