@@ -35,7 +35,8 @@ _CHUNKS = (1 << 20, 4096, 1024, 1)
 def needs_mounts(test: _Test) -> _Test:
     """Mark a test or class as one that mounts disks."""
     skip = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-    return pytest.mark.reference(skip(test))
+    marked: _Test = pytest.mark.reference(skip(test))
+    return marked
 
 
 def mount(*arguments: str | Path) -> None:

@@ -40,9 +40,10 @@ _HELP = """Give space back: plan, review, apply, undo.
 
 Nothing is deleted by apply: what a plan names is moved into quarantine within
 the tree (.regfs), from where `gc restore` brings it back. `gc purge` frees the
-space. The registry may go on running: what comes back into use is put back, and
-is only deleted --wait after it was moved. But a registry that caches blob
-descriptors (storage.cache) has to be restarted before the purge.
+space. On a full disk `gc run --offline --purge` does without a quarantine. The
+registry may go on running: what comes back into use is put back, and is only
+deleted --wait after it was moved. But a registry that caches blob descriptors
+(storage.cache) has to be restarted before the purge.
 
 \b
 Examples:

@@ -79,14 +79,16 @@ class LocalSpace(LocalTree):
 
     def _allocate(self, descriptor: int, size: int) -> None:
         try:
-            os.posix_fallocate(descriptor, 0, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, size)
+                return
         except OSError as error:
             if error.errno not in _CANNOT:
                 raise
-            # Not every file system sets space aside; then what it says is free has to do.
-            status = os.fstatvfs(descriptor)
-            if status.f_bavail * status.f_frsize < size:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+        # Not every system sets space aside; then what it says is free has to do.
+        status = os.fstatvfs(descriptor)
+        if status.f_bavail * status.f_frsize < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def apart(self, home: str, folders: Iterable[str]) -> list[str]:
         """Return the folders and mounts that no rename leads out of to `home`."""
