@@ -71,14 +71,15 @@ class Disk:
     def note(self, change: Change) -> None:
         self.changes.append(change)
 
+    def removed(self, folder: str) -> None:
+        """Note that a folder was removed: what was deleted in it is gone for good when that is."""
+        for change in self.changes:
+            if folder in change.missing:
+                change.missing = change.missing - {folder} | {parent(folder)}
+
     def synced(self, folder: str) -> None:
         for change in self.changes:
             change.missing.discard(folder)
-            # A folder that is gone for good takes along what was deleted in it before.
-            if not change.target and change.source.startswith(f"{folder}/"):
-                child = change.source.removeprefix(f"{folder}/").partition("/")[0]
-                if not (self.root / folder / child).exists():
-                    change.missing.clear()
         self.changes = [change for change in self.changes if change.missing]
 
     def written(self, path: str) -> None:
@@ -156,7 +157,7 @@ class _ForgetfulStore(CrashingStore):
         data = full.read_bytes() if there else b""
         self._store.replace(source, target)
         missing = {parent(source), parent(target)}
-        self._disk.note(Change(source, target, data, there, missing))
+        self._disk.note(Change(source, target, data, there, missing=missing))
         self._disk.renamed(source, target)
         self.step()
 
@@ -167,9 +168,12 @@ class _ForgetfulStore(CrashingStore):
             data = full.read_bytes() if full.is_file() else None
             times = times_of(full) if data is not None else (0, 0)
             self.step()
+            folder = full.is_dir()
             count += self._store.delete([path])
             if data is not None:
                 self._disk.note(Change(path, data=data, times=times, missing={parent(path)}))
+            elif folder and not full.exists():
+                self._disk.removed(path)
         return count
 
     def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:

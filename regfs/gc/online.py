@@ -78,6 +78,7 @@ from regfs.gc.held import KEPT, Held, Use, held
 from regfs.gc.plan import Plan
 from regfs.gc.policy import HOUR
 from regfs.gc.roots import Roots
+from regfs.gc.space import foresee
 from regfs.gc.sweep import Applied, apply, check_owners
 from regfs.gc.wanted import Wanted, missing
 from regfs.graph import Graph
@@ -94,6 +95,7 @@ from regfs.runs import (
     in_the_future,
     put_back,
     read_journal,
+    require_reach,
     runs,
 )
 from regfs.runs import purge as purge_runs
@@ -123,14 +125,22 @@ def collect(
         As `regfs.gc.sweep.apply`.
     """
     wait = planned.policy.min_age if wait is None else wait
+    # Without a wait nothing can come between this settle and the one of the purge.
+    at_once = bool(purge and planned.actions and wait <= 0)
+    returned: list[Returned] = []
+    if at_once and not foresee(registry.store, planned, at_once=True):
+        # What is deleted in place does not come back, so whoever needs it is heard before.
+        returned += settle(registry, progress=progress)
     if planned.actions:
-        applied = apply(planned, registry, wait=wait, progress=progress, clock=clock)
+        applied = apply(
+            planned, registry, wait=wait, at_once=at_once, progress=progress, clock=clock
+        )
     else:  # nothing to do begins no run
         root, found = registry.store.url, planned.findings
         applied = Applied(planned.id, root, Totals(), [], found, planned.doubtful)
-    # Without a wait nothing can come between this settle and the one of the purge.
-    at_once = purge and planned.actions and wait <= 0
-    returned = [] if at_once else settle(registry, progress=progress)
+    if applied.in_place:
+        return replace(applied, returned=returned)
+    returned += [] if at_once else settle(registry, progress=progress)
     if not (purge and planned.actions):
         return replace(applied, returned=returned)
     if wait > 0:
@@ -258,6 +268,9 @@ def purge(
                 )
         if any(one.kind is RunKind.GC for one in ripe):
             returned.extend(_settle(registry, progress, roots, _damaged(found)))
+        if any(one.state == "interrupted" and one.kind is RunKind.GC for one in ripe):
+            # It may have been stopped by that: its links would go, and its blobs stay.
+            require_reach(registry.store)
         if roots is not None:
             findings.extend(missing(registry, roots, progress))
         return ripe

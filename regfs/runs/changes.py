@@ -16,6 +16,8 @@ from regfs.runs.journal import (
     quarantine_of,
 )
 from regfs.runs.lines import Lines
+from regfs.runs.reach import require_reach
+from regfs.runs.space import claim_once
 from regfs.runs.states import Account, kind_of
 from regfs.runs.syncing import Touched, sync_cut_off
 from regfs.stores import UNFINISHED, Kind, Store, Writer, ignore
@@ -100,13 +102,7 @@ class Changes:
         One that holds anything is left as it is: there is nothing to take back, and
         what a restore puts back brings its folders with it.
         """
-        # A file can have come to be where the folder was, and it would be deleted.
-        still = (path for path in sorted(folders, reverse=True) if self._is_folder(path))
-        return self._store.delete(still)
-
-    def _is_folder(self, path: str) -> bool:
-        found = at(self._store, path)
-        return found is not None and found.kind is Kind.FOLDER
+        return remove_empty(self._store, folders)
 
     def announce(self, paths: Iterable[str]) -> None:
         """Say which files will be begun: where a run that is killed may leave half of one."""
@@ -161,8 +157,15 @@ class Changes:
 
 @contextmanager
 def changing(store: Store, run: str, kind: RunKind, **facts: object) -> Iterator[Changes]:
-    """Begin a run, or carry it on; the caller holds the lock."""
+    """Begin a run, or carry it on; the caller holds the lock.
+
+    Raises:
+        Doubt: what it would move lies on another file system.
+        StoreFull: there is no space for what has to be written down to end it.
+    """
+    require_reach(store)
     sync_cut_off(store)
+    claim_once(store, run)
     with continued(store, run) as journal:
         changes = Changes(store, run, journal)
         changes.note(run=run, kind=kind, at=now(), root=store.url, **facts)
@@ -184,6 +187,18 @@ def clear_unfinished(store: Store) -> None:
             # The file's own folder only, and only what `create` calls such a file.
             beside = (entry.path for entry in store.list(folder, ignore))
             store.delete(one for one in beside if _is_unfinished(one, name))
+
+
+def remove_empty(store: Store, folders: Iterable[str]) -> int:
+    """Remove folders that are empty, those inside others first; return how many were."""
+    # A file can have come to be where the folder was, and it would be deleted.
+    still = (path for path in sorted(folders, reverse=True) if _is_folder(store, path))
+    return store.delete(still)
+
+
+def _is_folder(store: Store, path: str) -> bool:
+    found = at(store, path)
+    return found is not None and found.kind is Kind.FOLDER
 
 
 def movable(store: Store, path: str) -> str:

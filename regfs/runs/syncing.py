@@ -22,6 +22,7 @@ from regfs.runs.journal import (
     read_journal,
 )
 from regfs.runs.lines import Line, tail_of
+from regfs.runs.space import spending
 from regfs.stores import Store, folders_above, ignore
 
 _ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
@@ -85,7 +86,7 @@ def sync_cut_off(store: Store) -> None:
         elif not found.lines:
             continue  # it has not begun
         sync_all(store, sorted(_changed_by(run, found.lines), key=_quarantine_first))
-        with continued(store, run) as journal:
+        with spending(store, run), continued(store, run) as journal:
             journal.write(synced=now())
             journal.flush()
 

@@ -13,7 +13,7 @@ good ones follow. Cut off in between, the place is free and the next restore fil
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Final
 
@@ -36,6 +36,7 @@ from regfs.runs.journal import (
 )
 from regfs.runs.lines import Line, Lines
 from regfs.runs.places import Place, is_good, place_of
+from regfs.runs.space import spending
 from regfs.runs.states import Account, Survey, survey
 from regfs.runs.syncing import Touched, sync_cut_off, sync_everything
 from regfs.stores import Entry, Kind, Store
@@ -91,7 +92,7 @@ def restore(
         things = [one for one in found.contents.things if not digests or one.digest in digests]
         if before is not None:
             before([one for one in things if one.area is Area.MOVED])
-        with continued(store, run) as journal:
+        with spending(store, run), continued(store, run) as journal:
             undoing = _Undoing(store, run, journal, found.contents.things)
             if found.run.damage is None:
                 _restore_lines(found, undoing, digests, progress)
@@ -119,9 +120,7 @@ def _restore_lines(
         todo.sort(key=lambda line: -_RANK.get(line["kind"], 0))
     if digests:
         todo = [line for line in todo if line["digest"] in digests]
-    if found.run.state == "interrupted":
-        note_left(found, journal)
-    journal.write(undoing=now())
+    journal.write(undoing=now(), **lying(found))
     journal.flush()
     undoing.made = {line["made"] for line in found.journal.lines if "made" in line}
     progress.start("Restoring", len(todo))
@@ -131,13 +130,11 @@ def _restore_lines(
         journal.write_all({"returned": path} for path in undoing.back)
 
 
-def note_left(found: Survey, journal: Lines) -> None:
-    """Write down what a run that was cut off has not moved: nothing will tell it afterwards."""
-    if any("undoing" in line for line in found.journal.lines):
-        return  # what is in its place may have been moved, and put back
-    there = {thing.path for thing in found.contents.things if thing.area is Area.MOVED}
-    moved = Account.of(found.journal.lines).moved
-    journal.write_all({"left": path} for path in moved if path not in there)
+def lying(found: Survey) -> Line:
+    """Return what a run that was cut off has moved: nothing will tell it afterwards."""
+    if found.run.state != "interrupted" or any("lying" in line for line in found.journal.lines):
+        return {}
+    return {"lying": asdict(found.run.done)}
 
 
 def _todo(found: Survey) -> list[Line]:
@@ -168,7 +165,7 @@ def put_back(
     What has something at its place by now stays there, unless that is bad and is to
     `make_room`. What is told to be back is so for good: a purge may come next.
     """
-    with continued(store, run) as journal:
+    with spending(store, run), continued(store, run) as journal:
         undoing = _Undoing(store, run, journal, things, make_room=make_room)
         journal.write(undoing=now())
         journal.flush()
