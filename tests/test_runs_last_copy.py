@@ -10,7 +10,8 @@ import pytest
 from regfs.cli.app import run as regfs
 from regfs.digest import Digest
 from regfs.errors import Refused
-from regfs.gc.online import collect, purge
+from regfs.gc.online import collect, purge, settle
+from regfs.gc.retention import RetentionPolicy
 from regfs.heal.quarantine import quarantine
 from regfs.runs import purge as purge_run
 from regfs.runs import restore, runs
@@ -18,7 +19,7 @@ from tests.builder import TreeBuilder, image
 from tests.collecting import plan_of, registry_of, store_of
 from tests.crashing import Crash, CrashingStore
 from tests.healing import Memory, heal_from
-from tests.journals import only_run, rewrite_journal
+from tests.journals import damage_journal, only_run, rewrite_journal
 
 OLD = image(["base", "old"])
 LAYER = OLD.blobs[-1]
@@ -141,6 +142,20 @@ def test_a_link_that_names_another_digest_is_for_a_person(moved: TreeBuilder) ->
     assert path.read_text() == OLD.digest
 
 
+def test_a_tag_that_was_set_anew_and_says_nothing_is_not_rolled_back(tree: TreeBuilder) -> None:
+    tree.push("app", "v1", image(["new"]))
+    tree.push("app", "old", OLD)
+    block = {"repositories": ["**"], "keepTags": [{"patterns": ["v1"]}]}
+    retention = RetentionPolicy.model_validate({"policies": [block]})
+    assert collect(plan_of(tree, retention=retention), registry_of(tree), wait=0).done.tags == 1
+    tree.write(tree.tag_path("app", "old"), b"")
+    done = purge_run(store_of(tree), only_run(tree))
+    assert tree.relative(tree.tag_folder("app", "old")) in {one.path for one in done.stays}
+    assert tree.tag_path("app", "old").read_bytes() == b""
+    restore(store_of(tree), only_run(tree))
+    assert tree.current("app", "old") == OLD.digest
+
+
 def test_where_the_place_cannot_be_judged_its_copy_stays(moved: TreeBuilder) -> None:
     path = moved.blob_path(LAYER.digest)
     (path / "a folder").mkdir(parents=True)
@@ -219,6 +234,13 @@ def test_bad_bytes_that_nobody_wants_are_discarded(set_aside: TreeBuilder) -> No
     assert regfs(["-r", str(set_aside.root), "gc", "purge", "--discard"]) == 0
     assert lying(set_aside) == set()
     assert [run.state for run in runs(store_of(set_aside))] == ["purged"]
+
+
+def test_bad_bytes_of_a_damaged_run_do_not_come_back_by_themselves(set_aside: TreeBuilder) -> None:
+    damage_journal(set_aside, only_run(set_aside), lambda lines: [])
+    assert settle(registry_of(set_aside)) == []
+    assert not set_aside.blob_path(LAYER.digest).exists()
+    assert holds(set_aside, b"corrupt")
 
 
 def test_bytes_that_were_set_aside_by_mistake_go_back(set_aside: TreeBuilder) -> None:

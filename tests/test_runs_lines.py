@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.runs.lines import Lines, Reading, empty, read, size_of, tail_of
+from regfs.runs.lines import Lines, Reading, empty, read, tail_of
 
 RUN = "20260101T000000Z-aaaaaa"
 
@@ -95,10 +95,6 @@ def test_a_torn_line_of_an_old_journal_is_passed_once_that_is_said() -> None:
 def test_of_nothing_nothing_is_told() -> None:
     assert whole(b"").lines == []
     assert whole(b'{"run": "2026').lines == []
-
-
-def test_a_line_is_known_to_take_so_many_bytes() -> None:
-    assert size_of(LINES[1]) == len(written(LINES[1]))
 
 
 # -- what does not ----------------------------------------------------------------------

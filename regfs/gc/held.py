@@ -34,6 +34,7 @@ from regfs.runs import (
     Thing,
     contents,
     created,
+    is_good,
     journals,
     kind_of,
     present,
@@ -81,7 +82,9 @@ def held(store: Store, damaged: Collection[str] = ()) -> Iterator[Held]:
     for journal in journals(store):
         account = Account.of(journal.lines)
         if journal.damage is not None or journal.run in damaged:
-            things = [one for one in contents(store, journal).things if one.area is Area.MOVED]
+            # Of what run it was may not be known: what it has moved for being bad stays there.
+            found = [one for one in contents(store, journal).things if one.area is Area.MOVED]
+            things = [one for one in found if is_good(store, one)]
         elif kind_of(journal) is RunKind.GC and account.state in KEPT:
             things = _by_lines(journal, account)
         else:

@@ -303,6 +303,10 @@ def _wait(store: Store, run: Run) -> float:
 
 
 def quarantined(store: Store) -> int:
-    """Return how many bytes wait in the quarantine of collections, as their journals tell."""
-    kept = (one for one in runs(store) if one.kind is RunKind.GC and one.state in KEPT)
-    return sum(one.done.bytes for one in kept if one.state != "restored")
+    """Return how many bytes wait in the quarantine of collections, and of damaged runs."""
+    waiting = KEPT - {"restored"}
+    return sum(
+        one.done.bytes
+        for one in runs(store)
+        if one.damage is not None or (one.kind is RunKind.GC and one.state in waiting)
+    )

@@ -33,6 +33,7 @@ from regfs.runs import (
     RunKind,
     Skipped,
     Thing,
+    is_good,
     journals,
     kind_of,
     put_back,
@@ -158,7 +159,10 @@ def _held(store: Store) -> list[Thing]:
         for one in surveys(store)
         if one.run.kind is RunKind.GC or one.run.damage is not None
         for thing in one.contents.things
-        if thing.area is Area.MOVED and thing.kind not in FOLDERS
+        if thing.area is Area.MOVED
+        and thing.kind not in FOLDERS
+        # Of a damaged run it may not be known why it has moved things: for being bad, perhaps.
+        and (one.run.damage is None or is_good(store, thing))
     ]
 
 

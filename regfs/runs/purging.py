@@ -7,7 +7,8 @@ a run is accounted for, thing by thing:
     a line names it         else the run is damaged, and nothing of it is deleted
     its place is looked at  by size, then by digest (`regfs.runs.places`)
         a good copy         this one goes
-        bad bytes           this one goes back if it is good, else it stays
+        bad bytes           this one goes back if it is good, else it stays; and so does a
+                            tag, of which nobody knows what it was set to
         nothing             what a collection has moved is in use nowhere, and goes. What was
                             moved for being bad stays until a good one has come: it may be
                             all that is left of it. (`discard` says that nobody wants it.)
@@ -207,7 +208,7 @@ def _last_look(
         place = Place.FREE if free else place_of(store, thing)
         if place is Place.GOOD:
             continue
-        if place is not Place.UNKNOWN and is_good(store, thing):
+        if _may_go_back(thing, place) and is_good(store, thing):
             back.append(thing)
         elif not discard:
             stays[thing.lies] = Skipped(thing.path, _STAYS[place])
@@ -221,6 +222,11 @@ _STAYS: Final = {
     Place.UNKNOWN: "what lies at its place cannot be judged",
 }
 """Why a thing stays in quarantine."""
+
+
+def _may_go_back(thing: Thing, place: Place) -> bool:
+    """Return whether a thing is what has to lie at its place: a tag may have been set anew."""
+    return place is not Place.UNKNOWN and thing.kind != ActionKind.TAG
 
 
 def _is_worthless(thing: Thing) -> bool:
