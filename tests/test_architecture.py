@@ -279,7 +279,7 @@ WRITES = {
     "runs.journal": {"append"},
     "runs.changes": {"create", "move", "move_many", "delete"},
     "runs.undoing": {"move", "move_many"},
-    "runs.purging": {"delete_tree"},
+    "runs.purging": {"delete"},
     "runs.space": {"claim", "delete"},
     "runs.in_place": {"delete", "delete_tree"},
     "turns": {"lock"},

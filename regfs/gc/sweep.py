@@ -34,7 +34,7 @@ from regfs.leftovers import is_for_one
 from regfs.listing import LINK_LIMIT, understand
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import Changes, InPlace, Returned, RunKind, Skipped, changing, lines_of, told
+from regfs.runs import Changes, InPlace, Returned, RunKind, Skipped, changing, survey
 from regfs.stores import Entry, Kind, Seen, Store, folders_above, ignore
 from regfs.totals import ActionKind, Totals
 from regfs.turns import locked
@@ -69,6 +69,8 @@ class Applied:
     """Bytes that were deleted for good."""
     deleted: Totals = field(default_factory=Totals)
     """What was deleted for good."""
+    stays: list[Skipped] = field(default_factory=list)
+    """What was not deleted, by its place, and why."""
 
 
 def check_owners(inventory: Inventory) -> None:
@@ -189,13 +191,18 @@ class _Sweep:
     def _before(self) -> set[str]:
         """Return what an interrupted run of the same plan has meant to move already."""
         try:
-            lines = lines_of(self.store, self.planned.id)
+            found = survey(self.store, self.planned.id)
         except RunUnknown:
             return set()
-        state = told(self.planned.id, lines).state
+        state = found.run.state
+        if state == "damaged":
+            raise Doubt(
+                f"run {self.planned.id} is damaged ({found.run.damage}): put back what lies in its "
+                f"quarantine with: regfs gc restore {self.planned.id}"
+            )
         if state != "interrupted":
             raise PlanStale(f"plan {self.planned.id} is {state} already; make a new one")
-        return {line["path"] for line in lines if "move" in line}
+        return {line["path"] for line in found.journal.lines if "move" in line}
 
     def find_room(self, *, at_once: bool) -> bool:
         """Return whether there is space for a quarantine."""
@@ -349,6 +356,7 @@ class _Sweep:
                     asked.append(move)
                     yield move.source
                 else:
+                    changes.leave(move.action.path)
                     self._keep(move.action, reason)
 
         for failure in changes.move_many(unchanged()):
@@ -357,6 +365,7 @@ class _Sweep:
                 self.done.append(move.action)
                 self.moved.append(move.source)
             elif isinstance(failure, PathMissing):
+                changes.leave(move.action.path)
                 self._keep(move.action, "it is gone")
             else:
                 raise failure

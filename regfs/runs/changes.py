@@ -11,14 +11,14 @@ from regfs.runs.journal import (
     RunKind,
     at,
     continued,
-    lines_of,
+    journals,
     now,
     quarantine_of,
-    runs,
 )
 from regfs.runs.lines import Lines
 from regfs.runs.reach import require_reach
 from regfs.runs.space import claim_once
+from regfs.runs.states import Account, kind_of
 from regfs.runs.syncing import Touched, sync_cut_off
 from regfs.stores import UNFINISHED, Kind, Store, Writer, ignore
 
@@ -86,6 +86,10 @@ class Changes:
         Each is taken when the one before it has been moved, and its answer heard.
         """
         return self._store.move_many(map(self._aside, sources))
+
+    def leave(self, path: str) -> None:
+        """Say that what was to be moved was not, after all."""
+        self.note(left=path)
 
     def _aside(self, source: str) -> tuple[str, str]:
         target = f"{self._quarantine}/{source}"
@@ -174,11 +178,11 @@ def clear_unfinished(store: Store) -> None:
 
     The caller holds the lock, so nobody is still writing them.
     """
-    for run in runs(store):
-        if run.state != "interrupted" or run.kind is RunKind.GC:
+    for journal in journals(store):
+        cut_off = Account.of(journal.lines).state == "interrupted" and journal.damage is None
+        if not cut_off or kind_of(journal) is RunKind.GC:
             continue
-        lines = lines_of(store, run.run)
-        for path in {line["begin"] for line in lines if "begin" in line}:
+        for path in {line["begin"] for line in journal.lines if "begin" in line}:
             folder, _, name = path.rpartition("/")
             # The file's own folder only, and only what `create` calls such a file.
             beside = (entry.path for entry in store.list(folder, ignore))

@@ -71,6 +71,9 @@ class InPlace:
         self._count += deleted
         self._deleted.append(self._intended[source])
 
+    def leave(self, path: str) -> None:
+        """Take note that one is not deleted, after all: only what is stands in the journal."""
+
     def remove_empty(self, folders: Iterable[str]) -> int:
         """Remove folders that are empty, as `Changes.remove_empty`."""
         return remove_empty(self._store, folders)

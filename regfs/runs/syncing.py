@@ -9,20 +9,21 @@ from collections.abc import Iterable
 from typing import Final
 
 from regfs import layout
-from regfs.errors import PathMissing, PathUnsafe, RunUnknown
+from regfs.errors import PathMissing, PathUnsafe
 from regfs.runs.journal import (
+    REPLACED,
     RUNS,
     UNDONE,
     at,
     continued,
     journal_of,
-    lines_of,
     now,
     quarantine_of,
+    read_journal,
 )
 from regfs.runs.lines import Line, tail_of
-from regfs.runs.space import spending
-from regfs.stores import Store, folders_above, ignore
+from regfs.runs.space import spending, unclaim
+from regfs.stores import Kind, Store, folders_above, ignore
 
 _ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
 """Words of lines before which everything was synced."""
@@ -77,16 +78,28 @@ def sync_cut_off(store: Store) -> None:
     """
     for entry in store.list(RUNS, ignore):
         run = entry.path.rpartition("/")[2]
-        if at(store, journal_of(run)) is None or _has_ended(store, run):
+        if at(store, journal_of(run)) is None:
+            unclaim(store, run)  # it was killed before it began
             continue
-        try:
-            lines = lines_of(store, run)
-        except RunUnknown:
+        if _has_ended(store, run):
             continue
-        sync_all(store, sorted(_changed_by(run, lines), key=_quarantine_first))
+        found = read_journal(store, run)
+        if found.damage is not None:
+            sync_everything(store, run)
+        elif not found.lines:
+            continue  # it has not begun
+        sync_all(store, sorted(_changed_by(run, found.lines), key=_quarantine_first))
         with spending(store, run), continued(store, run) as journal:
             journal.write(synced=now())
             journal.flush()
+
+
+def sync_everything(store: Store, run: str) -> None:
+    """Sync whatever may have changed for what lies in a quarantine, of which no line may tell."""
+    quarantine = quarantine_of(run)
+    found = [entry.path for entry in store.walk(quarantine, ignore) if entry.kind is Kind.FOLDER]
+    sync_all(store, found)
+    sync_all(store, [path.removeprefix(f"{quarantine}/") for path in found])
 
 
 def _has_ended(store: Store, run: str) -> bool:
@@ -110,6 +123,9 @@ def _changed_by(run: str, lines: Iterable[Line]) -> set[str]:
         elif "create" in line:
             folder = line["create"].rpartition("/")[0]
             found |= {folder, f"{quarantine}/{UNDONE}/{folder}"}
+        elif "replace" in line:
+            folder = line["replace"].rpartition("/")[0]
+            found |= {folder, f"{quarantine}/{REPLACED}/{folder}"}
     # Nobody remembers any more which of those above were new.
     above = {place for folder in found for place in folders_above(folder)}
     return {place for place in found | above if place.startswith((layout.PREFIX, RUNS))}
