@@ -22,7 +22,7 @@ from regfs.runs.journal import (
     read_journal,
 )
 from regfs.runs.lines import Line, tail_of
-from regfs.runs.space import spending, unclaim
+from regfs.runs.space import spending
 from regfs.stores import Kind, Store, folders_above, ignore
 
 _ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
@@ -78,10 +78,7 @@ def sync_cut_off(store: Store) -> None:
     """
     for entry in store.list(RUNS, ignore):
         run = entry.path.rpartition("/")[2]
-        if at(store, journal_of(run)) is None:
-            unclaim(store, run)  # it was killed before it began
-            continue
-        if _has_ended(store, run):
+        if at(store, journal_of(run)) is None or _has_ended(store, run):
             continue
         found = read_journal(store, run)
         if found.damage is not None:
