@@ -72,6 +72,7 @@ LAYERS: dict[str, int] = {
     "gc.held": 4,
     "gc.wanted": 4,
     "gc.online": 4,
+    "gc.restoring": 4,
     "gc.retention": 4,
     "gc.policy_file": 4,
     "gc.roots": 4,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regfs.cli.gc_carry_out import Measure, carry_out, prepare
+from regfs.cli.gc_carry_out import Measure, carry_out, prepare, tell_stays
 from regfs.cli.options import Duration, Size
 from regfs.cli.report_file import ReportFile
 from regfs.cli.session import Exit, Session
@@ -55,10 +55,10 @@ Examples:
 \b
 Exit codes:
   0   clean
-  1   something was kept because it could not be known, or one of --roots is not
-      on this disk (see the findings)
+  1   something was kept because it could not be known, something is lost that a
+      restored run needs, or one of --roots is not on this disk (see the findings)
   2   usage
-  3   refused (stale plan, lock held, doubt that needs a decision)
+  3   refused (stale plan, lock held, damaged run, doubt that needs a decision)
   4   not a registry tree, or no such run
   5   storage failure
   130 interrupted
@@ -331,21 +331,27 @@ def run_command(
         "regfs gc restore 20261123T181853Z-4f0c2a",
         "regfs gc restore 20261123T181853Z-4f0c2a --digest sha256:25b1600519c0...",
     ],
-    exits=[Exit.REFUSED],
+    exits=[Exit.FINDINGS, Exit.REFUSED],
 )
 @click.argument("run", metavar="RUN")
 @click.option("--digest", "digests", metavar="DIGEST", multiple=True, help="Only this; repeatable.")
 def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> Exit:
-    """Put back what a run moved into quarantine. Safe to repeat."""
+    """Put back what a run moved into quarantine. Safe to repeat.
+
+    What that needs and other runs have moved comes back with it. Where something bad lies
+    at the place of a good copy, it makes room and stays in quarantine.
+    """
     from regfs.cli.gc_output import show_restored
     from regfs.digest import Digest
-    from regfs.runs import restore
+    from regfs.gc.restoring import restore
 
     wanted = frozenset(Digest.parse(digest) for digest in digests)
     with session.progress() as progress:
         done = restore(session.store, run, digests=wanted, progress=progress)
     session.emit(done, lambda out: show_restored(out, done))
-    return Exit.CLEAN
+    for one in done.lost:
+        session.complain(f"{one.path}: needed by what was restored, and lost: {one.reason}")
+    return Exit.FINDINGS if done.lost else Exit.CLEAN
 
 
 @regfs_command(
@@ -353,15 +359,24 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
     examples=[
         "regfs gc purge --older-than 7d",
         "regfs gc purge --roots in-use.txt",
+        "regfs gc purge --discard",
         "regfs gc purge 20261123T181853Z-4f0c2a",
     ],
     exits=[Exit.FINDINGS, Exit.REFUSED],
 )
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option(
-    "--older-than", type=Duration(), default="0", help="Only runs at least this old; default all."
+    "--older-than",
+    type=Duration(),
+    default="0",
+    help="Only what was moved at least so long ago; default all.",
 )
 @click.option("--offline", is_flag=True, help="Nobody else writes: there is no wait.")
+@click.option(
+    "--discard",
+    is_flag=True,
+    help="Delete bad bytes too for which no good ones have come; there may be no other copy.",
+)
 @click.option(
     "--roots",
     metavar="FILE|-",
@@ -375,13 +390,15 @@ def purge_command(
     run: str | None,
     older_than: float,
     offline: bool,
+    discard: bool,
     roots: str | None,
     metrics: str | None,
 ) -> Exit:
     """Delete for good what runs have moved into quarantine; this frees the space.
 
     What has come back into use since is put back instead. A run that is younger than its
-    wait stays: a push that began before it may still be under way.
+    wait stays: a push that began before it may still be under way. The last good copy of
+    something goes back to its place, and bad bytes stay until good ones have come.
     """
     from regfs.cli.gc_output import show_purged
     from regfs.gc.online import purge
@@ -394,12 +411,23 @@ def purge_command(
             run,
             older_than=older_than,
             offline=offline,
+            discard=discard,
             roots=said,
             progress=progress,
         )
     measure.write(done.deleted, done.bytes)
     session.emit(done, lambda out: show_purged(out, done, verbose=session.verbose))
-    return Exit.FINDINGS if done.findings else Exit.CLEAN
+    tell_stays(session, done.stays)
+    for one in done.future:
+        session.complain(f"not deleted: run {one.path}: {one.reason}")
+    for one in done.damaged:
+        session.complain(
+            f"not deleted: run {one.path} is damaged ({one.reason}); put back what lies in its "
+            f"quarantine with: regfs gc restore {one.path}"
+        )
+    if done.damaged:
+        return Exit.REFUSED
+    return Exit.FINDINGS if done.findings or done.stays or done.future else Exit.CLEAN
 
 
 def _roots(session: Session, file: str) -> Roots:
@@ -411,15 +439,26 @@ def _roots(session: Session, file: str) -> Roots:
     return parse_roots(_read(file), file, lambda name: session.is_repository(name) or name in gone)
 
 
-@regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"])
+@regfs_command(
+    name="runs", examples=["regfs gc runs", "regfs gc runs --json"], exits=[Exit.FINDINGS]
+)
 def runs_command(session: Session, /) -> Exit:
-    """List the runs of this tree, and what has become of what they moved."""
+    """List the runs of this tree, and what has become of what they moved.
+
+    A run is damaged when its journal does not account for what lies in its quarantine.
+    """
     from regfs.cli.gc_output import show_runs
     from regfs.runs import runs
 
     found = runs(session.store)
     session.emit(found, lambda out: show_runs(out, found))
-    return Exit.CLEAN
+    damaged = [one for one in found if one.damage is not None]
+    for one in damaged:
+        session.complain(
+            f"run {one.run} is damaged ({one.damage}); put back what lies in its quarantine with: "
+            f"regfs gc restore {one.run}"
+        )
+    return Exit.FINDINGS if damaged else Exit.CLEAN
 
 
 for _made in (

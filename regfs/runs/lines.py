@@ -81,7 +81,7 @@ class Lines:
         return text
 
 
-def longest(line: Mapping[str, object]) -> int:
+def size_of(line: Mapping[str, object]) -> int:
     """Return how many bytes a line takes in a journal."""
     return len(_written("", line)[0])
 

@@ -13,15 +13,16 @@ a run is accounted for, thing by thing:
                             all that is left of it. (`discard` says that nobody wants it.)
         cannot be known     it stays
 
-`purging` is durable before the first byte goes. Where some things stay, those that go are
-written down one by one instead (`gone`), and what is left can still be restored.
+`purging` is durable before the first byte goes, and with it what `stays`: that can still be
+restored, as if the rest had never been. Files are deleted that were listed and looked at, and
+folders that are empty then: what somebody puts there meanwhile stays.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -40,11 +41,12 @@ from regfs.runs.journal import (
     quarantine_of,
     require_run,
 )
+from regfs.runs.lines import Line
 from regfs.runs.places import Place, is_good, place_of, present
-from regfs.runs.space import unclaim_unbegun, unreserve
+from regfs.runs.space import spending, unclaim_unbegun, unreserve
 from regfs.runs.states import Run, Survey, survey, surveys
 from regfs.runs.syncing import sync_all, sync_cut_off
-from regfs.runs.undoing import note_left, put_back
+from regfs.runs.undoing import put_back
 from regfs.stores import Store
 from regfs.totals import ActionKind, Totals, sum_up
 from regfs.turns import locked
@@ -157,7 +159,8 @@ def _all(store: Store, run: str | None) -> Iterable[Survey]:
 
 def _is_over(found: Survey) -> bool:
     """Return whether nothing is left to do: of what lies nowhere nothing can be deleted."""
-    lies = bool(found.contents.things or found.contents.strays)
+    lying = found.contents
+    lies = bool(lying.things or lying.strays or lying.outside)
     return not lies and found.run.state in ("purged", "restored", "damaged")
 
 
@@ -176,15 +179,15 @@ def _purge(store: Store, found: Survey, discard: bool, progress: Progress) -> Pu
     if found.run.damage is not None:  # since it was chosen
         return Purged([], 0, 0, damaged=[Skipped(run, found.run.damage)])
     back, stays = _last_look(store, found, discard, progress)
-    returned = put_back(store, run, back, thoroughly=True) if back else []
+    returned = put_back(store, run, back, make_room=True) if back else []
     places = {one.path for one in returned}
     for thing in back:
         if thing.path not in places:
             stays[thing.lies] = Skipped(thing.path, "it is good, and could not be put back")
-    lying = {thing.lies for thing in back} | stays.keys()
-    going = [one for one in found.contents.things if one.lies not in lying]
+    kept = {thing.lies for thing in back} | stays.keys()
+    going = [one for one in found.contents.things if one.lies not in kept]
     # What made room for something good lies there now: nobody has seen it go yet.
-    purged = _delete(store, found, going, bool(lying), progress)
+    purged = _delete(store, found, going, bool(kept), progress)
     return replace(purged, returned=returned, stays=list(stays.values()))
 
 
@@ -235,6 +238,13 @@ def _may_be_the_last(kind: RunKind, thing: Thing) -> bool:
     return thing.kind == ActionKind.BLOB and not by_collection
 
 
+def _told_by(found: Survey, partly: bool) -> Line:
+    """Return what has to be known of a purge when nothing lies there any more."""
+    if partly:
+        return {"partly": True}
+    return {"lying": asdict(found.run.done)} if found.run.state == "interrupted" else {}
+
+
 def _delete(
     store: Store, found: Survey, going: list[Thing], partly: bool, progress: Progress
 ) -> Purged:
@@ -243,16 +253,15 @@ def _delete(
     if partly and not going:
         return Purged([], 0, 0)
     size, deleted = sum(one.size for one in going), sum_up((one.kind, one.size) for one in going)
-    # The space that was kept for it: the first line has to be written before anything goes.
-    unreserve(store, run)
-    with continued(store, run) as journal:
-        if found.run.state == "interrupted":
-            note_left(found, journal)
-        if partly:
-            journal.write_all({"gone": f"{one.area.value}{one.path}"} for one in going)
-        else:
-            # From here on a restore would be partial, so it is refused: said before the first byte.
-            journal.write(purging=now())
+    if not partly:
+        # The space that was kept for it: the first line has to be written before anything goes.
+        unreserve(store, run)
+    with spending(store, run), continued(store, run) as journal:
+        going_now = {one.lies for one in going}
+        stays = [one.path for one in found.contents.things if one.lies not in going_now]
+        journal.write_all({"stays": path} for path in stays)
+        # From here on a restore would be partial: said before the first byte goes.
+        journal.write(purging=now(), **_told_by(found, partly))
         journal.flush()
         progress.start("Deleting from quarantine", len(going))
         files = 0

@@ -79,11 +79,17 @@ def spending(store: Store, run: str) -> Iterator[None]:
     """Let the reserve of a run be used while the block runs; then take it again, if there is room.
 
     The caller holds the lock.
+
+    Raises:
+        StoreFull: from the block, with the bytes that were not enough.
     """
     reserve = at(store, reserve_of(run))
     unreserve(store, run)
     try:
         yield
+    except StoreFull as error:
+        size = RESERVE if reserve is None else reserve.size
+        raise StoreFull(f"{error}; make {size} bytes free and do it again") from None
     finally:
         if reserve is not None:
             with suppress(StoreFull):

@@ -167,13 +167,14 @@ class Store(Protocol):
         """
 
     def tree(
-        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0
+        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0, links: bool = True
     ) -> Iterator[Listing]:
         """Yield `folder` and every folder below it, each before those in it, each once.
 
         As `walk`, without asking about any file: it tells names, at half the cost.
         With `leaf`, also what the file of that name in each folder begins with, up
         to `limit` bytes. A folder that cannot be listed is reported, and not yielded.
+        Without `links` none is followed: whatever it leads to, it is among the `others`.
         """
 
     def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:
