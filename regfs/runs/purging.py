@@ -44,7 +44,7 @@ from regfs.runs.journal import (
 )
 from regfs.runs.lines import Line
 from regfs.runs.places import Place, is_good, place_of, present
-from regfs.runs.space import spending, unreserve
+from regfs.runs.space import spending, unclaim_unbegun, unreserve
 from regfs.runs.states import Run, Survey, survey, surveys
 from regfs.runs.syncing import sync_all, sync_cut_off
 from regfs.runs.undoing import put_back
@@ -116,6 +116,7 @@ def purge(
     if run is not None:
         require_run(store, run)
     with locked(store):
+        unclaim_unbegun(store)
         found = [one.run for one in _all(store, run) if not _is_over(one)]
         done = Purged([], 0, 0)
         done.damaged.extend(Skipped(one.run, one.damage) for one in found if one.damage)
