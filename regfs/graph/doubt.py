@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Code, Finding, Severity
+from regfs.graph.beside import is_gone
 from regfs.graph.model import EdgeKind, Graph, Node, NodeKind
 
 _Pointed = dict[Digest, dict[Digest, EdgeKind]]
@@ -40,11 +41,28 @@ def freeze(graph: Graph) -> None:
         reasons = [problem for digest, problem in doubtful.items() if digest in reached]
         graph.frozen.setdefault(name, []).extend(reasons)
     for subject, referrers in graph.subjects():
-        if subject not in graph.manifests and subject not in graph.problems:
+        digests = graph.named_as(subject)
+        if not any(one in graph.manifests or one in graph.problems for one in digests):
             for referrer in referrers:
                 path = layout.path_of(layout.BlobData(referrer))
                 finding = Finding(Code.SUBJECT_MISSING, path, referrer, expected=subject)
                 graph.findings.append(finding)
+
+    graph.findings.extend(_dangling_signatures(graph))
+
+
+def _dangling_signatures(graph: Graph) -> Iterator[Finding]:
+    """Yield a finding for each cosign tag whose image is gone."""
+    for name, repository in graph.inventory.repositories.items():
+        for tag, info in repository.tags.items():
+            found = layout.subject_tag(tag)
+            if found is None or found.is_fallback or info.current is None:
+                continue
+            if is_gone(graph, found):
+                path = layout.path_of(layout.TagCurrent(name, tag))
+                said = f"{found.holds} of {found.subject}"
+                code = Code.SIGNATURE_DANGLING
+                yield Finding(code, path, info.current, name, tag, actual=said)
 
 
 def _pointed(graph: Graph) -> _Pointed:
