@@ -202,6 +202,23 @@ def test_repositories_are_filtered_while_one_types(visit: Open, url: str) -> Non
     assert window.page.evaluate("() => document.activeElement.id") == "filter"
 
 
+def test_a_filter_of_tags_can_be_cleared(visit: Open, url: str) -> None:
+    window = visit(url)
+    window.go("/r/team/app?q=multi")
+    rows = window.page.locator("#results tbody tr")
+    assert rows.count() == 1
+    window.page.locator("#filter").press("Control+a")
+    window.page.locator("#filter").press("Delete")
+    window.page.locator("#results tbody tr").nth(1).wait_for()
+    assert window.path == "/r/team/app"
+    window.go("/r/team/app?q=multi&page=1")
+    window.page.locator("#filter").fill("v1")
+    window.page.wait_for_url("**/r/team/app?q=v1")
+    window.page.locator("#results a", has_text="Show all").click()
+    window.page.wait_for_url("**/r/team/app")
+    assert rows.count() > 1
+
+
 def test_a_command_is_copied(visit: Open, url: str) -> None:
     window = visit(url, permissions=["clipboard-read", "clipboard-write"])
     window.go("/r/team/app/_tags/v1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from regfs.server.auth import Gate
     from regfs.server.settings import Settings
 
+TURN = 0.0005
+"""Seconds that a thread computes while another waits. A pull waits so long at each of its system
+calls while a page is made; at Python's 5 ms it would take ten times as long."""
 FILES_WANTED = 65_536
 """Open files that a server asks for: each client is one, and so is what it is sent."""
 
@@ -174,13 +178,16 @@ def _serve(
     import asyncio
 
     from regfs.cli.serve_log import access_log
+    from regfs.registry import Registry
     from regfs.server.address import sockets_at
     from regfs.server.app import make_app
     from regfs.server.running import run
 
     settings = _settings(options, address)
-    app = make_app(session.registry, settings, gate=gate)
+    # Not the session's, which remembers whatever could not be read.
+    app = make_app(Registry(session.store), settings, gate=gate)
     _allow_many_files()
+    sys.setswitchinterval(TURN)
     try:
         sockets = sockets_at(address)
     except OSError as error:

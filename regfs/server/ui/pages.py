@@ -53,8 +53,9 @@ _log = logging.getLogger(__name__)
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+")
 """A host that can stand in a command which people copy."""
 FOREVER: Final = "public, max-age=31536000, immutable"
-THREADS: Final = 2
-"""Threads that make pages; those that the API uses are others."""
+THREADS: Final = 1
+"""Threads that make pages; those that the API uses are others. Two would make no more pages:
+it is computing, and each would take turns from the other and from those who pull."""
 
 
 WAITING: Final = 32

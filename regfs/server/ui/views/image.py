@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from itertools import islice
-from typing import Final
+from itertools import chain, islice
+from typing import Final, NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import ManifestTooLarge, RegfsError
-from regfs.graph import Leaf
 from regfs.registry import Target
 from regfs.reports.image import Config, ListedEntry, Referrer, Shown, ShownImage, show
 from regfs.reports.images import Image as ListedImage
@@ -116,6 +115,15 @@ class HistoryRow:
     current: bool
 
 
+class Named(NamedTuple):
+    """Something that a manifest names."""
+
+    digest: str
+    what: str
+    size: int | None
+    """As the manifest says; None where that is not remembered."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReferrerRow:
     """Something that is about the image."""
@@ -141,8 +149,8 @@ class Image:
     annotations: Pairs
     entries: Few[EntryRow]
     part: ImagePart | None
-    parts: Few[Leaf]
-    """What it names, of one that is too large to be taken apart."""
+    named: Few[Named] | None
+    """What it names, of a manifest that is too large to be taken apart."""
     referrers: Few[ReferrerRow]
     history: tuple[HistoryRow, ...]
     problems: Few[str]
@@ -195,7 +203,7 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
         annotations=_sorted(shown.annotations if shown else {}),
         entries=_entries(look, name, tag, shown, chosen),
         part=_part(look, target, digest, chosen) if chosen else None,
-        parts=_named_by(look, digest) if too_large else Few((), 0),
+        named=_named_by(look, digest) if too_large else None,
         referrers=Few.of(
             [
                 ReferrerRow(one, addresses.of_manifest(name, one.digest))
@@ -224,11 +232,17 @@ def _sorted(notes: dict[str, str]) -> Pairs:
     return Few.of(sorted(notes.items()))
 
 
-def _named_by(look: Look, digest: Digest) -> Few[Leaf]:
+def _named_by(look: Look, digest: Digest) -> Few[Named]:
+    """Return what a manifest names, as far as the graph knows without reading it again."""
     graph = look.snapshot.graph
     info = graph.manifests.get(digest)
-    count = 0 if info is None else info.last - info.first
-    return Few(tuple(islice(graph.leaves(digest), LISTED)), max(count - LISTED, 0))
+    children = graph.children(digest)
+    count = len(children) + (0 if info is None else info.last - info.first)
+    rows = chain(
+        (Named(child, "manifest", None) for child in children),
+        (Named(leaf.digest, leaf.role.value, leaf.size) for leaf in graph.leaves(digest)),
+    )
+    return Few(tuple(islice(rows, LISTED)), max(count - LISTED, 0))
 
 
 def _tags(look: Look, digest: Digest, this: tuple[str, str | None]) -> Iterator[Link]:

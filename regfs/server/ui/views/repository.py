@@ -70,6 +70,7 @@ class Repository:
     """The view."""
 
     name: str
+    href: str
     path: str
     problem: str
     """Why no client can ask for it."""
@@ -100,6 +101,7 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
     findings = (row.finding for row in snapshot.wrong)
     return Repository(
         name=name,
+        href=addresses.of_repository(name),
         path=below(layout.repository_folder(name)),
         problem=layout.name_problem(name) or "",
         usage=usage_of(look).get(name),
