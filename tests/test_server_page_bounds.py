@@ -156,7 +156,7 @@ def test_who_asks_for_many_pages_waits_for_them_alone(
 ) -> None:
     made: list[str] = []
     begun, go = threading.Event(), threading.Event()
-    search = pages.search
+    search: Callable[..., Any] = vars(pages)["search"]
 
     def held_up(look: Any, query: str) -> Any:
         made.append(query)
@@ -167,9 +167,9 @@ def test_who_asks_for_many_pages_waits_for_them_alone(
     tree.push("app", "v1")
     answers: dict[str, int] = {}
 
-    def ask(query: str, address: str) -> threading.Thread:
+    def ask(server: str, query: str, address: str) -> threading.Thread:
         def work() -> None:
-            answers[query] = from_address(url, f"/search?q={query}", address)
+            answers[query] = from_address(server, f"/search?q={query}", address)
 
         thread = threading.Thread(target=work)
         thread.start()
@@ -179,11 +179,11 @@ def test_who_asks_for_many_pages_waits_for_them_alone(
         page(url, "/")
         monkeypatch.setattr(pages, "search", held_up)
         monkeypatch.setattr(pages, "WAITING", 5)
-        asking = [ask("first", "127.0.0.1")]
+        asking = [ask(url, "first", "127.0.0.1")]
         assert begun.wait(wire.PATIENCE)
-        asking += [ask(f"more-{number}", "127.0.0.1") for number in range(10)]
+        asking += [ask(url, f"more-{number}", "127.0.0.1") for number in range(10)]
         wire.until(lambda: len(answers) == 6)  # those for whom there is no room
-        asking.append(ask("other", "127.0.0.2"))
+        asking.append(ask(url, "other", "127.0.0.2"))
         wire.until(lambda: from_address(url, "/nope", "127.0.0.2") == 404)  # it has come by now
         go.set()
         for one in asking:
