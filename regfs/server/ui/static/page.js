@@ -28,7 +28,6 @@ for (const form of document.querySelectorAll("form[data-live]")) {
   const update = async () => {
     const mine = ++latest;
     const address = new URL(form.action);
-    address.search = "";  // what was looked for before, and its pages
     for (const [name, value] of new FormData(form)) {
       if (value) address.searchParams.set(name, value);
     }
