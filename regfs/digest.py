@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import BinaryIO, Final, Protocol, Self
 
 from regfs.errors import AlgorithmUnsupported, ContentMismatch, DigestInvalid
+from regfs.spelling import quoted
 
 ALGORITHMS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
 """Algorithm -> length of its encoded part in characters."""
@@ -49,10 +50,10 @@ class Digest(str):
         """
         if _SUPPORTED.fullmatch(text):
             return cls(text)
-        shown = text if len(text) <= 160 else text[:160] + "..."
+        shown = quoted(text, 160)
         if _GRAMMAR.fullmatch(text) and text.partition(":")[0] not in ALGORITHMS:
-            raise AlgorithmUnsupported(f"unsupported digest algorithm: {shown!r}")
-        raise DigestInvalid(f"not a digest: {shown!r}")
+            raise AlgorithmUnsupported(f"unsupported digest algorithm: {shown}")
+        raise DigestInvalid(f"not a digest: {shown}")
 
     @classmethod
     def of(cls, data: bytes, algorithm: str = CANONICAL) -> Self:
@@ -111,7 +112,7 @@ class Hasher:
 
     def __init__(self, algorithm: str = CANONICAL) -> None:
         if algorithm not in ALGORITHMS:
-            raise AlgorithmUnsupported(f"unsupported digest algorithm: {algorithm!r}")
+            raise AlgorithmUnsupported(f"unsupported digest algorithm: {quoted(algorithm)}")
         self.algorithm = algorithm
         self.size = 0
         self._state = hashlib.new(algorithm, usedforsecurity=False)

@@ -48,6 +48,7 @@ class Code(StrEnum):
     REPOSITORY_EMPTY = "repository-empty"
     REPOSITORY_TAGLESS = "repository-tagless"
     REPOSITORIES_MISSING = "repositories-missing"
+    BLOBS_MISSING = "blobs-missing"
     MANIFEST_UNREADABLE = "manifest-unreadable"
     MANIFEST_TOO_LARGE = "manifest-too-large"
     MANIFEST_UNKNOWN_TYPE = "manifest-unknown-type"
@@ -68,6 +69,7 @@ class Code(StrEnum):
     TEMPORARY_FILE = "temporary-file"
     NFS_LEFTOVER = "nfs-leftover"
     LOST_AND_FOUND = "lost-and-found"
+    JUNK = "junk"
     FOREIGN_PATH = "foreign-path"
     SPECIAL_FILE = "special-file"
     SYMLINK_INSIDE = "symlink-inside"
@@ -79,6 +81,7 @@ class Code(StrEnum):
     NAME_NOT_UTF8 = "name-not-utf8"
     DIRECTORY_EMPTY = "directory-empty"
     ROOT_MISSING = "root-missing"
+    PATTERN_SLOW = "pattern-slow"
 
 
 class Rule(NamedTuple):
@@ -191,6 +194,11 @@ RULES: Final[dict[Code, Rule]] = {
         "there are blobs and no repository that could name them",
         "Mount or restore the folder of repositories; no blob is collected until there is one.",
     ),
+    Code.BLOBS_MISSING: Rule(
+        _E,
+        "there are repositories with images and not one blob",
+        "Mount or restore the folder of blobs; nothing can be pulled until then.",
+    ),
     Code.MANIFEST_UNREADABLE: Rule(_E, "manifest cannot be read as a manifest", _REBUILD),
     Code.MANIFEST_TOO_LARGE: Rule(
         _E,
@@ -211,8 +219,8 @@ RULES: Final[dict[Code, Rule]] = {
     Code.DESCRIPTOR_INVALID: Rule(_E, "manifest does not rightly say what it is made of", _REBUILD),
     Code.INDEX_CHILD_MISSING: Rule(
         _W,
-        "index lists a manifest that is not there (legal for a partial mirror)",
-        "Push the missing platform, or mirror with all platforms.",
+        "index lists a manifest that is not there",
+        "Legal for a partial mirror; else push the missing platform, or mirror with all platforms.",
     ),
     Code.SUBJECT_MISSING: Rule(
         _I,
@@ -274,6 +282,11 @@ RULES: Final[dict[Code, Rule]] = {
         "folder of the file system itself, for what its own check rescues",
         "What lies in it was once part of a tree: look whether it is missed, then remove it.",
     ),
+    Code.JUNK: Rule(
+        _I,
+        "of a desktop, a NAS or a tool, and no part of the registry",
+        "It does no harm; keep what indexes shares or takes snapshots away from this folder.",
+    ),
     Code.FOREIGN_PATH: Rule(
         _W,
         "not part of the registry layout",
@@ -322,7 +335,13 @@ RULES: Final[dict[Code, Rule]] = {
     Code.ROOT_MISSING: Rule(
         _E,
         "said to be in use from outside, and not on this disk",
-        "Push the image again, or strike it from the list of roots if nothing uses it any more.",
+        "Push the image again, or strike it from the list of roots if nothing uses it any more. "
+        "Or is the list about another registry (--roots-host)?",
+    ),
+    Code.PATTERN_SLOW: Rule(
+        _W,
+        "pattern of the policy takes too long on a tag or label; what it is not known of stays",
+        "Write the pattern without repetitions inside repetitions, such as (a+)+.",
     ),
 }
 
@@ -342,6 +361,13 @@ class Finding:
     actual: str | None = None
     override: Severity | None = field(default=None, repr=False)
     """Set where the same code weighs differently than usual."""
+    advice: str | None = field(default=None, repr=False)
+    """Set where something else is to be done about it than usual."""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What findings are sorted by where they come from several sides at once."""
+        return self.path, self.code, self.digest or ""
 
     @property
     def severity(self) -> Severity:
@@ -362,7 +388,7 @@ class Finding:
     @property
     def remedy(self) -> str:
         """What to do about it."""
-        return RULES[self.code].remedy
+        return self.advice or RULES[self.code].remedy
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.path}: {self.message} [{self.code}]"

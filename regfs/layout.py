@@ -29,6 +29,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import DigestInvalid, LayoutInvalid, NameInvalid, TagInvalid
+from regfs.spelling import quoted
 
 PREFIX: Final = "docker/registry/v2"
 BLOBS: Final = PREFIX + "/blobs"
@@ -189,7 +190,7 @@ def key_of(path: str) -> Key:
     """
     problem = _path_problem(path)
     if problem:
-        raise LayoutInvalid(f"not a path below a registry root: {_shown(path)} {problem}")
+        raise LayoutInvalid(f"not a path below a registry root: {quoted(path)} {problem}")
     key: Key | None = None
     if path.startswith(_REPOSITORIES_START):
         # No component of a name starts with "_", so the first one that does ends the name.
@@ -257,7 +258,7 @@ def path_of(key: Key) -> str:
     path = _spelled(key)
     meant = key_of(path)
     if meant != key or type(meant) is not type(key):
-        raise LayoutInvalid(f"no path means {_shown(str(key))}")
+        raise LayoutInvalid(f"no path means {quoted(str(key))}")
     return path
 
 
@@ -321,10 +322,6 @@ def _path_problem(path: str) -> str | None:
     return None
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 300 else text[:300] + "...")
-
-
 # Folders
 
 
@@ -349,7 +346,7 @@ def repository_folder(name: str) -> str:
     """Return the folder of a repository; other repositories can lie in it."""
     path = f"{REPOSITORIES}/{name}"
     if not name or name[0] in "_/" or "/_" in name or _path_problem(path):
-        raise LayoutInvalid(f"no folder can be that of a repository {_shown(name)}")
+        raise LayoutInvalid(f"no folder can be that of a repository {quoted(name)}")
     return path
 
 
@@ -416,7 +413,7 @@ def _below(folder: str, algorithm: str | None) -> str:
 def _part(text: str) -> str:
     """Return `text`, which must be one component of a path."""
     if "/" in text or _path_problem(text):
-        raise LayoutInvalid(f"not one component of a path: {_shown(text)}")
+        raise LayoutInvalid(f"not one component of a path: {quoted(text)}")
     return text
 
 
@@ -424,7 +421,7 @@ def _checked(digest: Digest) -> str:
     """Return the two folders of a digest, which must be one: Digest() itself checks nothing."""
     folders = _folders(digest)
     if not _DIGEST_TEXT.fullmatch(folders):
-        raise LayoutInvalid(f"not a digest: {_shown(digest)}")
+        raise LayoutInvalid(f"not a digest: {quoted(digest)}")
     return folders
 
 
@@ -452,8 +449,8 @@ def name_problem(name: str) -> str | None:
             return "has an empty component"
         if not _COMPONENT.fullmatch(component):
             return (
-                f"has the component {component!r}, which is not lower-case letters and digits "
-                "joined by one of . _ __ or dashes"
+                f"has the component {quoted(component)}, which is not lower-case letters and "
+                "digits joined by one of . _ __ or dashes"
             )
     return None
 
@@ -466,7 +463,7 @@ def could_be_component(text: str, *, first: bool) -> bool:
 def check_name(name: str) -> None:
     """Raise NameInvalid when `name` breaks the grammar of repository names."""
     if problem := name_problem(name):
-        raise NameInvalid(f"repository name {_shown(name)} {problem}")
+        raise NameInvalid(f"repository name {quoted(name)} {problem}")
 
 
 def tag_problem(tag: str) -> str | None:
@@ -483,7 +480,7 @@ def tag_problem(tag: str) -> str | None:
 def check_tag(tag: str) -> None:
     """Raise TagInvalid when `tag` breaks the grammar of tags."""
     if problem := tag_problem(tag):
-        raise TagInvalid(f"tag {_shown(tag)} {problem}")
+        raise TagInvalid(f"tag {quoted(tag)} {problem}")
 
 
 class SubjectTag(NamedTuple):

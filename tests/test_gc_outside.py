@@ -134,7 +134,7 @@ def test_what_is_about_a_tag_that_was_decided_last_stays(tree: TreeBuilder) -> N
 def test_decisions_tell_of_untagged_manifests_and_no_others(tree: TreeBuilder) -> None:
     tree.push("app", "keep", index(USED))
     old = tree.push("app", None, image(["old"]))
-    policy = keep("keep", keepUntagged={"pushedWithin": "1d"})
+    policy = keep("keep", deleteUntagged=True, keepUntagged={"pushedWithin": "1d"})
     planned = judged(tree, policy)
     assert {one.digest for one in planned.decisions if one.tag is None} == {old}
 

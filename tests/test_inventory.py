@@ -446,7 +446,6 @@ def test_stray_things_are_named_and_left_apart(tree: TreeBuilder) -> None:
         tree.write(tree.v2 / "blobs/sha256/ab/README", ""),
         tree.folder(tree.v2 / "blobs/sha256/ab" / HEX.upper()),
         tree.write(tree.v2 / "blobs/sha256/ab" / HEX[:-1] / "data", "").parent,
-        tree.write(tree.v2 / "repositories/.DS_Store", ""),
         tree.folder(tree.v2 / "repositories/_layers"),
         tree.folder(tree.repository_path("app") / "_referrers"),
         tree.write(tree.repository_path("app") / "_uploads.bak", ""),

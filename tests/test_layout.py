@@ -343,7 +343,7 @@ def test_legal_names(name: str) -> None:
         ("a\n", r"'a\n'"),
         ("..", "'..'"),
         ("localhost:5000/foo", "'localhost:5000'"),
-        ("caf\udce9", r"'caf\udce9'"),
+        ("caf\udce9", r"'caf\xe9'"),
         ("\u0661", "'\u0661'"),
         ("a" * 256, "longer than 255"),
         ("x/" + "a" * 256, "longer than 255"),

@@ -196,6 +196,7 @@ _SIGNED = OTHER.replace(":", "-") + ".sig"
 DONE: dict[str, Callable[[TreeBuilder], None]] = {
     "upload-stale": _stale_upload,
     "repositories-missing": _no_repositories,
+    "blobs-missing": lambda tree: shutil.rmtree(tree.v2 / "blobs"),
     "symlink-inside": _second_name,
     "upload-without-data": _upload_without("data"),
     "upload-without-startedat": _upload_without("startedat"),
@@ -277,6 +278,9 @@ ROWS: dict[Code, Row] = {
         "repository-tagless", f"{V2}/repositories/app", WARNING, repository="app"
     ),
     Code.REPOSITORIES_MISSING: Row("repositories-missing", f"{V2}/repositories", ERROR),
+    Code.BLOBS_MISSING: Row(
+        "blobs-missing", f"{V2}/blobs", ERROR, also=[Code.LINK_DANGLING, Code.TAG_DANGLING]
+    ),
     Code.MANIFEST_UNREADABLE: Row("manifest-deep", new, ERROR, V1),
     Code.MANIFEST_TOO_LARGE: Row(
         "manifest-too-large", blob(IMAGE), ERROR, BOTH, also=[Code.BLOB_CORRUPT]
@@ -293,7 +297,8 @@ ROWS: dict[Code, Row] = {
         INFO,
         digest=TOP,
     ),
-    Code.FOREIGN_PATH: Row("foreign-file", f"{V2}/repositories/app/.DS_Store", WARNING),
+    Code.FOREIGN_PATH: Row("foreign-file", f"{V2}/repositories/app/notes.txt", WARNING),
+    Code.JUNK: Row("junk-file", f"{V2}/repositories/app/.DS_Store", INFO),
     Code.SPECIAL_FILE: Row("fifo-link", REVISION, ERROR, BOTH),
     Code.SYMLINK_INSIDE: Row("symlink-inside", f"{V2}/repositories/second-name", WARNING),
     Code.SYMLINK_LOOP: Row("symlink-loop", f"{V2}/repositories/app/loop", ERROR),
@@ -401,8 +406,9 @@ def _named_in_the_program() -> set[Code]:
 
 def test_every_code_that_is_looked_for_has_a_row() -> None:
     # A blob that changes while it is read is no state of a tree: see test_verify_content; and
-    # what is missing by the word of others is for gc to tell: see test_gc_roots.
-    apart = {Code.BLOB_CHANGED, Code.ROOT_MISSING}
+    # what is missing by the word of others, or what a policy says, is for gc to tell: see
+    # test_gc_roots and test_gc_patterns.
+    apart = {Code.BLOB_CHANGED, Code.ROOT_MISSING, Code.PATTERN_SLOW}
     assert sorted(code.value for code in _named_in_the_program() - ROWS.keys() - apart) == []
 
 

@@ -1,7 +1,8 @@
 """What lives: the manifests that the roots of each repository reach, whatever the order. Pure.
 
     roots    every revision link and every tag; where untagged manifests may go, the tags
-             alone, with what is young, named from outside, or kept by a retention policy
+             alone, with what is young, named from outside, or kept by a retention policy;
+             where a policy drops tags and no more, also what had no tag before
     reach    index -> child, referrer -> subject; when pruning also subject -> its referrers
 
 Links live per repository and blobs live globally, so each repository is marked by
@@ -24,11 +25,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 from regfs import layout
 from regfs.digest import Digest, digests_in
 from regfs.errors import RegfsError
-from regfs.findings import Code, Finding
+from regfs.findings import Code, Finding, Severity
 from regfs.gc.decisions import Decision
 from regfs.gc.policy import Policy
 from regfs.gc.roots import Resolved, Roots, resolve
@@ -87,10 +89,21 @@ class Mark:
         vouched = name in self._vouched and bool(self._external.get(name))
         return name in self._policy.allow_tagless or vouched or not repository.revisions
 
+    def loses_manifests(self, repository: RepositoryInventory) -> bool:
+        """Return whether any manifest of a repository may go."""
+        return self.prunes(repository) or self._drops(repository.name)
+
+    def _drops(self, repository: str) -> bool:
+        """Return whether manifests of a repository go with their tags, and no others."""
+        block = self._choice.block(repository)
+        drops = block is not None and bool(block.keep_tags) and not self._is_asked(repository)
+        return drops and repository not in self._graph.frozen
+
     def _is_asked(self, repository: str) -> bool:
         """Tell whether untagged manifests of a repository are asked for, and it is not in doubt."""
         block = self._choice.block(repository)
-        asked = self._policy.delete_untagged or (block is not None and block.delete_untagged)
+        said = None if block is None else block.delete_untagged
+        asked = self._policy.delete_untagged if said is None else said
         return asked and repository not in self._graph.frozen
 
     # -- roots --------------------------------------------------------------------
@@ -101,7 +114,9 @@ class Mark:
             return {}
         roots = Roots.of(self._policy.roots)
         found: Resolved = resolve(roots, self._inventory)
-        self.findings.extend(one for one in found.findings if not self._is_alias(one))
+        weight = Severity.WARNING if self._policy.ignore_missing_roots else None
+        missing = [one for one in found.findings if not self._is_alias(one)]
+        self.findings.extend(replace(one, override=weight) for one in missing)
         self._vouched = found.vouched
         names: dict[str, set[str | None]] = {}
         for root in (*roots.said, *roots.perhaps):
@@ -162,6 +177,7 @@ class Mark:
                 is_here = bool(_subject(tag).among(revisions))
                 reason = "what it stands beside " + ("goes" if is_here else "is gone")
                 self._choice.drop(name, [tag], reason)
+        self.findings += self._choice.findings
 
     def _staying(self, repository: RepositoryInventory) -> Iterator[tuple[str, TagInfo]]:
         dropped, waiting = self.dropped(repository.name), self._waiting[repository.name]
@@ -171,6 +187,10 @@ class Mark:
     def _mark(self, repository: RepositoryInventory) -> set[Digest]:
         tagged = self._tagged(repository)
         external = self._external.get(repository.name, set())
+        if self._drops(repository.name):
+            before = self._untagged_before(repository)
+            roots = {*tagged, *external, *self._young(repository), *before}
+            return self._reached(repository, roots)
         if not self.prunes(repository):
             if self._is_asked(repository.name):
                 self._refuse_tagless(repository)
@@ -180,6 +200,20 @@ class Mark:
         unseen = [digest for digest in repository.revisions if digest not in live]
         kept = set(self._choice.untagged(repository, unseen))
         return live | self._reached(repository, kept) if kept else live
+
+    def _untagged_before(self, repository: RepositoryInventory) -> set[Digest]:
+        """Return what would have no tag if none had gone: it does not go with any.
+
+        What a subject is about is no part of it: a tag of an SBOM holds no image.
+        """
+        currents = {info.current for info in repository.tags.values() if info.current is not None}
+        held = self._graph.reachable(currents, referrers=self._referrers(repository))
+        name, found = repository.name, set[Digest]()
+        for digest in repository.revisions:
+            linked = self._graph.linked(name, digest)
+            if held.isdisjoint(linked):
+                found.update((digest, *linked))
+        return found
 
     def _reached(self, repository: RepositoryInventory, roots: set[Digest]) -> set[Digest]:
         """Return what roots reach where untagged manifests may go."""
@@ -264,7 +298,8 @@ class Mark:
 
     def _follow_subjects(self) -> None:
         """Keep untagged referrers whose subject lives in another repository."""
-        pruned = [one for one in self._inventory.repositories.values() if self.prunes(one)]
+        repositories = self._inventory.repositories.values()
+        pruned = [one for one in repositories if self.loses_manifests(one)]
         if not pruned or not self._policy.keep_referrers_of_subject:
             return
         everywhere = set().union(*self.live.values())
@@ -295,7 +330,7 @@ class Mark:
         """
         name, block = repository.name, self._choice.block(repository.name)
         every_tag_stays = block is not None and not block.keep_tags
-        if every_tag_stays or self._graph.blind or not self.prunes(repository):
+        if every_tag_stays or self._graph.blind or not self.loses_manifests(repository):
             return {}
         external = self._external.get(name, ())
         waiting = {}

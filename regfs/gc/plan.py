@@ -20,9 +20,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from regfs.errors import DocumentInvalid, Doubt
-from regfs.findings import Code, Finding
+from regfs.findings import Code, Finding, Severity
+from regfs.gc.actions import Action
 from regfs.gc.decisions import Decision
-from regfs.gc.going import Action, Going
+from regfs.gc.going import Going
 from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.gc.tags import Read, unread
@@ -51,9 +52,10 @@ class Plan:
     kept: dict[str, int]
     """Why things stay that would go otherwise -> how many.
 
-    `young`: blobs, links and uploads; `frozen_repositories`, and `frozen` blobs named by
-    them; `blind`: blobs, while parts of the tree cannot be seen; `tagless`: manifests;
-    `outside`: blobs, by the word of somebody else; `max_freed`: blobs beyond it.
+    `young`, `future` (by the clock): blobs, links and uploads; `frozen_repositories`, and
+    `frozen` blobs named by them; `blind`: blobs, while parts of the tree cannot be seen;
+    `tagless`: manifests; `outside`: blobs, by the word of somebody else; `max_freed`: blobs
+    beyond it; `copies`: halves of copies whose file is not there.
     """
     findings: list[Finding] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
@@ -63,8 +65,15 @@ class Plan:
     def doubtful(self) -> bool:
         """Whether anything could not be seen, or was kept for that, or a root is not there."""
         kept = self.kept.get("frozen_repositories") or self.kept.get("blind")
-        doubts = INCOMPLETE | {Code.ROOT_MISSING}
-        return bool(kept) or any(one.code in doubts for one in self.findings)
+        doubts = INCOMPLETE | {Code.PATTERN_SLOW}
+        unsure = any(one.code in doubts for one in self.findings)
+        return bool(kept) or unsure or bool(self.missing_roots)
+
+    @property
+    def missing_roots(self) -> list[Finding]:
+        """What is in use by the word of others and not here, unless that was to be ignored."""
+        findings = [one for one in self.findings if one.code is Code.ROOT_MISSING]
+        return [one for one in findings if one.severity is Severity.ERROR]
 
 
 def needs_history(policy: Policy) -> bool:

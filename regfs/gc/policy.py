@@ -48,8 +48,10 @@ class Policy:
     empty_repositories: bool = False
     """Whether a repository that holds nothing any more goes with its folder."""
     max_freed: int | None = None
-    """Bytes after which no more blobs are taken; None for no end."""
+    """Bytes after which no more blobs are taken, nor links of what stays; None for no end."""
     retention: RetentionPolicy | None = None
     """Which tags may go, by repository."""
     roots: tuple[str, ...] | None = None
     """What is in use by the word of somebody outside the tree: `Roots.texts`."""
+    ignore_missing_roots: bool = False
+    """Whether a run is carried out although some of the roots are not there."""

@@ -14,8 +14,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import RegfsError
+from regfs.findings import Code, Finding
 from regfs.gc.decisions import Decision
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
@@ -24,7 +26,7 @@ from regfs.inventory import RepositoryInventory
 from regfs.media_types import Kind, Role
 
 if TYPE_CHECKING:
-    from regfs.gc.retention import Block, Labels
+    from regfs.gc.retention import Block, Labels, Patterns
     from regfs.image_config import ImageConfig
 
 Read = Callable[[Digest], bytes]
@@ -45,6 +47,8 @@ class TagChoice:
     def __init__(self, graph: Graph, policy: Policy, now: float, read: Read) -> None:
         self.decisions: list[Decision] = []
         """Of everything that was asked about, in order."""
+        self.findings: list[Finding] = []
+        """Patterns of the policy that took too long, each once."""
         self.dropped: dict[str, dict[str, str]] = {}
         """Repository -> tags that go -> why."""
         self._places: dict[tuple[str, str], int] = {}
@@ -55,6 +59,7 @@ class TagChoice:
         self._policy = policy
         self._now = now
         self._read = read
+        self._patterns: Patterns | None = None
 
     def block(self, repository: str) -> Block | None:
         """Return what the policy says of a repository; None when it says nothing."""
@@ -88,7 +93,8 @@ class TagChoice:
             )
             for tag, info in repository.tags.items()
         ]
-        decided = decide(retention, facts, name, self._now)
+        decided = decide(retention, facts, name, self._now, self._patterns_of_run())
+        self._tell_slow(name)
         for one in decided:
             spared = self._spared(repository, one, outside)
             if spared.tag is not None:
@@ -110,6 +116,21 @@ class TagChoice:
     def is_ruled(self, repository: str, tag: str) -> bool:
         """Return whether a rule of the policy keeps a tag, whatever it stands beside."""
         return (repository, tag) in self._ruled
+
+    def _patterns_of_run(self) -> Patterns:
+        from regfs.gc.retention import Patterns
+
+        self._patterns = self._patterns or Patterns()
+        return self._patterns
+
+    def _tell_slow(self, repository: str) -> None:
+        """Tell of the patterns that a repository was the first to be too much for."""
+        slow = {} if self._patterns is None else self._patterns.slow
+        path, known = layout.repository_folder(repository), len(self.findings)
+        self.findings += [
+            Finding(Code.PATTERN_SLOW, path, repository=repository, expected=pattern, actual=text)
+            for pattern, text in list(slow.items())[known:]
+        ]
 
     def _beside(self, tag: str, current: Digest | None) -> str | None:
         found = beside(self._graph, tag, current)
@@ -150,7 +171,9 @@ class TagChoice:
             )
             for digest in manifests
         ]
-        decided = decide_untagged(retention, facts, repository.name, self._now)
+        name = repository.name
+        decided = decide_untagged(retention, facts, name, self._now, self._patterns_of_run())
+        self._tell_slow(name)
         self.decisions.extend(decided)
         yield from (Digest(one.digest) for one in decided if one.keep and one.digest is not None)
 

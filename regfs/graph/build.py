@@ -104,7 +104,10 @@ class _Builder:
         self._note_unseen(self.inventory.findings)
         self._note_second_places()
         # A disk that is not mounted, or tags that live in a database, look the same.
-        if self.inventory.blobs and not self.inventory.repositories:
+        if self.inventory.lacks_blobs and not self.inventory.hides(layout.BLOBS):
+            self.graph.findings.append(Finding(Code.BLOBS_MISSING, layout.BLOBS))
+        hidden = self.inventory.hides(layout.REPOSITORIES)
+        if self.inventory.blobs and not self.inventory.repositories and not hidden:
             finding = Finding(Code.REPOSITORIES_MISSING, layout.REPOSITORIES)
             self.graph.findings.append(finding)
             self.graph.blind.append(finding)

@@ -24,16 +24,18 @@ def freeze(graph: Graph) -> None:
     doubtful: dict[Digest, Finding] = {}
     pointed = _pointed(graph) if graph.problems else {}
     named = _named(graph, graph.problems)
+    elsewhere = _elsewhere(graph, pointed, named)
     for digest, problem in graph.problems.items():
         nodes = named.get(digest, ())
         if problem.code is Code.BLOB_MISSING and not nodes:
-            graph.problems[digest] = _missing_child(graph, digest, problem, pointed)
+            graph.problems[digest] = _missing_child(graph, digest, problem, pointed.get(digest, {}))
             continue
         # A missing manifest is told once for each link that names it, with the right words.
         if problem.code is not Code.BLOB_MISSING:
             graph.findings.append(problem)
-        for node in nodes if problem.code is Code.BLOB_MISSING else ():
-            graph.findings.append(_dangling(node, digest))
+        else:
+            graph.findings.extend(_dangling(node, digest) for node in nodes)
+            _missing_child(graph, digest, problem, elsewhere[digest])
         doubtful[digest] = problem
     for name, reached in _naming(graph, doubtful, pointed):
         reasons = [problem for digest, problem in doubtful.items() if digest in reached]
@@ -81,8 +83,36 @@ def _named(graph: Graph, manifests: Collection[Digest]) -> dict[Digest, list[Nod
     return found
 
 
-def _missing_child(graph: Graph, digest: Digest, problem: Finding, pointed: _Pointed) -> Finding:
-    for index, kind in pointed.get(digest, {}).items():
+def _elsewhere(
+    graph: Graph, pointed: _Pointed, named: dict[Digest, list[Node]]
+) -> dict[Digest, dict[Digest, EdgeKind]]:
+    """Return for each missing manifest what lists it in repositories without a link to it.
+
+    The links that dangle speak for their own repositories only.
+    """
+    missing = {
+        digest: {node.repository for node in nodes}
+        for digest, nodes in named.items()
+        if graph.problems[digest].code is Code.BLOB_MISSING
+    }
+    above = {one for digest in missing for one in pointed.get(digest, ())}
+    homes = {
+        one: {node.repository for node in nodes} for one, nodes in _named(graph, above).items()
+    }
+    return {
+        digest: {
+            one: kind
+            for one, kind in pointed.get(digest, {}).items()
+            if not homes.get(one, set()) <= dangling
+        }
+        for digest, dangling in missing.items()
+    }
+
+
+def _missing_child(
+    graph: Graph, digest: Digest, problem: Finding, listed: dict[Digest, EdgeKind]
+) -> Finding:
+    for index, kind in listed.items():
         if kind is EdgeKind.CHILD:
             path = layout.path_of(layout.BlobData(index))
             problem = Finding(Code.INDEX_CHILD_MISSING, path, index, expected=digest)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from regfs import layout, media_types
 from regfs.digest import Digest
 from regfs.findings import Finding
-from regfs.inventory import Inventory, RepositoryInventory
+from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory
 from regfs.media_types import Role
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
+from regfs.stores import folders_above
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -171,6 +172,17 @@ class Graph:
         graph = cls(inventory)
         fill(graph, registry, progress)
         return graph
+
+    @cached_property
+    def _unseen(self) -> frozenset[str]:
+        """Places of blobs, and folders of them, that could not be seen."""
+        found = self.inventory.findings
+        return frozenset(one.path for one in found if one.code in INCOMPLETE)
+
+    def is_unseen(self, digest: Digest) -> bool:
+        """Return whether a blob that was not listed may be there: its place was not seen."""
+        path = layout.path_of(layout.BlobData(digest)) if self._unseen else ""
+        return bool(path) and not self._unseen.isdisjoint((path, *folders_above(path)))
 
     @cached_property
     def digraph(self) -> nx.DiGraph[Any]:

@@ -92,14 +92,18 @@ class Descriptor(Document):
 
     @property
     def foreign(self) -> bool:
-        """The content may legally be elsewhere and absent here."""
+        """The content belongs elsewhere, and no push has to bring it."""
         kind = self.media_type
         return bool(self.urls) or ".foreign." in kind or ".nondistributable." in kind
 
     def reference(self, role: Role) -> Reference:
         """Return it as what a manifest refers to."""
         platform = "" if self.platform is None else str(self.platform)
-        return Reference(role, self.digest, self.size, self.media_type, platform, self.foreign)
+        # A config or a manifest is always asked of the registry itself.
+        elsewhere = bool(self.urls) and role in (Role.LAYER, Role.BLOB)
+        return Reference(
+            role, self.digest, self.size, self.media_type, platform, self.foreign, elsewhere
+        )
 
 
 # A list ends at its first defect: a hostile one of 4 MiB has a million, and each costs 2 kB.

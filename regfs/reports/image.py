@@ -45,7 +45,8 @@ class ListedEntry:
     """One entry of an index."""
 
     kind: str
-    """`image`, `index`, `attestation`, `artifact`, `layer`, `config` or `missing`."""
+    """`image`, `index`, `attestation`, `artifact`, `layer`, `config`, `missing`, or `unseen`
+    where its place cannot be read."""
     digest: str
     size: int
     """Bytes of the entry itself, by its descriptor."""
@@ -85,9 +86,9 @@ class ShownImage:
     artifact_type: str | None
     platform: str
     size: int
-    """Bytes of manifest, config and layers: what a first pull transfers."""
+    """Bytes of manifest, config and layers: what a first pull transfers from the registry."""
     shared: int
-    """Bytes of layers that other images have too."""
+    """Bytes of these layers that other images have too."""
     config: Config | None
     steps: tuple[Step, ...]
     annotations: dict[str, str]
@@ -254,6 +255,7 @@ class _Viewer:
     ) -> None:
         self._graph = graph
         self._registry = registry
+        self._name = target.name
         self.problems: list[str] = []
         self._users: Counter[Digest] = Counter()
         for image in every:
@@ -285,7 +287,7 @@ class _Viewer:
 
     def _entry_kind(self, entry: Descriptor) -> str:
         if entry.digest not in self._graph.inventory.blobs:
-            return "missing"
+            return "unseen" if self._graph.is_unseen(entry.digest) else "missing"
         if is_attestation(entry):
             return "attestation"
         info = self._graph.manifests.get(entry.digest)
@@ -324,22 +326,34 @@ class _Viewer:
             return None
 
     def _facts(
-        self, layer: Digest, size: int, media_type: str, *, foreign: bool = False
+        self, layer: Digest, size: int, media_type: str, *, has_urls: bool = False
     ) -> LayerFacts:
         blobs = self._graph.inventory.blobs
         stored = next(
             (one for one in (layer, *self._graph.aliases.get(layer, ())) if one in blobs), None
         )
-        if stored is None and not foreign:
+        if has_urls and not (stored and self._is_linked(layer)):
+            return LayerFacts(layer, size, media_type, present=False, elsewhere=True, images=0)
+        if stored is None:
             path = layout.path_of(layout.BlobData(layer))
-            self.problems.append(f"{path}: layer is not there")
+            unseen = self._graph.is_unseen(layer)
+            self.problems.append(f"{path}: layer {'cannot be seen' if unseen else 'is not there'}")
         return LayerFacts(
             digest=layer,
             size=size if stored is None or size >= 0 else blobs[stored].size,
             media_type=media_type,
             present=stored is not None,
+            elsewhere=False,
             images=self._users[stored or layer],
         )
+
+    def _is_linked(self, layer: Digest) -> bool:
+        """Return whether the repository that is asked about has a layer; or any, if none is."""
+        every = self._graph.inventory.repositories
+        if self._name is None:
+            return any(layer in content.layers for content in every.values())
+        content = every.get(self._name)
+        return content is not None and layer in content.layers
 
     def _image(
         self, digest: Digest, manifest: ImageManifest | DockerManifest, platform: str
@@ -347,20 +361,19 @@ class _Viewer:
         runs = manifest.artifact_type is None
         config = self._config(manifest.config.digest) if runs else None
         layers = [
-            self._facts(one.digest, one.size, one.media_type, foreign=one.foreign)
+            self._facts(one.digest, one.size, one.media_type, has_urls=bool(one.urls))
             for one in manifest.layers
         ]
         titles = [one.annotations for one in manifest.layers]
+        here = [one for one in layers if not one.elsewhere]
         own = self._graph.inventory.blobs[digest].size if self._has(digest) else 0
         return ShownImage(
             digest=digest,
             media_type=manifest.media_type,
             artifact_type=manifest.artifact_type,
             platform=platform or (config.platform if config else ""),
-            size=own
-            + manifest.config.size
-            + sum({one.digest: one.size for one in layers}.values()),
-            shared=sum({one.digest: one.size for one in layers if one.images}.values()),
+            size=own + manifest.config.size + _bytes(here),
+            shared=_bytes(one for one in here if one.images),
             config=_config(manifest.config.digest, config) if config else None,
             steps=tuple(config_steps(layers, titles, config)),
             annotations=dict(manifest.annotations),
@@ -397,6 +410,11 @@ class _Viewer:
             text = str(error)
             self.problems.append(text if text.startswith(path) else f"{path}: config: {text}")
         return None
+
+
+def _bytes(layers: Iterable[LayerFacts]) -> int:
+    """Return the bytes of layers, each once however often it comes."""
+    return sum({one.digest: one.size for one in layers}.values())
 
 
 def _config(digest: Digest, config: ImageConfig) -> Config:

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import ManifestUnknown, NameUnknown, RegfsError
+from regfs.errors import BlobUnknown, ManifestUnknown, NameUnknown, RegfsError, StoreError
+from regfs.findings import Finding
+from regfs.inventory import INCOMPLETE
 from regfs.manifests import Kind as ManifestKind
 from regfs.manifests import Manifest, Role, is_attestation
 from regfs.registry import Registry
 from regfs.reports.moment import moment
-from regfs.stores import Kind, ignore
+from regfs.stores import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Repository:
     uploads: int | None = None
     changed: datetime | None = None
     """When a tag or a manifest was last written."""
+    complete: bool | None = None
+    """Whether all of it could be read; if not, the numbers tell what was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,8 @@ class Entry:
     """Bytes, as the manifest says; -1 where it does not."""
     media_type: str
     platform: str
-    present: bool
+    present: bool | None
+    """None where that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +119,26 @@ class Uploads:
 
 
 def repositories(registry: Registry, *, details: bool = False, empty: bool = False) -> Repositories:
-    """Return all repositories; with `empty` those that hold no tag and no manifest."""
+    """Return all repositories; with `empty` those that surely hold no tag and no manifest."""
     names = registry.repositories()
     if not details and not empty:
         return Repositories(tuple(map(Repository, names)))
     found = (_repository(registry, name) for name in names)
-    return Repositories(tuple(one for one in found if not (empty and (one.tags or one.revisions))))
+    return Repositories(tuple(one for one in found if not empty or _is_empty(one)))
+
+
+def _is_empty(one: Repository) -> bool:
+    return bool(one.complete) and not (one.tags or one.revisions)
 
 
 def _repository(registry: Registry, name: str) -> Repository:
-    tags = _tags_of(registry, name)
-    revisions = registry.revisions(name)
-    uploads = registry.store.list(layout.uploads_folder(name), ignore)
+    unread: list[Finding] = []
+    aside = Registry(registry.store, unread.append)
+    tags = _tags_of(aside, name)
+    revisions = aside.revisions(name)
+    uploads = aside.store.list(layout.uploads_folder(name), unread.append)
+    for finding in unread:
+        registry.report(finding)
     times = [*tags.values(), *revisions.values()]
     return Repository(
         name,
@@ -133,6 +146,7 @@ def _repository(registry: Registry, name: str) -> Repository:
         revisions=len(revisions),
         uploads=sum(entry.kind is Kind.FOLDER for entry in uploads),
         changed=moment(max(times)) if times else None,
+        complete=not any(finding.code in INCOMPLETE for finding in unread),
     )
 
 
@@ -140,6 +154,8 @@ def _tags_of(registry: Registry, name: str) -> dict[str, float]:
     try:
         return registry.tags(name)
     except NameUnknown:  # removed since it was listed
+        return {}
+    except StoreError:  # the listing of its tags has reported that
         return {}
 
 
@@ -156,7 +172,7 @@ def tags(registry: Registry, name: str, *, details: bool = False) -> Tags:
             continue
         try:
             digest = registry.tag(name, tag)
-        except ManifestUnknown as error:
+        except (ManifestUnknown, StoreError) as error:
             found.append(Tag(tag, name, moment(mtime), problem=str(error)))
             continue
         found.append(_described(registry, Tag(tag, name, moment(mtime)), digest))
@@ -259,7 +275,7 @@ def _reached(registry: Registry, name: str) -> set[Digest]:
     for tag in _tags_of(registry, name):
         try:
             _follow(registry, registry.tag(name, tag), reached)
-        except ManifestUnknown:
+        except (ManifestUnknown, StoreError):  # reported, where it is not just damaged
             continue
     return reached
 
@@ -305,23 +321,25 @@ def _attestations(manifest: Manifest) -> set[Digest]:
     return {entry.digest for entry in listed if is_attestation(entry)}
 
 
-def _is_present(registry: Registry, digest: Digest) -> bool:
+def _is_present(registry: Registry, digest: Digest) -> bool | None:
     try:
         return registry.blob(digest).kind is Kind.FILE
-    except RegfsError:
+    except BlobUnknown:
         return False
+    except StoreError:
+        return None
 
 
 def uploads(registry: Registry, names: Iterator[str]) -> Uploads:
     """Return the unfinished uploads of some repositories."""
     found = []
     for name in names:
-        for folder in registry.store.list(layout.uploads_folder(name), ignore):
+        for folder in registry.store.list(layout.uploads_folder(name), registry.report):
             if folder.kind is not Kind.FOLDER:
                 continue
             files = [
                 entry
-                for entry in registry.store.walk(folder.path, ignore)
+                for entry in registry.store.walk(folder.path, registry.report)
                 if entry.kind is Kind.FILE
             ]
             upload = folder.path.rpartition("/")[2]
