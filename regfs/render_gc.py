@@ -9,6 +9,7 @@ from regfs.totals import Totals
 
 KEPT: Final = {
     "young": "too young (--min-age, --uploads-older-than)",
+    "future": "dated later than now: a clock is wrong, or was",
     "frozen": "unreferenced, but named by a repository in doubt",
     "frozen_repositories": "whole repositories, in doubt (see the findings)",
     "blind": "unreferenced, but part of the tree cannot be seen",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regfs.cli.gc_carry_out import Measure, carry_out
+from regfs.cli.gc_carry_out import Measure, carry_out, prepare, tell_stays
 from regfs.cli.gc_roots import read_file, read_roots, roots_options
 from regfs.cli.options import Duration, Size
 from regfs.cli.report_file import ReportFile
@@ -41,9 +41,10 @@ _HELP = """Give space back: plan, review, apply, undo.
 
 Nothing is deleted by apply: what a plan names is moved into quarantine within
 the tree (.regfs), from where `gc restore` brings it back. `gc purge` frees the
-space. The registry may go on running: what comes back into use is put back, and
-is only deleted --wait after it was moved. But a registry that caches blob
-descriptors (storage.cache) has to be restarted before the purge.
+space. On a full disk `gc run --offline --purge` does without a quarantine. The
+registry may go on running: what comes back into use is put back, and is only
+deleted --wait after it was moved. But a registry that caches blob descriptors
+(storage.cache) has to be restarted before the purge.
 
 \b
 Examples:
@@ -55,11 +56,12 @@ Examples:
 \b
 Exit codes:
   0   clean
-  1   something was kept because it could not be known (see the findings), or a plan
-      was made although one of --roots is not on this disk
+  1   something was kept because it could not be known, something is lost that a
+      restored run needs, or a plan was made although one of --roots is not on this
+      disk (see the findings)
   2   usage
-  3   refused (stale plan, lock held, one of --roots not on this disk, doubt that
-      needs a decision)
+  3   refused (stale plan, lock held, damaged run, one of --roots not on this disk,
+      doubt that needs a decision)
   4   not a registry tree, or no such run
   5   storage failure
   130 interrupted
@@ -318,13 +320,14 @@ def run_command(
     if dry_run:
         return Exit.FINDINGS if made.doubtful else Exit.CLEAN
     check_roots(made)
+    offline = options["offline"]
+    prepare(session, made, purge=purge, wait=0.0 if offline else wait)
     if made.actions and not yes:
         if not sys.stdin.isatty():
             raise Refused("nobody to ask: say --yes to go on, or -n to only see the plan")
         what = "Delete this for good" if purge else "Move this into quarantine"
         if not click.confirm(f"{what}?", err=True):
             raise Refused("nothing was done")
-    offline = options["offline"]
     return carry_out(session, made, purge=purge, wait=wait, offline=offline, metrics=metrics)
 
 
@@ -334,21 +337,27 @@ def run_command(
         "regfs gc restore 20261123T181853Z-4f0c2a",
         "regfs gc restore 20261123T181853Z-4f0c2a --digest sha256:25b1600519c0...",
     ],
-    exits=[Exit.REFUSED],
+    exits=[Exit.FINDINGS, Exit.REFUSED],
 )
 @click.argument("run", metavar="RUN")
 @click.option("--digest", "digests", metavar="DIGEST", multiple=True, help="Only this; repeatable.")
 def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> Exit:
-    """Put back what a run moved into quarantine. Safe to repeat."""
+    """Put back what a run moved into quarantine. Safe to repeat.
+
+    What that needs and other runs have moved comes back with it. Where something bad lies
+    at the place of a good copy, it makes room and stays in quarantine.
+    """
     from regfs.cli.gc_output import show_restored
     from regfs.digest import Digest
-    from regfs.runs import restore
+    from regfs.gc.restoring import restore
 
     wanted = frozenset(Digest.parse(digest) for digest in digests)
     with session.progress() as progress:
         done = restore(session.store, run, digests=wanted, progress=progress)
     session.emit(done, lambda out: show_restored(out, done))
-    return Exit.CLEAN
+    for one in done.lost:
+        session.complain(f"{one.path}: needed by what was restored, and lost: {one.reason}")
+    return Exit.FINDINGS if done.lost else Exit.CLEAN
 
 
 @regfs_command(
@@ -356,15 +365,24 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
     examples=[
         "regfs gc purge --older-than 7d",
         "regfs gc purge --roots in-use.txt",
+        "regfs gc purge --discard",
         "regfs gc purge 20261123T181853Z-4f0c2a",
     ],
     exits=[Exit.FINDINGS, Exit.REFUSED],
 )
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option(
-    "--older-than", type=Duration(), default="0", help="Only runs at least this old; default all."
+    "--older-than",
+    type=Duration(),
+    default="0",
+    help="Only what was moved at least so long ago; default all.",
 )
 @click.option("--offline", is_flag=True, help="Nobody else writes: there is no wait.")
+@click.option(
+    "--discard",
+    is_flag=True,
+    help="Delete bad bytes too for which no good ones have come; there may be no other copy.",
+)
 @roots_options(
     help="What is in use elsewhere, as in gc plan: it is put back, not deleted. One that is "
     "neither on this disk nor in quarantine refuses the purge.",
@@ -376,6 +394,7 @@ def purge_command(
     run: str | None,
     older_than: float,
     offline: bool,
+    discard: bool,
     roots: str | None,
     roots_hosts: tuple[str, ...],
     ignore_missing_roots: bool,
@@ -384,7 +403,8 @@ def purge_command(
     """Delete for good what runs have moved into quarantine; this frees the space.
 
     What has come back into use since is put back instead. A run that is younger than its
-    wait stays: a push that began before it may still be under way.
+    wait stays: a push that began before it may still be under way. The last good copy of
+    something goes back to its place, and bad bytes stay until good ones have come.
     """
     from regfs.cli.gc_output import show_purged
     from regfs.gc.online import purge
@@ -397,13 +417,24 @@ def purge_command(
             run,
             older_than=older_than,
             offline=offline,
+            discard=discard,
             roots=said,
             ignore_missing_roots=ignore_missing_roots,
             progress=progress,
         )
     measure.write(done.deleted, done.bytes)
     session.emit(done, lambda out: show_purged(out, done, verbose=session.verbose))
-    return Exit.CLEAN
+    tell_stays(session, done.stays)
+    for one in done.future:
+        session.complain(f"not deleted: run {one.path}: {one.reason}")
+    for one in done.damaged:
+        session.complain(
+            f"not deleted: run {one.path} is damaged ({one.reason}); put back what lies in its "
+            f"quarantine with: regfs gc restore {one.path}"
+        )
+    if done.damaged:
+        return Exit.REFUSED
+    return Exit.FINDINGS if done.stays or done.future else Exit.CLEAN
 
 
 def _roots(
@@ -424,14 +455,23 @@ def _roots(
 
 @regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"], answers=True)
 def runs_command(session: Session, /) -> Exit:
-    """List the runs of this tree, and what has become of what they moved."""
+    """List the runs of this tree, and what has become of what they moved.
+
+    A run is damaged when its journal does not account for what lies in its quarantine.
+    """
     from regfs.cli.gc_output import show_runs
     from regfs.runs import RUNS, runs
 
     found = runs(session.store)
     session.store.list(RUNS, session.unread.append)  # what cannot be seen is not "no runs"
     session.emit(found, lambda out: show_runs(out, found))
-    return Exit.CLEAN
+    damaged = [one for one in found if one.damage is not None]
+    for one in damaged:
+        session.complain(
+            f"run {one.run} is damaged ({one.damage}); put back what lies in its quarantine with: "
+            f"regfs gc restore {one.run}"
+        )
+    return Exit.FINDINGS if damaged else Exit.CLEAN
 
 
 for _made in (

@@ -121,7 +121,8 @@ def _show_doubt(out: Console, plan: Plan) -> None:
 def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
     """Print what a run did, and how to take it back or free the space."""
     _show_skipped(out, applied.skipped, verbose=verbose)
-    _say(out, f"Moved into quarantine: {in_words(applied.done)}")
+    if not applied.in_place:
+        _say(out, f"Moved into quarantine: {in_words(applied.done)}")
     _show_returned(out, applied.returned, verbose=verbose)
     if applied.purged:
         _say(out, f"Deleted: {in_words(applied.deleted)}")
@@ -150,6 +151,15 @@ def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) 
         _say(out, f"In use again, and put back: {in_words(totals)}")
     for one in returned if verbose else ():
         _say(out, f"Put back: {one.path}")
+    _show_replaced(out, [one.path for one in returned if one.replaced])
+
+
+def _show_replaced(out: Console, paths: Sequence[str]) -> None:
+    """Print where something bad has made room for the good copy."""
+    for path in paths:
+        _say(out, f"Bad, and good again: {path}")
+    if paths:
+        out.print("The bad bytes lie in quarantine until the next purge.")
 
 
 def show_restored(out: Console, restored: Restored) -> None:
@@ -157,6 +167,11 @@ def show_restored(out: Console, restored: Restored) -> None:
     _show_skipped(out, restored.skipped, verbose=1)
     size = human_size(restored.bytes)
     _say(out, f"Restored: {restored.restored} of run {restored.run}, {size}")
+    _show_replaced(out, restored.replaced)
+    if restored.along:
+        totals = sum_up((one.kind, one.size) for one in restored.along)
+        runs = ", ".join(sorted({one.run for one in restored.along}))
+        _say(out, f"Needed by it, and put back from run {runs}: {in_words(totals)}")
     if restored.removed:
         _say(out, f"Moved out: {restored.removed} that the run had put in place")
 
@@ -181,7 +196,7 @@ def show_runs(out: Console, runs: Sequence[Run]) -> None:
         (
             run.run,
             run.kind.value,
-            rfc3339(run.created_at),
+            rfc3339(run.moved_at),
             run.state,
             human_size(run.done.bytes),
             _done(run),
@@ -197,5 +212,6 @@ def show_runs(out: Console, runs: Sequence[Run]) -> None:
 def _done(run: Run) -> str:
     """Return what a run moved away, and what it put in place."""
     parts = [in_words(run.done)] if run.done != Totals() or run.made == Totals() else []
+    parts += [f"not moved: {in_words(run.left)}"] if run.left != Totals() else []
     parts += [f"put in place: {in_words(run.made)}"] if run.made != Totals() else []
     return "; ".join(parts)

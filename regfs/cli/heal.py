@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from regfs.cli.options import Duration
+from regfs.cli.options import Duration, Size
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.errors import DocumentInvalid
@@ -57,6 +57,20 @@ def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
             default="60s",
             show_default=True,
             help="How long to wait for the next bytes.",
+        ),
+        click.option(
+            "--min-rate",
+            type=Size(),
+            default="1kB",
+            show_default=True,
+            help="Leave content that a registry gives more slowly, in a second.",
+        ),
+        click.option(
+            "--max-duration",
+            type=Duration(),
+            default="1d",
+            show_default=True,
+            help="Ask a registry for nothing more when the time is up; what came is put in place.",
         ),
     )
     for option in reversed(options):
@@ -251,6 +265,8 @@ def _access(place: str, options: dict[str, Any]) -> Access:
         repositories=options["repositories"],
         proxies=_proxies(place),
         timeout=options["timeout"],
+        min_rate=options["min_rate"],
+        max_duration=options["max_duration"],
     )
 
 

@@ -166,7 +166,7 @@ class Going:
             if aliases and not needed.isdisjoint(aliases.get(digest, ())):
                 continue
             if self._mark.young(mtime):
-                self.kept["young"] += 1
+                self.kept[self._age(mtime)] += 1
                 self._young |= {digest, *aliases.get(digest, ())}
                 continue
             going.append(row)
@@ -178,8 +178,9 @@ class Going:
     def _uploads(self, repository: RepositoryInventory) -> Iterator[Action]:
         for upload, info in repository.uploads.items():
             limit = max(self._policy.uploads_older_than, self._policy.min_age)
-            if self._mark.now - max(info.mtime, info.started_at or 0.0) < limit:
-                self.kept["young"] += 1
+            latest = max(info.mtime, info.started_at or 0.0)
+            if self._mark.now - latest < limit:
+                self.kept[self._age(latest)] += 1
                 continue
             path = layout.upload_folder(repository.name, upload)
             reason = "upload was begun and never finished"
@@ -229,7 +230,7 @@ class Going:
             elif digest in self._frozen:
                 self.kept["frozen"] += 1
             elif digest in self._young or self._mark.young(mtime):
-                self.kept["young"] += 1
+                self.kept[self._age(mtime)] += 1
             elif digest in self._mark.outside:
                 self.kept["outside"] += 1
             else:
@@ -268,6 +269,10 @@ class Going:
                 name = layout.repository_of(path)
                 yield Action(ActionKind.DIRECTORY, path, None, name, 0, mtime, reason)
 
+    def _age(self, mtime: float) -> str:
+        """Return by which word it is counted that a thing stays for its time."""
+        return "future" if mtime > self._mark.now else "young"
+
     def _half(self, path: str, size: int, mtime: float, reason: str) -> Action:
         name = layout.repository_of(path)
         return Action(ActionKind.TEMPORARY, path, None, name, size, mtime, reason)
@@ -285,7 +290,7 @@ class Going:
         """Return whether a leftover may go; `least` is an age, unless nobody else writes."""
         fresh = bool(self._policy.min_age) and self._mark.now - mtime < least
         if fresh or self._mark.young(mtime):
-            self.kept["young"] += 1
+            self.kept[self._age(mtime)] += 1
             return False
         name = layout.repository_of(path)
         return name not in self._graph.frozen and (name is not None or not blind)

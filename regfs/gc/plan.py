@@ -52,10 +52,10 @@ class Plan:
     kept: dict[str, int]
     """Why things stay that would go otherwise -> how many.
 
-    `young`: blobs, links and uploads; `frozen_repositories`, and `frozen` blobs named by
-    them; `blind`: blobs, while parts of the tree cannot be seen; `tagless`: manifests;
-    `outside`: blobs, by the word of somebody else; `max_freed`: blobs beyond it;
-    `copies`: halves of copies whose file is not there.
+    `young`, `future` (by the clock): blobs, links and uploads; `frozen_repositories`, and
+    `frozen` blobs named by them; `blind`: blobs, while parts of the tree cannot be seen;
+    `tagless`: manifests; `outside`: blobs, by the word of somebody else; `max_freed`: blobs
+    beyond it; `copies`: halves of copies whose file is not there.
     """
     findings: list[Finding] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)

@@ -2,14 +2,22 @@
 
     .regfs/lock                                  held by whoever changes the tree
     .regfs/runs/<run>/journal.jsonl              what was meant, and what was done
+    .regfs/runs/<run>/reserve                    space to end the run with, on a full disk
     .regfs/runs/<run>/quarantine/<path>          what was moved, under its own path
     .regfs/runs/<run>/quarantine/undone/<path>   what the run had made, and a restore took out
+    .regfs/runs/<run>/quarantine/replaced/<path> bad bytes for which good ones went back
 
 What will be done is durable before it is begun. Whether a thing was moved is
 seen from where it lies, and whether a file is what a run wrote from its
 content, so taking back after a crash, and twice, is the same as once. What was
 moved is renamed within the file system: it costs no space until `purge`, and
 `restore` renames it back. A restore deletes nothing.
+
+What deletes for good accounts for each thing. Every line of a journal carries a check. A line
+that is damaged, gone, doubled or in another place makes the run damaged, and so does anything
+in its quarantine that no line names. Nothing of a damaged run is deleted; a restore puts back
+what lies there. And before a thing is deleted its place is looked at: the last good copy
+goes back, and bad bytes of which no good copy has come stay.
 
 What a power cut leaves. A rename is whole on the disk, or not there at all, as on every
 file system with a journal. But until the folders it has changed are synced a power cut
@@ -32,8 +40,9 @@ syncs the folders that it names before anything else (`sync_cut_off`). So at any
                     journal: the next run does the rest, a restore takes it back
     moving back     likewise; a restore again does the rest
     deleting        `purging` was durable before the first byte went: a restore is refused,
-                    the next purge deletes what has come back. `purged` is written when the
-                    folder of the quarantine is gone from the disk for good.
+                    the next purge deletes what has come back, but for what is in use and is
+                    whole. `purged` is written when the folder of the quarantine is gone from
+                    the disk for good.
     tidying up      a folder that was removed may be there again, and is empty
 
 and nothing that anybody may ask for is missing. What others did before (the registry
@@ -43,7 +52,14 @@ Who decides what is to change is elsewhere: gc's sweep, and heal. Whatever they
 change is changed here, so nothing without a journal. Clients of a server change a
 tree apart from this, in `uploads` and `publishing`: they bring content, and take links away.
 
-    journal     the lines, and what they tell of a run
+    lines       the lines of a journal and their checks
+    journal     what they say
+    contents    what lies in a quarantine, and which line names it
+    states      what has become of a run, and when it has moved things
+    places      what lies at the place of a thing by now
+    reach       how far things can be moved
+    space       what a run needs of it, set aside before it begins
+    in_place    deleting where there is no space for a quarantine
     syncing     which folders a power cut could still take back
     changes     during a run
     undoing     restore, and putting back what is in use again
@@ -51,28 +67,37 @@ tree apart from this, in `uploads` and `publishing`: they bring content, and tak
 """
 
 from regfs.runs.changes import Changes, changing, clear_unfinished, movable
+from regfs.runs.contents import FOLDERS, Area, Thing, contents
+from regfs.runs.in_place import InPlace
 from regfs.runs.journal import (
     RUNS,
-    Line,
+    Journal,
     Returned,
-    Run,
     RunKind,
-    Runs,
     Skipped,
-    lines_of,
+    journals,
     new_run,
     quarantine_of,
+    read_journal,
     require_run,
-    runs,
-    told,
-    told_runs,
 )
-from regfs.runs.purging import Purged, purge
+from regfs.runs.lines import Line
+from regfs.runs.places import is_good, present
+from regfs.runs.purging import Purged, in_the_future, purge
+from regfs.runs.reach import require_reach, require_writable
+from regfs.runs.space import RESERVE, begun, claim, unclaim
+from regfs.runs.states import Account, Run, Runs, created, kind_of, runs, survey, surveys
 from regfs.runs.undoing import Restored, put_back, restore
 
 __all__ = [
+    "FOLDERS",
+    "RESERVE",
     "RUNS",
+    "Account",
+    "Area",
     "Changes",
+    "InPlace",
+    "Journal",
     "Line",
     "Purged",
     "Restored",
@@ -81,17 +106,30 @@ __all__ = [
     "RunKind",
     "Runs",
     "Skipped",
+    "Thing",
+    "begun",
     "changing",
+    "claim",
     "clear_unfinished",
-    "lines_of",
+    "contents",
+    "created",
+    "in_the_future",
+    "is_good",
+    "journals",
+    "kind_of",
     "movable",
     "new_run",
+    "present",
     "purge",
     "put_back",
     "quarantine_of",
+    "read_journal",
+    "require_reach",
     "require_run",
+    "require_writable",
     "restore",
     "runs",
-    "told",
-    "told_runs",
+    "survey",
+    "surveys",
+    "unclaim",
 ]

@@ -28,6 +28,7 @@ from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, Capability, Entry, Kind, Repo
 from regfs.stores._local_base import V2, LocalTree, failure, joined, shown, unsafe
 from regfs.stores._local_look import unreadable
 from regfs.stores._local_near import guess, is_minio
+from regfs.stores._local_space import LocalSpace
 from regfs.stores._local_walk import LocalWalk, Walked
 from regfs.stores._local_write import LocalWriting
 
@@ -37,7 +38,7 @@ _Entries = list[Entry]
 _Listed = list[tuple[bytes, Entry, bool]]
 
 
-class LocalStore(LocalWalk, LocalWriting):
+class LocalStore(LocalWalk, LocalWriting, LocalSpace):
     """The Store of a directory."""
 
     @property
