@@ -15,6 +15,7 @@ KEPT: Final = {
     "blind": "unreferenced, but part of the tree cannot be seen",
     "tagless": "untagged manifests of repositories without any tag (--allow-tagless)",
     "outside": "unreferenced here, but in use by the word of somebody else (--roots)",
+    "copies": "halves of copies whose file is needed and not there (run rsync again)",
     "max_freed": "unreferenced, beyond what was to be freed (--max-freed)",
 }
 """Why things stay: the words of `Plan.kept`."""

@@ -46,6 +46,7 @@ from regfs.errors import (
     UploadUnknown,
 )
 from regfs.registry import Registry
+from regfs.spelling import quoted
 from regfs.stores import Entry, Kind
 from regfs.turns import PATIENCE, sharing
 
@@ -115,7 +116,7 @@ class Uploads:
         """
         layout.check_name(name)
         if algorithm not in ALGORITHMS:
-            raise AlgorithmUnsupported(f"unsupported digest algorithm: {algorithm[:100]!r}")
+            raise AlgorithmUnsupported(f"unsupported digest algorithm: {quoted(algorithm, 100)}")
         now = self._clock()
         upload = Upload(name, new_id(now), 0)
         began = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -242,7 +243,7 @@ class Uploads:
             UploadUnknown: the repository has none of this id.
         """
         if not layout.is_upload(upload):
-            raise UploadUnknown(f"no such upload in {name}: {upload[:100]!r}")
+            raise UploadUnknown(f"no such upload in {name}: {quoted(upload, 100)}")
         for key in (layout.UploadData(name, upload), layout.UploadStartedAt(name, upload)):
             try:
                 there = self.store.stat(layout.path_of(key))

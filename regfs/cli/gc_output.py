@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
+from regfs.causes import Causes
 from regfs.digest import Digest
-from regfs.findings import Severity
+from regfs.findings import Code, Severity
 from regfs.gc.plan import Action, Plan
-from regfs.render import human_size, print_finding, printable, rfc3339, table
+from regfs.render import human_size, print_cause, print_finding, printable, rfc3339, table
 from regfs.render_gc import KEPT, in_words
 from regfs.totals import ActionKind, Totals, sum_up
 
@@ -28,7 +29,11 @@ SHOWN: Final = 20
 
 def _say(out: Console, text: str) -> None:
     """Print a line as it is: what is folded at the edge of a terminal cannot be copied."""
-    out.print(text, markup=False, soft_wrap=True)
+    out.print(printable(text), markup=False, soft_wrap=True)
+
+
+_OF_THE_RUN: Final = frozenset({Code.ROOT_MISSING, Code.PATTERN_SLOW})
+"""About what the run was told, which no verification says."""
 
 
 def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
@@ -96,11 +101,21 @@ def _name(action: Action) -> str:
 
 
 def _show_doubt(out: Console, plan: Plan) -> None:
-    grave = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
-    for finding in grave[:SHOWN]:
-        print_finding(out, finding)
+    grave = list(
+        Causes(
+            one
+            for one in plan.findings
+            if one.severity is Severity.ERROR or one.code in _OF_THE_RUN
+        )
+    )
+    for cause in grave[:SHOWN]:
+        if cause.count > 1:
+            print_cause(out, cause)
+        else:
+            print_finding(out, cause.first)
     if len(grave) > SHOWN:
-        out.print(f"... and {len(grave) - SHOWN} more findings (regfs verify lists all)")
+        more = sum(cause.count for cause in grave[SHOWN:])
+        out.print(f"... and {more} more findings (regfs verify lists all)")
 
 
 def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
@@ -123,10 +138,10 @@ def _show_skipped(out: Console, skipped: Iterable[Skipped], *, verbose: int) -> 
     everything = list(skipped)
     if verbose:
         for skip in everything:
-            _say(out, f"Stayed: {printable(skip.path)}: {skip.reason}")
+            _say(out, f"Stayed: {skip.path}: {skip.reason}")
         return
     for reason, count in Counter(skip.reason for skip in everything).most_common(SHOWN):
-        _say(out, f"Stayed: {count} x {printable(reason)}")
+        _say(out, f"Stayed: {count} x {reason}")
 
 
 def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) -> None:
@@ -135,14 +150,14 @@ def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) 
         totals = sum_up((one.kind, one.size) for one in returned)
         _say(out, f"In use again, and put back: {in_words(totals)}")
     for one in returned if verbose else ():
-        _say(out, f"Put back: {printable(one.path)}")
+        _say(out, f"Put back: {one.path}")
     _show_replaced(out, [one.path for one in returned if one.replaced])
 
 
 def _show_replaced(out: Console, paths: Sequence[str]) -> None:
     """Print where something bad has made room for the good copy."""
     for path in paths:
-        _say(out, f"Bad, and good again: {printable(path)}")
+        _say(out, f"Bad, and good again: {path}")
     if paths:
         out.print("The bad bytes lie in quarantine until the next purge.")
 

@@ -89,6 +89,8 @@ def command(session: Session, **options: Any) -> Exit:
     _refuse_insecure(address, options)
     log_to_standard_error(as_json=options["log_format"] == "json")
     gate, tls = _gate(session, options), _tls(options)
+    # The first push makes the tree; to serve an empty folder read-only is a mistake.
+    session.allow_empty = session.allow_empty or options["writable"]
     refuse_if_locked(session.store)
     heard = _serve(session, address, options, gate, tls)
     return Exit.INTERRUPTED if heard is signal.SIGINT else Exit.CLEAN
