@@ -18,7 +18,7 @@ from regfs.server import changing, routes
 from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
 from regfs.server.auth import Gate, guarded
 from regfs.server.calls import ShortCalls
-from regfs.server.connections import SERVER
+from regfs.server.connections import SERVER, say_when_it_ends
 from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
 from regfs.server.health import Health
 from regfs.server.keys import (
@@ -100,6 +100,7 @@ def make_app(
     app.router.add_get("/healthz", Health(registry).page)
     app.router.add_get("/metrics", metrics.page)
     app.on_response_prepare.append(_guarded_from_browsers)
+    app.on_response_prepare.append(say_when_it_ends)
     app.router.add_route("*", "/v2", _dispatch, expect_handler=_expected)
     app.router.add_route("*", "/v2/{tail:.*}", _dispatch, expect_handler=_expected)
     add_pages(app)
