@@ -19,7 +19,13 @@ from regfs.server.api import base, blobs, catalog, changes, manifests, referrers
 from regfs.server.auth import Gate, guarded
 from regfs.server.calls import ShortCalls
 from regfs.server.connections import SERVER, say_when_it_ends
-from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
+from regfs.server.errors import (
+    VERSION_HEADER,
+    ApiError,
+    as_api_error,
+    error_response,
+    internal_error,
+)
 from regfs.server.health import Health
 from regfs.server.keys import (
     MAY,
@@ -34,7 +40,7 @@ from regfs.server.keys import (
     UPLOADS,
 )
 from regfs.server.metrics import METRICS, Metrics
-from regfs.server.routes import Action, Route, Verb
+from regfs.server.routes import Action, Route, Verb, verb_of
 from regfs.server.settings import Settings
 from regfs.server.ui.pages import add_pages
 from regfs.uploads import Uploads
@@ -136,7 +142,7 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
         raise ApiError("UNSUPPORTED", "no such path in the registry API", status=404)
     handler = HANDLERS.get((route.action, request.method))
     if handler is None:
-        raise _wrong_method(route.action, request.method)
+        raise ApiError("UNSUPPORTED", f"{request.method} is nothing that can be asked of this path")
     if _waits(request):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
@@ -149,13 +155,19 @@ def _waits(request: web.Request) -> bool:
     return asked and request.version >= HttpVersion11
 
 
-def _wrong_method(action: Action, method: str) -> ApiError:
-    known = sorted(one for other, one in HANDLERS if other is action)
-    return ApiError(
-        "UNSUPPORTED",
-        f"{method} is nothing that can be asked of this path",
-        headers={"Allow": ", ".join(known)},
-    )
+def methods(action: Action, settings: Settings) -> list[str]:
+    """Return what can be asked of a path, as this server is set."""
+    known = [method for other, method in HANDLERS if other is action]
+    return sorted(one for one in known if _refusal(verb_of(action, one), settings) is None)
+
+
+def _refusal(verb: Verb, settings: Settings) -> str | None:
+    """Return why a server does not do this at all; None when it does."""
+    if verb is not Verb.READ and not settings.writable:
+        return "this server is read-only"
+    if verb is Verb.DELETE and not settings.delete:
+        return "this server deletes nothing"
+    return None
 
 
 @web.middleware
@@ -173,6 +185,8 @@ async def _told(request: web.Request, handler: _Next) -> web.StreamResponse:
                 _log.exception("%s %s: ended too early", request.method, _shown(request))
             raise ConnectionAbortedError("the answer has ended too early") from error
         response = _answer_to(error, request, api)
+        if response.status == 405 and (route := request.get(ROUTE)) is not None:
+            response.headers["Allow"] = ", ".join(methods(route.action, request.app[SETTINGS]))
     if api and not response.prepared:
         response.headers.update(VERSION_HEADER)
     return response
@@ -188,7 +202,7 @@ def _answer_to(error: Exception, request: web.Request, api: bool) -> web.Respons
             raise error
         return error_response(ApiError("UNSUPPORTED", error.reason, status=error.status))
     _log.error("%s %s", request.method, _shown(request), exc_info=error)
-    return error_response(ApiError("UNKNOWN", "internal error; the log has more"))
+    return error_response(internal_error())
 
 
 def _shown(request: web.Request) -> str:
@@ -224,12 +238,7 @@ async def _allowed_by_mode(request: web.Request, handler: _Next) -> web.StreamRe
         raise ApiError("DENIED", "pages of other sites change nothing here")
     route = request.get(ROUTE)
     if route is not None and (route.action, request.method) in HANDLERS:
-        settings = request.app[SETTINGS]
-        verb = routes.verb_of(route.action, request.method)
-        if verb is not Verb.READ and not settings.writable:
-            raise ApiError(
-                "UNSUPPORTED", "this server is read-only", headers={"Allow": "GET, HEAD"}
-            )
-        if verb is Verb.DELETE and not settings.delete:
-            raise ApiError("UNSUPPORTED", "this server deletes nothing")
+        verb = verb_of(route.action, request.method)
+        if problem := _refusal(verb, request.app[SETTINGS]):
+            raise ApiError("UNSUPPORTED", problem)
     return await handler(request)

@@ -66,7 +66,7 @@ def extent(headers: MultiMapping[str], size: int, digest: Digest) -> Extent | No
     of nothing, which some clients send with everything.
 
     Raises:
-        ApiError: RANGE_INVALID, when there is no such part.
+        ApiError: 416, when there is no such part.
     """
     header = headers.get("Range")
     if header is None or headers.get("If-Range", etag(digest)).strip() != etag(digest):
@@ -80,8 +80,9 @@ def extent(headers: MultiMapping[str], size: int, digest: Digest) -> Extent | No
     part = _part(specs[0], size) if specs else None
     if part is None:
         raise ApiError(
-            "RANGE_INVALID",
+            "SIZE_INVALID",
             f"there are {size} bytes; not among them: {header[:100]!r}",
+            status=416,
             headers={"Content-Range": f"bytes */{size}"},
         )
     return part

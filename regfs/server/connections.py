@@ -25,7 +25,7 @@ from aiohttp.web_protocol import RequestHandler
 from regfs.server import routes
 from regfs.server.access_log import Exchange
 from regfs.server.auth import USER
-from regfs.server.errors import ApiError, error_response
+from regfs.server.errors import ApiError, error_response, internal_error
 from regfs.server.keys import ROUTE
 from regfs.server.routes import Action
 from regfs.server.settings import Limits
@@ -254,7 +254,7 @@ class Connection(RequestHandler):
             answer = ApiError("UNSUPPORTED", "this is no HTTP request", status=400)
         else:
             _log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
-            answer = ApiError("UNKNOWN", "internal error; the log has more")
+            answer = internal_error()
         response = error_response(answer)
         response.headers["Server"] = SERVER
         response.force_close()
