@@ -9,6 +9,7 @@ Source: RFC 9110, sections 13.1, 14.2 and 15.3.7.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from multidict import MultiMapping
@@ -50,6 +51,22 @@ def precondition_failed(headers: MultiMapping[str], digest: Digest) -> bool:
     """Tell whether the client wants an answer only if this were other content."""
     wanted = headers.getall("If-Match", [])
     return bool(wanted) and not _names(wanted, digest, weak=False)
+
+
+def change_wanted(headers: MultiMapping[str]) -> Callable[[Digest | None], bool] | None:
+    """Return what tells whether a client wants its change of what is there, or of nothing.
+
+    None when it wants it anyway.
+    """
+    wanted, unwanted = headers.getall("If-Match", []), headers.getall("If-None-Match", [])
+
+    def told(there: Digest | None) -> bool:
+        if there is None:
+            return not wanted
+        named = not wanted or _names(wanted, there, weak=False)
+        return named and not _names(unwanted, there, weak=True)
+
+    return told if wanted or unwanted else None
 
 
 def _names(headers: list[str], digest: Digest, *, weak: bool) -> bool:
