@@ -14,11 +14,10 @@ from regfs.cli.session import command as regfs_command
 from regfs.errors import Doubt, Refused, StoreError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
+    from regfs.cli.serve_files import Files
     from regfs.server.address import Address
-    from regfs.server.auth import Gate
     from regfs.server.settings import Settings
 
 FILES_WANTED = 65_536
@@ -72,12 +71,17 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
     help="Of the log of requests, on standard error.",
 )
 def command(session: Session, **options: Any) -> Exit:
-    """Serve the tree as a registry, read-only unless --writable."""
+    """Serve the tree as a registry, read-only unless --writable.
+
+    SIGTERM lets requests and uploads under way end. SIGHUP reads passwords, rules and
+    certificates again; of a file that is wrong what it said before stays.
+    """
     _check(options)
     try:
         import regfs.server.app  # noqa: F401
     except ModuleNotFoundError as error:
         raise Doubt(f"{error.name} is missing; install regfs[serve]") from None
+    from regfs.cli.serve_files import Files
     from regfs.cli.serve_log import log_to_standard_error
     from regfs.server.address import parse
     from regfs.turns import refuse_if_locked
@@ -88,9 +92,9 @@ def command(session: Session, **options: Any) -> Exit:
         raise click.UsageError(f"--listen {options['listen']}: {error}") from None
     _refuse_insecure(address, options)
     log_to_standard_error(as_json=options["log_format"] == "json")
-    gate, tls = _gate(session, options), _tls(options)
+    files = Files(options, session.note)
     refuse_if_locked(session.store)
-    heard = _serve(session, address, options, gate, tls)
+    heard = _serve(session, address, options, files)
     return Exit.INTERRUPTED if heard is signal.SIGINT else Exit.CLEAN
 
 
@@ -125,41 +129,11 @@ def _refuse_insecure(address: Address, options: dict[str, Any]) -> None:
         )
 
 
-def _gate(session: Session, options: dict[str, Any]) -> Gate | None:
-    from regfs.server.auth import Gate
-    from regfs.server.htpasswd import PasswordFile
-    from regfs.server.rules import load_access
-
-    if not options["htpasswd"]:
-        return None
-    try:
-        passwords = PasswordFile(options["htpasswd"])
-        if not options["access"]:
-            return Gate(passwords)
-        with open(options["access"], "rb") as opened:
-            access = load_access(opened.read(), options["access"])
-    except OSError as error:
-        raise click.UsageError(f"{error.filename}: {error.strerror or error}") from None
-    for user in access.users:
-        if user not in passwords.users:
-            session.note(f"{options['access']}: {user} has no password in {options['htpasswd']}")
-    return Gate(passwords, access)
-
-
-def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
-    from regfs.server.tls import server_context
-
-    if not options["tls_cert"]:
-        return None
-    return server_context(options["tls_cert"], options["tls_key"])
-
-
 def _serve(
     session: Session,
     address: Address,
     options: dict[str, Any],
-    gate: Gate | None,
-    tls: ssl.SSLContext | None,
+    files: Files,
 ) -> signal.Signals | None:
     import asyncio
 
@@ -169,7 +143,7 @@ def _serve(
     from regfs.server.running import run
 
     settings = _settings(options)
-    app = make_app(session.registry, settings, gate=gate)
+    app = make_app(session.registry, settings, gate=files.gate)
     _allow_many_files()
     try:
         sockets = sockets_at(address)
@@ -187,7 +161,9 @@ def _serve(
             logging.getLogger("regfs.serve").info(message)
 
     observe = access_log(options["log_format"])
-    return asyncio.run(run(app, sockets, ready=ready, tls=tls, observe=observe))
+    tls = None if files.tls is None else files.tls.context
+    again = files.read_again
+    return asyncio.run(run(app, sockets, ready=ready, tls=tls, observe=observe, again=again))
 
 
 def _settings(options: dict[str, Any]) -> Settings:

@@ -40,10 +40,12 @@ async def run(
     ended: asyncio.Event | None = None,
     tls: ssl.SSLContext | None = None,
     observe: Observe = _unheard,
+    again: Callable[[], None] | None = None,
 ) -> signal.Signals | None:
     """Serve until a signal, which is returned, or `ended`.
 
-    `ready` is told the URL when connections are taken; `observe` of every request.
+    `ready` is told the URL when connections are taken; `observe` of every request. `again`
+    reads again what the server lives by, when SIGHUP asks for it.
     A second signal ends the grace that requests under way are given.
     """
     limits = app[SETTINGS].limits
@@ -55,6 +57,8 @@ async def run(
     crowd = Crowd()
     watching = loop.create_task(watch(crowd, limits))
     heard = _listen_to_signals(loop, over) if ended is None else []
+    if again is not None:
+        loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, again)
     connection = _connections(app, runner, observe, crowd)
     listening = [await _taking(one, connection, tls, limits) for one in sockets]
     try:
