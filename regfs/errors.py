@@ -38,6 +38,7 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |  |- PathMissing                nothing at that path
     |  |- PathDenied                 no permission
     |  |- PathUnsafe                 a special file, or a link that leaves the tree
+    |  |- StoreFull                  no space left, or no more of it for this user
     |  `- ContentMismatch            DIGEST_INVALID; bytes are not what their digest says
     `- SourceError                   another place, from where content was to come, failed
        `- SourceLacks                it does not have what was asked for
@@ -238,6 +239,10 @@ class PathDenied(StoreError):
 
 class PathUnsafe(StoreError):
     """The path is a special file, or a symbolic link that leaves the tree or loops."""
+
+
+class StoreFull(StoreError):
+    """There is no space for it: on the disk, or in what this user may have of it."""
 
 
 class ContentMismatch(StoreError):

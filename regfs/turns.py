@@ -13,6 +13,11 @@ a busy server would never let one begin.
 
     .regfs/lock         held by a run alone, or shared
     .regfs/lock.next    held by a run while it waits; who wants to share passes by it
+    the root folder     shared by all who hold a file; held alone by whoever cannot make one
+
+A lock needs no bytes, so a run can begin on a full disk. Where not even an empty file can
+be made, the root folder is locked instead. Everybody else shares that lock, so they wait for
+each other though they hold different things.
 """
 
 from __future__ import annotations
@@ -23,14 +28,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from regfs import layout
-from regfs.errors import LockHeld, StoreError
+from regfs.errors import LockHeld, StoreError, StoreFull
 from regfs.stores import Store
 
 LOCK: Final = f"{layout.STATE}/lock"
 _NEXT: Final = f"{layout.STATE}/lock.next"
+_ROOT: Final = ""
+"""The root folder, which is there without any space for it."""
 PATIENCE: Final = 10.0
 """Seconds to wait for the others to end."""
 _PAUSE: Final = 0.02
@@ -52,9 +60,16 @@ def locked(store: Store, *, patience: float = PATIENCE) -> Iterator[None]:
             `patience` seconds.
     """
     with ExitStack() as held:
-        with ExitStack() as waiting:
-            _until(lambda: waiting.enter_context(store.lock(_NEXT, owner())), patience, alone=True)
-            _until(lambda: held.enter_context(store.lock(LOCK, owner())), patience, alone=True)
+
+        def enter() -> None:
+            with ExitStack() as files, ExitStack() as waiting:
+                files.enter_context(store.lock(_ROOT, owner(), shared=True))
+                take = partial(store.lock, owner=owner())
+                _until(lambda: waiting.enter_context(take(_NEXT)), patience, alone=True)
+                _until(lambda: files.enter_context(take(LOCK)), patience, alone=True)
+                held.push(files.pop_all())
+
+        _enter(store, held, enter, patience, alone=True)
         yield
 
 
@@ -65,9 +80,10 @@ def refuse_if_locked(store: Store) -> None:
         LockHeld: one is.
     """
     try:
-        store.stat(LOCK)
-        with store.lock(LOCK, owner(), shared=True):
-            return
+        with store.lock(_ROOT, owner(), shared=True):
+            store.stat(LOCK)
+            with store.lock(LOCK, owner(), shared=True):
+                return
     except StoreError:  # there is no lock yet, or we may not write, and so not lock
         return
 
@@ -82,11 +98,25 @@ def sharing(store: Store, *, patience: float = PATIENCE) -> Iterator[None]:
     with ExitStack() as held:
 
         def enter() -> None:
-            with store.lock(_NEXT, owner(), shared=True):
-                held.enter_context(store.lock(LOCK, owner(), shared=True))
+            with ExitStack() as files:
+                files.enter_context(store.lock(_ROOT, owner(), shared=True))
+                with store.lock(_NEXT, owner(), shared=True):
+                    files.enter_context(store.lock(LOCK, owner(), shared=True))
+                held.push(files.pop_all())
 
-        _until(enter, patience, alone=False)
+        _enter(store, held, enter, patience, alone=False)
         yield
+
+
+def _enter(
+    store: Store, held: ExitStack, enter: Callable[[], None], patience: float, *, alone: bool
+) -> None:
+    """Take the files, or where there is no space to make them, the root folder alone."""
+    try:
+        _until(enter, patience, alone=alone)
+    except StoreFull:
+        take = partial(store.lock, _ROOT, owner())
+        _until(lambda: held.enter_context(take()), patience, alone=alone)
 
 
 def _until(enter: Callable[[], object], patience: float, *, alone: bool) -> None:

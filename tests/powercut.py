@@ -36,12 +36,19 @@ class Change:
     data: bytes = b""
     """What was deleted; of a file that took another one's place, what had been there."""
     replaced: bool = False
+    times: tuple[int, int] = (0, 0)
+    """Of what was deleted, when it was read and written."""
     missing: set[str] = field(default_factory=set)
     """Folders that have still to be synced."""
 
 
 def parent(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def times_of(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_atime_ns, found.st_mtime_ns
 
 
 class Disk:
@@ -64,9 +71,20 @@ class Disk:
     def note(self, change: Change) -> None:
         self.changes.append(change)
 
+    def removed(self, folder: str) -> None:
+        """Note that a folder was removed: what was deleted in it is gone for good when that is."""
+        for change in self.changes:
+            if folder in change.missing:
+                change.missing = change.missing - {folder} | {parent(folder)}
+
     def synced(self, folder: str) -> None:
         for change in self.changes:
             change.missing.discard(folder)
+            # A folder that is gone for good takes along what was deleted in it before.
+            if not change.target and change.source.startswith(f"{folder}/"):
+                child = change.source.removeprefix(f"{folder}/").partition("/")[0]
+                if not (self.root / folder / child).exists():
+                    change.missing.clear()
         self.changes = [change for change in self.changes if change.missing]
 
     def written(self, path: str) -> None:
@@ -102,6 +120,7 @@ class Disk:
         source.parent.mkdir(parents=True, exist_ok=True)
         if not change.target:
             source.write_bytes(change.data)
+            os.utime(source, ns=change.times)
         elif os.path.lexists(target):  # else it was moved on, and that is on the disk
             if source.is_dir():
                 source.rmdir()  # a folder that was removed may have come back first
@@ -143,7 +162,7 @@ class _ForgetfulStore(CrashingStore):
         data = full.read_bytes() if there else b""
         self._store.replace(source, target)
         missing = {parent(source), parent(target)}
-        self._disk.note(Change(source, target, data, there, missing))
+        self._disk.note(Change(source, target, data, there, missing=missing))
         self._disk.renamed(source, target)
         self.step()
 
@@ -152,10 +171,14 @@ class _ForgetfulStore(CrashingStore):
         for path in paths:
             full = self._disk.root / path
             data = full.read_bytes() if full.is_file() else None
+            times = times_of(full) if data is not None else (0, 0)
             self.step()
+            folder = full.is_dir()
             count += self._store.delete([path])
             if data is not None:
-                self._disk.note(Change(path, data=data, missing={parent(path)}))
+                self._disk.note(Change(path, data=data, times=times, missing={parent(path)}))
+            elif folder and not full.exists():
+                self._disk.removed(path)
         return count
 
     def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
@@ -174,9 +197,9 @@ class _ForgetfulStore(CrashingStore):
             full = self._disk.root / path
             if full.is_file():
                 self.step()
-                data = full.read_bytes()
+                data, times = full.read_bytes(), times_of(full)
                 count += self._store.delete([path])
-                self._disk.note(Change(path, data=data, missing={parent(folder)}))
+                self._disk.note(Change(path, data=data, times=times, missing={parent(folder)}))
         self._store.delete_tree(folder)
         self.step()
         return count

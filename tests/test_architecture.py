@@ -68,6 +68,7 @@ LAYERS: dict[str, int] = {
     "gc.plan": 4,
     "gc.look": 4,
     "gc.sweep": 4,
+    "gc.space": 4,
     "gc.held": 4,
     "gc.wanted": 4,
     "gc.online": 4,
@@ -128,7 +129,9 @@ ARROWS = {
     ("gc.plan", "gc.going"),
     ("gc.look", "gc.plan"),
     ("gc.look", "gc.policy"),
+    ("gc.space", "gc.plan"),
     ("gc.sweep", "gc.look"),
+    ("gc.sweep", "gc.space"),
     ("gc.sweep", "gc.plan"),
     ("gc.wanted", "gc.held"),
     ("gc.wanted", "gc.roots"),
@@ -137,6 +140,7 @@ ARROWS = {
     ("gc.online", "gc.wanted"),
     ("gc.online", "gc.plan"),
     ("gc.online", "gc.policy"),
+    ("gc.online", "gc.space"),
     ("gc.online", "gc.sweep"),
     ("heal", "verify"),
     ("gc.policy_file", "gc.retention"),
@@ -166,7 +170,8 @@ PURE = (
 
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}
 
-CHANGES = {"create", "append", "move", "replace", "move_many", "delete", "delete_tree", "lock"}
+CHANGES = {"create", "append", "move", "replace", "move_many", "delete", "delete_tree", "lock",
+           "claim"}  # fmt: skip
 """Methods of a Store that change what it holds."""
 
 
@@ -274,7 +279,9 @@ WRITES = {
     "runs.journal": {"append"},
     "runs.changes": {"create", "move", "move_many", "delete"},
     "runs.undoing": {"move", "move_many"},
-    "runs.purging": {"delete_tree"},
+    "runs.purging": {"delete"},
+    "runs.space": {"claim", "delete"},
+    "runs.in_place": {"delete", "delete_tree"},
     "turns": {"lock"},
     # What a registry does that takes pushes and deletes links, as its clients ask.
     "uploads": {"create", "append", "replace", "delete_tree"},
@@ -301,6 +308,11 @@ def test_only_sweep_and_heal_begin_a_run() -> None:
     """Heal may: it puts back what a digest proves, and moves aside what a digest disproves."""
     users = {module for module in MODULES if ("", "changing") in set(_calls(module))}
     assert users == {"gc.sweep", "heal.repair", "heal.quarantine", "heal.relink"}
+
+
+def test_only_sweep_deletes_in_place() -> None:
+    """It alone knows that the run was to delete at once, and that nobody else writes."""
+    assert {module for module in MODULES if ("", "InPlace") in set(_calls(module))} == {"gc.sweep"}
 
 
 # -- what an import costs --------------------------------------------------------------

@@ -289,6 +289,7 @@ CODES: dict[type[RegfsError], Exit] = {
     errors.PathMissing: Exit.STORAGE,
     errors.PathDenied: Exit.STORAGE,
     errors.PathUnsafe: Exit.STORAGE,
+    errors.StoreFull: Exit.STORAGE,
     errors.ContentMismatch: Exit.FINDINGS,
     errors.StoreError: Exit.STORAGE,
     errors.SourceLacks: Exit.STORAGE,

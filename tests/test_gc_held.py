@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from regfs.stores import open_store
 from tests.builder import TreeBuilder, artifact, image, index
 from tests.collecting import plan_of, registry_of
 from tests.images import digest_of
+from tests.journals import only_run, rewrite_journal
 
 OLD = image(["base", "old"])
 LAYER = OLD.blobs[-1].digest
@@ -54,15 +54,8 @@ def quarantined(tree: TreeBuilder, path: Path) -> Path:
     return run / "quarantine" / tree.relative(path)
 
 
-def journal_of(tree: TreeBuilder) -> Path:
-    (journal,) = (tree.root / ".regfs/runs").glob("*/journal.jsonl")
-    return journal
-
-
-def rewrite_journal(tree: TreeBuilder, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    journal = journal_of(tree)
-    lines = [change(json.loads(line)) for line in journal.read_text().split("\n") if line]
-    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+def change_lines(tree: TreeBuilder, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    rewrite_journal(tree, only_run(tree), lambda lines: [change(line) for line in lines])
 
 
 def freeze(tree: TreeBuilder, name: str) -> None:
@@ -141,7 +134,7 @@ def test_what_has_another_size_comes_back_whatever_its_time(moved: TreeBuilder) 
 
 
 def test_a_journal_without_times_tells_by_the_time_of_the_run(moved: TreeBuilder) -> None:
-    rewrite_journal(moved, lambda line: {k: v for k, v in line.items() if k != "mtime"})
+    change_lines(moved, lambda line: {k: v for k, v in line.items() if k != "mtime"})
     assert back(moved) == set()
     moved.set_age(quarantined(moved, moved.layer_path("app", LAYER)), -60)
     assert ("layer-link", LAYER) in back(moved)
@@ -211,11 +204,9 @@ def test_doubt_brings_back_neither_tags_nor_uploads(tree: TreeBuilder) -> None:
 
 def test_a_kind_of_a_later_version_is_left_to_it(moved: TreeBuilder) -> None:
     """Its place among the others does not matter."""
-    journal = journal_of(moved)
-    begun, *rest = [line for line in journal.read_text().split("\n") if line]
     path = "docker/registry/v2/strange"
     line = {"move": path, "path": path, "kind": "strange", "digest": None, "size": 0, "mtime": 0.0}
-    journal.write_text("\n".join([begun, json.dumps(line), *rest]) + "\n")
+    rewrite_journal(moved, only_run(moved), lambda lines: [lines[0], line, *lines[1:]])
     left = quarantined(moved, moved.v2 / "strange")
     left.write_bytes(b"")
     os.utime(left)
@@ -224,18 +215,34 @@ def test_a_kind_of_a_later_version_is_left_to_it(moved: TreeBuilder) -> None:
     assert left.exists()
 
 
-def test_what_a_purge_has_begun_to_delete_does_not_come_back_in_halves(moved: TreeBuilder) -> None:
-    with journal_of(moved).open("a") as file:
-        file.write('{"purging":"2026-01-01T00:00:00Z"}\n')
-    store = open_store(str(moved.root))
-    (run,) = runs(store)
+def purging(tree: TreeBuilder) -> None:
+    """Let a purge have begun, and come to nothing."""
+    line = {"purging": "2026-01-01T00:00:00Z"}
+    rewrite_journal(tree, only_run(tree), lambda lines: [*lines, line])
+    (run,) = runs(open_store(str(tree.root)))
     assert run.state == "purging"
+
+
+def test_what_a_purge_has_not_come_to_comes_back(moved: TreeBuilder) -> None:
+    purging(moved)
     moved.layer_link("app", LAYER)
-    assert back(moved) == set()
-    assert purge_run(store, run.run).runs == [run.run]
+    assert back(moved) == {("blob", LAYER)}
+    assert moved.blob_path(LAYER).read_bytes() == OLD.blobs[-1].data
+    assert purge_run(open_store(str(moved.root)), only_run(moved)).runs == [only_run(moved)]
+
+
+def test_what_a_purge_has_begun_to_delete_does_not_come_back_in_halves(tree: TreeBuilder) -> None:
+    with tree.at_age(10**7):
+        upload = tree.upload_path("app", tree.upload("app", 3))
+    assert move(tree).done.uploads == 1
+    purging(tree)
+    (quarantined(tree, upload) / "startedat").unlink()
+    os.utime(quarantined(tree, upload) / "data")
+    assert back(tree) == set()
+    assert purge_run(open_store(str(tree.root)), only_run(tree)).runs == [only_run(tree)]
 
 
 def test_what_a_heal_has_moved_is_its_own(moved: TreeBuilder) -> None:
-    rewrite_journal(moved, lambda line: {**line, "kind": "heal"} if "run" in line else line)
+    change_lines(moved, lambda line: {**line, "kind": "heal"} if "run" in line else line)
     moved.tag("app", "again", OLD.digest)
     assert back(moved) == set()

@@ -214,7 +214,7 @@ def test_a_push_that_looked_before_the_moves_and_wrote_after_them_is_whole(tmp_p
 
 @pytest.mark.usefixtures("one_thread")
 def test_without_settling_it_would_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(online, "_settle", lambda registry, progress: [])
+    monkeypatch.setattr(online, "_settle", lambda *_, **__: [])
     site = race(tmp_path)
     assert list(site.acknowledged) == [("a", "again")]
     with pytest.raises(AssertionError):

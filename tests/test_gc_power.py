@@ -23,7 +23,7 @@ import pytest
 from hypothesis import settings
 
 from regfs.digest import Digest
-from regfs.errors import PlanStale, Refused, RunUnknown
+from regfs.errors import PlanStale, Refused, RunUnknown, StoreFull
 from regfs.gc.online import collect
 from regfs.gc.online import purge as settle_and_purge
 from regfs.gc.plan import Plan
@@ -31,6 +31,7 @@ from regfs.gc.sweep import apply
 from regfs.heal.quarantine import quarantine
 from regfs.registry import Registry
 from regfs.runs import purge, restore, runs
+from regfs.stores.local import LocalStore
 from tests.builder import TreeBuilder, image, index
 from tests.collecting import plan_of, store_of
 from tests.powercut import Disk, cuts, dies
@@ -227,6 +228,27 @@ def test_a_cut_during_a_run_that_purges_at_once(scene: Scene) -> None:
         if scene.state() in (None, "interrupted"):
             apply(scene.plan, Registry(store_of(scene.tree)))
         purge(store_of(scene.tree))
+        assert scene.tree.files() == scene.kept
+
+
+def test_a_cut_while_it_deletes_in_place_leaves_garbage_and_no_more(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no space for a quarantine: what refers goes for good before what it refers to."""
+
+    def full(store: LocalStore, path: str, size: int) -> None:
+        raise StoreFull(path)
+
+    monkeypatch.setattr(LocalStore, "claim", full)
+
+    def work(store: Any) -> object:
+        return collect(scene.plan, Registry(store), wait=0.0, purge=True)
+
+    for _ in trials(scene, work):
+        assert not (scene.tree.root / ".regfs/runs" / scene.plan.id / "quarantine").exists()
+        scene.assert_sound()
+        scene.tree.age(30 * 86400)  # what the cut has brought back is as old as it was
+        collect(scene.new_plan(), Registry(store_of(scene.tree)), wait=0.0, purge=True)
         assert scene.tree.files() == scene.kept
 
 

@@ -6,7 +6,6 @@ in place, and once the trouble is over the same command ends what was begun.
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import signal
@@ -22,31 +21,14 @@ import pytest
 from regfs.cli.app import run
 from regfs.render import to_json
 from regfs.runs import restore, runs
+from regfs.stores import Room
+from regfs.stores.local import LocalStore
 from tests.builder import TreeBuilder, image
 from tests.collecting import plan_of, store_of
+from tests.disks import mount, mounted, needs_mounts, small_disk
 from tests.test_stores_local_write import NOBODY, as_nobody
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount, or become another")
-
-
-def mount(*arguments: str | Path) -> None:
-    """Mount, or skip the test where that is not allowed."""
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-
-
-@contextmanager
-def mounted(folder: Path, *arguments: str | Path) -> Iterator[Path]:
-    """Mount something at a folder while the block runs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mount(*arguments, folder)
-    try:
-        yield folder
-    finally:
-        # What an error on its way has held open is let go of, or by the kernel when it is.
-        gc.collect()
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 class Scene:
@@ -88,24 +70,52 @@ class Scene:
         assert self.tree.files() == self.whole
 
 
-@as_root
-@pytest.mark.parametrize("room", [0, 1, 4, 9, 14, 20, 26])
-def test_a_full_disk_stops_it_and_nothing_is_lost(
+ROOMS = [0, 1, 4, 9, 14, 20, 26]
+"""So many more files and folders can be made: it would end at the lock, the journal, or a move."""
+
+
+@needs_mounts
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_full_disk_stops_it_before_anything_is_moved(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], room: int
 ) -> None:
-    """Room for so many more files and folders: it ends at the lock, the journal, or a move."""
-    disk = tmp_path / "disk"
-    with mounted(disk, "-t", "tmpfs", "-o", "size=16m", "none"):
-        scene = Scene(disk / "registry", tmp_path / "plan.json")
-        status = os.statvfs(disk)
-        mount("-o", f"remount,nr_inodes={status.f_files - status.f_ffree + room}", disk)
+    with short_of_files(tmp_path, room) as (scene, disk):
         assert scene.apply() == 5
+        scene.assert_stopped(capsys.readouterr().err, "no space left on the device")
+        assert scene.tree.files() == scene.whole
+        mount("-o", "remount,nr_inodes=100000", disk)
+        scene.assert_ends()
+
+
+@needs_mounts
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_disk_that_others_fill_meanwhile_stops_it_and_nothing_is_lost(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    room: int,
+) -> None:
+    with short_of_files(tmp_path, room) as (scene, disk):
+        with monkeypatch.context() as patched:
+            patched.setattr(LocalStore, "room", lambda store: Room(1 << 40, -1, 0))
+            patched.setattr(LocalStore, "claim", lambda store, path, size: None)
+            assert scene.apply() == 5
         scene.assert_stopped(capsys.readouterr().err, "no space left on the device")
         mount("-o", "remount,nr_inodes=100000", disk)
         scene.assert_ends()
 
 
-@as_root
+@contextmanager
+def short_of_files(folder: Path, room: int) -> Iterator[tuple[Scene, Path]]:
+    """Make a tree on a disk that has room for so many more files and folders."""
+    with small_disk("tmpfs", folder, size=16 << 20) as disk:
+        scene = Scene(disk / "registry", folder / "plan.json")
+        status = os.statvfs(disk)
+        mount("-o", f"remount,nr_inodes={status.f_files - status.f_ffree + room}", disk)
+        yield scene, disk
+
+
+@needs_mounts
 def test_a_read_only_disk_stops_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "registry"
     scene = Scene(root, tmp_path / "plan.json")

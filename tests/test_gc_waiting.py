@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from regfs.runs import restore, runs
 from regfs.stores import open_store
 from tests.builder import TreeBuilder, image
 from tests.collecting import plan_of, registry_of
+from tests.journals import read_lines, write_journal
 
 OLD = image(["base", "old"])
 LAYER = OLD.blobs[-1].digest
@@ -53,13 +53,11 @@ def folder_of(tree: TreeBuilder) -> Path:
 
 
 def lines_of(tree: TreeBuilder) -> list[dict[str, Any]]:
-    text = (folder_of(tree) / "journal.jsonl").read_text()
-    return [json.loads(line) for line in text.split("\n") if line]
+    return read_lines(tree, run_of(tree))
 
 
 def write_lines(tree: TreeBuilder, lines: list[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    (folder_of(tree) / "journal.jsonl").write_text(text)
+    write_journal(tree, run_of(tree), *lines)
 
 
 def in_seconds(seconds: float) -> Callable[[], float]:
@@ -75,17 +73,14 @@ def may_purge(tree: TreeBuilder, clock: Callable[[], float] = time.time) -> bool
 
 
 def heal_run(tree: TreeBuilder, name: str = "20260101T000000Z-aaaaaa") -> str:
-    """Leave the run of a heal that has moved one file away."""
+    """Leave the run of a heal that has put a bad blob aside, and a good one in its place."""
+    path = tree.relative(tree.blob_path(OLD.digest))
     folder = tree.root / ".regfs/runs" / name
-    line = {"move": "strange", "path": "strange", "kind": "blob", "digest": None, "size": 7}
-    (folder / "quarantine").mkdir(parents=True)
-    (folder / "quarantine/strange").write_bytes(b"strange")
-    lines = [
-        {"run": name, "kind": "heal"},
-        line,
-        {"applied": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"},
-    ]
-    (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "quarantine" / path).parent.mkdir(parents=True)
+    (folder / "quarantine" / path).write_bytes(b"strange")
+    line = {"move": path, "path": path, "kind": "blob", "digest": OLD.digest, "size": 7}
+    end = {"applied": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+    write_journal(tree, name, {"run": name, "kind": "heal"}, line, end)
     return name
 
 

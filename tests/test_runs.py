@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 from regfs.digest import Digest
-from regfs.errors import Refused, StoreError
+from regfs.errors import Refused
 from regfs.runs import RunKind, purge, restore, runs
 from regfs.stores import Store, open_store
 from tests.builder import TreeBuilder
 from tests.healing import ONE, Memory, heal_from, stocked
+from tests.journals import write_journal
 
 LAYER = ONE.blobs[1].digest
+RUN = "20260101T000000Z-aaaaaa"
 
 
 @pytest.fixture
@@ -26,23 +25,16 @@ def store_of(tree: TreeBuilder) -> Store:
     return open_store(str(tree.root))
 
 
-def journal(tree: TreeBuilder, run: str, *lines: dict[str, object]) -> Path:
-    path = tree.root / ".regfs/runs" / run / "journal.jsonl"
-    path.parent.mkdir(parents=True)
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path.parent
-
-
 def test_a_journal_from_before_there_were_kinds_is_of_gc_and_can_be_restored(
     shop: TreeBuilder,
 ) -> None:
     good = shop.files()
     path = shop.blob_path(LAYER)
     source = shop.relative(path.parent)
-    folder = journal(
+    folder = write_journal(
         shop,
-        "20260101T000000Z-aaaaaa",
-        {"run": "20260101T000000Z-aaaaaa", "at": "x", "root": "/", "fingerprint": "y"},
+        RUN,
+        {"run": RUN, "at": "x", "root": "/", "fingerprint": "y"},
         {
             "move": source,
             "path": shop.relative(path),
@@ -63,7 +55,7 @@ def test_a_journal_from_before_there_were_kinds_is_of_gc_and_can_be_restored(
 
 
 def test_a_kind_of_a_later_version_does_not_stop_the_list(shop: TreeBuilder) -> None:
-    journal(shop, "20260101T000000Z-aaaaaa", {"run": "x", "kind": "polish"})
+    write_journal(shop, RUN, {"run": RUN, "kind": "polish"})
     assert [run.state for run in runs(store_of(shop))] == ["interrupted"]
 
 
@@ -71,9 +63,9 @@ def test_what_a_run_left_alone_is_not_taken_out(shop: TreeBuilder) -> None:
     path = shop.relative(shop.blob_path(LAYER))
     size = len(ONE.blobs[1].data)
     line = {"create": path, "kind": "blob", "digest": LAYER, "size": size, "content": LAYER}
-    journal(shop, "20260101T000000Z-aaaaaa", line | {"folder": True}, {"left": path})
+    write_journal(shop, RUN, line | {"folder": True}, {"left": path})
     before = shop.files()
-    assert restore(store_of(shop), "20260101T000000Z-aaaaaa").removed == 0
+    assert restore(store_of(shop), RUN).removed == 0
     assert shop.files() == before
 
 
@@ -84,9 +76,9 @@ def test_a_file_is_taken_out_only_when_it_is_surely_what_the_run_wrote(
     path = shop.relative(shop.blob_path(LAYER))
     size = len(ONE.blobs[1].data)
     line = {"create": path, "kind": "blob", "digest": LAYER, "size": size, "content": content}
-    journal(shop, "20260101T000000Z-aaaaaa", line, {"made": path})
+    write_journal(shop, RUN, line, {"made": path})
     before = shop.files()
-    restored = restore(store_of(shop), "20260101T000000Z-aaaaaa")
+    restored = restore(store_of(shop), RUN)
     assert (restored.removed, len(restored.skipped)) == (0, 1)
     assert shop.files() == before
 
@@ -110,7 +102,12 @@ def test_the_half_of_a_file_that_a_killed_heal_left_is_cleared_and_nothing_else(
     (folder / ".data.0123456789ab.regfs-tmp").write_bytes(b"half")
     (folder / ".other.0123456789ab.regfs-tmp").write_bytes(b"not of this file")
     path = shop.relative(shop.blob_path(LAYER))
-    journal(shop, "20260101T000000Z-aaaaaa", {"run": "x", "kind": "heal"}, {"begin": path})
+    write_journal(
+        shop,
+        RUN,
+        {"run": RUN, "kind": "heal"},
+        {"begin": path},
+    )
     heal_from(shop, source)
     stranger = shop.relative(folder / ".other.0123456789ab.regfs-tmp")
     assert {name for name in shop.files() if name not in good} == {stranger}
@@ -127,13 +124,19 @@ def test_the_half_of_a_file_that_a_killed_heal_left_is_cleared_and_nothing_else(
         {"create": "a", "kind": "blob", "digest": None, "size": "1", "content": ""},
     ],
 )
-def test_a_journal_that_does_not_tell_what_was_moved_stops_everything(
+def test_a_line_that_does_not_tell_what_was_moved_is_damage(
     shop: TreeBuilder, line: dict[str, object]
 ) -> None:
-    folder = journal(shop, "20260101T000000Z-aaaaaa", {"run": "20260101T000000Z-aaaaaa"}, line)
-    (folder / "quarantine").mkdir()
-    before = shop.files()
-    for change in (runs, purge, lambda store: restore(store, folder.name)):
-        with pytest.raises(StoreError, match=r"journal\.jsonl: damaged"):
-            change(store_of(shop))
-    assert shop.files() == before
+    good = shop.files()
+    folder = write_journal(shop, RUN, line)
+    path = shop.blob_path(LAYER)
+    moved = folder / "quarantine" / shop.relative(path)
+    moved.parent.mkdir(parents=True)
+    path.rename(moved)
+    (run,) = runs(store_of(shop))
+    assert (run.state, run.done.blobs) == ("damaged", 1)
+    with pytest.raises(Refused, match="does not tell what it should"):
+        purge(store_of(shop), RUN)
+    assert moved.exists()
+    assert restore(store_of(shop), RUN).restored == 1
+    assert shop.files() == good

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regfs.cli.gc_carry_out import Measure, carry_out
+from regfs.cli.gc_carry_out import Measure, carry_out, prepare
 from regfs.cli.options import Duration, Size
 from regfs.cli.report_file import ReportFile
 from regfs.cli.session import Exit, Session
@@ -40,9 +40,10 @@ _HELP = """Give space back: plan, review, apply, undo.
 
 Nothing is deleted by apply: what a plan names is moved into quarantine within
 the tree (.regfs), from where `gc restore` brings it back. `gc purge` frees the
-space. The registry may go on running: what comes back into use is put back, and
-is only deleted --wait after it was moved. But a registry that caches blob
-descriptors (storage.cache) has to be restarted before the purge.
+space. On a full disk `gc run --offline --purge` does without a quarantine. The
+registry may go on running: what comes back into use is put back, and is only
+deleted --wait after it was moved. But a registry that caches blob descriptors
+(storage.cache) has to be restarted before the purge.
 
 \b
 Examples:
@@ -313,13 +314,14 @@ def run_command(
     if dry_run:
         return Exit.FINDINGS if made.doubtful else Exit.CLEAN
     check_owners(session.inventory)
+    offline = options["offline"]
+    prepare(session, made, purge=purge, wait=0.0 if offline else wait)
     if made.actions and not yes:
         if not sys.stdin.isatty():
             raise Refused("nobody to ask: say --yes to go on, or -n to only see the plan")
         what = "Delete this for good" if purge else "Move this into quarantine"
         if not click.confirm(f"{what}?", err=True):
             raise Refused("nothing was done")
-    offline = options["offline"]
     return carry_out(session, made, purge=purge, wait=wait, offline=offline, metrics=metrics)
 
 

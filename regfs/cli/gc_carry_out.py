@@ -16,6 +16,27 @@ if TYPE_CHECKING:
     from regfs.totals import Totals
 
 
+def prepare(session: Session, made: Plan, *, purge: bool, wait: float | None) -> None:
+    """See that a plan can be carried out, before somebody is asked whether it shall be.
+
+    Raises:
+        PathDenied, StoreError: we may not write there.
+        StoreFull: there is no space for a quarantine.
+    """
+    from regfs.gc.space import changed_folders, foresee
+    from regfs.runs import require_writable
+
+    if not made.actions:
+        return
+    store = session.store
+    require_writable(store, changed_folders(made.actions))
+    at_once = purge and (made.policy.min_age if wait is None else wait) <= 0
+    if not foresee(store, made, at_once=at_once):
+        session.note(
+            "There is no space left for a quarantine: this is deleted in place, references first."
+        )
+
+
 def carry_out(
     session: Session,
     made: Plan,

@@ -106,7 +106,8 @@ def _show_doubt(out: Console, plan: Plan) -> None:
 def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
     """Print what a run did, and how to take it back or free the space."""
     _show_skipped(out, applied.skipped, verbose=verbose)
-    _say(out, f"Moved into quarantine: {in_words(applied.done)}")
+    if not applied.in_place:
+        _say(out, f"Moved into quarantine: {in_words(applied.done)}")
     _show_returned(out, applied.returned, verbose=verbose)
     if applied.purged:
         _say(out, f"Deleted: {in_words(applied.deleted)}")

@@ -17,27 +17,37 @@ fallback tag keeps these, and must not keep the image that they are about.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import PathMissing
 from regfs.graph import Graph
 from regfs.inventory import RepositoryInventory
-from regfs.runs import RUNS, Line, Run, RunKind, told_runs
+from regfs.runs import (
+    FOLDERS,
+    Account,
+    Area,
+    Journal,
+    RunKind,
+    Thing,
+    contents,
+    created,
+    journals,
+    kind_of,
+    present,
+)
 from regfs.stores import Kind, Store, ignore
 from regfs.totals import ActionKind
 
-KEPT: Final = frozenset({"applied", "interrupted", "restored"})
+KEPT: Final = frozenset({"applied", "interrupted", "restored", "purging"})
 """States of runs whose quarantine may still hold something."""
+
 Files = list[tuple[int, float]]
 """Size and mtime of each."""
 
 _KINDS: Final = frozenset(kind.value for kind in ActionKind)
-_FOLDERS: Final = frozenset({ActionKind.TAG, ActionKind.UPLOAD})
 _LINKS: Final = frozenset({ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK})
 
 
@@ -45,12 +55,16 @@ _LINKS: Final = frozenset({ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind
 class Held:
     """One thing in quarantine."""
 
-    run: str
-    path: str
+    thing: Thing
     kind: ActionKind
     digest: Digest | None
     written: bool
     """Whether it was written to after it had been looked at."""
+
+    @property
+    def path(self) -> str:
+        """Its place in the tree."""
+        return self.thing.path
 
     @property
     def repository(self) -> str | None:
@@ -58,58 +72,54 @@ class Held:
         return layout.repository_of(self.path)
 
 
-def held(store: Store) -> Iterator[Held]:
-    """Yield what lies in the quarantine of collections."""
-    for run, lines in told_runs(store):
-        if run.kind is RunKind.GC and run.state in KEPT:
-            yield from _held_by(store, run, lines)
+def held(store: Store, damaged: Collection[str] = ()) -> Iterator[Held]:
+    """Yield what lies in the quarantine of collections, and in that of damaged runs.
 
-
-def _held_by(store: Store, run: Run, lines: Iterable[Line]) -> Iterator[Held]:
-    moved = {line["path"]: line for line in lines if "move" in line and line["kind"] in _KINDS}
-    for path, files in _files(store, f"{RUNS}/{run.run}/quarantine", moved):
-        line = moved[path]
-        digest = None if line["digest"] is None else Digest(line["digest"])
-        written = _is_written(run, line, files)
-        yield Held(run.run, path, ActionKind(line["kind"]), digest, written)
-
-
-def _files(store: Store, quarantine: str, moved: dict[str, Line]) -> Iterator[tuple[str, Files]]:
-    """Yield of each thing that lies there size and mtime of its files."""
-    usual: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for path, line in moved.items():
-        folder, _, leaf = path.rpartition("/")
-        above, _, name = folder.rpartition("/")
-        if line["kind"] in _FOLDERS:
-            inside = store.walk(f"{quarantine}/{path}", ignore)
-            files = [(entry.size, entry.mtime) for entry in inside if entry.kind is Kind.FILE]
-        elif above and leaf in ("data", "link"):
-            usual[above, leaf][name] = path
-            continue
+    Where lines can be relied on, what they name is looked for. In a damaged run, and in one
+    that is known to be damaged by what lies there, everything is that lies there.
+    """
+    for journal in journals(store):
+        account = Account.of(journal.lines)
+        if journal.damage is not None or journal.run in damaged:
+            things = [one for one in contents(store, journal).things if one.area is Area.MOVED]
+        elif kind_of(journal) is RunKind.GC and account.state in KEPT:
+            things = _by_lines(journal, account)
         else:
-            files = _file_at(store, f"{quarantine}/{path}")
+            continue
+        yield from _held(store, journal.run, things)
+
+
+def _by_lines(journal: Journal, account: Account) -> list[Thing]:
+    lines = {line["path"]: line for line in journal.lines if "move" in line}
+    return [
+        Thing(journal.run, Area.MOVED, path, one["kind"], one["digest"], one, [], one["size"])
+        for path, one in lines.items()
+        # What a purge was at when it was cut off may lack some of its files.
+        if one["kind"] not in FOLDERS or (account.state != "purging" and path not in account.gone)
+    ]
+
+
+def _held(store: Store, run: str, things: Iterable[Thing]) -> Iterator[Held]:
+    known = [one for one in things if one.kind in _KINDS]
+    single = {one.lies for one in known if one.kind not in FOLDERS}
+    there = present(store, single)
+    for thing in known:
+        if thing.kind in FOLDERS:
+            inside = store.walk(thing.lies, ignore)
+            files = [(entry.size, entry.mtime) for entry in inside if entry.kind is Kind.FILE]
+        else:
+            files = [there[thing.lies]] if thing.lies in there else []
         if files:
-            yield path, files
-    # There may be 10^5 of these: they are asked for together that lie together.
-    for (above, leaf), paths in usual.items():
-        found = store.leaves(f"{quarantine}/{above}", leaf, ignore, only=paths.keys())
-        for name, size, mtime in zip(found.names, found.sizes, found.mtimes, strict=True):
-            yield paths[name], [(size, mtime)]
+            digest = None if thing.digest is None else Digest(thing.digest)
+            yield Held(thing, ActionKind(thing.kind), digest, _is_written(run, thing, files))
 
 
-def _file_at(store: Store, path: str) -> Files:
-    try:
-        entry = store.stat(path)
-    except PathMissing:
-        return []
-    return [(entry.size, entry.mtime)] if entry.kind is Kind.FILE else []
-
-
-def _is_written(run: Run, line: Line, files: Files) -> bool:
-    """Tell whether files are not what they were when it was decided that they go."""
+def _is_written(run: str, thing: Thing, files: Files) -> bool:
+    """Return whether files are not what they were when it was decided that they go."""
     latest = max(mtime for _, mtime in files)
-    if "mtime" not in line:  # of a version that did not note it
-        return latest > run.created_at.timestamp()
+    line = thing.line
+    if line is None or "mtime" not in line:  # lost, or of a version that did not note it
+        return latest > created(run).timestamp()
     size, mtime = int(line["size"]), float(line["mtime"])
     if sum(length for length, _ in files) != size or latest > mtime:
         return True

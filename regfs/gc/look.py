@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from regfs import layout
 from regfs.gc.plan import needs_history
 from regfs.gc.policy import Policy
 from regfs.inventory import Inventory
 from regfs.listing import scan
 from regfs.progress import SILENT, Progress
-from regfs.stores import Store
+from regfs.runs import require_reach
+from regfs.stores import Store, folders_above
 
 
 def look(store: Store, policy: Policy, progress: Progress = SILENT) -> Inventory:
-    """List a tree as a plan by `policy` needs it."""
+    """List a tree as a plan by `policy` needs it.
+
+    Raises:
+        Doubt: a part of it lies on another file system, so a plan could not be carried out.
+    """
     inventory = scan(store, progress=progress, history=needs_history(policy), lean=True)
+    require_reach(store, _folders(inventory))
     if policy.leftovers:
         from regfs.leftovers import find_leftovers
 
         find_leftovers(store, inventory)
     return inventory
+
+
+def _folders(inventory: Inventory) -> set[str]:
+    """Return the folders of a tree in which a disk of its own may be: not those of single files."""
+    beginnings = {digest[: digest.index(":") + 3] for digest in inventory.blobs}
+    found = {f"{layout.BLOBS}/{text.replace(':', '/')}" for text in beginnings}
+    found |= {f"{layout.REPOSITORIES}/{name}" for name in inventory.repositories}
+    return found.union(*map(_above, found))
+
+
+def _above(folder: str) -> Iterator[str]:
+    return (one for one in folders_above(folder) if one.startswith(layout.PREFIX))

@@ -67,10 +67,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from regfs.durations import written
 from regfs.errors import Refused
@@ -79,15 +78,28 @@ from regfs.gc.held import KEPT, Held, Use, held
 from regfs.gc.plan import Plan
 from regfs.gc.policy import HOUR
 from regfs.gc.roots import Roots
+from regfs.gc.space import foresee
 from regfs.gc.sweep import Applied, apply, check_owners
 from regfs.gc.wanted import Wanted, missing
 from regfs.graph import Graph
 from regfs.listing import scan
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import RUNS, Purged, Returned, Run, RunKind, lines_of, put_back, runs
+from regfs.runs import (
+    Purged,
+    Returned,
+    Run,
+    RunKind,
+    Skipped,
+    Thing,
+    in_the_future,
+    put_back,
+    read_journal,
+    require_reach,
+    runs,
+)
 from regfs.runs import purge as purge_runs
-from regfs.stores import Kind, Store, ignore
+from regfs.stores import Store
 from regfs.totals import Totals
 from regfs.turns import locked
 
@@ -113,25 +125,41 @@ def collect(
         As `regfs.gc.sweep.apply`.
     """
     wait = planned.policy.min_age if wait is None else wait
+    # Without a wait nothing can come between this settle and the one of the purge.
+    at_once = bool(purge and planned.actions and wait <= 0)
+    returned: list[Returned] = []
+    if at_once and not foresee(registry.store, planned, at_once=True):
+        # What is deleted in place does not come back, so whoever needs it is heard before.
+        returned += settle(registry, progress=progress)
     if planned.actions:
-        applied = apply(planned, registry, wait=wait, progress=progress, clock=clock)
+        applied = apply(
+            planned, registry, wait=wait, at_once=at_once, progress=progress, clock=clock
+        )
     else:  # nothing to do begins no run
         root, found = registry.store.url, planned.findings
         applied = Applied(planned.id, root, Totals(), [], found, planned.doubtful)
-    # Without a wait nothing can come between this settle and the one of the purge.
-    at_once = purge and planned.actions and wait <= 0
-    returned = [] if at_once else settle(registry, progress=progress)
+    if applied.in_place:
+        return replace(applied, returned=returned)
+    returned += [] if at_once else settle(registry, progress=progress)
     if not (purge and planned.actions):
         return replace(applied, returned=returned)
     if wait > 0:
         pause(wait)
 
     def chosen(found: Sequence[Run]) -> Sequence[Run]:
-        returned.extend(_settle(registry, progress))
+        returned.extend(_settle(registry, progress, damaged=_damaged(found)))
         return found
 
     gone = purge_runs(registry.store, planned.id, progress=progress, choose=chosen)
-    return replace(applied, purged=True, freed=gone.bytes, deleted=gone.deleted, returned=returned)
+    returned.extend(gone.returned)
+    return replace(
+        applied,
+        purged=True,
+        freed=gone.bytes,
+        deleted=gone.deleted,
+        returned=returned,
+        stays=gone.stays,
+    )
 
 
 def settle(registry: Registry, *, progress: Progress = SILENT) -> list[Returned]:
@@ -145,11 +173,20 @@ def settle(registry: Registry, *, progress: Progress = SILENT) -> list[Returned]
         return _settle(registry, progress)
 
 
-def _settle(registry: Registry, progress: Progress, roots: Roots | None = None) -> list[Returned]:
+def _damaged(found: Iterable[Run]) -> set[str]:
+    return {one.run for one in found if one.damage is not None}
+
+
+def _settle(
+    registry: Registry,
+    progress: Progress,
+    roots: Roots | None = None,
+    damaged: Collection[str] = (),
+) -> list[Returned]:
     store = registry.store
     returned: list[Returned] = []
     suspected: set[str] = set()
-    while things := list(held(store)):
+    while things := list(held(store, damaged)):
         inventory = scan(store, progress=progress, history=False, lean=True)
         check_owners(inventory)
         graph = Graph.build(inventory, registry, progress=progress)
@@ -171,9 +208,9 @@ def _settle(registry: Registry, progress: Progress, roots: Roots | None = None) 
 
 
 def _put_back(store: Store, things: Iterable[Held]) -> list[Returned]:
-    by_run: dict[str, set[str]] = {}
-    for thing in things:
-        by_run.setdefault(thing.run, set()).add(thing.path)
+    by_run: dict[str, list[Thing]] = {}
+    for one in things:
+        by_run.setdefault(one.thing.run, []).append(one.thing)
     # Where two runs have moved the same, the later one has it as it was last.
     back = [put_back(store, run, by_run[run]) for run in sorted(by_run, reverse=True)]
     return [one for some in back for one in some]
@@ -185,6 +222,7 @@ def purge(
     *,
     older_than: float = 0.0,
     offline: bool = False,
+    discard: bool = False,
     roots: Roots | None = None,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.time,
@@ -202,24 +240,37 @@ def purge(
     """
     returned: list[Returned] = []
     waiting: list[str] = []
+    future: list[Skipped] = []
     findings: list[Finding] = []
 
     def chosen(found: Sequence[Run]) -> list[Run]:
         ripe = []
         for one in found:
-            left = 0.0 if offline else _left(registry.store, one, clock())
+            wait = 0.0 if offline else _wait(registry.store, one)
+            why = in_the_future(one, clock()) if wait else None
+            left = one.moved_at.timestamp() + wait - clock() if wait else 0.0
             if left <= 0:
                 ripe.append(one)
-            elif run is not None:
+            elif run is None:
+                if why is None:
+                    waiting.append(one.run)
+                else:
+                    future.append(Skipped(one.run, why))
+            elif why is not None:
+                raise Refused(
+                    f"run {run}: {why}: set the clock right, or say --offline if nobody else writes"
+                )
+            else:
                 raise Refused(
                     f"run {run} has moved things a short while ago, and a push under way then may "
                     f"still need them: purge it in {written(math.ceil(left))}, or with --offline "
                     "if nobody else writes"
                 )
-            else:
-                waiting.append(one.run)
         if any(one.kind is RunKind.GC for one in ripe):
-            returned.extend(_settle(registry, progress, roots))
+            returned.extend(_settle(registry, progress, roots, _damaged(found)))
+        if any(one.state == "interrupted" and one.kind is RunKind.GC for one in ripe):
+            # It may have been stopped by that: its links would go, and its blobs stay.
+            require_reach(registry.store)
         if roots is not None:
             findings.extend(missing(registry, roots, progress))
         return ripe
@@ -228,37 +279,30 @@ def purge(
         registry.store,
         run,
         older_than=older_than,
+        discard=discard,
         progress=progress,
         clock=clock,
         choose=chosen,
     )
-    return replace(gone, returned=returned, waiting=waiting, findings=findings)
+    return replace(
+        gone,
+        returned=[*returned, *gone.returned],
+        waiting=waiting,
+        findings=findings,
+        future=[*gone.future, *future],
+    )
 
 
-def _left(store: Store, run: Run, now: float) -> float:
-    """Return how many seconds a run still has to wait."""
-    if run.kind is not RunKind.GC or run.state == "purging":
+def _wait(store: Store, run: Run) -> float:
+    """Return how many seconds have to pass after a run has moved its last thing."""
+    if run.kind is not RunKind.GC or run.state in ("purging", "damaged"):
         return 0.0
-    lines = lines_of(store, run.run)
+    lines = read_journal(store, run.run).lines
     waits = [float(line["wait"]) for line in lines if "run" in line and "wait" in line]
-    wait = max(waits, default=WAIT)
-    return _moved_at(store, run.run, lines) + wait - now if wait else 0.0
+    return max(waits, default=WAIT)
 
 
 def quarantined(store: Store) -> int:
     """Return how many bytes wait in the quarantine of collections, as their journals tell."""
     kept = (one for one in runs(store) if one.kind is RunKind.GC and one.state in KEPT)
     return sum(one.done.bytes for one in kept if one.state != "restored")
-
-
-def _moved_at(store: Store, run: str, lines: Iterable[dict[str, Any]]) -> float:
-    """Return when a run has moved its last thing, or somewhat later."""
-    applied = [line["applied"] for line in lines if "applied" in line]
-    if applied:
-        at = datetime.strptime(applied[-1], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-        return at.timestamp() + 1.0  # it was written without the fraction of the second
-    # It was killed: every move has touched the folder in quarantine that it led to.
-    folder = f"{RUNS}/{run}"
-    inside = store.walk(folder, ignore)
-    return max([store.stat(folder).mtime, *(e.mtime for e in inside if e.kind is Kind.FOLDER),
-                store.stat(f"{folder}/journal.jsonl").mtime])  # fmt: skip

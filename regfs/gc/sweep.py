@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from typing import Final
@@ -26,13 +27,14 @@ from regfs.errors import Doubt, PathMissing, PlanStale, RunUnknown, StoreError
 from regfs.findings import Finding
 from regfs.gc.look import look as look
 from regfs.gc.plan import Action, Plan, order, plan, total
+from regfs.gc.space import find_room
 from regfs.graph import Graph
 from regfs.inventory import Inventory, LinkContent
 from regfs.leftovers import is_for_one
 from regfs.listing import LINK_LIMIT, understand
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import Changes, Returned, RunKind, Skipped, changing, lines_of, told
+from regfs.runs import Changes, InPlace, Returned, RunKind, Skipped, changing, survey
 from regfs.stores import Entry, Kind, Seen, Store, folders_above, ignore
 from regfs.totals import ActionKind, Totals
 from regfs.turns import locked
@@ -61,10 +63,14 @@ class Applied:
     returned: list[Returned] = field(default_factory=list)
     """What came back into use meanwhile, of this run and earlier ones; it is in place again."""
     purged: bool = False
+    in_place: bool = False
+    """It was deleted without a quarantine, for which there was no space."""
     freed: int = 0
     """Bytes that were deleted for good."""
     deleted: Totals = field(default_factory=Totals)
     """What was deleted for good."""
+    stays: list[Skipped] = field(default_factory=list)
+    """What was not deleted, by its place, and why."""
 
 
 def check_owners(inventory: Inventory) -> None:
@@ -91,18 +97,21 @@ def apply(
     registry: Registry,
     *,
     wait: float | None = None,
+    at_once: bool = False,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.time,
 ) -> Applied:
     """Carry out a plan, as far as the tree still agrees with it.
 
     `wait` is noted down: so many seconds pass before what was moved is purged. Left out,
-    it is the `min_age` of the plan.
+    it is the `min_age` of the plan. `at_once` says that nobody else writes and that a purge
+    follows in any case: where there is no space for a quarantine, none is made.
 
     Raises:
         PlanStale: the plan was made for another root.
-        Doubt: the tree belongs to another owner.
+        Doubt: the tree belongs to another owner, or to more than one file system.
         LockHeld: another run is under way.
+        StoreFull: there is no space for a quarantine; nothing was moved.
         StoreError: the storage failed; what was done until then stands in the journal
             and can be restored, or the run can simply be started again.
     """
@@ -118,16 +127,22 @@ def apply(
         fresh = plan(graph, inventory, policy, clock(), registry.manifest_bytes)
         sweep = _Sweep(registry, graph, planned, fresh)
         sweep.wait = planned.policy.min_age if wait is None else wait
-        progress.start("Moving into quarantine", len(sweep.todo))
-        sweep.run(progress)
+        in_place = not sweep.find_room(at_once=at_once)
+        progress.start("Deleting" if in_place else "Moving into quarantine", len(sweep.todo))
+        sweep.run(progress, in_place=in_place)
         progress.finish()
+        done = total(sweep.done)
         return Applied(
             run=planned.id,
             root=store.url,
-            done=total(sweep.done),
+            done=done,
             skipped=sweep.skipped,
             findings=fresh.findings,
             doubtful=fresh.doubtful,
+            purged=in_place,
+            in_place=in_place,
+            freed=done.bytes if in_place else 0,
+            deleted=done if in_place else Totals(),
         )
 
 
@@ -176,18 +191,35 @@ class _Sweep:
     def _before(self) -> set[str]:
         """Return what an interrupted run of the same plan has meant to move already."""
         try:
-            lines = lines_of(self.store, self.planned.id)
+            found = survey(self.store, self.planned.id)
         except RunUnknown:
             return set()
-        state = told(self.planned.id, lines).state
+        state = found.run.state
+        if state == "damaged":
+            raise Doubt(
+                f"run {self.planned.id} is damaged ({found.run.damage}): put back what lies in its "
+                f"quarantine with: regfs gc restore {self.planned.id}"
+            )
         if state != "interrupted":
             raise PlanStale(f"plan {self.planned.id} is {state} already; make a new one")
-        return {line["path"] for line in lines if "move" in line}
+        return {line["path"] for line in found.journal.lines if "move" in line}
 
-    def run(self, progress: Progress) -> None:
+    def find_room(self, *, at_once: bool) -> bool:
+        """Return whether there is space for a quarantine."""
+        actions = [*self.todo, *self.folders]
+        # What a run that was cut off has moved already lies in a quarantine, and so does the rest.
+        at_once = at_once and not self.before
+        offline = self.planned.policy.min_age == 0
+        run = self.planned.id
+        return find_room(self.store, run, actions, offline=offline, at_once=at_once)
+
+    def run(self, progress: Progress, *, in_place: bool) -> None:
         run, fingerprint = self.planned.id, self.planned.fingerprint
         facts = {"fingerprint": fingerprint, "wait": self.wait}
-        with changing(self.store, run, RunKind.GC, **facts) as changes:
+        with ExitStack() as stack:
+            changes: Changes | InPlace = InPlace(self.store, run)
+            if not in_place:
+                changes = stack.enter_context(changing(self.store, run, RunKind.GC, **facts))
             for kind, some in groupby(self.todo, key=lambda action: action.kind):
                 while batch := list(islice(some, BATCH)):
                     self._carry_out(changes, kind, batch)
@@ -197,7 +229,7 @@ class _Sweep:
             self._tidy(changes)
             changes.finish(len(self.done))
 
-    def _carry_out(self, changes: Changes, kind: ActionKind, batch: list[Action]) -> None:
+    def _carry_out(self, changes: Changes | InPlace, kind: ActionKind, batch: list[Action]) -> None:
         """Move those of a batch that may go, when it is durable that they will."""
         limit = LINK_LIMIT if kind in _LINKS else 0
         looks = self.store.examine((action.path for action in batch), limit=limit)
@@ -210,7 +242,7 @@ class _Sweep:
         changes.intend_moves(_intent(move) for move in moves)
         self._move(changes, moves)
 
-    def _tidy(self, changes: Changes) -> None:
+    def _tidy(self, changes: Changes | InPlace) -> None:
         """Remove folders that hold nothing. It is the file system that says so, at that moment."""
         # Folders before the repositories they are in, and what is inside others first.
         inside_first = sorted(self.folders, key=lambda one: one.path, reverse=True)
@@ -308,7 +340,7 @@ class _Sweep:
         same = (size, mtime) == (action.size, action.mtime)
         return None if same else "it has changed while this run was under way"
 
-    def _move(self, changes: Changes, moves: list[_Move]) -> None:
+    def _move(self, changes: Changes | InPlace, moves: list[_Move]) -> None:
         """Move what once more is as it was, each looked at just before."""
         asked: list[_Move] = []
 
@@ -324,6 +356,7 @@ class _Sweep:
                     asked.append(move)
                     yield move.source
                 else:
+                    changes.leave(move.action.path)
                     self._keep(move.action, reason)
 
         for failure in changes.move_many(unchanged()):
@@ -332,6 +365,7 @@ class _Sweep:
                 self.done.append(move.action)
                 self.moved.append(move.source)
             elif isinstance(failure, PathMissing):
+                changes.leave(move.action.path)
                 self._keep(move.action, "it is gone")
             else:
                 raise failure

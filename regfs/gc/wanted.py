@@ -27,7 +27,6 @@ from regfs.listing import scan
 from regfs.manifests import LIMIT
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import quarantine_of
 from regfs.stores import Store
 from regfs.totals import ActionKind
 
@@ -46,7 +45,7 @@ class Wanted:
             if thing.digest is None:
                 continue
             if thing.kind is ActionKind.BLOB:
-                self._blobs[thing.digest] = f"{quarantine_of(thing.run)}/{thing.path}"
+                self._blobs[thing.digest] = thing.thing.lies
             elif thing.kind is ActionKind.REVISION:
                 self._manifests.add(thing.digest)
         said = {root.reference for root in self._said if isinstance(root.reference, Digest)}

@@ -2,6 +2,7 @@
 
     .regfs/lock                                  held by whoever changes the tree
     .regfs/runs/<run>/journal.jsonl              what was meant, and what was done
+    .regfs/runs/<run>/reserve                    space to end the run with, on a full disk
     .regfs/runs/<run>/quarantine/<path>          what was moved, under its own path
     .regfs/runs/<run>/quarantine/undone/<path>   what the run had made, and a restore took out
 
@@ -44,6 +45,9 @@ change is changed here, so nothing without a journal. Clients of a server change
 tree apart from this, in `uploads` and `publishing`: they bring content, and take links away.
 
     journal     the lines, and what they tell of a run
+    reach       how far things can be moved
+    space       what a run needs of it, set aside before it begins
+    in_place    deleting where there is no space for a quarantine
     syncing     which folders a power cut could still take back
     changes     during a run
     undoing     restore, and putting back what is in use again
@@ -51,28 +55,37 @@ tree apart from this, in `uploads` and `publishing`: they bring content, and tak
 """
 
 from regfs.runs.changes import Changes, changing, clear_unfinished, movable
+from regfs.runs.contents import FOLDERS, Area, Thing, contents
+from regfs.runs.in_place import InPlace
 from regfs.runs.journal import (
     RUNS,
-    Line,
+    Journal,
     Returned,
-    Run,
     RunKind,
-    Runs,
     Skipped,
-    lines_of,
+    journals,
     new_run,
     quarantine_of,
+    read_journal,
     require_run,
-    runs,
-    told,
-    told_runs,
 )
-from regfs.runs.purging import Purged, purge
+from regfs.runs.lines import Line
+from regfs.runs.places import present
+from regfs.runs.purging import Purged, in_the_future, purge
+from regfs.runs.reach import require_reach, require_writable
+from regfs.runs.space import RESERVE, begun, claim, unclaim
+from regfs.runs.states import Account, Run, Runs, created, kind_of, runs, survey, surveys
 from regfs.runs.undoing import Restored, put_back, restore
 
 __all__ = [
+    "FOLDERS",
+    "RESERVE",
     "RUNS",
+    "Account",
+    "Area",
     "Changes",
+    "InPlace",
+    "Journal",
     "Line",
     "Purged",
     "Restored",
@@ -81,17 +94,29 @@ __all__ = [
     "RunKind",
     "Runs",
     "Skipped",
+    "Thing",
+    "begun",
     "changing",
+    "claim",
     "clear_unfinished",
-    "lines_of",
+    "contents",
+    "created",
+    "in_the_future",
+    "journals",
+    "kind_of",
     "movable",
     "new_run",
+    "present",
     "purge",
     "put_back",
     "quarantine_of",
+    "read_journal",
+    "require_reach",
     "require_run",
+    "require_writable",
     "restore",
     "runs",
-    "told",
-    "told_runs",
+    "survey",
+    "surveys",
+    "unclaim",
 ]

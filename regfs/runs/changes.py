@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 from regfs.digest import Digest
 from regfs.errors import StoreError
@@ -12,13 +11,14 @@ from regfs.runs.journal import (
     RunKind,
     at,
     continued,
-    lines_of,
+    journals,
     now,
     quarantine_of,
-    runs,
-    text_of,
-    write,
 )
+from regfs.runs.lines import Lines
+from regfs.runs.reach import require_reach
+from regfs.runs.space import claim_once
+from regfs.runs.states import Account, kind_of
 from regfs.runs.syncing import Touched, sync_cut_off
 from regfs.stores import UNFINISHED, Kind, Store, Writer, ignore
 
@@ -26,7 +26,7 @@ from regfs.stores import UNFINISHED, Kind, Store, Writer, ignore
 class Changes:
     """The changes of one run: each is journaled, `flush` makes the intents durable."""
 
-    def __init__(self, store: Store, run: str, journal: BinaryIO) -> None:
+    def __init__(self, store: Store, run: str, journal: Lines) -> None:
         self._store = store
         self._journal = journal
         self._quarantine = quarantine_of(run)
@@ -36,7 +36,7 @@ class Changes:
 
     def note(self, **line: object) -> None:
         """Add a line."""
-        write(self._journal, **line)
+        self._journal.write(**line)
 
     def flush(self) -> None:
         """Wait until the lines are on the disk."""
@@ -68,7 +68,7 @@ class Changes:
 
     def intend_moves(self, lines: Iterable[dict[str, object]]) -> None:
         """Say it of many, with the fields of `intend_move`, and make it durable."""
-        self._journal.write("".join(map(text_of, lines)).encode())
+        self._journal.write_all(lines)
         self.flush()
 
     def move(self, source: str) -> None:
@@ -87,6 +87,10 @@ class Changes:
         """
         return self._store.move_many(map(self._aside, sources))
 
+    def leave(self, path: str) -> None:
+        """Say that what was to be moved was not, after all."""
+        self.note(left=path)
+
     def _aside(self, source: str) -> tuple[str, str]:
         target = f"{self._quarantine}/{source}"
         self._touched.moved(source, target)
@@ -98,13 +102,7 @@ class Changes:
         One that holds anything is left as it is: there is nothing to take back, and
         what a restore puts back brings its folders with it.
         """
-        # A file can have come to be where the folder was, and it would be deleted.
-        still = (path for path in sorted(folders, reverse=True) if self._is_folder(path))
-        return self._store.delete(still)
-
-    def _is_folder(self, path: str) -> bool:
-        found = at(self._store, path)
-        return found is not None and found.kind is Kind.FOLDER
+        return remove_empty(self._store, folders)
 
     def announce(self, paths: Iterable[str]) -> None:
         """Say which files will be begun: where a run that is killed may leave half of one."""
@@ -159,8 +157,15 @@ class Changes:
 
 @contextmanager
 def changing(store: Store, run: str, kind: RunKind, **facts: object) -> Iterator[Changes]:
-    """Begin a run, or carry it on; the caller holds the lock."""
+    """Begin a run, or carry it on; the caller holds the lock.
+
+    Raises:
+        Doubt: what it would move lies on another file system.
+        StoreFull: there is no space for what has to be written down to end it.
+    """
+    require_reach(store)
     sync_cut_off(store)
+    claim_once(store, run)
     with continued(store, run) as journal:
         changes = Changes(store, run, journal)
         changes.note(run=run, kind=kind, at=now(), root=store.url, **facts)
@@ -173,15 +178,27 @@ def clear_unfinished(store: Store) -> None:
 
     The caller holds the lock, so nobody is still writing them.
     """
-    for run in runs(store):
-        if run.state != "interrupted" or run.kind is RunKind.GC:
+    for journal in journals(store):
+        cut_off = Account.of(journal.lines).state == "interrupted" and journal.damage is None
+        if not cut_off or kind_of(journal) is RunKind.GC:
             continue
-        lines = lines_of(store, run.run)
-        for path in {line["begin"] for line in lines if "begin" in line}:
+        for path in {line["begin"] for line in journal.lines if "begin" in line}:
             folder, _, name = path.rpartition("/")
             # The file's own folder only, and only what `create` calls such a file.
             beside = (entry.path for entry in store.list(folder, ignore))
             store.delete(one for one in beside if _is_unfinished(one, name))
+
+
+def remove_empty(store: Store, folders: Iterable[str]) -> int:
+    """Remove folders that are empty, those inside others first; return how many were."""
+    # A file can have come to be where the folder was, and it would be deleted.
+    still = (path for path in sorted(folders, reverse=True) if _is_folder(store, path))
+    return store.delete(still)
+
+
+def _is_folder(store: Store, path: str) -> bool:
+    found = at(store, path)
+    return found is not None and found.kind is Kind.FOLDER
 
 
 def movable(store: Store, path: str) -> str:

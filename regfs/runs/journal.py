@@ -1,4 +1,4 @@
-"""The journal of a run: its lines, and what they tell.
+"""The journal of a run: what its lines say.
 
     {"run", "at", "root", "kind", "wait"}               its head; without a kind it is of gc
     {"begin": path}                                     a file may be begun beside this place
@@ -7,34 +7,38 @@
     {"undoing"}                                         some of it will be moved back
     {"returned": path}                                  it was in use again, and is back
     {"create": path, "kind", "digest", "size", "content", "folder"}   this will be put in place
-    {"made": path} {"left": path}                       it was; it was not, after all
+    {"made": path} {"left": path}                       it was; nothing was done there, after all
+    {"replace": path, "kind", "digest", "size"}         bad bytes will make room for good ones
+    {"gone": path}                                      this will be deleted for good, alone
     {"synced"}                                          no power cut takes back what was moved
     {"applied"} {"restored"} {"purging"} {"purged"}     when
+    {"torn": bytes}                                     so much before it is no line: a crash
 
-Lines are only added. A last one that a crash has cut off is as if it were not there.
+Lines are only added. A last one that a crash has cut off is as if it were not there. How
+damage is told from that, `regfs.runs.lines` says.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, BinaryIO, Final
+from typing import Final
 
 from regfs import layout
-from regfs.errors import PathMissing, RunUnknown, StoreError
+from regfs.errors import PathMissing, RunUnknown
+from regfs.runs.lines import Line, Lines, Reading, empty, read
 from regfs.stores import Entry, Store, ignore
-from regfs.totals import Totals, sum_up
-
-Line = dict[str, Any]
 
 RUNS: Final = f"{layout.STATE}/runs"
 UNDONE: Final = "undone"
 """The folder in a quarantine that holds what the run had made, and a restore took out."""
+REPLACED: Final = "replaced"
+"""The folder in a quarantine that holds bad bytes for which good ones went back."""
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class RunKind(StrEnum):
@@ -63,25 +67,8 @@ class Returned:
     kind: str
     digest: str | None
     size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run, as its journal tells."""
-
-    run: str
-    kind: RunKind
-    created_at: datetime
-    state: str
-    """applied | interrupted | restored | purging | purged"""
-    done: Totals
-    """What was meant to be moved away and did not come back into use; of an interrupted run
-    some may still be in place."""
-    made: Totals = field(default_factory=Totals)
-    """What was meant to be put in place."""
-
-
-Runs = list[Run]
+    replaced: bool = False
+    """Whether something bad lay at its place, which was moved aside."""
 
 
 def new_run() -> str:
@@ -91,7 +78,15 @@ def new_run() -> str:
 
 def now() -> str:
     """Return the time of a line."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime(_TIME)
+
+
+def seconds_of(text: object) -> float | None:
+    """Return the time that a line tells, in seconds since the epoch; None when it tells none."""
+    try:
+        return datetime.strptime(str(text), _TIME).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 def journal_of(run: str) -> str:
@@ -104,22 +99,68 @@ def quarantine_of(run: str) -> str:
     return f"{RUNS}/{run}/quarantine"
 
 
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What is written down of a run."""
+
+    run: str
+    lines: list[Line]
+    """Those before any damage."""
+    damage: str | None
+    """What is wrong with the journal; None of one that is whole."""
+    reading: Reading
+    """Where it goes on."""
+
+
+def read_journal(store: Store, run: str) -> Journal:
+    """Return what is written down of a run; damage is told, not raised.
+
+    Raises:
+        RunUnknown: there is no such run.
+    """
+    require_run(store, run)
+    try:
+        with store.open(journal_of(run)) as stream:
+            found = read(run, stream.read())
+    except PathMissing:
+        return Journal(run, [], "it is gone", empty(run))
+    lines, damage = found.lines, found.damage
+    for number, line in enumerate(lines):
+        wrong = _wrong(run, number, line)
+        if wrong is not None:
+            return Journal(run, lines[:number], wrong, replace(found, damage=wrong))
+    return Journal(run, lines, damage, found)
+
+
+def journals(store: Store) -> Iterator[Journal]:
+    """Yield what is written down of every run, oldest first."""
+    for entry in store.list(RUNS, ignore):
+        try:
+            yield read_journal(store, entry.path.rpartition("/")[2])
+        except RunUnknown:
+            continue
+
+
+def _wrong(run: str, number: int, line: Line) -> str | None:
+    """Return what is wrong with a line that is written as it should be."""
+    if number == 0 and "run" not in line:
+        return "its first line is gone"
+    if line.get("run", run) != run:
+        return f"it is of another run: {str(line['run'])[:80]}"
+    if not _is_complete(line):
+        return f"a line does not tell what it should: {str(line)[:200]}"
+    return None
+
+
 @contextmanager
-def continued(store: Store, run: str) -> Iterator[BinaryIO]:
-    """Open a journal to add to it, on a line of its own: a crash may have cut the last one off."""
-    with store.append(journal_of(run)) as journal:
-        journal.write(b"\n")
-        yield journal
-
-
-def write(journal: BinaryIO, **line: object) -> None:
-    """Add a line."""
-    journal.write(text_of(line).encode())
-
-
-def text_of(line: dict[str, object]) -> str:
-    """Return a line as it is written."""
-    return json.dumps(line) + "\n"
+def continued(store: Store, run: str) -> Iterator[Lines]:
+    """Open a journal to add to it; the caller holds the lock."""
+    try:
+        reading = read_journal(store, run).reading
+    except RunUnknown:
+        reading = empty(run)
+    with store.append(journal_of(run)) as file:
+        yield Lines(file, reading)
 
 
 def require_run(store: Store, run: str) -> None:
@@ -128,29 +169,9 @@ def require_run(store: Store, run: str) -> None:
     Raises:
         RunUnknown: there is none.
     """
-    if "/" in run or run in ("", ".", "..") or at(store, journal_of(run)) is None:
+    named = "/" not in run and run not in ("", ".", "..")
+    if not (named and any(at(store, path) for path in (journal_of(run), quarantine_of(run)))):
         raise RunUnknown(f"no such run: {run}")
-
-
-def lines_of(store: Store, run: str) -> list[Line]:
-    """Return the lines of a run's journal; a last line that a crash cut off is left out.
-
-    Raises:
-        RunUnknown: there is no such run.
-        StoreError: a line does not tell what was moved or made.
-    """
-    require_run(store, run)
-    try:
-        with store.open(journal_of(run)) as stream:
-            lines = parse(stream.read())
-    except PathMissing:
-        raise RunUnknown(f"no such run: {run}") from None
-    for line in lines:
-        if not _is_complete(line):
-            # Passed over, what it moved would be neither restored nor known to be held.
-            shown = json.dumps(line)[:200]
-            raise StoreError(f"{journal_of(run)}: damaged, a line lacks something: {shown}")
-    return lines
 
 
 _COMMON: Final[dict[str, type | tuple[type, ...]]] = {
@@ -161,6 +182,7 @@ _COMMON: Final[dict[str, type | tuple[type, ...]]] = {
 _PARTS: Final[dict[str, dict[str, type | tuple[type, ...]]]] = {
     "move": {"move": str, "path": str, **_COMMON},
     "create": {"create": str, "content": str, **_COMMON},
+    "replace": {"replace": str, **_COMMON},
 }
 """What a line that names something must say of it."""
 
@@ -171,75 +193,7 @@ def _is_complete(line: Line) -> bool:
         for name, parts in _PARTS.items()
         if name in line
         for part, kind in parts.items()
-    )
-
-
-def parse(data: bytes) -> list[Line]:
-    """Return those lines that are whole."""
-    lines = []
-    # Decoded at once: of each line by itself, json would ask again in what way it is encoded.
-    for text in data.decode(errors="replace").split("\n"):
-        if not text:
-            continue
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
-    return lines
-
-
-def told_runs(store: Store) -> Iterator[tuple[Run, list[Line]]]:
-    """Yield every run with the lines of its journal, oldest first."""
-    for entry in store.list(RUNS, ignore):
-        name = entry.path.rpartition("/")[2]
-        try:
-            lines = lines_of(store, name)
-        except RunUnknown:
-            continue
-        yield told(name, lines), lines
-
-
-def runs(store: Store) -> list[Run]:
-    """Return every run, oldest first."""
-    return [run for run, _ in told_runs(store)]
-
-
-def told(name: str, lines: list[Line]) -> Run:
-    """Return what the lines of a journal tell of its run."""
-    state = "interrupted"
-    for word in ("applied", "restored", "purging", "purged"):
-        if any(word in line for line in lines):
-            state = word
-    kinds = [str(line["kind"]) for line in lines if "run" in line and "kind" in line]
-    kind = RunKind(kinds[0]) if kinds and kinds[0] in set(RunKind) else RunKind.GC
-    # A run that was carried on after a crash may have said the same twice.
-    left = left_alone(lines)
-    moves: dict[str, Line] = {}
-    for line in lines:
-        if "move" in line and line["path"] not in left:
-            moves[line["path"]] = line
-        elif "returned" in line:
-            moves.pop(line["returned"], None)
-    made = {
-        line["create"]: line for line in lines if "create" in line and line["create"] not in left
-    }
-    try:
-        created = datetime.strptime(name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        created = datetime.fromtimestamp(0, UTC)
-    return Run(name, kind, created, state, summed(moves.values()), summed(made.values()))
-
-
-def summed(lines: Iterable[Line]) -> Totals:
-    """Add up what lines are about."""
-    return sum_up((line["kind"], line["size"]) for line in lines)
-
-
-def left_alone(lines: list[Line]) -> set[str]:
-    """Return the paths at which nothing was done, after all."""
-    return {line["left"] for line in lines if "left" in line}
+    ) and ("applied" not in line or seconds_of(line["applied"]) is not None)
 
 
 def at(store: Store, path: str) -> Entry | None:

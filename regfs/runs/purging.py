@@ -1,32 +1,56 @@
-"""Deleting for good what runs have moved away."""
+"""Deleting for good what runs have moved away.
+
+Why it is safe. What is in use by now was put back just before, by `regfs.gc.online`, which
+is asked by `choose`. Here, under the same lock, everything that lies in the quarantine of
+a run is accounted for, thing by thing:
+
+    a line names it         else the run is damaged, and nothing of it is deleted
+    its place is looked at  by size, then by digest (`regfs.runs.places`)
+        a good copy         this one goes
+        bad bytes           this one goes back if it is good, else it stays
+        nothing             what a collection has moved is in use nowhere, and goes. What was
+                            moved for being bad stays until a good one has come: it may be
+                            all that is left of it. (`discard` says that nobody wants it.)
+        cannot be known     it stays
+
+`purging` is durable before the first byte goes. Where some things stay, those that go are
+written down one by one instead (`gone`), and what is left can still be restored.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final
 
+from regfs.errors import Refused
 from regfs.findings import Finding
 from regfs.progress import SILENT, Progress
+from regfs.runs.contents import Area, Thing
 from regfs.runs.journal import (
     RUNS,
     Returned,
-    Run,
+    RunKind,
+    Skipped,
     at,
     continued,
-    lines_of,
     now,
     quarantine_of,
     require_run,
-    runs,
-    summed,
-    told,
-    write,
 )
-from regfs.runs.syncing import sync_cut_off
-from regfs.stores import Kind, Store, ignore
-from regfs.totals import Totals
+from regfs.runs.places import Place, is_good, place_of, present
+from regfs.runs.space import unreserve
+from regfs.runs.states import Run, Survey, survey, surveys
+from regfs.runs.syncing import sync_all, sync_cut_off
+from regfs.runs.undoing import note_left, put_back
+from regfs.stores import Store
+from regfs.totals import ActionKind, Totals, sum_up
 from regfs.turns import locked
+
+_SLACK: Final = 2.0
+"""Seconds by which a clock may stand before what a file system and a journal have noted down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +68,25 @@ class Purged:
     """Runs that are too young: a push that began before them may still be under way."""
     findings: list[Finding] = field(default_factory=list)
     """What was said to be in use and is not on this disk."""
+    stays: list[Skipped] = field(default_factory=list)
+    """What stays in quarantine, by its place, and why."""
+    damaged: list[Skipped] = field(default_factory=list)
+    """Runs that are damaged; nothing of them was deleted."""
+    future: list[Skipped] = field(default_factory=list)
+    """Runs that have moved things later than now, by the clock; they stay."""
+
+    def plus(self, other: Purged) -> Purged:
+        """Return what two runs came to."""
+        return replace(
+            self,
+            runs=[*self.runs, *other.runs],
+            files=self.files + other.files,
+            bytes=self.bytes + other.bytes,
+            deleted=self.deleted.plus(other.deleted),
+            returned=[*self.returned, *other.returned],
+            stays=[*self.stays, *other.stays],
+            damaged=[*self.damaged, *other.damaged],
+        )
 
 
 def purge(
@@ -51,64 +94,178 @@ def purge(
     run: str | None = None,
     *,
     older_than: float = 0.0,
+    discard: bool = False,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.time,
     choose: Callable[[Sequence[Run]], Iterable[Run]] = iter,
 ) -> Purged:
-    """Delete for good what a run moved away, or what all runs older than `older_than` seconds did.
+    """Delete for good what a run moved away, or all runs did `older_than` seconds ago or before.
 
     Nothing is asked here about what is in use: `regfs.gc.online.purge` does, by `choose`,
-    which is given the runs while the lock is held, and says which of them go.
+    which is given the runs while the lock is held, and says which of them go. Those that
+    are damaged are among them, to be looked at, and never go.
 
     Raises:
         RunUnknown: there is no such run.
+        Refused: `run` is damaged, or has moved things later than now.
         LockHeld: another run is under way.
     """
     if run is not None:
         require_run(store, run)
     with locked(store):
-        found = runs(store) if run is None else [told(run, lines_of(store, run))]
-        chosen = [
-            one
-            for one in found
-            if one.state != "purged" and clock() - one.created_at.timestamp() >= older_than
-        ]
-        names: list[str] = []
-        files = size = 0
-        deleted = Totals()
-        going = list(choose(chosen))
+        found = [one.run for one in _all(store, run) if not _is_over(one)]
+        done = Purged([], 0, 0)
+        done.damaged.extend(Skipped(one.run, one.damage) for one in found if one.damage)
+        old = [one for one in found if one.damage or _is_old(one, older_than, clock(), done)]
+        if run is not None and (done.damaged or done.future):
+            raise Refused(_refusal([*done.damaged, *done.future][0], bool(done.damaged)))
+        going = [one.run for one in choose(old) if one.damage is None]
         if going:
             sync_cut_off(store)
         for one in going:
-            more = _purge(store, one.run, progress)
-            names.append(one.run)
-            files, size = files + more.files, size + more.bytes
-            deleted = deleted.plus(more.deleted)
-        return Purged(names, files, size, deleted)
+            # What was put back, or synced, is written down by now, and lies elsewhere.
+            done = done.plus(_purge(store, survey(store, one), discard, progress))
+        return done
 
 
-def _purge(store: Store, run: str, progress: Progress) -> Purged:
-    """Delete what one run moved away."""
-    quarantine = quarantine_of(run)
-    entries = (entry for entry in store.walk(quarantine, ignore) if entry.kind is Kind.FILE)
-    sizes = {entry.path.removeprefix(f"{quarantine}/"): entry.size for entry in entries}
-    size = sum(sizes.values())
-    lines = {line["path"]: line for line in lines_of(store, run) if "move" in line}
-    deleted = summed(
-        line
-        for path, line in lines.items()
-        if path in sizes or at(store, f"{quarantine}/{path}") is not None
+def _is_old(run: Run, older_than: float, now: float, done: Purged) -> bool:
+    """Return whether a run has moved its last thing so long ago; say so if nobody can tell."""
+    if older_than <= 0:
+        return True
+    why = in_the_future(run, now)
+    if why is not None:
+        done.future.append(Skipped(run.run, why))
+    return why is None and now - run.moved_at.timestamp() >= older_than
+
+
+def in_the_future(run: Run, now: float) -> str | None:
+    """Return why nobody can say how long ago a run was, when the clock stands before it."""
+    moved = run.moved_at.timestamp()
+    if moved <= now + _SLACK:
+        return None
+    stands = datetime.fromtimestamp(now, UTC)
+    return (
+        f"it has moved things at {run.moved_at:%Y-%m-%dT%H:%M:%SZ}, and the clock stands at "
+        f"{stands:%Y-%m-%dT%H:%M:%SZ}; nobody can say how long ago that was"
     )
+
+
+def _all(store: Store, run: str | None) -> Iterable[Survey]:
+    return surveys(store) if run is None else [survey(store, run)]
+
+
+def _is_over(found: Survey) -> bool:
+    """Return whether nothing is left to do: of what lies nowhere nothing can be deleted."""
+    lies = bool(found.contents.things or found.contents.strays)
+    return not lies and found.run.state in ("purged", "restored", "damaged")
+
+
+def _refusal(run: Skipped, damaged: bool) -> str:
+    if not damaged:
+        return f"run {run.path}: {run.reason}: set the clock right"
+    return (
+        f"run {run.path} is damaged ({run.reason}): nothing of it is deleted; put back what lies "
+        f"in its quarantine with: regfs gc restore {run.path}"
+    )
+
+
+def _purge(store: Store, found: Survey, discard: bool, progress: Progress) -> Purged:
+    """Delete what one run moved away, as far as each thing may go."""
+    run = found.run.run
+    if found.run.damage is not None:  # since it was chosen
+        return Purged([], 0, 0, damaged=[Skipped(run, found.run.damage)])
+    back, stays = _last_look(store, found, discard, progress)
+    returned = put_back(store, run, back, thoroughly=True) if back else []
+    places = {one.path for one in returned}
+    for thing in back:
+        if thing.path not in places:
+            stays[thing.lies] = Skipped(thing.path, "it is good, and could not be put back")
+    lying = {thing.lies for thing in back} | stays.keys()
+    going = [one for one in found.contents.things if one.lies not in lying]
+    # What made room for something good lies there now: nobody has seen it go yet.
+    purged = _delete(store, found, going, bool(lying), progress)
+    return replace(purged, returned=returned, stays=list(stays.values()))
+
+
+def _last_look(
+    store: Store, found: Survey, discard: bool, progress: Progress
+) -> tuple[list[Thing], dict[str, Skipped]]:
+    """Return what has to go back; and by where it lies what stays, with the reason."""
+    back: list[Thing] = []
+    stays: dict[str, Skipped] = {}
+    things = found.contents.things
+    there = present(store, [thing.path for thing in things])
+    progress.start("Looking once more", len(things))
+    for thing in things:
+        progress.advance(1)
+        free = thing.path not in there
+        if _is_worthless(thing) or (free and not _may_be_the_last(found.run.kind, thing)):
+            continue
+        place = Place.FREE if free else place_of(store, thing)
+        if place is Place.GOOD:
+            continue
+        if place is not Place.UNKNOWN and is_good(store, thing):
+            back.append(thing)
+        elif not discard:
+            stays[thing.lies] = Skipped(thing.path, _STAYS[place])
+    progress.finish()
+    return back, stays
+
+
+_STAYS: Final = {
+    Place.FREE: "nothing lies at its place: good bytes have not come yet",
+    Place.BAD: "what lies at its place is bad as well: good bytes have not come yet",
+    Place.UNKNOWN: "what lies at its place cannot be judged",
+}
+"""Why a thing stays in quarantine."""
+
+
+def _is_worthless(thing: Thing) -> bool:
+    """Return whether a thing is a link that a run of heal wrote: what it says is in an image."""
+    return thing.area is Area.UNDONE and thing.kind != ActionKind.BLOB
+
+
+def _may_be_the_last(kind: RunKind, thing: Thing) -> bool:
+    """Return whether a thing can be needed although nothing is at its place.
+
+    What a collection has moved was put back before if it was in use.
+    """
+    by_collection = kind is RunKind.GC and thing.area is Area.MOVED
+    return thing.kind == ActionKind.BLOB and not by_collection
+
+
+def _delete(
+    store: Store, found: Survey, going: list[Thing], partly: bool, progress: Progress
+) -> Purged:
+    """Delete things for good: the files that were listed, and folders that are empty then."""
+    run, quarantine = found.run.run, quarantine_of(found.run.run)
+    if partly and not going:
+        return Purged([], 0, 0)
+    size, deleted = sum(one.size for one in going), sum_up((one.kind, one.size) for one in going)
+    # The space that was kept for it: the first line has to be written before anything goes.
+    unreserve(store, run)
     with continued(store, run) as journal:
-        # From here on a restore would be partial, so it is refused: said before the first byte.
-        write(journal, purging=now())
+        if found.run.state == "interrupted":
+            note_left(found, journal)
+        if partly:
+            journal.write_all({"gone": f"{one.area.value}{one.path}"} for one in going)
+        else:
+            # From here on a restore would be partial, so it is refused: said before the first byte.
+            journal.write(purging=now())
         journal.flush()
-        progress.start("Deleting from quarantine")
-        files = store.delete_tree(quarantine)
-        progress.advance(files)
+        progress.start("Deleting from quarantine", len(going))
+        files = 0
+        for thing in going:
+            files += store.delete(thing.files)
+            progress.advance(1)
+        store.delete(sorted(found.contents.folders, reverse=True))
         progress.finish()
         # A power cut could bring it back, and nobody purges again what is said to be purged.
-        store.sync(f"{RUNS}/{run}")
-        write(journal, purged=now(), files=files, bytes=size)
+        if not partly and at(store, quarantine) is None:
+            store.sync(f"{RUNS}/{run}")
+            journal.write(purged=now(), files=files, bytes=size)
+        else:
+            sync_all(store, reversed(found.contents.folders))
+            journal.write(synced=now())
         journal.flush()
     return Purged([run], files, size, deleted)

@@ -9,21 +9,21 @@ from collections.abc import Iterable
 from typing import Final
 
 from regfs import layout
-from regfs.errors import PathMissing, PathUnsafe, RunUnknown
+from regfs.errors import PathMissing, PathUnsafe
 from regfs.runs.journal import (
+    REPLACED,
     RUNS,
     UNDONE,
-    Line,
     at,
     continued,
     journal_of,
-    lines_of,
     now,
-    parse,
     quarantine_of,
-    write,
+    read_journal,
 )
-from regfs.stores import Store, folders_above, ignore
+from regfs.runs.lines import Line, tail_of
+from regfs.runs.space import spending, unclaim
+from regfs.stores import Kind, Store, folders_above, ignore
 
 _ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
 """Words of lines before which everything was synced."""
@@ -78,25 +78,37 @@ def sync_cut_off(store: Store) -> None:
     """
     for entry in store.list(RUNS, ignore):
         run = entry.path.rpartition("/")[2]
-        if at(store, journal_of(run)) is None or _has_ended(store, run):
+        if at(store, journal_of(run)) is None:
+            unclaim(store, run)  # it was killed before it began
             continue
-        try:
-            lines = lines_of(store, run)
-        except RunUnknown:
+        if _has_ended(store, run):
             continue
-        sync_all(store, sorted(_changed_by(run, lines), key=_quarantine_first))
-        with continued(store, run) as journal:
-            write(journal, synced=now())
+        found = read_journal(store, run)
+        if found.damage is not None:
+            sync_everything(store, run)
+        elif not found.lines:
+            continue  # it has not begun
+        sync_all(store, sorted(_changed_by(run, found.lines), key=_quarantine_first))
+        with spending(store, run), continued(store, run) as journal:
+            journal.write(synced=now())
             journal.flush()
+
+
+def sync_everything(store: Store, run: str) -> None:
+    """Sync whatever may have changed for what lies in a quarantine, of which no line may tell."""
+    quarantine = quarantine_of(run)
+    found = [entry.path for entry in store.walk(quarantine, ignore) if entry.kind is Kind.FOLDER]
+    sync_all(store, found)
+    sync_all(store, [path.removeprefix(f"{quarantine}/") for path in found])
 
 
 def _has_ended(store: Store, run: str) -> bool:
     size = store.stat(journal_of(run)).size
     with store.open(journal_of(run), max(size - _TAIL, 0)) as stream:
         tail = stream.read()
-    last = parse(tail)[-1:]
+    last = tail_of(tail)
     # One that was cut off at its end says nothing of what came before.
-    return tail.endswith(b"\n") and any(word in line for line in last for word in _ENDS)
+    return last is not None and any(word in last for word in _ENDS)
 
 
 def _changed_by(run: str, lines: Iterable[Line]) -> set[str]:
@@ -111,6 +123,9 @@ def _changed_by(run: str, lines: Iterable[Line]) -> set[str]:
         elif "create" in line:
             folder = line["create"].rpartition("/")[0]
             found |= {folder, f"{quarantine}/{UNDONE}/{folder}"}
+        elif "replace" in line:
+            folder = line["replace"].rpartition("/")[0]
+            found |= {folder, f"{quarantine}/{REPLACED}/{folder}"}
     # Nobody remembers any more which of those above were new.
     above = {place for folder in found for place in folders_above(folder)}
     return {place for place in found | above if place.startswith((layout.PREFIX, RUNS))}

@@ -116,6 +116,17 @@ class Seen(NamedTuple):
     """What a file begins with, or the error that `read` raises, when that was asked for."""
 
 
+class Room(NamedTuple):
+    """What a store has space for."""
+
+    bytes: int
+    """So many are free."""
+    files: int
+    """So many files and folders can still be made; -1 where there is no such limit."""
+    folder: int
+    """Bytes that a new folder takes; 0 where it takes none, or very few."""
+
+
 class Writer(Protocol):
     """A file that appears at its path whole, on `commit`, or not at all."""
 
@@ -296,11 +307,40 @@ class Store(Protocol):
     def delete_tree(self, folder: str) -> int:
         """Delete a folder with all it holds, following no link; return the number of files."""
 
+    def require_writable(self, folders: Iterable[str]) -> None:
+        """See that the names in folders may be changed; of one that is missing, those above it.
+
+        Raises:
+            PathDenied, StoreError: not; the message names the first.
+        """
+
+    def room(self) -> Room:
+        """Return what there is space for."""
+
+    def claim(self, path: str, size: int) -> None:
+        """Make a file of `size` bytes whose space is set aside, or change the length of one.
+
+        What it holds does not matter: it is deleted when the space is needed.
+
+        Raises:
+            StoreFull: there is not so much space; nothing was made.
+        """
+
+    def apart(self, home: str, folders: Iterable[str]) -> Sequence[str]:
+        """Return those folders from which `move` does not lead to `home`, sorted.
+
+        They are on another file system or another mount of it. So are all mounts in
+        `docker/registry/v2`, which are returned as well.
+        """
+
     def sync(self, folder: str) -> None:
         """Make the names in `folder` durable."""
 
     def lock(self, path: str, owner: str, *, shared: bool = False) -> AbstractContextManager[None]:
         """Hold the lock at `path` while the block runs; `owner` is one line saying who.
+
+        It takes no bytes; the owner's line is left out when there is no space for it. The
+        empty path locks the root folder itself, which needs no file.
 
         Raises:
             LockHeld: somebody alive holds it; the message says who, and `shared` whether

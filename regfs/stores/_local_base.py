@@ -18,7 +18,7 @@ import os
 import threading
 from typing import Final, Self
 
-from regfs.errors import PathDenied, PathMissing, PathUnsafe, StoreError
+from regfs.errors import PathDenied, PathMissing, PathUnsafe, StoreError, StoreFull
 
 V2: Final = "docker/registry/v2"
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -26,6 +26,7 @@ _PASS_FLAGS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WORDS: Final = {
     errno.ENOENT: "no such file or folder",
     errno.ENOTDIR: "a part of the path is not a folder",
@@ -62,6 +63,8 @@ def failure(path: str, error: OSError) -> StoreError:
         return PathDenied(message)
     if error.errno == errno.ELOOP:
         return PathUnsafe(message)
+    if error.errno in _FULL:
+        return StoreFull(message)
     return StoreError(message)
 
 

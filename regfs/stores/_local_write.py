@@ -224,9 +224,24 @@ class LocalWriting(LocalTree):
         """Hold the lock at `path` while the block runs; the kernel frees it when we die.
 
         The file stays: removing it would let two hold locks on two files of
-        one name. It holds the owner's line while the lock is exclusive.
+        one name. It holds the owner's line while the lock is exclusive, if there is
+        space for it. The empty path locks the root folder itself, which takes none.
         """
+        descriptor = self._lock_file(path)
         try:
+            self._take(descriptor, path, owner, shared)
+            try:
+                yield
+            finally:
+                if not shared:
+                    _write_owner(descriptor, path, "")
+        finally:
+            os.close(descriptor)
+
+    def _lock_file(self, path: str) -> int:
+        try:
+            if not path:
+                return os.open(self.root, _LIST)
             folder, name, _ = self._parent_made(path)
             try:
                 new = not exists(name, folder)
@@ -235,36 +250,28 @@ class LocalWriting(LocalTree):
                 descriptor = os.open(name, _LOCK, 0o666, dir_fd=folder)
                 if new:
                     adopt(folder, descriptor=descriptor)
+                return descriptor
             finally:
                 os.close(folder)
         except OSError as error:
             raise self.fault(path, error) from error
-        try:
-            self._take(descriptor, path, owner, shared)
-            try:
-                yield
-            finally:
-                if not shared:
-                    with contextlib.suppress(OSError):
-                        os.ftruncate(descriptor, 0)
-        finally:
-            os.close(descriptor)
 
     def _take(self, descriptor: int, path: str, owner: str, shared: bool) -> None:
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            # Whatever a killed holder wrote is void now.
-            os.ftruncate(descriptor, 0)
-            if not shared:
-                line = " ".join(owner.split())[:_OWNER_LIMIT] + "\n"
-                os.pwrite(descriptor, line.encode(errors="backslashreplace"), 0)
         except BlockingIOError:
-            text = os.pread(descriptor, 4 * _OWNER_LIMIT, 0).decode(errors="replace")
+            text = (
+                os.pread(descriptor, 4 * _OWNER_LIMIT, 0).decode(errors="replace") if path else ""
+            )
             line = shown(text.partition("\n")[0])
-            who = line or "others who share it"
-            raise LockHeld(f"{shown(path)}: locked by {who}", shared=not line) from None
+            others = not line and _is_shared(descriptor)
+            who = line or ("others who share it" if others else "another process")
+            raise LockHeld(f"{shown(path) or '/'}: locked by {who}", shared=others) from None
         except OSError as error:
             raise failure(path, error) from error
+        # Whatever a killed holder wrote is void now.
+        line = "" if shared else " ".join(owner.split())[:_OWNER_LIMIT] + "\n"
+        _write_owner(descriptor, path, line)
 
     def _parent_made(self, path: str) -> tuple[int, str, list[str]]:
         """Open the folder that holds `path`, made when needed; with the name, and what was made."""
@@ -274,6 +281,23 @@ class LocalWriting(LocalTree):
             folder, _, name = path.rpartition("/")
             descriptor, made = self.make_folders(folder)
             return descriptor, name, made
+
+
+def _is_shared(descriptor: int) -> bool:
+    """Return whether those who hold a lock share it; where it is not held at all, too."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _write_owner(descriptor: int, path: str, line: str) -> None:
+    """Write who holds a lock. The lock does not rest on it, so a full disk may leave it out."""
+    if path:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, line.encode(errors="backslashreplace"), 0)
 
 
 def _is_regular(name: str, folder: int) -> bool:

@@ -27,6 +27,7 @@ from regfs.findings import Code, Finding
 from regfs.stores import Capability, Entry, Kind, Report, Store
 from regfs.stores._local_base import V2, LocalTree, failure, joined, shown, unsafe
 from regfs.stores._local_look import unreadable
+from regfs.stores._local_space import LocalSpace
 from regfs.stores._local_walk import LocalWalk, Walked
 from regfs.stores._local_write import LocalWriting
 
@@ -37,7 +38,7 @@ _Entries = list[Entry]
 _Listed = list[tuple[bytes, Entry, bool]]
 
 
-class LocalStore(LocalWalk, LocalWriting):
+class LocalStore(LocalWalk, LocalWriting, LocalSpace):
     """The Store of a directory."""
 
     @property

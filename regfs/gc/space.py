@@ -1,0 +1,128 @@
+"""How much space a run takes while it frees some, and what it does where there is none.
+
+Moving is renaming, so what is moved takes no space in quarantine. The folders it is moved to
+do, and so does the journal. Both are reckoned here before anything is moved, rather too high
+than too low, and claimed from the disk.
+
+    there is so much                        everything goes into quarantine
+    there is not, and the run is to         deleted in place, references first
+        delete at once (--offline --purge)  (`regfs.runs.in_place`)
+    else                                    refused, with the bytes that it takes
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from regfs.errors import StoreFull
+from regfs.gc.plan import Action, Plan
+from regfs.leftovers import is_for_one
+from regfs.runs import RESERVE, RUNS, begun, claim, unclaim
+from regfs.stores import Room, Store, folders_above
+from regfs.totals import ActionKind
+
+_LINE: Final = 256
+"""Bytes of a line of the journal beside its two paths, at most."""
+_ENTRY: Final = 16
+"""Bytes that a folder needs for one name beside the name itself, at most."""
+_BLOCK: Final = 4096
+_SLACK: Final = 4 * _BLOCK
+"""For what a file system writes down of one file, and for the first lines of the journal."""
+_OWN_FOLDERS: Final = 4
+"""`.regfs`, `runs`, that of the run, and its quarantine."""
+_OWN_FILES: Final = 4
+"""The journal, the reserve, and two locks."""
+_REMOVED: Final = frozenset({ActionKind.DIRECTORY, ActionKind.REPOSITORY})
+"""What is only removed, when it is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a run takes until what it has moved is deleted."""
+
+    bytes: int
+    claimed: int
+    """Bytes without what it takes to claim them."""
+    keep: int
+    """Bytes for a restore or a purge, of those above."""
+    files: int
+    """Files and folders that are made."""
+
+
+def need_of(actions: Sequence[Action], room: Room, *, offline: bool) -> Need:
+    """Return how much space it takes to move things into quarantine, and to have them back."""
+    names: defaultdict[str, int] = defaultdict(int)
+    journal = 0
+    for action in actions:
+        if action.kind not in _REMOVED:
+            path = action.path if action.path.isascii() else ascii(action.path)
+            journal += _LINE + 2 * len(path)
+            folder, _, name = _source(action).rpartition("/")
+            names[folder] += len(os.fsencode(name)) + _ENTRY
+    folders = {above for folder in names for above in (folder, *folders_above(folder))}
+    # A folder that fills in no order ends up half empty. Its first block is counted below.
+    grown = sum(2 * size for size in names.values() if 2 * size > _BLOCK) if room.folder else 0
+    if any(action.kind in _REMOVED for action in actions):
+        again = len(folders)
+    else:
+        again = sum(map(is_for_one, folders)) if offline else 0
+    keep = RESERVE + again * room.folder
+    size = journal + grown + len(folders) * room.folder + keep
+    whole = -(-size // _BLOCK) * _BLOCK
+    own = _OWN_FOLDERS * room.folder + _SLACK
+    return Need(whole + own, whole, keep, len(folders) + again + _OWN_FOLDERS + _OWN_FILES)
+
+
+def _source(action: Action) -> str:
+    """Return what is renamed for a thing: mostly the folder made for it."""
+    folder, _, name = action.path.rpartition("/")
+    return folder if name in ("data", "link") else action.path
+
+
+def changed_folders(actions: Iterable[Action]) -> list[str]:
+    """Return the folders that moving these things changes, sorted."""
+    sources = {_source(action) for action in actions}
+    # A folder that moves elsewhere is changed itself: it gets another one above it.
+    return sorted(sources | {source.rpartition("/")[0] for source in sources})
+
+
+def find_room(
+    store: Store, run: str, actions: Sequence[Action], *, offline: bool, at_once: bool
+) -> bool:
+    """Set aside what it takes to move things into quarantine; return whether there is so much.
+
+    Raises:
+        StoreFull: there is not, and the run is not to delete `at_once`; nothing was made.
+    """
+    room = store.room()
+    need = need_of(actions, room, offline=offline)
+    try:
+        if 0 <= room.files < need.files:
+            raise StoreFull("too few files")
+        claim(store, run, need.claimed, need.keep)
+    except StoreFull:
+        if at_once:
+            return False
+        raise StoreFull(
+            f"{RUNS}/{run}: no space left on the device: to move this into quarantine takes "
+            f"{need.bytes} bytes and {need.files} new files, and {room.bytes} bytes"
+            f"{f' and {room.files} files' if room.files >= 0 else ''} are free; nothing was "
+            "moved. Free so much, or stop the registry and delete without a way back: "
+            "regfs gc run --offline --purge"
+        ) from None
+    return True
+
+
+def foresee(store: Store, planned: Plan, *, at_once: bool) -> bool:
+    """Return, or raise, what `find_room` will for a plan, and leave nothing behind."""
+    run, offline = planned.id, planned.policy.min_age == 0
+    if begun(store, run):
+        return True  # it was begun before, and has its reserve
+    found = find_room(store, run, planned.actions, offline=offline, at_once=at_once)
+    if found:
+        unclaim(store, run)
+    return found

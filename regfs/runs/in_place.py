@@ -1,0 +1,94 @@
+"""Deleting in place, where there is no space for a quarantine.
+
+Only a run that was to delete what it moves anyway, and beside which nobody writes, may do
+this (`regfs.gc.sweep`). It takes no space: it writes nothing until it has freed some. There
+is no way back, and why nothing that is needed is lost rests on less than in a quarantine:
+
+    what goes       is decided under the lock, by a scan made under the same lock, and each
+                    thing is looked at again just before it goes, as when it is moved.
+    in which order  references before what they refer to, and every folder of one kind is
+                    synced before the next kind is touched. A crash or a power cut at any
+                    moment leaves garbage, which the next run takes, and no link to
+                    something that is gone.
+    what goes with  a file goes by its name, and its folder only if it is empty then: what
+    it              came to lie beside it stays. A tag or an upload goes as a whole folder; half
+                    of a tag still names its manifest or nothing, and that manifest goes later.
+
+It stands in no journal before it happens, since a line would say nothing that a restore or the
+next run needs: nothing lies anywhere else. When it is done, and there is space by then, a
+journal tells what was deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from regfs.errors import PathMissing, StoreError, StoreFull
+from regfs.runs.changes import remove_empty
+from regfs.runs.journal import RunKind, continued, now
+from regfs.runs.syncing import sync_all
+from regfs.stores import Kind, Store
+
+
+class InPlace:
+    """The deletions of one run, in the shape of `Changes`."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self._store = store
+        self._run = run
+        self._touched: dict[str, None] = {}
+        self._intended: dict[str, dict[str, object]] = {}
+        """What is moved by other runs -> the line that says so."""
+        self._deleted: list[dict[str, object]] = []
+        self._count = 0
+
+    def intend_moves(self, lines: Iterable[dict[str, object]]) -> None:
+        """Take note of what is to go, with the fields of `Changes.intend_move`."""
+        self._intended = {str(line["move"]): line for line in lines}
+
+    def move_many(self, sources: Iterable[str]) -> Iterator[StoreError | None]:
+        """Delete one after the other; yield why one was not deleted, or None when it was."""
+        for source in sources:
+            try:
+                self._delete(source)
+            except StoreError as error:
+                yield error
+            else:
+                yield None
+
+    def _delete(self, source: str) -> None:
+        self._touched[source.rpartition("/")[0]] = None
+        path = str(self._intended[source]["path"])
+        if path == source and self._store.stat(path).kind is Kind.FOLDER:
+            deleted = self._store.delete_tree(path)
+        else:
+            deleted = self._store.delete([path])
+            if path != source:
+                self._store.delete([source])
+        if not deleted:
+            raise PathMissing(f"{path}: no such file or folder")
+        self._count += deleted
+        self._deleted.append(self._intended[source])
+
+    def leave(self, path: str) -> None:
+        """Take note that one is not deleted, after all: only what is stands in the journal."""
+
+    def remove_empty(self, folders: Iterable[str]) -> int:
+        """Remove folders that are empty, as `Changes.remove_empty`."""
+        return remove_empty(self._store, folders)
+
+    def sync(self) -> None:
+        """Wait until no power cut brings back what was deleted: what comes next may rest on it."""
+        sync_all(self._store, self._touched)
+        self._touched.clear()
+
+    def finish(self, done: int) -> None:
+        """Write down that it was done, if there is space for that by now."""
+        self.sync()
+        run, store = self._run, self._store
+        with suppress(StoreFull), continued(store, run) as journal:
+            journal.write(run=run, kind=RunKind.GC, at=now(), root=store.url, in_place=done)
+            journal.write_all(self._deleted)
+            journal.write(purged=now(), files=self._count)
+            journal.flush()

@@ -1,0 +1,229 @@
+"""How a journal is written and read: every line carries a check of all lines before it.
+
+    {"run": "20261129T..", .., "check": "9f86d081884c7d65"}
+    {"move": "docker/..",  .., "check": "60303ae22b998861"}
+
+A check is the start of the SHA-256 of the check before it and of the line without its own; the
+first continues from the name of the run. So a line that was changed, left out, doubled or put
+elsewhere, and a journal under the name of another run, do not pass. A checksum of each line
+alone would let four of these five pass, and a CRC costs as much to write down.
+
+What a check cannot see is that the end of a file is gone. What was moved by lines that
+are gone still lies in quarantine, and no line names it: `regfs.runs.journal` looks for that.
+
+A process or a machine that stops may leave the last line torn: it has no newline. Whoever adds
+to the journal says so in a line of its own, `{"torn": bytes}`, and that may be torn as well.
+Anything else that is not a line is damage, and nothing after it is believed.
+
+Versions before this one wrote lines without a check. They are read as they were then, up to the
+first line that has a check; that one seals all bytes before it. In such lines a change that
+leaves JSON cannot be seen, and neither can a line that is gone; any other damage is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, BinaryIO, Final
+
+Line = dict[str, Any]
+
+_SIZE: Final = 16
+_CHECK: Final = re.compile(rb', "check": "([0-9a-f]{16})"}$')
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the bytes of a journal tell."""
+
+    lines: list[Line]
+    """Those before any damage."""
+    damage: str | None
+    """Which line is damaged and how; None of a journal that is whole."""
+    check: str
+    """What the next line continues from."""
+    torn: int = 0
+    """Bytes at the end that a crash has left of a line."""
+    open: bool = False
+    """Whether the end lacks a newline."""
+
+
+class Lines:
+    """A journal that is open to be added to."""
+
+    def __init__(self, file: BinaryIO, reading: Reading) -> None:
+        self._file = file
+        self._check = reading.check
+        start = b"\n" if reading.open else b""
+        if reading.torn and reading.damage is None:
+            # In one write: what a crash leaves of it is told from damage by how it begins.
+            self._file.write(start + self._next({"torn": reading.torn}))
+        elif start:
+            self._file.write(start)
+
+    def write(self, **line: object) -> None:
+        """Add a line."""
+        self._file.write(self._next(line))
+
+    def write_all(self, lines: Iterable[Mapping[str, object]]) -> None:
+        """Add many lines at once."""
+        self._file.write(b"".join(map(self._next, lines)))
+
+    def flush(self) -> None:
+        """Wait until the lines are on the disk."""
+        self._file.flush()
+
+    def _next(self, line: Mapping[str, object]) -> bytes:
+        text, self._check = _written(self._check, line)
+        return text
+
+
+def longest(line: Mapping[str, object]) -> int:
+    """Return how many bytes a line takes in a journal."""
+    return len(_written("", line)[0])
+
+
+def empty(run: str) -> Reading:
+    """Return the reading of a journal that is not there yet."""
+    return Reading([], None, _sum(b"", run.encode()))
+
+
+def read(run: str, data: bytes) -> Reading:
+    """Return what the journal of a run tells."""
+    return _Reader(run, data).read()
+
+
+def tail_of(data: bytes) -> Line | None:
+    """Return the last line of a journal from its last bytes; None of one that may not be whole."""
+    *before, last, end = [b"", b"", *data.split(b"\n")]
+    if end:
+        return None
+    found, earlier = _CHECK.search(last), _CHECK.search(before[-1])
+    text = last if found is None else last[: found.start()] + b"}"
+    # Beside lines of an earlier version there is nothing to check it by.
+    if earlier and (found is None or _sum(earlier[1], text) != found[1].decode()):
+        return None
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def _sum(check: bytes, text: bytes) -> str:
+    return sha256(check + text).hexdigest()[:_SIZE]
+
+
+def _written(check: str, line: Mapping[str, object]) -> tuple[bytes, str]:
+    """Return a line as it is written, and its check."""
+    text = json.dumps(line).encode()
+    fresh = _sum(check.encode(), text)
+    return text[:-1] + f', "check": "{fresh}"}}\n'.encode(), fresh
+
+
+class _Reader:
+    """Goes through a journal once."""
+
+    def __init__(self, run: str, data: bytes) -> None:
+        self._run = run
+        self._data = data
+        self._pieces = data.split(b"\n")
+        self._place = 0
+        """Number of the piece that is read, from 0."""
+        self._start = 0
+        """Where it starts."""
+        self._old = True
+        """Whether no line had a check yet."""
+        self._check = empty(run).check
+        self._lines: list[Line] = []
+
+    def read(self) -> Reading:
+        while self._place < len(self._pieces):
+            if not (self._take() or self._pass_torn()):
+                return self._end()
+        return Reading(self._lines, None, self._continued(len(self._data)), 0, self._is_open())
+
+    def _is_open(self) -> bool:
+        return bool(self._pieces[-1])
+
+    def _continued(self, start: int) -> str:
+        """Return what a line that starts there continues from."""
+        if not self._old:
+            return self._check
+        before = self._data[:start]
+        whole = before if not before or before.endswith(b"\n") else before + b"\n"
+        return _sum(whole, self._run.encode())
+
+    def _take(self) -> bool:
+        """Read one line; return whether it is whole."""
+        piece = self._pieces[self._place]
+        last = self._place == len(self._pieces) - 1
+        if not piece and (last or self._old):
+            self._go_on()
+            return True
+        line = self._parsed(piece, self._start)
+        if line is None:
+            return False
+        self._lines.append(line)
+        self._go_on()
+        return True
+
+    def _go_on(self, pieces: int = 1) -> None:
+        for piece in self._pieces[self._place : self._place + pieces]:
+            self._start += len(piece) + 1
+        self._place += pieces
+
+    def _parsed(self, piece: bytes, start: int) -> Line | None:
+        """Return a line that continues what was read so far; None when it is none."""
+        found = _CHECK.search(piece)
+        if found is None and not self._old:
+            return None
+        if found is not None:
+            text, check = piece[: found.start()] + b"}", found[1].decode()
+            if _sum(self._continued(start).encode(), text) != check:
+                return None
+            piece = text
+        try:
+            line = json.loads(piece)
+        except ValueError:
+            return None
+        if not isinstance(line, dict):
+            return None
+        if found is not None:
+            self._check, self._old = check, False
+        return line
+
+    def _pass_torn(self) -> bool:
+        """Pass what a crash has left of a line, if the line after it says so."""
+        size = 0
+        for ahead, piece in enumerate(self._pieces[self._place :]):
+            if ahead and piece[:9] == b'{"torn": ':
+                line = self._parsed(piece, self._start)
+                if line is not None and line.get("torn") == size:
+                    self._go_on(ahead + 1)
+                    return True
+            size += len(piece) + 1
+        return False
+
+    def _end(self) -> Reading:
+        """Return what was read, when what follows is no line."""
+        check = self._continued(self._start)
+        rest = self._data[self._start :]
+        if self._is_torn(check):
+            return Reading(self._lines, None, check, len(rest) + 1, True)
+        damage = f"line {self._place + 1} does not continue the lines before it"
+        return Reading(self._lines, damage, check, len(rest), self._is_open())
+
+    def _is_torn(self, check: str) -> bool:
+        """Return whether what follows is what a crash leaves, or several of them."""
+        first, *others = self._pieces[self._place :]
+        size = len(first) + 1
+        for piece in others:
+            meant, _ = _written(check, {"torn": size})
+            if not piece or not meant.startswith(piece):
+                return False
+            size += len(piece) + 1
+        return self._is_open()

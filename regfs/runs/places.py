@@ -1,0 +1,154 @@
+"""What lies at the place of a thing in quarantine: the good copy, none, or bytes that are bad.
+
+Asked before a thing is deleted for good, and before it is put back. A name proves nothing: the
+reference registry syncs nothing, so after a power cut a blob that was pushed again may be
+empty or short, and the copy in quarantine may be the last that is good. So what lies there is
+compared by size, which costs nothing, and then by digest.
+
+    blob                 has the bytes of its digest
+    link                 its content is a digest: that of its path, for what has one there
+    tag                  its `current/link` says a digest, whichever it is by now
+    upload, leftover     whatever it is: nobody relies on it
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final
+
+from regfs import layout
+from regfs.digest import Digest, hash_stream
+from regfs.errors import DigestInvalid, PathMissing, StoreError
+from regfs.findings import Finding
+from regfs.runs.contents import Thing
+from regfs.stores import Entry, Kind, Store
+from regfs.totals import ActionKind
+
+_LINKS: Final = frozenset(
+    {ActionKind.LAYER_LINK.value, ActionKind.REVISION.value, ActionKind.TAG_INDEX.value}
+)
+_LONGEST: Final = 4096
+"""Bytes of a link that are looked at."""
+
+
+class Place(Enum):
+    """What lies at the place of a thing."""
+
+    FREE = "nothing"
+    GOOD = "what it should be"
+    BAD = "something that is empty, short or wrong"
+    UNKNOWN = "something that cannot be looked at"
+
+
+def place_of(store: Store, thing: Thing, *, thoroughly: bool = True) -> Place:
+    """Return what lies at the place of a thing.
+
+    Less thoroughly, a blob of the right size is believed.
+    """
+    try:
+        entry = store.stat(thing.path)
+    except PathMissing:
+        return Place.FREE
+    except StoreError:
+        return Place.UNKNOWN
+    if thing.kind == ActionKind.BLOB and entry.kind is Kind.FILE:
+        if entry.size == thing.size:
+            return _look(store, thing, thing.path) if thoroughly else Place.GOOD
+        if is_good(store, thing):
+            return Place.BAD
+        return _look(store, thing, thing.path) if thoroughly else Place.UNKNOWN
+    found = _look(store, thing, thing.path)
+    # A link may hold its digest in another algorithm, as the one in quarantine does.
+    if found is Place.UNKNOWN and thing.kind in _LINKS and _are_alike(store, thing):
+        return Place.GOOD
+    return found
+
+
+def is_good(store: Store, thing: Thing) -> bool:
+    """Return whether a thing in quarantine is what it should be."""
+    return _look(store, thing, thing.lies) is Place.GOOD
+
+
+def _look(store: Store, thing: Thing, path: str) -> Place:
+    """Return what lies at a path, taken for a thing."""
+    try:
+        if thing.kind == ActionKind.TAG:
+            return _tag(store, path)
+        entry = store.stat(path)
+        if thing.kind == ActionKind.BLOB:
+            return _blob(store, entry, thing.digest)
+        if thing.kind in _LINKS:
+            return _link(store, entry, thing.digest)
+    except PathMissing:
+        return Place.FREE
+    except (StoreError, DigestInvalid):
+        return Place.UNKNOWN
+    return Place.GOOD
+
+
+def _blob(store: Store, entry: Entry, digest: str | None) -> Place:
+    if entry.kind is not Kind.FILE or digest is None:
+        return Place.UNKNOWN
+    wanted = Digest.parse(digest)
+    with store.open(entry.path) as stream:
+        (found,), _ = hash_stream(stream, (wanted.algorithm,))
+    return Place.GOOD if found == wanted else Place.BAD
+
+
+def _link(store: Store, entry: Entry, digest: str | None) -> Place:
+    if entry.kind is not Kind.FILE:
+        return Place.UNKNOWN
+    try:
+        said = layout.parse_link(store.read(entry.path, _LONGEST))
+    except DigestInvalid:
+        return Place.BAD
+    # One that says another digest than its path is for a person to look at.
+    return Place.GOOD if digest in (None, said) else Place.UNKNOWN
+
+
+def _are_alike(store: Store, thing: Thing) -> bool:
+    try:
+        here, there = (store.read(path, _LONGEST) for path in (thing.path, thing.lies))
+    except StoreError:
+        return False
+    return here == there
+
+
+def present(store: Store, paths: Iterable[str]) -> dict[str, tuple[int, float]]:
+    """Return size and time of what lies at those of many paths where something lies."""
+    found: dict[str, tuple[int, float]] = {}
+    usual: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    single: list[str] = []
+    for path in paths:
+        folder, _, leaf = path.rpartition("/")
+        above, _, name = folder.rpartition("/")
+        if above and leaf in ("data", "link"):
+            usual[above, leaf][name] = path
+        else:
+            single.append(path)
+    # There may be 10^5 of these: they are asked for together that lie together.
+    for (above, leaf), named in usual.items():
+        trouble: list[Finding] = []
+        leaves = store.leaves(above, leaf, trouble.append, only=named.keys())
+        if trouble or leaves.others:
+            single.extend(named.values())
+            continue
+        for name, size, mtime in zip(leaves.names, leaves.sizes, leaves.mtimes, strict=True):
+            found[named[name]] = (size, mtime)
+    for path in single:
+        try:
+            entry = store.stat(path)
+            found[path] = (entry.size, entry.mtime)
+        except PathMissing:
+            continue
+        except StoreError:
+            found[path] = (-1, 0.0)  # something is there, and nobody can say what
+    return found
+
+
+def _tag(store: Store, path: str) -> Place:
+    entry = store.stat(path)
+    link = path if entry.kind is Kind.FILE else f"{path}/current/link"
+    return _link(store, store.stat(link), None)
