@@ -55,6 +55,8 @@ LAYERS: dict[str, int] = {
     "runs": 2,
     "turns": 2,
     "uploads": 2,
+    "expiry": 2,
+    "floor": 2,
     "publishing": 2,
     "graph": 3,
     "reports": 4,

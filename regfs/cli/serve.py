@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 FILES_WANTED = 65_536
 """Open files that a server asks for: each client is one, and so is what it is sent."""
+_SHORTEST_EXPIRY = 3600.0
 
 
 def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any]:
@@ -57,6 +59,21 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
 )
 @click.option("--max-blob-size", metavar="SIZE", type=Size(), help="The largest blob taken.")
 @click.option(
+    "--keep-free",
+    metavar="SIZE",
+    type=Size(),
+    default="0",
+    show_default=True,
+    help="Refuse uploads that would leave less free on the disk.",
+)
+@click.option(
+    "--expire-uploads",
+    type=Duration(),
+    default="7d",
+    show_default=True,
+    help="Delete uploads that nobody has gone on with for so long; 0: never.",
+)
+@click.option(
     "--grace",
     type=Duration(),
     default="10s",
@@ -84,7 +101,7 @@ def command(session: Session, **options: Any) -> Exit:
     from regfs.cli.serve_files import Files
     from regfs.cli.serve_log import log_to_standard_error
     from regfs.server.address import parse
-    from regfs.turns import refuse_if_locked
+    from regfs.turns import refuse_if_locked, serving_alone
 
     try:
         address = parse(options["listen"])
@@ -94,13 +111,16 @@ def command(session: Session, **options: Any) -> Exit:
     log_to_standard_error(as_json=options["log_format"] == "json")
     files = Files(options, session.note)
     refuse_if_locked(session.store)
-    heard = _serve(session, address, options, files)
+    with serving_alone(session.store) if options["writable"] else nullcontext():
+        heard = _serve(session, address, options, files)
     return Exit.INTERRUPTED if heard is signal.SIGINT else Exit.CLEAN
 
 
 def _check(options: dict[str, Any]) -> None:
     if options["delete"] and not options["writable"]:
         raise click.UsageError("--delete needs --writable")
+    if 0 < options["expire_uploads"] < _SHORTEST_EXPIRY:
+        raise click.UsageError("--expire-uploads: an hour at least, clients pause that long")
     if options["access"] and not options["htpasswd"]:
         raise click.UsageError("--access tells what users may do: it needs --htpasswd")
     if bool(options["tls_cert"]) != bool(options["tls_key"]):
@@ -173,6 +193,8 @@ def _settings(options: dict[str, Any]) -> Settings:
         writable=options["writable"],
         delete=options["delete"],
         max_blob=options["max_blob_size"],
+        keep_free=options["keep_free"],
+        expire_uploads=options["expire_uploads"] or None,
         limits=Limits(grace_seconds=options["grace"]),
     )
 

@@ -43,6 +43,7 @@ from regfs.server.metrics import METRICS, Metrics
 from regfs.server.routes import Action, Route, Verb, verb_of
 from regfs.server.settings import Settings
 from regfs.server.ui.pages import add_pages
+from regfs.server.upkeep import expiring
 from regfs.uploads import Uploads
 
 Handler = Callable[[web.Request, Route], Awaitable[web.StreamResponse]]
@@ -97,7 +98,8 @@ def make_app(
     app[REFERRERS_TURN] = asyncio.Semaphore(referrers.AT_ONCE)
     app[SETTINGS] = settings
     changing.install(app)
-    app[UPLOADS] = Uploads(registry, largest=settings.max_blob)
+    app[UPLOADS] = Uploads(registry, largest=settings.max_blob, keep_free=settings.keep_free)
+    app.cleanup_ctx.append(expiring)
     app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
     app[METRICS] = metrics
     app[MAY] = _everybody if gate is None else gate.may

@@ -2,7 +2,8 @@
 
 Only codes of the specification are sent: clients decide by them whether to try again. It has
 none for what is the server's own failing, so TOOMANYREQUESTS stands for that, with a status
-of 5xx: alone of all codes it says that the same request may succeed later.
+of 5xx: alone of all codes it says that the same request may succeed later. A full disk is
+DENIED, with 507: trying again does not help until somebody has made room.
 
 Source: opencontainers/distribution-spec, spec.md, "Error Codes".
 """
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from regfs.errors import LockHeld, PathDenied, RegfsError
+from regfs.errors import LockHeld, PathDenied, RegfsError, StoreFull
 
 STATUS: Final[dict[str, int]] = {
     "BLOB_UNKNOWN": 404,
@@ -79,6 +80,8 @@ def as_api_error(error: RegfsError) -> ApiError:
         # Garbage is being collected: it takes seconds, and clients ask again.
         code, status = _OTHERS["UNAVAILABLE"]
         return ApiError(code, str(error), status=status, headers={"Retry-After": "5"})
+    if isinstance(error, StoreFull):
+        code, status = "DENIED", 507  # not to be tried again at once
     if isinstance(error, PathDenied):
         status = 500
     return ApiError(code, str(error), status=status)

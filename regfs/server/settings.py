@@ -43,4 +43,8 @@ class Settings:
     """Bytes of the largest manifest that is taken."""
     max_blob: int | None = None
     """Bytes of the largest blob that is taken; None: any."""
+    keep_free: int = 0
+    """Bytes that uploads leave free on the disk."""
+    expire_uploads: float | None = None
+    """Seconds after which an upload that nobody goes on with is deleted; None: never."""
     limits: Limits = field(default_factory=Limits)
