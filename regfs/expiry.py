@@ -15,8 +15,9 @@ What could be lost is work: the bytes of a push that still goes on. Against that
     a request writes to it      Then it is left. While it is looked at and deleted no request
                                 of this server gets it; another server that takes pushes is
                                 kept apart (`turns.serving_alone`).
-    age                         counts from the last change of anything in it: every byte that
-                                arrives is one. A time that is still to come is no age.
+    age                         counts from when it began, by what it says, and from the last
+                                change of anything in it: every byte that arrives is one. A
+                                time that is still to come is no age.
     two looks                   A round apart, by a clock that nobody sets: what another
                                 registry goes on with has changed in between, and a clock that
                                 jumps ahead makes nothing old at once.
@@ -38,7 +39,7 @@ from regfs import layout
 from regfs.errors import LockHeld, StoreError
 from regfs.findings import Code, Finding
 from regfs.inventory import Inventory
-from regfs.listing import walk_repositories
+from regfs.listing import upload_started, walk_repositories
 from regfs.stores import Entry, Kind
 from regfs.turns import sharing
 from regfs.uploads import Uploads
@@ -101,10 +102,15 @@ class Expiry:
             for folder in self._store.list(layout.uploads_folder(name), report):
                 upload = folder.path.rpartition("/")[2]
                 state = self._state(name, upload) if folder.kind is Kind.FOLDER else None
-                if state is not None and max(entry.mtime for entry in state) + self._age <= now:
+                if state is not None and self._last(name, upload, state) + self._age <= now:
                     yield (name, upload), state
         for finding in seen.findings:
             report(finding)
+
+    def _last(self, name: str, upload: str, state: _State) -> float:
+        """Return when an upload was last gone on with."""
+        began = upload_started(self._store, name, upload) or layout.upload_time(upload) or 0.0
+        return max(began, *(entry.mtime for entry in state))
 
     def _state(self, name: str, upload: str) -> _State | None:
         """Return what there is of an upload; None of what may be anything else."""

@@ -50,10 +50,10 @@ async def run(
     """
     limits = app[SETTINGS].limits
     over = asyncio.Event() if ended is None else ended
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GIVING_UP)
-    await runner.setup()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="regfs-store"))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GIVING_UP)
+    await runner.setup()
     crowd = Crowd()
     watching = loop.create_task(watch(crowd, limits))
     heard = _listen_to_signals(loop, over) if ended is None else []
