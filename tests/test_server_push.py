@@ -626,12 +626,12 @@ def test_a_full_disk_is_told_and_nothing_is_half_linked(
     with monkeypatch.context() as patched:
         patched.setattr(_local_files, "_write_all", full)
         for answer in (
-            filled("POST", UPLOADS, status=503),
-            filled("PATCH", place, DATA, 503),
-            filled("POST", f"{UPLOADS}?digest={SHA256}", DATA, 503),
-            put(filled, "v1", V1.data, 503),
+            filled("POST", UPLOADS, status=507),
+            filled("PATCH", place, DATA, 507),
+            filled("POST", f"{UPLOADS}?digest={SHA256}", DATA, 507),
+            put(filled, "v1", V1.data, 507),
         ):
-            assert code(answer) == "TOOMANYREQUESTS"
+            assert code(answer) == "DENIED"
             assert "no space left on the device" in answer.json()["errors"][0]["message"]
     gone = {path for path in before.keys() - tree.files().keys() if "/_uploads/" not in path}
     assert not gone

@@ -57,6 +57,14 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
     is_flag=True,
     help="Serve others than this machine without passwords, or passwords without TLS.",
 )
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="A site, such as https://ui.example.com, whose pages may use the API; "
+    "with * any page may read. Can be repeated.",
+)
 @click.option("--max-blob-size", metavar="SIZE", type=Size(), help="The largest blob taken.")
 @click.option(
     "--keep-free",
@@ -193,10 +201,25 @@ def _settings(options: dict[str, Any]) -> Settings:
         writable=options["writable"],
         delete=options["delete"],
         max_blob=options["max_blob_size"],
+        cors_origins=_origins(options["cors_origins"]),
         keep_free=options["keep_free"],
         expire_uploads=options["expire_uploads"] or None,
         limits=Limits(grace_seconds=options["grace"]),
     )
+
+
+def _origins(given: tuple[str, ...]) -> frozenset[str]:
+    from regfs.server.cors import origin_in
+
+    found = set()
+    for text in given:
+        origin = origin_in(text)
+        if origin is None:
+            raise click.UsageError(
+                f"--cors-origin {text}: say scheme and host, such as https://ui.example.com, or *"
+            )
+        found.add(origin)
+    return frozenset(found)
 
 
 def _allow_many_files() -> None:

@@ -14,7 +14,7 @@ from regfs.paging import Folders, Paging
 from regfs.publishing import Publisher
 from regfs.referrers import Referrers
 from regfs.registry import Registry
-from regfs.server import changing, routes
+from regfs.server import changing, cors, routes
 from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
 from regfs.server.auth import Gate, guarded
 from regfs.server.calls import ShortCalls
@@ -87,7 +87,14 @@ def make_app(
     metrics = Metrics()
     guards = () if gate is None else (guarded(gate),)
     app = web.Application(
-        middlewares=(_told, _routed, metrics.middleware, *guards, _allowed_by_mode),
+        middlewares=(
+            _told,
+            cors.answered_to_browsers,
+            _routed,
+            metrics.middleware,
+            *guards,
+            _allowed_by_mode,
+        ),
         client_max_size=settings.max_manifest + 1,
     )
     folders = Folders(registry.store)
@@ -109,6 +116,7 @@ def make_app(
     app.router.add_get("/metrics", metrics.page)
     app.on_response_prepare.append(_guarded_from_browsers)
     app.on_response_prepare.append(say_when_it_ends)
+    app.on_response_prepare.append(cors.name_origins)
     app.router.add_route("*", "/v2", _dispatch, expect_handler=_expected)
     app.router.add_route("*", "/v2/{tail:.*}", _dispatch, expect_handler=_expected)
     add_pages(app)
@@ -236,7 +244,8 @@ async def _routed(request: web.Request, handler: _Next) -> web.StreamResponse:
 async def _allowed_by_mode(request: web.Request, handler: _Next) -> web.StreamResponse:
     """Refuse what this server is not there for."""
     # A page of another site could use the passwords that a browser has for us.
-    if request.method not in _READING and request.headers.get("Sec-Fetch-Site") in _FOREIGN:
+    foreign = request.headers.get("Sec-Fetch-Site") in _FOREIGN and not cors.is_welcome(request)
+    if request.method not in _READING and foreign:
         raise ApiError("DENIED", "pages of other sites change nothing here")
     route = request.get(ROUTE)
     if route is not None and (route.action, request.method) in HANDLERS:

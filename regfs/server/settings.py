@@ -43,6 +43,8 @@ class Settings:
     """Bytes of the largest manifest that is taken."""
     max_blob: int | None = None
     """Bytes of the largest blob that is taken; None: any."""
+    cors_origins: frozenset[str] = frozenset()
+    """Origins whose pages may use the API, as browsers write them; `*`: any page may read."""
     keep_free: int = 0
     """Bytes that uploads leave free on the disk."""
     expire_uploads: float | None = None
