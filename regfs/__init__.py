@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from regfs.gc.online import purge
     from regfs.gc.plan import Plan, plan
     from regfs.gc.policy import Policy
+    from regfs.gc.restoring import restore
     from regfs.gc.sweep import apply
     from regfs.graph import Graph
     from regfs.inventory import Inventory
     from regfs.listing import scan
     from regfs.registry import Registry
-    from regfs.runs import restore
     from regfs.stores import Store, open_store
 
 __version__ = "0.1.0"
@@ -65,7 +65,7 @@ _HOMES = {
     "plan": "gc.plan",
     "Plan": "gc.plan",
     "apply": "gc.sweep",
-    "restore": "runs",
+    "restore": "gc.restoring",
     "purge": "gc.online",
     "RegfsError": "errors",
 }

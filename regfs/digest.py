@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import BinaryIO, Final, Protocol, Self
 
 from regfs.errors import AlgorithmUnsupported, ContentMismatch, DigestInvalid
+from regfs.spelling import quoted
 
 ALGORITHMS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
 """Algorithm -> length of its encoded part in characters."""
@@ -27,6 +28,10 @@ _SUPPORTED = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f
 _GRAMMAR = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]+")
 _ANYWHERE = re.compile(
     rb"(?<![0-9a-z])(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})(?![0-9a-f])"
+)
+_NOTED = re.compile(
+    r"(?<![0-9a-z])(?:(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})"
+    r"|([0-9a-f]{64}))(?![0-9a-f])"
 )
 
 
@@ -45,10 +50,10 @@ class Digest(str):
         """
         if _SUPPORTED.fullmatch(text):
             return cls(text)
-        shown = text if len(text) <= 160 else text[:160] + "..."
+        shown = quoted(text, 160)
         if _GRAMMAR.fullmatch(text) and text.partition(":")[0] not in ALGORITHMS:
-            raise AlgorithmUnsupported(f"unsupported digest algorithm: {shown!r}")
-        raise DigestInvalid(f"not a digest: {shown!r}")
+            raise AlgorithmUnsupported(f"unsupported digest algorithm: {shown}")
+        raise DigestInvalid(f"not a digest: {shown}")
 
     @classmethod
     def of(cls, data: bytes, algorithm: str = CANONICAL) -> Self:
@@ -93,12 +98,21 @@ def digests_in(data: bytes) -> list[Digest]:
     return list(dict.fromkeys(Digest(found.decode()) for found in _ANYWHERE.findall(data)))
 
 
+def digests_noted(texts: Iterable[str]) -> list[Digest]:
+    """Return every digest in some notes that people or tools have made, in order, each once.
+
+    Tools write them bare too: nydus names its blobs as `["<64 digits>", ...]`.
+    """
+    found = (match for text in texts for match in _NOTED.finditer(text))
+    return list(dict.fromkeys(Digest(one[1] or f"{CANONICAL}:{one[2]}") for one in found))
+
+
 class Hasher:
     """A running digest."""
 
     def __init__(self, algorithm: str = CANONICAL) -> None:
         if algorithm not in ALGORITHMS:
-            raise AlgorithmUnsupported(f"unsupported digest algorithm: {algorithm!r}")
+            raise AlgorithmUnsupported(f"unsupported digest algorithm: {quoted(algorithm)}")
         self.algorithm = algorithm
         self.size = 0
         self._state = hashlib.new(algorithm, usedforsecurity=False)

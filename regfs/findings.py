@@ -33,6 +33,7 @@ class Code(StrEnum):
     BLOB_CHANGED = "blob-changed"
     BLOB_MISPLACED = "blob-misplaced"
     BLOB_UNREFERENCED = "blob-unreferenced"
+    BLOB_ANNOTATED = "blob-annotated"
     LINK_EMPTY = "link-empty"
     LINK_INVALID = "link-invalid"
     LINK_MISMATCH = "link-mismatch"
@@ -47,6 +48,7 @@ class Code(StrEnum):
     REPOSITORY_EMPTY = "repository-empty"
     REPOSITORY_TAGLESS = "repository-tagless"
     REPOSITORIES_MISSING = "repositories-missing"
+    BLOBS_MISSING = "blobs-missing"
     MANIFEST_UNREADABLE = "manifest-unreadable"
     MANIFEST_TOO_LARGE = "manifest-too-large"
     MANIFEST_UNKNOWN_TYPE = "manifest-unknown-type"
@@ -54,6 +56,7 @@ class Code(StrEnum):
     DESCRIPTOR_INVALID = "descriptor-invalid"
     INDEX_CHILD_MISSING = "index-child-missing"
     SUBJECT_MISSING = "subject-missing"
+    SIGNATURE_DANGLING = "signature-dangling"
     DIFFID_MISMATCH = "diffid-mismatch"
     LAYER_UNREADABLE = "layer-unreadable"
     LAYER_TYPE_MISMATCH = "layer-type-mismatch"
@@ -66,16 +69,19 @@ class Code(StrEnum):
     TEMPORARY_FILE = "temporary-file"
     NFS_LEFTOVER = "nfs-leftover"
     LOST_AND_FOUND = "lost-and-found"
+    JUNK = "junk"
     FOREIGN_PATH = "foreign-path"
     SPECIAL_FILE = "special-file"
     SYMLINK_INSIDE = "symlink-inside"
     SYMLINK_LOOP = "symlink-loop"
     SYMLINK_OUTSIDE = "symlink-outside"
+    FOLDER_REPLACED = "folder-replaced"
     PATH_UNREADABLE = "path-unreadable"
     ALGORITHM_UNSUPPORTED = "algorithm-unsupported"
     NAME_NOT_UTF8 = "name-not-utf8"
     DIRECTORY_EMPTY = "directory-empty"
     ROOT_MISSING = "root-missing"
+    PATTERN_SLOW = "pattern-slow"
 
 
 class Rule(NamedTuple):
@@ -122,6 +128,11 @@ RULES: Final[dict[Code, Rule]] = {
     ),
     Code.BLOB_UNREFERENCED: Rule(
         _I, "blob is referenced by nothing", "`regfs gc plan` shows what can be given back."
+    ),
+    Code.BLOB_ANNOTATED: Rule(
+        _I,
+        "blob is named only in an annotation, by an image of a repository that links it",
+        "Nothing to do: regfs keeps it. A registry's own collector deletes it.",
     ),
     Code.LINK_EMPTY: Rule(
         _E,
@@ -183,6 +194,11 @@ RULES: Final[dict[Code, Rule]] = {
         "there are blobs and no repository that could name them",
         "Mount or restore the folder of repositories; no blob is collected until there is one.",
     ),
+    Code.BLOBS_MISSING: Rule(
+        _E,
+        "there are repositories with images and not one blob",
+        "Mount or restore the folder of blobs; nothing can be pulled until then.",
+    ),
     Code.MANIFEST_UNREADABLE: Rule(_E, "manifest cannot be read as a manifest", _REBUILD),
     Code.MANIFEST_TOO_LARGE: Rule(
         _E,
@@ -203,13 +219,19 @@ RULES: Final[dict[Code, Rule]] = {
     Code.DESCRIPTOR_INVALID: Rule(_E, "manifest does not rightly say what it is made of", _REBUILD),
     Code.INDEX_CHILD_MISSING: Rule(
         _W,
-        "index lists a manifest that is not there (legal for a partial mirror)",
-        "Push the missing platform, or mirror with all platforms.",
+        "index lists a manifest that is not there",
+        "Legal for a partial mirror; else push the missing platform, or mirror with all platforms.",
     ),
     Code.SUBJECT_MISSING: Rule(
         _I,
         "referrer names a subject that is not there",
         "Push the subject, or delete the referrer if its image is gone for good.",
+    ),
+    Code.SIGNATURE_DANGLING: Rule(
+        _I,
+        "tag holds what cosign made for an image that is not there",
+        "`regfs gc plan -m --delete-referrers-of-dangling` takes it, unless its image is in "
+        "another registry or still to come.",
     ),
     Code.DIFFID_MISMATCH: Rule(
         _E, "unpacked layer does not match the diffID in the config", "Build the image again."
@@ -260,6 +282,11 @@ RULES: Final[dict[Code, Rule]] = {
         "folder of the file system itself, for what its own check rescues",
         "What lies in it was once part of a tree: look whether it is missed, then remove it.",
     ),
+    Code.JUNK: Rule(
+        _I,
+        "of a desktop, a NAS or a tool, and no part of the registry",
+        "It does no harm; keep what indexes shares or takes snapshots away from this folder.",
+    ),
     Code.FOREIGN_PATH: Rule(
         _W,
         "not part of the registry layout",
@@ -283,6 +310,12 @@ RULES: Final[dict[Code, Rule]] = {
         "symbolic link leaves the tree; not followed",
         "Mount the folder in place (mount --bind) instead of linking it.",
     ),
+    Code.FOLDER_REPLACED: Rule(
+        _E,
+        "not a folder, where the layout has one; what lay behind it cannot be seen",
+        "Put the folder back, or move this out of the tree if nothing lay there; until then "
+        "regfs collects nothing that it may hold or need.",
+    ),
     Code.PATH_UNREADABLE: Rule(
         _E,
         "cannot be read; what it holds is unknown",
@@ -302,7 +335,13 @@ RULES: Final[dict[Code, Rule]] = {
     Code.ROOT_MISSING: Rule(
         _E,
         "said to be in use from outside, and not on this disk",
-        "Push the image again, or strike it from the list of roots if nothing uses it any more.",
+        "Push the image again, or strike it from the list of roots if nothing uses it any more. "
+        "Or is the list about another registry (--roots-host)?",
+    ),
+    Code.PATTERN_SLOW: Rule(
+        _W,
+        "pattern of the policy takes too long on a tag or label; what it is not known of stays",
+        "Write the pattern without repetitions inside repetitions, such as (a+)+.",
     ),
 }
 
@@ -322,6 +361,13 @@ class Finding:
     actual: str | None = None
     override: Severity | None = field(default=None, repr=False)
     """Set where the same code weighs differently than usual."""
+    advice: str | None = field(default=None, repr=False)
+    """Set where something else is to be done about it than usual."""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What findings are sorted by where they come from several sides at once."""
+        return self.path, self.code, self.digest or ""
 
     @property
     def severity(self) -> Severity:
@@ -342,7 +388,7 @@ class Finding:
     @property
     def remedy(self) -> str:
         """What to do about it."""
-        return RULES[self.code].remedy
+        return self.advice or RULES[self.code].remedy
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.path}: {self.message} [{self.code}]"

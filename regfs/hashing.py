@@ -63,6 +63,8 @@ class Task(NamedTuple):
     items: tuple[Item, ...]
     bytes: int
     """What they are long together, as listed."""
+    number: int = 0
+    """Which of all tasks it is: they end in any order, and are told of in this."""
 
 
 class Problem(NamedTuple):
@@ -96,18 +98,21 @@ class Outcome(NamedTuple):
     problems: tuple[Problem, ...]
     layers: tuple[Layer, ...] = ()
     """Those that were unpacked to their end."""
+    number: int = 0
+    """That of the task."""
 
 
 def hash_blobs(task: Task, store: Store | None = None, advance: Advance | None = None) -> Outcome:
     """Hash the blobs of one task; runs anywhere. `store` saves opening the url in this process."""
-    work = _Work(store or open_store(task.url), advance or _ignore)
+    work = _Work(store or open_store(task.url, empty=True), advance or _ignore)
     small = [one.digest for one in task.items if one.size <= SMALL and not one.unpack]
     work.take_small(sorted(small))
     for digest, size, unpack in task.items:
         if size > SMALL or unpack:
             work.take_large(digest, unpack)
     digests = tuple(item.digest for item in task.items)
-    return Outcome(digests, work.blobs, work.bytes, tuple(work.problems), tuple(work.layers))
+    found = tuple(work.problems), tuple(work.layers)
+    return Outcome(digests, work.blobs, work.bytes, *found, task.number)
 
 
 def _ignore(amount: int) -> None:

@@ -189,6 +189,18 @@ class UploadInfo(NamedTuple):
     """Whether its startedat file is there and says a time."""
 
 
+class HalfCopy(NamedTuple):
+    """Half of a file that rsync was copying."""
+
+    size: int
+    mtime: float
+    """The time of what was copied, which rsync gives to the copy."""
+    changed: float
+    """When rsync was last at work on it."""
+    wanted_as: str | None
+    """Where it was to go, when nothing lies there; None when what lies there is right."""
+
+
 class LinkContent(NamedTuple):
     """What a link file says."""
 
@@ -238,6 +250,8 @@ class Inventory:
     """Folders that hold nothing and may go -> their mtime, if `regfs.leftovers` has looked."""
     temporary: dict[str, FileInfo] = field(default_factory=dict)
     """Halves of files, by path, likewise."""
+    copies: dict[str, HalfCopy] = field(default_factory=dict)
+    """Halves of copies by rsync that may be of no use to anybody, by path, likewise."""
     lockfiles: list[str] = field(default_factory=list)
     """Lock files of other owners, e.g. GitLab's `database-in-use`."""
     proxy_cache: bool = False
@@ -250,8 +264,25 @@ class Inventory:
         """Whether everything that lies in the tree could be listed."""
         return not any(finding.code in INCOMPLETE for finding in self.findings)
 
+    @property
+    def lacks_blobs(self) -> bool:
+        """Whether repositories link to blobs and there is none: another disk is not mounted."""
+        linked = any(one.revisions or one.layers for one in self.repositories.values())
+        return linked and not self.blobs
+
+    def hides(self, path: str) -> bool:
+        """Return whether what is at a path, or below it, could not all be seen."""
+        inside, places = f"{path}/", (one.path for one in self.findings if one.code in INCOMPLETE)
+        return any(place.startswith(inside) or inside.startswith(f"{place}/") for place in places)
+
 
 INCOMPLETE: Final = frozenset(
-    {Code.PATH_UNREADABLE, Code.SYMLINK_OUTSIDE, Code.SYMLINK_LOOP, Code.SPECIAL_FILE}
+    {
+        Code.PATH_UNREADABLE,
+        Code.FOLDER_REPLACED,
+        Code.SYMLINK_OUTSIDE,
+        Code.SYMLINK_LOOP,
+        Code.SPECIAL_FILE,
+    }
 )
 """Findings that mean: something may be there that was not seen."""

@@ -24,11 +24,12 @@ surrogate escapes. Nothing here touches a disk.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import DigestInvalid, LayoutInvalid, NameInvalid, TagInvalid
+from regfs.spelling import quoted
 
 PREFIX: Final = "docker/registry/v2"
 BLOBS: Final = PREFIX + "/blobs"
@@ -168,8 +169,13 @@ _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 # A port or an IPv6 address reads as a host too, but no storage driver takes a path with a colon.
 _HOST = re.compile(r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*(?:\.[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*)*")
 _TAG_TEXT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_FALLBACK = re.compile(r"sha256-([0-9a-f]{64})")
-_COSIGN = re.compile(r"sha256-([0-9a-f]{64})\.(?:sig|att|sbom)")
+_CUT: Final = 64
+"""Digits of a digest that a fallback tag holds at most (OCI 1.1, referrers tag schema)."""
+_ENDINGS: Final = {"sig": "signature", "att": "attestation", "sbom": "SBOM"}
+"""Ending of a cosign tag -> what it holds."""
+_SUBJECT_TAG = re.compile(
+    rf"({'|'.join(ALGORITHMS)})-([0-9a-f]{{{_CUT},}})(?:\.({'|'.join(_ENDINGS)}))?"
+)
 _BARE = re.compile(r"[0-9a-f]{64}")
 
 _BLOBS_START: Final = BLOBS + "/"
@@ -184,7 +190,7 @@ def key_of(path: str) -> Key:
     """
     problem = _path_problem(path)
     if problem:
-        raise LayoutInvalid(f"not a path below a registry root: {_shown(path)} {problem}")
+        raise LayoutInvalid(f"not a path below a registry root: {quoted(path)} {problem}")
     key: Key | None = None
     if path.startswith(_REPOSITORIES_START):
         # No component of a name starts with "_", so the first one that does ends the name.
@@ -252,7 +258,7 @@ def path_of(key: Key) -> str:
     path = _spelled(key)
     meant = key_of(path)
     if meant != key or type(meant) is not type(key):
-        raise LayoutInvalid(f"no path means {_shown(str(key))}")
+        raise LayoutInvalid(f"no path means {quoted(str(key))}")
     return path
 
 
@@ -316,10 +322,6 @@ def _path_problem(path: str) -> str | None:
     return None
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 300 else text[:300] + "...")
-
-
 # Folders
 
 
@@ -344,7 +346,7 @@ def repository_folder(name: str) -> str:
     """Return the folder of a repository; other repositories can lie in it."""
     path = f"{REPOSITORIES}/{name}"
     if not name or name[0] in "_/" or "/_" in name or _path_problem(path):
-        raise LayoutInvalid(f"no folder can be that of a repository {_shown(name)}")
+        raise LayoutInvalid(f"no folder can be that of a repository {quoted(name)}")
     return path
 
 
@@ -411,7 +413,7 @@ def _below(folder: str, algorithm: str | None) -> str:
 def _part(text: str) -> str:
     """Return `text`, which must be one component of a path."""
     if "/" in text or _path_problem(text):
-        raise LayoutInvalid(f"not one component of a path: {_shown(text)}")
+        raise LayoutInvalid(f"not one component of a path: {quoted(text)}")
     return text
 
 
@@ -419,7 +421,7 @@ def _checked(digest: Digest) -> str:
     """Return the two folders of a digest, which must be one: Digest() itself checks nothing."""
     folders = _folders(digest)
     if not _DIGEST_TEXT.fullmatch(folders):
-        raise LayoutInvalid(f"not a digest: {_shown(digest)}")
+        raise LayoutInvalid(f"not a digest: {quoted(digest)}")
     return folders
 
 
@@ -447,16 +449,21 @@ def name_problem(name: str) -> str | None:
             return "has an empty component"
         if not _COMPONENT.fullmatch(component):
             return (
-                f"has the component {component!r}, which is not lower-case letters and digits "
-                "joined by one of . _ __ or dashes"
+                f"has the component {quoted(component)}, which is not lower-case letters and "
+                "digits joined by one of . _ __ or dashes"
             )
     return None
+
+
+def could_be_component(text: str, *, first: bool) -> bool:
+    """Return whether a folder of that name can lead to a repository; the first may be a host."""
+    return bool(_COMPONENT.fullmatch(text) or (first and _HOST.fullmatch(text)))
 
 
 def check_name(name: str) -> None:
     """Raise NameInvalid when `name` breaks the grammar of repository names."""
     if problem := name_problem(name):
-        raise NameInvalid(f"repository name {_shown(name)} {problem}")
+        raise NameInvalid(f"repository name {quoted(name)} {problem}")
 
 
 def tag_problem(tag: str) -> str | None:
@@ -473,24 +480,72 @@ def tag_problem(tag: str) -> str | None:
 def check_tag(tag: str) -> None:
     """Raise TagInvalid when `tag` breaks the grammar of tags."""
     if problem := tag_problem(tag):
-        raise TagInvalid(f"tag {_shown(tag)} {problem}")
+        raise TagInvalid(f"tag {quoted(tag)} {problem}")
 
 
-def fallback_subject(tag: str) -> Digest | None:
-    """Return what the referrers listed under `tag` refer to (OCI 1.1 referrers tag schema)."""
-    found = _FALLBACK.fullmatch(tag)
-    return Digest(f"sha256:{found[1]}") if found else None
+class SubjectTag(NamedTuple):
+    """A tag whose name says which manifest it stands beside."""
+
+    algorithm: str
+    digits: str
+    """Of the digest of that manifest: all, or the first 64."""
+    ending: str
+    """`sig`, `att` or `sbom` of a cosign tag; empty for a fallback tag."""
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether it is named as a list of referrers; else cosign has named it."""
+        return not self.ending
+
+    @property
+    def holds(self) -> str:
+        """What it holds: `signature`, `attestation`, `SBOM` or `referrers`."""
+        return _ENDINGS.get(self.ending, "referrers")
+
+    @property
+    def subject(self) -> str:
+        """The digest of what it stands beside, as far as the tag says it."""
+        return f"{self.algorithm}:{self.digits}"
+
+    def names(self, digest: str | None) -> bool:
+        """Return whether it stands beside the manifest of that digest."""
+        return digest is not None and digest.startswith(self.subject)
+
+    def among(self, digests: Collection[Digest]) -> list[Digest]:
+        """Return those of some digests that it can stand beside."""
+        if len(self.digits) == ALGORITHMS[self.algorithm]:
+            whole = Digest(self.subject)
+            return [whole] if whole in digests else []
+        return [digest for digest in digests if self.names(digest)]
+
+
+def subject_tag(tag: str) -> SubjectTag | None:
+    """Return what a tag's name says that it stands beside; None of a name that says nothing.
+
+    `<algorithm>-<hex>` lists the referrers of a manifest where a registry has no API for this
+    (OCI 1.1, the hex cut to 64 digits), and `<algorithm>-<hex>.sig` and the like is what cosign
+    puts beside an image. Tools that mirror by digest name a manifest after itself in the first
+    way: whether such a tag is a list only what it points to tells.
+    """
+    found = _SUBJECT_TAG.fullmatch(tag)
+    if found is None:
+        return None
+    algorithm, digits, ending = found[1], found[2], found[3] or ""
+    whole = len(digits) == ALGORITHMS[algorithm]
+    if len(digits) != _CUT and not (ending and whole):
+        return None
+    return SubjectTag(algorithm, digits, ending)
 
 
 def fallback_tag(subject: Digest) -> str:
     """Return the tag that lists the referrers of `subject` (OCI 1.1 referrers tag schema)."""
-    return f"{subject.algorithm}-{subject.encoded[:64]}"
+    return f"{subject.algorithm}-{subject.encoded[:_CUT]}"
 
 
-def cosign_subject(tag: str) -> Digest | None:
-    """Return what cosign put a signature, attestation or SBOM beside under `tag`."""
-    found = _COSIGN.fullmatch(tag)
-    return Digest(f"sha256:{found[1]}") if found else None
+def cosign_tags(subject: Digest) -> list[str]:
+    """Return the tags under which cosign puts things beside a manifest."""
+    start = f"{subject.algorithm}-{subject.encoded}"
+    return [f"{start}.{ending}" for ending in _ENDINGS]
 
 
 def upload_time(upload: str) -> float | None:

@@ -1,12 +1,23 @@
-"""What crashes and deletions leave in a tree: halves of files, and empty folders.
+"""What crashes, deletions and copies leave in a tree: halves of files, and empty folders.
 
     blobs/sha256/ab/ab12../                        empty: the registry deleted the blob
     blobs/sha256/ab/ab12../data.<uuid>.tmp         a write that did not finish
+    blobs/sha256/ab/ab12../.data.Xy12Ab            a copy by rsync that did not finish
+    blobs/sha256/ab/ab12../.~tmp~/data             one that was to be put in place at the end
     repositories/app/_layers/sha256/ab12../        empty: the registry deleted the link
 
 A folder counts that was made for one thing; those that every repository has stay
 when they are empty (without `_layers`, registry 2.8 does not see a repository).
 What lies in an upload goes or stays with it and is not told here.
+
+Why what rsync has left may go: no registry reads a file of such a name, so nobody
+misses it, unless it is the only good copy of what belongs in its place. So what lies
+in that place is read first: if it is wrong, the half stays; if nothing is there, it
+goes only if nothing in the tree needs what was to come (`gc.going` decides). A copy
+may still be under way, and rsync gives its files the times of what it copies, old ones.
+So their age counts from `changed`, which no program can set, and is a day at least:
+with --delay-updates a finished file waits until all others have come. Should a copy
+lose its half all the same, rsync says so and copies it again.
 """
 
 from __future__ import annotations
@@ -15,9 +26,11 @@ import re
 from typing import Final
 
 from regfs import layout
-from regfs.digest import ALGORITHMS
-from regfs.errors import StoreError
-from regfs.inventory import FileInfo, Inventory
+from regfs.digest import ALGORITHMS, BUFFER_SIZE, VerifiedReader
+from regfs.errors import ContentMismatch, DigestInvalid, PathMissing, StoreError
+from regfs.inventory import FileInfo, HalfCopy, Inventory
+from regfs.junk import is_rsync_folder, rsync_target
+from regfs.listing import LINK_LIMIT
 from regfs.stores import UNFINISHED, Entry, Kind, Listing, Store, ignore
 
 _ALGORITHM: Final = f"(?:{'|'.join(ALGORITHMS)})"
@@ -34,6 +47,8 @@ _FOR_ONE: Final = re.compile(
 
 def is_for_one(folder: str) -> bool:
     """Tell whether a folder is worth nothing when it is empty."""
+    if is_rsync_folder(folder):
+        folder = folder.rpartition("/")[0]
     return _FOR_ONE.fullmatch(folder) is not None and "/_uploads/" not in folder
 
 
@@ -56,6 +71,8 @@ def find_leftovers(store: Store, inventory: Inventory) -> None:
             path = f"{listing.path}/{name}"
             if is_unfinished(path):
                 _look_at_half(store, inventory, path)
+            elif (target := rsync_target(path)) is not None:
+                _look_at_copy(store, inventory, path, target)
     while above:
         _leave(store, inventory, above)
 
@@ -90,6 +107,40 @@ def _look_at_half(store: Store, inventory: Inventory, path: str) -> None:
         return
     if entry.kind is Kind.FILE:
         _note_half(inventory, entry)
+
+
+def _look_at_copy(store: Store, inventory: Inventory, path: str, target: str) -> None:
+    try:
+        entry = store.stat(path)
+        wanted_as = None if _is_right(store, target) else target
+    except (StoreError, DigestInvalid):
+        return  # gone meanwhile, or what lies in its place is wrong: then this may be better
+    if entry.kind is Kind.FILE:
+        facts = entry.size, entry.mtime, entry.changed
+        inventory.copies[path] = HalfCopy(*facts, wanted_as)
+
+
+def _is_right(store: Store, path: str) -> bool:
+    """Return whether a file of the layout is as it should be, or False if it is not there.
+
+    Raises:
+        StoreError, DigestInvalid: it cannot be read, or is wrong.
+    """
+    key = layout.key_of(path)
+    try:
+        if isinstance(key, layout.BlobData):
+            with store.open(path) as raw:
+                reader = VerifiedReader(raw, key.digest, path)
+                while reader.read(BUFFER_SIZE):
+                    pass
+            return True
+        found = layout.parse_link(store.read(path, LINK_LIMIT))
+    except PathMissing:
+        return False
+    named = getattr(key, "digest", found)
+    if found.algorithm == named.algorithm and found != named:
+        raise ContentMismatch(f"{path}: names {found}")
+    return True
 
 
 def _note_half(inventory: Inventory, entry: Entry) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain, repeat
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from regfs import layout
@@ -36,6 +37,7 @@ from regfs.inventory import (
     UploadInfo,
     rows_of,
 )
+from regfs.junk import is_junk_file, is_junk_folder, is_rsync_folder
 from regfs.parallel import adaptive_map
 from regfs.progress import SILENT, Progress
 from regfs.stores import Entry, Kind, Leaves, Report, Store
@@ -99,6 +101,10 @@ def scan(
                 repository.layers.ask = _layer_asker(store, inventory, repository.name)
         _Rest(store, inventory, folders[_SAMPLE:], repositories).scan(progress, fork=many)
     _read_again(store, inventory)
+    # Threads and a second process have seen a part of them, each at its own pace.
+    inventory.findings.sort(key=attrgetter("place"))
+    inventory.foreign.sort()
+    inventory.vacant.sort()
     return inventory
 
 
@@ -242,10 +248,12 @@ def _scan_owners(store: Store, inventory: Inventory) -> None:
 
 def _foreign(inventory: Inventory, path: str, code: Code = Code.FOREIGN_PATH) -> None:
     inventory.foreign.append(path)
-    if layout.is_lost_and_found(path):
+    if layout.is_lost_and_found(path) or is_rsync_folder(path):
         return  # no damage; what it holds is for the full walk of verify to tell
     if code is Code.FOREIGN_PATH and layout.is_nfs_leftover(path):
         code = Code.NFS_LEFTOVER
+    elif code is Code.FOREIGN_PATH and (is_junk_folder(path) or is_junk_file(path)):
+        code = Code.JUNK
     inventory.findings.append(Finding(code, path))
 
 
@@ -264,20 +272,37 @@ def _algorithms(store: Store, inventory: Inventory, folder: str) -> list[str]:
         if entry.kind is Kind.FOLDER and _name(entry) in ALGORITHMS:
             found.append(_name(entry))
         elif entry.kind is Kind.FOLDER:
-            _foreign(inventory, entry.path, Code.ALGORITHM_UNSUPPORTED)
+            unknown = not is_junk_folder(entry.path)
+            code = Code.ALGORITHM_UNSUPPORTED if unknown else Code.FOREIGN_PATH
+            _foreign(inventory, entry.path, code)
         elif entry.kind is Kind.FILE:
-            _foreign(inventory, entry.path)
+            _file(inventory, entry.path, _ALGORITHM_NAME.fullmatch(_name(entry)))
     return found
+
+
+_ALGORITHM_NAME: Final = re.compile("[a-z0-9]+(?:[+._-][a-z0-9]+)*")
+
+
+def _file(inventory: Inventory, path: str, in_the_way: object) -> None:
+    """Report a file where only folders lie: in the place of one, by its name, or just foreign."""
+    if in_the_way and not is_junk_file(path):
+        name = layout.repository_of(path)
+        inventory.findings.append(Finding(Code.FOLDER_REPLACED, path, repository=name))
+    else:
+        _foreign(inventory, path)
 
 
 def _blob_folders(store: Store, inventory: Inventory) -> list[_Folder]:
     folders = []
     for algorithm in _algorithms(store, inventory, layout.BLOBS):
         for entry in store.list(layout.blobs_folder(algorithm), inventory.findings.append):
-            if entry.kind is Kind.FOLDER and re.fullmatch("[0-9a-f]{2}", _name(entry)):
+            is_prefix = re.fullmatch("[0-9a-f]{2}", _name(entry))
+            if entry.kind is Kind.FOLDER and is_prefix:
                 folders.append(_Folder(algorithm, _name(entry), entry.path))
-            elif entry.kind in (Kind.FOLDER, Kind.FILE):
+            elif entry.kind is Kind.FOLDER:
                 _foreign(inventory, entry.path)
+            elif entry.kind is Kind.FILE:
+                _file(inventory, entry.path, is_prefix)
     return folders
 
 
@@ -335,7 +360,11 @@ def _checked(
     if leaves.absent:
         inventory.vacant.extend(f"{folder}/{name}" for name in leaves.absent)
     for entry in leaves.others:
-        _other(inventory, entry)
+        is_digest = re.fullmatch(f"[0-9a-f]{{{width}}}", _name(entry))
+        if entry.kind is Kind.FILE and entry.path.rpartition("/")[0] == folder:
+            _file(inventory, entry.path, is_digest)
+        else:
+            _other(inventory, entry)
     return leaves
 
 
@@ -402,8 +431,10 @@ def walk_repositories(
             name = _name(entry)
             if name in layout.PARTS and entry.kind is Kind.FOLDER:
                 parts.add(name)
-            elif entry.kind is Kind.FOLDER and not name.startswith("_"):
+            elif entry.kind is Kind.FOLDER and _may_lead_on(entry.path):
                 nested.append(entry.path)
+            elif entry.kind is Kind.FILE and _is_in_the_way(folder, name):
+                _file(inventory, entry.path, in_the_way=True)
             elif entry.kind in (Kind.FOLDER, Kind.FILE):
                 strays.append(entry.path)
         pending.extend(reversed(nested))
@@ -413,14 +444,22 @@ def walk_repositories(
                 yield RepositoryInventory(name, parts=frozenset(parts))
         elif parts:
             strays.extend(f"{folder}/{part}" for part in parts)
-        elif not (nested or strays or _is_kept_empty(folder)):
+        elif not (nested or strays or folder == layout.REPOSITORIES):
             inventory.vacant.append(folder)
         for path in strays:
             _foreign(inventory, path)
 
 
-def _is_kept_empty(folder: str) -> bool:
-    return folder == layout.REPOSITORIES or layout.is_lost_and_found(folder)
+def _is_in_the_way(folder: str, name: str) -> bool:
+    """Return whether a file has the name of a folder that a repository may lie in or consist of."""
+    is_first = folder == layout.REPOSITORIES
+    return name in layout.PARTS or layout.could_be_component(name, first=is_first)
+
+
+def _may_lead_on(folder: str) -> bool:
+    """Return whether repositories can lie in a folder: not in those of others, read or not."""
+    others = is_junk_folder(folder) or layout.is_lost_and_found(folder)
+    return not (others or folder.rpartition("/")[2].startswith("_"))
 
 
 def _scan_repository(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
@@ -452,7 +491,9 @@ def _scan_manifests(store: Store, inventory: Inventory, repository: RepositoryIn
     for entry in store.list(tags.rpartition("/")[0], inventory.findings.append):
         if entry.kind not in (Kind.FOLDER, Kind.FILE):
             continue  # the store has said why it cannot be listed
-        if entry.path == revisions:
+        if entry.kind is Kind.FILE:
+            _file(inventory, entry.path, entry.path in (revisions, tags))
+        elif entry.path == revisions:
             _scan_revisions(store, inventory, repository)
         elif entry.path == tags:
             repository.has_tags_folder = True
@@ -480,7 +521,7 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
     unseen = {
         entry.path[len(folder) + 1 :].partition("/")[0]
         for entry in leaves.others
-        if entry.kind is not Kind.FILE
+        if not _is_no_folder(entry, folder)
     }
     histories: Iterator[dict[str, Leaves] | None] = repeat({}, len(leaves.names))
     if repository.has_history:
@@ -494,7 +535,10 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
             branch = None
         history = _scan_history(store, inventory, repository, tag, branch)
         repository.tags[tag] = TagInfo(current, mtime, size, problem, history)
-    for tag in [*leaves.absent, *sorted(unseen)]:
+    strays = [tag for tag in leaves.absent if is_junk_folder(tag)]
+    for tag in strays:
+        _foreign(inventory, f"{folder}/{tag}")
+    for tag in [*(tag for tag in leaves.absent if tag not in strays), *sorted(unseen)]:
         code = Code.PATH_UNREADABLE if tag in unseen else Code.TAG_WITHOUT_CURRENT
         path = layout.tag_folder(repository.name, tag)
         if code is Code.TAG_WITHOUT_CURRENT:
@@ -502,12 +546,25 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
         history = _scan_history(store, inventory, repository, tag)
         repository.tags[tag] = TagInfo(None, 0.0, 0, code, history)
     for entry in leaves.others:
-        _other(inventory, entry)
+        above, _, last = entry.path.rpartition("/")
+        if entry.kind is Kind.FILE:  # for a tag, or for a folder within one
+            _file(inventory, entry.path, above != folder or layout.tag_problem(last) is None)
+        else:
+            _other(inventory, entry)
     for tag in repository.tags:
         problem_text = layout.tag_problem(tag)
         if problem_text is not None:
             path = layout.tag_folder(repository.name, tag)
             report(Finding(Code.TAG_INVALID, path, repository=repository.name, tag=tag))
+
+
+def _is_no_folder(entry: Entry, folder: str) -> bool:
+    """Return whether a file or a device stands in the place of a tag: then it is none.
+
+    A device of an overlay says that the tag was deleted. Either is reported: the repository
+    cannot be seen whole, and loses nothing.
+    """
+    return entry.kind in (Kind.FILE, Kind.SPECIAL) and entry.path.rpartition("/")[0] == folder
 
 
 _NOW: Final = 5.0
@@ -638,8 +695,8 @@ def _scan_history(
 def _scan_uploads(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
     report = inventory.findings.append
     for folder in store.list(layout.uploads_folder(repository.name), report):
-        if folder.kind is not Kind.FOLDER:
-            if folder.kind is Kind.FILE:
+        if folder.kind is not Kind.FOLDER or is_junk_folder(folder.path):
+            if folder.kind in (Kind.FILE, Kind.FOLDER):
                 _foreign(inventory, folder.path)
             continue
         began = upload_started(store, repository.name, _name(folder))

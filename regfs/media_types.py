@@ -10,6 +10,7 @@ loading the models takes longer than reading a thousand of those.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -84,7 +85,16 @@ class Reference(NamedTuple):
     platform: str = ""
     """Such as `linux/arm/v7`; `unknown/unknown` for attestations."""
     foreign: bool = False
-    """The content may legally be elsewhere and absent here."""
+    """A layer that is not this registry's to hand out: by its media type, or as it has urls."""
+    elsewhere: bool = False
+    """It has urls, from where clients fetch it, so it need not be here."""
+
+
+def absent_by_right(references: Iterable[Reference]) -> set[Digest]:
+    """Return what need not be here: what has urls wherever it is named."""
+    named = list(references)
+    needed = {one.digest for one in named if not one.elsewhere}
+    return {one.digest for one in named if one.elsewhere} - needed
 
 
 def is_blob_type(media_type: str) -> bool:

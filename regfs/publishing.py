@@ -179,8 +179,9 @@ class Publisher:
             return None  # it may be pushed later, or never
         there = self._found(name, reference)
         if there is None:
-            elsewhere = reference.foreign and reference.role is Role.LAYER
-            return None if elsewhere else "is not there"
+            if reference.elsewhere and reference.role is Role.LAYER:
+                return None
+            return "is not there, and has no urls" if reference.foreign else "is not there"
         if reference.size >= 0 and reference.size != there.size:
             return f"has {there.size} bytes and not {reference.size}"
         return None

@@ -5,6 +5,7 @@
 Two ways lead to a referrer: its manifest names the subject, or it is listed by the
 fallback tag `sha256-<hex>` that clients keep where a registry has no API for this. The
 second counts for a manifest that itself names no subject; one that names another is left out.
+A tag of that form which points to its own digest, or lists images to be run, is an ordinary tag.
 
 Every manifest of a repository is read once, and checked against its digest. What is
 remembered of it goes by the digest, so it is never out of date. What is told is asked of
@@ -31,6 +32,7 @@ from regfs.manifests import (
     UnknownManifest,
     parse,
 )
+from regfs.media_types import IMAGE_CONFIGS
 from regfs.paging import Folders
 from regfs.recent import Recent
 from regfs.registry import Registry
@@ -155,12 +157,22 @@ class Referrers:
     def _listed(self, name: str, subject: Digest) -> set[Digest]:
         try:
             tagged = self._registry.tag(name, layout.fallback_tag(subject))
+            if tagged == subject:
+                return set()  # a tool that mirrors by digest has named the image after itself
             manifest = self._registry.manifest(self._registry.revision(name, tagged))
         except _UNREADABLE:
             return set()
         if not isinstance(manifest, ImageIndex):
             return set()
-        return {entry.digest for entry in manifest.manifests}
+        listed = {entry.digest for entry in manifest.manifests}
+        return set() if any(map(self._is_runnable, listed)) else listed
+
+    def _is_runnable(self, digest: Digest) -> bool:
+        """Return whether it is an image of its own: no list of referrers names such a thing."""
+        content = self._content(digest, described=True)
+        if content is None or content.referrer is None or content.subject is not None:
+            return False
+        return content.referrer.artifact_type in IMAGE_CONFIGS
 
     # What is true now
 

@@ -20,23 +20,32 @@ from regfs.errors import (
     ContentMismatch,
     DigestInvalid,
     LayoutInvalid,
+    ManifestInvalid,
     ManifestTooLarge,
     ManifestUnknown,
     NameUnknown,
     PathMissing,
     ReferenceAmbiguous,
     ReferenceInvalid,
+    RegfsError,
+    StoreError,
 )
-from regfs.inventory import Inventory, LinkContent
-from regfs.listing import LINK_LIMIT, read_link, understand, walk_repositories
+from regfs.findings import Code, Finding
+from regfs.inventory import INCOMPLETE, Inventory, LinkContent
+from regfs.listing import LINK_LIMIT, understand, walk_repositories
 from regfs.media_types import LIMIT
-from regfs.stores import Entry, Kind, Store, ignore
+from regfs.spelling import quoted
+from regfs.stores import Entry, Kind, Report, Store, ignore
 
 if TYPE_CHECKING:
     from regfs.manifests import Manifest
 
 SHORTEST: Final = 7
 """Hexadecimal digits a shortened digest must have at least."""
+
+_LONGEST: Final = 4095
+_LONGEST_PART: Final = 255
+"""Characters of a path and of a name in it: no operating system takes more."""
 
 _SHORT = re.compile(rf"(?:(sha256|sha384|sha512):)?([0-9a-f]{{{SHORTEST},128}})")
 
@@ -67,21 +76,49 @@ class Linked(NamedTuple):
 
 
 class Registry:
-    """A registry tree in a store."""
+    """A registry tree in a store.
 
-    def __init__(self, store: Store) -> None:
+    `report` hears of all that could not be read or understood, whether it is raised or
+    left out of an answer; of what is simply not there it hears nothing.
+    """
+
+    def __init__(self, store: Store, report: Report = ignore) -> None:
         self.store = store
+        self.report = report
 
     def repositories(self) -> Iterator[str]:
         """Yield the name of every repository, depth first by name, as far as it can be listed."""
         seen = Inventory(url=self.store.url, taken_at=0)
-        return (repository.name for repository in walk_repositories(self.store, seen))
+        for repository in walk_repositories(self.store, seen):
+            yield repository.name
+        for finding in seen.findings:
+            self.report(finding)
 
     def exists(self, name: str) -> bool:
-        """Return whether there is such a repository."""
+        """Return whether there is such a repository.
+
+        Raises:
+            StoreError: its folder is there, or may be, and cannot be read.
+        """
         folder = layout.repository_folder(name)
+        if len(folder) > _LONGEST or any(len(part) > _LONGEST_PART for part in name.split("/")):
+            return False
         parts = {f"{folder}/{part}" for part in layout.PARTS}
-        return any(entry.path in parts for entry in self.store.list(folder, ignore))
+        unread: list[Finding] = []
+        if any(entry.path in parts for entry in self.store.list(folder, unread.append)):
+            return True
+        for finding in unread:
+            hides = finding.path in parts or f"{folder}/".startswith(f"{finding.path}/")
+            if finding.code in INCOMPLETE and hides and self._is_folder(folder):
+                raise StoreError(f"{finding.path}: {finding.message}")
+        return False
+
+    def _is_folder(self, path: str) -> bool:
+        """Return whether a folder is at a path, or its place cannot be looked at."""
+        try:
+            return self.store.stat(path).kind in (Kind.FOLDER, Kind.LINK)
+        except PathMissing:
+            return False
 
     def tags(self, name: str) -> dict[str, float]:
         """Return the tags of a repository that can be asked for, and when each was set.
@@ -89,7 +126,7 @@ class Registry:
         Raises:
             NameUnknown: there is no such repository.
         """
-        leaves = self.store.leaves(layout.tags_folder(name), "current/link", ignore)
+        leaves = self.store.leaves(layout.tags_folder(name), "current/link", self.report)
         if not leaves.names and not self.exists(name):
             raise NameUnknown(f"no such repository: {name}")
         return dict(sorted(zip(leaves.names, leaves.mtimes, strict=True)))
@@ -99,7 +136,7 @@ class Registry:
         found = {}
         for algorithm in ALGORITHMS:
             folder = layout.revisions_folder(name, algorithm)
-            leaves = self.store.leaves(folder, "link", ignore)
+            leaves = self.store.leaves(folder, "link", self.report)
             for encoded, mtime in zip(leaves.names, leaves.mtimes, strict=True):
                 try:
                     found[Digest.parse(f"{algorithm}:{encoded}")] = mtime
@@ -108,8 +145,25 @@ class Registry:
         return found
 
     def link(self, path: str) -> LinkContent:
-        """Read one link; never raises for what it holds."""
-        return read_link(self.store, path)
+        """Read one link; never raises for what it holds or for not being readable."""
+        try:
+            return understand(self._read(path, LINK_LIMIT))
+        except StoreError as error:
+            return LinkContent(None, Code.PATH_UNREADABLE, str(error))
+
+    def _read(self, path: str, limit: int, code: Code = Code.PATH_UNREADABLE) -> bytes:
+        """Read what a file begins with; report why it cannot be, unless it is not there."""
+        try:
+            return self.store.read(path, limit)
+        except PathMissing:
+            raise
+        except StoreError as error:
+            raise self._told(path, code, error) from None
+
+    def _told(self, path: str, code: Code, error: RegfsError) -> RegfsError:
+        """Report what is about to be raised, and return it."""
+        self.report(Finding(code, path, actual=str(error).removeprefix(f"{path}: ")))
+        return error
 
     def tag(self, name: str, tag: str) -> Digest:
         """Return what a tag points to.
@@ -123,7 +177,7 @@ class Registry:
         if link.digest is not None:
             return link.digest
         try:
-            self.store.read(path, 1)
+            self._read(path, 1)
         except PathMissing:
             raise ManifestUnknown(f"no such tag: {name}:{tag}") from None
         raise ManifestUnknown(f"{path}: tag names no digest: {link.text}")
@@ -159,7 +213,7 @@ class Registry:
     def _target(self, path: str, digest: Digest) -> Digest | None:
         """Return what a link leads to; None when it is not there, or leads to other bytes."""
         try:
-            found = understand(self.store.read(path, LINK_LIMIT)).digest
+            found = understand(self._read(path, LINK_LIMIT)).digest
         except PathMissing:
             return None
         # Bytes have one digest of an algorithm: another one is no alias, but damage.
@@ -173,10 +227,13 @@ class Registry:
         Raises:
             BlobUnknown: it is not there.
         """
+        path = layout.path_of(layout.BlobData(digest))
         try:
-            return self.store.stat(layout.path_of(layout.BlobData(digest)))
+            return self.store.stat(path)
         except PathMissing:
             raise BlobUnknown(f"no such blob: {digest}") from None
+        except StoreError as error:
+            raise self._told(path, Code.BLOB_UNREADABLE, error) from None
 
     def open_blob(self, digest: Digest, offset: int = 0, length: int | None = None) -> BinaryIO:
         """Open a blob's bytes as they lie there, unverified.
@@ -212,14 +269,16 @@ class Registry:
         """
         path = layout.path_of(layout.BlobData(digest))
         try:
-            data = self.store.read(path, limit + 1)
+            data = self._read(path, limit + 1, Code.BLOB_UNREADABLE)
         except PathMissing:
             raise BlobUnknown(f"no such blob: {digest}") from None
         if len(data) > limit:
-            raise ManifestTooLarge(f"{path}: manifest is larger than {limit} bytes")
+            long = ManifestTooLarge(f"{path}: manifest is larger than {limit} bytes")
+            raise self._told(path, Code.MANIFEST_TOO_LARGE, long)
         found = Digest.of(data, digest.algorithm)
         if found != digest:
-            raise ContentMismatch(f"{path}: content does not match its digest: found {found}")
+            wrong = ContentMismatch(f"{path}: content does not match its digest: found {found}")
+            raise self._told(path, Code.BLOB_CORRUPT, wrong)
         return data
 
     def manifest(self, digest: Digest) -> Manifest:
@@ -230,7 +289,12 @@ class Registry:
         """
         from regfs.manifests import parse  # the models, which most reads do without
 
-        return parse(self.manifest_bytes(digest))
+        data = self.manifest_bytes(digest)
+        try:
+            return parse(data)
+        except ManifestInvalid as error:
+            path = layout.path_of(layout.BlobData(digest))
+            raise self._told(path, Code.MANIFEST_UNREADABLE, error) from None
 
     def find(self, text: str) -> Target:
         """Return what a person means by NAME, NAME:TAG, NAME@DIGEST or DIGEST.
@@ -242,27 +306,29 @@ class Registry:
             ReferenceInvalid: it is none of these.
             ReferenceAmbiguous: a shortened digest fits several; they are listed.
             NameUnknown, ManifestUnknown, BlobUnknown: it is well formed and not there.
+            StoreError: what it means cannot be read.
         """
         if not text or text.startswith("/") or "\0" in text:
-            raise ReferenceInvalid(f"not a reference: {text!r}")
+            raise ReferenceInvalid(f"not a reference: {quoted(text)}")
         name, at, digest = text.partition("@")
         if at:
             return self._find_in(name, digest)
-        if self._is_repository(text):
+        short = _SHORT.fullmatch(text) is not None
+        if self._is_repository(text, perhaps=short):
             return Target(text, None, None)
         name, colon, tag = text.rpartition(":")
         # `sha256:1234567` can be a tag of a repository that is called sha256.
-        if _SHORT.fullmatch(text) and not (self._is_repository(name) and tag in self.tags(name)):
+        if short and not (self._is_repository(name, perhaps=True) and tag in self.tags(name)):
             return Target(None, None, self._complete(text, None))
         if not colon:
             problem = layout.name_problem(text)
             if problem is not None:
-                raise ReferenceInvalid(f"not a reference: {text!r}: {problem}")
+                raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
             raise NameUnknown(f"no such repository: {text}")
         self._need_repository(name)
         problem = layout.tag_problem(tag)
         if problem is not None and tag not in self.tags(name):
-            raise ReferenceInvalid(f"not a reference: {text!r}: {problem}")
+            raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
         return Target(name, tag, self.tag(name, tag))
 
     def _find_in(self, name: str, digest: str) -> Target:
@@ -274,14 +340,21 @@ class Registry:
                 raise ReferenceInvalid(str(error)) from None
             except DigestInvalid:
                 raise ReferenceInvalid(
-                    f"not a digest: {digest!r}: at least {SHORTEST} hexadecimal digits are needed"
+                    f"not a digest: {quoted(digest)}: at least {SHORTEST} hexadecimal digits are "
+                    "needed"
                 ) from None
         return Target(name, None, self._complete(digest, name))
 
-    def _is_repository(self, name: str) -> bool:
+    def _is_repository(self, name: str, *, perhaps: bool = False) -> bool:
+        """Return whether there is such a repository; `perhaps`: it may also mean something else."""
         try:
             return self.exists(name)
         except LayoutInvalid:
+            return False
+        except StoreError as error:
+            if not perhaps:
+                raise
+            self._told(layout.repository_folder(name), Code.PATH_UNREADABLE, error)
             return False
 
     def _need_repository(self, name: str) -> None:
@@ -289,18 +362,24 @@ class Registry:
             return
         problem = layout.name_problem(name)
         if problem is not None:
-            raise ReferenceInvalid(f"not a repository name: {name!r}: {problem}")
+            raise ReferenceInvalid(f"not a repository name: {quoted(name)}: {problem}")
         raise NameUnknown(f"no such repository: {name}")
 
     def _complete(self, text: str, name: str | None) -> Digest:
         """Return the one digest that `text` begins; of `name`'s manifests and layers if given."""
         match = cast("re.Match[str]", _SHORT.fullmatch(text))
         algorithms = [match[1]] if match[1] else list(ALGORITHMS)
+        unread: list[Finding] = []
         found = {
             digest
             for algorithm in algorithms
-            for digest in self._beginning(algorithm, match[2], name)
+            for digest in self._beginning(algorithm, match[2], name, unread.append)
         }
+        hidden = next((one for one in unread if one.code in INCOMPLETE), None)
+        if not found and hidden is not None:
+            raise StoreError(f"{text}: cannot be looked for: {hidden.path}: {hidden.message}")
+        for finding in unread:
+            self.report(finding)  # another one may begin like this
         if len(found) == 1:
             return found.pop()
         if not found and name is not None:
@@ -313,7 +392,9 @@ class Registry:
             f"{text} is ambiguous, it begins {len(shown)} digests: {', '.join(shown[:10])}{more}"
         )
 
-    def _beginning(self, algorithm: str, start: str, name: str | None) -> Iterator[Digest]:
+    def _beginning(
+        self, algorithm: str, start: str, name: str | None, report: Report
+    ) -> Iterator[Digest]:
         if name is None:
             folders = [(f"{layout.blobs_folder(algorithm)}/{start[:2]}", "data")]
         else:
@@ -322,7 +403,7 @@ class Registry:
                 (layout.layers_folder(name, algorithm), "link"),
             ]
         for folder, leaf in folders:
-            for encoded in self.store.leaves(folder, leaf, ignore).names:
+            for encoded in self.store.leaves(folder, leaf, report).names:
                 if encoded.startswith(start) and len(encoded) == ALGORITHMS[algorithm]:
                     yield Digest(f"{algorithm}:{encoded}")
 

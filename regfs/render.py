@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from regfs.digest import Digest
 from regfs.findings import RULES, Finding, Severity
+from regfs.spelling import printable as printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from regfs.causes import Cause
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
@@ -46,20 +49,6 @@ def rfc3339(moment: datetime) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """Return a number with its noun: `1 image`, `2 images`, `2 repositories`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def printable(text: object) -> str:
-    """Return `text` with everything that a terminal would act on, or cannot show, escaped."""
-    shown = str(text)
-    return shown if shown.isprintable() else "".join(map(_escape, shown))
-
-
-def _escape(character: str) -> str:
-    if character.isprintable():
-        return character
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
 
 
 def short(digest: str) -> str:
@@ -256,4 +245,26 @@ def print_finding(console: Console, finding: Finding) -> None:
     line.append(printable(finding.path), style="bold")
     console.print(line, soft_wrap=True)
     console.print(Text(f"        {printable(finding.message)}"), soft_wrap=True)
-    console.print(Text(f"        {RULES[finding.code].remedy}", style="dim"), soft_wrap=True)
+    console.print(Text(f"        {finding.remedy}", style="dim"), soft_wrap=True)
+
+
+def incomplete(cause: Cause) -> str:
+    """Return the line that says what an answer lacks: what to do, then where and why."""
+    first = cause.first
+    words = first.actual or first.message
+    return f"incomplete. {cause.remedy.rstrip('.')}: {cause.where}: {words}"
+
+
+def print_cause(console: Console, cause: Cause) -> None:
+    """Print what several findings have in common: what to do, then how many and where."""
+    from rich.text import Text
+
+    first = cause.first
+    line = Text()
+    line.append(f"{first.severity.value:<8}", style=_STYLES[first.severity])
+    line.append(f"{first.code.value}  ")
+    line.append(cause.remedy, style="bold")
+    console.print(line, soft_wrap=True)
+    where = printable(f"{cause.count} of one cause: {cause.where}")
+    console.print(Text(f"        {where}"), soft_wrap=True)
+    console.print(Text(f"        {RULES[first.code].message}", style="dim"), soft_wrap=True)

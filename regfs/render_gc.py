@@ -9,11 +9,13 @@ from regfs.totals import Totals
 
 KEPT: Final = {
     "young": "too young (--min-age, --uploads-older-than)",
+    "future": "dated later than now: a clock is wrong, or was",
     "frozen": "unreferenced, but named by a repository in doubt",
     "frozen_repositories": "whole repositories, in doubt (see the findings)",
     "blind": "unreferenced, but part of the tree cannot be seen",
     "tagless": "untagged manifests of repositories without any tag (--allow-tagless)",
     "outside": "unreferenced here, but in use by the word of somebody else (--roots)",
+    "copies": "halves of copies whose file is needed and not there (run rsync again)",
     "max_freed": "unreferenced, beyond what was to be freed (--max-freed)",
 }
 """Why things stay: the words of `Plan.kept`."""

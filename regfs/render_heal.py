@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -11,12 +11,13 @@ from regfs.render import human_size, plural, printable, short, table
 from regfs.runs import Skipped
 
 if TYPE_CHECKING:
-    from regfs.heal.report import Ambiguous, Healed, HealPlan, Link, Quarantined, Relinked
+    from regfs.heal.report import Ambiguous, Healed, HealPlan, Left, Link, Quarantined, Relinked
     from regfs.heal.report import RelinkPlan as Plan
 
 SHOWN: Final = 100
 """Rows of a list that are shown unless more is asked for."""
 _USERS: Final = 3
+_AGAIN: Final = "Push the images again, or run regfs heal"
 
 
 def show_heal_plan(out: Console, plan: HealPlan, *, verbose: int) -> None:
@@ -128,6 +129,17 @@ def _show_open(out: Console, ambiguous: Iterable[Ambiguous], skipped: Iterable[S
     show_skipped(out, skipped)
 
 
+def show_left(out: Console, rows: Sequence[Left], *, linked: bool) -> None:
+    """Print what is wrong still."""
+    if not rows:
+        return
+    codes = ", ".join(f"{one.code} {one.count:,}" for one in rows)
+    count = plural(sum(one.count for one in rows), "error")
+    more = "" if linked else "; --relink writes links that can be proven"
+    text = f"Left: {count} ({codes}), which `regfs verify` tells in full{more}"
+    out.print(text, markup=False, soft_wrap=True)
+
+
 def show_skipped(out: Console, skipped: Iterable[Skipped]) -> None:
     """Print what stayed as it was."""
     for one in skipped:
@@ -135,12 +147,13 @@ def show_skipped(out: Console, skipped: Iterable[Skipped]) -> None:
         out.print(text, markup=False, soft_wrap=True)
 
 
-def show_quarantined(out: Console, moved: Quarantined) -> None:
+def show_quarantined(out: Console, moved: Quarantined, *, is_cache: bool) -> None:
     """Print what was moved aside, and what is to be done next."""
     show_skipped(out, moved.skipped)
     count = plural(len(moved.moved), "corrupt blob")
     out.print(f"Moved into quarantine: {count}, {human_size(moved.bytes)}", markup=False)
     if moved.run is not None:
-        out.print("Push the images again, or run regfs heal; a registry that caches blob")
+        what = "It is fetched again on the next pull" if is_cache else _AGAIN
+        out.print(f"{what}; a registry that caches blob")
         out.print("descriptors (storage.cache) has to be restarted first.")
         _undo(out, moved.run)

@@ -67,6 +67,10 @@ _KINDS = {
     "schema1": "image in Docker's first format",
     "build-cache": "BuildKit's build cache: no image, no container can run it",
     "unknown": "not known to regfs",
+    "signature": "signature, made by cosign",
+    "attestation": "attestation, made by cosign",
+    "SBOM": "SBOM, attached by cosign",
+    "referrers": "list of referrers, under a fallback tag",
 }
 
 
@@ -126,7 +130,11 @@ def _step_row(step: Step) -> tuple[str, ...]:
     others = f"{step.images:,}" if step.images else "-"
     note = " (empty layer)" if step.empty else ""
     text = f"{step.instruction or step.media_type}{note}"
-    return short(step.digest), size, others if step.present else "MISSING", text
+    if step.elsewhere:
+        others = "elsewhere"
+    elif not step.present:
+        others = "MISSING"
+    return short(step.digest), size, others, text
 
 
 def _pairs(console: Console, pairs: Iterator[tuple[str, str]]) -> None:
@@ -144,7 +152,8 @@ def _notes(console: Console, title: str, notes: Mapping[str, str]) -> None:
 def show_reasons(report: Reasons, console: Console) -> None:
     """Print `why`: each path on one line, from the repository down."""
     if report.size is None:
-        line(console, f"{report.digest} is named here and not stored", "bold yellow")
+        known = "its place cannot be read" if report.unseen else "not stored"
+        line(console, f"{report.digest} is named here and {known}", "bold yellow")
     else:
         line(console, f"{report.digest} ({human_size(report.size)})", "bold")
     for path in report.paths:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
 from regfs.render import human_size, printable, short, table
-from regfs.reports.listing import Entries, Repositories, Tag, Tags, Uploads
+from regfs.reports.listing import Entries, Repositories, Repository, Tag, Tags, Uploads
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_ABSENT: Final = {True: "", False: " MISSING", None: " UNREADABLE"}
 
 
 def show_listing(report: Any, console: Console, *, details: bool) -> None:
@@ -36,10 +39,16 @@ def _repositories(report: Repositories, console: Console, details: bool) -> None
             _line(console, one.name)
         return
     rows = [
-        (one.name, one.tags, one.revisions, one.uploads, one.changed) for one in report.repositories
+        (one.name, *(_number(n, one) for n in (one.tags, one.revisions, one.uploads)), one.changed)
+        for one in report.repositories
     ]
     columns = ["Repository", ">Tags", ">Manifests", ">Uploads", "=Changed"]
     console.print(table("", columns, rows))
+
+
+def _number(seen: int | None, one: Repository) -> str:
+    """Return how many there are; of what could not all be read that there may be more."""
+    return f"{seen}" if one.complete else f"{seen or ''}?"
 
 
 def _tags(report: Tags, console: Console, details: bool) -> None:
@@ -87,7 +96,7 @@ def _entries(report: Entries, console: Console, details: bool) -> None:
             one.role,
             one.digest if details else short(one.digest),
             human_size(one.size) if one.size >= 0 else "?",
-            one.platform if one.present else f"{one.platform} MISSING".strip(),
+            f"{one.platform}{_ABSENT[one.present]}".strip(),
             one.media_type,
         )
         for one in report.entries

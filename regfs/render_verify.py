@@ -15,7 +15,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from regfs.findings import RULES, Severity
+from regfs.findings import RULES, Code, Severity
+from regfs.inventory import INCOMPLETE
 from regfs.render import (
     document,
     finding_document,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
     from regfs.verify import Harm, Result, Row
     from regfs.verify.report import Checked, Coverage
+
+_UNREAD: Final = INCOMPLETE | {Code.BLOB_UNREADABLE}
 
 SHOWN: Final = 10
 """Images that are named with one finding on a terminal."""
@@ -152,6 +155,9 @@ def verdict(result: Result) -> str:
     so_far = " so far" if result.interrupted else ""
     if errors := weights[Severity.ERROR]:
         broken = sum(1 for harm in result.images.values() if harm.errors)
+        grave = {code for severity, code in result.counts if severity is Severity.ERROR}
+        if broken and grave <= _UNREAD:
+            return f"{plural(broken, 'image')} could not be checked{so_far}: not all can be read"
         if not broken:
             return f"{plural(errors, 'error')}{so_far}, and no image is known to suffer from them"
         return f"{plural(broken, 'image is', 'images are')} not whole{so_far}"

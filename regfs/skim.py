@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final, NamedTuple, NoReturn
 
-from regfs.digest import Digest
+from regfs.digest import Digest, digests_noted
 from regfs.media_types import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -46,6 +46,8 @@ class Skimmed(NamedTuple):
     sizes: list[int]
     media_types: list[str]
     platforms: list[str]
+    noted: list[Digest]
+    """The digests in its annotations, and in those of what it refers to."""
 
     @property
     def subject(self) -> None:
@@ -100,12 +102,14 @@ def _skim(raw: Any) -> Skimmed:
     if raw["schemaVersion"] != 2 or not _is_text_map(raw.get("annotations", _NONE)):
         raise _NotPlain
     if media_type in (OCI_MANIFEST, DOCKER_MANIFEST) and raw.keys() <= _IMAGE_KEYS:
-        columns = _columns([raw.get("config"), *_parts(raw, "layers")])
+        parts = [raw.get("config"), *_parts(raw, "layers")]
+        columns = _columns(parts)
         kind = columns[2][0]
         artifact_type = None if kind in IMAGE_CONFIGS else kind or None
-        return Skimmed(Kind.IMAGE, media_type, artifact_type, *columns)
+        return Skimmed(Kind.IMAGE, media_type, artifact_type, *columns, _noted(raw, parts))
     if media_type in (OCI_INDEX, DOCKER_LIST) and raw.keys() <= _INDEX_KEYS:
-        return Skimmed(Kind.INDEX, media_type, None, *_columns(_parts(raw, "manifests")))
+        parts = _parts(raw, "manifests")
+        return Skimmed(Kind.INDEX, media_type, None, *_columns(parts), _noted(raw, parts))
     raise _NotPlain
 
 
@@ -156,6 +160,15 @@ def _more(part: dict[str, Any]) -> str:
         raise _NotPlain
     words = (platform.get("os"), platform.get("architecture"), platform.get("variant"))
     return "/".join(word for word in words if word)
+
+
+def _noted(raw: dict[str, Any], parts: list[dict[str, Any]]) -> list[Digest]:
+    """Return the digests in annotations; most parts have none, and that shows by their length."""
+    texts = list(raw.get("annotations", _NONE).values())
+    for part in parts:
+        if len(part) > 3:
+            texts += part.get("annotations", _NONE).values()
+    return digests_noted(texts) if texts else []
 
 
 def _is_text_map(value: Any) -> bool:

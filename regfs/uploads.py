@@ -48,6 +48,7 @@ from regfs.errors import (
 )
 from regfs.floor import Floor
 from regfs.registry import Registry
+from regfs.spelling import quoted
 from regfs.stores import Entry, Kind
 from regfs.turns import PATIENCE, sharing
 
@@ -122,7 +123,7 @@ class Uploads:
         """
         layout.check_name(name)
         if algorithm not in ALGORITHMS:
-            raise AlgorithmUnsupported(f"unsupported digest algorithm: {algorithm[:100]!r}")
+            raise AlgorithmUnsupported(f"unsupported digest algorithm: {quoted(algorithm, 100)}")
         self._floor.see_to(0)
         now = self._clock()
         upload = Upload(name, new_id(now), 0)
@@ -262,7 +263,7 @@ class Uploads:
             UploadUnknown: the repository has none of this id.
         """
         if not layout.is_upload(upload):
-            raise UploadUnknown(f"no such upload in {name}: {upload[:100]!r}")
+            raise UploadUnknown(f"no such upload in {name}: {quoted(upload, 100)}")
         for key in (layout.UploadData(name, upload), layout.UploadStartedAt(name, upload)):
             try:
                 there = self.store.stat(layout.path_of(key))
@@ -339,8 +340,7 @@ class Reception:
         self._hasher = hasher
         self._length = length
         self._received = 0
-        self._unlooked = _STEP
-        """Bytes that have arrived since the last look at what is free."""
+        self._unlooked = _STEP  # bytes since the last look at what is free
         self._ended = False
 
     def write(self, data: bytes) -> None:

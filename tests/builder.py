@@ -110,7 +110,8 @@ class TreeBuilder:
         self.v2 = root / "docker/registry/v2"
         self._age = age
         self._uploads = 0
-        root.mkdir(parents=True, exist_ok=True)
+        for part in ("blobs", "repositories"):  # as any push leaves them
+            self.folder(self.v2 / part)
 
     # Where things are
 

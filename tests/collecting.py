@@ -61,8 +61,12 @@ def plan_of(
     lean: bool = True,
     **policy: Any,
 ) -> Plan:
-    """Return what would go; `policy` are fields of Policy, and `now` is the present."""
+    """Return what would go; `policy` are fields of Policy, and `now` is the present.
+
+    That all images of a tree may be gone is on purpose here; see test_gc_elsewhere.
+    """
     inventory, graph = look(tree, history=history, lean=lean)
+    policy = {"allow_no_manifests": True, **policy}
     return plan(graph, inventory, Policy(**policy), time.time() if now is None else now)
 
 

@@ -1,7 +1,9 @@
 """What every test can ask for, and how hypothesis and the reference programs are used.
 
 `REGFS_CI=1` says that nothing may be left out: a skipped test of the reference
-programs then fails the run. `HYPOTHESIS_PROFILE` is dev (default), ci or thorough.
+programs then fails the run. `HYPOTHESIS_PROFILE` is dev (default), ci or thorough:
+the first two try the same examples in each run and report a failing one as it was
+drawn; thorough draws new ones, many more, and shrinks what fails.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from regfs.findings import Finding
 from regfs.stores._local_base import V2
@@ -24,8 +26,12 @@ from tests.storing import MEMORY
 
 # No deadline: two cores shared with real registries say nothing about an example's speed.
 _COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.register_profile("dev", _COMMON, max_examples=30)
-settings.register_profile("ci", _COMMON, max_examples=100, derandomize=True)
+# Shrinking takes up to five minutes a failure, and more where a step starts a registry.
+_BOUNDED = settings(
+    _COMMON, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
+)
+settings.register_profile("dev", _BOUNDED, max_examples=30)
+settings.register_profile("ci", _BOUNDED, max_examples=100)
 settings.register_profile("thorough", _COMMON, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if IN_CI else "dev"))
 

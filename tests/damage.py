@@ -256,8 +256,17 @@ DAMAGE["temporary-file"] = lambda v: v.tree.write(
     v.data.with_name("data.0b0f8d5e-8a0f-4c59-9d52-3a8d35a0a9b1.tmp"), b"half"
 )
 DAMAGE["foreign-file"] = lambda v: v.tree.write(
+    v.tree.repository_path(v.name) / "notes.txt", b"ask Bob"
+)
+DAMAGE["junk-file"] = lambda v: v.tree.write(
     v.tree.repository_path(v.name) / ".DS_Store", b"\0\0\0\1Bud1"
 )
+DAMAGE["junk-folder"] = lambda v: (
+    v.tree.write(
+        v.tree.repository_path(v.name) / "_manifests/tags/@eaDir/SYNO@.fileindexdb", b"\0"
+    ).parent
+)
+DAMAGE["rsync-half"] = lambda v: v.tree.write(v.data.with_name(".data.Xy12Ab"), b"half")
 DAMAGE["foreign-blob"] = lambda v: v.tree.write(v.tree.v2 / "blobs/sha256/README", b"keep out")
 DAMAGE["blob-unreferenced"] = lambda v: v.tree.blob_path(v.tree.blob(b"of a push that failed"))
 DAMAGE["layer-link-unused"] = lambda v: v.tree.layer_path(

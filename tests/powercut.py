@@ -80,11 +80,6 @@ class Disk:
     def synced(self, folder: str) -> None:
         for change in self.changes:
             change.missing.discard(folder)
-            # A folder that is gone for good takes along what was deleted in it before.
-            if not change.target and change.source.startswith(f"{folder}/"):
-                child = change.source.removeprefix(f"{folder}/").partition("/")[0]
-                if not (self.root / folder / child).exists():
-                    change.missing.clear()
         self.changes = [change for change in self.changes if change.missing]
 
     def written(self, path: str) -> None:

@@ -27,6 +27,7 @@ LAYERS: dict[str, int] = {
     "errors": 0,
     "findings": 0,
     "progress": 0,
+    "spelling": 0,
     "digest": 0,
     "durations": 0,
     "positions": 0,
@@ -45,6 +46,8 @@ LAYERS: dict[str, int] = {
     "layers": 1,
     "skim": 1,
     "inventory": 2,
+    "causes": 2,
+    "junk": 1,
     "listing": 2,
     "crossing": 2,
     "leftovers": 2,
@@ -66,6 +69,8 @@ LAYERS: dict[str, int] = {
     "gc.decisions": 4,
     "gc.tags": 4,
     "gc.mark": 4,
+    "gc.actions": 4,
+    "gc.limit": 4,
     "gc.going": 4,
     "gc.plan": 4,
     "gc.look": 4,
@@ -74,6 +79,7 @@ LAYERS: dict[str, int] = {
     "gc.held": 4,
     "gc.wanted": 4,
     "gc.online": 4,
+    "gc.restoring": 4,
     "gc.retention": 4,
     "gc.policy_file": 4,
     "gc.roots": 4,
@@ -96,7 +102,10 @@ LAYERS: dict[str, int] = {
 
 ARROWS = {
     ("digest", "errors"),
+    ("digest", "spelling"),
     ("listing", "inventory"),
+    ("causes", "inventory"),
+    ("junk", "layout"),
     ("listing", "crossing"),
     ("crossing", "inventory"),
     ("registry", "inventory"),
@@ -111,6 +120,7 @@ ARROWS = {
     ("publishing", "listing"),
     ("publishing", "turns"),
     ("leftovers", "inventory"),
+    ("leftovers", "listing"),
     ("referrers", "paging"),
     ("referrers", "registry"),
     ("gc.policy", "gc.retention"),
@@ -123,6 +133,10 @@ ARROWS = {
     ("gc.mark", "gc.policy"),
     ("gc.mark", "gc.roots"),
     ("gc.mark", "gc.tags"),
+    ("gc.limit", "gc.actions"),
+    ("gc.going", "gc.actions"),
+    ("gc.going", "gc.limit"),
+    ("gc.plan", "gc.actions"),
     ("gc.going", "gc.policy"),
     ("gc.going", "gc.mark"),
     ("gc.plan", "gc.policy"),
@@ -166,7 +180,7 @@ EMPTY = {"gc"}
 PURE = (
     "reports",
     *("gc.policy", "gc.decisions", "gc.retention", "gc.roots", "gc.tags"),
-    *("gc.mark", "gc.going", "gc.plan"),
+    *("gc.mark", "gc.actions", "gc.limit", "gc.going", "gc.plan"),
 )
 """Rooms that are tested without a disk."""
 
@@ -288,6 +302,8 @@ WRITES = {
     # What a registry does that takes pushes and deletes links, as its clients ask.
     "uploads": {"create", "append", "replace", "delete_tree"},
     "publishing": {"create", "delete"},
+    "heal.fetching": {"create", "replace", "delete"},  # .regfs/heal; replace in a journaled run
+    "heal.repair": {"lock", "delete_tree"},  # likewise
     "verify.ledger_file": {"create", "append", "lock"},  # .regfs/ledger, or a file outside the tree
 }
 """Who may change what a store holds, and how."""

@@ -113,7 +113,7 @@ def test_a_file_that_is_not_understood_is_misuse(
     assert old.files("") == before
 
 
-@pytest.mark.parametrize("arguments", [("plan",), ("run", "-n"), ("run", "--yes")])
+@pytest.mark.parametrize("arguments", [("plan",), ("run", "-n")])
 def test_a_root_that_is_not_there_ends_in_a_finding(
     old: TreeBuilder, tmp_path: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +124,71 @@ def test_a_root_that_is_not_there_ends_in_a_finding(
     capsys.readouterr()
     assert gc(old, *arguments, "--roots", str(roots)) == Exit.FINDINGS.value
     assert "said to be in use from outside" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["run", "apply", "purge"])
+def test_a_root_that_is_not_there_refuses_before_anything_moves(
+    old: TreeBuilder, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list knows the registry by another name: what it means must not go."""
+    roots, plan = tmp_path / "roots.txt", str(tmp_path / "plan.json")
+    roots.write_text("proxy.example.com/docker/team/app:old\n")
+    policy = ("--offline", "--policy", str(tmp_path / "keep.toml"))
+    options: tuple[str, ...] = ("--roots", str(roots))
+    if command == "run":
+        arguments = (*policy, "--yes", *options)
+    elif command == "apply":
+        assert gc(old, "plan", *policy, *options, "-o", plan) == Exit.FINDINGS.value
+        arguments = (plan,)
+    else:
+        assert gc(old, "run", *policy, "--yes") == 0
+        arguments = ("--offline", *options)
+    before = {path: file for path, file in old.files("").items() if "/lock" not in path}
+    capsys.readouterr()
+    assert gc(old, command, *arguments) == Exit.REFUSED.value
+    err = capsys.readouterr().err
+    assert "proxy.example.com/docker/team/app:old" in err or "docker/team/app:old" in err
+    assert "--ignore-missing-roots" in err
+    after = {path: file for path, file in old.files("").items() if "/lock" not in path}
+    assert after == before
+
+    if command == "apply":
+        assert gc(old, "plan", *policy, *options, "--ignore-missing-roots", "-o", plan) == 0
+    else:
+        arguments = (*arguments, "--ignore-missing-roots")
+    assert gc(old, command, *arguments) == 0
+    assert old.tags("team/app") == ["keep"]
+
+
+def test_a_root_that_is_not_there_is_told_before_the_question(
+    old: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "roots.txt").write_text("gone:v1\n")
+    options = ("--policy", str(tmp_path / "keep.toml"), "--roots", str(tmp_path / "roots.txt"))
+    assert gc(old, "run", *options) == Exit.REFUSED.value
+    assert "--ignore-missing-roots" in capsys.readouterr().err
+    assert old.files(".regfs") == {}
+
+
+def test_a_host_with_a_prefix_makes_its_lines_understood(
+    old: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roots = tmp_path / "roots.txt"
+    roots.write_text(
+        "proxy.example.com/docker/team/app:old\ndocker.io/library/nginx:1\nquay.io/x/y:2\n"
+    )
+    policy = ("--offline", "--policy", str(tmp_path / "keep.toml"), "--roots", str(roots))
+    assert gc(old, "run", *policy, "--yes", "--roots-host", "proxy.example.com/docker") == 0
+    assert "lines of other hosts, passed by: 2" in capsys.readouterr().err
+    assert old.tags("team/app") == ["keep", "old"]
+
+
+@pytest.mark.parametrize("command", ["plan", "purge"])
+@pytest.mark.parametrize("option", [("--roots-host", "x:5000"), ("--ignore-missing-roots",)])
+def test_options_about_roots_want_roots(
+    old: TreeBuilder, command: str, option: tuple[str, ...]
+) -> None:
+    assert gc(old, command, *option) == Exit.USAGE.value
 
 
 def test_what_stays_is_said_in_words(

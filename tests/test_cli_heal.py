@@ -116,7 +116,13 @@ def test_an_ambiguous_tag_is_told_and_exit_1(shop: TreeBuilder, capsys: Said) ->
 
 
 def test_the_document_has_a_schema() -> None:
-    assert set(schema_of("heal")["properties"]) == {"plan", "healed", "relink_plan", "relinked"}
+    assert set(schema_of("heal")["properties"]) == {
+        "plan",
+        "healed",
+        "relink_plan",
+        "relinked",
+        "left",
+    }
 
 
 def test_the_levels_are_those_of_verify() -> None:

@@ -23,14 +23,16 @@ from pydantic import TypeAdapter
 from regfs.cli.app import run
 from regfs.cli.options import Size, Subset
 from regfs.cli.schema import schema_of
+from regfs.digest import Digest
 from regfs.stores import locate, open_store
-from regfs.verify import LedgerFile
+from regfs.verify import LedgerFile, Level
 from regfs.verify.ledger_file import LEDGER, read_ledger
 from regfs.verify.report import CoverageDocument
 from regfs.verify.schedule import Amount, Shard, Share
 from tests.builder import Blob, TreeBuilder, image
-from tests.verifying import stocked
+from tests.verifying import V1, stocked
 
+DIGESTS = Level.DIGESTS
 Said = pytest.CaptureFixture[str]
 
 
@@ -220,6 +222,80 @@ def test_who_may_not_write_can_verify_and_is_told(capsys: Said) -> None:
         assert "permission denied" in said.err
         assert (refused.out, refused.err.count("\n")) == ("", 1)
         assert not (tree.root / ".regfs").exists()
+
+
+# -- copies --------------------------------------------------------------------------
+
+
+def copied(shop: TreeBuilder, tmp_path: Path) -> TreeBuilder:
+    """Copy a tree with all it tells of its files, as cp -a and rsync -a do."""
+    subprocess.run(["cp", "-a", str(shop.root), str(tmp_path / "copy")], check=True)
+    return TreeBuilder(tmp_path / "copy")
+
+
+def gone_bad(tree: TreeBuilder, name: str, tag: str) -> str:
+    """Flip a bit that no size and no time tells of."""
+    path = tree.blob_path(tree.document(tree.current(name, tag))["layers"][0]["digest"])
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return tree.relative(path)
+
+
+def test_a_copy_of_a_tree_is_verified_anew(shop: TreeBuilder, tmp_path: Path, capsys: Said) -> None:
+    assert verify(shop) == 0
+    copy = copied(shop, tmp_path)
+    bad = gone_bad(copy, "app", "v1")
+    assert verify(copy, "--max-age", "30d") == 1
+    assert bad in capsys.readouterr().out
+    assert as_json(shop, capsys, "--max-age", "30d")["checked"]["skipped"] > 0
+
+
+def test_bytes_that_went_bad_where_they_lie_are_read_again(shop: TreeBuilder, capsys: Said) -> None:
+    """Whoever writes to a file cannot set the time of its last change."""
+    assert verify(shop) == 0
+    bad = gone_bad(shop, "app", "v1")
+    assert verify(shop, "--max-age", "30d") == 1
+    assert bad in capsys.readouterr().out
+
+
+def test_what_was_broken_in_another_file_is_not_told_of_this_one(
+    shop: TreeBuilder, tmp_path: Path, capsys: Said
+) -> None:
+    """The copy was made after a repair; its ledger still says what was wrong."""
+    gone_bad(shop, "app", "v1")
+    assert verify(shop) == 1
+    copy = copied(shop, tmp_path)
+    assert as_json(copy, capsys, "--max-duration", "0")["findings"] == []
+    assert as_json(shop, capsys, "--max-duration", "0")["findings"] != []
+
+
+def test_the_ledger_of_another_tree_is_not_merged(
+    shop: TreeBuilder, tmp_path: Path, capsys: Said
+) -> None:
+    part, own = str(tmp_path / "part"), str(tmp_path / "own")
+    assert verify(shop, "--ledger", part) == 0
+    copy = copied(shop, tmp_path)
+    gone_bad(copy, "app", "v1")
+    assert verify(copy, "--merge", part) == 3
+    assert "of another tree, or of a copy" in capsys.readouterr().err
+    assert verify(copy, "--ledger", own, "--subset", "1/2") in (0, 1)
+    assert verify(copy, "--merge", own, part) == 3, "one of them is enough"
+    assert read_ledger(open_store(str(copy.root)), LEDGER).find(Digest(V1.digest), DIGESTS) is None
+    assert verify(shop, "--merge", part) == 0
+
+
+def test_a_device_has_another_number_on_another_machine(
+    shop: TreeBuilder, tmp_path: Path, capsys: Said
+) -> None:
+    part = tmp_path / "part"
+    assert verify(shop, "--ledger", str(part)) == 0
+    device = str(shop.root.stat().st_dev)
+    part.write_text(part.read_text().replace(f" {device} ", " 4242 "))
+    assert as_json(shop, capsys, "--merge", str(part))["unknown"] == 0
+    assert as_json(shop, capsys, "--max-age", "1d")["checked"]["skipped"] > 0
 
 
 # -- shards on many machines -----------------------------------------------------------

@@ -137,6 +137,23 @@ def test_a_purge_of_what_lies_in_quarantine_needs_no_space(scene: Scene) -> None
 
 
 @needs_mounts
+def test_a_restore_whose_reserve_is_gone_tells_how_many_bytes_it_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scene_on("ext4", tmp_path) as scene:
+        assert scene.collect() == 0
+        (scene.tree.root / ".regfs/runs" / scene.only_run() / "reserve").unlink()
+        filled = fill(scene.disk)
+        capsys.readouterr()
+        assert scene.gc("restore", scene.only_run()) == 5
+        (line,) = capsys.readouterr().err.splitlines()
+        (needed,) = re.findall(r"make (\d+) bytes free", line)
+        filled.give_back(int(needed))
+        assert scene.gc("restore", scene.only_run()) == 0
+        assert scene.tree.files() == scene.whole
+
+
+@needs_mounts
 def test_a_restore_needs_no_space_and_a_purge_of_it_neither(scene: Scene) -> None:
     """The folders of blobs that the run has removed are made again from what was set aside."""
     assert scene.collect() == 0

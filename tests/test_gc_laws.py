@@ -73,6 +73,7 @@ def planned(tree: TreeBuilder, policy: Policy, now: float | None = None) -> Plan
     inventory = look(registry.store, policy)
     graph = Graph.build(inventory, registry)
     now = time.time() if now is None else now
+    policy = replace(policy, allow_no_manifests=True)  # all images of an example may be deleted
     return plan(graph, inventory, policy, now, registry.manifest_bytes)
 
 

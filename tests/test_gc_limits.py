@@ -9,14 +9,30 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from regfs.findings import Code
+from regfs.findings import Code, Finding, Severity
 from regfs.gc.plan import Plan
 from regfs.gc.sweep import Applied, apply
 from regfs.progress import Silent
 from regfs.runs import purge
+from regfs.verify import Level, verify
 from tests.builder import Blob, TreeBuilder, artifact, blob_of, digest_of, image, index
-from tests.collecting import files_of, going, going_in, plan_of, registry_of
+from tests.collecting import (
+    Recipe,
+    build,
+    fewer,
+    files_of,
+    going,
+    going_in,
+    look,
+    new_tree,
+    paths,
+    plan_of,
+    recipes,
+    registry_of,
+)
 from tests.test_gc_policies import judged, keep, tags_of
 
 
@@ -252,6 +268,85 @@ def test_what_is_named_in_another_algorithm_goes_after_what_names_it(tree: TreeB
     assert carried_out(tree, planned).skipped == []
 
 
+def test_what_frees_nothing_stays_when_a_limit_is_met(tree: TreeBuilder) -> None:
+    """Of two old images one is enough: the tags, links and manifest of the other stay."""
+    large, small = image([os.urandom(5000)]), image(["small"])
+    tree.push("app", "keep", image(["new"]))
+    tree.push("app", "large", large)
+    tree.push("app", "small", small)
+    tree.push("app", "twice", image(["elsewhere"]))
+    tree.push("other", "keep", image(["elsewhere"]))
+    tree.add_blob("app", "unused")
+    wanted = files_of(tree, "app", "small")
+    planned = judged(tree, keep("keep"), max_freed=5000)
+    assert {one.path.rpartition("/")[2] for one in planned.actions if one.kind == "tag"} == {
+        "large"
+    }
+    assert going(planned, "revision") == {large.digest}
+    assert going(planned, "layer-link") == {large.blobs[1].digest}
+    assert going(planned, "blob") == {large.digest, large.blobs[1].digest}
+    applied = carried_out(tree, planned)
+    assert (applied.skipped, applied.done) == ([], planned.totals)
+    assert wanted <= tree.files().keys()
+    assert tree.tags("app") == ["keep", "small", "twice"]
+
+
+def test_a_limit_that_is_not_met_limits_nothing(tree: TreeBuilder) -> None:
+    tree.push("app", "keep", image(["new"]))
+    tree.push("app", "twice", image(["elsewhere"]))
+    tree.push("other", "keep", image(["elsewhere"]))
+    without = judged(tree, keep("keep"))
+    assert judged(tree, keep("keep"), max_freed=10**6).actions == without.actions != []
+
+
+def test_a_limit_takes_a_signature_along_with_its_image(tree: TreeBuilder) -> None:
+    old = image([os.urandom(5000)])
+    tree.push("app", "keep", image(["new"]))
+    tree.push("app", "old", old)
+    beside = f"{old.digest.replace(':', '-')}.sig"
+    signature = image(["signature"])
+    tree.push("app", beside, signature)
+    planned = judged(tree, keep("keep"), max_freed=1)
+    assert {one.path.rpartition("/")[2] for one in planned.actions if one.kind == "tag"} == {
+        "old",
+        beside,
+    }
+    assert going(planned, "revision") == {old.digest, signature.digest}
+    assert carried_out(tree, planned).skipped == []
+
+
+def test_a_young_manifest_of_a_layer_that_goes_loses_its_link_too(tree: TreeBuilder) -> None:
+    """Its blob is young and stays; a link to it would promise an image that is not whole."""
+    old = image([os.urandom(5000)])
+    tree.push("app", "keep", image(["new"]))
+    tree.push("app", None, old)
+    tree.set_age(tree.blob_path(old.digest), 60)
+    planned = untagged(tree, max_freed=1)
+    assert going(planned, "blob") == {old.blobs[1].digest}
+    assert going(planned, "revision") == {old.digest}
+
+
+def errors(tree: TreeBuilder) -> set[Finding]:
+    """Return what a verification without content finds broken."""
+    inventory, graph = look(tree, lean=False)
+    found = verify(registry_of(tree), inventory, graph, level=Level.SIZES)
+    return {row.finding for row in found.findings if row.finding.severity is Severity.ERROR}
+
+
+@fewer(3, 20)
+@given(recipes(), st.integers(1, 4000))
+def test_with_any_limit_what_stays_is_whole(recipe: Recipe, limit: int) -> None:
+    with new_tree() as tree:
+        build(tree, recipe)
+        whole = plan_of(tree, delete_untagged=True)
+        planned = plan_of(tree, delete_untagged=True, max_freed=limit)
+        assert paths(planned) <= paths(whole)
+        before = errors(tree)
+        applied = carried_out(tree, planned)
+        assert (applied.skipped, applied.done) == ([], planned.totals)
+        assert errors(tree) <= before
+
+
 def test_what_a_limit_left_goes_with_the_next_run(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["app"]))
     tree.push("app", None, image(["one", "two"]))
@@ -275,7 +370,7 @@ def old(tree: TreeBuilder) -> TreeBuilder:
 
 def test_a_tag_that_moved_since_the_plan_stays_with_what_it_is_now(old: TreeBuilder) -> None:
     old.push("app", None, image(["untagged"]))
-    made = judged(old, keep("keep"))
+    made = judged(old, keep("keep", deleteUntagged=True))
     assert len(going(made, "revision")) == 2
     old.tag("app", "old", image(["untagged"]).digest)
     wanted = files_of(old, "app", "old")
@@ -354,7 +449,7 @@ class _Meanwhile(Silent):
 
 def test_a_tag_that_is_set_under_way_keeps_what_it_is_now(old: TreeBuilder) -> None:
     now = old.push("app", None, image(["now"]))
-    made = judged(old, keep("keep"))
+    made = judged(old, keep("keep", deleteUntagged=True))
     assert now in going(made, "blob")
     progress = _Meanwhile(lambda: old.tag_path("app", "old").write_text(now))
     applied = apply(made, registry_of(old), progress=progress)

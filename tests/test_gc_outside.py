@@ -45,7 +45,7 @@ def test_the_less_likely_reading_of_a_root_keeps_too(tree: TreeBuilder) -> None:
 
 def test_a_repository_without_manifests_is_not_called_tagless(tree: TreeBuilder) -> None:
     digest = tree.add_blob("app", "unused")
-    planned = untagged(tree)
+    planned = untagged(tree, allow_no_manifests=True)
     assert going(planned, "layer-link") == {digest}
     assert (planned.findings, planned.kept) == ([], {})
 
@@ -134,7 +134,7 @@ def test_what_is_about_a_tag_that_was_decided_last_stays(tree: TreeBuilder) -> N
 def test_decisions_tell_of_untagged_manifests_and_no_others(tree: TreeBuilder) -> None:
     tree.push("app", "keep", index(USED))
     old = tree.push("app", None, image(["old"]))
-    policy = keep("keep", keepUntagged={"pushedWithin": "1d"})
+    policy = keep("keep", deleteUntagged=True, keepUntagged={"pushedWithin": "1d"})
     planned = judged(tree, policy)
     assert {one.digest for one in planned.decisions if one.tag is None} == {old}
 

@@ -514,6 +514,7 @@ def test_what_comes_from_the_future_is_young(tree: TreeBuilder, min_age: float) 
         tree.push("app", None, image(["untagged tomorrow"]))
     planned = untagged(tree, min_age=min_age, uploads_older_than=0)
     assert planned.actions == []
+    assert planned.kept == {"future": 4}
 
 
 def test_an_upload_is_as_young_as_its_youngest_file(tree: TreeBuilder) -> None:

@@ -159,16 +159,69 @@ def test_a_repository_without_a_block_loses_nothing(tree: TreeBuilder) -> None:
 def test_untagged_manifests_go_unless_the_block_says_otherwise(tree: TreeBuilder) -> None:
     tree.push("app", "keep", image(["new"]))
     untagged = tree.push("app", None, image(["untagged"]))
-    assert going(judged(tree, keep("keep")), "revision") == {untagged}
-    assert judged(tree, keep("keep", deleteUntagged=False)).actions == []
+    for said, asked, goes in (
+        ({}, False, False),
+        ({}, True, True),
+        ({"deleteUntagged": True}, False, True),
+        ({"deleteUntagged": False}, True, False),
+    ):
+        planned = judged(tree, keep("keep", **said), delete_untagged=asked)
+        assert going(planned, "revision") == ({untagged} if goes else set())
+        assert bool(planned.actions) is goes
 
 
-def test_a_block_that_keeps_untagged_drops_tags_alone(tree: TreeBuilder) -> None:
+@pytest.mark.parametrize("said", [{}, {"deleteUntagged": False}])
+def test_a_tag_takes_its_manifest_along_and_what_had_none_before_stays(
+    tree: TreeBuilder, said: dict[str, Any]
+) -> None:
+    child, old = image(["child"]), image(["old"])
+    sbom = artifact(["sbom"], subject=old)
     tree.push("app", "keep", image(["new"]))
-    tree.push("app", "old", image(["old"]))
-    planned = judged(tree, keep("keep", deleteUntagged=False))
+    tree.push("app", "old", old)
+    tree.push("app", "old-index", index(child))
+    tree.push("app", None, sbom)
+    was = tree.push("app", "moved", image(["was"]))
+    tree.push("app", "moved", image(["is"]))
+    never = image(["never tagged"])
+    tree.push("app", None, index(never))
+    planned = judged(tree, keep("^keep", **said))
+    assert tags_of(planned) == {"app:old", "app:old-index", "app:moved"}
+    gone = {one.digest for one in (old, sbom, child, index(child), image(["is"]))}
+    assert going(planned, "revision") == gone
+    collect(tree, retention=keep("^keep", **said))
+    assert judged(tree, keep("^keep", **said)).actions == []
+    assert {was, never.digest, index(never).digest} <= tree.blobs()
+
+
+def test_what_a_manifest_without_a_tag_lists_stays_when_its_tag_goes(tree: TreeBuilder) -> None:
+    """The index had no tag before, so it stays, and with it what it lists."""
+    child = image(["child"])
+    tree.push("app", "keep", image(["new"]))
+    tree.push("app", "old", child)
+    tree.push("app", None, index(child))
+    planned = judged(tree, keep("keep"))
     assert tags_of(planned) == {"app:old"}
-    assert {one.kind for one in planned.actions} == {"tag"}
+    assert going(planned, "revision") == set()
+
+
+def test_the_subject_of_a_tag_that_goes_had_no_tag_and_stays(tree: TreeBuilder) -> None:
+    subject = image(["subject"])
+    tree.push("app", "keep", image(["new"]))
+    tree.push("app", None, subject)
+    tree.push("app", "sbom", artifact(["sbom"], subject=subject))
+    planned = judged(tree, keep("keep"))
+    assert tags_of(planned) == {"app:sbom"}
+    assert going(planned, "revision") == set(), "a referrer lives while its subject does"
+
+
+def test_rules_for_untagged_manifests_hold_when_only_the_run_asks(tree: TreeBuilder) -> None:
+    tree.push("app", "keep", image(["new"]))
+    older = tree.push("app", None, image(["older"]))
+    with tree.at_age(DAY):
+        tree.push("app", None, image(["newer"]))
+    retention = keep("keep", keepUntagged={"mostRecentlyPushedCount": 1})
+    assert judged(tree, retention).actions == []
+    assert going(judged(tree, retention, delete_untagged=True), "revision") == {older}
 
 
 def test_untagged_manifests_are_kept_by_rules_with_what_they_lead_to(tree: TreeBuilder) -> None:
@@ -179,8 +232,8 @@ def test_untagged_manifests_are_kept_by_rules_with_what_they_lead_to(tree: TreeB
     with tree.at_age(DAY):
         tree.push("app", None, newer)
     tree.set_age(tree.revision_path("app", child.digest), 2 * DAY)
-    retention = keep("keep", keepUntagged={"mostRecentlyPushedCount": 1})
-    planned = judged(tree, retention)
+    rules = {"mostRecentlyPushedCount": 1}
+    planned = judged(tree, keep("keep", deleteUntagged=True, keepUntagged=rules))
     assert going(planned, "revision") == {older}
     kept = {one.digest for one in planned.decisions if one.tag is None and one.keep}
     assert kept == {newer.digest}
@@ -188,7 +241,8 @@ def test_untagged_manifests_are_kept_by_rules_with_what_they_lead_to(tree: TreeB
 
 def test_a_tagless_repository_is_refused_to_a_policy_too(tree: TreeBuilder) -> None:
     tree.push("app", None, image(["by digest"]))
-    planned = judged(tree, keep("keep"))
+    assert judged(tree, keep("keep")).actions == []
+    planned = judged(tree, keep("keep", deleteUntagged=True))
     assert planned.actions == []
     assert planned.kept == {"tagless": 1}
     assert [one.code for one in planned.findings] == [Code.REPOSITORY_TAGLESS]
@@ -276,7 +330,9 @@ def test_a_run_that_was_cut_short_still_takes_the_signatures(tree: TreeBuilder) 
     signed = tree.push("app", "old", image(["old"]))
     tree.push("app", cosign(signed), artifact(["signature"]))
     tree.untag("app", "old")
-    assert tags_of(judged(tree, keep("keep"))) == {f"app:{cosign(signed)}"}
+    assert tags_of(judged(tree, keep("keep"))) == set(), "its image has no tag now, and stays"
+    planned = judged(tree, keep("keep", deleteUntagged=True))
+    assert tags_of(planned) == {f"app:{cosign(signed)}"}
 
 
 def test_where_every_tag_stays_so_do_those_beside_images(tree: TreeBuilder) -> None:
@@ -315,7 +371,7 @@ def test_referrers_without_their_subject_go_if_the_block_says_so(
 ) -> None:
     tree.push("app", "keep", image(["new"]))
     tree.push("app", None, artifact(subject="sha256:" + "0" * 64))
-    planned = judged(tree, keep("keep", deleteReferrers=delete))
+    planned = judged(tree, keep("keep", deleteUntagged=True, deleteReferrers=delete))
     assert bool(going(planned, "revision")) is delete
 
 

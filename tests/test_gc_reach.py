@@ -28,8 +28,8 @@ from regfs.stores import _local_space
 from tests.builder import TreeBuilder, image
 from tests.collecting import plan_of, registry_of, store_of
 from tests.disks import mount, mounted, needs_mounts
+from tests.nobody import NOBODY, as_nobody
 from tests.storing import MEMORY
-from tests.test_stores_local_write import NOBODY, as_nobody
 
 V2 = "docker/registry/v2"
 

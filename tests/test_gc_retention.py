@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -134,16 +135,17 @@ def test_without_entries_every_tag_stays() -> None:
 
 
 def test_an_entry_without_a_rule_keeps_what_it_matches() -> None:
-    assert kept(policy({"patterns": ["v.*", "x"]}), [fact("v1"), fact("x"), fact("xx")]) == {
-        "v1",
-        "x",
-    }
+    tags = [fact("v1"), fact("x"), fact("y")]
+    assert kept(policy({"patterns": ["v.*", "x"]}), tags) == {"v1", "x"}
     assert kept(policy({}), [fact("a")]) == {"a"}
     assert kept(policy({"age": "created"}), [fact("a")]) == {"a"}
 
 
-def test_patterns_match_whole_tags() -> None:
-    assert kept(policy({"patterns": ["v1"]}), [fact("v1"), fact("v10"), fact("rev1")]) == {"v1"}
+def test_patterns_are_found_anywhere_as_in_zot() -> None:
+    tags = [fact(tag) for tag in ("v1", "v10", "rev1", "v2")]
+    assert kept(policy({"patterns": ["v1"]}), tags) == {"v1", "v10", "rev1"}
+    assert kept(policy({"patterns": ["^v1"]}), tags) == {"v1", "v10"}
+    assert kept(policy({"patterns": ["^v1$"]}), tags) == {"v1"}
 
 
 def test_the_most_recently_pushed_are_kept() -> None:
@@ -169,8 +171,8 @@ def test_created_within_goes_by_the_config() -> None:
     assert kept(rules, tags) == {"a"}
 
 
-def test_labels_must_all_match_as_a_whole() -> None:
-    rules = policy({"labels": {"keep": "yes|always", "team": ".*"}})
+def test_labels_must_all_match() -> None:
+    rules = policy({"labels": {"keep": "^(yes|always)$", "team": ""}})
     tags = [
         fact("a", labels=[{"keep": "yes", "team": ""}]),
         fact("b", labels=[{"keep": "yes"}]),
@@ -358,11 +360,25 @@ def test_a_tag_that_cannot_be_read_is_kept_and_takes_no_place() -> None:
 
 def test_what_stands_beside_an_image_is_left_alone() -> None:
     fallback = DIGEST.replace(":", "-")
-    beside = [fact(fallback), fact(f"{fallback}.sig")]
+    beside = [replace(fact(tag), beside=DIGEST) for tag in (fallback, f"{fallback}.sig")]
     rules = policy({"mostRecentlyPushedCount": 1})
     assert kept(rules, [*beside, *days(a=1, b=2)]) == {fallback, f"{fallback}.sig", "a"}
     assert reasons(rules, *beside) == [f"stands beside {DIGEST}, and lives with it"] * 2
     assert kept(policy({"patterns": ["x"]}), [*beside, fact("a")]) >= {"a"}, "none is left"
+    decided = decide(rules, beside, "app", NOW)
+    assert {one.beside for one in decided} == {DIGEST}
+
+
+def test_what_a_rule_names_does_not_wait_for_what_it_stands_beside() -> None:
+    signature = replace(fact(f"{DIGEST.replace(':', '-')}.sig"), beside=DIGEST)
+    immutable = policy({"patterns": ["x"]}, immutable=[".*[.]sig"])
+    matching = policy({"patterns": [".*[.]sig"]})
+    for rules, reason in ((immutable, "immutable[0]"), (matching, "keepTags[0]")):
+        (one,) = decide(rules, [signature], "app", NOW)
+        assert (one.keep, one.beside) == (True, None)
+        assert reason in one.reason
+    (other,) = decide(policy({"mostRecentlyPushedCount": 1}), [signature], "app", NOW)
+    assert other.beside == DIGEST, "an entry without patterns is about images"
 
 
 # -- what is asked for --------------------------------------------------------------------
@@ -395,8 +411,8 @@ def test_every_entry_that_matches_is_asked() -> None:
 
 
 def test_immutable_tags_are_kept_whatever_the_rules_say() -> None:
-    rules = policy({"patterns": ["x"]}, immutable=["v\\d+", "main"])
-    tags = [fact("v1"), fact("main"), fact("v1x"), fact("x")]
+    rules = policy({"patterns": ["x"]}, immutable=["^v\\d+$", "main"])
+    tags = [fact("v1"), fact("main"), fact("v1y"), fact("x")]
     assert kept(rules, tags) == {"v1", "main", "x"}
     assert reasons(rules, *tags)[0] == "immutable[1] of policies[0]"
 

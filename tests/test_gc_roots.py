@@ -140,6 +140,46 @@ def test_a_repository_on_the_disk_may_have_any_name() -> None:
     assert parsed("Odd:v1", exists=("Odd",)).by_repository == {"Odd": {"v1"}}
 
 
+HOSTS = ("reg.example.com", "proxy.example.com:5000/docker")
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("reg.example.com/team/app:v1", "team/app"),
+        ("REG.example.com/team/app:v1", "team/app"),
+        ("docker-pullable://reg.example.com/team/app:v1", "team/app"),
+        ("proxy.example.com:5000/docker/team/app:v1", "team/app"),
+        ("team/app:v1", "team/app"),
+        ("app:v1", "app"),
+        ("reg.example.com:5000/team/app:v1", None),
+        ("proxy.example.com:5000/team/app:v1", None),
+        ("proxy.example.com:5000/docker:v1", None),
+        ("proxy.example.com:5000/dockers/app:v1", None),
+        ("docker.io/library/App:v1", None),
+        ("localhost/team/app:v1", None),
+    ],
+)
+def test_lines_of_other_hosts_are_counted_and_passed_by(line: str, name: str | None) -> None:
+    data = f"{D}\n{line}\n".encode()
+    roots = parse_roots(data, "roots.txt", nowhere, HOSTS)
+    assert roots.by_repository == ({} if name is None else {name: {"v1"}})
+    assert roots.elsewhere == (name is None)
+    assert roots.digests == {D}
+
+
+def test_a_repository_that_is_called_like_another_host_is_meant() -> None:
+    known = {"quay.io/app", "reg.example.com/app", "app"}
+    roots = parse_roots(b"quay.io/app:v1\nreg.example.com/app:v1", "-", known.__contains__, HOSTS)
+    assert roots.by_repository == {"quay.io/app": {"v1"}, "reg.example.com/app": {"v1"}}
+    assert roots.perhaps == {Root("app", "v1")}
+
+
+def test_a_list_of_other_hosts_alone_is_refused_like_an_empty_one() -> None:
+    with pytest.raises(DocumentInvalid, match="none of its 2 lines is of reg"):
+        parse_roots(b"quay.io/a:1\nquay.io/b:1", "roots.txt", nowhere, HOSTS[:1])
+
+
 PLAIN = names().filter(lambda name: name.partition("/")[0] not in ("localhost", "My-Host.io"))
 
 

@@ -25,7 +25,7 @@ from regfs.graph import Graph
 from regfs.listing import scan
 from regfs.registry import Registry
 from regfs.render import to_json
-from regfs.runs import purge, restore, runs
+from regfs.runs import claim, purge, restore, runs
 from regfs.stores import Store, open_store
 from tests.builder import TreeBuilder, image
 from tests.crashing import Crash, CrashingStore
@@ -645,3 +645,15 @@ def test_names_that_are_not_utf8_survive_a_plan(tree: TreeBuilder) -> None:
     planned = load(to_json(make_plan(tree)).encode())
     applied = carry_out(tree, planned)
     assert applied.done.uploads == 1
+
+
+def test_the_space_of_a_run_that_was_killed_before_it_began_is_given_back(
+    litter: TreeBuilder,
+) -> None:
+    store = store_of(litter)
+    claim(store, "20260101T000000Z-aaaaaa", 100_000)
+    begun = carry_out(litter, make_plan(litter)).run
+    assert [run.run for run in runs(store)] == [begun]
+    purge(store, older_than=3600)
+    assert [path.name for path in (litter.root / ".regfs/runs").iterdir()] == [begun]
+    assert (litter.root / ".regfs/runs" / begun / "reserve").exists()

@@ -26,7 +26,7 @@ from regfs.stores.local import LocalStore
 from tests.builder import TreeBuilder, image
 from tests.collecting import plan_of, store_of
 from tests.disks import mount, mounted, needs_mounts, small_disk
-from tests.test_stores_local_write import NOBODY, as_nobody
+from tests.nobody import NOBODY, as_nobody
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount, or become another")
 

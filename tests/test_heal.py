@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from regfs.heal.report import State
 from regfs.registry import Registry
 from regfs.runs import RunKind, restore, runs
 from regfs.stores import Store, open_store
+from regfs.turns import locked
 from regfs.verify import Level
 from tests.builder import TreeBuilder, image, index
 from tests.crashing import Crash, CrashingStore
@@ -250,6 +253,79 @@ def test_what_is_pushed_again_while_it_is_fetched_is_left_alone(shop: TreeBuilde
     assert list(shop.root.glob(".regfs/runs/*/quarantine/**/data")) == []
 
 
+def test_others_change_the_tree_while_a_source_is_read(shop: TreeBuilder) -> None:
+    source, held = Memory.of(shop), []
+    good = shop.blob_path(LAYER).read_bytes()
+    shop.break_("blob-flipped", "app", "v1", LAYER)
+    planned = plan_of(shop, source)
+
+    def push_then_give() -> Any:
+        with locked(store_of(shop), patience=0), pytest.raises(LockHeld):
+            held.append("the tree is ours")
+            heal(planned, Registry(store_of(shop)), source)
+        return io.BytesIO(good)
+
+    source.content[LAYER] = push_then_give
+    healed = heal(planned, Registry(store_of(shop)), source)
+    assert (states(healed), held) == ({Digest(LAYER): State.HEALED}, ["the tree is ours"])
+    assert not (shop.root / ".regfs/heal").exists()
+
+
+def test_what_was_fetched_waits_for_the_end_of_another_run(
+    shop: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, other = Memory.of(shop), ExitStack()
+    good = shop.blob_path(LAYER).read_bytes()
+    shop.break_("blob-flipped", "app", "v1", LAYER)
+
+    def begin_then_give() -> Any:
+        other.enter_context(locked(store_of(shop)))
+        return io.BytesIO(good)
+
+    source.content[LAYER] = begin_then_give
+    monkeypatch.setattr("regfs.heal.repair.time.sleep", lambda seconds: other.close())
+    assert heal_from(shop, source).broken == 0
+    assert shop.blob_path(LAYER).read_bytes() == good
+
+
+def test_what_a_heal_that_was_killed_has_fetched_is_not_fetched_again(shop: TreeBuilder) -> None:
+    source, good = Memory.of(shop), shop.files()
+    other = ARM.blobs[1].digest
+    for digest, data in ((LAYER, ONE.blobs[1].data), (other, b"half of it")):
+        shop.delete_blob(digest)
+        shop.write(shop.root / f".regfs/heal/sha256/{digest[7:]}", data)
+    healed = heal_from(shop, source)
+    assert [wanted.digest for wanted in source.asked] == [other]
+    assert (healed.broken, shop.files()) == (0, good)
+    assert not (shop.root / ".regfs/heal").exists()
+
+
+def test_ctrl_c_puts_in_place_what_was_fetched(shop: TreeBuilder) -> None:
+    source = Memory.of(shop)
+    for digest in (LAYER, MULTI.digest):
+        shop.delete_blob(digest)
+    planned = plan_of(shop, source)
+
+    def interrupt() -> Any:
+        raise KeyboardInterrupt
+
+    source.content[MULTI.digest] = interrupt
+    healed = heal(planned, Registry(store_of(shop)), source)
+    assert (healed.stopped, states(healed)) == ("interrupted", {Digest(LAYER): State.HEALED})
+    assert shop.blob_path(LAYER).exists()
+    assert healed.broken == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_is_put_in_place_belongs_to_the_owner_of_the_tree(shop: TreeBuilder) -> None:
+    source = Memory.of(shop)
+    shop.break_("blob-flipped", "app", "v1", LAYER)
+    for folder, _, _ in os.walk(shop.root / "docker"):
+        os.chown(folder, 4242, 4242)
+    assert heal_from(shop, source).broken == 0
+    assert shop.blob_path(LAYER).stat().st_uid == 4242
+
+
 def test_nothing_is_done_while_another_holds_the_lock(shop: TreeBuilder) -> None:
     source = Memory.of(shop)
     shop.break_("blob-missing", "app", "v1", LAYER)
@@ -257,6 +333,7 @@ def test_nothing_is_done_while_another_holds_the_lock(shop: TreeBuilder) -> None
     with store_of(shop).lock(".regfs/lock", "somebody else"), pytest.raises(LockHeld):
         heal_from(shop, source)
     assert shop.files() == before
+    assert source.asked == []
 
 
 # -- taking back --------------------------------------------------------------

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -418,6 +419,107 @@ def test_one_that_hangs_in_the_middle_is_left(server: Server) -> None:
     with pytest.raises(SourceError):
         read(server, WANTED._replace(size=-1), timeout=0.1)
     release.set()
+
+
+def fast_clock() -> Callable[[], float]:
+    """Return a clock by which 20 seconds go by between two looks at it."""
+    seconds = count(0, 20)
+    return lambda: float(next(seconds))
+
+
+def test_one_that_drips_is_left(server: Server) -> None:
+    """There is always a next byte in time, and the last would come in hours."""
+    server.gives(PATH, LAYER.data)
+    with pytest.raises(SourceError, match=r"a second are wanted \(--min-rate\)"):
+        read(server, clock=fast_clock())
+    assert read(server, clock=fast_clock(), min_rate=0) == LAYER.data
+
+
+def test_what_has_come_is_looked_at_before_more_comes(server: Server) -> None:
+    release = threading.Event()
+
+    def answer(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"x" * 10)
+        handler.wfile.flush()
+        release.wait(30)
+
+    server.routes[PATH] = answer
+    with (
+        closing(open_registry(server.url, access())) as source,
+        source.open(WANTED._replace(size=-1)) as stream,
+    ):
+        assert stream.read(1000) == b"x" * 10
+    release.set()
+
+
+def test_one_that_is_slow_at_first_may_gather_pace(server: Server) -> None:
+    server.gives(PATH, LAYER.data)
+    times = iter([0.0] * 4 + [29.0] * 100)
+    assert read(server, clock=lambda: next(times), min_rate=10**9) == LAYER.data
+
+
+@pytest.mark.parametrize("where", ["catalog", "token"])
+def test_documents_that_drip_are_left_too(server: Server, where: str) -> None:
+    if where == "catalog":
+        server.gives("/v2/_catalog", json.dumps({"repositories": ["other"]}).encode())
+        server.gives(f"/v2/other/blobs/{LAYER.digest}", LAYER.data)
+        with pytest.raises(SourceLacks):
+            read(server, clock=fast_clock())
+    else:
+        guarded(server, f'Bearer realm="{server.url}/token"', "Bearer x")
+        server.gives("/token", b'{"token": "x"}')
+        with pytest.raises(SourceError, match="--min-rate"):
+            read(server, clock=fast_clock())
+
+
+def test_a_head_that_drips_is_left(server: Server) -> None:
+    release = threading.Event()
+
+    def answer(handler: Any) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        try:
+            while not release.wait(0.02):
+                handler.wfile.write(b"x")
+        except OSError:
+            pass
+
+    server.routes[PATH] = answer
+    with pytest.raises(SourceError, match="no answer in time"):
+        read(server, timeout=0.1)
+    release.set()
+
+
+def test_when_the_time_is_up_nothing_more_is_asked(server: Server) -> None:
+    now = [0.0]
+
+    def answer(_: Any) -> Answer:
+        now[0] += 100.0
+        return 404, {}, b""
+
+    server.routes[PATH] = answer
+    options = access(clock=lambda: now[0], max_duration=3600.0)
+    with closing(open_registry(server.url, options)) as source:
+        for _ in range(35):
+            with pytest.raises(SourceLacks):
+                source.open(WANTED)
+        now[0] += 100.0
+        asked = len(server.requests)
+        with pytest.raises(SourceError, match=r"not asked any more after 1h \(--max-duration\)"):
+            source.open(WANTED)
+    assert len(server.requests) == asked
+
+
+def test_when_the_time_is_up_a_body_is_left(server: Server) -> None:
+    server.gives(PATH, LAYER.data)
+    now = [0.0]
+    options = access(clock=lambda: now[0], max_duration=10.0)
+    with closing(open_registry(server.url, options)) as source, source.open(WANTED) as stream:
+        now[0] = 11.0
+        with pytest.raises(SourceError, match="--max-duration"):
+            stream.read()
 
 
 def test_nobody_there_is_told(tmp_path: Path) -> None:

@@ -9,13 +9,16 @@ import tarfile
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import pytest
 
 from regfs.digest import Digest
-from regfs.errors import Invalid, NotARegistry, SourceError, SourceLacks
+from regfs.errors import Invalid, NotARegistry, SourceError, SourceLacks, StoreError
 from regfs.heal.opening import open_source
+from regfs.heal.report import State
 from regfs.heal.source import Wanted
+from regfs.stores import Store
 from tests.builder import Blob, TreeBuilder, dumps, image
 from tests.healing import ARM, ONE, heal_from, stocked
 from tests.reference import copy, make_oci_layout, needs_programs
@@ -80,6 +83,59 @@ def test_a_tree_named_by_any_of_its_folders_heals(shop: TreeBuilder, tmp_path: P
     other = stocked(TreeBuilder(tmp_path / "other"))
     good = ruined(shop)
     assert heal_from(shop, other.v2).broken == 0
+    assert shop.files() == good
+
+
+class _BadSector:
+    """A store on a disk that cannot read one blob to its end."""
+
+    def __init__(self, store: Store, digest: str) -> None:
+        self._store, self._bad = store, digest[7:]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def open(self, path: str) -> BinaryIO:
+        stream = self._store.open(path)
+        return cast(BinaryIO, _Torn(stream)) if self._bad in path else stream
+
+
+class _Torn(io.RawIOBase):
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream, self._reads = stream, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._reads += 1
+        if self._reads > 1:
+            raise StoreError("data: input/output error: the disk or the network failed")
+        return self._stream.read(10)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+@pytest.mark.parametrize("torn", [LAYER.digest, ONE.digest])
+@pytest.mark.parametrize("kind", ["tree", "layout"])
+def test_one_bad_sector_in_a_source_blocks_nothing_else(
+    shop: TreeBuilder, tmp_path: Path, torn: str, kind: str
+) -> None:
+    if kind == "tree":
+        place = str(stocked(TreeBuilder(tmp_path / "other")).root)
+    else:
+        make_oci_layout(tmp_path / "layout", {"v1": ONE, "arm": ARM})
+        place = str(tmp_path / "layout")
+    good = ruined(shop)
+    with closing(open_source(place)) as source:
+        source._store = _BadSector(source._store, torn)  # type: ignore[attr-defined]
+        healed = heal_from(shop, source)
+    (failed,) = [one for one in healed.outcomes if one.state is not State.HEALED]
+    assert (failed.digest, failed.state) == (Digest(torn), State.FAILED)
+    assert failed.message.startswith(f"{source.url}: ")
+    assert "input/output error" in failed.message
+    assert (healed.broken, healed.stopped) == (1, None)
+    assert heal_from(shop, place).broken == 0
     assert shop.files() == good
 
 

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from regfs import layout
-from regfs.digest import Digest
+from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import DigestInvalid, LayoutInvalid, NameInvalid, TagInvalid
 from regfs.layout import (
     BlobData,
@@ -343,7 +343,7 @@ def test_legal_names(name: str) -> None:
         ("a\n", r"'a\n'"),
         ("..", "'..'"),
         ("localhost:5000/foo", "'localhost:5000'"),
-        ("caf\udce9", r"'caf\udce9'"),
+        ("caf\udce9", r"'caf\xe9'"),
         ("\u0661", "'\u0661'"),
         ("a" * 256, "longer than 255"),
         ("x/" + "a" * 256, "longer than 255"),
@@ -388,23 +388,54 @@ def test_an_error_about_a_long_text_is_short() -> None:
 # Tags and uploads that tell something
 
 
-def test_the_fallback_tag_names_its_subject() -> None:
-    assert layout.fallback_subject(f"sha256-{HEX}") == D
-    for tag in (
-        f"sha256-{HEX}.sig",
-        f"sha256-{HEX[:-1]}",
-        f"sha512-{HEX}",
-        f"sha256-{HEX}\n",
+@pytest.mark.parametrize(("algorithm", "size"), ALGORITHMS.items())
+def test_the_fallback_tag_names_its_subject(algorithm: str, size: int) -> None:
+    subject, other = (
+        Digest(f"{algorithm}:{'ab' * (size // 2)}"),
+        Digest(f"{algorithm}:{'0' * size}"),
+    )
+    found = layout.subject_tag(layout.fallback_tag(subject))
+    assert found is not None
+    assert found.is_fallback
+    assert (found.algorithm, len(found.digits), found.holds) == (algorithm, 64, "referrers")
+    assert found.among([other, subject]) == [subject]
+    assert not found.names(other)
+    assert not found.names(None)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
         "v1",
-    ):
-        assert layout.fallback_subject(tag) is None
+        f"sha256-{HEX[:-1]}",
+        f"sha256-{HEX}0",
+        f"sha256-{HEX}\n",
+        f"sha256-{HEX.upper()}",
+        f"sha384-{'0' * 96}",
+        f"sha512-{'0' * 63}",
+        f"blake3-{HEX}",
+        f"sha256-{HEX}.sigx",
+        f"sha256-{HEX}.",
+        f"sha384-{'0' * 80}.sig",
+    ],
+)
+def test_other_tags_name_no_subject(tag: str) -> None:
+    assert layout.subject_tag(tag) is None
 
 
-@pytest.mark.parametrize("ending", ["sig", "att", "sbom"])
-def test_the_cosign_tag_names_its_subject(ending: str) -> None:
-    assert layout.cosign_subject(f"sha256-{HEX}.{ending}") == D
-    assert layout.cosign_subject(f"sha256-{HEX}") is None
-    assert layout.cosign_subject(f"sha256-{HEX}.{ending}x") is None
+@pytest.mark.parametrize(
+    ("ending", "holds"), [("sig", "signature"), ("att", "attestation"), ("sbom", "SBOM")]
+)
+def test_the_cosign_tag_names_its_subject(ending: str, holds: str) -> None:
+    found = layout.subject_tag(f"sha256-{HEX}.{ending}")
+    assert found is not None
+    assert not found.is_fallback
+    assert (found.subject, found.holds) == (D, holds)
+    assert found.among([D]) == [D]
+    long = Digest(f"sha384:{'a' * 96}")
+    whole = layout.subject_tag(f"sha384-{'a' * 96}.{ending}")
+    assert whole is not None
+    assert whole.among([long]) == [long]
 
 
 def test_the_id_of_an_upload_tells_when_it_began_from_version_7_on() -> None:

@@ -29,6 +29,7 @@ def assert_agrees(data: bytes) -> Skimmed | None:
         assert found.media_type == parsed.media_type
         assert found.artifact_type == parsed.artifact_type
         assert parsed.subject is found.subject
+        assert found.noted == list(parsed.noted)
     return found
 
 
@@ -96,6 +97,47 @@ def test_of_a_manifest_with_one_thing_changed_it_agrees(
         return
     with contextlib.suppress(ManifestInvalid):
         parse(data)
+
+
+HEX = "ab" * 32
+NOTES = st.dictionaries(
+    st.sampled_from(["a", "containerd.io/snapshot/nydus-source-digest", "é"]),
+    st.sampled_from(
+        [
+            "",
+            "no digest",
+            HEX,
+            f"sha256:{HEX}",
+            f"sha512:{'cd' * 64}",
+            f"of sha256:{'0' * 64}, and of {'1' * 64}",
+            f'["{HEX}", "{"2" * 64}"]',
+            HEX + "0",
+            HEX.upper(),
+        ]
+    ),
+    max_size=2,
+)
+
+
+@given(whole=NOTES, config=NOTES, layer=NOTES, entry=NOTES)
+def test_of_annotations_it_keeps_the_same_digests(
+    whole: dict[str, str], config: dict[str, str], layer: dict[str, str], entry: dict[str, str]
+) -> None:
+    document = json.loads(json.dumps({**EXAMPLE, "annotations": whole}))
+    document["config"]["annotations"] = config
+    document["layers"][-1]["annotations"] = layer
+    assert_agrees(json.dumps(document).encode())
+    listing = index(image(["one"]), image(["two"])).document
+    listing["manifests"][0]["annotations"] = entry
+    assert_agrees(json.dumps({**listing, "annotations": whole}).encode())
+
+
+def test_plain_annotations_are_skimmed_with_their_digests() -> None:
+    document = json.loads(json.dumps({**EXAMPLE, "annotations": {"a": f"sha256:{'1' * 64}"}}))
+    document["layers"][0]["annotations"] = {"b": HEX}
+    found = skim(json.dumps(document).encode())
+    assert found is not None
+    assert found.noted == [f"sha256:{'1' * 64}", f"sha256:{HEX}"]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ V2 = "docker/registry/v2"
 def local_factory(folder: Path) -> Store:
     root = folder / "registry"
     root.mkdir()
-    return open_store(str(root))
+    return open_store(str(root), empty=True)
 
 
 FACTORIES: list[Any] = [pytest.param(local_factory, id="local")]

@@ -55,12 +55,21 @@ class TestOpening:
             open_local(str(root / V2 / "blobs"))
 
     @pytest.mark.parametrize("own", [[], [".regfs"], ["lost+found", "scheduler-state.json"]])
-    def test_an_empty_folder_is_a_fresh_registry(self, tmp_path: Path, own: list[str]) -> None:
+    def test_an_empty_folder_is_a_fresh_registry_only_when_said(
+        self, tmp_path: Path, own: list[str]
+    ) -> None:
         folder = tmp_path / "fresh"
         for name in own:
             (folder / name).mkdir(parents=True)
         folder.mkdir(exist_ok=True)
-        assert open_local(str(folder)).url == str(folder)
+        with pytest.raises(NotARegistry, match="is its volume not mounted"):
+            open_local(str(folder))
+        assert open_local(str(folder), empty=True).url == str(folder)
+
+    def test_an_empty_folder_of_a_registry_is_never_a_fresh_one(self, root: Path) -> None:
+        (root / V2 / "blobs").mkdir()
+        with pytest.raises(NotARegistry):
+            open_local(str(root / V2 / "blobs"), empty=True)
 
     def test_anything_else_is_refused_in_one_line(self, tmp_path: Path) -> None:
         (tmp_path / "etc").mkdir()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import pickle
 import shutil
 import signal
 import stat
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,10 +27,10 @@ from regfs.errors import (
 from regfs.findings import Code, Finding
 from regfs.stores import _local_rename
 from regfs.stores.local import LocalStore, open_local
+from tests.nobody import NOBODY, as_nobody
 from tests.storing import codes, failing_with, files, put
 
 V2 = "docker/registry/v2"
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -44,35 +42,6 @@ def open_root() -> Iterator[Path]:
     (root / V2).mkdir(parents=True)
     yield root
     shutil.rmtree(folder)
-
-
-def as_nobody(work: Callable[[], Any]) -> Any:
-    """Return what `work` returns when a user without rights does it."""
-    if os.geteuid() != 0:
-        return work()
-    reader, writer = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # forking beside idle threads of the test runner
-        child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            try:
-                answer = pickle.dumps((work(), None))
-            except BaseException as error:
-                answer = pickle.dumps((None, repr(error)))
-            os.write(writer, answer)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as stream:
-        answer = stream.read()
-    os.waitpid(child, 0)
-    result, trouble = pickle.loads(answer)
-    assert trouble is None, trouble
-    return result
 
 
 def error_of(work: Callable[[], object]) -> str:

@@ -172,15 +172,40 @@ def _second_name(tree: TreeBuilder) -> None:
     (tree.v2 / "repositories/second-name").symlink_to("app")
 
 
+def _file_for_tags(tree: TreeBuilder) -> None:
+    folder = tree.tag_folder("app", "v1").parent
+    shutil.rmtree(folder)
+    tree.write(folder, b"what a synchroniser left")
+
+
+def _annotated(tree: TreeBuilder) -> None:
+    document = json.loads(EXTENDED.data) | {"annotations": {"data": UNUSED}}
+    digest = tree.blob(dumps(document))
+    tree.revision("app", digest)
+    tree.tag("app", "v1", digest)
+    tree.add_blob("app", "of a push that failed")
+
+
+def _signed(tree: TreeBuilder) -> None:
+    tree.push("app", _SIGNED, image(["signature"]))
+
+
+_SIGNED = OTHER.replace(":", "-") + ".sig"
+
+
 DONE: dict[str, Callable[[TreeBuilder], None]] = {
     "upload-stale": _stale_upload,
     "repositories-missing": _no_repositories,
+    "blobs-missing": lambda tree: shutil.rmtree(tree.v2 / "blobs"),
     "symlink-inside": _second_name,
     "upload-without-data": _upload_without("data"),
     "upload-without-startedat": _upload_without("startedat"),
     "tag-behind": _behind,
     "nfs-leftover": _nfs,
     "lost-and-found": _lost,
+    "file-for-tags": _file_for_tags,
+    "annotated": _annotated,
+    "signed": _signed,
     "diffid-mismatch": _push(_with_diff_ids(OTHER)),
     "layer-count-mismatch": _push(_with_diff_ids(OTHER, OTHER)),
     "config-unreadable": _push(lambda document: {"config": {"rootfs": 7}}),
@@ -253,6 +278,9 @@ ROWS: dict[Code, Row] = {
         "repository-tagless", f"{V2}/repositories/app", WARNING, repository="app"
     ),
     Code.REPOSITORIES_MISSING: Row("repositories-missing", f"{V2}/repositories", ERROR),
+    Code.BLOBS_MISSING: Row(
+        "blobs-missing", f"{V2}/blobs", ERROR, also=[Code.LINK_DANGLING, Code.TAG_DANGLING]
+    ),
     Code.MANIFEST_UNREADABLE: Row("manifest-deep", new, ERROR, V1),
     Code.MANIFEST_TOO_LARGE: Row(
         "manifest-too-large", blob(IMAGE), ERROR, BOTH, also=[Code.BLOB_CORRUPT]
@@ -269,12 +297,30 @@ ROWS: dict[Code, Row] = {
         INFO,
         digest=TOP,
     ),
-    Code.FOREIGN_PATH: Row("foreign-file", f"{V2}/repositories/app/.DS_Store", WARNING),
+    Code.FOREIGN_PATH: Row("foreign-file", f"{V2}/repositories/app/notes.txt", WARNING),
+    Code.JUNK: Row("junk-file", f"{V2}/repositories/app/.DS_Store", INFO),
     Code.SPECIAL_FILE: Row("fifo-link", REVISION, ERROR, BOTH),
     Code.SYMLINK_INSIDE: Row("symlink-inside", f"{V2}/repositories/second-name", WARNING),
     Code.SYMLINK_LOOP: Row("symlink-loop", f"{V2}/repositories/app/loop", ERROR),
     Code.SYMLINK_OUTSIDE: Row(
         "symlink-outside", blob(TOP), ERROR, BOTH, TOP, also=[Code.BLOB_UNREADABLE]
+    ),
+    Code.BLOB_ANNOTATED: Row(
+        "annotated",
+        f"{V2}/repositories/app/_layers/{UNUSED.replace(':', '/')}/link",
+        INFO,
+        digest=UNUSED,
+        repository="app",
+    ),
+    Code.SIGNATURE_DANGLING: Row(
+        "signed",
+        f"{V2}/repositories/app/_manifests/tags/{_SIGNED}/current/link",
+        INFO,
+        repository="app",
+        tag=_SIGNED,
+    ),
+    Code.FOLDER_REPLACED: Row(
+        "file-for-tags", f"{V2}/repositories/app/_manifests/tags", ERROR, repository="app"
     ),
     Code.PATH_UNREADABLE: Row(
         "folder-data", blob(TOP), ERROR, BOTH, TOP, also=[Code.BLOB_UNREADABLE]
@@ -360,8 +406,9 @@ def _named_in_the_program() -> set[Code]:
 
 def test_every_code_that_is_looked_for_has_a_row() -> None:
     # A blob that changes while it is read is no state of a tree: see test_verify_content; and
-    # what is missing by the word of others is for gc to tell: see test_gc_roots.
-    apart = {Code.BLOB_CHANGED, Code.ROOT_MISSING}
+    # what is missing by the word of others, or what a policy says, is for gc to tell: see
+    # test_gc_roots and test_gc_patterns.
+    apart = {Code.BLOB_CHANGED, Code.ROOT_MISSING, Code.PATTERN_SLOW}
     assert sorted(code.value for code in _named_in_the_program() - ROWS.keys() - apart) == []
 
 

@@ -29,9 +29,12 @@ from regfs.verify.content import BATCH_BYTES, hash_all, reading_order
 from regfs.verify.workers import START_COST
 from tests.builder import (
     CACHE_CONFIG,
+    DOCKER_CONFIG,
     DOCKER_LAYER,
     DOCKER_SCHEMA1,
     IN_TOTO,
+    OCI_CONFIG,
+    OCI_EMPTY,
     OCI_LAYER,
     Blob,
     Content,
@@ -111,6 +114,28 @@ def test_what_holds_no_tar_is_only_hashed(tree: TreeBuilder) -> None:
     wasm = Blob(b"\0asm", "application/vnd.wasm.content.layer.v1+wasm")
     tree.push("wasm", "v1", image([wasm], {"rootfs": {"diff_ids": []}}))
     assert codes(verify(tree)) == []
+
+
+ORAS = [
+    {"config_type": "application/vnd.unknown.config.v1+json"},
+    {"config_type": OCI_EMPTY, "artifact_type": "application/vnd.example"},
+    {"config_type": OCI_CONFIG},
+    {"config_type": DOCKER_CONFIG, "docker": True},
+]
+
+
+@pytest.mark.parametrize("about", ORAS)
+def test_only_what_the_config_of_an_image_names_is_unpacked(
+    tree: TreeBuilder, about: dict[str, Any]
+) -> None:
+    title = {"annotations": {"org.opencontainers.image.title": "note.txt"}}
+    note = Blob(b"a plain file that oras calls a layer", OCI_TAR, title)
+    tree.push("oras", "v1", image([note], b"{}", **about))
+    assert codes(verify(tree)) == []
+    # The same file in an image is a layer that cannot be unpacked, and harms the image.
+    tree.push("app", "v1", image([note]))
+    result = verify(tree)
+    assert codes(result) == ["layer-unreadable"]
 
 
 def test_encrypted_and_foreign_layers_are_no_errors(tree: TreeBuilder) -> None:
@@ -490,7 +515,8 @@ def busy(tree: TreeBuilder) -> Iterator[tuple[subprocess.Popen[str], list[int]]]
     """Start a verification whose processes have work for long; return it, and their ids."""
     for number in range(4):
         bomb = gzip.compress(tar({str(number): bytes(1 << 28)}), 1)
-        tree.push("app", f"v{number}", image([Blob(bomb * 20)], dumps({"number": number})))
+        config = dumps({"number": number, "rootfs": {"type": "layers", "diff_ids": []}})
+        tree.push("app", f"v{number}", image([Blob(bomb * 20)], config))
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tree.root)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from regfs.causes import NAMED
 from regfs.manifests import LIMIT
 from regfs.verify import Level
 from regfs.verify.report import ROWS_LIMIT
@@ -372,7 +373,13 @@ def test_100_000_strays_are_counted_and_some_are_told(littered: TreeBuilder) -> 
     assert run.document["more"] == [{"code": "foreign-path", "severity": "warning", "count": more}]
     assert run.peak < 300 * MB
 
+    # They lie in one folder: that is one cause, which is told at once and summed up at the end.
     people = verify_apart(littered, "--level", "links")
+    assert people.stdout.count(b"stray ") == 1 + NAMED
+    assert b"100000 of one cause" in people.stdout
+    assert people.stdout.count(b"\n") < 50
+
+    people = verify_apart(littered, "--level", "links", "-v")
     assert people.stdout.count(b"stray ") == 1000
     assert b"100000" in people.stdout
     assert "more than 1000 of foreign-path" in people.stderr

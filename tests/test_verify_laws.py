@@ -9,8 +9,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ from regfs.registry import Registry
 from regfs.stores import open_store
 from regfs.verify import Level, Result, verify
 from tests.builder import TreeBuilder, image, index
-from tests.collecting import build, new_tree, recipes
+from tests.collecting import Recipe, build, new_tree, recipes
 from tests.damage import DAMAGE, Victim
 from tests.test_verify import EXPECTED, images_of
 from tests.verifying import check, grave
@@ -30,6 +32,7 @@ REPOSITORIES = st.sampled_from(["a", "a/b", "m"])
 
 VICTIM = image(["base", "one", "of the victim"])
 """Shares layers with what the recipes push."""
+NOTHING = Recipe(contents=[], steps=[])
 LISTED = index(VICTIM, image(["two"], platform="linux/arm64"))
 
 
@@ -40,11 +43,11 @@ class Found(NamedTuple):
     path: str
     repository: str | None
     expected: str | None
-    images: tuple[str, ...]
+    images: frozenset[str]
 
 
 def found(result: Result) -> set[Found]:
-    rows = ((row.finding, row.images) for row in grave(result))
+    rows = ((row.finding, frozenset(row.images)) for row in grave(result))
     return {Found(f.code.value, f.path, f.repository, f.expected, images) for f, images in rows}
 
 
@@ -151,10 +154,35 @@ def apart(recipe: Any, *damages: tuple[str, str]) -> set[Found]:
         return found(check(tree))
 
 
+def joined(*results: set[Found]) -> set[Found]:
+    """Return the findings of all results; one place is one finding and hurts whom any hurts.
+
+    Two damages can meet in one place: content that does not depend on its victim is one blob,
+    whoever pushed it.
+    """
+    images: dict[tuple[str, str, str | None, str | None], frozenset[str]] = {}
+    for finding in chain.from_iterable(results):
+        place = finding[:4]
+        images[place] = images.get(place, frozenset()) | finding.images
+    return {Found(*place, hurt) for place, hurt in images.items()}
+
+
 @given(recipes(), KINDS, KINDS)
-def test_two_damages_are_told_as_each_alone_is(recipe: Any, first: str, second: str) -> None:
+def test_two_damages_give_the_findings_of_each(recipe: Any, first: str, second: str) -> None:
     one, two = (first, "one"), (second, "two")
-    assert apart(recipe, one, two) == apart(recipe, one) | apart(recipe, two)
+    assert apart(recipe, one, two) == joined(apart(recipe, one), apart(recipe, two))
+
+
+@pytest.mark.parametrize("kind", ["link-other-digest", "tag-current-other-digest"])
+def test_a_link_that_dangles_hides_no_child_missing_in_another_repository(kind: str) -> None:
+    one, two = ("index-child-missing", "one"), (kind, "two")
+    assert apart(NOTHING, one, two) == joined(apart(NOTHING, one), apart(NOTHING, two))
+
+
+@pytest.mark.parametrize("kind", sorted(DAMAGE))
+def test_one_damage_to_two_images_gives_the_findings_of_each(kind: str) -> None:
+    one, two = (kind, "one"), (kind, "two")
+    assert apart(NOTHING, one, two) == joined(apart(NOTHING, one), apart(NOTHING, two))
 
 
 # -- nothing is changed -----------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from regfs.digest import Digest
 from regfs.errors import DocumentInvalid, LockHeld, PathMissing, PathUnsafe, StoreError
 from regfs.findings import Code
-from regfs.stores import Store, locate, open_store
+from regfs.stores import FileId, Store, locate, open_store
 from regfs.verify import LedgerFile, Level
 from regfs.verify.ledger import HEADER, Entry, Ledger, line_of, merge
 from regfs.verify.ledger_file import LEDGER, SYNC_AFTER, read_ledger
@@ -27,7 +27,7 @@ A, B, C = (Digest.of(letter) for letter in (b"a", b"b", b"c"))
 
 
 def entry(at: float = 1e9, code: Code | None = None, level: Level = Level.DIGESTS) -> Entry:
-    return Entry(10, 5e8 + 0.1, code, level, at)
+    return Entry(10, 5e8 + 0.1, code, level, at, FileId(64769, 1234, 1_700_000_000_123_456_789))
 
 
 times = st.floats(allow_nan=False, allow_infinity=False)
@@ -38,6 +38,9 @@ entries = st.builds(
     result=st.none() | st.sampled_from(Code),
     level=st.sampled_from(Level),
     checked_at=times,
+    file=st.builds(
+        FileId, st.integers(0, 2**64 - 1), st.integers(1, 2**64 - 1), st.integers(-(2**62), 2**62)
+    ),
 )
 few = st.sampled_from([A, B, C])
 """So few digests that ledgers overlap."""
@@ -100,14 +103,19 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        f"1.0 blob-eaten digests 1 1.0 {A}",
-        f"1.0 ok depths 1 1.0 {A}",
-        f"1.0 ok digests 1 1.0 {A[:-1]}",
-        f"1.0 ok digests 1 1.0 {A}0",
-        f"1.0 ok digests -1 1.0 {A}",
-        f"1.0 ok digests 1{'0' * 18} 1.0 {A}",
-        f"nan ok digests 1 1.0 {A}",
-        f"1.0 ok digests 1 1.0 {A} 1.0 ok digests 1 1.0 {B}",
+        f"1.0 blob-eaten digests 1 1.0 1 2 3 {A}",
+        f"1.0 ok depths 1 1.0 1 2 3 {A}",
+        f"1.0 ok digests 1 1.0 1 2 3 {A[:-1]}",
+        f"1.0 ok digests 1 1.0 1 2 3 {A}0",
+        f"1.0 ok digests -1 1.0 1 2 3 {A}",
+        f"1.0 ok digests 1{'0' * 18} 1.0 1 2 3 {A}",
+        f"nan ok digests 1 1.0 1 2 3 {A}",
+        f"1.0 ok digests 1 1.0 {A}",
+        f"1.0 ok digests 1 1.0 1 2 {A}",
+        f"1.0 ok digests 1 1.0 -1 2 3 {A}",
+        f"1.0 ok digests 1 1.0 1 {1 << 64} 3 {A}",
+        f"1.0 ok digests 1 1.0 1 2 {1 << 63} {A}",
+        f"1.0 ok digests 1 1.0 1 2 3 {A} 1.0 ok digests 1 1.0 1 2 3 {B}",
         f"\0\0\0\0{line_of(A, entry())}",
     ],
 )
@@ -262,9 +270,18 @@ def test_a_file_that_is_no_ledger_is_refused_and_left_alone(store: Store, conten
 
 def test_a_ledger_of_a_later_version_is_refused_as_such(store: Store) -> None:
     (Path(store.url) / ".regfs").mkdir()
-    (Path(store.url) / LEDGER).write_bytes(b"regfs-ledger 2\nwhatever\n")
+    (Path(store.url) / LEDGER).write_bytes(b"regfs-ledger 3\nwhatever\n")
     with pytest.raises(DocumentInvalid, match="another version"), opened(store):
         pass
+
+
+def test_a_ledger_that_knows_no_files_is_begun_anew_and_not_merged(store: Store) -> None:
+    (Path(store.url) / ".regfs").mkdir()
+    (Path(store.url) / LEDGER).write_bytes(f"regfs-ledger 1\n1.0 ok digests 1 1.0 {A}\n".encode())
+    with pytest.raises(DocumentInvalid, match="earlier version"):
+        read_ledger(store, LEDGER)
+    noted(store, (B, entry()))
+    assert kept(store) == said(ledger_of((B, entry())))
 
 
 def test_an_empty_file_is_a_place_for_a_ledger(store: Store) -> None:

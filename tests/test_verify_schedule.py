@@ -13,7 +13,7 @@ from regfs.digest import Digest
 from regfs.errors import Invalid
 from regfs.findings import Code
 from regfs.inventory import DigestTable
-from regfs.stores import Leaves
+from regfs.stores import FileId, Leaves
 from regfs.verify import Level, Selection
 from regfs.verify.content import BATCH_BYTES
 from regfs.verify.ledger import Entry, Ledger
@@ -23,6 +23,7 @@ from tests.strategies import digests
 DAY = 86400.0
 NOW = 100 * DAY
 MTIME = 5.0
+FILE = FileId(1, 2, 3)
 
 
 def name(number: int) -> Digest:
@@ -39,6 +40,19 @@ def listed(sizes: Sequence[int], mtimes: Sequence[float] | None = None) -> Diges
     return table
 
 
+def the_same(digest: Digest) -> FileId:
+    return FILE
+
+
+@pytest.mark.parametrize("other", [(9, 2, 3), (1, 9, 3), (1, 2, 9), None])
+def test_another_file_in_its_place_was_never_verified(other: tuple[int, int, int] | None) -> None:
+    past = known({0: 1.0})
+    assert schedule(listed([1]), [name(0)], Selection(max_age=DAY), past).due == []
+    file = None if other is None else FileId(*other)
+    past = past._replace(file_of=lambda digest: file)
+    assert schedule(listed([1]), [name(0)], Selection(max_age=DAY), past).due == [name(0)]
+
+
 def known(
     ages: dict[int, float], broken: Sequence[int] = (), size: int = 1, level: Level = Level.DIGESTS
 ) -> Known:
@@ -46,8 +60,8 @@ def known(
     ledger = Ledger()
     for number, age in ages.items():
         code = Code.BLOB_CORRUPT if number in broken else None
-        ledger.put(name(number), Entry(size, MTIME, code, level, NOW - age))
-    return Known(ledger, Level.DIGESTS, NOW)
+        ledger.put(name(number), Entry(size, MTIME, code, level, NOW - age, FILE))
+    return Known(ledger, Level.DIGESTS, NOW, the_same)
 
 
 def numbers(plan: Schedule | list[Digest]) -> list[int]:
@@ -174,10 +188,10 @@ def test_run_after_run_everything_is_read(lengths: list[int], limit: int) -> Non
     ledger = Ledger()
     for night in range(len(lengths)):
         now = NOW + night * DAY
-        past = Known(ledger, Level.DIGESTS, now)
+        past = Known(ledger, Level.DIGESTS, now, the_same)
         plan = schedule(blobs, blobs, Selection(max_bytes=limit), past)
         for digest in plan.due:
-            entry = Entry(blobs[digest].size, MTIME, None, Level.DIGESTS, now)
+            entry = Entry(blobs[digest].size, MTIME, None, Level.DIGESTS, now, FILE)
             ledger.put(digest, entry)
     assert {digest for digest, _ in ledger} == set(blobs)
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from regfs import __version__
-from regfs.cli.session import Exit, Session, drop_output
+from regfs.cli.session import Exit, Session, drop_output, given_root
 from regfs.errors import (
     ContentMismatch,
     Invalid,
@@ -91,7 +91,13 @@ class LazyGroup(click.Group):
     epilog="Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in Exit) + ".",
 )
 @click.version_option(__version__, message="regfs %(version)s")
-@click.option("-r", "--root", metavar="ROOT", help="Where the registry tree is (see below).")
+@click.option(
+    "-r",
+    "--root",
+    metavar="ROOT",
+    callback=given_root,
+    help="Where the registry tree is (see below).",
+)
 @click.pass_context
 def cli(ctx: click.Context, root: str | None) -> None:
     """Look into, check and clean the disk of a Docker/OCI registry.

@@ -8,7 +8,7 @@ from regfs.cli.session import command as regfs_command
 DOCUMENTS = {"": "regfs.reports.lineage:Bases"}
 
 
-@regfs_command(name="bases", examples=["regfs bases", "regfs bases --json"])
+@regfs_command(name="bases", examples=["regfs bases", "regfs bases --json"], answers=True)
 def command(session: Session) -> Exit:
     """Show which image is built on which, by annotations and by layers."""
     from regfs.render_reports import show_bases

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @regfs_command(
     name="cat",
     examples=["regfs cat app:v1 | jq .", "regfs cat 25b1600519c0 | tar tz"],
-    exits=[Exit.FINDINGS],
+    answers=True,
 )
 @click.argument("reference", metavar="REF|DIGEST")
 def command(session: Session, reference: str) -> Exit:
@@ -42,10 +42,12 @@ def command(session: Session, reference: str) -> Exit:
 
 def _stored(session: Session, target: Target, digest: Digest) -> Digest:
     """Return the digest that the blob is stored under: a link may name it by another algorithm."""
-    from regfs import layout
     from regfs.digest import CANONICAL
+    from regfs.errors import ManifestUnknown
 
     if target.name is None or digest.algorithm == CANONICAL:
         return digest
-    path = layout.path_of(layout.LayerLink(target.name, digest))
-    return session.registry.link(path).digest or digest
+    try:
+        return session.registry.revision(target.name, digest)
+    except ManifestUnknown:
+        return digest

@@ -28,6 +28,7 @@ SORTS: Final = ("stored", "apparent", "unique", "shared", "name")
         "regfs du app:v1 app:v2",
         "regfs du --rm app:v1   (what would removing it free?)",
     ],
+    answers=True,
 )
 @click.argument("references", metavar="[REF]...", nargs=-1)
 @click.option("--by", type=click.Choice(ROWS), help="What a row is.")
@@ -81,4 +82,4 @@ def _disk(session: Session) -> Disk:
 
     graph = session.graph
     with session.progress() as progress:
-        return disk_of(graph, session.store, progress=progress)
+        return disk_of(graph, session.store, progress=progress, report=session.unread.append)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regfs.cli.gc_carry_out import Measure, carry_out, prepare
+from regfs.cli.gc_carry_out import Measure, carry_out, prepare, tell_stays
+from regfs.cli.gc_roots import read_file, read_roots, roots_options
 from regfs.cli.options import Duration, Size
 from regfs.cli.report_file import ReportFile
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.errors import DocumentInvalid, Refused, StoreError
+from regfs.errors import Refused, StoreError
 from regfs.gc.policy import Policy
 
 if TYPE_CHECKING:
@@ -55,10 +56,12 @@ Examples:
 \b
 Exit codes:
   0   clean
-  1   something was kept because it could not be known, or one of --roots is not
-      on this disk (see the findings)
+  1   something was kept because it could not be known, something is lost that a
+      restored run needs, or a plan was made although one of --roots is not on this
+      disk (see the findings)
   2   usage
-  3   refused (stale plan, lock held, doubt that needs a decision)
+  3   refused (stale plan, lock held, damaged run, one of --roots not on this disk,
+      doubt that needs a decision)
   4   not a registry tree, or no such run
   5   storage failure
   130 interrupted
@@ -73,7 +76,10 @@ def command() -> None:
 def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option(
-            "-m", "--delete-untagged", is_flag=True, help="Manifests that no tag reaches go too."
+            "-m",
+            "--delete-untagged",
+            is_flag=True,
+            help="Manifests that no tag reaches go too, but where --policy says that they stay.",
         ),
         click.option(
             "--min-age",
@@ -90,6 +96,11 @@ def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="With -m: this repository has no tags on purpose; its manifests may go.",
         ),
         click.option(
+            "--allow-no-manifests",
+            is_flag=True,
+            help="Not one manifest is in this tree, and that is on purpose: all may go.",
+        ),
+        click.option(
             "--uploads-older-than",
             type=Duration(),
             default="7d",
@@ -103,11 +114,9 @@ def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(dir_okay=False),
             help="Which tags may go, by repository: TOML or JSON.",
         ),
-        click.option(
-            "--roots",
-            metavar="FILE|-",
-            type=click.Path(dir_okay=False, allow_dash=True),
-            help="What is in use elsewhere, one a line: NAME:TAG, NAME@DIGEST or DIGEST.",
+        roots_options(
+            help="What is in use elsewhere, one a line: NAME:TAG, NAME@DIGEST or DIGEST. One that "
+            "is not on this disk refuses the run.",
         ),
         click.option(
             "--keep-referrers-of-dangling/--delete-referrers-of-dangling",
@@ -130,7 +139,7 @@ def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--leftovers",
             is_flag=True,
-            help="Walk the whole tree for temporary files and empty folders too.",
+            help="Walk the whole tree for halves of files and copies, and empty folders too.",
         ),
         click.option(
             "--empty-repositories", is_flag=True, help="Repositories that hold nothing any more go."
@@ -139,7 +148,8 @@ def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--max-freed",
             metavar="SIZE",
             type=Size(),
-            help="Take blobs, the largest first, until so much is freed.",
+            help="Take blobs, the largest first, until so much is freed, and only the manifests "
+            "and links that go with them.",
         ),
     )
     for option in reversed(options):
@@ -173,12 +183,20 @@ def _carry_out_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _policy(session: Session, options: dict[str, Any]) -> Policy:
-    file, roots = options["policy_file"], options["roots"]
+    file = options["policy_file"]
+    roots = read_roots(
+        session,
+        options["roots"],
+        options["roots_hosts"],
+        ignore_missing=options["ignore_missing_roots"],
+        exists=session.is_repository,
+    )
     return Policy(
         delete_untagged=options["delete_untagged"],
         min_age=0.0 if options["offline"] else options["min_age"],
         uploads_older_than=options["uploads_older_than"],
         allow_tagless=tuple(options["allow_tagless"]),
+        allow_no_manifests=options["allow_no_manifests"],
         keep_referrers_of_dangling=options["keep_referrers_of_dangling"],
         keep_referrers_of_subject=options["keep_referrers_of_subject"],
         tag_history=options["tag_history"],
@@ -186,29 +204,15 @@ def _policy(session: Session, options: dict[str, Any]) -> Policy:
         empty_repositories=options["empty_repositories"],
         max_freed=options["max_freed"],
         retention=None if file is None else _retention(file),
-        roots=None if roots is None else _outside(session, roots),
+        roots=None if roots is None else roots.texts,
+        ignore_missing_roots=options["ignore_missing_roots"],
     )
 
 
 def _retention(file: str) -> RetentionPolicy:
     from regfs.gc.policy_file import load_policy
 
-    return load_policy(_read(file), file)
-
-
-def _outside(session: Session, file: str) -> tuple[str, ...]:
-    """Read a list of roots, as a policy carries them."""
-    from regfs.gc.roots import parse_roots
-
-    return parse_roots(_read(file), file, session.is_repository).texts
-
-
-def _read(file: str) -> bytes:
-    try:
-        with click.open_file(file, "rb") as stream:
-            return bytes(stream.read())
-    except OSError as error:
-        raise DocumentInvalid(f"{file}: {os.strerror(error.errno or 0)}") from None
+    return load_policy(read_file(file), file)
 
 
 def _make_plan(session: Session, policy: Policy) -> Plan:
@@ -216,9 +220,11 @@ def _make_plan(session: Session, policy: Policy) -> Plan:
 
     from regfs.gc.look import look
     from regfs.gc.plan import plan
+    from regfs.gc.sweep import check_owners
 
     with session.progress() as progress:
         session.inventory = look(session.store, policy, progress)
+    check_owners(session.inventory)
     return plan(
         session.graph, session.inventory, policy, time.time(), session.registry.manifest_bytes
     )
@@ -232,7 +238,7 @@ def _make_plan(session: Session, policy: Policy) -> Plan:
         "regfs gc plan --policy keep.toml --explain",
         "regfs gc plan --json",
     ],
-    exits=[Exit.FINDINGS],
+    exits=[Exit.FINDINGS, Exit.REFUSED],
 )
 @_policy_options
 @click.option("-o", "--output", metavar="FILE", help="Write the plan there, for gc apply.")
@@ -282,7 +288,7 @@ def apply_command(session: Session, /, plan_file: str, offline: bool, **options:
     """
     from regfs.gc.plan import load
 
-    return carry_out(session, load(_read(plan_file)), offline=offline, **options)
+    return carry_out(session, load(read_file(plan_file)), offline=offline, **options)
 
 
 @regfs_command(
@@ -306,14 +312,14 @@ def run_command(
 ) -> Exit:
     """Plan and apply in one go; shows the plan and asks first."""
     from regfs.cli.gc_output import show_plan
-    from regfs.gc.sweep import check_owners
+    from regfs.gc.sweep import check_roots
 
     made = _make_plan(session, _policy(session, options))
     if dry_run or not session.json:
         session.emit(made, lambda out: show_plan(out, made, verbose=session.verbose))
     if dry_run:
         return Exit.FINDINGS if made.doubtful else Exit.CLEAN
-    check_owners(session.inventory)
+    check_roots(made)
     offline = options["offline"]
     prepare(session, made, purge=purge, wait=0.0 if offline else wait)
     if made.actions and not yes:
@@ -331,21 +337,27 @@ def run_command(
         "regfs gc restore 20261123T181853Z-4f0c2a",
         "regfs gc restore 20261123T181853Z-4f0c2a --digest sha256:25b1600519c0...",
     ],
-    exits=[Exit.REFUSED],
+    exits=[Exit.FINDINGS, Exit.REFUSED],
 )
 @click.argument("run", metavar="RUN")
 @click.option("--digest", "digests", metavar="DIGEST", multiple=True, help="Only this; repeatable.")
 def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> Exit:
-    """Put back what a run moved into quarantine. Safe to repeat."""
+    """Put back what a run moved into quarantine. Safe to repeat.
+
+    What that needs and other runs have moved comes back with it. Where something bad lies
+    at the place of a good copy, it makes room and stays in quarantine.
+    """
     from regfs.cli.gc_output import show_restored
     from regfs.digest import Digest
-    from regfs.runs import restore
+    from regfs.gc.restoring import restore
 
     wanted = frozenset(Digest.parse(digest) for digest in digests)
     with session.progress() as progress:
         done = restore(session.store, run, digests=wanted, progress=progress)
     session.emit(done, lambda out: show_restored(out, done))
-    return Exit.CLEAN
+    for one in done.lost:
+        session.complain(f"{one.path}: needed by what was restored, and lost: {one.reason}")
+    return Exit.FINDINGS if done.lost else Exit.CLEAN
 
 
 @regfs_command(
@@ -353,20 +365,27 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
     examples=[
         "regfs gc purge --older-than 7d",
         "regfs gc purge --roots in-use.txt",
+        "regfs gc purge --discard",
         "regfs gc purge 20261123T181853Z-4f0c2a",
     ],
     exits=[Exit.FINDINGS, Exit.REFUSED],
 )
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option(
-    "--older-than", type=Duration(), default="0", help="Only runs at least this old; default all."
+    "--older-than",
+    type=Duration(),
+    default="0",
+    help="Only what was moved at least so long ago; default all.",
 )
 @click.option("--offline", is_flag=True, help="Nobody else writes: there is no wait.")
 @click.option(
-    "--roots",
-    metavar="FILE|-",
-    type=click.Path(dir_okay=False, allow_dash=True),
-    help="What is in use elsewhere, as in gc plan: it is put back, not deleted.",
+    "--discard",
+    is_flag=True,
+    help="Delete bad bytes too for which no good ones have come; there may be no other copy.",
+)
+@roots_options(
+    help="What is in use elsewhere, as in gc plan: it is put back, not deleted. One that is "
+    "neither on this disk nor in quarantine refuses the purge.",
 )
 @_metrics_option
 def purge_command(
@@ -375,51 +394,84 @@ def purge_command(
     run: str | None,
     older_than: float,
     offline: bool,
+    discard: bool,
     roots: str | None,
+    roots_hosts: tuple[str, ...],
+    ignore_missing_roots: bool,
     metrics: str | None,
 ) -> Exit:
     """Delete for good what runs have moved into quarantine; this frees the space.
 
     What has come back into use since is put back instead. A run that is younger than its
-    wait stays: a push that began before it may still be under way.
+    wait stays: a push that began before it may still be under way. The last good copy of
+    something goes back to its place, and bad bytes stay until good ones have come.
     """
     from regfs.cli.gc_output import show_purged
     from regfs.gc.online import purge
 
     measure = Measure(session, metrics)
-    said = None if roots is None else _roots(session, roots)
+    said = _roots(session, roots, roots_hosts, ignore_missing_roots)
     with session.progress() as progress:
         done = purge(
             session.registry,
             run,
             older_than=older_than,
             offline=offline,
+            discard=discard,
             roots=said,
+            ignore_missing_roots=ignore_missing_roots,
             progress=progress,
         )
     measure.write(done.deleted, done.bytes)
     session.emit(done, lambda out: show_purged(out, done, verbose=session.verbose))
-    return Exit.FINDINGS if done.findings else Exit.CLEAN
+    tell_stays(session, done.stays)
+    for one in done.future:
+        session.complain(f"not deleted: run {one.path}: {one.reason}")
+    for one in done.damaged:
+        session.complain(
+            f"not deleted: run {one.path} is damaged ({one.reason}); put back what lies in its "
+            f"quarantine with: regfs gc restore {one.path}"
+        )
+    if done.damaged:
+        return Exit.REFUSED
+    return Exit.FINDINGS if done.stays or done.future else Exit.CLEAN
 
 
-def _roots(session: Session, file: str) -> Roots:
+def _roots(
+    session: Session, file: str | None, hosts: tuple[str, ...], ignore_missing: bool
+) -> Roots | None:
     """Read a list of roots; the repository that one names may be in quarantine only."""
-    from regfs.gc.roots import parse_roots
     from regfs.gc.wanted import repositories_held
 
-    gone = repositories_held(session.store)
-    return parse_roots(_read(file), file, lambda name: session.is_repository(name) or name in gone)
+    gone = repositories_held(session.store) if file is not None else set()
+    return read_roots(
+        session,
+        file,
+        hosts,
+        ignore_missing=ignore_missing,
+        exists=lambda name: session.is_repository(name) or name in gone,
+    )
 
 
-@regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"])
+@regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"], answers=True)
 def runs_command(session: Session, /) -> Exit:
-    """List the runs of this tree, and what has become of what they moved."""
+    """List the runs of this tree, and what has become of what they moved.
+
+    A run is damaged when its journal does not account for what lies in its quarantine.
+    """
     from regfs.cli.gc_output import show_runs
-    from regfs.runs import runs
+    from regfs.runs import RUNS, runs
 
     found = runs(session.store)
+    session.store.list(RUNS, session.unread.append)  # what cannot be seen is not "no runs"
     session.emit(found, lambda out: show_runs(out, found))
-    return Exit.CLEAN
+    damaged = [one for one in found if one.damage is not None]
+    for one in damaged:
+        session.complain(
+            f"run {one.run} is damaged ({one.damage}); put back what lies in its quarantine with: "
+            f"regfs gc restore {one.run}"
+        )
+    return Exit.FINDINGS if damaged else Exit.CLEAN
 
 
 for _made in (

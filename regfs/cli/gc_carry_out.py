@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,8 +12,14 @@ from regfs.cli.session import Exit, Session
 from regfs.durations import written
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from regfs.gc.plan import Plan
+    from regfs.runs import Skipped
     from regfs.totals import Totals
+
+_SHOWN: Final = 20
+"""Lines of a long list that are shown."""
 
 
 def prepare(session: Session, made: Plan, *, purge: bool, wait: float | None) -> None:
@@ -78,7 +84,18 @@ def carry_out(
     measure.write(applied.deleted, applied.freed)
     if session.json or made.actions or applied.returned:
         session.emit(applied, lambda out: show_applied(out, applied, verbose=session.verbose))
-    return Exit.FINDINGS if applied.doubtful else Exit.CLEAN
+    tell_stays(session, applied.stays)
+    return Exit.FINDINGS if applied.doubtful or applied.stays else Exit.CLEAN
+
+
+def tell_stays(session: Session, stays: Sequence[Skipped]) -> None:
+    """Say what a purge has left in quarantine, and why."""
+    for one in stays[:_SHOWN]:
+        session.complain(f"not deleted: {one.path}: {one.reason}")
+    if len(stays) > _SHOWN:
+        session.complain(f"and {len(stays) - _SHOWN} more were not deleted (--json names all)")
+    if stays:
+        session.note("Delete that as well: regfs gc purge --discard")
 
 
 class Measure:

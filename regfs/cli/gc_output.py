@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
+from regfs.causes import Causes
 from regfs.digest import Digest
-from regfs.findings import Severity
+from regfs.findings import Code, Severity
 from regfs.gc.plan import Action, Plan
-from regfs.render import human_size, print_finding, printable, rfc3339, table
+from regfs.render import human_size, print_cause, print_finding, printable, rfc3339, table
 from regfs.render_gc import KEPT, in_words
 from regfs.totals import ActionKind, Totals, sum_up
 
@@ -28,7 +29,11 @@ SHOWN: Final = 20
 
 def _say(out: Console, text: str) -> None:
     """Print a line as it is: what is folded at the edge of a terminal cannot be copied."""
-    out.print(text, markup=False, soft_wrap=True)
+    out.print(printable(text), markup=False, soft_wrap=True)
+
+
+_OF_THE_RUN: Final = frozenset({Code.ROOT_MISSING, Code.PATTERN_SLOW})
+"""About what the run was told, which no verification says."""
 
 
 def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
@@ -96,11 +101,21 @@ def _name(action: Action) -> str:
 
 
 def _show_doubt(out: Console, plan: Plan) -> None:
-    grave = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
-    for finding in grave[:SHOWN]:
-        print_finding(out, finding)
+    grave = list(
+        Causes(
+            one
+            for one in plan.findings
+            if one.severity is Severity.ERROR or one.code in _OF_THE_RUN
+        )
+    )
+    for cause in grave[:SHOWN]:
+        if cause.count > 1:
+            print_cause(out, cause)
+        else:
+            print_finding(out, cause.first)
     if len(grave) > SHOWN:
-        out.print(f"... and {len(grave) - SHOWN} more findings (regfs verify lists all)")
+        more = sum(cause.count for cause in grave[SHOWN:])
+        out.print(f"... and {more} more findings (regfs verify lists all)")
 
 
 def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
@@ -123,10 +138,10 @@ def _show_skipped(out: Console, skipped: Iterable[Skipped], *, verbose: int) -> 
     everything = list(skipped)
     if verbose:
         for skip in everything:
-            _say(out, f"Stayed: {printable(skip.path)}: {skip.reason}")
+            _say(out, f"Stayed: {skip.path}: {skip.reason}")
         return
     for reason, count in Counter(skip.reason for skip in everything).most_common(SHOWN):
-        _say(out, f"Stayed: {count} x {printable(reason)}")
+        _say(out, f"Stayed: {count} x {reason}")
 
 
 def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) -> None:
@@ -135,7 +150,16 @@ def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) 
         totals = sum_up((one.kind, one.size) for one in returned)
         _say(out, f"In use again, and put back: {in_words(totals)}")
     for one in returned if verbose else ():
-        _say(out, f"Put back: {printable(one.path)}")
+        _say(out, f"Put back: {one.path}")
+    _show_replaced(out, [one.path for one in returned if one.replaced])
+
+
+def _show_replaced(out: Console, paths: Sequence[str]) -> None:
+    """Print where something bad has made room for the good copy."""
+    for path in paths:
+        _say(out, f"Bad, and good again: {path}")
+    if paths:
+        out.print("The bad bytes lie in quarantine until the next purge.")
 
 
 def show_restored(out: Console, restored: Restored) -> None:
@@ -143,6 +167,11 @@ def show_restored(out: Console, restored: Restored) -> None:
     _show_skipped(out, restored.skipped, verbose=1)
     size = human_size(restored.bytes)
     _say(out, f"Restored: {restored.restored} of run {restored.run}, {size}")
+    _show_replaced(out, restored.replaced)
+    if restored.along:
+        totals = sum_up((one.kind, one.size) for one in restored.along)
+        runs = ", ".join(sorted({one.run for one in restored.along}))
+        _say(out, f"Needed by it, and put back from run {runs}: {in_words(totals)}")
     if restored.removed:
         _say(out, f"Moved out: {restored.removed} that the run had put in place")
 
@@ -167,7 +196,7 @@ def show_runs(out: Console, runs: Sequence[Run]) -> None:
         (
             run.run,
             run.kind.value,
-            rfc3339(run.created_at),
+            rfc3339(run.moved_at),
             run.state,
             human_size(run.done.bytes),
             _done(run),
@@ -183,5 +212,6 @@ def show_runs(out: Console, runs: Sequence[Run]) -> None:
 def _done(run: Run) -> str:
     """Return what a run moved away, and what it put in place."""
     parts = [in_words(run.done)] if run.done != Totals() or run.made == Totals() else []
+    parts += [f"not moved: {in_words(run.left)}"] if run.left != Totals() else []
     parts += [f"put in place: {in_words(run.made)}"] if run.made != Totals() else []
     return "; ".join(parts)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from regfs.cli.options import Duration
+from regfs.cli.options import Duration, Size
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.errors import DocumentInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from regfs.graph import Graph
-    from regfs.heal.report import Healed, HealPlan, Relinked, RelinkPlan
+    from regfs.heal.report import Healed, HealPlan, Left, Relinked, RelinkPlan
     from regfs.heal.source import Access, Credentials
     from regfs.inventory import Inventory
     from regfs.verify import Result
@@ -58,6 +58,20 @@ def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="How long to wait for the next bytes.",
         ),
+        click.option(
+            "--min-rate",
+            type=Size(),
+            default="1kB",
+            show_default=True,
+            help="Leave content that a registry gives more slowly, in a second.",
+        ),
+        click.option(
+            "--max-duration",
+            type=Duration(),
+            default="1d",
+            show_default=True,
+            help="Ask a registry for nothing more when the time is up; what came is put in place.",
+        ),
     )
     for option in reversed(options):
         function = option(function)
@@ -94,67 +108,114 @@ def command(
     What is fetched is verified before it is put in place; bad bytes go into quarantine.
     All of it is journaled, and `regfs gc restore RUN` takes it back.
     """
+    from regfs import render_heal
     from regfs.heal.report import HealDocument
 
     if source is None and not relink:
         raise click.UsageError("say --from SOURCE, --relink, or both")
-    made = _heal(session, source, level, dry_run, options) if source is not None else None
-    linked = _relink(session, dry_run, options) if relink and not _is_stopped(made) else None
+    work = _Work(session, dry_run, options)
+    if source is not None:
+        work.heal(source, level)
+    if relink and not work.is_stopped:
+        work.relink()
+    remains = work.left()
     if session.json:
-        parts = {type(part).__name__: part for part in (made, linked)}
-        document = [parts.get(n) for n in ("HealPlan", "Healed", "RelinkPlan", "Relinked")]
-        session.emit(HealDocument(*document), lambda out: None)  # type: ignore[arg-type]
-    return _exit(session, made, linked)
+        made = (work.plan if dry_run else None, work.healed, work.relink_plan, work.relinked)
+        session.emit(HealDocument(*made, remains), lambda out: None)
+    elif remains:
+        render_heal.show_left(session.out, remains, linked=relink)
+    return _exit(session, work, remains or [])
 
 
-def _heal(
-    session: Session, place: str, level: str, dry_run: bool, options: dict[str, Any]
-) -> HealPlan | Healed:
-    from contextlib import closing
+class _Work:
+    """One call of the command: what was planned, what was done, and what was seen last."""
 
-    from regfs import render_heal
-    from regfs.heal.needs import plan_heal
-    from regfs.heal.opening import open_source
-    from regfs.heal.repair import heal
+    def __init__(self, session: Session, dry_run: bool, options: dict[str, Any]) -> None:
+        self.plan: HealPlan | None = None
+        self.healed: Healed | None = None
+        self.relink_plan: RelinkPlan | None = None
+        self.relinked: Relinked | None = None
+        self._session = session
+        self._dry_run = dry_run
+        self._options = options
+        self._seen: Result | None = None
+        """A look at the tree since which nothing was changed."""
 
-    with closing(open_source(place, _access(place, options))) as source:
-        inventory, graph, result = _look(session, level, options["jobs"])
+    @property
+    def is_stopped(self) -> bool:
+        """Whether healing ended early."""
+        return self.healed is not None and self.healed.stopped is not None
+
+    def heal(self, place: str, level: str) -> None:
+        """Put content back from a source."""
+        from contextlib import closing
+
+        from regfs import render_heal
+        from regfs.heal.needs import plan_heal
+        from regfs.heal.opening import open_source
+        from regfs.heal.repair import heal
+
+        session = self._session
+        with closing(open_source(place, _access(place, self._options))) as source:
+            inventory, graph, result = self._look(level)
+            with session.progress() as bar:
+                self.plan = plan_heal(
+                    session.registry,
+                    inventory,
+                    graph,
+                    result,
+                    source,
+                    sparse=self._options["sparse"],
+                    progress=bar,
+                )
+            if self._dry_run:
+                _show(session, render_heal.show_heal_plan, self.plan)
+                return
+            with session.progress() as bar:
+                self.healed = heal(self.plan, session.registry, source, progress=bar)
+        if self.healed.run is not None:
+            self._seen = None
+        _show(session, render_heal.show_healed, self.healed)
+
+    def relink(self) -> None:
+        """Write links that can be proven."""
+        from regfs import render_heal
+        from regfs.heal.relink import plan_relink, relink
+
+        session = self._session
+        planned = plan_relink(session.registry, *self._look("sizes"))
+        if self._dry_run:
+            self.relink_plan = planned
+            _show(session, render_heal.show_relink_plan, planned)
+            return
         with session.progress() as bar:
-            plan = plan_heal(
-                session.registry,
-                inventory,
-                graph,
-                result,
-                source,
-                sparse=options["sparse"],
-                progress=bar,
-            )
-        if dry_run:
-            _show(session, render_heal.show_heal_plan, plan)
-            return plan
-        with session.progress() as bar:
-            healed = heal(plan, session.registry, source, progress=bar)
-    _show(session, render_heal.show_healed, healed)
-    return healed
+            self.relinked = relink(planned, session.registry, progress=bar)
+        if self.relinked.run is not None:
+            self._seen = None
+        _show(session, render_heal.show_relinked, self.relinked)
 
+    def left(self) -> list[Left] | None:
+        """Return what is wrong still; None of a run that stopped, or is only planned."""
+        from regfs.heal.left import left
 
-def _relink(session: Session, dry_run: bool, options: dict[str, Any]) -> RelinkPlan | Relinked:
-    from regfs import render_heal
-    from regfs.heal.relink import plan_relink, relink
+        to_fetch = self.plan is not None and self.plan.fetch > 0
+        to_link = self.relink_plan is not None and bool(self.relink_plan.links)
+        if self.is_stopped or (self._dry_run and (to_fetch or to_link)):
+            return None
+        result = self._seen or self._look("sizes")[2]
+        return left(result, self.plan, self.healed)
 
-    plan = plan_relink(session.registry, *_look(session, "links", options["jobs"]))
-    if dry_run:
-        _show(session, render_heal.show_relink_plan, plan)
-        return plan
-    with session.progress() as bar:
-        done = relink(plan, session.registry, progress=bar)
-    _show(session, render_heal.show_relinked, done)
-    return done
+    def _look(self, level: str) -> tuple[Inventory, Graph, Result]:
+        found = _look(self._session, level, self._options["jobs"])
+        self._seen = found[2]
+        return found
 
 
 def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Graph, Result]:
     """Look at the tree as it is now: what was healed a moment ago counts."""
+    from regfs.causes import is_denied
     from regfs.graph import Graph
+    from regfs.inventory import INCOMPLETE
     from regfs.listing import scan
     from regfs.verify import Level, verify
 
@@ -167,6 +228,9 @@ def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Gr
         )
     if found.interrupted:
         raise KeyboardInterrupt  # half of what is wrong is nothing to act upon
+    # What is damaged is what this is about; what cannot be seen nobody will mend.
+    seen = [*inventory.findings, *(row.finding for row in found.findings)]
+    session.unread = [one for one in seen if one.code in INCOMPLETE or is_denied(one)]
     return inventory, graph, found
 
 
@@ -175,20 +239,16 @@ def _show(session: Session, people: Callable[..., None], report: object) -> None
         people(session.out, report, verbose=session.verbose)
 
 
-def _is_stopped(made: HealPlan | Healed | None) -> bool:
-    return getattr(made, "stopped", None) is not None
-
-
-def _exit(
-    session: Session, made: HealPlan | Healed | None, linked: RelinkPlan | Relinked | None
-) -> Exit:
-    stopped = getattr(made, "stopped", None)
+def _exit(session: Session, work: _Work, remains: Sequence[Left]) -> Exit:
+    stopped = None if work.healed is None else work.healed.stopped
     if stopped is not None:
         session.complain(f"{stopped}; what was done stands, and the next run does the rest")
         return Exit.INTERRUPTED if stopped == "interrupted" else Exit.STORAGE
+    made, linked = work.healed or work.plan, work.relinked or work.relink_plan
     broken = getattr(made, "broken", 0) or getattr(made, "lacking", 0)
     still = linked is not None and bool(linked.ambiguous or linked.skipped)
-    return Exit.FINDINGS if broken or still else Exit.CLEAN
+    unseen = session.tell_unread()
+    return Exit.FINDINGS if broken or still or remains or unseen else Exit.CLEAN
 
 
 # -- how to reach a registry ----------------------------------------------------------
@@ -205,6 +265,8 @@ def _access(place: str, options: dict[str, Any]) -> Access:
         repositories=options["repositories"],
         proxies=_proxies(place),
         timeout=options["timeout"],
+        min_rate=options["min_rate"],
+        max_duration=options["max_duration"],
     )
 
 

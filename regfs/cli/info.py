@@ -8,7 +8,9 @@ from regfs.cli.session import command as regfs_command
 DOCUMENTS = {"": "regfs.reports.summary:Summary"}
 
 
-@regfs_command(name="info", examples=["regfs info", "regfs -r /srv/registry info --json"])
+@regfs_command(
+    name="info", examples=["regfs info", "regfs -r /srv/registry info --json"], answers=True
+)
 def command(session: Session) -> Exit:
     """Count what is there, whose it is, how old, and whether it looks well."""
     from regfs.render_reports import show_summary

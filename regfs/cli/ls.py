@@ -27,7 +27,7 @@ DOCUMENTS = {
         "regfs ls app:v1",
         "regfs ls --untagged",
     ],
-    exits=[Exit.FINDINGS],
+    answers=True,
 )
 @click.argument("reference", metavar="[REF]", required=False)
 @click.option("-l", "--long", "details", is_flag=True, help="Sizes, times, platforms.")

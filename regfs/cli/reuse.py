@@ -13,6 +13,7 @@ DOCUMENTS = {"": "regfs.reports.reuse:Reuse"}
 @regfs_command(
     name="reuse",
     examples=["regfs reuse", "regfs reuse my-busybox-extended:latest", "regfs reuse --json"],
+    answers=True,
 )
 @click.argument("references", metavar="[REF]...", nargs=-1)
 @click.option("-n", "--top", type=click.IntRange(1), help="Only so many layers (default 20).")

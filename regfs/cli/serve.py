@@ -117,6 +117,8 @@ def command(session: Session, **options: Any) -> Exit:
         raise click.UsageError(f"--listen {options['listen']}: {error}") from None
     _refuse_insecure(address, options)
     log_to_standard_error(as_json=options["log_format"] == "json")
+    # The first push makes the tree; to serve an empty folder read-only is a mistake.
+    session.allow_empty = session.allow_empty or options["writable"]
     files = Files(options, session.note)
     refuse_if_locked(session.store)
     with serving_alone(session.store) if options["writable"] else nullcontext():

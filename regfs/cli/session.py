@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.digest import Digest
+    from regfs.findings import Finding
     from regfs.graph import Graph
     from regfs.inventory import Inventory
     from regfs.registry import Registry, Target
@@ -49,7 +50,7 @@ class Exit(Enum):
 
 _MEANINGS: Final = {
     Exit.CLEAN: "clean",
-    Exit.FINDINGS: "findings of severity error",
+    Exit.FINDINGS: "findings of severity error, or not everything could be read",
     Exit.USAGE: "usage",
     Exit.REFUSED: "refused (stale plan, lock held, doubt that needs a decision)",
     Exit.NOT_FOUND: "not a registry tree, or no such reference",
@@ -63,6 +64,8 @@ class Session:
 
     def __init__(self, root: str | None = None) -> None:
         self.root = root
+        self.allow_empty = False
+        """Whether an empty folder is a fresh registry."""
         self.json = False
         self.quiet = False
         self.verbose = 0
@@ -70,20 +73,34 @@ class Session:
         """Whether the command needs to know what tags have pointed to before."""
         self.lean = False
         """Whether the command asks about few of the files only."""
+        self.unread: list[Finding] = []
+        """What point reads could not read."""
 
     @cached_property
     def store(self) -> Store:
-        """The store at the root."""
-        from regfs.stores import open_store
+        """The store at the root.
 
-        return open_store(self.root or _default_root())
+        Raises:
+            NotARegistry: there is no tree, or nothing in it, which `allow_empty` allows.
+        """
+        from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, open_store
+
+        store = open_store(self.root or _default_root(), empty=self.allow_empty)
+        if not self.allow_empty and _is_hollow(store):
+            from regfs.errors import NotARegistry
+
+            raise NotARegistry(
+                f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "
+                f"repositories; {NOT_MOUNTED} ({ALLOW_EMPTY})"
+            )
+        return store
 
     @cached_property
     def registry(self) -> Registry:
         """Point reads of the tree."""
         from regfs.registry import Registry
 
-        return Registry(self.store)
+        return Registry(self.store, self.unread.append)
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -188,6 +205,25 @@ class Session:
 
         click.echo(f"regfs: {printable(message)}", err=True)
 
+    def tell_unread(self) -> bool:
+        """Say what an answer lacks because it could not be read; return whether there is any."""
+        found = list(self.unread)
+        # Only what the command has made: it is not made to look for trouble.
+        if "inventory" in vars(self):
+            found += self.inventory.findings
+        if "graph" in vars(self):
+            found += self.graph.problems.values()
+        if not found:
+            return False
+        from regfs.causes import Causes, lacking
+        from regfs.render import incomplete
+
+        # What was met twice, by a listing and by reading, is one thing.
+        once = {one.path: one for one in reversed(lacking(found))}
+        for cause in Causes(reversed(once.values())):
+            self.complain(incomplete(cause))
+        return bool(once)
+
     def note(self, message: str) -> None:
         """Say something beside the result, unless asked to be quiet."""
         if not self.quiet:
@@ -220,6 +256,22 @@ def _default_root() -> str:
     return DEFAULT_ROOT
 
 
+def _is_hollow(store: Store) -> bool:
+    """Return whether a tree surely holds nothing of what the first push to it makes."""
+    from regfs import layout
+
+    unread: list[Finding] = []
+    found = {entry.path for entry in store.list(layout.PREFIX, unread.append)}
+    return not unread and found.isdisjoint((layout.BLOBS, layout.REPOSITORIES))
+
+
+def given_root(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the root that was given; an empty one is a variable that was never set."""
+    if value == "":
+        raise click.BadParameter("is empty; leave it out, or name a folder", ctx, param)
+    return value
+
+
 def _epilog(examples: Sequence[str], exits: Iterable[Exit]) -> str:
     lines = ["\b", "Examples:", *(f"  {example}" for example in examples), "", "\b", "Exit codes:"]
     lines.extend(f"  {code.value:<3} {code.meaning}" for code in exits)
@@ -230,13 +282,20 @@ Function = Callable[..., Any]
 
 
 def command(
-    *, examples: Sequence[str], exits: Sequence[Exit] = (), name: str | None = None
+    *,
+    examples: Sequence[str],
+    exits: Sequence[Exit] = (),
+    name: str | None = None,
+    answers: bool = False,
 ) -> Callable[[Function], click.Command]:
     """Make a function a command with the options, examples and exit codes all commands have.
 
-    The function gets the Session first, and returns an Exit or None for CLEAN.
+    The function gets the Session first, and returns an Exit or None for CLEAN. If it
+    `answers` a question about the tree, what could not be read for it is told at the end,
+    and makes CLEAN FINDINGS: an answer that lacks something is never silent.
     """
     usual = {Exit.CLEAN, Exit.USAGE, Exit.NOT_FOUND, Exit.STORAGE, Exit.INTERRUPTED}
+    usual |= {Exit.FINDINGS} if answers else set()
     codes = sorted({*usual, *exits}, key=lambda code: code.value)
 
     def decorate(function: Function) -> click.Command:
@@ -246,19 +305,23 @@ def command(
             /,
             *,
             root: str | None,
+            allow_empty: bool,
             as_json: bool,
             quiet: bool,
             verbose: int,
             **rest: Any,
         ) -> int:
             session.root = root or session.root
+            session.allow_empty = allow_empty
             session.json, session.quiet, session.verbose = as_json, quiet, verbose
             try:
-                result = function(session, **rest)
+                result = function(session, **rest) or Exit.CLEAN
             except BrokenPipeError:  # told here, for click would take it for a failure
                 drop_output()
                 return Exit.CLEAN.value
-            return result.value if isinstance(result, Exit) else Exit.CLEAN.value
+            if answers and session.tell_unread() and result is Exit.CLEAN:
+                result = Exit.FINDINGS
+            return int(result.value)
 
         # The function's options and help are the command's.
         update_wrapper(wrapper, function)
@@ -274,7 +337,15 @@ def command(
 
 def _common_options() -> list[click.Parameter]:
     return [
-        click.Option(["-r", "--root"], metavar="ROOT", help="Where the registry tree is."),
+        click.Option(
+            ["-r", "--root"],
+            metavar="ROOT",
+            callback=given_root,
+            help="Where the registry tree is.",
+        ),
+        click.Option(
+            ["--allow-empty"], is_flag=True, help="Take an empty folder for a fresh registry."
+        ),
         click.Option(
             ["--json", "as_json"], is_flag=True, help="One JSON document on standard output."
         ),

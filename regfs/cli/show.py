@@ -15,7 +15,7 @@ DOCUMENTS = {"": "regfs.reports.image:Shown"}
 @regfs_command(
     name="show",
     examples=["regfs show app:v1", "regfs show app@sha256:25b1600", "regfs show --raw app:v1"],
-    exits=[Exit.FINDINGS],
+    answers=True,
 )
 @click.argument("reference", metavar="REF")
 @click.option("--raw", is_flag=True, help="The manifest's bytes, as they are stored.")

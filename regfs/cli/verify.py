@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,17 +13,14 @@ from regfs.cli.report_file import ReportFile, write_report
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.cli.verify_ledger import held_ledger, merge_ledgers, tell_trouble
+from regfs.cli.verify_telling import Teller, teller_of
 from regfs.errors import StoreError
 from regfs.findings import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from regfs.findings import Code
     from regfs.verify import Image, Result, Row
-
-TOLD: Final = 1000
-"""Findings of one code that are told on a terminal; of the rest only the number."""
 
 LEVELS: Final = ("links", "sizes", "digests", "content")
 """As `regfs.verify.Level`, whose module is only loaded when it is needed."""
@@ -126,7 +121,10 @@ def command(
     if merge:
         given = {"junit": junit, "metrics": metrics, "quarantine": quarantine}
         return _merge(session, references, ndjson, options | given)
-    result, images, recorded = _verify(session, references, _teller(session, ndjson), **options)
+    teller = teller_of(session, ndjson=ndjson)
+    result, images, recorded = _verify(session, references, teller, **options)
+    if isinstance(teller, Teller):
+        teller.tell_again()
     if not ndjson:
         _tell_result(session, result)
     if quarantine and not result.interrupted:
@@ -186,7 +184,7 @@ def _merge(session: Session, files: Sequence[str], ndjson: bool, options: dict[s
     if given := [name for name, value in options.items() if value]:
         wrong = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(f"--merge reads no blob, and makes no sense with {wrong}")
-    teller = _teller(session, ndjson)
+    teller = teller_of(session, ndjson=ndjson)
     return merge_ledgers(session, files, ledger, Level(level), teller, show=not ndjson)
 
 
@@ -234,7 +232,7 @@ def _quarantine(session: Session, result: Result) -> None:
     with session.progress() as progress:
         moved = move_aside(session.registry, corrupt(result), progress=progress)
     if not session.quiet:
-        show_quarantined(session.err, moved)
+        show_quarantined(session.err, moved, is_cache=session.inventory.proxy_cache)
 
 
 def _exit(session: Session, result: Result) -> Exit:
@@ -251,31 +249,3 @@ def _tell_result(session: Session, result: Result) -> None:
         result_document(result) if session.json else None,
         lambda out: show_result(out, result, verbose=session.verbose, note=session.note),
     )
-
-
-def _teller(session: Session, ndjson: bool) -> Callable[[Row], None] | None:
-    """Return what tells of a finding at once."""
-    from regfs.render import to_json_line
-    from regfs.render_verify import print_row, row_document
-
-    if ndjson:
-        return lambda row: click.echo(to_json_line(row_document(row)))
-    if session.json:
-        return None
-    # On one terminal the findings go above the bar, which only its own console can do.
-    shared = sys.stdout.isatty() and sys.stderr.isatty() and not session.quiet
-    console = session.err if shared else session.out
-
-    told: Counter[Code] = Counter()
-
-    def tell(row: Row) -> None:
-        code = row.finding.code
-        if row.finding.severity is Severity.INFO and not session.verbose:
-            return
-        told[code] += 1
-        if told[code] <= TOLD:
-            print_row(console, row)
-        elif told[code] == TOLD + 1:
-            session.note(f"regfs: more than {TOLD} of {code}; from here on they are counted")
-
-    return tell

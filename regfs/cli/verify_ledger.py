@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from regfs.cli.session import Exit, Session
-from regfs.errors import LockHeld
+from regfs.errors import LockHeld, Refused
 from regfs.findings import Severity
 
 if TYPE_CHECKING:
+    from regfs.digest import Digest
+    from regfs.stores import FileId, Store
     from regfs.verify import LedgerFile, Level, Row, Selection
+    from regfs.verify.ledger import Ledger
 
 
 @contextmanager
@@ -71,18 +74,19 @@ def merge_ledgers(
     from regfs.render_verify import coverage_document, show_coverage
     from regfs.stores import locate
     from regfs.verify.coverage import cover, pick_from
+    from regfs.verify.files import Files
     from regfs.verify.ledger import merge
-    from regfs.verify.ledger_file import read_ledger
 
-    places = [locate(one, session.store) for one in files]
+    places = [(one, *locate(one, session.store)) for one in files]
     with _ledger_of(session, file) as target:
-        pick = pick_from(session.inventory)
-        target.load(pick)
-        parts = [read_ledger(store, path, pick) for store, path in places]
+        target.load(pick_from(session.inventory))
+        file_of = Files(session.store, session.inventory.blobs).of
+        parts = [_shard(session, *place, file_of) for place in places]
         target.replace(merge([target.ledger, *parts]))
         found = cover(
             session.inventory,
             target.ledger,
+            file_of,
             lambda: session.graph,
             level=level,
             on_finding=on_finding,
@@ -93,6 +97,38 @@ def merge_ledgers(
     if tell_trouble(session, target, file):
         return Exit.STORAGE
     return Exit.FINDINGS if found.severity is Severity.ERROR else Exit.CLEAN
+
+
+def _shard(
+    session: Session,
+    name: str,
+    store: Store,
+    path: str,
+    file_of: Callable[[Digest], FileId | None],
+) -> Ledger:
+    """Return what the ledger of a shard says of this tree.
+
+    Raises:
+        Refused: it says nothing of it, and is about other files.
+    """
+    from regfs.verify.coverage import of_this_tree, pick_from
+    from regfs.verify.ledger_file import read_ledger
+
+    told = 0
+    known = pick_from(session.inventory)
+
+    def pick(text: str) -> Digest | None:
+        nonlocal told
+        told += 1
+        return known(text)
+
+    found = of_this_tree(read_ledger(store, path, pick), session.inventory, file_of)
+    if told and not len(found):
+        raise Refused(
+            f"{name}: a ledger of another tree, or of a copy of this one: none of its {told} "
+            "results is of a file that lies here; nothing was merged"
+        )
+    return found
 
 
 def _ledger_of(session: Session, file: str | None) -> LedgerFile:

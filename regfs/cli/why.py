@@ -10,7 +10,9 @@ from regfs.cli.session import command as regfs_command
 DOCUMENTS = {"": "regfs.reports.reason:Reasons"}
 
 
-@regfs_command(name="why", examples=["regfs why 25b1600519c0", "regfs why app:v1 --limit 100"])
+@regfs_command(
+    name="why", examples=["regfs why 25b1600519c0", "regfs why app:v1 --limit 100"], answers=True
+)
 @click.argument("reference", metavar="REF|DIGEST")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Paths shown.")
 def command(session: Session, reference: str, *, limit: int) -> Exit:

@@ -18,3 +18,6 @@ class Decision:
     pushed: float | None
     created: float | None
     """None also when nobody had to ask."""
+    beside: str | None = None
+    """What a tag stands beside and lives with; None where a rule has kept it, or it has its own
+    life."""

@@ -6,7 +6,7 @@
     layer-link   a blob that no manifest of the repository needs
     upload       begun and never finished
     blob         that no manifest of any repository needs
-    temporary    half of a file, from a write that did not finish
+    temporary    half of a file, from a write or a copy that did not finish
     directory    empty, and made for one thing that is gone
     repository   the folders of one that holds nothing any more
 
@@ -18,32 +18,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Code
+from regfs.gc.actions import Action
+from regfs.gc.limit import Limit
 from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
 from regfs.inventory import INCOMPLETE, DigestTable, Inventory, RepositoryInventory, TagInfo
 from regfs.totals import ActionKind
 
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One thing to move away, and what the decision relied on."""
-
-    kind: ActionKind
-    path: str
-    """A file; of a tag, upload, directory or repository its folder."""
-    digest: str | None
-    repository: str | None
-    size: int
-    """Bytes of the file, or of all files in the folder."""
-    mtime: float
-    """As it was when planned: another time means somebody has used it since."""
-    reason: str
+_COPYING: Final = 86400.0
+"""Seconds that a copy of a tree may take: so long rsync may come back to what it has begun."""
 
 
 class Going:
@@ -64,25 +53,42 @@ class Going:
         self._strange = self._with_strangers()
 
     def actions(self) -> Iterator[Action]:
-        """Yield what goes: repository by repository, then the blobs, which need all of them."""
+        """Yield what goes: repository by repository, and the blobs, which need all of them."""
+        links: list[tuple[RepositoryInventory, list[Action]]] = []
         for name, repository in self._inventory.repositories.items():
             needed = self._graph.needs(self._mark.live[name])
             self._needed |= needed
             if name in self._graph.frozen:
                 self.kept["frozen_repositories"] += 1
                 self._protect(repository, needed)
-                continue
-            yield from self._repository(repository, needed)
-        yield from self._blobs()
+            else:
+                links.append((repository, self._links(repository, needed)))
+        blobs = self._blobs()
+        limit = self._limit(blobs, links)
+        for repository, going in links:
+            yield from self._repository(repository, list(filter(limit.takes, going)))
+        yield from limit.taken
         yield from self._leftovers()
 
-    def _repository(self, repository: RepositoryInventory, needed: set[Digest]) -> Iterator[Action]:
-        going = [
+    def _limit(
+        self, blobs: list[Action], links: Iterable[tuple[RepositoryInventory, list[Action]]]
+    ) -> Limit:
+        """Return what goes when only so much is to be freed; all of it when there is no limit."""
+        tags = (one for _, going in links for one in going if one.kind is ActionKind.TAG)
+        limit = Limit(self._graph, self._policy.max_freed, blobs, tags)
+        if self._policy.max_freed is not None:
+            self.kept["max_freed"] += limit.left
+        return limit
+
+    def _links(self, repository: RepositoryInventory, needed: set[Digest]) -> list[Action]:
+        return [
             *self._tags(repository),
             *self._revisions(repository),
             *self._layer_links(repository, needed),
             *self._uploads(repository),
         ]
+
+    def _repository(self, repository: RepositoryInventory, going: list[Action]) -> Iterator[Action]:
         yield from going
         if self._policy.empty_repositories and self._is_emptied(repository, going):
             path = layout.repository_folder(repository.name)
@@ -111,7 +117,7 @@ class Going:
     def _revisions(self, repository: RepositoryInventory) -> Iterator[Action]:
         name = repository.name
         gone: set[Digest] = set()
-        if self._mark.prunes(repository):
+        if self._mark.loses_manifests(repository):
             live = self._mark.live[name]
             kind, reason = ActionKind.REVISION, "no tag reaches this manifest"
             for digest, size, mtime in repository.revisions.rows(repository.revisions.digests):
@@ -160,7 +166,7 @@ class Going:
             if aliases and not needed.isdisjoint(aliases.get(digest, ())):
                 continue
             if self._mark.young(mtime):
-                self.kept["young"] += 1
+                self.kept[self._age(mtime)] += 1
                 self._young |= {digest, *aliases.get(digest, ())}
                 continue
             going.append(row)
@@ -172,8 +178,9 @@ class Going:
     def _uploads(self, repository: RepositoryInventory) -> Iterator[Action]:
         for upload, info in repository.uploads.items():
             limit = max(self._policy.uploads_older_than, self._policy.min_age)
-            if self._mark.now - max(info.mtime, info.started_at or 0.0) < limit:
-                self.kept["young"] += 1
+            latest = max(info.mtime, info.started_at or 0.0)
+            if self._mark.now - latest < limit:
+                self.kept[self._age(latest)] += 1
                 continue
             path = layout.upload_folder(repository.name, upload)
             reason = "upload was begun and never finished"
@@ -211,7 +218,7 @@ class Going:
             for finding in self._inventory.findings
         )
 
-    def _blobs(self) -> Iterator[Action]:
+    def _blobs(self) -> list[Action]:
         blobs: DigestTable = self._inventory.blobs
         unneeded = blobs.numbers.keys() - self._needed
         blind = self._blind()
@@ -223,57 +230,17 @@ class Going:
             elif digest in self._frozen:
                 self.kept["frozen"] += 1
             elif digest in self._young or self._mark.young(mtime):
-                self.kept["young"] += 1
+                self.kept[self._age(mtime)] += 1
             elif digest in self._mark.outside:
                 self.kept["outside"] += 1
             else:
                 going.append(row)
         folders = layout.blob_folders([row[0] for row in going])
         kind, reason = ActionKind.BLOB, "no manifest in any repository needs it"
-        return self._limited(
-            [
-                Action(kind, f"{folder}/data", digest, None, size, mtime, reason)
-                for folder, (digest, size, mtime) in zip(folders, going, strict=True)
-            ]
-        )
-
-    def _limited(self, going: list[Action]) -> Iterator[Action]:
-        """Yield blobs, the largest first, until as much is freed as was asked for.
-
-        With each goes what names it: what a manifest that stays in place needs, stays.
-        """
-        limit = self._policy.max_freed
-        if limit is None:
-            yield from going
-            return
-        left = {action.digest: action for action in going}
-        names = self._other_names()
-        freed = 0
-        for action in sorted(going, key=lambda one: (-one.size, one.path)):
-            if freed >= limit:
-                break
-            pending = [Digest(action.digest or "")]
-            while pending:
-                digest = pending.pop()
-                if (taken := left.pop(digest, None)) is not None:
-                    freed += taken.size
-                    yield taken
-                    pending += self._naming([digest, *names.get(digest, ())])
-        self.kept["max_freed"] += len(left)
-
-    def _other_names(self) -> dict[Digest, list[Digest]]:
-        """Return by which digests in other algorithms manifests name a blob."""
-        found: dict[Digest, list[Digest]] = {}
-        for alias, stored in self._graph.aliases.items():
-            for digest in stored:
-                found.setdefault(digest, []).append(alias)
-        return found
-
-    def _naming(self, digests: Iterable[Digest]) -> Iterator[Digest]:
-        """Yield the manifests that name any of these: as a blob, a child or a subject."""
-        for digest in digests:
-            yield from self._graph.holders(digest)
-            yield from self._graph.pointed(digest)
+        return [
+            Action(kind, f"{folder}/data", digest, None, size, mtime, reason)
+            for folder, (digest, size, mtime) in zip(folders, going, strict=True)
+        ]
 
     # -- what crashes and deletions leave ---------------------------------------------
 
@@ -284,15 +251,13 @@ class Going:
         for path, info in self._inventory.temporary.items():
             if self._may_tidy(path, info.mtime, blind):
                 reason = "half of a file, from a write that did not finish"
-                yield Action(
-                    ActionKind.TEMPORARY,
-                    path,
-                    None,
-                    layout.repository_of(path),
-                    info.size,
-                    info.mtime,
-                    reason,
-                )
+                yield self._half(path, info.size, info.mtime, reason)
+        for path, copy in self._inventory.copies.items():
+            if self._may_still_be_wanted(copy.wanted_as):
+                self.kept["copies"] += 1
+            elif self._may_tidy(path, max(copy.mtime, copy.changed), blind, _COPYING):
+                reason = "half of a copy by rsync, of what is in place or nothing needs"
+                yield self._half(path, copy.size, copy.mtime, reason)
         staying: set[str] = set()
         """Folders that hold one which stays."""
         # What is in a folder comes before it.
@@ -304,9 +269,28 @@ class Going:
                 name = layout.repository_of(path)
                 yield Action(ActionKind.DIRECTORY, path, None, name, 0, mtime, reason)
 
-    def _may_tidy(self, path: str, mtime: float, blind: bool) -> bool:
-        if self._mark.young(mtime):
-            self.kept["young"] += 1
+    def _age(self, mtime: float) -> str:
+        """Return by which word it is counted that a thing stays for its time."""
+        return "future" if mtime > self._mark.now else "young"
+
+    def _half(self, path: str, size: int, mtime: float, reason: str) -> Action:
+        name = layout.repository_of(path)
+        return Action(ActionKind.TEMPORARY, path, None, name, size, mtime, reason)
+
+    def _may_still_be_wanted(self, target: str | None) -> bool:
+        """Return whether half of a copy may be all that there is of something in use."""
+        if target is None:
+            return False
+        digest = getattr(layout.key_of(target), "digest", None)
+        used = (self._needed, self._frozen, self._young, self._mark.outside)
+        # Of a tag without a current link nobody knows what it would say.
+        return digest is None or any(digest in some for some in used)
+
+    def _may_tidy(self, path: str, mtime: float, blind: bool, least: float = 0.0) -> bool:
+        """Return whether a leftover may go; `least` is an age, unless nobody else writes."""
+        fresh = bool(self._policy.min_age) and self._mark.now - mtime < least
+        if fresh or self._mark.young(mtime):
+            self.kept[self._age(mtime)] += 1
             return False
         name = layout.repository_of(path)
         return name not in self._graph.frozen and (name is not None or not blind)

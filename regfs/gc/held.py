@@ -7,8 +7,10 @@ In use is, by the tree as it was just scanned,
     revision      what is reached in its repository: by a tag, from an index
     anything      that was written to after it was looked at: who writes has an answer to give
 
-A tag is never in use but by the last: that it went was a decision. Its history names
-nothing either, as long as it tells what it points to.
+    tag           what it stands beside (a signature, its image) is reached in its repository
+
+Any other tag is never in use but by the last: that it went was a decision. Its history
+names nothing either, as long as it tells what it points to.
 
 Whatever is present is a root here, so what a collection has left in place brings nothing
 back by itself. Only a subject is not followed from everything: the list of referrers in a
@@ -24,6 +26,7 @@ from typing import Final
 from regfs import layout
 from regfs.digest import Digest
 from regfs.graph import Graph
+from regfs.graph.beside import beside, lives
 from regfs.inventory import RepositoryInventory
 from regfs.runs import (
     FOLDERS,
@@ -34,6 +37,7 @@ from regfs.runs import (
     Thing,
     contents,
     created,
+    is_good,
     journals,
     kind_of,
     present,
@@ -81,7 +85,9 @@ def held(store: Store, damaged: Collection[str] = ()) -> Iterator[Held]:
     for journal in journals(store):
         account = Account.of(journal.lines)
         if journal.damage is not None or journal.run in damaged:
-            things = [one for one in contents(store, journal).things if one.area is Area.MOVED]
+            # Of what run it was may not be known: what it has moved for being bad stays there.
+            found = [one for one in contents(store, journal).things if one.area is Area.MOVED]
+            things = [one for one in found if is_good(store, one)]
         elif kind_of(journal) is RunKind.GC and account.state in KEPT:
             things = _by_lines(journal, account)
         else:
@@ -150,7 +156,7 @@ class Use:
         for tag, info in repository.tags.items():
             if info.current is None:
                 roots.update(entry.digest for entry in info.history)
-            elif layout.fallback_subject(tag) is None:
+            elif beside(graph, tag, info.current) is None:
                 tagged.add(info.current)
             else:
                 roots.add(info.current)
@@ -173,9 +179,16 @@ class Use:
         name, digest = thing.repository or "", thing.digest
         if thing.kind is ActionKind.BLOB:
             return digest in self._named
+        if thing.kind is ActionKind.TAG:
+            return self._stands_beside(name, thing.path)
         if thing.kind is ActionKind.LAYER_LINK:
             return digest in self._needed.get(name, ())
         return thing.kind is ActionKind.REVISION and digest in self._live.get(name, ())
+
+    def _stands_beside(self, name: str, path: str) -> bool:
+        """Return whether a tag stands beside a manifest that is in use."""
+        found = layout.subject_tag(path.rpartition("/")[2])
+        return found is not None and lives(self._graph, found, self._live.get(name, ()))
 
     def doubts(self) -> set[str]:
         """Return the repositories of which it is not known what they need; "" for the whole tree.

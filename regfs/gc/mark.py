@@ -1,36 +1,43 @@
 """What lives: the manifests that the roots of each repository reach, whatever the order. Pure.
 
     roots    every revision link and every tag; where untagged manifests may go, the tags
-             alone, with what is young, named from outside, or kept by a retention policy
+             alone, with what is young, named from outside, or kept by a retention policy;
+             where a policy drops tags and no more, also what had no tag before
     reach    index -> child, referrer -> subject; when pruning also subject -> its referrers
 
 Links live per repository and blobs live globally, so each repository is marked by
 itself, and no step looks at what an earlier one has found, until all are marked:
 then a referrer whose subject lives in another repository follows it.
 
-Doubt keeps: a repository in `Graph.frozen` is marked whole, and loses no tag.
+A tag that only stands beside an image (see `regfs.graph.beside`) lives with that image. Where
+untagged manifests may go, cosign's tags go in the run in which their image goes; a list of
+referrers goes so by a policy only, and keeps what it lists until then. What has lost its image
+before is *dangling*: what cosign made of it goes on demand only (`keep_referrers_of_dangling`).
+Why nothing is lost with it: the image was seen to go, or neither link, manifest nor blob of it
+is anywhere in this tree, which has been seen whole; what a rule of the policy, a list of roots
+or its age keeps does not wait for its image.
+
+Doubt keeps: a repository in `Graph.frozen` is marked whole, and loses no tag. While
+`Graph.blind` holds anything no referrer goes: its subject may be where nobody can look.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 from regfs import layout
 from regfs.digest import Digest, digests_in
 from regfs.errors import RegfsError
-from regfs.findings import Code, Finding
+from regfs.findings import Code, Finding, Severity
 from regfs.gc.decisions import Decision
 from regfs.gc.policy import Policy
 from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
 from regfs.graph import Graph
+from regfs.graph.beside import beside, is_gone, is_own, lives
 from regfs.inventory import Inventory, RepositoryInventory, TagInfo
-
-
-def tells_of_another(tag: str) -> bool:
-    """Return whether a tag only stands beside an image: with no other, nobody has tagged any."""
-    return _subject(tag) is not None
 
 
 class Mark:
@@ -76,19 +83,27 @@ class Mark:
         name = repository.name
         if not self._is_asked(name):
             return False
-        if any(
-            info.current is not None and not tells_of_another(tag)
-            for tag, info in repository.tags.items()
-        ):
+        if any(is_own(self._graph, repository, tag) for tag in repository.tags):
             return True
         # No tag on the disk is not "all untagged": somebody has to say what is in use.
         vouched = name in self._vouched and bool(self._external.get(name))
         return name in self._policy.allow_tagless or vouched or not repository.revisions
 
+    def loses_manifests(self, repository: RepositoryInventory) -> bool:
+        """Return whether any manifest of a repository may go."""
+        return self.prunes(repository) or self._drops(repository.name)
+
+    def _drops(self, repository: str) -> bool:
+        """Return whether manifests of a repository go with their tags, and no others."""
+        block = self._choice.block(repository)
+        drops = block is not None and bool(block.keep_tags) and not self._is_asked(repository)
+        return drops and repository not in self._graph.frozen
+
     def _is_asked(self, repository: str) -> bool:
         """Tell whether untagged manifests of a repository are asked for, and it is not in doubt."""
         block = self._choice.block(repository)
-        asked = self._policy.delete_untagged or (block is not None and block.delete_untagged)
+        said = None if block is None else block.delete_untagged
+        asked = self._policy.delete_untagged if said is None else said
         return asked and repository not in self._graph.frozen
 
     # -- roots --------------------------------------------------------------------
@@ -99,7 +114,9 @@ class Mark:
             return {}
         roots = Roots.of(self._policy.roots)
         found: Resolved = resolve(roots, self._inventory)
-        self.findings.extend(one for one in found.findings if not self._is_alias(one))
+        weight = Severity.WARNING if self._policy.ignore_missing_roots else None
+        missing = [one for one in found.findings if not self._is_alias(one)]
+        self.findings.extend(replace(one, override=weight) for one in missing)
         self._vouched = found.vouched
         names: dict[str, set[str | None]] = {}
         for root in (*roots.said, *roots.perhaps):
@@ -155,7 +172,12 @@ class Mark:
         while self._decide_beside():
             self._follow_subjects()
         for name, waiting in self._waiting.items():
-            self._choice.drop(name, waiting, "what it stands beside goes")
+            revisions = self._inventory.repositories[name].revisions
+            for tag in waiting:
+                is_here = bool(_subject(tag).among(revisions))
+                reason = "what it stands beside " + ("goes" if is_here else "is gone")
+                self._choice.drop(name, [tag], reason)
+        self.findings += self._choice.findings
 
     def _staying(self, repository: RepositoryInventory) -> Iterator[tuple[str, TagInfo]]:
         dropped, waiting = self.dropped(repository.name), self._waiting[repository.name]
@@ -165,6 +187,10 @@ class Mark:
     def _mark(self, repository: RepositoryInventory) -> set[Digest]:
         tagged = self._tagged(repository)
         external = self._external.get(repository.name, set())
+        if self._drops(repository.name):
+            before = self._untagged_before(repository)
+            roots = {*tagged, *external, *self._young(repository), *before}
+            return self._reached(repository, roots)
         if not self.prunes(repository):
             if self._is_asked(repository.name):
                 self._refuse_tagless(repository)
@@ -175,14 +201,27 @@ class Mark:
         kept = set(self._choice.untagged(repository, unseen))
         return live | self._reached(repository, kept) if kept else live
 
+    def _untagged_before(self, repository: RepositoryInventory) -> set[Digest]:
+        """Return what would have no tag if none had gone: it does not go with any.
+
+        What a subject is about is no part of it: a tag of an SBOM holds no image.
+        """
+        currents = {info.current for info in repository.tags.values() if info.current is not None}
+        held = self._graph.reachable(currents, referrers=self._referrers(repository))
+        name, found = repository.name, set[Digest]()
+        for digest in repository.revisions:
+            linked = self._graph.linked(name, digest)
+            if held.isdisjoint(linked):
+                found.update((digest, *linked))
+        return found
+
     def _reached(self, repository: RepositoryInventory, roots: set[Digest]) -> set[Digest]:
         """Return what roots reach where untagged manifests may go."""
         revisions = repository.revisions
-        block = self._choice.block(repository.name)
-        dangling_may_go = block is not None and block.delete_referrers
-        if self._policy.keep_referrers_of_dangling and not dangling_may_go:
-            dangling = (digest for digest in revisions if self._subject_is_missing(digest))
-            roots = {*roots, *dangling}
+        if self._graph.blind:
+            roots = {*roots, *filter(self._is_referrer, revisions)}
+        elif not self._dangling_may_go(repository.name):
+            roots = {*roots, *filter(self._subject_is_missing, revisions)}
         referrers = self._referrers(repository)
         live = self._graph.reachable(roots, subjects=True, referrers=referrers)
         # A fallback tag is a list of referrers. It keeps them, but a signature must not keep
@@ -190,7 +229,7 @@ class Mark:
         lists = {
             info.current
             for tag, info in self._staying(repository)
-            if info.current is not None and layout.fallback_subject(tag) is not None
+            if info.current is not None and self._is_list(tag, info)
         }
         return live | self._graph.reachable(lists, referrers=referrers)
 
@@ -209,7 +248,7 @@ class Mark:
         for tag, info in self._staying(repository):
             if info.current is None:
                 found.update(entry.digest for entry in info.history)
-            elif layout.fallback_subject(tag) is None:
+            elif not self._is_list(tag, info):
                 found.add(info.current)
         return found
 
@@ -234,17 +273,33 @@ class Mark:
 
     # -- what is about something else ---------------------------------------------
 
+    def _is_list(self, tag: str, info: TagInfo) -> bool:
+        """Return whether a tag lists referrers: it keeps them, and not what they are about."""
+        found = beside(self._graph, tag, info.current)
+        return found is not None and found.is_fallback
+
+    def _dangling_may_go(self, repository: str) -> bool:
+        """Return whether what has lost its subject may go from a repository."""
+        block = self._choice.block(repository)
+        asked = block is not None and block.delete_referrers
+        return asked or not self._policy.keep_referrers_of_dangling
+
+    def _is_referrer(self, digest: Digest) -> bool:
+        info = self._graph.manifests.get(digest)
+        return info is not None and info.subject is not None
+
     def _subject_is_missing(self, digest: Digest) -> bool:
         info = self._graph.manifests.get(digest)
         return (
             info is not None
             and info.subject is not None
-            and info.subject not in self._graph.manifests
+            and not any(one in self._graph.manifests for one in self._graph.named_as(info.subject))
         )
 
     def _follow_subjects(self) -> None:
         """Keep untagged referrers whose subject lives in another repository."""
-        pruned = [one for one in self._inventory.repositories.values() if self.prunes(one)]
+        repositories = self._inventory.repositories.values()
+        pruned = [one for one in repositories if self.loses_manifests(one)]
         if not pruned or not self._policy.keep_referrers_of_subject:
             return
         everywhere = set().union(*self.live.values())
@@ -258,7 +313,8 @@ class Mark:
                     for digest in repository.revisions
                     if digest not in live
                     and (info := self._graph.manifests.get(digest)) is not None
-                    and info.subject in everywhere
+                    and info.subject is not None
+                    and not everywhere.isdisjoint(self._graph.named_as(info.subject))
                 ]
                 if more:
                     live |= self._graph.reachable(more, referrers=repository.revisions)
@@ -266,30 +322,47 @@ class Mark:
                     grown = True
 
     def _beside(self, repository: RepositoryInventory) -> dict[str, TagInfo]:
-        """Return the tags that only stand beside an image of a repository that may lose tags.
+        """Return the tags of a repository that stay only if what they stand beside lives.
 
-        Only where the image is there, in this repository: what has lost its image in
-        another way may belong to one that is still to come. Whether a tag has been dropped
+        Its image has to be in this repository, or nowhere at all: what has lost it here alone
+        may belong to one that is still to come. Whether a tag of the image has been dropped
         does not matter: a run that was cut short has moved these already.
         """
-        block = self._choice.block(repository.name)
-        if block is None or not block.keep_tags or not self.prunes(repository):
+        name, block = repository.name, self._choice.block(repository.name)
+        every_tag_stays = block is not None and not block.keep_tags
+        if every_tag_stays or self._graph.blind or not self.loses_manifests(repository):
             return {}
-        external = self._external.get(repository.name, ())
-        found = {}
+        external = self._external.get(name, ())
+        waiting = {}
         for tag, info in repository.tags.items():
-            subject = _subject(tag)
-            settled = info.current is not None and not self.young(info.mtime)
-            if settled and subject in repository.revisions and info.current not in external:
-                found[tag] = info
-        return found
+            found = beside(self._graph, tag, info.current)
+            if found is None or info.current is None or info.current in external:
+                continue
+            if self.young(info.mtime) or self._choice.is_ruled(name, tag):
+                continue
+            if found.among(repository.revisions):
+                goes_along = block is not None or not found.is_fallback
+            else:
+                may_go = not found.is_fallback and self._dangling_may_go(name)
+                goes_along = may_go and self._is_gone(found)
+            if goes_along:
+                waiting[tag] = info
+        return waiting
+
+    def _is_gone(self, found: layout.SubjectTag) -> bool:
+        """Return whether nothing is left of what a tag stands beside, here or by anyone's word."""
+        return not found.among(self.outside) and is_gone(self._graph, found)
 
     def _decide_beside(self) -> bool:
         """Keep the tags beside images that live by now; return whether there were any more."""
         everywhere = set().union(*self.live.values())
         grown = False
         for name, waiting in self._waiting.items():
-            staying = {tag: info for tag, info in waiting.items() if _subject(tag) in everywhere}
+            staying = {
+                tag: info
+                for tag, info in waiting.items()
+                if lives(self._graph, _subject(tag), everywhere)
+            }
             if not staying:
                 continue
             for tag in staying:
@@ -297,12 +370,15 @@ class Mark:
             roots = {
                 info.current
                 for tag, info in staying.items()
-                if info.current is not None and layout.fallback_subject(tag) is None
+                if info.current is not None and not self._is_list(tag, info)
             }
             self.live[name] |= self._reached(self._inventory.repositories[name], roots)
             grown = True
         return grown
 
 
-def _subject(tag: str) -> Digest | None:
-    return layout.fallback_subject(tag) or layout.cosign_subject(tag)
+def _subject(tag: str) -> layout.SubjectTag:
+    """Return what a tag that waits stands beside."""
+    found = layout.subject_tag(tag)
+    assert found is not None
+    return found

@@ -73,7 +73,7 @@ from typing import Final
 
 from regfs.durations import written
 from regfs.errors import Refused
-from regfs.findings import Finding
+from regfs.findings import Finding, Severity
 from regfs.gc.held import KEPT, Held, Use, held
 from regfs.gc.plan import Plan
 from regfs.gc.policy import HOUR
@@ -224,6 +224,7 @@ def purge(
     offline: bool = False,
     discard: bool = False,
     roots: Roots | None = None,
+    ignore_missing_roots: bool = False,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.time,
 ) -> Purged:
@@ -231,11 +232,12 @@ def purge(
 
     A collection that moved something less than its wait ago is left for later; `offline`
     says that nobody else writes, and that there is nothing to wait for. `roots` are in use
-    by the word of somebody outside; those that are nowhere are told.
+    by the word of somebody outside; one that is nowhere, not in quarantine either, refuses the
+    purge, for what it means may go by another name; unless that is to be ignored.
 
     Raises:
         RunUnknown: there is no such run.
-        Refused: `run` is too young.
+        Refused: `run` is too young, or one of the roots is nowhere.
         LockHeld: another run is under way.
     """
     returned: list[Returned] = []
@@ -273,6 +275,12 @@ def purge(
             require_reach(registry.store)
         if roots is not None:
             findings.extend(missing(registry, roots, progress))
+            if findings and not ignore_missing_roots:
+                raise Refused(
+                    f"{findings[0].expected} is said to be in use, and is nowhere on this disk "
+                    f"(one of {len(findings)}); nothing was deleted. Correct the list, or say "
+                    "--ignore-missing-roots"
+                )
         return ripe
 
     gone = purge_runs(
@@ -284,11 +292,12 @@ def purge(
         clock=clock,
         choose=chosen,
     )
+    told = [replace(one, override=Severity.WARNING) for one in findings]
     return replace(
         gone,
         returned=[*returned, *gone.returned],
         waiting=waiting,
-        findings=findings,
+        findings=told,
         future=[*gone.future, *future],
     )
 
@@ -303,6 +312,10 @@ def _wait(store: Store, run: Run) -> float:
 
 
 def quarantined(store: Store) -> int:
-    """Return how many bytes wait in the quarantine of collections, as their journals tell."""
-    kept = (one for one in runs(store) if one.kind is RunKind.GC and one.state in KEPT)
-    return sum(one.done.bytes for one in kept if one.state != "restored")
+    """Return how many bytes wait in the quarantine of collections, and of damaged runs."""
+    waiting = KEPT - {"restored"}
+    return sum(
+        one.done.bytes
+        for one in runs(store)
+        if one.damage is not None or (one.kind is RunKind.GC and one.state in waiting)
+    )

@@ -20,14 +20,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from regfs.errors import DocumentInvalid, Doubt
-from regfs.findings import Code, Finding
+from regfs.findings import Code, Finding, Severity
+from regfs.gc.actions import Action
 from regfs.gc.decisions import Decision
-from regfs.gc.going import Action, Going
+from regfs.gc.going import Going
 from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.gc.tags import Read, unread
 from regfs.graph import Graph
-from regfs.inventory import Inventory
+from regfs.inventory import INCOMPLETE, Inventory
 from regfs.totals import ActionKind, Totals, sum_up
 
 __all__ = ["Action", "ActionKind", "Plan", "fingerprint", "load", "needs_history", "plan", "total"]
@@ -51,9 +52,10 @@ class Plan:
     kept: dict[str, int]
     """Why things stay that would go otherwise -> how many.
 
-    `young`: blobs, links and uploads; `frozen_repositories`, and `frozen` blobs named by
-    them; `blind`: blobs, while parts of the tree cannot be seen; `tagless`: manifests;
-    `outside`: blobs, by the word of somebody else; `max_freed`: blobs beyond it.
+    `young`, `future` (by the clock): blobs, links and uploads; `frozen_repositories`, and
+    `frozen` blobs named by them; `blind`: blobs, while parts of the tree cannot be seen;
+    `tagless`: manifests; `outside`: blobs, by the word of somebody else; `max_freed`: blobs
+    beyond it; `copies`: halves of copies whose file is not there.
     """
     findings: list[Finding] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
@@ -61,9 +63,17 @@ class Plan:
 
     @property
     def doubtful(self) -> bool:
-        """Whether anything was kept because it could not be known, or a root is not there."""
+        """Whether anything could not be seen, or was kept for that, or a root is not there."""
         kept = self.kept.get("frozen_repositories") or self.kept.get("blind")
-        return bool(kept) or any(one.code is Code.ROOT_MISSING for one in self.findings)
+        doubts = INCOMPLETE | {Code.PATTERN_SLOW}
+        unsure = any(one.code in doubts for one in self.findings)
+        return bool(kept) or unsure or bool(self.missing_roots)
+
+    @property
+    def missing_roots(self) -> list[Finding]:
+        """What is in use by the word of others and not here, unless that was to be ignored."""
+        findings = [one for one in self.findings if one.code is Code.ROOT_MISSING]
+        return [one for one in findings if one.severity is Severity.ERROR]
 
 
 def needs_history(policy: Policy) -> bool:
@@ -79,13 +89,16 @@ def plan(
 
     Raises:
         Doubt: the inventory is of some repositories only, and the others need blobs too;
-            or the histories of tags were not read, and tell what has just lost its tag.
+            or the histories of tags were not read, and tell what has just lost its tag;
+            or there is not one manifest in the whole tree, and nobody has confirmed that.
     """
     if not inventory.whole:
         raise Doubt("only some of the repositories were listed; what the others need is not known")
     repositories = inventory.repositories.values()
     if needs_history(policy) and not all(known.has_history for known in repositories):
         raise Doubt("the histories of tags were not read; what has just lost its tag is not known")
+    if not policy.allow_no_manifests:
+        _expect_manifests(inventory)
     mark = Mark(graph, inventory, policy, now, read)
     going = Going(graph, inventory, policy, mark)
     actions = sorted(going.actions(), key=order)
@@ -104,6 +117,24 @@ def plan(
         findings=[*inventory.findings, *graph.findings, *mark.findings],
         decisions=mark.decisions,
     )
+
+
+def _expect_manifests(inventory: Inventory) -> None:
+    """Refuse a tree whose manifests live elsewhere: each of its layers may be in use.
+
+    A revision or a tag counts as a manifest even where its bytes are missing: that is damage,
+    and freezes. Blobs without any repository are no business of this check: nothing goes there.
+    """
+    repositories = inventory.repositories.values()
+    if any(one.revisions or one.tags for one in repositories):
+        return
+    blobs, links = len(inventory.blobs), sum(len(one.layers) for one in repositories)
+    if repositories and (blobs or links):
+        raise Doubt(
+            f"blobs ({blobs}) and layer links ({links}), and not one manifest in the whole tree: "
+            "they may live elsewhere (OpenShift 3 keeps them in etcd), and nothing here tells what "
+            "is in use. If all images were deleted on purpose, say --allow-no-manifests"
+        )
 
 
 _RANK: Final = {kind: rank for rank, kind in enumerate(ActionKind)}

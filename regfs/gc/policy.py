@@ -35,6 +35,8 @@ class Policy:
     """Seconds after which an upload that was begun and not finished is stale."""
     allow_tagless: tuple[str, ...] = ()
     """Repositories that have no tag at all and may lose their manifests all the same."""
+    allow_no_manifests: bool = False
+    """Whether a tree without a single manifest is empty on purpose, and all in it may go."""
     keep_referrers_of_dangling: bool = True
     """Whether a referrer whose subject is not there stays: it may have been pushed first."""
     keep_referrers_of_subject: bool = True
@@ -46,8 +48,10 @@ class Policy:
     empty_repositories: bool = False
     """Whether a repository that holds nothing any more goes with its folder."""
     max_freed: int | None = None
-    """Bytes after which no more blobs are taken; None for no end."""
+    """Bytes after which no more blobs are taken, nor links of what stays; None for no end."""
     retention: RetentionPolicy | None = None
     """Which tags may go, by repository."""
     roots: tuple[str, ...] | None = None
     """What is in use by the word of somebody outside the tree: `Roots.texts`."""
+    ignore_missing_roots: bool = False
+    """Whether a run is carried out although some of the roots are not there."""

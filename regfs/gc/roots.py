@@ -6,6 +6,9 @@
     team/app@sha256:4f53...
     registry.example.com:5000/team/app:v1@sha256:4f53...    the digest counts, tags move
 
+A list of all that runs in a cluster names other registries too: their lines are passed by
+when it is said which hosts this registry goes by.
+
 A root that is overlooked is an image that is lost. Hence no line is skipped that is not
 understood, an empty list is refused (a dump that failed must not read as "nothing is in use"),
 and what is found in another place than the list says is kept there.
@@ -14,7 +17,7 @@ and what is found in another place than the list says is kept there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -42,6 +45,8 @@ class Roots:
     """Each root, and how it was written and where, for findings."""
     perhaps: frozenset[Root] = frozenset()
     """Other readings: with the first component taken for a host. Not missed when not there."""
+    elsewhere: int = 0
+    """Lines that were passed by: they are of other registries."""
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Roots:
@@ -104,28 +109,41 @@ class Resolved:
     """What is said to be in use and is not there."""
 
 
-def parse_roots(data: bytes, name: str, exists: Callable[[str], bool]) -> Roots:
+def parse_roots(
+    data: bytes, name: str, exists: Callable[[str], bool], hosts: Sequence[str] = ()
+) -> Roots:
     """Read a list of roots; `name` is that of the file, `exists` knows the repositories.
 
     `exists` answers of any text. A first component with a dot or a colon, or `localhost`, is the
-    host of a registry unless the tree has a repository of that whole name.
+    host of a registry unless the tree has a repository of that whole name. With `hosts`, each
+    `HOST[:PORT][/PREFIX]`, lines of other hosts are passed by; lines without one never are.
 
     Raises:
         DocumentInvalid: a line is no reference, or there is none at all.
     """
     said: dict[Root, str] = {}
     perhaps: set[Root] = set()
+    elsewhere = 0
     for number, line in _lines(data, name):
         try:
-            first, *others = _readings(line, exists)
+            readings = _readings(line, exists, hosts)
         except ValueError as error:
             shown = line if len(line) <= 160 else f"{line[:160]}..."
             raise DocumentInvalid(f"{name}:{number}: {shown!r}: {error}") from None
+        if not readings:
+            elsewhere += 1
+            continue
+        first, *others = readings
         said.setdefault(first, f"{line} ({name}:{number})")
         perhaps.update(others)
+    if elsewhere and not said:
+        raise DocumentInvalid(
+            f"{name}: none of its {elsewhere} lines is of {' or '.join(hosts)}; nothing in use is "
+            "not believed of a list"
+        )
     if not said:
         raise DocumentInvalid(f"{name}: no root in it; nothing in use is not believed of a list")
-    return Roots(said, frozenset(perhaps))
+    return Roots(said, frozenset(perhaps), elsewhere)
 
 
 def _lines(data: bytes, name: str) -> Iterator[tuple[int, str]]:
@@ -144,8 +162,8 @@ _SCHEME: Final = re.compile("(?:docker|docker-pullable|oci)://")
 """What the container runtimes of Kubernetes and Helm put in front."""
 
 
-def _readings(line: str, exists: Callable[[str], bool]) -> list[Root]:
-    """Return what a line means, the likeliest first.
+def _readings(line: str, exists: Callable[[str], bool], hosts: Sequence[str]) -> list[Root]:
+    """Return what a line means, the likeliest first; nothing of one of another host.
 
     Raises:
         ValueError: nothing.
@@ -167,7 +185,7 @@ def _readings(line: str, exists: Callable[[str], bool]) -> list[Root]:
         reference = reference or tag
     if not reference:
         raise ValueError("neither tag nor digest; say NAME:TAG, NAME@DIGEST or DIGEST, one a line")
-    names = _names(f"{folder}{slash}{last}", exists)
+    names = _names(f"{folder}{slash}{last}", exists, hosts)
     return [Root(name, reference) for name in names]
 
 
@@ -189,15 +207,28 @@ def _digest(text: str) -> Digest:
         raise ValueError(str(error)) from None
 
 
-def _names(name: str, exists: Callable[[str], bool]) -> list[str]:
+def _names(name: str, exists: Callable[[str], bool], hosts: Sequence[str]) -> list[str]:
     """Return which repositories a name can mean, the likeliest first."""
     host, slash, rest = name.partition("/")
     is_host = bool(slash) and (host == "localhost" or bool({".", ":"} & set(host)))
-    if not is_host:
-        return [_legal(name, exists)]
+    ours = _after_host(name, hosts) if hosts else rest if is_host else None
+    if ours is None:
+        return [] if hosts and is_host and not exists(name) else [_legal(name, exists)]
     if exists(name):
-        return [name, rest] if exists(rest) else [name]
-    return [_legal(rest, exists)]
+        return [name, ours] if exists(ours) else [name]
+    return [_legal(ours, exists)]
+
+
+def _after_host(name: str, hosts: Sequence[str]) -> str | None:
+    """Return what follows the longest of the hosts that a name begins with; None if none does."""
+    host, _, path = name.partition("/")
+    found = []
+    for one in hosts:
+        known, _, prefix = one.strip("/").partition("/")
+        start = f"{prefix}/" if prefix else ""
+        if known.lower() == host.lower() and path != start and path.startswith(start):
+            found.append(path.removeprefix(start))
+    return min(filter(None, found), key=len, default=None)
 
 
 def _legal(name: str, exists: Callable[[str], bool]) -> str:

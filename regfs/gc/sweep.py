@@ -23,7 +23,7 @@ from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import Doubt, PathMissing, PlanStale, RunUnknown, StoreError
+from regfs.errors import Doubt, PathMissing, PlanStale, Refused, RunUnknown, StoreError
 from regfs.findings import Finding
 from regfs.gc.look import look as look
 from regfs.gc.plan import Action, Plan, order, plan, total
@@ -87,8 +87,26 @@ def check_owners(inventory: Inventory) -> None:
         )
     if inventory.proxy_cache:
         raise Doubt(
-            f"{layout.SCHEDULER_STATE}: this is a pull-through cache; its registry expires what "
-            "it fetched by itself"
+            f"{layout.SCHEDULER_STATE}: this tree is a pull-through cache and not ours to collect: "
+            "its registry expires what it fetched by itself"
+        )
+
+
+def check_roots(planned: Plan) -> None:
+    """Refuse a plan that does not know what is in use.
+
+    A line that names nothing here may be written in another way than this tree is: what it
+    means would go.
+
+    Raises:
+        Refused: some of the roots are not there, and that was not to be ignored.
+    """
+    missing = planned.missing_roots
+    if missing:
+        raise Refused(
+            f"{len(missing)} of the roots {'is' if len(missing) == 1 else 'are'} not on this disk, "
+            f"first {missing[0].expected}; correct the list, name this registry as the list does "
+            "(--roots-host HOST[/PREFIX]), or say --ignore-missing-roots"
         )
 
 
@@ -109,6 +127,7 @@ def apply(
 
     Raises:
         PlanStale: the plan was made for another root.
+        Refused: something in use by the word of others is not there.
         Doubt: the tree belongs to another owner, or to more than one file system.
         LockHeld: another run is under way.
         StoreFull: there is no space for a quarantine; nothing was moved.
@@ -125,6 +144,7 @@ def apply(
         # What a limit has left out must not go in place of what is in use again.
         policy = replace(planned.policy, max_freed=None)
         fresh = plan(graph, inventory, policy, clock(), registry.manifest_bytes)
+        check_roots(fresh)
         sweep = _Sweep(registry, graph, planned, fresh)
         sweep.wait = planned.policy.min_age if wait is None else wait
         in_place = not sweep.find_room(at_once=at_once)

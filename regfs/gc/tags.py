@@ -14,16 +14,19 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import RegfsError
+from regfs.findings import Code, Finding
 from regfs.gc.decisions import Decision
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
+from regfs.graph.beside import beside
 from regfs.inventory import RepositoryInventory
 from regfs.media_types import Kind, Role
 
 if TYPE_CHECKING:
-    from regfs.gc.retention import Block, Labels
+    from regfs.gc.retention import Block, Labels, Patterns
     from regfs.image_config import ImageConfig
 
 Read = Callable[[Digest], bytes]
@@ -44,15 +47,19 @@ class TagChoice:
     def __init__(self, graph: Graph, policy: Policy, now: float, read: Read) -> None:
         self.decisions: list[Decision] = []
         """Of everything that was asked about, in order."""
+        self.findings: list[Finding] = []
+        """Patterns of the policy that took too long, each once."""
         self.dropped: dict[str, dict[str, str]] = {}
         """Repository -> tags that go -> why."""
         self._places: dict[tuple[str, str], int] = {}
         """Repository and tag -> where in `decisions` they are."""
+        self._ruled: set[tuple[str, str]] = set()
         self._blocks: dict[str, Block | None] = {}
         self._graph = graph
         self._policy = policy
         self._now = now
         self._read = read
+        self._patterns: Patterns | None = None
 
     def block(self, repository: str) -> Block | None:
         """Return what the policy says of a repository; None when it says nothing."""
@@ -67,6 +74,7 @@ class TagChoice:
     def choose(self, repository: RepositoryInventory, outside: Collection[Digest]) -> None:
         """Decide about the tags of a repository; manifests `outside` are in use."""
         retention, name = self._policy.retention, repository.name
+        self.dropped[name] = {}
         if retention is None or self.block(name) is None:
             return
         from regfs.gc.retention import (  # without a policy its models are not loaded
@@ -81,25 +89,52 @@ class TagChoice:
                 info.mtime or None,
                 partial(self._created, info.current),
                 partial(self._labels, info.current),
+                self._beside(tag, info.current),
             )
             for tag, info in repository.tags.items()
         ]
-        decided = decide(retention, facts, name, self._now)
-        dropped = self.dropped[name] = {}
+        decided = decide(retention, facts, name, self._now, self._patterns_of_run())
+        self._tell_slow(name)
         for one in decided:
             spared = self._spared(repository, one, outside)
             if spared.tag is not None:
                 self._places[name, spared.tag] = len(self.decisions)
                 if not spared.keep:
-                    dropped[spared.tag] = spared.reason
+                    self.dropped[name][spared.tag] = spared.reason
+                if spared.keep and spared.beside is None:
+                    self._ruled.add((name, spared.tag))
             self.decisions.append(spared)
 
     def drop(self, repository: str, tags: Iterable[str], reason: str) -> None:
         """Let some more tags go, of which it was decided before that they stay."""
         for tag in tags:
-            place = self._places[repository, tag]
-            self.decisions[place] = replace(self.decisions[place], keep=False, reason=reason)
+            place = self._places.get((repository, tag))
+            if place is not None:  # without a policy nobody has decided anything
+                self.decisions[place] = replace(self.decisions[place], keep=False, reason=reason)
             self.dropped[repository][tag] = reason
+
+    def is_ruled(self, repository: str, tag: str) -> bool:
+        """Return whether a rule of the policy keeps a tag, whatever it stands beside."""
+        return (repository, tag) in self._ruled
+
+    def _patterns_of_run(self) -> Patterns:
+        from regfs.gc.retention import Patterns
+
+        self._patterns = self._patterns or Patterns()
+        return self._patterns
+
+    def _tell_slow(self, repository: str) -> None:
+        """Tell of the patterns that a repository was the first to be too much for."""
+        slow = {} if self._patterns is None else self._patterns.slow
+        path, known = layout.repository_folder(repository), len(self.findings)
+        self.findings += [
+            Finding(Code.PATTERN_SLOW, path, repository=repository, expected=pattern, actual=text)
+            for pattern, text in list(slow.items())[known:]
+        ]
+
+    def _beside(self, tag: str, current: Digest | None) -> str | None:
+        found = beside(self._graph, tag, current)
+        return None if found is None else found.subject
 
     def _spared(
         self, repository: RepositoryInventory, decision: Decision, outside: Collection[Digest]
@@ -136,7 +171,9 @@ class TagChoice:
             )
             for digest in manifests
         ]
-        decided = decide_untagged(retention, facts, repository.name, self._now)
+        name = repository.name
+        decided = decide_untagged(retention, facts, name, self._now, self._patterns_of_run())
+        self._tell_slow(name)
         self.decisions.extend(decided)
         yield from (Digest(one.digest) for one in decided if one.keep and one.digest is not None)
 

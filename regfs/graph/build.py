@@ -55,6 +55,14 @@ class _Builder:
         self.revisions: set[Digest] = set()
         """Every digest that is a revision somewhere."""
         self.wanted: dict[Digest, None] = {}
+        self.noted: dict[Digest, list[Digest]] = {}
+        """Manifest -> what its annotations name, wherever that is."""
+        self.unseen = {
+            finding.path
+            for finding in self.inventory.findings
+            if finding.code in INCOMPLETE and f"{finding.path}/".startswith(layout.BLOBS + "/")
+        }
+        """Places behind which blobs may lie that have not been seen."""
 
     def run(self) -> None:
         self._note_blindness()
@@ -76,8 +84,9 @@ class _Builder:
                 elif found.manifest is not None:
                     self._add_manifest(found.digest, found.manifest, len(found.data))
                 else:
-                    self._add_broken(found)
+                    self._add_broken(self._unseen_or_broken(found))
         self.progress.finish()
+        self._link_noted()
         freeze(self.graph)
         self._complete_histories()
 
@@ -95,7 +104,10 @@ class _Builder:
         self._note_unseen(self.inventory.findings)
         self._note_second_places()
         # A disk that is not mounted, or tags that live in a database, look the same.
-        if self.inventory.blobs and not self.inventory.repositories:
+        if self.inventory.lacks_blobs and not self.inventory.hides(layout.BLOBS):
+            self.graph.findings.append(Finding(Code.BLOBS_MISSING, layout.BLOBS))
+        hidden = self.inventory.hides(layout.REPOSITORIES)
+        if self.inventory.blobs and not self.inventory.repositories and not hidden:
             finding = Finding(Code.REPOSITORIES_MISSING, layout.REPOSITORIES)
             self.graph.findings.append(finding)
             self.graph.blind.append(finding)
@@ -154,7 +166,8 @@ class _Builder:
     def _point(self, manifest: Digest, target: Digest, kind: EdgeKind) -> None:
         self.graph.point(manifest, target, kind)
         # A subject may come after its referrer, so its absence is nothing to look into.
-        if kind is not EdgeKind.SUBJECT or target in self.inventory.blobs:
+        known = target in self.inventory.blobs or self._hides(target) is not None
+        if kind is not EdgeKind.SUBJECT or known:
             self.wanted[target] = None
 
     def _read_aliases(self, repository: RepositoryInventory) -> None:
@@ -232,10 +245,38 @@ class _Builder:
                     leaves.extend(Leaf(other, role, length) for other in self.graph.aliases[named])
         subject = manifest.subject.digest if manifest.subject is not None else None
         if subject is not None:
-            self._point(digest, subject, EdgeKind.SUBJECT)
+            for one in self.graph.named_as(subject):
+                self._point(digest, one, EdgeKind.SUBJECT)
         kind, artifact_type = manifest.kind, manifest.artifact_type
         info = ManifestInfo(kind, manifest.media_type, artifact_type, size, subject, 0, 0)
         self.graph.add_manifest(digest, info, leaves)
+        noted = [one for one in manifest.noted if one in self.inventory.blobs]
+        if noted:
+            self.noted[digest] = noted
+
+    def _link_noted(self) -> None:
+        """Take note of blobs that annotations name, repository by repository.
+
+        Only what the repository links counts: most digests in annotations are of manifests and
+        sources elsewhere, and to keep all these would keep base images for ever.
+        """
+        graph = self.graph
+        for repository in self.inventory.repositories.values() if self.noted else ():
+            starts = [target for _, _, target in graph.links(repository)]
+            reached = graph.reachable(starts, subjects=True)
+            named = graph.needs(reached)
+            told: dict[Digest, Digest] = {}
+            for manifest in sorted(reached & self.noted.keys()):
+                linked = [one for one in self.noted[manifest] if one in repository.layers]
+                known = graph.noted.setdefault(manifest, []) if linked else []
+                known += [one for one in linked if one not in known]
+                told.update((one, manifest) for one in linked if one not in named)
+            for blob, manifest in told.items():
+                path = layout.path_of(layout.LayerLink(repository.name, blob))
+                finding = Finding(
+                    Code.BLOB_ANNOTATED, path, blob, repository.name, actual=f"in {manifest}"
+                )
+                graph.findings.append(finding)
 
     def _is_child(self, reference: media_types.Reference) -> bool:
         """Return whether a reference leads to a manifest.
@@ -262,6 +303,25 @@ class _Builder:
             problem = reading.problem
             return problem is not None and problem.code is not Code.MANIFEST_UNREADABLE
         return reading.manifest.kind is not media_types.Kind.UNKNOWN or bool(reference.media_type)
+
+    def _hides(self, digest: Digest) -> str | None:
+        """Return the place behind which a blob may lie unseen; None when there is none."""
+        path = layout.blob_folder(digest) if self.unseen else ""
+        while path:
+            if path in self.unseen:
+                return path
+            path = path.rpartition("/")[0]
+        return None
+
+    def _unseen_or_broken(self, reading: Reading) -> Reading:
+        """Return what is not there as what cannot be read, where nobody could look for it."""
+        problem = reading.problem
+        hidden = self._hides(reading.digest)
+        if problem is None or problem.code is not Code.BLOB_MISSING or hidden is None:
+            return reading
+        path, actual = problem.path, f"it may lie behind {hidden}"
+        finding = Finding(Code.BLOB_UNREADABLE, path, reading.digest, actual=actual)
+        return reading._replace(problem=finding)
 
     def _add_broken(self, reading: Reading) -> None:
         """Take note of a manifest that cannot be known, and keep every digest written in it."""

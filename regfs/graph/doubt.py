@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Code, Finding, Severity
+from regfs.graph.beside import is_gone
 from regfs.graph.model import EdgeKind, Graph, Node, NodeKind
 
 _Pointed = dict[Digest, dict[Digest, EdgeKind]]
@@ -23,26 +24,45 @@ def freeze(graph: Graph) -> None:
     doubtful: dict[Digest, Finding] = {}
     pointed = _pointed(graph) if graph.problems else {}
     named = _named(graph, graph.problems)
+    elsewhere = _elsewhere(graph, pointed, named)
     for digest, problem in graph.problems.items():
         nodes = named.get(digest, ())
         if problem.code is Code.BLOB_MISSING and not nodes:
-            graph.problems[digest] = _missing_child(graph, digest, problem, pointed)
+            graph.problems[digest] = _missing_child(graph, digest, problem, pointed.get(digest, {}))
             continue
         # A missing manifest is told once for each link that names it, with the right words.
         if problem.code is not Code.BLOB_MISSING:
             graph.findings.append(problem)
-        for node in nodes if problem.code is Code.BLOB_MISSING else ():
-            graph.findings.append(_dangling(node, digest))
+        else:
+            graph.findings.extend(_dangling(node, digest) for node in nodes)
+            _missing_child(graph, digest, problem, elsewhere[digest])
         doubtful[digest] = problem
     for name, reached in _naming(graph, doubtful, pointed):
         reasons = [problem for digest, problem in doubtful.items() if digest in reached]
         graph.frozen.setdefault(name, []).extend(reasons)
     for subject, referrers in graph.subjects():
-        if subject not in graph.manifests and subject not in graph.problems:
+        digests = graph.named_as(subject)
+        if not any(one in graph.manifests or one in graph.problems for one in digests):
             for referrer in referrers:
                 path = layout.path_of(layout.BlobData(referrer))
                 finding = Finding(Code.SUBJECT_MISSING, path, referrer, expected=subject)
                 graph.findings.append(finding)
+
+    graph.findings.extend(_dangling_signatures(graph))
+
+
+def _dangling_signatures(graph: Graph) -> Iterator[Finding]:
+    """Yield a finding for each cosign tag whose image is gone."""
+    for name, repository in graph.inventory.repositories.items():
+        for tag, info in repository.tags.items():
+            found = layout.subject_tag(tag)
+            if found is None or found.is_fallback or info.current is None:
+                continue
+            if is_gone(graph, found):
+                path = layout.path_of(layout.TagCurrent(name, tag))
+                said = f"{found.holds} of {found.subject}"
+                code = Code.SIGNATURE_DANGLING
+                yield Finding(code, path, info.current, name, tag, actual=said)
 
 
 def _pointed(graph: Graph) -> _Pointed:
@@ -63,8 +83,36 @@ def _named(graph: Graph, manifests: Collection[Digest]) -> dict[Digest, list[Nod
     return found
 
 
-def _missing_child(graph: Graph, digest: Digest, problem: Finding, pointed: _Pointed) -> Finding:
-    for index, kind in pointed.get(digest, {}).items():
+def _elsewhere(
+    graph: Graph, pointed: _Pointed, named: dict[Digest, list[Node]]
+) -> dict[Digest, dict[Digest, EdgeKind]]:
+    """Return for each missing manifest what lists it in repositories without a link to it.
+
+    The links that dangle speak for their own repositories only.
+    """
+    missing = {
+        digest: {node.repository for node in nodes}
+        for digest, nodes in named.items()
+        if graph.problems[digest].code is Code.BLOB_MISSING
+    }
+    above = {one for digest in missing for one in pointed.get(digest, ())}
+    homes = {
+        one: {node.repository for node in nodes} for one, nodes in _named(graph, above).items()
+    }
+    return {
+        digest: {
+            one: kind
+            for one, kind in pointed.get(digest, {}).items()
+            if not homes.get(one, set()) <= dangling
+        }
+        for digest, dangling in missing.items()
+    }
+
+
+def _missing_child(
+    graph: Graph, digest: Digest, problem: Finding, listed: dict[Digest, EdgeKind]
+) -> Finding:
+    for index, kind in listed.items():
         if kind is EdgeKind.CHILD:
             path = layout.path_of(layout.BlobData(index))
             problem = Finding(Code.INDEX_CHILD_MISSING, path, index, expected=digest)

@@ -8,13 +8,14 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from regfs import media_types
+from regfs import layout, media_types
 from regfs.digest import Digest
 from regfs.findings import Finding
-from regfs.inventory import Inventory, RepositoryInventory
+from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory
 from regfs.media_types import Role
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
+from regfs.stores import folders_above
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -50,6 +51,8 @@ class EdgeKind(StrEnum):
     CONFIG = "config"
     LAYER = "layer"
     BLOB = "blob"
+    ANNOTATION = "annotation"
+    """A manifest names a blob in an annotation, and its repository links that blob."""
 
 
 class Node(NamedTuple):
@@ -140,6 +143,9 @@ class Graph:
         """Digest in another algorithm -> the digest its link holds."""
         self.pointing: dict[Digest, dict[Digest, EdgeKind]] = {}
         """Manifest -> the manifests it points to, and why; only of those that point to any."""
+        self.noted: dict[Digest, list[Digest]] = {}
+        """Manifest -> blobs that are here and that it names in an annotation, where a repository
+        that has the manifest links them. Some tools name blobs nowhere else."""
         self.redirected: dict[str, dict[Digest, list[Digest]]] = {}
         """Repository -> its revision links that do not simply lead to their own digest."""
         self._digests = inventory.blobs.digests.copy()
@@ -149,6 +155,12 @@ class Graph:
         self._roles = array("B")
         self._sizes = array("q")
         self._referrers: dict[Digest, list[Digest]] = {}
+
+    @cached_property
+    def revised(self) -> frozenset[Digest]:
+        """Every digest that is a revision in any repository."""
+        repositories = self.inventory.repositories.values()
+        return frozenset().union(*(one.revisions.numbers for one in repositories))
 
     @classmethod
     def build(
@@ -160,6 +172,17 @@ class Graph:
         graph = cls(inventory)
         fill(graph, registry, progress)
         return graph
+
+    @cached_property
+    def _unseen(self) -> frozenset[str]:
+        """Places of blobs, and folders of them, that could not be seen."""
+        found = self.inventory.findings
+        return frozenset(one.path for one in found if one.code in INCOMPLETE)
+
+    def is_unseen(self, digest: Digest) -> bool:
+        """Return whether a blob that was not listed may be there: its place was not seen."""
+        path = layout.path_of(layout.BlobData(digest)) if self._unseen else ""
+        return bool(path) and not self._unseen.isdisjoint((path, *folders_above(path)))
 
     @cached_property
     def digraph(self) -> nx.DiGraph[Any]:
@@ -187,6 +210,10 @@ class Graph:
         """Return the manifests an index lists, in its order."""
         targets = self.pointing.get(manifest, {}).items()
         return [target for target, kind in targets if kind is EdgeKind.CHILD]
+
+    def named_as(self, digest: Digest) -> list[Digest]:
+        """Return a digest, and those that it stands for in the algorithm of the store."""
+        return [digest, *self.aliases.get(digest, ())]
 
     def linked(self, repository: str, digest: Digest) -> list[Digest]:
         """Return what a revision link leads to: its own digest, and what its content names."""
@@ -226,8 +253,13 @@ class Graph:
 
     def _listed(self, repository: RepositoryInventory, subject: Digest) -> list[Digest]:
         """Return what the fallback tag of `subject` lists."""
-        info = repository.tags.get(f"{subject.algorithm}-{subject.encoded}")
-        return [] if info is None or info.current is None else self.children(info.current)
+        from regfs.graph.beside import beside, lists
+
+        tag = layout.fallback_tag(subject)
+        info = repository.tags.get(tag)
+        if info is None or info.current is None or beside(self, tag, info.current) is None:
+            return []
+        return lists(self, info.current, subject)
 
     # -- reaching -------------------------------------------------------------
 
@@ -265,6 +297,7 @@ class Graph:
 
     def needs(self, found: Iterable[Digest]) -> set[Digest]:
         """Return every blob that these manifests need: the manifests, configs and layers."""
+        found = set(found)
         needed = set(found)
         digests, leaves, manifests = self._digests, self._leaves, self.manifests
         numbers: set[int] = set()
@@ -273,12 +306,15 @@ class Graph:
             if info is not None:
                 numbers.update(leaves[info.first : info.last])
         needed.update(map(digests.__getitem__, numbers))
+        if self.noted:
+            noted = (self.noted[one] for one in self.noted.keys() & found)
+            needed.update(*noted)
         return needed
 
     # -- asking back ----------------------------------------------------------
 
     def holders(self, blob: Digest) -> list[Digest]:
-        """Return the manifests that name a blob themselves."""
+        """Return the manifests that name a blob themselves, be it in an annotation."""
         number = self.inventory.blobs.numbers.get(blob, self._missing.get(blob))
         if number is None:
             return []
@@ -291,6 +327,11 @@ class Graph:
         for manifest, info in self.manifests.items():
             for number in dict.fromkeys(self._leaves[info.first : info.last]):
                 index.setdefault(number, []).append(manifest)
+        for manifest, blobs in self.noted.items():
+            for blob in blobs:
+                above = index.setdefault(self._number(blob), [])
+                if manifest not in above:
+                    above.append(manifest)
         return index
 
     def pointed(self, manifest: Digest) -> list[Digest]:
@@ -360,7 +401,8 @@ class Graph:
 
     def _role_edge(self, manifest: Digest, blob: Digest) -> EdgeKind:
         roles = (leaf.role for leaf in self.leaves(manifest) if leaf.digest == blob)
-        return _ROLE_EDGES.get(next(roles), EdgeKind.BLOB)
+        role = next(roles, None)
+        return EdgeKind.ANNOTATION if role is None else _ROLE_EDGES.get(role, EdgeKind.BLOB)
 
     # -- whole ----------------------------------------------------------------
 
@@ -427,7 +469,8 @@ class Graph:
             self._sizes.append(leaf.size)
         self.manifests[digest] = parsed._replace(first=first, last=len(self._leaves))
         if parsed.subject is not None:
-            self._referrers.setdefault(parsed.subject, []).append(digest)
+            for subject in self.named_as(parsed.subject):
+                self._referrers.setdefault(subject, []).append(digest)
 
     def subjects(self) -> Iterable[tuple[Digest, list[Digest]]]:
         """Return every subject that is named, with the manifests that name it."""

@@ -125,7 +125,7 @@ class Reader:
 
     def _blobs(self, found: Skimmed) -> list[int] | None:
         """Return the blobs of a plain image, the usual case; None when it is not so plain."""
-        if found.kind is not Kind.IMAGE:
+        if found.kind is not Kind.IMAGE or any(map(self._numbers.__contains__, found.noted)):
             return None
         try:
             row = list(map(self._numbers.__getitem__, cast("list[Digest]", found.digests)))

@@ -1,8 +1,12 @@
 """What has to be fetched: from the findings of verify to digests, in the order of putting back.
 
 A manifest that is missing may name more that is missing, so manifests are read
-from the source while planning, until nothing new is needed. What an index lists
-and nobody links is no damage (a partial mirror), and is fetched on demand only.
+from the source while planning, until nothing new is needed. What a repository can be
+shown to have had counts as well as what it links (reach.py), so that one run fetches
+what the links, once they are written, would show to be missing.
+
+What an index lists and nobody links is no damage (a partial mirror), and is fetched on
+demand only. Of an index of which nothing is there everything is fetched: nobody can pull it.
 """
 
 from __future__ import annotations
@@ -14,13 +18,14 @@ from typing import Final
 
 from regfs import layout
 from regfs.digest import BUFFER_SIZE, Digest
-from regfs.errors import ManifestInvalid, SourceError, SourceLacks, StoreError
-from regfs.findings import Code, Finding
+from regfs.errors import ManifestInvalid, RegfsError, SourceError, SourceLacks, StoreError
+from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
+from regfs.heal.reach import Reach
 from regfs.heal.report import HealPlan, Item
 from regfs.heal.source import Source, Wanted
 from regfs.inventory import Inventory
-from regfs.manifests import LIMIT, Kind, Reference, Role, parse
+from regfs.manifests import LIMIT, Kind, Manifest, Reference, Role, absent_by_right, parse
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
 from regfs.stores import Entry
@@ -54,6 +59,7 @@ def plan_heal(
     needs = _Needs(registry, inventory, graph, source, sparse=sparse)
     for row in result.findings:
         needs.take(row.finding)
+    needs.take_unlinked()
     progress.start("Asking the source", None)
     needs.follow(progress)
     progress.finish()
@@ -88,14 +94,16 @@ class _Needs:
         self._sparse = sparse
         self._items: dict[Digest, Item] = {}
         self._pending: deque[Digest] = deque()
+        self._looked_into: set[Digest] = set()
         self._below: dict[Digest, list[Digest]] = {}
         """Manifest that is fetched -> what it names that is fetched too."""
 
     def take(self, finding: Finding) -> None:
         """Take what a finding says is missing or bad."""
         digest, code = finding.digest, finding.code
-        if code is Code.INDEX_CHILD_MISSING and self._sparse:
-            digest = finding.expected
+        if code is Code.INDEX_CHILD_MISSING:
+            nobody_can_pull = finding.severity is Severity.ERROR
+            digest = finding.expected if self._sparse or nobody_can_pull else None
         elif code is Code.LINK_DANGLING:
             # Only a link to a manifest is a loss: what a layer link is for, an image tells.
             if not isinstance(layout.key_of(finding.path), layout.RevisionLink):
@@ -108,8 +116,29 @@ class _Needs:
         manifest = needed in self._graph.digraph
         absent = code in (Code.TAG_DANGLING, Code.LINK_DANGLING, Code.INDEX_CHILD_MISSING)
         if absent and self._there(needed) is not None:
+            if manifest:
+                self._look_into(needed, self._users(needed))
             return  # it is a link that is missing
         self._need(needed, Code.BLOB_MISSING if absent else code, manifest, self._users(needed))
+
+    def take_unlinked(self) -> None:
+        """Take what manifests need that have lost their link: verify looks at what is served."""
+        reach = Reach(self._registry, self._graph)
+        for content in self._inventory.repositories.values():
+            for manifest, _ in reach.manifests(content):
+                if manifest not in content.revisions:
+                    self._look_into(manifest, (content.name,))
+
+    def _look_into(self, manifest: Digest, repositories: tuple[str, ...]) -> None:
+        """Need what a manifest that is there names and that is not."""
+        if manifest in self._looked_into or manifest in self._items:
+            return
+        self._looked_into.add(manifest)
+        try:
+            found = self._registry.manifest(manifest)
+        except RegfsError:
+            return  # told by its own finding
+        self._name_all(manifest, found, repositories)
 
     def _users(self, digest: Digest) -> tuple[str, ...]:
         """Return the repositories that use a digest, else those that link it."""
@@ -168,25 +197,38 @@ class _Needs:
             manifest = parse(data)
         except ManifestInvalid:
             return replace(item, size=len(data))
-        if manifest.kind is not Kind.UNKNOWN:
-            for reference in manifest.references():
-                self._name(item, reference)
+        self._name_all(item.digest, manifest, item.repositories)
         return replace(item, size=len(data))
 
-    def _name(self, parent: Item, reference: Reference) -> None:
+    def _name_all(self, parent: Digest, manifest: Manifest, repositories: tuple[str, ...]) -> None:
         """Need what a manifest names, unless it is there or may be absent."""
-        role, digest = reference.role, reference.digest
-        if role is Role.SUBJECT or reference.foreign:
+        if manifest.kind is Kind.UNKNOWN:
             return
+        absent = absent_by_right(manifest.references())
+        named = [
+            one
+            for one in manifest.references()
+            if one.role is not Role.SUBJECT and one.digest not in absent
+        ]
+        children = [one.digest for one in named if one.role is Role.MANIFEST]
+        everything = self._sparse or not any(self._there(one) for one in children)
+        for reference in named:
+            self._name(reference, repositories, everything=everything)
+        self._below.setdefault(parent, []).extend(one.digest for one in named)
+
+    def _name(
+        self, reference: Reference, repositories: tuple[str, ...], *, everything: bool
+    ) -> None:
+        digest, manifest = reference.digest, reference.role is Role.MANIFEST
         there = self._there(digest)
-        if there is None and (role is not Role.MANIFEST or self._sparse):
-            code, manifest = Code.BLOB_MISSING, role is Role.MANIFEST
-            self._need(digest, code, manifest, parent.repositories, reference.size)
-        elif there is not None and 0 <= reference.size != there.size:
+        if there is None:
+            if everything or not manifest:
+                self._need(digest, Code.BLOB_MISSING, manifest, repositories, reference.size)
+        elif 0 <= reference.size != there.size:
             # In a blob that none but this manifest names, nobody has seen that before.
-            code, manifest = Code.BLOB_SIZE_MISMATCH, role is Role.MANIFEST
-            self._need(digest, code, manifest, parent.repositories, reference.size)
-        self._below.setdefault(parent.digest, []).append(digest)
+            self._need(digest, Code.BLOB_SIZE_MISMATCH, manifest, repositories, reference.size)
+        elif manifest:
+            self._look_into(digest, repositories)
 
     def _there(self, digest: Digest) -> Entry | None:
         try:

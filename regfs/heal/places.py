@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from regfs import layout
 from regfs.digest import Digest
@@ -11,6 +12,31 @@ from regfs.errors import NotARegistry, PathMissing, SourceError, SourceLacks, St
 from regfs.heal.source import Wanted
 from regfs.stores import Kind, Store, open_store
 from regfs.stores.local import LocalStore
+
+
+class _Stream(io.RawIOBase):
+    """A file of the source: that it cannot be read is the fault of that place, not of our disk."""
+
+    def __init__(self, stream: BinaryIO, url: str) -> None:
+        super().__init__()
+        self._stream = stream
+        self._url = url
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        with memoryview(buffer) as view:
+            try:
+                data = self._stream.read(len(view))
+            except StoreError as error:
+                raise SourceError(f"{self._url}: {error}") from error
+            view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 class Files:
@@ -36,11 +62,12 @@ class Files:
     def open(self, wanted: Wanted) -> BinaryIO:
         """Open the file; what is no plain file in the folder is not read."""
         try:
-            return self._store.open(self._place(wanted.digest))
+            stream = self._store.open(self._place(wanted.digest))
         except PathMissing:
             raise SourceLacks("the source does not have it") from None
         except StoreError as error:
             raise SourceError(f"{self.url}: {error}") from error
+        return cast(BinaryIO, _Stream(stream, self.url))
 
     def close(self) -> None:
         """Nothing is held open."""

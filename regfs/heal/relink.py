@@ -1,7 +1,8 @@
 """Links that can be proven: by an image that needs them, or by their own path.
 
     layer link      an intact manifest of the repository needs the blob, and the blob is right
-    revision link   a tag of the repository, or an index it serves, names an intact manifest
+    revision link   a tag of the repository names an intact manifest; or an index it serves
+                    does, and the links to all that it is made of are there       reach.py
     any of these    is empty or garbled, and its path says the digest of what is there
     tag current     the tag's history holds one digest and no other, and that manifest is intact
 
@@ -11,8 +12,9 @@ would roll an image back. It is told as ambiguous. A link whose content names
 another digest than its path stays as well, and so does everything in a repository
 that cannot be seen whole.
 
-Whoever may push an index that lists a manifest of another repository without
-having it gets a link to it by this; registries refuse such a push by default.
+No link gives a repository what no push gave it. A registry takes no manifest before the
+repository has its layers, so a manifest proves these; but not foreign layers, which no
+push has to bring, and not what an index lists, for some registries do not look at that.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from regfs.digest import Digest
 from regfs.errors import Doubt, PathMissing, StoreError
 from regfs.findings import Code, Finding
 from regfs.graph import Graph
+from regfs.heal.reach import Reach
 from regfs.heal.repair import is_right
 from regfs.heal.report import Ambiguous, Link, Relinked, RelinkPlan
 from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory, TagInfo
 from regfs.layout import LayerLink, RevisionLink, TagCurrent, TagIndex, tolerant_link
-from regfs.manifests import Kind as ManifestKind
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
 from regfs.runs import Changes, RunKind, Skipped, changing, clear_unfinished, new_run
@@ -85,6 +87,7 @@ class _Planning:
         self.links: dict[str, Link] = {}
         self.ambiguous: list[Ambiguous] = []
         self.skipped: list[Skipped] = []
+        self._reach = Reach(registry, graph)
         self._doubtful: dict[str, Finding] = {}
         self._right: dict[Digest, bool] = {}
 
@@ -115,41 +118,19 @@ class _Planning:
 
     def prove(self, content: RepositoryInventory) -> None:
         """Take the links that the images of a repository need and do not have."""
-        name = content.name
-        tagged = {
-            info.current: tag
-            for tag, info in content.tags.items()
-            if info.current is not None and info.problem is None
-        }
-        pending = [*tagged, *content.revisions]
-        seen: set[Digest] = set()
-        while pending:
-            manifest = pending.pop()
-            if manifest in seen or not self._is_intact(manifest):
-                continue
-            seen.add(manifest)
+        for manifest, proof in self._reach.manifests(content):
             if manifest not in content.revisions:
-                by = f"tag {tagged[manifest]}" if manifest in tagged else "an index"
-                self._take(RevisionLink(name, manifest), f"{by} names it")
+                self._take(RevisionLink(content.name, manifest), proof)
             self._prove_layers(content, manifest)
-            if self.graph.manifests[manifest].kind is ManifestKind.INDEX:
-                pending.extend(self.graph.children(manifest))
         for tag, info in content.tags.items():
             if info.current is None or info.problem is not None:
                 self._point(content, tag, info)
 
-    def _is_intact(self, manifest: Digest) -> bool:
-        """Tell whether a manifest was read, has its digest and is understood."""
-        info = self.graph.manifests.get(manifest)
-        known = info is not None and info.kind is not ManifestKind.UNKNOWN
-        return known and manifest not in self.graph.problems
-
     def _prove_layers(self, content: RepositoryInventory, manifest: Digest) -> None:
-        leaves = {leaf.digest for leaf in self.graph.leaves(manifest)}
-        # With a blob named by another algorithm comes its true name, which needs no link.
-        true_names = {name for leaf in leaves for name in self.graph.aliases.get(leaf, ())}
-        for blob in sorted(leaves - true_names):
-            if blob not in content.layers and blob in self.inventory.blobs:
+        for blob in sorted(self._reach.parts(manifest)):
+            if blob in content.layers or blob not in self.inventory.blobs:
+                continue
+            if not self._reach.is_foreign(manifest, blob):
                 self._take(LayerLink(content.name, blob), f"manifest {manifest} needs it")
 
     def _take(self, key: LayerLink | RevisionLink, reason: str) -> None:
@@ -191,7 +172,7 @@ class _Planning:
     def _is_served(self, content: RepositoryInventory, digest: Digest) -> bool:
         """Tell whether a repository has a manifest, by a link that was not taken away."""
         linked = digest in content.revisions
-        return linked and self._is_intact(digest) and self._is_right(digest)
+        return linked and self._reach.is_intact(digest) and self._is_right(digest)
 
     def _set(self, path: str, name: str, tag: str, digest: Digest, reason: str) -> None:
         etag = _etag(self.store, path)

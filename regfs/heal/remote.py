@@ -138,7 +138,7 @@ class RegistrySource:
                     "GET", f"/v2/_catalog{query}", scope="registry:catalog:*"
                 )
                 with response:
-                    names = _names(response)
+                    names = _names(self._http, response)
                     following = _next(response)
             except (SourceError, RequestException, HTTPError):
                 return  # not everybody may see it, and not every registry has one
@@ -149,11 +149,11 @@ class RegistrySource:
             last = following or ""
 
 
-def _names(response: Response) -> list[str]:
+def _names(http: HttpSession, response: Response) -> list[str]:
     if response.status_code != 200:
         return []
     try:
-        document = json.loads(response.raw.read(_PAGE_BYTES, decode_content=True))
+        document = json.loads(http.document(response, _PAGE_BYTES))
         names = document["repositories"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return []
@@ -181,6 +181,7 @@ class _Body(io.RawIOBase):
         self._length = _length(response)
         self._done = 0
         self._breaks = 0
+        self._pace = http.pace()
 
     def readable(self) -> bool:
         return True
@@ -193,7 +194,7 @@ class _Body(io.RawIOBase):
         with memoryview(buffer) as view:
             while True:
                 try:
-                    data = self._response.raw.read(min(len(view), BUFFER_SIZE))
+                    data = self._http.some(self._response, min(len(view), BUFFER_SIZE), self._pace)
                     if data or self._length < 0 or self._done >= self._length:
                         break
                     problem = "broke off"
@@ -224,7 +225,7 @@ class _Body(io.RawIOBase):
     def _skip(self, count: int) -> None:
         while count > 0:
             try:
-                data = self._response.raw.read(min(count, BUFFER_SIZE))
+                data = self._http.some(self._response, min(count, BUFFER_SIZE), self._pace)
             except (HTTPError, RequestException, OSError) as error:
                 raise SourceError(f"{self._http.base}: {type(error).__name__}") from error
             if not data:

@@ -1,7 +1,8 @@
 """Fetching what is missing or corrupt, and putting it in place when it is proven right.
 
-    read from the source into a file beside its place, counting and hashing
-    -> a line in the journal -> the bad bytes into quarantine -> the new file renamed to its place
+    without a lock    read from the source into `.regfs/heal`, counting and hashing
+    with the lock     a line in the journal -> the bad bytes into quarantine -> the new file
+                      renamed to its place
 
 Nothing is in its place before it is whole and has its digest. Killed at any point
 the tree has what it had, or less of what was bad, or one right blob more.
@@ -9,13 +10,16 @@ the tree has what it had, or less of what was bad, or one right blob more.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from regfs import layout
-from regfs.digest import BUFFER_SIZE, Digest, Hasher, Readable, hash_stream
+from regfs.digest import Digest, hash_stream
 from regfs.errors import (
     ContentMismatch,
+    LockHeld,
     PathDenied,
     PathMissing,
     PathUnsafe,
@@ -23,18 +27,19 @@ from regfs.errors import (
     SourceLacks,
     StoreError,
 )
+from regfs.heal.fetching import FETCHED, HEALING, Fetched, fetch
 from regfs.heal.report import Healed, HealPlan, Item, Outcome, State
-from regfs.heal.source import Source, Wanted
-from regfs.manifests import LIMIT
+from regfs.heal.source import Source
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
 from regfs.runs import Changes, RunKind, changing, clear_unfinished, new_run
-from regfs.stores import Kind, Store, Writer
+from regfs.stores import Kind, Store
 from regfs.totals import ActionKind
-from regfs.turns import locked
+from regfs.turns import locked, owner
 
-UNKNOWN_LIMIT: Final = 64 << 30
-"""Bytes after which content is given up whose size nobody knows."""
+PATIENCE: Final = 600.0
+"""Seconds that what was fetched waits for the end of another run."""
+_PAUSE: Final = 0.5
 
 
 def heal(
@@ -42,11 +47,11 @@ def heal(
 ) -> Healed:
     """Carry out a plan: what the source has is fetched, verified and put in place.
 
-    A storage that fails (a full disk), and Ctrl-C, end it early; what was done stands
-    in the journal, and the next run does the rest.
+    A storage that fails (a full disk), and Ctrl-C, end the fetching early; what was fetched is
+    put in place and stands in the journal, and the next run does the rest.
 
     Raises:
-        LockHeld: another run is under way.
+        LockHeld: another run is under way, or began meanwhile and does not end.
         StoreError: nothing can be written.
     """
     todo = [item for item in planned.items if item.problem is None]
@@ -56,24 +61,26 @@ def heal(
         if item.problem is not None
     ]
     if not todo:
-        return _told(planned, None, lacking, [], None)
+        return _told(planned, None, lacking, None)
     store = registry.store
     repair = _Repair(store, source, progress)
-    with locked(store):
-        clear_unfinished(store)
-        run = new_run()
-        with changing(store, run, RunKind.HEAL, source=planned.source) as changes:
-            progress.start("Fetching", planned.bytes, "bytes")
-            stopped = repair.run(changes, todo)
-            progress.finish()
-    return _told(planned, run, [*repair.outcomes, *lacking], todo, stopped)
+    with store.lock(HEALING, owner()):
+        with locked(store):  # who cannot have it learns that before anything is fetched
+            clear_unfinished(store)
+        progress.start("Fetching", planned.bytes, "bytes")
+        stopped = repair.fetch(todo)
+        progress.finish()
+        run, failure = repair.place(planned.source)
+        outcomes = [repair.outcomes[one.digest] for one in todo if one.digest in repair.outcomes]
+        with suppress(StoreError):
+            store.delete_tree(FETCHED)
+    return _told(planned, run, [*outcomes, *lacking], stopped or failure)
 
 
 def _told(
     planned: HealPlan,
     run: str | None,
     outcomes: list[Outcome],
-    todo: list[Item],
     stopped: str | None,
 ) -> Healed:
     right = [one for one in outcomes if one.state in (State.HEALED, State.WAS_RIGHT)]
@@ -97,74 +104,92 @@ class _Repair:
         self.store = store
         self.source = source
         self.progress = progress
-        self.outcomes: list[Outcome] = []
+        self.outcomes: dict[Digest, Outcome] = {}
+        self._fetched: list[tuple[Item, Fetched, str | None]] = []
+        """What is to be put in place, and the etag of what lay there before."""
 
-    def run(self, changes: Changes, todo: list[Item]) -> str | None:
-        """Do what can be done; return why it ended early."""
+    def fetch(self, todo: list[Item]) -> str | None:
+        """Fetch what the source has, whatever happens in the tree; return why it ended early."""
         try:
-            changes.announce(item.path for item in todo)
             for item in todo:
-                self.outcomes.append(self._repair(changes, item))
-            changes.finish(len(self.outcomes))
+                self._fetch(item)
         except KeyboardInterrupt:
             return "interrupted"
         except StoreError as error:
             return str(error)
         return None
 
-    def _repair(self, changes: Changes, item: Item) -> Outcome:
+    def _fetch(self, item: Item) -> None:
         if is_right(self.store, item.digest):
-            return Outcome(item.digest, item.path, State.WAS_RIGHT, 0)
+            self._settle(item, State.WAS_RIGHT)
+            return
         before = _etag(self.store, item.path)
         try:
-            begun = changes.begin(item.path)
-        except (PathMissing, PathUnsafe, PathDenied) as error:
-            return Outcome(item.digest, item.path, State.FAILED, 0, str(error))
+            fetched = fetch(self.store, self.source, item, self.progress)
+        except SourceLacks as error:
+            self._settle(item, State.LACKING, str(error))
+        except SourceError as error:
+            self._settle(item, State.FAILED, str(error))
+        except ContentMismatch as error:
+            self._settle(item, State.WRONG, str(error))
+        else:
+            self._fetched.append((item, fetched, before))
+
+    def place(self, source: str) -> tuple[str | None, str | None]:
+        """Put in place what was fetched; return the run, and why it ended early."""
+        if not self._fetched:
+            return None, None
+        run = new_run()
+        self.progress.start("Putting in place", len(self._fetched))
         try:
-            size = self._fetch(item, begun)
-            if _etag(self.store, item.path) != before and is_right(self.store, item.digest):
-                return Outcome(item.digest, item.path, State.WAS_RIGHT, 0)
-            changes.create(
+            with _turn(self.store), changing(self.store, run, RunKind.HEAL, source=source) as made:
+                for item, fetched, before in self._fetched:
+                    self._place(made, item, fetched, before)
+                    self.progress.advance(1)
+                made.finish(len(self.outcomes))
+        except KeyboardInterrupt:
+            return run, "interrupted"
+        except StoreError as error:
+            return run, str(error)
+        self.progress.finish()
+        return run, None
+
+    def _place(self, made: Changes, item: Item, fetched: Fetched, before: str | None) -> None:
+        if _etag(self.store, item.path) != before and is_right(self.store, item.digest):
+            self._settle(item, State.WAS_RIGHT)
+            return
+        try:
+            made.create(
                 item.path,
-                begun,
+                fetched,
                 kind=ActionKind.BLOB,
                 digest=item.digest,
-                size=size,
+                size=fetched.size,
                 content=item.digest,
             )
-        except SourceError as error:
-            state = State.LACKING if isinstance(error, SourceLacks) else State.FAILED
-            return Outcome(item.digest, item.path, state, 0, str(error))
-        except ContentMismatch as error:
-            return Outcome(item.digest, item.path, State.WRONG, 0, str(error))
-        finally:
-            begun.discard()
-        return Outcome(item.digest, item.path, State.HEALED, size)
+        except (PathMissing, PathUnsafe, PathDenied) as error:
+            self._settle(item, State.FAILED, str(error))
+        else:
+            self._settle(item, State.HEALED, size=fetched.size)
 
-    def _fetch(self, item: Item, begun: Writer) -> int:
-        wanted = Wanted(item.digest, item.size, item.manifest, item.repositories)
-        with self.source.open(wanted) as stream:
-            return self._copy(stream, begun, item)
+    def _settle(self, item: Item, state: State, message: str = "", size: int = 0) -> None:
+        self.outcomes[item.digest] = Outcome(item.digest, item.path, state, size, message)
 
-    def _copy(self, stream: Readable, begun: Writer, item: Item) -> int:
-        """Write what a source gives; return its size.
 
-        Raises:
-            ContentMismatch: it is not what was wanted.
-        """
-        hasher = Hasher(item.digest.algorithm)
-        limit = item.size if item.size >= 0 else LIMIT if item.manifest else UNKNOWN_LIMIT
-        while piece := stream.read(BUFFER_SIZE):
-            hasher.update(piece)
-            if hasher.size > limit:
-                raise ContentMismatch(f"the source gave more than {limit} bytes")
-            begun.write(piece)
-            self.progress.advance(len(piece))
-        if hasher.digest() != item.digest:
-            raise ContentMismatch(
-                f"the source gave {hasher.size} bytes with another digest: {hasher.digest()}"
-            )
-        return hasher.size
+@contextmanager
+def _turn(store: Store) -> Iterator[None]:
+    """Be the only one who changes the tree; wait for another run, for much work is done already."""
+    last = time.monotonic() + PATIENCE
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(store))
+                break
+            except LockHeld:
+                if time.monotonic() >= last:
+                    raise
+            time.sleep(_PAUSE)
+        yield
 
 
 def is_right(store: Store, digest: Digest) -> bool:

@@ -148,6 +148,14 @@ class Relinked:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """Errors of one code that are still there."""
+
+    code: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class HealDocument:
     """What --json prints: a part is null when it was not asked for, or only planned."""
 
@@ -155,3 +163,5 @@ class HealDocument:
     healed: Healed | None
     relink_plan: RelinkPlan | None
     relinked: Relinked | None
+    left: list[Left] | None
+    """What is wrong after all; null when that shows only when the plan is carried out."""

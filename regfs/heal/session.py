@@ -4,6 +4,8 @@
   when that is asked over TLS (or the registry itself is not). A redirect to another
   host is followed without them, and never from TLS to plain HTTP.
 - Answers 429 and 5xx and connections that break are tried again, each time later.
+- All of it has an end: the head of an answer, however slowly it drips, a body (a minimum
+  rate), and the session as a whole.
 - Nothing is read from the environment or from .netrc; messages hold no query of
   an address, for that is where storage puts its signatures.
 """
@@ -13,9 +15,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import queue
 import re
-import time
+import threading
 import warnings
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -23,6 +27,7 @@ import requests
 from requests import RequestException, Response
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
+from regfs.durations import written
 from regfs.errors import Invalid, SourceError
 from regfs.heal.source import Access, Credentials
 
@@ -30,6 +35,10 @@ ATTEMPTS: Final = 5
 _REDIRECTS: Final = 5
 _PATIENCE: Final = 30.0
 """Seconds that a registry may tell us to wait at most."""
+_HEADS: Final = 2
+"""In how many times the timeout between two bytes the head of an answer must have come."""
+_GRACE: Final = 30.0
+"""Seconds in which a body may gather pace."""
 _TOKEN_BYTES: Final = 1 << 20
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
 _LATER: Final = frozenset({429, 500, 502, 503, 504})
@@ -54,6 +63,7 @@ class HttpSession:
         self._credentials = credentials or _from_authfile(access.authfile, urlsplit(base).netloc)
         self._authorizations: dict[str, str] = {}
         """Scope -> the header that was good for it."""
+        self._end = access.clock() + access.max_duration
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.proxies.update(access.proxies)
@@ -67,7 +77,45 @@ class HttpSession:
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
-        (self._access.pause or time.sleep)(seconds)
+        self._access.pause(seconds)
+
+    def check_time(self) -> None:
+        """Go on.
+
+        Raises:
+            SourceError: the time for this registry is up.
+        """
+        if self._access.clock() >= self._end:
+            limit = written(self._access.max_duration)
+            raise SourceError(f"{self.base}: not asked any more after {limit} (--max-duration)")
+
+    def pace(self) -> Pace:
+        """Return what watches how fast a body comes."""
+        return Pace(self.base, self._access.min_rate, self._access.clock)
+
+    def some(self, response: Response, count: int, pace: Pace, *, decode: bool = False) -> bytes:
+        """Return what has come of a body by now, at most `count` bytes.
+
+        To wait for more would hide how slowly it comes.
+
+        Raises:
+            SourceError: it comes too slowly, or the time is up.
+            HTTPError, RequestException, OSError: it breaks off.
+        """
+        self.check_time()
+        data = bytes(response.raw.read1(count, decode_content=decode))
+        pace.check(len(data))
+        return data
+
+    def document(self, response: Response, limit: int) -> bytes:
+        """Return a body, or its first `limit` bytes; it raises what `some` does."""
+        pace, data = self.pace(), b""
+        while len(data) < limit:
+            piece = self.some(response, limit - len(data), pace, decode=True)
+            if not piece:
+                break
+            data += piece
+        return data
 
     def words(self, response: Response) -> str:
         """Return what an answer that is no success says."""
@@ -133,6 +181,7 @@ class HttpSession:
     ) -> Response:
         """Ask, and again when the answer is to come later."""
         problem = ""
+        self.check_time()
         for attempt in range(1, ATTEMPTS + 1):
             pause = 0.5 * 2**attempt
             try:
@@ -153,6 +202,7 @@ class HttpSession:
                 response.close()
             if attempt < ATTEMPTS:
                 self.wait(min(pause, _PATIENCE))
+                self.check_time()
         raise SourceError(f"{_shown(url)}: {problem}")
 
     def _plain(self, url: str) -> str | None:
@@ -171,13 +221,16 @@ class HttpSession:
         with warnings.catch_warnings():
             # Whoever said --insecure knows, and every digest is compared anyway.
             warnings.simplefilter("ignore", InsecureRequestWarning)
-            return self._session.request(
-                method,
-                url,
-                headers=headers | more,
-                timeout=(min(10.0, self._access.timeout), self._access.timeout),
-                allow_redirects=False,
-                stream=True,
+            return _within(
+                _HEADS * self._access.timeout,
+                lambda: self._session.request(
+                    method,
+                    url,
+                    headers=headers | more,
+                    timeout=(min(10.0, self._access.timeout), self._access.timeout),
+                    allow_redirects=False,
+                    stream=True,
+                ),
             )
 
     # -- who asks -----------------------------------------------------------------
@@ -207,13 +260,62 @@ class HttpSession:
             if answer.status_code != 200:
                 raise SourceError(f"{_shown(realm)}: {self.words(answer)}")
             try:
-                document = json.loads(answer.raw.read(_TOKEN_BYTES, decode_content=True))
+                document = json.loads(self.document(answer, _TOKEN_BYTES))
                 token = document.get("token") or document.get("access_token")
             except (ValueError, AttributeError, RecursionError, HTTPError, OSError):
                 token = None
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise SourceError(f"{_shown(realm)}: gave no token")
         return f"Bearer {token}"
+
+
+class Pace:
+    """Watches that a body comes fast enough; waiting between two attempts counts too."""
+
+    def __init__(self, base: str, rate: int, clock: Callable[[], float]) -> None:
+        self._base = base
+        self._rate = rate
+        self._clock = clock
+        self._began = clock()
+        self._done = 0
+
+    def check(self, more: int) -> None:
+        """Take how many more bytes have come.
+
+        Raises:
+            SourceError: they come too slowly.
+        """
+        self._done += more
+        seconds = self._clock() - self._began
+        if self._done < self._rate * (seconds - _GRACE):
+            raise SourceError(
+                f"{self._base}: gave {self._done} bytes in {seconds:.0f} s, and {self._rate} a "
+                "second are wanted (--min-rate)"
+            )
+
+
+def _within(seconds: float, ask: Callable[[], Response]) -> Response:
+    """Return an answer that comes in time.
+
+    A timeout of a socket begins anew with each byte, so a head that drips would never end. Who
+    waits for one is left behind, and ends with the process.
+    """
+    answers: queue.SimpleQueue[Response | BaseException] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(ask())
+        except BaseException as error:  # raised again where the answer is waited for
+            answers.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise requests.exceptions.ReadTimeout from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def _basic(credentials: Credentials) -> str:

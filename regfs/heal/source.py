@@ -5,6 +5,7 @@ What a source gives is never trusted: whoever asks compares it with the digest.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple, Protocol
@@ -72,5 +73,11 @@ class Access:
     proxies: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 60.0
     """Seconds to wait for the next bytes."""
-    pause: Callable[[float], None] | None = None
-    """What waits between two attempts; sleeping when None."""
+    min_rate: int = 1000
+    """Bytes per second that a body must come with, from its 30th second on."""
+    max_duration: float = 86_400.0
+    """Seconds after which the registry is not asked any more."""
+    pause: Callable[[float], None] = time.sleep
+    """What waits between two attempts."""
+    clock: Callable[[], float] = time.monotonic
+    """What tells the time, in seconds."""

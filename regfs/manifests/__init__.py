@@ -62,6 +62,7 @@ from regfs.media_types import (
     Kind,
     Reference,
     Role,
+    absent_by_right,
     is_blob_type,
 )
 
@@ -106,6 +107,7 @@ __all__ = [
     "DigestField",
     "Text",
     "or_empty",
+    "absent_by_right",
     "is_blob_type",
     "is_attestation",
     "attested",

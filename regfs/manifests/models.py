@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 from pydantic_core import CoreSchema, core_schema
 
-from regfs.digest import ALGORITHMS, Digest
+from regfs.digest import ALGORITHMS, Digest, digests_noted
 from regfs.errors import DigestInvalid
 from regfs.media_types import (
     BUILDKIT_CACHE,
@@ -92,14 +92,18 @@ class Descriptor(Document):
 
     @property
     def foreign(self) -> bool:
-        """The content may legally be elsewhere and absent here."""
+        """The content belongs elsewhere, and no push has to bring it."""
         kind = self.media_type
         return bool(self.urls) or ".foreign." in kind or ".nondistributable." in kind
 
     def reference(self, role: Role) -> Reference:
         """Return it as what a manifest refers to."""
         platform = "" if self.platform is None else str(self.platform)
-        return Reference(role, self.digest, self.size, self.media_type, platform, self.foreign)
+        # A config or a manifest is always asked of the registry itself.
+        elsewhere = bool(self.urls) and role in (Role.LAYER, Role.BLOB)
+        return Reference(
+            role, self.digest, self.size, self.media_type, platform, self.foreign, elsewhere
+        )
 
 
 # A list ends at its first defect: a hostile one of 4 MiB has a million, and each costs 2 kB.
@@ -127,6 +131,15 @@ class _Manifest(Document, ABC):
         """Return everything in it that holds a digest."""
         parts = self._parts()
         return parts if self.subject is None else (*parts, self.subject)
+
+    @property
+    def noted(self) -> list[Digest]:
+        """The digests in its annotations, and in those of what it refers to."""
+        texts = list(self.annotations.values())
+        for part in self.parts():
+            if isinstance(part, Descriptor):
+                texts += part.annotations.values()
+        return digests_noted(texts)
 
     def references(self) -> tuple[Reference, ...]:
         """Return everything it refers to; one digest can come more than once."""
@@ -249,6 +262,7 @@ class UnknownManifest(Document):
     kind: ClassVar[Kind] = Kind.UNKNOWN
     artifact_type: ClassVar[None] = None
     subject: ClassVar[None] = None
+    noted: ClassVar[tuple[Digest, ...]] = ()
 
     media_type: str
     problem: str

@@ -17,7 +17,7 @@ from regfs.errors import RegfsError
 from regfs.findings import Code
 from regfs.graph import Graph
 from regfs.inventory import RepositoryInventory
-from regfs.manifests import Manifest
+from regfs.manifests import Manifest, absent_by_right
 
 Read = Callable[[Digest], Manifest]
 """Reads a manifest, as `Registry.manifest` does."""
@@ -116,12 +116,14 @@ def weight(graph: Graph, manifest: Digest) -> int:
 def missing(graph: Graph, manifest: Digest, read: Read) -> Iterator[Missing]:
     """Yield what a manifest is or names itself, and is not there though it should be.
 
-    Foreign layers and the missing platforms of a partial mirror are absent by right.
+    Layers with urls and the missing platforms of a partial mirror are absent by right. Of
+    what lies where nothing could be seen nobody knows.
     """
     blobs = graph.inventory.blobs
     problem = graph.problems.get(manifest)
     if manifest not in blobs and not is_alias(graph, manifest):
-        if problem is None or problem.code is not Code.INDEX_CHILD_MISSING:
+        partial = problem is not None and problem.code is Code.INDEX_CHILD_MISSING
+        if not partial and not graph.is_unseen(manifest):
             yield Missing(manifest, 0)
         return
     absent = {
@@ -129,14 +131,14 @@ def missing(graph: Graph, manifest: Digest, read: Read) -> Iterator[Missing]:
         for leaf in graph.leaves(manifest)
         if leaf.digest not in blobs and not is_alias(graph, leaf.digest)
     }
-    foreign = _foreign(manifest, read) if absent else set()
+    elsewhere = _elsewhere(manifest, read) if absent else set()
     for digest, size in absent.items():
-        if digest not in foreign:
+        if digest not in elsewhere and not graph.is_unseen(digest):
             yield Missing(digest, size)
 
 
-def _foreign(manifest: Digest, read: Read) -> set[Digest]:
+def _elsewhere(manifest: Digest, read: Read) -> set[Digest]:
     try:
-        return {one.digest for one in read(manifest).references() if one.foreign}
+        return absent_by_right(read(manifest).references())
     except RegfsError:
         return set()

@@ -19,6 +19,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import BlobUnknown, ManifestInvalid, RegfsError
 from regfs.graph import Graph
+from regfs.graph.beside import beside
 from regfs.image_config import ImageConfig, parse_config
 from regfs.manifests import (
     Descriptor,
@@ -44,7 +45,8 @@ class ListedEntry:
     """One entry of an index."""
 
     kind: str
-    """`image`, `index`, `attestation`, `artifact`, `layer`, `config` or `missing`."""
+    """`image`, `index`, `attestation`, `artifact`, `layer`, `config`, `missing`, or `unseen`
+    where its place cannot be read."""
     digest: str
     size: int
     """Bytes of the entry itself, by its descriptor."""
@@ -84,9 +86,9 @@ class ShownImage:
     artifact_type: str | None
     platform: str
     size: int
-    """Bytes of manifest, config and layers: what a first pull transfers."""
+    """Bytes of manifest, config and layers: what a first pull transfers from the registry."""
     shared: int
-    """Bytes of layers that other images have too."""
+    """Bytes of these layers that other images have too."""
     config: Config | None
     steps: tuple[Step, ...]
     annotations: dict[str, str]
@@ -115,7 +117,8 @@ class Shown:
     digest: str
     media_type: str
     kind: str
-    """`image`, `index`, `artifact`, `schema1`, `unknown`, or `build-cache`."""
+    """`image`, `index`, `artifact`, `schema1`, `unknown`, `build-cache`; what a tag that stands
+    beside an image holds: `signature`, `attestation`, `SBOM` or `referrers`."""
     size: int
     """Bytes of the manifest."""
     pushed: datetime
@@ -166,26 +169,42 @@ def show(
     manifest = read_manifest(registry, digest)
     every = images(graph, registry.manifest) if among is None else among
     viewer = _Viewer(graph, registry, target, digest, every)
+    stands = _stands(graph, target, digest)
+    subject = None if manifest.subject is None else manifest.subject.digest
     blob = registry.blob(digest)
     shown = tuple(viewer.images(digest, manifest))
-    cache = is_buildkit_cache(manifest)
+    kind = "build-cache" if is_buildkit_cache(manifest) else viewer.kind(manifest)
     return Shown(
         reference=str(target),
         repository=target.name,
         tag=target.tag,
         digest=digest,
         media_type=manifest.media_type,
-        kind="build-cache" if cache else viewer.kind(manifest),
+        kind=kind if stands is None else stands.holds,
         size=blob.size,
         pushed=moment(blob.mtime),
         tags=tuple(_tags(graph, digest)),
         annotations=dict(manifest.annotations),
-        subject=None if manifest.subject is None else manifest.subject.digest,
+        subject=subject or (None if stands is None else stands.subject),
         entries=tuple(viewer.entries(manifest)),
         images=shown,
         referrers=tuple(_referrers(graph, target.name, digest)),
         problems=tuple(viewer.problems),
     )
+
+
+def _stands(graph: Graph, target: Target, digest: Digest) -> layout.SubjectTag | None:
+    """Return what a manifest stands beside: by the tag it was asked for, or by all it has."""
+    if target.tag is not None:
+        return beside(graph, target.tag, digest)
+    every = [
+        beside(graph, tag, digest)
+        for name, repository in graph.inventory.repositories.items()
+        if target.name in (None, name)
+        for tag, info in repository.tags.items()
+        if info.current == digest
+    ]
+    return every[0] if every and all(every) else None
 
 
 def _tags(graph: Graph, digest: Digest) -> Iterator[str]:
@@ -206,6 +225,23 @@ def _referrers(graph: Graph, name: str | None, digest: Digest) -> Iterator[Refer
             size=sum(blobs[one].size for one in needed if one in blobs),
             tags=tuple(_tags(graph, referrer)),
         )
+    yield from _made_by_cosign(graph, name, digest)
+
+
+def _made_by_cosign(graph: Graph, name: str | None, digest: Digest) -> Iterator[Referrer]:
+    """Yield what cosign has put beside a manifest: it names no subject, only its tag does."""
+    blobs = graph.inventory.blobs
+    for repository in graph.inventory.repositories.values():
+        for tag in layout.cosign_tags(digest) if name in (None, repository.name) else ():
+            info, found = repository.tags.get(tag), layout.subject_tag(tag)
+            if info is None or info.current is None or found is None:
+                continue
+            yield Referrer(
+                digest=info.current,
+                artifact_type=f"cosign {found.holds}",
+                size=sum(blobs[one].size for one in graph.needs([info.current]) if one in blobs),
+                tags=(f"{repository.name}:{tag}",),
+            )
 
 
 class _Viewer:
@@ -219,6 +255,7 @@ class _Viewer:
     ) -> None:
         self._graph = graph
         self._registry = registry
+        self._name = target.name
         self.problems: list[str] = []
         self._users: Counter[Digest] = Counter()
         for image in every:
@@ -250,7 +287,7 @@ class _Viewer:
 
     def _entry_kind(self, entry: Descriptor) -> str:
         if entry.digest not in self._graph.inventory.blobs:
-            return "missing"
+            return "unseen" if self._graph.is_unseen(entry.digest) else "missing"
         if is_attestation(entry):
             return "attestation"
         info = self._graph.manifests.get(entry.digest)
@@ -289,22 +326,34 @@ class _Viewer:
             return None
 
     def _facts(
-        self, layer: Digest, size: int, media_type: str, *, foreign: bool = False
+        self, layer: Digest, size: int, media_type: str, *, has_urls: bool = False
     ) -> LayerFacts:
         blobs = self._graph.inventory.blobs
         stored = next(
             (one for one in (layer, *self._graph.aliases.get(layer, ())) if one in blobs), None
         )
-        if stored is None and not foreign:
+        if has_urls and not (stored and self._is_linked(layer)):
+            return LayerFacts(layer, size, media_type, present=False, elsewhere=True, images=0)
+        if stored is None:
             path = layout.path_of(layout.BlobData(layer))
-            self.problems.append(f"{path}: layer is not there")
+            unseen = self._graph.is_unseen(layer)
+            self.problems.append(f"{path}: layer {'cannot be seen' if unseen else 'is not there'}")
         return LayerFacts(
             digest=layer,
             size=size if stored is None or size >= 0 else blobs[stored].size,
             media_type=media_type,
             present=stored is not None,
+            elsewhere=False,
             images=self._users[stored or layer],
         )
+
+    def _is_linked(self, layer: Digest) -> bool:
+        """Return whether the repository that is asked about has a layer; or any, if none is."""
+        every = self._graph.inventory.repositories
+        if self._name is None:
+            return any(layer in content.layers for content in every.values())
+        content = every.get(self._name)
+        return content is not None and layer in content.layers
 
     def _image(
         self, digest: Digest, manifest: ImageManifest | DockerManifest, platform: str
@@ -312,20 +361,19 @@ class _Viewer:
         runs = manifest.artifact_type is None
         config = self._config(manifest.config.digest) if runs else None
         layers = [
-            self._facts(one.digest, one.size, one.media_type, foreign=one.foreign)
+            self._facts(one.digest, one.size, one.media_type, has_urls=bool(one.urls))
             for one in manifest.layers
         ]
         titles = [one.annotations for one in manifest.layers]
+        here = [one for one in layers if not one.elsewhere]
         own = self._graph.inventory.blobs[digest].size if self._has(digest) else 0
         return ShownImage(
             digest=digest,
             media_type=manifest.media_type,
             artifact_type=manifest.artifact_type,
             platform=platform or (config.platform if config else ""),
-            size=own
-            + manifest.config.size
-            + sum({one.digest: one.size for one in layers}.values()),
-            shared=sum({one.digest: one.size for one in layers if one.images}.values()),
+            size=own + manifest.config.size + _bytes(here),
+            shared=_bytes(one for one in here if one.images),
             config=_config(manifest.config.digest, config) if config else None,
             steps=tuple(config_steps(layers, titles, config)),
             annotations=dict(manifest.annotations),
@@ -362,6 +410,11 @@ class _Viewer:
             text = str(error)
             self.problems.append(text if text.startswith(path) else f"{path}: config: {text}")
         return None
+
+
+def _bytes(layers: Iterable[LayerFacts]) -> int:
+    """Return the bytes of layers, each once however often it comes."""
+    return sum({one.digest: one.size for one in layers}.values())
 
 
 def _config(digest: Digest, config: ImageConfig) -> Config:

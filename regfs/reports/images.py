@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import EdgeKind, Graph
+from regfs.graph.beside import beside
 from regfs.inventory import RepositoryInventory
 from regfs.manifests import (
     DockerManifestList,
@@ -87,7 +87,7 @@ def _tops(graph: Graph, repository: RepositoryInventory) -> Iterator[tuple[str |
     for tag, info in sorted(repository.tags.items()):
         if info.current is not None:
             tagged = True
-            if layout.fallback_subject(tag) is None and layout.cosign_subject(tag) is None:
+            if beside(graph, tag, info.current) is None:
                 yield tag, info.current
     if not tagged:
         for digest in sorted(repository.revisions):

@@ -12,11 +12,14 @@ from datetime import UTC, datetime
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import ManifestUnknown, NameUnknown, RegfsError
+from regfs.errors import BlobUnknown, ManifestUnknown, NameUnknown, RegfsError, StoreError
+from regfs.findings import Finding
+from regfs.inventory import INCOMPLETE
+from regfs.manifests import Kind as ManifestKind
 from regfs.manifests import Manifest, Role, is_attestation
 from regfs.registry import Registry
 from regfs.reports.moment import moment
-from regfs.stores import Kind, ignore
+from regfs.stores import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Repository:
     uploads: int | None = None
     changed: datetime | None = None
     """When a tag or a manifest was last written."""
+    complete: bool | None = None
+    """Whether all of it could be read; if not, the numbers tell what was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +54,15 @@ class Tag:
     """When it was set, or the manifest was pushed."""
     digest: str | None = None
     kind: str | None = None
-    """`image`, `index`, `artifact`, ..."""
+    """`image`, `index`, `artifact`, ...; of a tag that stands beside an image what it holds:
+    `signature`, `attestation`, `SBOM` or `referrers`."""
     media_type: str | None = None
     platforms: tuple[str, ...] = ()
     """As the index says."""
     size: int | None = None
     """Bytes of the manifest and all it names directly, by its descriptors."""
     subject: str | None = None
-    """What it is about."""
+    """What it is about: by its own word, or by the name of a tag that stands beside an image."""
     problem: str | None = None
     """Why it cannot be told."""
 
@@ -79,7 +85,8 @@ class Entry:
     """Bytes, as the manifest says; -1 where it does not."""
     media_type: str
     platform: str
-    present: bool
+    present: bool | None
+    """None where that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +119,26 @@ class Uploads:
 
 
 def repositories(registry: Registry, *, details: bool = False, empty: bool = False) -> Repositories:
-    """Return all repositories; with `empty` those that hold no tag and no manifest."""
+    """Return all repositories; with `empty` those that surely hold no tag and no manifest."""
     names = registry.repositories()
     if not details and not empty:
         return Repositories(tuple(map(Repository, names)))
     found = (_repository(registry, name) for name in names)
-    return Repositories(tuple(one for one in found if not (empty and (one.tags or one.revisions))))
+    return Repositories(tuple(one for one in found if not empty or _is_empty(one)))
+
+
+def _is_empty(one: Repository) -> bool:
+    return bool(one.complete) and not (one.tags or one.revisions)
 
 
 def _repository(registry: Registry, name: str) -> Repository:
-    tags = _tags_of(registry, name)
-    revisions = registry.revisions(name)
-    uploads = registry.store.list(layout.uploads_folder(name), ignore)
+    unread: list[Finding] = []
+    aside = Registry(registry.store, unread.append)
+    tags = _tags_of(aside, name)
+    revisions = aside.revisions(name)
+    uploads = aside.store.list(layout.uploads_folder(name), unread.append)
+    for finding in unread:
+        registry.report(finding)
     times = [*tags.values(), *revisions.values()]
     return Repository(
         name,
@@ -131,6 +146,7 @@ def _repository(registry: Registry, name: str) -> Repository:
         revisions=len(revisions),
         uploads=sum(entry.kind is Kind.FOLDER for entry in uploads),
         changed=moment(max(times)) if times else None,
+        complete=not any(finding.code in INCOMPLETE for finding in unread),
     )
 
 
@@ -138,6 +154,8 @@ def _tags_of(registry: Registry, name: str) -> dict[str, float]:
     try:
         return registry.tags(name)
     except NameUnknown:  # removed since it was listed
+        return {}
+    except StoreError:  # the listing of its tags has reported that
         return {}
 
 
@@ -154,7 +172,7 @@ def tags(registry: Registry, name: str, *, details: bool = False) -> Tags:
             continue
         try:
             digest = registry.tag(name, tag)
-        except ManifestUnknown as error:
+        except (ManifestUnknown, StoreError) as error:
             found.append(Tag(tag, name, moment(mtime), problem=str(error)))
             continue
         found.append(_described(registry, Tag(tag, name, moment(mtime)), digest))
@@ -172,17 +190,47 @@ def _described(registry: Registry, tag: Tag, digest: Digest) -> Tag:
     platforms = dict.fromkeys(
         one.platform for one in parts if one.platform and one.platform != "unknown/unknown"
     )
+    beside = _beside(registry, tag.name, digest, manifest)
+    subject = None if manifest.subject is None else manifest.subject.digest
     return Tag(
         tag.name,
         tag.repository,
         tag.changed,
         digest,
-        kind=manifest.kind.value,
+        kind=manifest.kind.value if beside is None else beside.holds,
         media_type=manifest.media_type,
         platforms=tuple(platforms),
         size=own + sum(max(one.size, 0) for one in parts) + _below(registry, manifest),
-        subject=None if manifest.subject is None else manifest.subject.digest,
+        subject=subject or (None if beside is None else beside.subject),
     )
+
+
+def _beside(
+    registry: Registry, tag: str | None, digest: Digest, manifest: Manifest
+) -> layout.SubjectTag | None:
+    """Return what a tag stands beside, as `regfs.graph.beside` does; here without a graph."""
+    found = None if tag is None else layout.subject_tag(tag)
+    if found is None or found.names(digest):
+        return None
+    if not found.is_fallback:
+        return found
+    if manifest.subject is not None:
+        return found if found.names(manifest.subject.digest) else None
+    references = manifest.references()
+    if manifest.kind is not ManifestKind.INDEX or any(
+        one.role is not Role.MANIFEST or _is_runnable(registry, one.digest) for one in references
+    ):
+        return None
+    return found
+
+
+def _is_runnable(registry: Registry, digest: Digest) -> bool:
+    """Return whether a manifest is known, and about nothing else."""
+    try:
+        manifest = registry.manifest(digest)
+    except RegfsError:
+        return False
+    return manifest.subject is None and manifest.artifact_type is None
 
 
 def _below(registry: Registry, manifest: Manifest) -> int:
@@ -227,7 +275,7 @@ def _reached(registry: Registry, name: str) -> set[Digest]:
     for tag in _tags_of(registry, name):
         try:
             _follow(registry, registry.tag(name, tag), reached)
-        except ManifestUnknown:
+        except (ManifestUnknown, StoreError):  # reported, where it is not just damaged
             continue
     return reached
 
@@ -273,23 +321,25 @@ def _attestations(manifest: Manifest) -> set[Digest]:
     return {entry.digest for entry in listed if is_attestation(entry)}
 
 
-def _is_present(registry: Registry, digest: Digest) -> bool:
+def _is_present(registry: Registry, digest: Digest) -> bool | None:
     try:
         return registry.blob(digest).kind is Kind.FILE
-    except RegfsError:
+    except BlobUnknown:
         return False
+    except StoreError:
+        return None
 
 
 def uploads(registry: Registry, names: Iterator[str]) -> Uploads:
     """Return the unfinished uploads of some repositories."""
     found = []
     for name in names:
-        for folder in registry.store.list(layout.uploads_folder(name), ignore):
+        for folder in registry.store.list(layout.uploads_folder(name), registry.report):
             if folder.kind is not Kind.FOLDER:
                 continue
             files = [
                 entry
-                for entry in registry.store.walk(folder.path, ignore)
+                for entry in registry.store.walk(folder.path, registry.report)
                 if entry.kind is Kind.FILE
             ]
             upload = folder.path.rpartition("/")[2]

@@ -30,7 +30,9 @@ class Reasons:
     reference: str
     digest: str
     size: int | None
-    """Bytes; None when it is not there."""
+    """Bytes; None when it is not there, or cannot be seen."""
+    unseen: bool
+    """Its place cannot be read, so nobody knows whether it is there."""
     paths: tuple[tuple[Place, ...], ...]
     more: bool
     """There are more paths than were asked for."""
@@ -50,6 +52,7 @@ def reasons(graph: Graph, target: Target, digest: Digest, limit: int) -> Reasons
         reference=str(target),
         digest=digest,
         size=None if stored is None else stored.size,
+        unseen=stored is None and graph.is_unseen(digest),
         paths=tuple(_places(graph, path) for path in paths[:limit]),
         more=len(paths) > limit,
         doubtful=not paths and digest in doubtful(graph),

@@ -12,13 +12,13 @@ here as it does in gc: a repository that is frozen keeps whatever it names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import ManifestUnknown
 from regfs.graph import Graph
+from regfs.graph.beside import beside, is_own
 from regfs.inventory import RepositoryInventory, TagInfo
 from regfs.registry import Target
 from regfs.reports.holdings import holdings
@@ -185,9 +185,10 @@ def _kept(graph: Graph, gone: _Gone, *, prune: bool) -> set[Digest]:
         if name in graph.frozen:
             doubtful.update(repository.layers, repository.revisions)
             doubtful.update(e.digest for info in tags.values() for e in info.history)
-        prunes = prune and name not in graph.frozen and _is_tagged(repository.tags)
+        prunes = prune and name not in graph.frozen and _is_tagged(graph, repository)
         for tag, info in tags.items():
-            is_list = prunes and layout.fallback_subject(tag) is not None
+            found = beside(graph, tag, info.current)
+            is_list = prunes and found is not None and found.is_fallback
             (lists if is_list else roots).update(_meant(info))
         if prunes:
             followers |= revisions
@@ -219,20 +220,19 @@ def _meant(info: TagInfo) -> set[Digest]:
     return {entry.digest for entry in info.history}
 
 
-def _is_tagged(tags: Mapping[str, TagInfo]) -> bool:
+def _is_tagged(graph: Graph, repository: RepositoryInventory, gone: _Gone | None = None) -> bool:
     """Return whether any tag is an image's own; what signs another image does not count."""
     return any(
-        info.current is not None
-        and layout.fallback_subject(tag) is None
-        and layout.cosign_subject(tag) is None
-        for tag, info in tags.items()
+        is_own(graph, repository, tag)
+        for tag in repository.tags
+        if gone is None or (repository.name, tag) not in gone.tags
     )
 
 
 def _left_tagless(graph: Graph, gone: _Gone) -> Iterator[str]:
     for name in {name for name, _ in gone.tags} - gone.repositories:
         repository = graph.inventory.repositories[name]
-        changes = _is_tagged(repository.tags) and not _is_tagged(dict(_tags(repository, gone)))
+        changes = _is_tagged(graph, repository) and not _is_tagged(graph, repository, gone)
         if changes and any((name, d) not in gone.revisions for d in repository.revisions):
             yield name
 
@@ -242,7 +242,7 @@ def _keepers(graph: Graph, gone: _Gone, kept: set[Digest]) -> list[Keeper]:
     found = []
     for held in holdings(graph):
         repository = graph.inventory.repositories[held.repository]
-        prunes = held.repository not in graph.frozen and _is_tagged(repository.tags)
+        prunes = held.repository not in graph.frozen and _is_tagged(graph, repository)
         is_gone = held.repository in gone.repositories or (
             prunes if held.tag is None else (held.repository, held.tag) in gone.tags
         )

@@ -35,6 +35,8 @@ class LayerFacts(NamedTuple):
     size: int
     media_type: str
     present: bool
+    elsewhere: bool
+    """Clients fetch it from its urls, and the repository does not have it."""
     images: int
 
 
@@ -57,6 +59,8 @@ class Step:
     present: bool
     images: int
     """Other images that have the same layer."""
+    elsewhere: bool = False
+    """Clients fetch the layer from its urls; the repository does not have it, and need not."""
 
 
 def config_steps(
@@ -110,6 +114,7 @@ def _step(layer: LayerFacts | None, entry: History, diff_id: str = "") -> Step:
         media_type=layer.media_type if layer else "",
         present=layer.present if layer else True,
         images=layer.images if layer else 0,
+        elsewhere=layer is not None and layer.elsewhere,
     )
 
 

@@ -137,6 +137,7 @@ def _owner(inventory: Inventory) -> Owner:
     if inventory.proxy_cache:
         return Owner.PROXY_CACHE
     repositories = inventory.repositories.values()
-    if any(one.revisions for one in repositories) and not any(one.tags for one in repositories):
+    tagless = not any(one.tags for one in repositories)
+    if tagless and any(one.revisions for one in repositories) and inventory.complete:
         return Owner.TAGLESS
     return Owner.PLAIN

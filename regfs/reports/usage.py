@@ -20,13 +20,22 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import RegfsError
-from regfs.findings import Finding
+from regfs.findings import Code, Finding
 from regfs.graph import Graph
 from regfs.manifests import Role
 from regfs.progress import SILENT, Progress
 from regfs.registry import Target
-from regfs.reports.holdings import Holding, Read, doubtful, holdings, is_alias, missing, weight
-from regfs.stores import Kind, Store
+from regfs.reports.holdings import (
+    Holding,
+    Missing,
+    Read,
+    doubtful,
+    holdings,
+    is_alias,
+    missing,
+    weight,
+)
+from regfs.stores import Kind, Report, Store, ignore
 
 
 class By(StrEnum):
@@ -179,11 +188,9 @@ def usage(
     )
     rows = sorted(_rows(graph, tallies, whole), key=_order(options.sort))
     shown = rows if options.top is None else rows[: options.top]
-    gone = {
-        one.digest: one.size
-        for manifest in set().union(*[held.manifests for held in chosen])
-        for one in missing(graph, manifest, read)
-    }
+    gone: dict[str, int] = {}
+    for manifest in set().union(*[held.manifests for held in chosen]):
+        _note_missing(gone, missing(graph, manifest, read))
     return Usage(
         by=options.by,
         rows=tuple(shown),
@@ -221,8 +228,14 @@ def _tally(graph: Graph, read: Read, counted: list[Holding], by: By) -> _Tallies
             if manifest not in weights:
                 weights[manifest] = weight(graph, manifest)
             tally.apparent += weights[manifest]
-            tally.missing.update(missing(graph, manifest, read))
+            _note_missing(tally.missing, missing(graph, manifest, read))
     return tallies
+
+
+def _note_missing(noted: dict[str, int], found: Iterable[Missing]) -> None:
+    """Note what is missing; of the sizes that manifests give it, the largest counts."""
+    for digest, size in found:
+        noted[digest] = max(size, noted.get(digest, 0))
 
 
 def _holding_key(held: Holding, by: By) -> _Key:
@@ -250,7 +263,7 @@ def _tally_content(graph: Graph, read: Read, counted: list[Holding], by: By) -> 
         lacks = dict(missing(graph, manifest, read))
         for key, digest in parts:
             if digest in lacks:
-                tallies[key].missing[digest] = lacks[digest]
+                _note_missing(tallies[key].missing, [Missing(digest, lacks[digest])])
     return tallies
 
 
@@ -365,10 +378,13 @@ class _Count:
         return Part(self.files, self.bytes, self.allocated if blocks else None)
 
 
-def disk_of(graph: Graph, store: Store, *, progress: Progress = SILENT) -> Disk:
+def disk_of(
+    graph: Graph, store: Store, *, progress: Progress = SILENT, report: Report = ignore
+) -> Disk:
     """List every file of the tree once more, and tell what each one is for.
 
-    A file that has two names (a hard link, a symbolic link inside the tree) counts twice.
+    `report` hears of what could not be listed, and so is not counted. A file that has two
+    names (a hard link, a symbolic link inside the tree) counts twice.
     """
     needed = _needed(graph, holdings(graph))
     doubt = doubtful(graph)
@@ -384,6 +400,10 @@ def disk_of(graph: Graph, store: Store, *, progress: Progress = SILENT) -> Disk:
         count.allocated += max(entry.allocated, 0)
         blocks = blocks and (entry.allocated >= 0 or entry.kind is Kind.FOLDER)
     progress.finish()
+    for finding in unlisted:
+        # Of `lost+found` everybody knows that only root may look into it.
+        if finding.code is Code.PATH_UNREADABLE and not layout.is_lost_and_found(finding.path):
+            report(finding)
     total = _Count(
         sum(count.files for count in counts.values()),
         sum(count.bytes for count in counts.values()),

@@ -5,12 +5,19 @@
     .regfs/runs/<run>/reserve                    space to end the run with, on a full disk
     .regfs/runs/<run>/quarantine/<path>          what was moved, under its own path
     .regfs/runs/<run>/quarantine/undone/<path>   what the run had made, and a restore took out
+    .regfs/runs/<run>/quarantine/replaced/<path> bad bytes for which good ones went back
 
 What will be done is durable before it is begun. Whether a thing was moved is
 seen from where it lies, and whether a file is what a run wrote from its
 content, so taking back after a crash, and twice, is the same as once. What was
 moved is renamed within the file system: it costs no space until `purge`, and
 `restore` renames it back. A restore deletes nothing.
+
+What deletes for good accounts for each thing. Every line of a journal carries a check. A line
+that is damaged, gone, doubled or in another place makes the run damaged, and so does anything
+in its quarantine that no line names. Nothing of a damaged run is deleted; a restore puts back
+what lies there. And before a thing is deleted its place is looked at: the last good copy
+goes back, and bad bytes of which no good copy has come stay.
 
 What a power cut leaves. A rename is whole on the disk, or not there at all, as on every
 file system with a journal. But until the folders it has changed are synced a power cut
@@ -33,8 +40,9 @@ syncs the folders that it names before anything else (`sync_cut_off`). So at any
                     journal: the next run does the rest, a restore takes it back
     moving back     likewise; a restore again does the rest
     deleting        `purging` was durable before the first byte went: a restore is refused,
-                    the next purge deletes what has come back. `purged` is written when the
-                    folder of the quarantine is gone from the disk for good.
+                    the next purge deletes what has come back, but for what is in use and is
+                    whole. `purged` is written when the folder of the quarantine is gone from
+                    the disk for good.
     tidying up      a folder that was removed may be there again, and is empty
 
 and nothing that anybody may ask for is missing. What others did before (the registry
@@ -44,7 +52,11 @@ Who decides what is to change is elsewhere: gc's sweep, and heal. Whatever they
 change is changed here, so nothing without a journal. Clients of a server change a
 tree apart from this, in `uploads` and `publishing`: they bring content, and take links away.
 
-    journal     the lines, and what they tell of a run
+    lines       the lines of a journal and their checks
+    journal     what they say
+    contents    what lies in a quarantine, and which line names it
+    states      what has become of a run, and when it has moved things
+    places      what lies at the place of a thing by now
     reach       how far things can be moved
     space       what a run needs of it, set aside before it begins
     in_place    deleting where there is no space for a quarantine
@@ -70,7 +82,7 @@ from regfs.runs.journal import (
     require_run,
 )
 from regfs.runs.lines import Line
-from regfs.runs.places import present
+from regfs.runs.places import is_good, present
 from regfs.runs.purging import Purged, in_the_future, purge
 from regfs.runs.reach import require_reach, require_writable
 from regfs.runs.space import RESERVE, begun, claim, unclaim
@@ -102,6 +114,7 @@ __all__ = [
     "contents",
     "created",
     "in_the_future",
+    "is_good",
     "journals",
     "kind_of",
     "movable",

@@ -136,7 +136,7 @@ class Changes:
         there = at(self._store, path)
         if there is not None:
             self.intend_move(path, path, kind=kind, digest=digest, size=there.size)
-        new = path in self._new
+        new = path in self._new or at(self._store, path.rpartition("/")[0]) is None
         self.note(create=path, kind=kind, digest=digest, size=size, content=content, folder=new)
         self.flush()
         if there is not None and small:

@@ -73,6 +73,8 @@ class Contents:
     strays: list[str] = field(default_factory=list)
     """Paths in the store of what no line names, or that cannot be looked at."""
     folders: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    """Paths in the store of what no path says the place of."""
 
     @property
     def damage(self) -> str | None:
@@ -83,22 +85,20 @@ class Contents:
 def contents(store: Store, journal: Journal) -> Contents:
     """Return what lies in the quarantine of a run."""
     found = Contents(journal.run)
-    trouble: set[str] = set()
-    listings = list(
-        store.tree(quarantine_of(journal.run), lambda finding: trouble.add(finding.path))
+    entries: set[str] = set()
+    """What lies in folders and is no folder, and folders that cannot be read."""
+    # What a link leads to does not lie here.
+    listings = store.tree(
+        quarantine_of(journal.run), lambda finding: entries.add(finding.path), links=False
     )
-    entries = set(trouble)
-    """What a folder holds that is no folder; of a link, or a folder that cannot be read, itself."""
     for listing in listings:
-        if trouble and not trouble.isdisjoint([listing.path, *folders_above(listing.path)]):
-            continue  # a link led there: what it leads to does not lie here
         found.folders.append(listing.path)
         entries.update(f"{listing.path}/{name}" for name in [*listing.files, *listing.others])
     named, others = _by_line(journal, sorted(entries), found.folders)
     if journal.damage is None:
         found.strays = others
     things = {(thing.area, thing.path): thing for thing in named}
-    _add_by_path(store, journal.run, others, things)
+    _add_by_path(store, found, others, things)
     found.things = list(things.values())
     return found
 
@@ -174,10 +174,10 @@ def _finished(path: str) -> str:
 
 
 def _add_by_path(
-    store: Store, run: str, files: list[str], things: dict[tuple[Area, str], Thing]
+    store: Store, found: Contents, files: list[str], things: dict[tuple[Area, str], Thing]
 ) -> None:
     """Add what no line names, by its path."""
-    start = len(quarantine_of(run)) + 1
+    run, start = found.run, len(quarantine_of(found.run)) + 1
     places = [(file, *_area(file[start:])) for file in files]
     tags = {
         path.rpartition("/current/")[0]
@@ -186,6 +186,7 @@ def _add_by_path(
     }
     for file, area, path in places:
         if not path.startswith(_TREE):
+            found.outside.append(file)
             continue
         kind, place, digest = _told_by(path, tags)
         size = _size_of(store, file)

@@ -57,6 +57,9 @@ class InPlace:
             else:
                 yield None
 
+    def leave(self, path: str) -> None:
+        """Take note that something does not go, after all: only what went is written down."""
+
     def _delete(self, source: str) -> None:
         self._touched[source.rpartition("/")[0]] = None
         path = str(self._intended[source]["path"])
@@ -70,9 +73,6 @@ class InPlace:
             raise PathMissing(f"{path}: no such file or folder")
         self._count += deleted
         self._deleted.append(self._intended[source])
-
-    def leave(self, path: str) -> None:
-        """Take note that one is not deleted, after all: only what is stands in the journal."""
 
     def remove_empty(self, folders: Iterable[str]) -> int:
         """Remove folders that are empty, as `Changes.remove_empty`."""

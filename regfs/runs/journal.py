@@ -9,9 +9,12 @@
     {"create": path, "kind", "digest", "size", "content", "folder"}   this will be put in place
     {"made": path} {"left": path}                       it was; nothing was done there, after all
     {"replace": path, "kind", "digest", "size"}         bad bytes will make room for good ones
-    {"gone": path}                                      this will be deleted for good, alone
+    {"stays": path}                                     the next purge does not delete this
     {"synced"}                                          no power cut takes back what was moved
     {"applied"} {"restored"} {"purging"} {"purged"}     when
+                                                        .. "partly": a purge of what does not stay
+                                                        .. "lying": what a run that was cut off
+                                                           had moved, in all
     {"torn": bytes}                                     so much before it is no line: a crash
 
 Lines are only added. A last one that a crash has cut off is as if it were not there. How

@@ -81,11 +81,6 @@ class Lines:
         return text
 
 
-def longest(line: Mapping[str, object]) -> int:
-    """Return how many bytes a line takes in a journal."""
-    return len(_written("", line)[0])
-
-
 def empty(run: str) -> Reading:
     """Return the reading of a journal that is not there yet."""
     return Reading([], None, _sum(b"", run.encode()))

@@ -42,23 +42,17 @@ class Place(Enum):
     UNKNOWN = "something that cannot be looked at"
 
 
-def place_of(store: Store, thing: Thing, *, thoroughly: bool = True) -> Place:
-    """Return what lies at the place of a thing.
-
-    Less thoroughly, a blob of the right size is believed.
-    """
+def place_of(store: Store, thing: Thing) -> Place:
+    """Return what lies at the place of a thing."""
     try:
         entry = store.stat(thing.path)
     except PathMissing:
         return Place.FREE
     except StoreError:
         return Place.UNKNOWN
-    if thing.kind == ActionKind.BLOB and entry.kind is Kind.FILE:
-        if entry.size == thing.size:
-            return _look(store, thing, thing.path) if thoroughly else Place.GOOD
-        if is_good(store, thing):
-            return Place.BAD
-        return _look(store, thing, thing.path) if thoroughly else Place.UNKNOWN
+    is_file = thing.kind == ActionKind.BLOB and entry.kind is Kind.FILE
+    if is_file and entry.size != thing.size and is_good(store, thing):
+        return Place.BAD  # nobody has to read it for that
     found = _look(store, thing, thing.path)
     # A link may hold its digest in another algorithm, as the one in quarantine does.
     if found is Place.UNKNOWN and thing.kind in _LINKS and _are_alike(store, thing):

@@ -7,21 +7,23 @@ a run is accounted for, thing by thing:
     a line names it         else the run is damaged, and nothing of it is deleted
     its place is looked at  by size, then by digest (`regfs.runs.places`)
         a good copy         this one goes
-        bad bytes           this one goes back if it is good, else it stays
+        bad bytes           this one goes back if it is good, else it stays; and so does a
+                            tag, of which nobody knows what it was set to
         nothing             what a collection has moved is in use nowhere, and goes. What was
                             moved for being bad stays until a good one has come: it may be
                             all that is left of it. (`discard` says that nobody wants it.)
         cannot be known     it stays
 
-`purging` is durable before the first byte goes. Where some things stay, those that go are
-written down one by one instead (`gone`), and what is left can still be restored.
+`purging` is durable before the first byte goes, and with it what `stays`: that can still be
+restored, as if the rest had never been. Files are deleted that were listed and looked at, and
+folders that are empty then: what somebody puts there meanwhile stays.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -40,11 +42,12 @@ from regfs.runs.journal import (
     quarantine_of,
     require_run,
 )
+from regfs.runs.lines import Line
 from regfs.runs.places import Place, is_good, place_of, present
-from regfs.runs.space import unreserve
+from regfs.runs.space import spending, unclaim_unbegun, unreserve
 from regfs.runs.states import Run, Survey, survey, surveys
 from regfs.runs.syncing import sync_all, sync_cut_off
-from regfs.runs.undoing import note_left, put_back
+from regfs.runs.undoing import put_back
 from regfs.stores import Store
 from regfs.totals import ActionKind, Totals, sum_up
 from regfs.turns import locked
@@ -113,6 +116,7 @@ def purge(
     if run is not None:
         require_run(store, run)
     with locked(store):
+        unclaim_unbegun(store)
         found = [one.run for one in _all(store, run) if not _is_over(one)]
         done = Purged([], 0, 0)
         done.damaged.extend(Skipped(one.run, one.damage) for one in found if one.damage)
@@ -156,7 +160,8 @@ def _all(store: Store, run: str | None) -> Iterable[Survey]:
 
 def _is_over(found: Survey) -> bool:
     """Return whether nothing is left to do: of what lies nowhere nothing can be deleted."""
-    lies = bool(found.contents.things or found.contents.strays)
+    lying = found.contents
+    lies = bool(lying.things or lying.strays or lying.outside)
     return not lies and found.run.state in ("purged", "restored", "damaged")
 
 
@@ -175,15 +180,15 @@ def _purge(store: Store, found: Survey, discard: bool, progress: Progress) -> Pu
     if found.run.damage is not None:  # since it was chosen
         return Purged([], 0, 0, damaged=[Skipped(run, found.run.damage)])
     back, stays = _last_look(store, found, discard, progress)
-    returned = put_back(store, run, back, thoroughly=True) if back else []
+    returned = put_back(store, run, back, make_room=True) if back else []
     places = {one.path for one in returned}
     for thing in back:
         if thing.path not in places:
             stays[thing.lies] = Skipped(thing.path, "it is good, and could not be put back")
-    lying = {thing.lies for thing in back} | stays.keys()
-    going = [one for one in found.contents.things if one.lies not in lying]
+    kept = {thing.lies for thing in back} | stays.keys()
+    going = [one for one in found.contents.things if one.lies not in kept]
     # What made room for something good lies there now: nobody has seen it go yet.
-    purged = _delete(store, found, going, bool(lying), progress)
+    purged = _delete(store, found, going, bool(kept), progress)
     return replace(purged, returned=returned, stays=list(stays.values()))
 
 
@@ -204,7 +209,7 @@ def _last_look(
         place = Place.FREE if free else place_of(store, thing)
         if place is Place.GOOD:
             continue
-        if place is not Place.UNKNOWN and is_good(store, thing):
+        if _may_go_back(thing, place) and is_good(store, thing):
             back.append(thing)
         elif not discard:
             stays[thing.lies] = Skipped(thing.path, _STAYS[place])
@@ -218,6 +223,11 @@ _STAYS: Final = {
     Place.UNKNOWN: "what lies at its place cannot be judged",
 }
 """Why a thing stays in quarantine."""
+
+
+def _may_go_back(thing: Thing, place: Place) -> bool:
+    """Return whether a thing is what has to lie at its place: a tag may have been set anew."""
+    return place is not Place.UNKNOWN and thing.kind != ActionKind.TAG
 
 
 def _is_worthless(thing: Thing) -> bool:
@@ -234,6 +244,13 @@ def _may_be_the_last(kind: RunKind, thing: Thing) -> bool:
     return thing.kind == ActionKind.BLOB and not by_collection
 
 
+def _told_by(found: Survey, partly: bool) -> Line:
+    """Return what has to be known of a purge when nothing lies there any more."""
+    if partly:
+        return {"partly": True}
+    return {"lying": asdict(found.run.done)} if found.run.state == "interrupted" else {}
+
+
 def _delete(
     store: Store, found: Survey, going: list[Thing], partly: bool, progress: Progress
 ) -> Purged:
@@ -242,16 +259,15 @@ def _delete(
     if partly and not going:
         return Purged([], 0, 0)
     size, deleted = sum(one.size for one in going), sum_up((one.kind, one.size) for one in going)
-    # The space that was kept for it: the first line has to be written before anything goes.
-    unreserve(store, run)
-    with continued(store, run) as journal:
-        if found.run.state == "interrupted":
-            note_left(found, journal)
-        if partly:
-            journal.write_all({"gone": f"{one.area.value}{one.path}"} for one in going)
-        else:
-            # From here on a restore would be partial, so it is refused: said before the first byte.
-            journal.write(purging=now())
+    if not partly:
+        # The space that was kept for it: the first line has to be written before anything goes.
+        unreserve(store, run)
+    with spending(store, run), continued(store, run) as journal:
+        going_now = {one.lies for one in going}
+        stays = [one.path for one in found.contents.things if one.lies not in going_now]
+        journal.write_all({"stays": path} for path in stays)
+        # From here on a restore would be partial: said before the first byte goes.
+        journal.write(purging=now(), **_told_by(found, partly))
         journal.flush()
         progress.start("Deleting from quarantine", len(going))
         files = 0

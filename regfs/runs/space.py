@@ -20,7 +20,7 @@ from typing import Final
 
 from regfs.errors import StoreFull
 from regfs.runs.journal import RUNS, at, journal_of
-from regfs.stores import Store
+from regfs.stores import Store, ignore
 
 RESERVE: Final = 64 << 10
 """Bytes for the lines that end a run, and for what folders grow by when things come back."""
@@ -44,6 +44,14 @@ def claim(store: Store, run: str, size: int, keep: int = RESERVE) -> None:
 def unclaim(store: Store, run: str) -> None:
     """Give back the reserve of a run that has not begun, with the run's folder if it is empty."""
     store.delete([reserve_of(run), f"{RUNS}/{run}"])
+
+
+def unclaim_unbegun(store: Store) -> None:
+    """Give back the reserves of runs that were killed before they began; we hold the lock."""
+    for entry in store.list(RUNS, ignore):
+        run = entry.path.rpartition("/")[2]
+        if not begun(store, run):
+            unclaim(store, run)
 
 
 def claim_once(store: Store, run: str) -> None:
@@ -71,11 +79,17 @@ def spending(store: Store, run: str) -> Iterator[None]:
     """Let the reserve of a run be used while the block runs; then take it again, if there is room.
 
     The caller holds the lock.
+
+    Raises:
+        StoreFull: from the block, with the bytes that were not enough.
     """
     reserve = at(store, reserve_of(run))
     unreserve(store, run)
     try:
         yield
+    except StoreFull as error:
+        size = RESERVE if reserve is None else reserve.size
+        raise StoreFull(f"{error}; make {size} bytes free and do it again") from None
     finally:
         if reserve is not None:
             with suppress(StoreFull):

@@ -75,8 +75,12 @@ class Account:
     """What was deleted for good by itself."""
     state: str = "interrupted"
     restored: bool = False
+    lying: Totals | None = None
+    """What a run that was cut off had moved, when it was taken back or purged."""
     _before: dict[str, Line] = field(default_factory=dict)
     """Of what was meant to be moved twice, the line before."""
+    _stays: set[str] = field(default_factory=set)
+    """What the next purge does not delete."""
 
     @classmethod
     def of(cls, lines: Iterable[Line]) -> Account:
@@ -98,9 +102,12 @@ class Account:
             self._leave(line["left"])
         elif "returned" in line:
             self.moved.pop(line["returned"], None)
-        elif "gone" in line:
-            if (one := self.moved.pop(line["gone"], None)) is not None:
-                self.gone[line["gone"]] = one
+        elif "stays" in line:
+            self._stays.add(line["stays"])
+        elif "partly" in line:
+            going = self.moved.keys() - self._stays
+            self.gone.update({path: self.moved.pop(path) for path in going})
+            self._stays.clear()
         else:
             self._turn(line)
 
@@ -115,6 +122,8 @@ class Account:
             if word in line:
                 self.state = word
         self.restored |= "restored" in line
+        if "lying" in line:
+            self.lying = Totals(**line["lying"])
         if self.state == "purged" and self.restored:
             self.state = "restored"
 
@@ -174,7 +183,7 @@ def _told(store: Store, journal: Journal, lying: Contents) -> Run:
     elif state in ("applied", "interrupted"):
         done = summed(line for path, line in account.moved.items() if path in there)
     else:
-        done = summed([*account.moved.values(), *account.gone.values()])
+        done = account.lying or summed([*account.moved.values(), *account.gone.values()])
     if state == "interrupted":
         left = summed(line for path, line in account.moved.items() if path not in there)
     return Run(

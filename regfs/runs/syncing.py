@@ -22,8 +22,8 @@ from regfs.runs.journal import (
     read_journal,
 )
 from regfs.runs.lines import Line, tail_of
-from regfs.runs.space import spending, unclaim
-from regfs.stores import Kind, Store, folders_above, ignore
+from regfs.runs.space import spending
+from regfs.stores import Store, folders_above, ignore
 
 _ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
 """Words of lines before which everything was synced."""
@@ -78,10 +78,7 @@ def sync_cut_off(store: Store) -> None:
     """
     for entry in store.list(RUNS, ignore):
         run = entry.path.rpartition("/")[2]
-        if at(store, journal_of(run)) is None:
-            unclaim(store, run)  # it was killed before it began
-            continue
-        if _has_ended(store, run):
+        if at(store, journal_of(run)) is None or _has_ended(store, run):
             continue
         found = read_journal(store, run)
         if found.damage is not None:
@@ -97,7 +94,7 @@ def sync_cut_off(store: Store) -> None:
 def sync_everything(store: Store, run: str) -> None:
     """Sync whatever may have changed for what lies in a quarantine, of which no line may tell."""
     quarantine = quarantine_of(run)
-    found = [entry.path for entry in store.walk(quarantine, ignore) if entry.kind is Kind.FOLDER]
+    found = [listing.path for listing in store.tree(quarantine, ignore, links=False)]
     sync_all(store, found)
     sync_all(store, [path.removeprefix(f"{quarantine}/") for path in found])
 

@@ -13,7 +13,7 @@ good ones follow. Cut off in between, the place is free and the next restore fil
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Final
 
@@ -100,6 +100,7 @@ def restore(
                 sync_everything(store, run)
                 journal.write(undoing=now())
                 undoing.put_back(_backwards(things))
+                undoing.leave(found.contents.outside)
             if digests:
                 journal.write(synced=now())
             else:
@@ -119,9 +120,7 @@ def _restore_lines(
         todo.sort(key=lambda line: -_RANK.get(line["kind"], 0))
     if digests:
         todo = [line for line in todo if line["digest"] in digests]
-    if found.run.state == "interrupted":
-        note_left(found, journal)
-    journal.write(undoing=now())
+    journal.write(undoing=now(), **lying(found))
     journal.flush()
     undoing.made = {line["made"] for line in found.journal.lines if "made" in line}
     progress.start("Restoring", len(todo))
@@ -131,13 +130,11 @@ def _restore_lines(
         journal.write_all({"returned": path} for path in undoing.back)
 
 
-def note_left(found: Survey, journal: Lines) -> None:
-    """Write down what a run that was cut off has not moved: nothing will tell it afterwards."""
-    if any("undoing" in line for line in found.journal.lines):
-        return  # what is in its place may have been moved, and put back
-    there = {thing.path for thing in found.contents.things if thing.area is Area.MOVED}
-    moved = Account.of(found.journal.lines).moved
-    journal.write_all({"left": path} for path in moved if path not in there)
+def lying(found: Survey) -> Line:
+    """Return what a run that was cut off has moved: nothing will tell it afterwards."""
+    if found.run.state != "interrupted" or any("lying" in line for line in found.journal.lines):
+        return {}
+    return {"lying": asdict(found.run.done)}
 
 
 def _todo(found: Survey) -> list[Line]:
@@ -161,16 +158,15 @@ def _backwards(things: Iterable[Thing]) -> list[Thing]:
 
 
 def put_back(
-    store: Store, run: str, things: Collection[Thing], *, thoroughly: bool = False
+    store: Store, run: str, things: Collection[Thing], *, make_room: bool = False
 ) -> list[Returned]:
     """Put back things of a run that are in use again; the caller holds the lock.
 
-    What has a copy at its place by now stays, and so does its copy in quarantine: one of the
-    right size is believed, unless it is to be done `thoroughly`. What is told to be back is
-    so for good: a purge may come next.
+    What has something at its place by now stays there, unless that is bad and is to
+    `make_room`. What is told to be back is so for good: a purge may come next.
     """
     with spending(store, run), continued(store, run) as journal:
-        undoing = _Undoing(store, run, journal, things, thoroughly=thoroughly)
+        undoing = _Undoing(store, run, journal, things, make_room=make_room)
         journal.write(undoing=now())
         journal.flush()
         returned = [
@@ -193,7 +189,7 @@ class _Undoing:
         journal: Lines,
         things: Iterable[Thing],
         *,
-        thoroughly: bool = True,
+        make_room: bool = True,
     ) -> None:
         self.store = store
         self.journal = journal
@@ -202,7 +198,7 @@ class _Undoing:
         self.things = {(one.area, one.path): one for one in things}
         self.made: set[str] = set()
         """What the run has surely put in place."""
-        self.thoroughly = thoroughly
+        self.make_room = make_room
         self.restored = self.removed = self.bytes = 0
         self.back: list[str] = []
         self.replaced: list[str] = []
@@ -216,6 +212,11 @@ class _Undoing:
         return Restored(
             self.run, self.restored, self.bytes, self.skipped, self.removed, self.replaced
         )
+
+    def leave(self, paths: Iterable[str]) -> None:
+        """Say that these stay where they lie."""
+        for path in paths:
+            self._skip(path, "it stays: it lies at no path that tells a place in the tree")
 
     def undo_all(self, lines: Iterable[Line], progress: Progress) -> None:
         """Take lines back, one after the other; each kind is on the disk before the next."""
@@ -294,7 +295,7 @@ class _Undoing:
             return True
         if thing.kind in FOLDERS and thing.line is None:
             return self._fill_folder(thing)
-        return self._make_room(thing)
+        return self.make_room and self._replace(thing)
 
     def _is_last(self, thing: Thing) -> bool:
         """Return whether what a restore took out, or set aside, is the only good copy."""
@@ -322,9 +323,9 @@ class _Undoing:
         paths.sort(key=lambda path: "/current/" in path)
         return any([self._fill(thing, path) for path in paths])
 
-    def _make_room(self, thing: Thing) -> bool:
+    def _replace(self, thing: Thing) -> bool:
         """Put a thing back if what lies at its place is bad, and it is not."""
-        place = place_of(self.store, thing, thoroughly=self.thoroughly)
+        place = place_of(self.store, thing)
         bad = place in (Place.BAD, Place.FREE)
         if not bad or not is_good(self.store, thing):
             also = ", and it is not right either" if bad else ""

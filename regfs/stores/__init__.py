@@ -26,6 +26,10 @@ UNFINISHED: Final = ".regfs-tmp"
 """How the name of a hidden file ends that `create`, cut off by a crash, may leave beside its
 place."""
 
+NOT_MOUNTED: Final = "is its volume not mounted?"
+"""What to ask whoever gives a folder in which there is nothing."""
+ALLOW_EMPTY: Final = "--allow-empty takes it for a fresh registry"
+
 
 class Capability(Flag):
     """What a store can do beyond listing and reading."""
@@ -67,6 +71,19 @@ class Entry(NamedTuple):
     kind: Kind = Kind.FILE
     allocated: int = -1
     """Bytes of disk blocks; -1 where the store has no such thing."""
+    changed: float = -1.0
+    """When it was last written to, renamed or given another time, by the clock of its disk: no
+    program can set this. -1 where the store has no such thing."""
+
+
+class FileId(NamedTuple):
+    """Which file lies at a path, and in which state: a copy of it is another one."""
+
+    device: int
+    inode: int
+    """Never 0."""
+    changed: int
+    """When content or attributes changed last (ctime), in nanoseconds since the epoch."""
 
 
 class Leaves(NamedTuple):
@@ -167,13 +184,14 @@ class Store(Protocol):
         """
 
     def tree(
-        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0
+        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0, links: bool = True
     ) -> Iterator[Listing]:
         """Yield `folder` and every folder below it, each before those in it, each once.
 
         As `walk`, without asking about any file: it tells names, at half the cost.
         With `leaf`, also what the file of that name in each folder begins with, up
         to `limit` bytes. A folder that cannot be listed is reported, and not yielded.
+        Without `links` none is followed: whatever it leads to, it is among the `others`.
         """
 
     def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:
@@ -241,6 +259,9 @@ class Store(Protocol):
 
         At less cost, while nothing has come into a folder or left it.
         """
+
+    def identify(self, folder: str, names: Iterable[str], leaf: str) -> Iterator[FileId | None]:
+        """Yield which file is at each `<folder>/<name>/<leaf>`; None where that is not known."""
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         """Open a file for reading `length` bytes from `offset`, unbuffered.
@@ -359,11 +380,12 @@ def folders_above(path: str) -> Iterator[str]:
         yield path
 
 
-def open_store(root: str) -> Store:
+def open_store(root: str, *, empty: bool = False) -> Store:
     """Open the store that holds the registry tree at `root`.
 
     `root` is a folder holding `docker/registry/v2`, that folder itself, or one
-    between. An existing empty folder is a fresh registry.
+    between. With `empty`, an existing empty folder is a fresh registry; else it is
+    none, for it may be the place of a volume that is not mounted.
 
     Raises:
         NotARegistry: there is no such tree; the message says what was looked for.
@@ -371,7 +393,7 @@ def open_store(root: str) -> Store:
     """
     from regfs.stores.local import open_local  # one back end is loaded, not all
 
-    return open_local(root)
+    return open_local(root, empty=empty)
 
 
 def locate(file: str, tree: Store) -> tuple[Store, str]:

@@ -3,6 +3,7 @@
     leaves     <folder>/*/<leaf>                    blobs/sha256/ab/*/data
     branches   <folder>/<name>/<inner>/*/*/<leaf>   tags/v1/index/sha256/*/link
     contents   <folder>/<name>/<leaf>               what they begin with
+    identify   <folder>/<name>/<leaf>               which files they are
 
 Whatever is not as it usually is (a link, a FIFO, a file that has grown long)
 takes the careful way, in `_local_look`. Not here: listing all there is (`local`).
@@ -19,7 +20,7 @@ from typing import Final
 
 from regfs.errors import PathMissing, StoreError
 from regfs.findings import Code, Finding
-from regfs.stores import Entry, Kind, Leaves, Report, folders_above, ignore
+from regfs.stores import Entry, FileId, Kind, Leaves, Report, folders_above, ignore
 from regfs.stores._local_base import failure, joined
 from regfs.stores._local_look import NOWHERE, READ_FLAGS, LocalLook, unreadable
 
@@ -178,7 +179,7 @@ class LocalLeaves(LocalLook):
         return False
 
     def _barred(self, child: str, leaf: str, report: Report) -> Entry | None:
-        """Return the link between child and leaf that is not followed, if there is one."""
+        """Return what is between child and leaf and no way on: a link not followed, no folder."""
         path = child
         for part in leaf.split("/")[:-1]:
             path = f"{path}/{part}"
@@ -190,6 +191,8 @@ class LocalLeaves(LocalLook):
                 entry = self._entry(path, status, report)
                 if entry.kind is not Kind.FOLDER:
                     return entry
+            elif not stat.S_ISDIR(status.st_mode):
+                return self._entry(path, status, report)
         return None
 
     def _no_leaf(
@@ -275,6 +278,24 @@ class LocalLeaves(LocalLook):
         try:
             for name in names:
                 yield read(descriptor, folder, f"{name}/{leaf}", limit)
+        finally:
+            os.close(descriptor)
+
+    def identify(self, folder: str, names: Iterable[str], leaf: str) -> Iterator[FileId | None]:
+        """Yield which file each leaf is; the folder is looked up once."""
+        self.full(leaf)
+        descriptor = self._open_listed(folder, ignore)
+        if descriptor is None:
+            yield from (None for _ in names)
+            return
+        try:
+            for name in names:
+                try:
+                    status = os.stat(f"{name}/{leaf}", dir_fd=descriptor)
+                except OSError:
+                    yield None
+                else:
+                    yield FileId(status.st_dev, status.st_ino, status.st_ctime_ns)
         finally:
             os.close(descriptor)
 

@@ -33,6 +33,9 @@ NOWHERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _PIECE: Final = 1 << 20
 _SHOWS: Final = 2.0
 """Seconds after which a change of a folder surely gives it another time: FAT counts in twos."""
+_WHITEOUT: Final = (
+    "a whiteout: this is one layer of an overlay, which is read through the folder it is mounted at"
+)
 _PLAIN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -226,12 +229,13 @@ class LocalLook(LocalTree):
             kind = Kind.FOLDER
         elif not stat.S_ISREG(mode):
             kind = Kind.SPECIAL
-            report(Finding(Code.SPECIAL_FILE, path))
+            whiteout = stat.S_ISCHR(mode) and status.st_rdev == 0
+            report(Finding(Code.SPECIAL_FILE, path, actual=_WHITEOUT if whiteout else None))
         etag = ""
         if kind is Kind.FILE:
             etag = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
         blocks = status.st_blocks * 512
-        return Entry(path, status.st_size, status.st_mtime, etag, kind, blocks)
+        return Entry(path, status.st_size, status.st_mtime, etag, kind, blocks, status.st_ctime)
 
     def _resolve(
         self, path: str, status: os.stat_result, report: Report

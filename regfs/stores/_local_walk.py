@@ -76,16 +76,18 @@ class LocalWalk(LocalLeaves):
     """What goes through all folders of a directory store."""
 
     def tree(
-        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0
+        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0, links: bool = True
     ) -> Iterator[Listing]:
         """Yield `folder` and every folder below it, in the order of the bytes of their names.
 
         A folder whose path is longer than the operating system takes is reported,
         and not entered.
         """
-        walked = Walked(os.path.realpath(self.full(folder)))
+        # Without links nothing is met twice.
+        walked = Walked(os.path.realpath(self.full(folder))) if links else None
         wanted = _Leaf(leaf, limit)
-        top = self._look_anyhow(folder, wanted, report)
+        look = self._look_anyhow if links else self._look_unlinked
+        top = look(folder, wanted, report)
         first = () if top is None else (self._settled(folder, top, wanted, report, walked),)
         pending: list[Iterator[Listing]] = [iter(first)]
         while pending:
@@ -98,7 +100,7 @@ class LocalWalk(LocalLeaves):
                 pending.append(self._folders_in(listing, wanted, report, walked))
 
     def _folders_in(
-        self, above: Listing, leaf: _Leaf, report: Report, walked: Walked
+        self, above: Listing, leaf: _Leaf, report: Report, walked: Walked | None
     ) -> Iterator[Listing]:
         """Yield the folders directly in one that was listed."""
 
@@ -113,7 +115,9 @@ class LocalWalk(LocalLeaves):
         for chunk, answer in zip(chunks, answers, strict=True):
             for name, seen in zip(chunk, answer, strict=True):
                 path = joined(above.path, name)
-                seen = seen or self._look_anyhow(path, leaf, report)
+                if seen is None:
+                    anyhow = self._look_anyhow if walked is not None else self._look_unlinked
+                    seen = anyhow(path, leaf, report)
                 if seen is not None:
                     yield self._settled(path, seen, leaf, report, walked)
 
@@ -155,6 +159,21 @@ class LocalWalk(LocalLeaves):
         descriptor = self._open_listed(folder, report)
         return None if descriptor is None else self._look(descriptor, folder, leaf)
 
+    def _look_unlinked(self, folder: str, leaf: _Leaf, report: Report) -> _Seen | None:
+        """Return what a folder shows that is no link; report why it cannot be listed."""
+        try:
+            parent, name = self.open_parent(folder)
+            try:
+                descriptor = os.open(name, _PLAIN, dir_fd=parent)
+            finally:
+                os.close(parent)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            report(unreadable(folder, error))
+            return None
+        return self._look(descriptor, folder, leaf)
+
     def _look(self, descriptor: int, folder: str, leaf: _Leaf) -> _Seen:
         """Return what an open folder shows, and close it."""
         folders, files, odd = [], [], []
@@ -179,7 +198,7 @@ class LocalWalk(LocalLeaves):
         return _Seen(folders, files, odd, content, trouble)
 
     def _settled(
-        self, path: str, seen: _Seen, leaf: _Leaf, report: Report, walked: Walked
+        self, path: str, seen: _Seen, leaf: _Leaf, report: Report, walked: Walked | None
     ) -> Listing:
         """Return the listing of a folder, in order; report what is neither file nor folder."""
         folders, files, odd, content, error = seen
@@ -187,6 +206,9 @@ class LocalWalk(LocalLeaves):
             report(unreadable(path, error))
         others = []
         for name in _ordered(odd):
+            if walked is None:
+                others.append(name)
+                continue
             kind = self._kind(joined(path, name), report, walked)
             if kind is Kind.FOLDER:
                 folders.append(name)

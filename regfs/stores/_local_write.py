@@ -104,6 +104,7 @@ class LocalWriting(LocalTree):
             there, new_name, _ = self._parent_made(target)
             try:
                 os.rename(name, new_name, src_dir_fd=here, dst_dir_fd=there)
+                adopt(there, name=new_name)  # it may have been made where others own the folder
                 return
             except FileNotFoundError:
                 # The target's folder was removed after it was opened, unless the source is gone.

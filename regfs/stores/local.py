@@ -24,15 +24,15 @@ from typing import Final
 
 from regfs.errors import NotARegistry
 from regfs.findings import Code, Finding
-from regfs.stores import Capability, Entry, Kind, Report, Store
+from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, Capability, Entry, Kind, Report, Store
 from regfs.stores._local_base import V2, LocalTree, failure, joined, shown, unsafe
 from regfs.stores._local_look import unreadable
+from regfs.stores._local_near import guess, is_minio
 from regfs.stores._local_space import LocalSpace
 from regfs.stores._local_walk import LocalWalk, Walked
 from regfs.stores._local_write import LocalWriting
 
 _OWN_NAMES: Final = frozenset({".regfs", "scheduler-state.json", "lost+found"})
-
 # Named here because inside the class `list` is the method.
 _Entries = list[Entry]
 _Listed = list[tuple[bytes, Entry, bool]]
@@ -116,8 +116,11 @@ class LocalStore(LocalWalk, LocalWriting, LocalSpace):
         return found
 
 
-def open_local(root: str) -> LocalStore:
+def open_local(root: str, *, empty: bool = False) -> LocalStore:
     """Open the directory that holds the registry tree at `root`.
+
+    An empty folder is a fresh registry only if `empty` says so: it looks just like the
+    place of a volume that is not mounted, and "nothing is wrong there" would be false.
 
     Raises:
         NotARegistry: there is no such tree; the message says what was looked for.
@@ -128,10 +131,10 @@ def open_local(root: str) -> LocalStore:
         for place in dict.fromkeys((given, os.path.realpath(given))):
             found = _holder(place)
             if found is not None:
-                os.scandir(os.path.join(found, V2)).close()
-                return LocalStore(found)
-        # An empty folder is a fresh registry, unless it is a part of one.
-        if set(os.listdir(given)) <= _OWN_NAMES and f"/{V2}/" not in os.path.realpath(given) + "/":
+                return _opened(found)
+        # What is empty and lies in a registry is a part of it, and never a registry.
+        fresh = set(os.listdir(given)) <= _OWN_NAMES
+        if fresh and empty and f"/{V2}/" not in os.path.realpath(given) + "/":
             return LocalStore(given)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         why = "no such folder" if isinstance(error, FileNotFoundError) else "not a folder"
@@ -140,9 +143,22 @@ def open_local(root: str) -> LocalStore:
         where = os.fsdecode(error.filename) if error.filename is not None else given
         raise failure(where, error) from error
     raise NotARegistry(
-        f"{shown(given)}: not a registry: looked for a folder holding {V2}, "
-        "one between the two, or an empty folder"
+        f"{shown(given)}: not a registry: holds no {V2}{guess(given)}; {NOT_MOUNTED}"
+        + (f" ({ALLOW_EMPTY})" if fresh else "")
     )
+
+
+def _opened(holder: str) -> LocalStore:
+    """Open the folder that holds `docker/registry/v2`, unless only MinIO can read it."""
+    v2 = os.path.join(holder, V2)
+    os.scandir(v2).close()
+    if is_minio(v2):
+        raise NotARegistry(
+            f"{shown(holder)}: this is the disk of a MinIO server, which keeps every file of "
+            f"{V2} as a folder in a format of its own; mount or copy the bucket through MinIO, "
+            "and give that folder"
+        )
+    return LocalStore(holder)
 
 
 def locate_local(file: str, tree: Store) -> tuple[LocalStore, str]:

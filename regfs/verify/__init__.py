@@ -10,8 +10,9 @@
     digests    + all content         every blob hashed, once                  content.py
     content    + what is in layers   unpacked while they are hashed           unpack.py
 
-Here the levels are put together. What is found is told at once, each thing
-once; affected.py finds the images, scope.py limits it to what was asked for.
+Here the levels are put together. What is found is told at once, each thing once and in an
+order that depends on the tree alone: what threads find waits for what comes before it.
+affected.py finds the images, scope.py limits it to what was asked for.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from regfs.verify.affected import Affected, key_at
 from regfs.verify.closure import Closure
 from regfs.verify.content import Outcome, Problem, hash_all
 from regfs.verify.context import Context
+from regfs.verify.elsewhere import Elsewhere
 from regfs.verify.images import Image, images_of
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.links import check_links
@@ -88,12 +90,15 @@ def verify(
         Invalid: `selection` makes no sense at this level, or without a ledger.
     """
     started = clock() if started is None else started
-    round_ = Round(inventory, level, selection, ledger, Timing(started, clock, steady))
+    round_ = Round(
+        registry.store, inventory, level, selection, ledger, Timing(started, clock, steady)
+    )
     if level.covers(Level.SIZES) and graph is None:
         graph = Graph.build(inventory, registry, progress=progress)
     scope = scope_of(targets, inventory, graph)
-    collector = Collector(Affected(inventory, graph), scope.has_finding, on_finding)
-    context = Context(registry, inventory, scope, collector, progress)
+    elsewhere = Elsewhere(registry)
+    collector = Collector(Affected(inventory, graph, elsewhere), scope.has_finding, on_finding)
+    context = Context(registry, inventory, scope, collector, progress, elsewhere)
     run = _Run(context, graph, level, jobs, executor, round_)
     interrupted = False
     try:
@@ -222,18 +227,26 @@ class _Run:
             unpack=None if unpacking is None else unpacking.wants,
             is_over=self._round.is_over,
         )
-        with closing(found):
-            for outcome in found:
-                self._take(closure, outcome)
-                if unpacking is not None:
-                    unpacking.take(outcome.layers)
+        waiting: dict[int, tuple[Problem, ...]] = {}
+        told = 0
+        try:
+            with closing(found):
+                for outcome in found:
+                    self._take(outcome)
+                    if unpacking is not None:
+                        unpacking.take(outcome.layers)
+                    waiting[outcome.number] = outcome.problems
+                    while told in waiting:
+                        self._report(closure, waiting.pop(told))
+                        told += 1
+        finally:  # of a run that is cut off, some tasks were never done
+            for number in sorted(waiting):
+                self._report(closure, waiting[number])
         progress.finish()
 
-    def _take(self, closure: Closure, outcome: Outcome) -> None:
+    def _take(self, outcome: Outcome) -> None:
         self._blobs_done += outcome.blobs
         self._bytes_done += outcome.bytes
-        for problem in outcome.problems:
-            self._report(closure, problem)
         self._round.done(outcome.digests, {one.digest: one.code for one in outcome.problems})
 
     def _broken_content(self) -> dict[Digest, Code]:
@@ -243,7 +256,11 @@ class _Run:
         keys = ((key_at(finding.path), finding.code) for finding in broken)
         return {key.digest: code for key, code in keys if isinstance(key, layout.BlobData)}
 
-    def _report(self, closure: Closure, problem: Problem) -> None:
+    def _report(self, closure: Closure, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self._report_one(closure, problem)
+
+    def _report_one(self, closure: Closure, problem: Problem) -> None:
         digest, code, actual, whole = problem
         path = layout.path_of(layout.BlobData(digest))
         if code is Code.BLOB_MISSING:

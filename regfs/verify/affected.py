@@ -14,6 +14,7 @@ from regfs.errors import LayoutInvalid
 from regfs.findings import Finding
 from regfs.graph import EdgeKind, Graph, Node, NodeKind
 from regfs.inventory import Inventory
+from regfs.verify.elsewhere import Elsewhere
 
 
 def key_at(path: str) -> layout.Key:
@@ -27,7 +28,11 @@ def key_at(path: str) -> layout.Key:
 class Affected:
     """Answers for one tree."""
 
-    def __init__(self, inventory: Inventory, graph: Graph | None) -> None:
+    def __init__(
+        self, inventory: Inventory, graph: Graph | None, elsewhere: Elsewhere | None = None
+    ) -> None:
+        """`elsewhere` tells of images that a blob here is nothing to; without it none is spared."""
+        self._elsewhere = elsewhere
         self._inventory = inventory
         self._graph = graph
         self._tags: dict[tuple[str, Digest], list[str]] | None = None
@@ -67,6 +72,15 @@ class Affected:
             return set()
         return set(self._tags.get((repository, Digest(digest)), ()))
 
+    def _is_spared(self, manifest: Digest, blob: Digest) -> bool:
+        """Return whether a manifest has a blob from its urls, and no repository with both."""
+        if self._elsewhere is None or not self._elsewhere.has(manifest, blob):
+            return False
+        return blob not in self._inventory.blobs or not any(
+            manifest in content.revisions and blob in content.layers
+            for content in self._inventory.repositories.values()
+        )
+
     def _climb(self, graph: Graph, digest: Digest, repository: str | None) -> set[str]:
         """Return every image above `digest`, of one repository or of all.
 
@@ -74,7 +88,8 @@ class Affected:
         """
         adjacency = graph.digraph.pred
         found: set[Digest] = set()
-        pending = [node for node in (digest, *graph.holders(digest)) if node in adjacency]
+        holders = (one for one in graph.holders(digest) if not self._is_spared(one, digest))
+        pending = [node for node in (digest, *holders) if node in adjacency]
         names: set[str] = set()
         while pending:
             manifest = pending.pop()

@@ -1,23 +1,33 @@
 """Whether every image has all it needs: blobs, links in its own repository, sizes as promised.
 
-An index may list manifests that were never pushed (a partial mirror), and some
-layers may legally be kept elsewhere; neither is damage. A manifest that is not
-understood promises nothing.
+An index may list manifests that were never pushed (a partial mirror); a repository that
+has none of them serves an index that nobody can pull, and that is an error. A layer with
+urls is fetched from there: whether its bytes lie here too, for another repository, is no
+matter. A manifest that is not understood promises nothing.
+
+What is found comes in the order of repositories, links and manifests, never in that of a set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import PathMissing, RegfsError
-from regfs.findings import Code, Finding
+from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
 from regfs.inventory import RepositoryInventory
 from regfs.manifests import Kind, Reference, Role
 from regfs.verify.context import Context, State
+
+_NOBODY_CAN_PULL: Final[dict[str, Any]] = {
+    "override": Severity.ERROR,
+    "actual": "none of the manifests that it lists",
+    "advice": "Nobody can pull it: push the image again, or `regfs heal --from SOURCE --relink`.",
+}
 
 
 class SizeMismatch(NamedTuple):
@@ -36,16 +46,24 @@ class Closure:
     def __init__(self, context: Context, graph: Graph) -> None:
         self._context = context
         self._graph = graph
-        self._elsewhere: dict[Digest, set[Digest]] = {}
-        """Manifest -> what it names that may legally be absent."""
+        self._hollow: dict[Digest, set[str]] = {}
+        """Index -> repositories that serve it and none of the manifests it lists."""
+        self._solid: set[Digest] = set()
+        """Indexes of which some repository serves a manifest."""
 
     def check(self) -> None:
         """Check everything but sizes."""
         context, graph = self._context, self._graph
         self._check_empty_blobs()  # "0 bytes" says more than the digest of nothing
-        for finding in graph.findings:
-            context.add(finding)
         repositories = context.inventory.repositories.values()
+        if not context.inventory.proxy_cache:  # which lists what nobody has asked for yet
+            for content in repositories:
+                self._weigh_indexes(content)
+        for finding in graph.findings:
+            hollow = finding.digest in self._hollow and finding.digest not in self._solid
+            if finding.code is Code.INDEX_CHILD_MISSING and hollow:
+                finding = replace(finding, **_NOBODY_CAN_PULL)
+            context.add(finding)
         used: set[Digest] = set()
         context.progress.start("Checking images", len(repositories))
         for content in repositories:
@@ -61,11 +79,8 @@ class Closure:
                     context.add(Finding(Code.BLOB_UNREFERENCED, path, digest))
 
     def may_be_absent(self, manifest: Digest, blob: Digest) -> bool:
-        """Tell whether a manifest names a blob as one that may be kept elsewhere."""
-        if manifest not in self._elsewhere:
-            references = self._references(manifest)
-            self._elsewhere[manifest] = {one.digest for one in references if one.foreign}
-        return blob in self._elsewhere[manifest]
+        """Return whether a manifest names a blob as one that may be kept elsewhere."""
+        return self._context.elsewhere.has(manifest, blob)
 
     def lost(self, blob: Digest) -> bool:
         """Tell whether an image needs a blob that is known to be gone."""
@@ -120,16 +135,16 @@ class Closure:
     def _check_repository(self, content: RepositoryInventory) -> None:
         seen: set[Digest] = set()
         for manifest in self._served(content):
-            leaves = {leaf.digest for leaf in self._graph.leaves(manifest)}
+            leaves = dict.fromkeys(leaf.digest for leaf in self._graph.leaves(manifest))
             # With a blob named by another algorithm comes its true name, which needs no link.
             true_names = {name for leaf in leaves for name in self._graph.aliases.get(leaf, ())}
-            for blob in leaves - true_names - seen:
+            for blob in leaves:
+                if blob in true_names or blob in seen:
+                    continue
                 if self._check_blob(content, manifest, blob):
                     seen.add(blob)
-            if self._graph.manifests[manifest].kind is Kind.INDEX:
-                for child in self._graph.children(manifest):
-                    if child not in leaves:
-                        self._check_child(content, manifest, child)
+            for child in self._listed(manifest):
+                self._check_child(content, manifest, child)
 
     def _served(self, content: RepositoryInventory) -> Iterator[Digest]:
         """Yield the manifests that a repository serves and that are understood."""
@@ -139,18 +154,40 @@ class Closure:
             if self._is_known(served):
                 yield served
 
+    def _listed(self, manifest: Digest) -> list[Digest]:
+        """Return the manifests that an index lists, without what counts as a blob of it."""
+        if self._graph.manifests[manifest].kind is not Kind.INDEX:
+            return []
+        leaves = {leaf.digest for leaf in self._graph.leaves(manifest)}
+        return [child for child in self._graph.children(manifest) if child not in leaves]
+
+    def _weigh_indexes(self, content: RepositoryInventory) -> None:
+        """Note each index of a repository that serves none of the manifests in it."""
+        for index in self._served(content):
+            children = self._listed(index)
+            if any(self._is_linked(content, child) for child in children):
+                self._solid.add(index)
+            elif children:
+                self._hollow.setdefault(index, set()).add(content.name)
+
+    def _is_linked(self, content: RepositoryInventory, manifest: Digest) -> bool:
+        if manifest in content.revisions:
+            return True
+        link = layout.path_of(layout.RevisionLink(content.name, manifest))
+        return self._context.file(link) is not State.ABSENT
+
     def _check_blob(self, content: RepositoryInventory, manifest: Digest, blob: Digest) -> bool:
         """Check that a repository can serve a blob of one of its images.
 
-        False when it is not there, and need not be for this manifest.
+        False when it cannot, and need not for this manifest.
         """
         context = self._context
-        if not self._stored(blob):
-            if self.may_be_absent(manifest, blob):
-                return False
+        stored, linked = self._stored(blob), blob in content.layers
+        if not (stored and linked) and self.may_be_absent(manifest, blob):
+            return False
+        if not stored:
             context.need_blob(blob)
-            return True
-        if blob not in content.layers:
+        elif not linked:
             path = layout.path_of(layout.LayerLink(content.name, blob))
             if context.file(path) is State.ABSENT:
                 context.add(Finding(Code.LAYER_LINK_MISSING, path, blob, content.name))
@@ -162,24 +199,19 @@ class Closure:
         return any(self._context.blob(one) is State.THERE for one in (blob, *others))
 
     def _check_child(self, content: RepositoryInventory, index: Digest, child: Digest) -> None:
+        if self._is_linked(content, child):
+            return
+        hollow = content.name in self._hollow.get(index, ())
         problem = self._graph.problems.get(child)
-        if child in content.revisions or (
-            problem is not None and problem.code in (Code.INDEX_CHILD_MISSING, Code.BLOB_MISSING)
-        ):
-            return  # served, or told by the graph
-        link = layout.path_of(layout.RevisionLink(content.name, child))
-        if self._context.file(link) is State.ABSENT:
-            path = layout.path_of(layout.BlobData(index))
-            self._context.add(
-                Finding(
-                    Code.INDEX_CHILD_MISSING,
-                    path,
-                    index,
-                    content.name,
-                    expected=child,
-                    actual="no revision link in this repository",
-                )
-            )
+        told = problem is not None and problem.code in (Code.INDEX_CHILD_MISSING, Code.BLOB_MISSING)
+        if told and (not hollow or index not in self._solid):
+            return  # by the graph, with this weight
+        path = layout.path_of(layout.BlobData(index))
+        actual = "no revision link in this repository"
+        finding = Finding(
+            Code.INDEX_CHILD_MISSING, path, index, content.name, expected=child, actual=actual
+        )
+        self._context.add(replace(finding, **_NOBODY_CAN_PULL) if hollow else finding)
 
     def _check_usage(self, content: RepositoryInventory) -> set[Digest]:
         """Name the layer links nobody uses; return every blob the repository may need."""

@@ -99,15 +99,15 @@ def tasks(
 ) -> Iterator[Task]:
     """Yield the tasks for `blobs` (digest and size), in their order."""
     batch: list[Item] = []
-    total = 0
+    total = number = 0
     for digest, size in blobs:
         if batch and (len(batch) == BATCH_FILES or total + size > BATCH_BYTES):
-            yield Task(url, tuple(batch), total)
-            batch, total = [], 0
+            yield Task(url, tuple(batch), total, number)
+            batch, total, number = [], 0, number + 1
         batch.append(Item(digest, size, unpack is not None and unpack(digest)))
         total += size
     if batch:
-        yield Task(url, tuple(batch), total)
+        yield Task(url, tuple(batch), total, number)
 
 
 def hash_all(

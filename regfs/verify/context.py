@@ -10,9 +10,12 @@ from regfs.digest import Digest
 from regfs.errors import PathMissing, StoreError
 from regfs.findings import Code, Finding
 from regfs.inventory import Inventory
+from regfs.junk import is_junk_folder
 from regfs.progress import Progress
 from regfs.registry import Registry
 from regfs.stores import Kind
+from regfs.verify.cache import in_cache
+from regfs.verify.elsewhere import Elsewhere
 from regfs.verify.report import Collector
 from regfs.verify.scope import Scope
 
@@ -26,6 +29,11 @@ class State(Enum):
     """Something is in its place, or nobody may look."""
 
 
+def _is_of_others(folder: str) -> bool:
+    """Return whether a folder that cannot be read surely is junk: among tags it may be a tag."""
+    return is_junk_folder(folder) and not folder.rpartition("/")[0].endswith("/_manifests/tags")
+
+
 @dataclass(slots=True)
 class Context:
     """One verification while it runs."""
@@ -35,6 +43,7 @@ class Context:
     scope: Scope
     collector: Collector
     progress: Progress
+    elsewhere: Elsewhere
     _states: dict[str, State] = field(default_factory=dict)
 
     def add(self, finding: Finding) -> None:
@@ -42,6 +51,10 @@ class Context:
         if finding.code is Code.PATH_UNREADABLE and layout.is_lost_and_found(finding.path):
             # Only root may look into it, and the registry never does.
             finding = Finding(Code.LOST_AND_FOUND, finding.path, actual=finding.actual)
+        elif finding.code is Code.PATH_UNREADABLE and _is_of_others(finding.path):
+            finding = Finding(Code.JUNK, finding.path, actual=finding.actual)
+        if self.inventory.proxy_cache:
+            finding = in_cache(finding)
         self.collector.add(finding)
 
     def blob(self, digest: Digest) -> State:

@@ -2,7 +2,7 @@
 
     merge the ledgers of shards -> keep that -> cover(...) -> Coverage
 
-A result counts while its blob has the size and the time it had then.
+A result counts while its blob is the file that it was then, with its size and time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from regfs.digest import Digest
 from regfs.findings import Code, Finding
 from regfs.graph import Graph
 from regfs.inventory import Inventory
+from regfs.stores import FileId
 from regfs.verify.affected import Affected
+from regfs.verify.cache import in_cache
 from regfs.verify.ledger import Ledger, Pick
 from regfs.verify.report import Collector, Coverage, Level, Row
 
@@ -31,22 +33,48 @@ def pick_from(inventory: Inventory) -> Pick:
     return pick
 
 
+def of_this_tree(
+    part: Ledger, inventory: Inventory, file_of: Callable[[Digest], FileId | None]
+) -> Ledger:
+    """Return what a ledger says of the very files that are blobs of this tree now.
+
+    The device may have another number on the machine on which the ledger was made; what is
+    returned has the one of here.
+    """
+    found = Ledger()
+    for digest, entry in part:
+        size, mtime, _ = inventory.blobs[digest]
+        file = file_of(digest)
+        if file is not None and (entry.size, entry.mtime, *entry.file[1:]) == (
+            size,
+            mtime,
+            *file[1:],
+        ):
+            found.put(digest, entry._replace(file=file))
+    return found
+
+
 def cover(
     inventory: Inventory,
     ledger: Ledger,
+    file_of: Callable[[Digest], FileId | None],
     graph: Callable[[], Graph],
     *,
     level: Level = Level.DIGESTS,
     on_finding: Callable[[Row], None] | None = None,
 ) -> Coverage:
-    """Sum up what `ledger` tells of a tree; `graph` is asked for when something is broken."""
+    """Sum up what `ledger` tells of a tree, whose blobs are the files that `file_of` returns.
+
+    `graph` is asked for when something is broken.
+    """
     blobs = inventory.blobs
     verified = size = unknown = unknown_size = 0
     oldest: float | None = None
     broken: list[tuple[Digest, Code]] = []
     for digest, length, mtime in zip(blobs.numbers, blobs.sizes, blobs.mtimes, strict=True):
         entry = ledger.find(digest, level)
-        if entry is None or (entry.size, entry.mtime) != (length, mtime):
+        now = (length, mtime, file_of(digest))
+        if entry is None or (entry.size, entry.mtime, entry.file) != now:
             unknown += 1
             unknown_size += length
             continue
@@ -69,5 +97,6 @@ def _rows(
 ) -> list[Row]:
     collector = Collector(Affected(inventory, graph), lambda finding: True, on_finding)
     for digest, code in broken:
-        collector.add(Finding(code, layout.path_of(layout.BlobData(digest)), digest))
+        finding = Finding(code, layout.path_of(layout.BlobData(digest)), digest)
+        collector.add(in_cache(finding) if inventory.proxy_cache else finding)
     return collector.rows

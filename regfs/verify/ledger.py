@@ -2,10 +2,11 @@
 
 As text, a line for each result, the later of two of one blob counting:
 
-    regfs-ledger 1
-    <checked at> <ok or the finding's code> <level> <size> <mtime> <digest>
+    regfs-ledger 2
+    <checked at> <ok or the finding's code> <level> <size> <mtime> <device> <inode> <ctime> <digest>
 
-Times are seconds since the epoch, written so that they come back as they were.
+Times are seconds since the epoch, written so that they come back as they were; ctime is in
+nanoseconds. A result is of one file, and says nothing of another in its place.
 The digest stands last and has a fixed length, so a line that was cut off is never
 taken for a whole one; whatever is no such line is passed over, and its blob is
 simply verified again. A deeper level proves more and is kept beside a shallower one.
@@ -16,18 +17,23 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from regfs.digest import ALGORITHMS, Digest
 from regfs.findings import Code
+from regfs.stores import FileId
 from regfs.verify.report import Level
 
-HEADER: Final = b"regfs-ledger 1\n"
+HEADER: Final = b"regfs-ledger 2\n"
+FORMER: Final = b"regfs-ledger 1\n"
+"""Begins a ledger that does not say of which files it tells."""
 
 _NUMBER: Final = r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-]?[0-9]{1,3})?"
 _DIGEST: Final = "|".join(f"{name}:[0-9a-f]{{{size}}}" for name, size in ALGORITHMS.items())
 _LINE = re.compile(
-    rf"^({_NUMBER}) ([a-z0-9-]+) ([a-z]+) ([0-9]{{1,18}}) ({_NUMBER}) ({_DIGEST})$", re.MULTILINE
+    rf"^({_NUMBER}) ([a-z0-9-]+) ([a-z]+) ([0-9]{{1,18}}) ({_NUMBER}) "
+    rf"([0-9]{{1,20}}) ([0-9]{{1,20}}) (-?[0-9]{{1,19}}) ({_DIGEST})$",
+    re.MULTILINE,
 )
 _OK: Final = "ok"
 _RESULTS: Final[list[Code | None]] = [None, *Code]
@@ -48,6 +54,8 @@ class Entry(NamedTuple):
     """How deep it was looked at."""
     checked_at: float
     """Seconds since the epoch, UTC."""
+    file: FileId
+    """Which file was looked at."""
 
 
 Pick = Callable[[str], Digest | None]
@@ -55,7 +63,7 @@ Pick = Callable[[str], Digest | None]
 
 
 class _Table:
-    """The results of one level, as columns: a million entries take 25 MB beside their keys."""
+    """The results of one level, as columns: a million entries take 49 MB beside their keys."""
 
     def __init__(self) -> None:
         self.numbers: dict[Digest, int] = {}
@@ -63,21 +71,30 @@ class _Table:
         self.mtimes = array("d")
         self.results = array("B")
         self.times = array("d")
+        self.devices = array("Q")
+        self.inodes = array("Q")
+        self.changed = array("q")
+        columns = (self.sizes, self.mtimes, self.results, self.times)
+        self._columns: tuple[array[Any], ...] = (
+            *columns,
+            self.devices,
+            self.inodes,
+            self.changed,
+        )
 
-    def put(self, digest: Digest, size: int, mtime: float, result: int, at: float) -> None:
+    def put(self, digest: Digest, row: tuple[float, ...]) -> None:
+        """Put a row in place of the one before."""
         number = self.numbers.setdefault(digest, len(self.sizes))
         if number == len(self.sizes):
-            self.sizes.append(size)
-            self.mtimes.append(mtime)
-            self.results.append(result)
-            self.times.append(at)
+            for column, value in zip(self._columns, row, strict=True):
+                column.append(value)
         else:
-            self.sizes[number], self.mtimes[number] = size, mtime
-            self.results[number], self.times[number] = result, at
+            for column, value in zip(self._columns, row, strict=True):
+                column[number] = value
 
     def entry(self, number: int, level: Level) -> Entry:
-        result = _RESULTS[self.results[number]]
-        return Entry(self.sizes[number], self.mtimes[number], result, level, self.times[number])
+        size, mtime, result, at, *file = (column[number] for column in self._columns)
+        return Entry(size, mtime, _RESULTS[result], level, at, FileId(*file))
 
 
 class Ledger:
@@ -88,8 +105,8 @@ class Ledger:
 
     def put(self, digest: Digest, entry: Entry) -> None:
         """Note a result; it takes the place of the one before."""
-        size, mtime, result, level, at = entry
-        self._table(level).put(digest, size, mtime, _NUMBERS[result], at)
+        size, mtime, result, level, at, file = entry
+        self._table(level).put(digest, (size, mtime, _NUMBERS[result], at, *file))
 
     def find(self, digest: Digest, level: Level) -> Entry | None:
         """Return the last result that tells of a blob at `level`; None when none does.
@@ -120,10 +137,14 @@ class Ledger:
             The number of lines.
         """
         found = _LINE.findall(text)
-        for at, word, depth, size, mtime, name in found:
+        for at, word, depth, size, mtime, *file, name in found:
             digest, result, level = pick(name), _WORDS.get(word), _LEVELS.get(depth)
             if digest is not None and result is not None and level is not None:
-                self._table(level).put(digest, int(size), float(mtime), result, float(at))
+                device, inode, changed = map(int, file)
+                if max(device, inode, 2 * abs(changed)) >> 64:
+                    continue  # no system gives such numbers
+                row = (int(size), float(mtime), result, float(at), device, inode, changed)
+                self._table(level).put(digest, row)
         return len(found)
 
     def _table(self, level: Level) -> _Table:
@@ -143,9 +164,9 @@ class Ledger:
 
 def line_of(digest: Digest, entry: Entry) -> str:
     """Return a result as a line of a ledger."""
-    size, mtime, result, level, at = entry
+    size, mtime, result, level, at, file = entry
     word = _OK if result is None else result.value
-    return f"{at!r} {word} {level.value} {size} {mtime!r} {digest}\n"
+    return f"{at!r} {word} {level.value} {size} {mtime!r} {' '.join(map(str, file))} {digest}\n"
 
 
 def merge(ledgers: Iterable[Ledger]) -> Ledger:
@@ -162,7 +183,7 @@ def merge(ledgers: Iterable[Ledger]) -> Ledger:
     return merged
 
 
-def _rank(entry: Entry) -> tuple[float, bool, str, str, int, float]:
+def _rank(entry: Entry) -> tuple[float, bool, str, str, int, float, FileId]:
     """Return what orders results by time; a total order, so merging has one outcome."""
     return (
         entry.checked_at,
@@ -171,4 +192,5 @@ def _rank(entry: Entry) -> tuple[float, bool, str, str, int, float]:
         entry.level,
         entry.size,
         entry.mtime,
+        entry.file,
     )

@@ -21,7 +21,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import DocumentInvalid, PathMissing, StoreError
 from regfs.stores import Store
-from regfs.verify.ledger import HEADER, Entry, Ledger, Pick, line_of
+from regfs.verify.ledger import FORMER, HEADER, Entry, Ledger, Pick, line_of
 
 LEDGER: Final = f"{layout.STATE}/ledger"
 """Where the ledger of a tree is."""
@@ -179,9 +179,12 @@ def read_ledger(store: Store, path: str, pick: Pick = Digest) -> Ledger:
     ledger = Ledger()
     if _is_ledger(store, path):
         _read(store, path, ledger, pick)
-    else:
-        store.stat(path)  # an empty file is a ledger that says nothing; none at all is a mistake
-    return ledger
+    elif store.stat(path).size:  # none at all is a mistake, and raises
+        raise DocumentInvalid(
+            f"{path}: a ledger of an earlier version, which does not say of which files it tells; "
+            "verify again"
+        )
+    return ledger  # an empty file is a ledger that says nothing
 
 
 def _is_ledger(store: Store, path: str) -> bool:
@@ -194,8 +197,8 @@ def _is_ledger(store: Store, path: str) -> bool:
         head = store.read(path, len(HEADER))
     except PathMissing:
         return False
-    if head in (b"", HEADER):
-        return head == HEADER
+    if head in (b"", FORMER, HEADER):
+        return head == HEADER  # of no file that is known nothing is known: it is begun anew
     if head.startswith(HEADER.partition(b" ")[0] + b" "):
         raise DocumentInvalid(f"{path}: a ledger of another version of regfs; nothing was written")
     raise DocumentInvalid(f"{path}: not a ledger of regfs; nothing was written to it")

@@ -17,6 +17,7 @@ from regfs.digest import ALGORITHMS, CANONICAL, Digest
 from regfs.errors import StoreError
 from regfs.findings import Code, Finding, Severity
 from regfs.inventory import LinkContent, RepositoryInventory, TagInfo, UploadInfo
+from regfs.junk import is_junk_file, is_junk_folder, is_rsync_folder, rsync_target
 from regfs.listing import LINK_LIMIT, understand
 from regfs.stores import UNFINISHED, Kind, Listing
 from regfs.verify.context import Context, State
@@ -46,10 +47,13 @@ class _Link(NamedTuple):
 def check_links(context: Context) -> int:
     """Walk the tree and check every link in it; return how many were read."""
     context.progress.start("Checking links")
+    if context.inventory.lacks_blobs and not context.inventory.hides(layout.BLOBS):
+        context.add(Finding(Code.BLOBS_MISSING, layout.BLOBS))
     walk = _Walk(context)
     for folder in context.scope.folders():
         walk.through(folder)
-    if context.inventory.blobs and not context.inventory.repositories:
+    hidden = context.inventory.hides(layout.REPOSITORIES)
+    if context.inventory.blobs and not context.inventory.repositories and not hidden:
         context.add(Finding(Code.REPOSITORIES_MISSING, layout.REPOSITORIES))
     for repository in context.inventory.repositories.values():
         if context.scope.has_repository(repository.name):
@@ -149,6 +153,9 @@ class _Walk:
         for name in (*folders, *files, *others):
             if not name.isascii():
                 self._check_name(f"{path}/{name}")
+        if is_junk_folder(path) and not self._is_tag(path):
+            self._junk(listing)
+            return
         lost_and_found = layout.is_lost_and_found(path)
         if lost_and_found:
             self._lost_and_found(listing)
@@ -173,7 +180,28 @@ class _Walk:
                 self._context.progress.advance(1)
                 _check_link(self._context, _Link(key, path), _said(content))
         elif isinstance(key, layout.Foreign):
+            if self._context.collector.has(Code.FOLDER_REPLACED, path):
+                return  # told already, in better words
             self._context.add(Finding(_stray_code(path), path))
+
+    def _is_tag(self, path: str) -> bool:
+        """Return whether a folder holds a tag, whatever it is called."""
+        name, _, tag = path[len(layout.REPOSITORIES) + 1 :].partition("/_manifests/tags/")
+        repository = self._context.inventory.repositories.get(name)
+        return repository is not None and tag in repository.tags
+
+    def _junk(self, listing: Listing) -> None:
+        """Tell of a folder of others as one thing, but of each half of a copy that is in it."""
+        path = listing.path
+        self._skipped = path + "/"
+        files = [f"{path}/{name}" for name in listing.files]
+        halves = [file for file in files if rsync_target(file)]
+        for file in halves:
+            self._context.add(Finding(Code.TEMPORARY_FILE, file))
+        if is_rsync_folder(path) and listing.whole and not (files or listing.folders):
+            self._context.add(Finding(Code.DIRECTORY_EMPTY, path))
+        elif len(halves) < len(files) or not halves:
+            self._context.add(Finding(Code.JUNK, path))
 
     def _lost_and_found(self, listing: Listing) -> None:
         path, code = listing.path, Code.LOST_AND_FOUND
@@ -206,8 +234,10 @@ def _said(content: bytes | StoreError | None) -> LinkContent:
 
 
 def _stray_code(path: str) -> Code:
-    if layout.is_temporary(path) or path.endswith(UNFINISHED):
+    if layout.is_temporary(path) or path.endswith(UNFINISHED) or rsync_target(path):
         return Code.TEMPORARY_FILE
+    if is_junk_file(path):
+        return Code.JUNK
     return Code.NFS_LEFTOVER if layout.is_nfs_leftover(path) else Code.FOREIGN_PATH
 
 
@@ -277,9 +307,11 @@ def _is_current(context: Context, key: LinkKey) -> bool:
 def _check_repository(context: Context, content: RepositoryInventory) -> None:
     name = content.name
     folder = layout.repository_folder(name)
-    if not content.revisions and not content.tags:
+    # What cannot be seen is told of already, and may be all that seems to be lacking.
+    hidden = not content.tags and context.inventory.hides(f"{folder}/_manifests")
+    if not content.revisions and not content.tags and not hidden:
         context.add(Finding(Code.REPOSITORY_EMPTY, folder, repository=name))
-    elif not content.tags:
+    elif not content.tags and not hidden:
         context.add(Finding(Code.REPOSITORY_TAGLESS, folder, repository=name))
     for tag, info in content.tags.items():
         if info.current is not None:

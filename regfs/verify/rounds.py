@@ -1,7 +1,8 @@
 """One round of reading: what is due this time, what was done, and what is left for the next.
 
-Whatever was looked at goes into the ledger, with the size and time of the listing:
-a file that has changed since is another one for the next round. At level content that
+Whatever was looked at goes into the ledger, with the size and time of the listing, and with
+which file it was before it was read: one that has changed since is another one for the next
+round, and so is a copy. At level content that
 a blob has its digest is noted at once, and what it holds when images were compared
 with it, which is at the end: a round that is killed before has proven no more.
 
@@ -18,7 +19,9 @@ from typing import Final, NamedTuple
 from regfs.digest import Digest
 from regfs.findings import Code
 from regfs.inventory import Inventory
+from regfs.stores import FileId, Store
 from regfs.verify.coverage import pick_from
+from regfs.verify.files import Files
 from regfs.verify.ledger import Entry
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.report import Level
@@ -57,6 +60,7 @@ class Round:
 
     def __init__(
         self,
+        store: Store,
         inventory: Inventory,
         level: Level,
         selection: Selection,
@@ -80,6 +84,7 @@ class Round:
         self._selection = selection
         self._file = file
         self._known: Known | None = None
+        self._file_of: Callable[[Digest], FileId | None] = lambda digest: None
         self._timing = timing
         self._doubtful: set[Digest] = set()
         self._done: list[Digest] = []
@@ -88,7 +93,8 @@ class Round:
         self._end = None if limit is None else timing.end(limit)
         if file is not None and level.covers(Level.DIGESTS):
             file.load(pick_from(inventory))
-            self._known = Known(file.ledger, level, timing.now())
+            self._file_of = Files(store, inventory.blobs).of
+            self._known = Known(file.ledger, level, timing.now(), self._file_of)
 
     def is_proven(self, digest: Digest) -> bool:
         """Tell whether a blob as it is was found intact at this level in an earlier round."""
@@ -124,7 +130,8 @@ class Round:
         self.skipped = plan.skipped
         for digest in plan.broken:
             entry = None if self._known is None else self._known.ledger.find(digest, self._level)
-            if entry and entry.result and entry[:2] == self._blobs[digest][:2]:
+            same = entry and entry.file == self._file_of(digest)
+            if entry and same and entry.result and entry[:2] == self._blobs[digest][:2]:
                 self.broken[digest] = entry.result
         due = [(digest, self._size(digest)) for digest in plan.due]
         left = sum(map(self._size, plan.left))
@@ -170,9 +177,10 @@ class Round:
         assert self._file is not None
         now, blobs = self._timing.now(), self._blobs
         self._file.record(
-            (digest, Entry(blobs.sizes[n], blobs.mtimes[n], code, level, now))
+            (digest, Entry(blobs.sizes[n], blobs.mtimes[n], code, level, now, file))
             for digest, code, level in results
-            for n in (blobs.numbers[digest],)
+            for n, file in ((blobs.numbers[digest], self._file_of(digest)),)
+            if file is not None
         )
 
     def _size(self, digest: Digest) -> int:

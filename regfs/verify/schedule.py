@@ -10,7 +10,7 @@ ages count in days, so that there is room for it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple
@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from regfs.digest import Digest
 from regfs.errors import Invalid
 from regfs.inventory import DigestTable
+from regfs.stores import FileId
 from regfs.verify.content import reading_order
 from regfs.verify.ledger import Entry, Ledger
 from regfs.verify.report import Level
@@ -103,6 +104,8 @@ class Known(NamedTuple):
     level: Level
     now: float
     """Seconds since the epoch, UTC."""
+    file_of: Callable[[Digest], FileId | None]
+    """Returns which file a blob is now."""
 
     def entry(self, digest: Digest, size: int, mtime: float) -> Entry | None:
         """Return the result that still tells of a blob as it is.
@@ -113,7 +116,7 @@ class Known(NamedTuple):
         entry = self.ledger.find(digest, self.level)
         if entry is None or entry.result is not None:
             return entry
-        same = (entry.size, entry.mtime) == (size, mtime)
+        same = (entry.size, entry.mtime, entry.file) == (size, mtime, self.file_of(digest))
         return entry if same and entry.checked_at <= self.now + _DAY else None
 
 

@@ -10,9 +10,11 @@ that is not unpacked in this run (it is absent, corrupt, not due or out of scope
 compared. A manifest and a layer agree for ever or never, so once is enough; the layers
 of a manifest that was not compared before (`fresh`) are due, however well known.
 
-Only what a media type calls a layer of an image is unpacked. Charts, WebAssembly,
-signatures, attestations and build caches hold what they like; encrypted layers are
-opaque, and foreign ones may be absent.
+Only what the config of an image names is unpacked: a layer by its media type, in a
+manifest whose config has a root filesystem. Charts, WebAssembly, signatures, attestations
+and build caches hold what they like, and so does what ORAS has pushed, which calls plain
+files layers unless it is told otherwise. Encrypted layers are opaque, and foreign ones
+may be absent.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from regfs.manifests import (
     Manifest,
     signed_payload,
 )
+from regfs.stores import ignore
 from regfs.verify.context import Context
 
 _SIZE: Final = 32
@@ -58,6 +61,8 @@ class Unpacking:
         self._numbers = context.inventory.blobs.numbers
         self._states = bytearray(len(self._numbers))
         self._diff_ids = bytearray(_SIZE * len(self._numbers))
+        self._configs: dict[Digest, bool] = {}
+        """Config -> whether it is that of an image."""
         self.fresh: set[Digest] = set()
         """Layers of manifests that no run has compared with them."""
         self.unfinished: set[Digest] = set()
@@ -69,7 +74,7 @@ class Unpacking:
             if isinstance(manifest, DockerManifestV1):
                 self._check_signature(digest, manifest)
                 wanted = [layer.blob_sum for layer in manifest.fs_layers]
-            elif isinstance(manifest, ImageManifest | DockerManifest):
+            elif isinstance(manifest, ImageManifest | DockerManifest) and self._runs(manifest):
                 wanted = [one.digest for one in manifest.layers if packing_of(one.media_type)]
             else:
                 continue
@@ -96,10 +101,7 @@ class Unpacking:
     def finish(self) -> None:
         """Compare images with what came out of their layers."""
         for digest, manifest in self._images("Comparing configs"):
-            if (
-                isinstance(manifest, ImageManifest | DockerManifest)
-                and manifest.config.media_type in IMAGE_CONFIGS
-            ):
+            if isinstance(manifest, ImageManifest | DockerManifest) and self._runs(manifest):
                 self._check_image(digest, manifest)
 
     def _images(self, task: str) -> Iterator[tuple[Digest, Manifest]]:
@@ -122,6 +124,19 @@ class Unpacking:
                 continue  # it could be read a moment ago; it was deleted, or is told elsewhere
             yield digest, manifest
         context.progress.finish()
+
+    def _runs(self, manifest: ImageManifest | DockerManifest) -> bool:
+        """Return whether a manifest is of an image: its config has a root filesystem.
+
+        Of a config that cannot be read, the media type has to be believed.
+        """
+        if manifest.config.media_type not in IMAGE_CONFIGS:
+            return False
+        digest = manifest.config.digest
+        if digest not in self._configs:
+            config = self._read_config(digest)
+            self._configs[digest] = config is None or "rootfs" in config.model_fields_set
+        return self._configs[digest]
 
     def _names(self, blob: Digest) -> tuple[Digest, ...]:
         """Return a digest, and the names another algorithm gives the same content."""
@@ -177,6 +192,11 @@ class Unpacking:
 
     def _config(self, digest: Digest) -> ImageConfig | None:
         """Return a config; None of one that is not there, not itself, or told to be unreadable."""
+        return self._read_config(digest, self._context.add)
+
+    def _read_config(
+        self, digest: Digest, report: Callable[[Finding], None] = ignore
+    ) -> ImageConfig | None:
         stored = next((one for one in self._names(digest) if one in self._numbers), None)
         if stored is None:
             return None
@@ -187,7 +207,7 @@ class Unpacking:
                 return None  # told when it was hashed
             return parse_config(data)
         except ManifestInvalid as error:
-            self._context.add(Finding(Code.CONFIG_UNREADABLE, path, stored, actual=str(error)))
+            report(Finding(Code.CONFIG_UNREADABLE, path, stored, actual=str(error)))
         except RegfsError:
             return None  # told when it was hashed
         return None

@@ -1,6 +1,7 @@
 """Which tags and untagged manifests a retention policy keeps, and why. Pure.
 
     policy    what a policy file says
+    patterns  its regular expressions
     facts     what is known of a tag
     rules     which of many tags a rule keeps
 
@@ -15,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Final
 
-from regfs import layout
 from regfs.gc.decisions import Decision
 from regfs.gc.retention.facts import (
     Labels,
@@ -25,7 +26,8 @@ from regfs.gc.retention.facts import (
     created_time,
     labels_of,
 )
-from regfs.gc.retention.policy import Age, Block, KeepTags, RetentionPolicy, Rules, expression
+from regfs.gc.retention.patterns import Patterns
+from regfs.gc.retention.policy import Age, Block, KeepTags, RetentionPolicy, Rules
 from regfs.gc.retention.rules import Asking, Candidate
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Decision",
     "KeepTags",
     "Labels",
+    "Patterns",
     "RetentionPolicy",
     "Rules",
     "TagFacts",
@@ -45,13 +48,20 @@ __all__ = [
 
 
 def decide(
-    policy: RetentionPolicy, facts: Iterable[TagFacts], repository: str, now: float
+    policy: RetentionPolicy,
+    facts: Iterable[TagFacts],
+    repository: str,
+    now: float,
+    patterns: Patterns | None = None,
 ) -> list[Decision]:
     """Decide about every tag of a repository, in the order of their names.
 
     `now` is in seconds since the epoch. A tag that only stands beside an image (a fallback tag
-    of referrers, a cosign signature) is kept: it lives with its subject.
+    of referrers, a cosign signature) has no part in any count: it lives and goes with its
+    subject, unless `immutable` or an entry whose patterns match it keeps it. `patterns` tells
+    afterwards which of them were too slow.
     """
+    patterns = patterns or Patterns()
     candidates = [Candidate(known) for known in sorted(facts, key=lambda known: known.tag or "")]
     found = policy.block_for(repository)
     if found is None:
@@ -62,15 +72,23 @@ def decide(
     judged = [one for one in candidates if not _set_aside(one)]
     if not block.keep_tags:
         _keep_all(judged, f"{where} has no keepTags: every tag stays")
-    _keep_immutable(judged, block, where)
-    _ask([(f"keepTags[{n}]", entry) for n, entry in enumerate(block.keep_tags)], judged, now)
+    _keep_immutable(judged, block, where, patterns)
+    entries: list[tuple[str, Rules]] = [
+        (f"keepTags[{n}]", entry) for n, entry in enumerate(block.keep_tags)
+    ]
+    _ask(entries, judged, now, patterns)
+    _judge_beside(candidates, block, where, now, patterns)
     if not block.allow_empty and all(one.reason is None for one in judged):
         _keep_all(judged, f"{where} would drop every tag, and allowEmpty is not set")
     return _decisions(candidates, repository, now, f"no rule of {where} keeps it")
 
 
 def decide_untagged(
-    policy: RetentionPolicy, facts: Iterable[TagFacts], repository: str, now: float
+    policy: RetentionPolicy,
+    facts: Iterable[TagFacts],
+    repository: str,
+    now: float,
+    patterns: Patterns | None = None,
 ) -> list[Decision]:
     """Decide about untagged manifests of a repository, in the order of their digests.
 
@@ -83,22 +101,38 @@ def decide_untagged(
         return _decisions(candidates, repository, now, "")
     number, block = found
     where = f"policies[{number}]"
-    if not block.delete_untagged:
+    if block.delete_untagged is False:
         _keep_all(candidates, f"{where} does not delete what is untagged")
     if block.keep_untagged is not None:
-        _ask([("keepUntagged", block.keep_untagged)], candidates, now)
+        _ask([("keepUntagged", block.keep_untagged)], candidates, now, patterns or Patterns())
     return _decisions(candidates, repository, now, f"no rule of {where} keeps it untagged")
 
 
 def _set_aside(one: Candidate) -> bool:
     """Keep what is not to be judged; it has no part in any count either."""
-    tag = one.facts.tag or ""
-    subject = layout.fallback_subject(tag) or layout.cosign_subject(tag)
-    if subject is not None:
-        one.keep(f"stands beside {subject}, and lives with it")
-    elif one.facts.digest is None:
+    if one.facts.digest is None:
         one.keep("what it points to cannot be read")
-    return one.reason is not None
+    return one.reason is not None or one.facts.beside is not None
+
+
+def _judge_beside(
+    candidates: list[Candidate], block: Block, where: str, now: float, patterns: Patterns
+) -> None:
+    """Keep by rule those tags beside images that a pattern names; the others live with these."""
+    beside = [one for one in candidates if one.facts.beside is not None and one.reason is None]
+    _keep_immutable(beside, block, where, patterns)
+    named: list[tuple[str, Rules]] = [
+        (f"keepTags[{n}]", entry)
+        for n, entry in enumerate(block.keep_tags)
+        if entry.patterns is not None
+    ]
+    _ask(named, beside, now, patterns)
+    for one in beside:
+        if one.reason is None:
+            one.keep(_BESIDE.format(one.facts.beside))
+
+
+_BESIDE: Final = "stands beside {}, and lives with it"
 
 
 def _keep_all(candidates: Iterable[Candidate], text: str) -> None:
@@ -106,31 +140,50 @@ def _keep_all(candidates: Iterable[Candidate], text: str) -> None:
         one.keep(text)
 
 
-def _keep_immutable(judged: list[Candidate], block: Block, where: str) -> None:
+def _keep_immutable(judged: list[Candidate], block: Block, where: str, patterns: Patterns) -> None:
     for number, pattern in enumerate(block.immutable):
-        matches = expression(pattern).fullmatch
-        _keep_all(
-            (one for one in judged if matches(one.facts.tag or "")),
-            f"immutable[{number}] of {where}",
-        )
+        place = f"immutable[{number}] of {where}"
+        _keep_all(_found(pattern, judged, place, patterns), place)
 
 
-def _ask(entries: list[tuple[str, Rules]], judged: list[Candidate], now: float) -> None:
+def _ask(
+    entries: list[tuple[str, Rules]], judged: list[Candidate], now: float, patterns: Patterns
+) -> None:
     """Ask every entry; configs last, when the fewest are still in question."""
-    asked = [Asking(rules, where, _matching(rules, judged), now) for where, rules in entries]
+    asked = [
+        Asking(rules, where, _matching(rules, judged, where, patterns), now, patterns)
+        for where, rules in entries
+    ]
     for asking in asked:
         asking.cheaply()
     for asking in asked:
         asking.dearly()
 
 
-def _matching(rules: Rules, judged: list[Candidate]) -> list[Candidate]:
+def _matching(
+    rules: Rules, judged: list[Candidate], where: str, patterns: Patterns
+) -> list[Candidate]:
     if not isinstance(rules, KeepTags) or rules.patterns is None:
         return judged
-    patterns = [expression(text) for text in rules.patterns]
-    return [
-        one for one in judged if any(pattern.fullmatch(one.facts.tag or "") for pattern in patterns)
-    ]
+    found: set[int] = set()
+    for number, pattern in enumerate(rules.patterns):
+        rest = [one for one in judged if id(one) not in found]
+        found.update(map(id, _found(pattern, rest, f"patterns[{number}] of {where}", patterns)))
+    return [one for one in judged if id(one) in found]
+
+
+def _found(
+    pattern: str, judged: list[Candidate], place: str, patterns: Patterns
+) -> list[Candidate]:
+    """Return the tags in which a pattern is found; keep those of which it cannot be known."""
+    found = []
+    for one in judged:
+        answer = patterns.search(pattern, one.facts.tag or "")
+        if answer is None:
+            one.keep(f"{place} took too long on it")
+        elif answer:
+            found.append(one)
+    return found
 
 
 # -- words ------------------------------------------------------------------------------
@@ -148,9 +201,15 @@ def _decisions(
             _worded(one, now, otherwise),
             one.facts.pushed,
             one.created,
+            one.facts.beside if _waits(one) else None,
         )
         for one in candidates
     ]
+
+
+def _waits(one: Candidate) -> bool:
+    """Return whether a tag is kept for nothing but what it stands beside."""
+    return one.reason is not None and one.reason.text == _BESIDE.format(one.facts.beside)
 
 
 def _worded(one: Candidate, now: float, otherwise: str) -> str:

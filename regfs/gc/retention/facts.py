@@ -39,6 +39,8 @@ class TagFacts:
     """When the image was built; no function, or one that returns None: that is not known."""
     labels: Callable[[], Labels | None] | None = None
     """Likewise."""
+    beside: str | None = None
+    """The manifest that a tag only stands beside: a list of referrers, a cosign signature."""
 
 
 _RFC3339: Final = re.compile(

@@ -1,13 +1,15 @@
 r"""What a retention policy says: the blocks, entries and rules of a policy file. Pure data.
 
 The vocabulary is zot's, with restic's buckets; every key may be written in snake_case too.
+A pattern is found anywhere in a tag or label, as in zot.
 
     [[policies]]
     repositories = ["infra/**", "prod/*"]
-    immutable = ["v\\d+\\.\\d+\\.\\d+"]
+    immutable = ["^v\\d+\\.\\d+\\.\\d+$"]
+    deleteUntagged = true
     keepUntagged = {pushedWithin = "7d"}
     [[policies.keepTags]]
-    patterns = ["v.*"]
+    patterns = ["^v"]
     mostRecentlyPushedCount = 10
     semver = {by = "minor", keep = 2}
 
@@ -17,11 +19,8 @@ is `regfs.gc.retention` itself. A policy survives `model_dump(mode="json")` and 
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Collection
 from enum import StrEnum
-from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -38,26 +37,12 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from regfs.durations import WHAT_TO_SAY, seconds_of, written
+from regfs.gc.retention.patterns import expression
 from regfs.globs import glob
 
 T = TypeVar("T", bound=Collection[Any])
 
 # -- texts that mean something --------------------------------------------------
-
-
-@lru_cache(maxsize=4096)
-def expression(pattern: str) -> re.Pattern[str]:
-    """Return a regular expression, ready for use.
-
-    Raises:
-        ValueError: it is none, or one whose meaning Python is about to change.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            return re.compile(pattern)
-    except (re.error, Warning, OverflowError, RecursionError) as error:
-        raise ValueError(f"is no regular expression: {error}") from None
 
 
 def _text(value: str) -> str:
@@ -149,7 +134,7 @@ class Rules(Table):
     age: Age = Age.PUSHED
     """What hours, days, weeks, months and years go by."""
     labels: Annotated[dict[StrictStr, Expression], AfterValidator(_some)] | None = None
-    """Label of the config -> what it must match; all of them must."""
+    """Label of the config -> the pattern to be found in it; all of them must be."""
 
     @property
     def given(self) -> bool:
@@ -172,7 +157,9 @@ class Block(Table):
     repositories: Annotated[tuple[Glob, ...], AfterValidator(_some)]
     immutable: tuple[Expression, ...] = ()
     """Tags that are always kept."""
-    delete_untagged: StrictBool = True
+    delete_untagged: StrictBool | None = None
+    """Whether manifests go that had no tag before; None as the run says (`-m`), False whatever
+    it says. In zot the default is that they go."""
     keep_untagged: Rules | None = None
     delete_referrers: StrictBool = False
     """Whether a referrer whose subject is gone may go."""

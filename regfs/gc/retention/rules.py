@@ -8,7 +8,7 @@ is kept depends on no order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +16,8 @@ import semver
 
 from regfs.durations import written
 from regfs.gc.retention.facts import Labels, TagFacts
-from regfs.gc.retention.policy import Age, KeepTags, Level, Rules, Semver, expression
+from regfs.gc.retention.patterns import Patterns
+from regfs.gc.retention.policy import Age, KeepTags, Level, Rules, Semver
 
 
 class Reason(NamedTuple):
@@ -64,12 +65,20 @@ class Candidate:
 class Asking:
     """The rules of one entry, and what they are asked about."""
 
-    def __init__(self, rules: Rules, where: str, matching: list[Candidate], now: float) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        where: str,
+        matching: list[Candidate],
+        now: float,
+        patterns: Patterns,
+    ) -> None:
         self.rules = rules
         self.where = where
         """The entry, as reasons name it."""
         self.matching = matching
         self.now = now
+        self.patterns = patterns
 
     def cheaply(self) -> None:
         """Keep what can be kept without a look at any config."""
@@ -156,9 +165,13 @@ class Asking:
             images = one.labels()
             if not images:
                 one.keep(f"its labels cannot be read, and {self.where} goes by them")
-            elif any(_carries(image, wanted) for image in images):
-                shown = ", ".join(sorted(wanted))
+                continue
+            carried = [_carries(image, wanted, self.patterns) for image in images]
+            shown = ", ".join(sorted(wanted))
+            if any(carried):
                 one.keep(f"its labels are those of {self.where} ({shown})")
+            elif None in carried:
+                one.keep(f"labels of {self.where} ({shown}) took too long on it")
 
     def _highest(self, rule: Semver) -> None:
         groups: dict[Version, dict[Version, list[Candidate]]] = {}
@@ -175,11 +188,12 @@ class Asking:
                     one.keep(f"among the highest {rule.keep} of {shown}, semver of {self.where}")
 
 
-def _carries(image: Any, wanted: dict[str, str]) -> bool:
-    return all(
-        label in image and expression(pattern).fullmatch(image[label]) is not None
-        for label, pattern in wanted.items()
-    )
+def _carries(image: Mapping[str, str], wanted: dict[str, str], patterns: Patterns) -> bool | None:
+    """Return whether an image has all these labels; None when that is not known in time."""
+    if not wanted.keys() <= image.keys():
+        return False
+    answers = [patterns.search(pattern, image[label]) for label, pattern in wanted.items()]
+    return False if False in answers else None if None in answers else True
 
 
 # -- calendars, in UTC ----------------------------------------------------------------

@@ -38,6 +38,7 @@ from regfs.reports.summary import summary as summarise
 from regfs.reports.usage import By, Options, Usage, usage
 from regfs.verify.affected import Affected
 from regfs.verify.coverage import cover, pick_from
+from regfs.verify.files import Files
 from regfs.verify.ledger_file import LEDGER, read_ledger
 from regfs.verify.report import Coverage, Row
 
@@ -201,7 +202,8 @@ class Snapshot:
         except RegfsError as error:
             return LedgerState(None, None, str(error))
         latest = max((entry.checked_at for _, entry in known), default=None)
-        coverage = cover(self.inventory, known, lambda: self.graph)
+        file_of = Files(self.registry.store, self.inventory.blobs).of
+        coverage = cover(self.inventory, known, file_of, lambda: self.graph)
         return LedgerState(coverage, None if latest is None else moment(latest))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from regfs.digest import Digest
-from regfs.gc.going import Action
+from regfs.gc.actions import Action
 from regfs.gc.plan import Plan
 from regfs.render_gc import KEPT, in_words
 from regfs.server.ui import addresses

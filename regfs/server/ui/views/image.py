@@ -304,7 +304,7 @@ def _bar(steps: Iterable[StepRow]) -> Iterator[Segment]:
             number=row.number or 0,
             title=row.step.instruction or row.step.media_type,
             shared=bool(row.step.images),
-            missing=not row.step.present,
+            missing=not row.step.present and not row.step.elsewhere,
         )
         x += width
 

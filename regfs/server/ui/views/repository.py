@@ -11,6 +11,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Finding
 from regfs.graph import Graph
+from regfs.graph.beside import beside
 from regfs.inventory import RepositoryInventory, TagInfo
 from regfs.reports.holdings import holdings_of, weight
 from regfs.reports.moment import moment
@@ -172,7 +173,7 @@ def _tag_row(
         tag=tag,
         href=addresses.of_tag(one.name, tag),
         digest=info.current,
-        kind=kind_of(graph, info.current),
+        kind=_kind_of_tag(graph, tag, info),
         platforms=", ".join(dict.fromkeys(platforms)),
         size=sum(weight(graph, manifest) for manifest in manifests),
         pushed=moment(info.mtime) if info.mtime else None,
@@ -192,6 +193,13 @@ def _problem(graph: Graph, info: TagInfo) -> str:
         return "points to nothing" if info.problem is None else info.problem.value
     problem = graph.problems.get(info.current)
     return "" if problem is None else problem.code.value
+
+
+def _kind_of_tag(graph: Graph, tag: str, info: TagInfo) -> str:
+    """Return what a tag points to, in a word: of one that stands beside an image what it holds."""
+    known = info.current in graph.manifests
+    found = beside(graph, tag, info.current) if known else None
+    return kind_of(graph, info.current) if found is None else found.holds
 
 
 def kind_of(graph: Graph, digest: Digest | None) -> str:

@@ -1,0 +1,102 @@
+"""How far a run goes that is to free so many bytes and no more. Pure.
+
+    blobs       the largest first, until as much is freed as was asked for; with each goes every
+                manifest that names it, and what names that
+    links       of what goes, and of no other: a tag, manifest or layer link whose blobs stay
+                frees nothing
+
+So what stays of an image stays whole: no manifest that is left in place needs what goes. What
+stands beside an image (a signature under a tag of its name) goes with it. The next run finds
+the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.gc.actions import Action
+from regfs.graph import Graph
+from regfs.totals import ActionKind
+
+_LINKS: Final = frozenset(
+    {ActionKind.TAG, ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK}
+)
+_START: Final = 64
+"""Digits of a digest that every tag which names one holds."""
+
+
+class Limit:
+    """What goes of all that could."""
+
+    def __init__(
+        self, graph: Graph, limit: int | None, blobs: list[Action], tags: Iterable[Action]
+    ) -> None:
+        self.taken: list[Action] = []
+        """Blobs that go."""
+        self._graph = graph
+        self._left = {} if limit is None else {action.digest: action for action in blobs}
+        self._named: set[Digest] = set()
+        """What goes, by every name it has, and all that names any of it."""
+        if limit is None:
+            self.taken = blobs
+            return
+        self._other_names = self._names()
+        self._beside = _beside(tags)
+        self._take(limit)
+
+    @property
+    def left(self) -> int:
+        """How many blobs stay that could go."""
+        return len(self._left)
+
+    def takes(self, action: Action) -> bool:
+        """Return whether an action is needed for what goes; where no blob stays, each is."""
+        return not self._left or action.kind not in _LINKS or action.digest in self._named
+
+    def _take(self, limit: int) -> None:
+        freed = 0
+        for action in sorted(self._left.values(), key=lambda one: (-one.size, one.path)):
+            if freed >= limit:
+                break
+            pending = [Digest(action.digest or "")]
+            while pending:
+                digest = pending.pop()
+                if digest in self._named:
+                    continue
+                self._named.add(digest)
+                if (taken := self._left.pop(digest, None)) is not None:
+                    freed += taken.size
+                    self.taken.append(taken)
+                pending += self._going_along(digest)
+
+    def _going_along(self, digest: Digest) -> Iterator[Digest]:
+        """Yield what cannot stay without a thing: what names it, and what stands beside it."""
+        yield from self._other_names.get(digest, ())
+        yield from self._graph.holders(digest)
+        yield from self._graph.pointed(digest)
+        yield from self._beside.get(_start(digest), ())
+
+    def _names(self) -> dict[Digest, list[Digest]]:
+        """Return by which digests in other algorithms a blob is named."""
+        found: dict[Digest, list[Digest]] = {}
+        for alias, stored in self._graph.aliases.items():
+            for digest in stored:
+                found.setdefault(digest, []).append(alias)
+        return found
+
+
+def _beside(tags: Iterable[Action]) -> dict[str, list[Digest]]:
+    """Return the start of a digest -> what tags that go have put beside it."""
+    found: dict[str, list[Digest]] = {}
+    for action in tags:
+        subject = layout.subject_tag(action.path.rpartition("/")[2])
+        if subject is not None and action.digest is not None:
+            found.setdefault(_start(subject.subject), []).append(Digest(action.digest))
+    return found
+
+
+def _start(digest: str) -> str:
+    return digest[: digest.find(":") + 1 + _START]

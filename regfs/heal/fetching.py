@@ -1,0 +1,112 @@
+"""What heal has fetched and proven right, until it is put in place: `.regfs/heal`.
+
+    .regfs/heal.lock                 held by one heal from its first question to its end
+    .regfs/heal/<algorithm>/<hex>    whole, and with that digest
+
+No lock of the tree is held meanwhile: a source may take hours, and pushes and collections go on.
+A heal that is killed leaves what it has fetched; the next one looks at its digest again, and
+need not fetch it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NoReturn
+
+from regfs import layout
+from regfs.digest import BUFFER_SIZE, Digest, Hasher, Readable, hash_stream
+from regfs.errors import ContentMismatch, StoreError
+from regfs.heal.report import Item
+from regfs.heal.source import Source, Wanted
+from regfs.manifests import LIMIT
+from regfs.progress import Progress
+from regfs.stores import Store
+
+HEALING: Final = f"{layout.STATE}/heal.lock"
+FETCHED: Final = f"{layout.STATE}/heal"
+UNKNOWN_LIMIT: Final = 64 << 30
+"""Bytes after which content is given up whose size nobody knows."""
+
+
+class Fetched:
+    """One file that was fetched: a `Writer` whose bytes are written already."""
+
+    def __init__(self, store: Store, digest: Digest, path: str, size: int) -> None:
+        self.size = size
+        self._store = store
+        self._source = _place(digest)
+        self._path = path
+
+    def write(self, data: bytes, /) -> NoReturn:
+        """Refuse: it is whole."""
+        raise StoreError(f"{self._path}: the file is whole already")
+
+    def commit(self) -> None:
+        """Put it in place, replacing what was there, and make that durable."""
+        self._store.replace(self._source, self._path)
+        self._store.sync(self._path.rpartition("/")[0])
+
+    def discard(self) -> None:
+        """Forget it. Safe to call twice, and after commit."""
+        with suppress(StoreError):
+            self._store.delete([self._source])
+
+    def __enter__(self) -> Fetched:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Commit, or discard when the block raised."""
+        if error[0] is None:
+            self.commit()
+        else:
+            self.discard()
+
+
+def fetch(store: Store, source: Source, item: Item, progress: Progress) -> Fetched:
+    """Fetch one thing, unless a heal before has done so, and be sure that it is right.
+
+    Raises:
+        ContentMismatch: the source gave something else.
+        SourceLacks, SourceError: it gave nothing.
+        StoreError: it cannot be written.
+    """
+    size = _fetched_before(store, item.digest)
+    if size is None:
+        with store.create(_place(item.digest)) as writer:
+            wanted = Wanted(item.digest, item.size, item.manifest, item.repositories)
+            with source.open(wanted) as stream:
+                size = _copy(stream, writer.write, item, progress)
+    return Fetched(store, item.digest, item.path, size)
+
+
+def _place(digest: Digest) -> str:
+    return f"{FETCHED}/{digest.algorithm}/{digest.encoded}"
+
+
+def _fetched_before(store: Store, digest: Digest) -> int | None:
+    with suppress(StoreError), store.open(_place(digest)) as stream:
+        (found,), size = hash_stream(stream, (digest.algorithm,))
+        return size if found == digest else None
+    return None
+
+
+def _copy(stream: Readable, write: Callable[[bytes], int], item: Item, progress: Progress) -> int:
+    """Write what a source gives; return its size.
+
+    Raises:
+        ContentMismatch: it is not what was wanted.
+    """
+    hasher = Hasher(item.digest.algorithm)
+    limit = item.size if item.size >= 0 else LIMIT if item.manifest else UNKNOWN_LIMIT
+    while piece := stream.read(BUFFER_SIZE):
+        hasher.update(piece)
+        if hasher.size > limit:
+            raise ContentMismatch(f"the source gave more than {limit} bytes")
+        write(piece)
+        progress.advance(len(piece))
+    if hasher.digest() != item.digest:
+        raise ContentMismatch(
+            f"the source gave {hasher.size} bytes with another digest: {hasher.digest()}"
+        )
+    return hasher.size

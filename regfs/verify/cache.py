@@ -1,0 +1,70 @@
+"""What to do about damage in a pull-through cache: nobody pushes there, the registry fetches.
+
+What is missing, or is no longer linked, is fetched again by itself; what is bad has to be
+out of the way first, for the registry serves what it has. What upstream has pushed wrong
+comes wrong again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from regfs.findings import Code, Finding
+
+_FETCHED: Final = "It is fetched again on the next pull."
+_ASIDE: Final = "`regfs verify --quarantine`; then it is fetched again on the next pull."
+_REMOVE: Final = "Remove the link; what it names is fetched again on the next pull."
+_UPSTREAM: Final = "It is as upstream has it: tell those who maintain the image."
+_EXPIRED: Final = "The cache is not ours to collect: its registry expires what it has fetched."
+
+ADVICE: Final[dict[Code, str]] = {
+    **dict.fromkeys(
+        (
+            Code.BLOB_MISSING,
+            Code.LINK_DANGLING,
+            Code.LAYER_LINK_MISSING,
+            Code.TAG_DANGLING,
+            Code.TAG_WITHOUT_CURRENT,
+            Code.TAG_BEHIND,
+            Code.INDEX_CHILD_MISSING,
+            Code.SUBJECT_MISSING,
+        ),
+        _FETCHED,
+    ),
+    Code.BLOB_CORRUPT: _ASIDE,
+    Code.LINK_EMPTY: _REMOVE,
+    Code.LINK_INVALID: _REMOVE,
+    **dict.fromkeys(
+        (
+            Code.MANIFEST_UNREADABLE,
+            Code.DESCRIPTOR_INVALID,
+            Code.DESCRIPTOR_SIZE_MISMATCH,
+            Code.DIFFID_MISMATCH,
+            Code.LAYER_UNREADABLE,
+            Code.LAYER_COUNT_MISMATCH,
+            Code.CONFIG_UNREADABLE,
+            Code.SIGNATURE_MISSING,
+        ),
+        _UPSTREAM,
+    ),
+    **dict.fromkeys(
+        (
+            Code.BLOB_UNREFERENCED,
+            Code.LAYER_LINK_UNUSED,
+            Code.UPLOAD_STALE,
+            Code.UPLOAD_WITHOUT_DATA,
+            Code.UPLOAD_WITHOUT_STARTEDAT,
+            Code.TEMPORARY_FILE,
+            Code.DIRECTORY_EMPTY,
+        ),
+        _EXPIRED,
+    ),
+}
+"""What is to be done in a cache, of each code whose usual remedy is none there."""
+
+
+def in_cache(finding: Finding) -> Finding:
+    """Return a finding with what is to be done about it in a cache."""
+    advice = ADVICE.get(finding.code)
+    return finding if advice is None else replace(finding, advice=advice)

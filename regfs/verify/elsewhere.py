@@ -1,0 +1,28 @@
+"""Which blobs a manifest names with urls: clients fetch them from there, whatever lies here."""
+
+from __future__ import annotations
+
+from regfs.digest import Digest
+from regfs.errors import RegfsError
+from regfs.manifests import absent_by_right
+from regfs.registry import Registry
+
+
+class Elsewhere:
+    """Answers for one tree; a manifest is read once, when it is asked about."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._known: dict[Digest, frozenset[Digest]] = {}
+
+    def has(self, manifest: Digest, blob: Digest) -> bool:
+        """Return whether a manifest names a blob as one that may be kept elsewhere."""
+        if manifest not in self._known:
+            self._known[manifest] = self._read(manifest)
+        return blob in self._known[manifest]
+
+    def _read(self, manifest: Digest) -> frozenset[Digest]:
+        try:
+            return frozenset(absent_by_right(self._registry.manifest(manifest).references()))
+        except RegfsError:
+            return frozenset()  # it could be read a moment ago; what became of it is told by others
