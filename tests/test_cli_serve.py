@@ -83,6 +83,7 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, st
         (["--max-blob-size", "large"], "no size"),
         (["--keep-free", "much"], "no size"),
         (["--expire-uploads", "59m"], "an hour at least"),
+        (["--host-name", "https://registry.example/"], "say a name"),
     ],
 )
 def test_what_cannot_be_meant(
@@ -291,6 +292,24 @@ def test_localhost_by_its_name(tree: TreeBuilder) -> None:
     with serving(tree.root, "--listen", "localhost:0") as (process, url):
         assert requests.get(f"{url}/healthz", timeout=10).ok
         assert end(process, signal.SIGTERM)[0] == 0
+
+
+def test_on_loopback_without_passwords_only_own_names_are_answered(
+    tree: TreeBuilder, users: str
+) -> None:
+    def status(url: str, host: str) -> int:
+        return requests.get(f"{url}/v2/", headers={"Host": host}, timeout=60).status_code
+
+    own = ("--host-name", "Registry.Example")
+    with serving(tree.root, *own) as (process, url):
+        assert status(url, "localhost") == status(url, "registry.example:5000") == 200
+        assert status(url, "evil.example") == 403
+        assert end(process, signal.SIGTERM)[0] == 0
+    for options in (("--htpasswd", users), ("--listen", "0.0.0.0:0", "--insecure")):
+        with serving(tree.root, *options) as (process, url):
+            there = url.replace("0.0.0.0", "127.0.0.1")
+            assert status(there, "evil.example") in (200, 401)
+            assert end(process, signal.SIGTERM)[0] == 0
 
 
 def test_others_are_served_when_that_is_said(tree: TreeBuilder) -> None:

@@ -295,7 +295,12 @@ def link(folder: Path) -> None:
     (folder / "more").symlink_to("/etc/hostname")
 
 
-@pytest.mark.parametrize("spoil", [foreign_file, pipe, link])
+def link_to_a_folder(folder: Path) -> None:
+    (folder.parents[2] / "empty").mkdir()
+    (folder / "hashstates").symlink_to("../../../empty")
+
+
+@pytest.mark.parametrize("spoil", [foreign_file, pipe, link, link_to_a_folder])
 def test_what_holds_anything_strange_stays(
     server: Server, tree: TreeBuilder, spoil: Callable[[Path], None]
 ) -> None:

@@ -15,7 +15,7 @@ from regfs.cli.session import command as regfs_command
 from regfs.errors import Doubt, Refused, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from regfs.cli.serve_files import Files
     from regfs.server.address import Address
@@ -56,6 +56,14 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
     "--insecure",
     is_flag=True,
     help="Serve others than this machine without passwords, or passwords without TLS.",
+)
+@click.option(
+    "--host-name",
+    "host_names",
+    metavar="NAME",
+    multiple=True,
+    help="A name of this server. On loopback without passwords others are not answered, "
+    "but for localhost; behind a proxy its pages may come from there. Can be repeated.",
 )
 @click.option(
     "--cors-origin",
@@ -172,7 +180,7 @@ def _serve(
     from regfs.server.app import make_app
     from regfs.server.running import run
 
-    settings = _settings(options)
+    settings = _settings(options, address)
     app = make_app(session.registry, settings, gate=files.gate)
     _allow_many_files()
     try:
@@ -196,10 +204,15 @@ def _serve(
     return asyncio.run(run(app, sockets, ready=ready, tls=tls, observe=observe, again=again))
 
 
-def _settings(options: dict[str, Any]) -> Settings:
+def _settings(options: dict[str, Any], address: Address) -> Settings:
+    from regfs.server.address import is_local
     from regfs.server.settings import Limits, Settings
 
+    # Whoever is let in for being on this machine must not be a page that a browser here shows.
+    open_here = not options["htpasswd"] and not address.path and is_local(address)
     return Settings(
+        host_names=_host_names([*options["host_names"], address.host]),
+        only_named=open_here,
         writable=options["writable"],
         delete=options["delete"],
         max_blob=options["max_blob_size"],
@@ -208,6 +221,18 @@ def _settings(options: dict[str, Any]) -> Settings:
         expire_uploads=options["expire_uploads"] or None,
         limits=Limits(grace_seconds=options["grace"]),
     )
+
+
+def _host_names(given: Iterable[str]) -> frozenset[str]:
+    from regfs.server.origins import host_of
+
+    found = set()
+    for text in filter(None, given):
+        host = host_of(text) or host_of(f"[{text}]")
+        if host is None:
+            raise click.UsageError(f"--host-name {text}: say a name, such as registry.example.com")
+        found.add(host[0])
+    return frozenset(found)
 
 
 def _origins(given: tuple[str, ...]) -> frozenset[str]:

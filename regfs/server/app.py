@@ -40,6 +40,7 @@ from regfs.server.keys import (
     UPLOADS,
 )
 from regfs.server.metrics import METRICS, Metrics
+from regfs.server.origins import meant
 from regfs.server.routes import Action, Route, Verb, verb_of
 from regfs.server.settings import Settings
 from regfs.server.ui.pages import add_pages
@@ -74,9 +75,6 @@ HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
 }
 """What answers each method of each path."""
 
-_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_FOREIGN: Final = frozenset({"cross-site", "same-site"})
-
 _log = logging.getLogger(__name__)
 
 
@@ -89,6 +87,7 @@ def make_app(
     app = web.Application(
         middlewares=(
             _told,
+            meant,
             cors.answered_to_browsers,
             _routed,
             metrics.middleware,
@@ -243,10 +242,6 @@ async def _routed(request: web.Request, handler: _Next) -> web.StreamResponse:
 @web.middleware
 async def _allowed_by_mode(request: web.Request, handler: _Next) -> web.StreamResponse:
     """Refuse what this server is not there for."""
-    # A page of another site could use the passwords that a browser has for us.
-    foreign = request.headers.get("Sec-Fetch-Site") in _FOREIGN and not cors.is_welcome(request)
-    if request.method not in _READING and foreign:
-        raise ApiError("DENIED", "pages of other sites change nothing here")
     route = request.get(ROUTE)
     if route is not None and (route.action, request.method) in HANDLERS:
         verb = verb_of(route.action, request.method)

@@ -49,4 +49,8 @@ class Settings:
     """Bytes that uploads leave free on the disk."""
     expire_uploads: float | None = None
     """Seconds after which an upload that nobody goes on with is deleted; None: never."""
+    host_names: frozenset[str] = frozenset()
+    """Names of this server, in lower case."""
+    only_named: bool = False
+    """Whether nothing is answered that is asked of another name, but for those of loopback."""
     limits: Limits = field(default_factory=Limits)
