@@ -81,6 +81,9 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, st
         (["--htpasswd", "/nothing/there"], "/nothing/there: No such file"),
         (["--tls-cert", "/nothing/c", "--tls-key", "/nothing/k"], "/nothing/c: No such file"),
         (["--max-blob-size", "large"], "no size"),
+        (["--keep-free", "much"], "no size"),
+        (["--expire-uploads", "59m"], "an hour at least"),
+        (["--host-name", "https://registry.example/"], "say a name"),
     ],
 )
 def test_what_cannot_be_meant(
@@ -138,6 +141,38 @@ def test_not_while_garbage_is_collected(
         code, line = refused(capsys, tree.root, *mode)
     assert code == 3
     assert "locked by gc, process 1" in line
+
+
+def test_a_second_server_that_takes_pushes(
+    tree: TreeBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two would not see which of them writes to an upload, or who changes a tag first."""
+    tree.push("app", "v1")
+    with serving(tree.root, "--writable") as (process, url):
+        code, line = refused(capsys, tree.root, "--writable")
+        assert code == 3
+        assert line.startswith("regfs: another server takes pushes into this tree (")
+        assert f"process {process.pid} on " in line
+        with serving(tree.root) as (reader, other):
+            assert requests.get(f"{other}/v2/app/manifests/v1", timeout=10).ok
+            assert end(reader, signal.SIGTERM)[0] == 0
+        assert run(["-r", str(tree.root), "gc", "run", "-m", "--yes"]) == 0
+        assert requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10).ok
+        process.kill()
+        process.wait()
+    with serving(tree.root, "--writable") as (process, url):
+        assert requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10).ok
+        assert end(process, signal.SIGTERM)[0] == 0
+    with serving(tree.root, "--writable") as (process, _):
+        assert end(process, signal.SIGTERM)[0] == 0
+
+
+def test_who_cannot_write_learns_it_at_the_beginning(
+    tree: TreeBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.push("app", "v1")
+    (tree.root / ".regfs").write_text("in the way")
+    assert refused(capsys, tree.root, "--writable")[0] == 5
 
 
 def test_nothing_to_serve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,6 +292,24 @@ def test_localhost_by_its_name(tree: TreeBuilder) -> None:
     with serving(tree.root, "--listen", "localhost:0") as (process, url):
         assert requests.get(f"{url}/healthz", timeout=10).ok
         assert end(process, signal.SIGTERM)[0] == 0
+
+
+def test_on_loopback_without_passwords_only_own_names_are_answered(
+    tree: TreeBuilder, users: str
+) -> None:
+    def status(url: str, host: str) -> int:
+        return requests.get(f"{url}/v2/", headers={"Host": host}, timeout=60).status_code
+
+    own = ("--host-name", "Registry.Example")
+    with serving(tree.root, *own) as (process, url):
+        assert status(url, "localhost") == status(url, "registry.example:5000") == 200
+        assert status(url, "evil.example") == 403
+        assert end(process, signal.SIGTERM)[0] == 0
+    for options in (("--htpasswd", users), ("--listen", "0.0.0.0:0", "--insecure")):
+        with serving(tree.root, *options) as (process, url):
+            there = url.replace("0.0.0.0", "127.0.0.1")
+            assert status(there, "evil.example") in (200, 401)
+            assert end(process, signal.SIGTERM)[0] == 0
 
 
 def test_others_are_served_when_that_is_said(tree: TreeBuilder) -> None:

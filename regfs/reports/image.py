@@ -11,7 +11,7 @@ How the steps are put together from config and layers is in `steps.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -158,17 +158,19 @@ def show(
     digest: Digest,
     *,
     among: Iterable[Image] | None = None,
+    has: Callable[[Digest], bool] = lambda digest: True,
 ) -> Shown:
     """Tell all about the manifest `digest`, which `target` led to.
 
-    Layers are compared with those of the images `among`; by default with all.
+    Layers are compared with those of the images `among`; by default with all. What it names
+    and `has` says no to is shown as if it were not there.
 
     Raises:
         BlobUnknown, ContentMismatch, ManifestInvalid: the manifest itself cannot be read.
     """
     manifest = read_manifest(registry, digest)
     every = images(graph, registry.manifest) if among is None else among
-    viewer = _Viewer(graph, registry, target, digest, every)
+    viewer = _Viewer(graph, registry, target, digest, every, has)
     stands = _stands(graph, target, digest)
     subject = None if manifest.subject is None else manifest.subject.digest
     blob = registry.blob(digest)
@@ -183,12 +185,12 @@ def show(
         kind=kind if stands is None else stands.holds,
         size=blob.size,
         pushed=moment(blob.mtime),
-        tags=tuple(_tags(graph, digest)),
+        tags=tuple(_tags(graph, {digest})[digest]),
         annotations=dict(manifest.annotations),
         subject=subject or (None if stands is None else stands.subject),
         entries=tuple(viewer.entries(manifest)),
         images=shown,
-        referrers=tuple(_referrers(graph, target.name, digest)),
+        referrers=tuple(_referrers(graph, target.name, digest, has)),
         problems=tuple(viewer.problems),
     )
 
@@ -207,23 +209,30 @@ def _stands(graph: Graph, target: Target, digest: Digest) -> layout.SubjectTag |
     return every[0] if every and all(every) else None
 
 
-def _tags(graph: Graph, digest: Digest) -> Iterator[str]:
+def _tags(graph: Graph, digests: Collection[Digest]) -> dict[Digest, list[str]]:
+    """Return every tag that points to each of the digests."""
+    found: dict[Digest, list[str]] = {digest: [] for digest in digests}
     for name, repository in graph.inventory.repositories.items():
         for tag, info in sorted(repository.tags.items()):
-            if info.current == digest:
-                yield f"{name}:{tag}"
+            if info.current in found:
+                found[info.current].append(f"{name}:{tag}")
+    return found
 
 
-def _referrers(graph: Graph, name: str | None, digest: Digest) -> Iterator[Referrer]:
+def _referrers(
+    graph: Graph, name: str | None, digest: Digest, has: Callable[[Digest], bool]
+) -> Iterator[Referrer]:
     blobs = graph.inventory.blobs
-    for referrer in graph.referrers(digest, name):
+    referrers = [referrer for referrer in graph.referrers(digest, name) if has(referrer)]
+    tags = _tags(graph, set(referrers)) if referrers else {}
+    for referrer in referrers:
         info = graph.manifests.get(referrer)
         needed = graph.needs([referrer])
         yield Referrer(
             digest=referrer,
             artifact_type=None if info is None else info.artifact_type,
-            size=sum(blobs[one].size for one in needed if one in blobs),
-            tags=tuple(_tags(graph, referrer)),
+            size=sum(blobs[one].size for one in needed if one in blobs and has(one)),
+            tags=tuple(tags[referrer]),
         )
     yield from _made_by_cosign(graph, name, digest)
 
@@ -252,8 +261,10 @@ class _Viewer:
         target: Target,
         digest: Digest,
         every: Iterable[Image],
+        has: Callable[[Digest], bool],
     ) -> None:
         self._graph = graph
+        self._may_have = has
         self._registry = registry
         self._name = target.name
         self.problems: list[str] = []
@@ -286,7 +297,7 @@ class _Viewer:
             )
 
     def _entry_kind(self, entry: Descriptor) -> str:
-        if entry.digest not in self._graph.inventory.blobs:
+        if not self._has(entry.digest):
             return "unseen" if self._graph.is_unseen(entry.digest) else "missing"
         if is_attestation(entry):
             return "attestation"
@@ -311,7 +322,9 @@ class _Viewer:
                 pending.extend(
                     (entry.digest, None, str(entry.platform or ""))
                     for entry in reversed(found.manifests)
-                    if entry.digest in self._graph.manifests and not is_attestation(entry)
+                    if entry.digest in self._graph.manifests
+                    and self._has(entry.digest)
+                    and not is_attestation(entry)
                 )
             elif isinstance(found, (ImageManifest, DockerManifest)):
                 yield self._image(one, found, platform)
@@ -330,7 +343,7 @@ class _Viewer:
     ) -> LayerFacts:
         blobs = self._graph.inventory.blobs
         stored = next(
-            (one for one in (layer, *self._graph.aliases.get(layer, ())) if one in blobs), None
+            (one for one in (layer, *self._graph.aliases.get(layer, ())) if self._has(one)), None
         )
         if has_urls and not (stored and self._is_linked(layer)):
             return LayerFacts(layer, size, media_type, present=False, elsewhere=True, images=0)
@@ -381,7 +394,7 @@ class _Viewer:
         )
 
     def _has(self, digest: Digest) -> bool:
-        return digest in self._graph.inventory.blobs
+        return digest in self._graph.inventory.blobs and self._may_have(digest)
 
     def _schema1(self, digest: Digest, manifest: DockerManifestV1) -> ShownImage:
         layers = [self._facts(one.blob_sum, -1, "") for one in reversed(manifest.fs_layers)]
@@ -403,6 +416,8 @@ class _Viewer:
     def _config(self, digest: Digest) -> ImageConfig | None:
         path = layout.path_of(layout.BlobData(digest))
         try:
+            if not self._may_have(digest):
+                raise BlobUnknown(path)
             return parse_config(self._registry.manifest_bytes(digest))
         except BlobUnknown:
             self.problems.append(f"{path}: config is not there")

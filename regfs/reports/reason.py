@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -9,6 +10,9 @@ from regfs.digest import Digest
 from regfs.graph import EdgeKind, Graph, Node, NodeKind, Step
 from regfs.registry import Target
 from regfs.reports.holdings import doubtful
+
+LOOKED_AT = 50
+"""Paths that are looked at for each that is wanted: there can be exponentially many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,16 @@ class Reasons:
     """Repositories with a layer link to it. A link alone keeps nothing."""
 
 
-def reasons(graph: Graph, target: Target, digest: Digest, limit: int) -> Reasons:
-    """Return up to `limit` paths that lead to a blob or manifest."""
-    paths = list(islice(graph.why(digest), limit * 5 + 1))
+def reasons(
+    graph: Graph,
+    target: Target,
+    digest: Digest,
+    limit: int,
+    shows: Callable[[list[Step]], bool] = lambda path: True,
+) -> Reasons:
+    """Return up to `limit` paths that lead to a blob or manifest, of those that `shows` admits."""
+    looked_at = islice(graph.why(digest), limit * LOOKED_AT)
+    paths = list(islice(filter(shows, looked_at), limit * 5 + 1))
     # A tag says more than a revision, which every manifest has.
     paths.sort(key=_is_by_revision)
     stored = graph.inventory.blobs.get(digest)

@@ -19,6 +19,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import blake2b
 from typing import Final
 
@@ -28,6 +29,7 @@ from regfs.errors import DocumentInvalid
 from regfs.server.errors import ApiError
 from regfs.server.htpasswd import PasswordFile, matches
 from regfs.server.keys import ROUTE
+from regfs.server.lines import LineFull, Lines, client_of
 from regfs.server.routes import Action, Route, Verb, verb_of
 from regfs.server.rules import Access
 
@@ -43,8 +45,9 @@ they could push out the right ones."""
 REMEMBERED_FOR: Final = 60.0
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at whether the password file has changed."""
-WAITING: Final = 64
-"""Passwords that wait to be computed; who comes later is told to come again."""
+WAITING: Final = 128
+"""Passwords of one client that are computed or wait to be; who comes later is told to come again.
+Each client has a line of its own, so that who guesses does not keep others from their turn."""
 
 _log = logging.getLogger(__name__)
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -60,9 +63,9 @@ class Gate:
         self._right: OrderedDict[bytes, float] = OrderedDict()
         """Keyed hash of user, password and entry -> until when; the last used is last."""
         self._under_way: dict[bytes, asyncio.Future[bool]] = {}
-        self._pool = ThreadPoolExecutor(
-            max(1, (os.cpu_count() or 2) // 2), thread_name_prefix="regfs-bcrypt"
-        )
+        threads = max(1, (os.cpu_count() or 2) // 2)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="regfs-bcrypt")
+        self._lines = Lines(threads)
         self._look_at = 0.0
 
     def close(self) -> None:
@@ -71,8 +74,10 @@ class Gate:
 
     # -- who ----------------------------------------------------------------------
 
-    async def identify(self, headers: list[str]) -> str | None:
+    async def identify(self, headers: list[str], client: str = "") -> str | None:
         """Return the user that `Authorization` proves; None if it names nobody.
+
+        `client` is in whose line a password waits that is not remembered.
 
         Raises:
             ApiError: UNAUTHORIZED, or TOOMANYREQUESTS.
@@ -91,40 +96,50 @@ class Gate:
         # Of the entry too: when that is changed or goes, what is remembered means nothing.
         parts = b"".join(len(part).to_bytes(4) + part for part in (name, password, hashed))
         key = blake2b(parts, key=self._secret, digest_size=32).digest()
-        if not (self._remembers(key) or (await self._check(key, password, hashed) and known)):
+        if not (
+            self._remembers(key) or (await self._check(key, password, hashed, client) and known)
+        ):
             raise unauthorized("no such user and password")
         if known:
             self._remember(key)
         return user
 
-    async def _check(self, key: bytes, password: bytes, hashed: bytes) -> bool:
+    async def _check(self, key: bytes, password: bytes, hashed: bytes, client: str) -> bool:
         """Compute, once for all who ask the same at a time."""
         under_way = self._under_way.get(key)
         if under_way is None:
-            if len(self._under_way) >= WAITING:
-                raise ApiError(
-                    "TOOMANYREQUESTS",
-                    "too many passwords to look at; try again",
-                    headers={"Retry-After": "2"},
-                )
-            loop = asyncio.get_running_loop()
-            under_way = loop.run_in_executor(self._pool, matches, password, hashed)
+            under_way = asyncio.ensure_future(self._compute(password, hashed, client))
             self._under_way[key] = under_way
-            under_way.add_done_callback(lambda _: self._under_way.pop(key, None))
-        return await asyncio.shield(under_way)
+            under_way.add_done_callback(partial(self._computed, key))
+        try:
+            return await asyncio.shield(under_way)
+        except LineFull:
+            raise ApiError(
+                "TOOMANYREQUESTS",
+                "too many passwords to look at; try again",
+                headers={"Retry-After": "2"},
+            ) from None
+
+    async def _compute(self, password: bytes, hashed: bytes, client: str) -> bool:
+        async with self._lines.turn(client, longest=WAITING):
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, matches, password, hashed)
+
+    def _computed(self, key: bytes, done: asyncio.Future[bool]) -> None:
+        self._under_way.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # whoever asked may have left, and is not told of it
 
     def _remembers(self, key: bytes) -> bool:
         until = self._right.get(key)
-        if until is None or until < asyncio.get_running_loop().time():
-            return False
-        self._right.move_to_end(key)
-        return True
+        return until is not None and until >= asyncio.get_running_loop().time()
 
     def _remember(self, key: bytes) -> None:
-        if key not in self._right or not self._remembers(key):
-            self._right[key] = asyncio.get_running_loop().time() + REMEMBERED_FOR
-            while len(self._right) > REMEMBERED:
-                self._right.popitem(last=False)
+        """Remember a right password from now on: who comes again and again is asked once."""
+        self._right[key] = asyncio.get_running_loop().time() + REMEMBERED_FOR
+        self._right.move_to_end(key)
+        while len(self._right) > REMEMBERED:
+            self._right.popitem(last=False)
 
     def _look(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -200,7 +215,8 @@ def guarded(gate: Gate) -> Callable[[web.Request, _Next], Awaitable[web.StreamRe
     @web.middleware
     async def guard(request: web.Request, handler: _Next) -> web.StreamResponse:
         if request.path not in OPEN:
-            user = await gate.identify(request.headers.getall("Authorization", []))
+            given = request.headers.getall("Authorization", [])
+            user = await gate.identify(given, client_of(request))
             if user is not None:
                 request[USER] = user
             gate.admit(user, request.get(ROUTE), request.method)

@@ -327,19 +327,24 @@ def _in_repository(
 ) -> Digest:
     """Return a digest that is a manifest of a repository, or one of their configs."""
     digest, graph = _digest(text), look.snapshot.graph
-    if digest in one.revisions:
-        return digest
-    reached = graph.reachable(named(graph, one), subjects=True)
-    if digest in reached:
-        return digest
-    if configs and any(
-        leaf.digest == digest and leaf.role is Role.CONFIG
-        for holder in graph.holders(digest)
-        if holder in reached
-        for leaf in graph.leaves(holder)
+    if look.has(one.name, digest) and (
+        (digest in graph.manifests and digest not in graph.problems)
+        or digest in named(graph, one)
+        or (configs and _is_config(look, one, digest))
     ):
         return digest
     raise Refusal(404, "Not found", f"No such manifest in {one.name}: {text}")
+
+
+def _is_config(look: Look, one: RepositoryInventory, digest: Digest) -> bool:
+    """Return whether a manifest of a repository has a blob as its config."""
+    graph = look.snapshot.graph
+    return any(
+        leaf.digest == digest and leaf.role is Role.CONFIG
+        for holder in graph.holders(digest)
+        if look.has(one.name, holder)
+        for leaf in graph.leaves(holder)
+    )
 
 
 def _blob(look: Look, text: str) -> Digest:

@@ -36,6 +36,7 @@ from regfs.reports.reuse import Reuse, reuse
 from regfs.reports.summary import Summary
 from regfs.reports.summary import summary as summarise
 from regfs.reports.usage import By, Options, Usage, usage
+from regfs.server.ui.own import Own
 from regfs.verify.affected import Affected
 from regfs.verify.coverage import cover, pick_from
 from regfs.verify.files import Files
@@ -92,6 +93,21 @@ class Snapshot:
     def images(self) -> list[Image]:
         """Every image."""
         return images(self.graph, self.registry.manifest)
+
+    @cached_property
+    def own(self) -> Own:
+        """What each repository itself has."""
+        return Own(self.graph)
+
+    @cached_property
+    def own_images(self) -> list[Image]:
+        """Every image that its repository itself has."""
+        has = self.own.has
+        return [
+            one._replace(layers=tuple(part for part in one.layers if has(one.repository, part)))
+            for one in self.images
+            if has(one.repository, one.manifest)
+        ]
 
     @cached_property
     def pushed(self) -> dict[str, float]:

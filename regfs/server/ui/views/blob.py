@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from regfs.digest import Digest
+from regfs.graph import Node, Step
 from regfs.registry import Target
 from regfs.reports.moment import moment
 from regfs.reports.reason import Place, reasons
@@ -40,6 +42,8 @@ class Blob:
     ways: tuple[tuple[Station, ...], ...]
     more: bool
     doubtful: bool
+    unneeded: bool
+    """Nothing leads to it; only those know who may see everything."""
     layer_links: tuple[Link, ...]
     layer_links_omitted: int
 
@@ -47,9 +51,9 @@ class Blob:
 def blob(look: Look, digest: Digest) -> Blob:
     """Return all about a blob that may be shown."""
     snapshot = look.snapshot
-    report = reasons(snapshot.graph, Target(None, None, digest), digest, PATHS)
+    target = Target(None, None, digest)
+    report = reasons(snapshot.graph, target, digest, PATHS, partial(_may_be_shown, look))
     stored = snapshot.inventory.blobs.get(digest)
-    ways = [way for way in report.paths if way and look.reads(way[0].name)]
     links = [name for name in report.layer_links if look.reads(name)]
     return Blob(
         digest=digest,
@@ -57,18 +61,26 @@ def blob(look: Look, digest: Digest) -> Blob:
         written=None if stored is None else moment(stored.mtime),
         path=blob_path(digest),
         is_manifest=digest in snapshot.graph.manifests,
-        ways=tuple(_stations(look, way) for way in ways),
+        ways=tuple(_stations(look, way) for way in report.paths),
         more=report.more,
-        doubtful=report.doubtful,
+        doubtful=look.everything and report.doubtful,
+        unneeded=look.everything and not report.paths,
         layer_links=tuple(Link(name, addresses.of_repository(name)) for name in links[:LINKS]),
         layer_links_omitted=max(len(links) - LINKS, 0),
     )
 
 
+def _may_be_shown(look: Look, way: list[Step]) -> bool:
+    """Return whether all of a path may be shown: it can lead through what others pushed."""
+    first = way[0].node
+    if not isinstance(first, Node) or not look.reads(first.repository):
+        return False
+    return all(look.holds(one.node) for one in way if isinstance(one.node, Digest))
+
+
 def _stations(look: Look, way: tuple[Place, ...]) -> tuple[Station, ...]:
     """Return a path from a repository, each station with where it can be seen."""
     name = way[0].name
-    held = look.repositories[name].revisions
     found = []
     for place in way:
         # A revision and its content have one digest, and people need it once.
@@ -82,7 +94,7 @@ def _stations(look: Look, way: tuple[Place, ...]) -> tuple[Station, ...]:
             link = Link(place.name, addresses.of_tag(name, tag))
         elif place.kind in ("revision", "manifest"):
             # What is about it can be in another repository alone.
-            here = Digest(place.name) in held
+            here = look.has(name, Digest(place.name))
             href = addresses.of_manifest(name, place.name) if here else ""
             link = Link(place.name, href or addresses.of_blob(place.name))
         found.append(Station(place, link))

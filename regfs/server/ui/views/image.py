@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from regfs import layout
@@ -142,7 +143,14 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
     target = Target(name, tag, digest)
     shown, problems = None, []
     try:
-        shown = show(snapshot.graph, snapshot.registry, target, digest, among=look.images)
+        shown = show(
+            snapshot.graph,
+            snapshot.registry,
+            target,
+            digest,
+            among=look.images,
+            has=partial(look.has, name),
+        )
         problems = list(shown.problems)
     except RegfsError as error:
         problems = [str(error)]
@@ -195,7 +203,7 @@ def _tags(look: Look, digest: Digest, this: tuple[str, str | None]) -> Iterator[
 def _subject(look: Look, name: str, shown: Shown | None) -> Link | None:
     if shown is None or shown.subject is None:
         return None
-    held = shown.subject in look.snapshot.inventory.repositories[name].revisions
+    held = look.has(name, Digest(shown.subject))
     return Link(shown.subject, addresses.of_manifest(name, shown.subject) if held else "")
 
 
@@ -263,6 +271,7 @@ def _steps(
     look: Look, name: str, one: ShownImage, users: dict[Digest, list[ListedImage]]
 ) -> Iterator[StepRow]:
     total = sum(max(step.size, 0) for step in one.steps)
+    blobs = look.snapshot.inventory.blobs
     number = 0
     for step in one.steps:
         if step.digest is None:
@@ -271,12 +280,13 @@ def _steps(
         number += 1
         digest = Digest(step.digest)
         aliases = look.snapshot.graph.aliases.get(digest, ())
-        stored = next((d for d in (digest, *aliases) if d in look.snapshot.inventory.blobs), digest)
+        names = (each for each in (digest, *aliases) if each in blobs)
+        stored = next((each for each in names if look.has(name, each)), digest)
         others = users.get(stored, [])
         yield StepRow(
             step=step,
             number=number,
-            href=addresses.of_blob(stored),
+            href=addresses.of_blob(stored) if look.has(name, stored) else "",
             share=100 * max(step.size, 0) / total if total else 0.0,
             users=tuple(image_link(other) for other in others[:USERS]),
             more=max(len(others) - USERS, 0),
@@ -359,7 +369,7 @@ def _history(look: Look, name: str, tag: str | None) -> Iterator[HistoryRow]:
     for entry in list(reversed(info.history))[:HISTORY]:
         yield HistoryRow(
             digest=entry.digest,
-            href=addresses.of_manifest(name, entry.digest),
+            href=addresses.of_manifest(name, entry.digest) if look.has(name, entry.digest) else "",
             pushed=moment(entry.mtime),
             current=entry.digest == info.current,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -11,13 +11,15 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.inventory import RepositoryInventory
 from regfs.reports.images import Image
+from regfs.reports.usage import Row
 from regfs.server.ui import addresses
+from regfs.server.ui.own import OwnUsage
 from regfs.server.ui.snapshot import Snapshot
 
 ROWS: Final = 100
 """Rows of one page."""
 
-Row = TypeVar("Row")
+Item = TypeVar("Item")
 Other = TypeVar("Other")
 
 
@@ -44,7 +46,7 @@ class Look:
             return every
         return {name: one for name, one in every.items() if self._may_read(name)}
 
-    @property
+    @cached_property
     def everything(self) -> bool:
         """Whether there is nothing that may not be shown."""
         return len(self.repositories) == len(self.snapshot.inventory.repositories)
@@ -52,16 +54,28 @@ class Look:
     @cached_property
     def images(self) -> list[Image]:
         """All images that may be shown."""
-        every = self.snapshot.images
-        if self._may_read is None:
-            return every
-        return [image for image in every if image.repository in self.repositories]
+        if self.everything:
+            return self.snapshot.images
+        own = self.snapshot.own_images
+        return [image for image in own if image.repository in self.repositories]
+
+    def has(self, name: str, digest: Digest) -> bool:
+        """Return whether a repository itself has a blob or manifest."""
+        return self.snapshot.own.has(name, digest)
 
     def holds(self, digest: Digest) -> bool:
-        """Tell whether a blob may be shown: some repository that may be shown has it."""
-        return self.everything or any(
-            digest in one.layers or digest in one.revisions for one in self.repositories.values()
-        )
+        """Return whether a blob may be shown: some repository that may be shown has it."""
+        return self.everything or any(self.has(name, digest) for name in self.repositories)
+
+
+Usage = Row | OwnUsage
+
+
+def usage_of(look: Look) -> Mapping[str, Usage]:
+    """Return what each repository uses: as `regfs du` counts, for those who may see everything."""
+    if look.everything:
+        return {row.name: row for row in look.snapshot.usage_repository.rows}
+    return {name: look.snapshot.own.usage(name) for name in look.repositories}
 
 
 class Link(NamedTuple):
@@ -101,10 +115,10 @@ def blob_path(digest: Digest | str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Paging(Generic[Row]):
+class Paging(Generic[Item]):
     """One page of a long list."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Item, ...]
     first: int
     """The number of its first row, from 1."""
     total: int
@@ -127,8 +141,8 @@ class Paging(Generic[Row]):
 
 
 def page_of(
-    rows: Sequence[Row], number: int, address: Callable[[int], str], size: int = ROWS
-) -> Paging[Row]:
+    rows: Sequence[Item], number: int, address: Callable[[int], str], size: int = ROWS
+) -> Paging[Item]:
     """Return page `number`, from 1, or the last one when there are fewer."""
     pages = max(-(-len(rows) // size), 1)
     number = min(max(number, 1), pages)

@@ -15,10 +15,9 @@ from regfs.render import human_size, plural
 from regfs.render_reports import percent
 from regfs.reports.moment import moment
 from regfs.reports.summary import Owner
-from regfs.reports.usage import Row
 from regfs.server.ui import addresses
 from regfs.server.ui.snapshot import LedgerState, Snapshot
-from regfs.server.ui.views.parts import Column, Look, Order, Paging, below, page_of
+from regfs.server.ui.views.parts import Column, Look, Order, Paging, Usage, below, page_of, usage_of
 
 
 class Figure(NamedTuple):
@@ -42,7 +41,8 @@ class RepositoryRow:
     manifests: int
     apparent: int
     stored: int
-    unique: int
+    unique: int | None
+    """None for those who may not see everything: it tells of the others."""
     pushed: datetime | None
     """When a tag or manifest was last written."""
     share: int
@@ -66,7 +66,7 @@ class Repositories:
 
 class _Facts(NamedTuple):
     repository: RepositoryInventory
-    row: Row | None
+    row: Usage | None
     pushed: float
     """Seconds since the epoch; 0 if never."""
 
@@ -75,7 +75,7 @@ _COLUMNS: Final[dict[str, tuple[str, bool, Callable[[_Facts], float]]]] = {
     "name": ("Repository", False, lambda one: 0.0),
     "tags": ("Tags", False, lambda one: len(one.repository.tags)),
     "stored": ("Stored", False, lambda one: one.row.stored if one.row else 0),
-    "unique": ("Unique", True, lambda one: one.row.unique if one.row else 0),
+    "unique": ("Unique", True, lambda one: (one.row.unique or 0) if one.row else 0),
     "apparent": ("Apparent", True, lambda one: one.row.apparent if one.row else 0),
     "pushed": ("Last push", True, lambda one: one.pushed),
 }
@@ -92,7 +92,7 @@ _OWNERS: Final = {
 
 def repositories(look: Look, query: str, sort: str, number: int) -> Repositories:
     """Return the repositories whose name holds `query`, in order, page by page."""
-    rows = {row.name: row for row in look.snapshot.usage_repository.rows}
+    rows = usage_of(look)
     every, pushed = look.repositories, look.snapshot.pushed
     wanted = query.casefold()
     found = [
@@ -100,7 +100,8 @@ def repositories(look: Look, query: str, sort: str, number: int) -> Repositories
         for name, one in every.items()
         if not wanted or wanted in name.casefold()
     ]
-    order = Order.parse(sort, list(_COLUMNS), "stored")
+    columns = [key for key in _COLUMNS if key != "unique" or look.everything]
+    order = Order.parse(sort, columns, "stored")
     _sort(found, order)
 
     def address(page: int) -> str:
@@ -112,7 +113,7 @@ def repositories(look: Look, query: str, sort: str, number: int) -> Repositories
     return Repositories(
         figures=_figures(look.snapshot) if look.everything else (),
         owner=_OWNERS[look.snapshot.summary.owner] if look.everything else "",
-        columns=tuple(_column(key, order, query) for key in _COLUMNS),
+        columns=tuple(_column(key, order, query) for key in columns),
         query=query,
         sort=str(order),
         page=page.replaced(_row(one, largest) for one in page.rows),

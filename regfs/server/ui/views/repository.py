@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -13,11 +14,10 @@ from regfs.findings import Finding
 from regfs.graph import Graph
 from regfs.graph.beside import beside
 from regfs.inventory import RepositoryInventory, TagInfo
-from regfs.reports.holdings import holdings_of, weight
+from regfs.reports.holdings import holdings_of
 from regfs.reports.moment import moment
-from regfs.reports.usage import Row
 from regfs.server.ui import addresses
-from regfs.server.ui.views.parts import Look, Paging, below, page_of
+from regfs.server.ui.views.parts import Look, Paging, Usage, below, page_of, usage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Repository:
     path: str
     problem: str
     """Why no client can ask for it."""
-    usage: Row | None
+    usage: Usage | None
     manifests: int
     layer_links: int
     query: str
@@ -95,20 +95,20 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
     snapshot, name = look.snapshot, one.name
     held = {holding.tag: holding.manifests for holding in holdings_of(snapshot.graph, one)}
     tagged = set().union(*[manifests for tag, manifests in held.items() if tag is not None])
-    untagged = _untagged(snapshot.graph, one, held.get(None, set()) - tagged)
-    usage = {row.name: row for row in snapshot.usage_repository.rows}
+    untagged = [digest for digest in held.get(None, set()) - tagged if digest in one.revisions]
+    untagged.sort(key=lambda digest: (one.revisions[digest].mtime, digest), reverse=True)
     findings = (row.finding for row in snapshot.wrong)
     return Repository(
         name=name,
         path=below(layout.repository_folder(name)),
         problem=layout.name_problem(name) or "",
-        usage=usage.get(name),
+        usage=usage_of(look).get(name),
         manifests=len(one.revisions),
         layer_links=len(one.layers),
         query=query,
         tags=len(one.tags),
         page=_tags(look, one, held, query, number),
-        untagged=untagged[:LISTED],
+        untagged=tuple(_untagged(look, one, untagged[:LISTED])),
         untagged_omitted=max(len(untagged) - LISTED, 0),
         uploads=_uploads(one)[:LISTED],
         uploads_omitted=max(len(one.uploads) - LISTED, 0),
@@ -133,9 +133,8 @@ def _tags(
 
     page = page_of(tags, number, address)
     platforms = _platforms(look, one.name, set(page.rows))
-    graph = look.snapshot.graph
     return page.replaced(
-        _tag_row(graph, one, tag, held.get(tag, set()), platforms.get(tag, [])) for tag in page.rows
+        _tag_row(look, one, tag, held.get(tag, set()), platforms.get(tag, [])) for tag in page.rows
     )
 
 
@@ -162,20 +161,20 @@ def _platforms(look: Look, name: str, tags: set[str]) -> dict[str, list[str]]:
 
 
 def _tag_row(
-    graph: Graph,
+    look: Look,
     one: RepositoryInventory,
     tag: str,
     manifests: set[Digest],
     platforms: list[str],
 ) -> TagRow:
-    info = one.tags[tag]
+    info, graph = one.tags[tag], look.snapshot.graph
     return TagRow(
         tag=tag,
         href=addresses.of_tag(one.name, tag),
         digest=info.current,
         kind=_kind_of_tag(graph, tag, info),
         platforms=", ".join(dict.fromkeys(platforms)),
-        size=sum(weight(graph, manifest) for manifest in manifests),
+        size=look.snapshot.own.weight(one.name, manifests),
         pushed=moment(info.mtime) if info.mtime else None,
         history=len(info.history),
         problem=_problem(graph, info),
@@ -213,26 +212,18 @@ def kind_of(graph: Graph, digest: Digest | None) -> str:
 
 
 def _untagged(
-    graph: Graph, one: RepositoryInventory, manifests: set[Digest]
-) -> tuple[RevisionRow, ...]:
-    """Return what no tag reaches, as far as the repository itself has it; newest first."""
-    rows = []
+    look: Look, one: RepositoryInventory, manifests: Iterable[Digest]
+) -> Iterator[RevisionRow]:
+    graph = look.snapshot.graph
     for digest in manifests:
-        link = one.revisions.get(digest)
-        if link is None:
-            continue
         info = graph.manifests.get(digest)
-        rows.append(
-            RevisionRow(
-                digest=digest,
-                href=addresses.of_manifest(one.name, digest),
-                kind=kind_of(graph, digest),
-                media_type=info.media_type if info else "",
-                size=weight(graph, digest),
-                pushed=moment(link.mtime),
-                about=info.subject if info else None,
-                path=_within(one.name, layout.path_of(layout.RevisionLink(one.name, digest))),
-            )
+        yield RevisionRow(
+            digest=digest,
+            href=addresses.of_manifest(one.name, digest),
+            kind=kind_of(graph, digest),
+            media_type=info.media_type if info else "",
+            size=look.snapshot.own.weight(one.name, [digest]),
+            pushed=moment(one.revisions[digest].mtime),
+            about=info.subject if info else None,
+            path=_within(one.name, layout.path_of(layout.RevisionLink(one.name, digest))),
         )
-    rows.sort(key=lambda row: (row.pushed is None, row.pushed, row.digest), reverse=True)
-    return tuple(rows)

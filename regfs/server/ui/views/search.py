@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from regfs.digest import Digest
-from regfs.errors import RegfsError
-from regfs.registry import Target
 from regfs.server.ui import addresses
 from regfs.server.ui.views.parts import Link, Look, blob_path
 
@@ -59,7 +57,7 @@ def search(look: Look, query: str) -> Search:
     blobs = tuple(islice(_blobs(look, query), FOUND + 1))
     return Search(
         query=query,
-        exact=_exact(look, query),
+        exact=_exact(look, query, blobs),
         repositories=repositories[:FOUND],
         tags=tags[:FOUND],
         blobs=blobs[:FOUND],
@@ -67,25 +65,17 @@ def search(look: Look, query: str) -> Search:
     )
 
 
-def _exact(look: Look, query: str) -> Link | None:
-    try:
-        target = look.snapshot.registry.find(query)
-    except RegfsError:
-        return None
-    if target.name is None:
-        digest = target.digest
-        shown = digest is not None and look.holds(digest)
-        return Link(str(digest), addresses.of_blob(str(digest))) if shown else None
-    return Link(str(target), _address(target)) if look.reads(target.name) else None
-
-
-def _address(target: Target) -> str:
-    name = str(target.name)
-    if target.tag is not None:
-        return addresses.of_tag(name, target.tag)
-    if target.digest is not None:
-        return addresses.of_manifest(name, target.digest)
-    return addresses.of_repository(name)
+def _exact(look: Look, query: str, blobs: Sequence[BlobHit]) -> Link | None:
+    """Return what the query is the whole name of, or what it alone can mean."""
+    if query in look.repositories:
+        return Link(query, addresses.of_repository(query))
+    name, _, digest = query.partition("@")
+    if name in look.repositories and Digest(digest) in look.repositories[name].revisions:
+        return Link(query, addresses.of_manifest(name, digest))
+    name, _, tag = query.rpartition(":")
+    if name in look.repositories and tag in look.repositories[name].tags:
+        return Link(query, addresses.of_tag(name, tag))
+    return Link(blobs[0].digest, blobs[0].href) if len(blobs) == 1 else None
 
 
 def _repositories(look: Look, wanted: str) -> Iterator[Link]:
@@ -130,7 +120,7 @@ def _what(look: Look, digest: Digest, kind: str | None) -> str:
     graph = look.snapshot.graph
     roles = {
         leaf.role.value
-        for holder in graph.holders(digest)[:1]
+        for holder in islice(filter(look.holds, graph.holders(digest)), 1)
         for leaf in graph.leaves(holder)
         if leaf.digest == digest
     }

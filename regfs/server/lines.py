@@ -1,0 +1,97 @@
+"""Turns at work that costs much: one waiting line for each client, served in rotation.
+
+    lines = Lines(at_once=2)
+    async with lines.turn("192.0.2.7", longest=128):    # raises LineFull at once when it is
+        ...                                             # at most two are here at a time
+
+Whoever asks for much waits for itself alone: somebody else has at most one of each
+client before it, however many requests these have sent. For one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+
+class LineFull(Exception):
+    """So many requests of one client wait already that no more are taken."""
+
+
+class Lines:
+    """The lines before one kind of work."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = at_once
+        self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        """Client -> its requests that wait; the next turn is that of the first client."""
+        self._present: Counter[str] = Counter()
+        """Client -> its requests that wait or have their turn."""
+
+    @asynccontextmanager
+    async def turn(self, client: str, *, longest: int) -> AsyncIterator[None]:
+        """Wait for a turn, and have it for the block.
+
+        Raises:
+            LineFull: `longest` requests of the client are there already.
+        """
+        if self._present[client] >= longest:
+            raise LineFull
+        self._present[client] += 1
+        try:
+            await self._wait(client)
+            try:
+                yield
+            finally:
+                self._pass_on()
+        finally:
+            self._present[client] -= 1
+            if not self._present[client]:
+                del self._present[client]
+
+    async def _wait(self, client: str) -> None:
+        if self._free:  # then nobody waits
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lines.setdefault(client, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it had come, and nobody takes it
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        """Give a turn that is over to the first of the next line."""
+        while self._lines:
+            client, line = self._lines.popitem(last=False)
+            turn = line.popleft()
+            if line:
+                self._lines[client] = line  # which is the last one now
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+def client_of(request: web.Request) -> str:
+    """Return in which line a request stands: that of its address.
+
+    Of IPv6 the first 64 bits: everybody has as many of those addresses as they want. All
+    who come by a Unix socket, or through one proxy, are one client.
+    """
+    try:
+        address = ipaddress.ip_address((request.remote or "").partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.IPv6Network((int(address), 64), strict=False))
+        address = address.ipv4_mapped
+    return str(address)
