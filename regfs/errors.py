@@ -32,6 +32,7 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |- Refused                       regfs will not, until a person decides
     |  |- LockHeld
     |  |- PlanStale
+    |  |- ConditionFailed            DENIED
     |  `- Doubt
     |- StoreError                    the storage failed
     |  |- PathMissing                nothing at that path
@@ -212,6 +213,10 @@ class LockHeld(Refused):
 
 class PlanStale(Refused):
     """The plan was made for another tree."""
+
+
+class ConditionFailed(Refused):
+    """What was to be replaced is not what the caller has said it must be."""
 
 
 class Doubt(Refused):

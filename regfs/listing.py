@@ -699,7 +699,7 @@ def _scan_uploads(store: Store, inventory: Inventory, repository: RepositoryInve
             if folder.kind in (Kind.FILE, Kind.FOLDER):
                 _foreign(inventory, folder.path)
             continue
-        began = _upload_started(store, repository.name, _name(folder))
+        began = upload_started(store, repository.name, _name(folder))
         files = [entry for entry in store.walk(folder.path, report) if entry.kind is Kind.FILE]
         repository.uploads[_name(folder)] = UploadInfo(
             size=sum(entry.size for entry in files),
@@ -712,8 +712,8 @@ def _scan_uploads(store: Store, inventory: Inventory, repository: RepositoryInve
         )
 
 
-def _upload_started(store: Store, name: str, upload: str) -> float | None:
-    """Return when an upload began, by its startedat file."""
+def upload_started(store: Store, name: str, upload: str) -> float | None:
+    """Return when an upload began, by its startedat file; None when that says no time."""
     path = layout.path_of(layout.UploadStartedAt(name, upload))
     try:
         text = store.read(path, 64).decode("ascii").strip()

@@ -21,7 +21,7 @@ manifest must say `"schemaVersion": 2`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -30,6 +30,7 @@ from regfs import layout
 from regfs.digest import CANONICAL, Digest
 from regfs.errors import (
     BlobUnknown,
+    ConditionFailed,
     ContentMismatch,
     ManifestInvalid,
     ManifestUnknown,
@@ -100,16 +101,20 @@ class Publisher:
         media_type: str = "",
         digest: Digest | None = None,
         tags: Sequence[str] = (),
+        only_if: Callable[[Digest | None], bool] | None = None,
     ) -> Published:
         """Put a manifest into a repository, and point tags to it.
 
-        `media_type` is what the outside says it is, `digest` what it must have.
+        `media_type` is what the outside says it is, `digest` what it must have. `only_if` is
+        asked about what each tag points to, or without tags about the manifest itself: None
+        when nothing is there. Nobody else changes the repository between that and the change.
 
         Raises:
             NameInvalid, TagInvalid: these cannot be called so.
             ManifestTooLarge, ManifestInvalid: it cannot be taken.
             ContentMismatch: it has another digest.
             ReferentsUnknown: the repository lacks what it names.
+            ConditionFailed: `only_if` has said no.
             LockHeld: a run is under way.
         """
         layout.check_name(name)
@@ -120,6 +125,8 @@ class Publisher:
         if digest is not None and found != digest:
             raise ContentMismatch(f"the manifest is {found}, not {digest}")
         with self._changing(name):
+            if only_if is not None:
+                self._see_to_condition(name, tags or [found], only_if)
             self._see_to_referents(name, manifest)
             self._write(layout.BlobData(found), data)
             self._write(layout.RevisionLink(name, found), found.encode())
@@ -128,6 +135,23 @@ class Publisher:
                 self._write(layout.TagCurrent(name, tag), found.encode())
         subject = None if manifest.subject is None else manifest.subject.digest
         return Published(found, subject, tuple(tags))
+
+    def _see_to_condition(
+        self, name: str, references: Sequence[str], only_if: Callable[[Digest | None], bool]
+    ) -> None:
+        for reference in references:
+            there = self._there(name, reference)
+            if not only_if(there):
+                raise ConditionFailed(f"{name}: {reference} is {there or 'not there'}")
+
+    def _there(self, name: str, reference: str) -> Digest | None:
+        """Return what a client gets that asks for a tag or a digest; None when it gets nothing."""
+        try:
+            if isinstance(reference, Digest):
+                return self.registry.revision(name, reference) and reference
+            return self.registry.tag(name, reference)
+        except ManifestUnknown:
+            return None
 
     def _write(self, key: layout.Key, content: bytes) -> None:
         with self.store.create(layout.path_of(key)) as file:

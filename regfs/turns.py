@@ -13,6 +13,7 @@ a busy server would never let one begin.
 
     .regfs/lock         held by a run alone, or shared
     .regfs/lock.next    held by a run while it waits; who wants to share passes by it
+    .regfs/serving      held by a server that takes pushes, for as long as it serves
     the root folder     shared by all who hold a file; held alone by whoever cannot make one
 
 A lock needs no bytes, so a run can begin on a full disk. Where not even an empty file can
@@ -32,10 +33,11 @@ from functools import partial
 from typing import Final
 
 from regfs import layout
-from regfs.errors import LockHeld, StoreError, StoreFull
+from regfs.errors import LockHeld, Refused, StoreError, StoreFull
 from regfs.stores import Store
 
 LOCK: Final = f"{layout.STATE}/lock"
+SERVING: Final = f"{layout.STATE}/serving"
 _NEXT: Final = f"{layout.STATE}/lock.next"
 _ROOT: Final = ""
 """The root folder, which is there without any space for it."""
@@ -86,6 +88,27 @@ def refuse_if_locked(store: Store) -> None:
                 return
     except StoreError:  # there is no lock yet, or we may not write, and so not lock
         return
+
+
+@contextmanager
+def serving_alone(store: Store) -> Iterator[None]:
+    """Be the only server that takes pushes while the block runs.
+
+    Who writes to an upload, and which change of a repository comes first, a server settles
+    among its own requests only. Those that just read may be many.
+
+    Raises:
+        Refused: there is another one.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(store.lock(SERVING, f"{owner()}, which serves"))
+        except LockHeld as error:
+            raise Refused(
+                f"another server takes pushes into this tree ({error}); "
+                "stop it, or serve without --writable"
+            ) from None
+        yield
 
 
 @contextmanager

@@ -15,7 +15,8 @@ running digest counts as long as the file is as it was left, else the file is re
 A commit replaces what lies at the blob's place. What was verified heals what is corrupt
 there; what is the same renews its age, which tells gc that it is in use.
 
-One request at a time writes to an upload. That is seen to within this process only.
+One request at a time writes to an upload. That is seen to within this process only: servers
+that take pushes into one tree are kept apart (`turns.serving_alone`).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -45,6 +46,7 @@ from regfs.errors import (
     UploadInvalid,
     UploadUnknown,
 )
+from regfs.floor import Floor
 from regfs.registry import Registry
 from regfs.spelling import quoted
 from regfs.stores import Entry, Kind
@@ -52,6 +54,8 @@ from regfs.turns import PATIENCE, sharing
 
 REMEMBERED: Final = 1024
 """Uploads whose running digest is kept in memory."""
+_STEP: Final = 16 << 20
+"""Bytes that arrive in one request between two looks at what is free."""
 SEARCHED: Final = 10_000
 """Repositories that are asked for a blob when nobody says which of them has it."""
 
@@ -91,16 +95,18 @@ class Uploads:
         registry: Registry,
         *,
         largest: int | None = None,
+        keep_free: int = 0,
         patience: float = PATIENCE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`patience` is how many seconds a commit or a mount waits for a run to end.
 
-        `largest` is how many bytes a blob may have; None: any number.
+        `largest` is how many bytes a blob may have, or None; `keep_free` how many stay free.
         """
         self.registry = registry
         self.store = registry.store
         self._largest = largest
+        self._floor = Floor(self.store, layout.REPOSITORIES, keep_free)
         self._patience = patience
         self._clock = clock
         self._guard = threading.Lock()
@@ -113,10 +119,12 @@ class Uploads:
         Raises:
             NameInvalid: no repository can be called so.
             AlgorithmUnsupported: regfs cannot compute such digests.
+            StoreFull: no more is to be taken.
         """
         layout.check_name(name)
         if algorithm not in ALGORITHMS:
             raise AlgorithmUnsupported(f"unsupported digest algorithm: {quoted(algorithm, 100)}")
+        self._floor.see_to(0)
         now = self._clock()
         upload = Upload(name, new_id(now), 0)
         began = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -184,7 +192,18 @@ class Uploads:
             if claim is not None:
                 claim.cancelled = True  # whoever writes to it removes it at the end
                 return
-        self._remove(key)
+        self.remove(*key)
+
+    @contextmanager
+    def alone_at(self, name: str, upload: str) -> Iterator[bool]:
+        """Keep requests from writing to an upload meanwhile; give whether none was at it."""
+        key = (name, upload)
+        claim = self._claim(key)
+        try:
+            yield claim is not None
+        finally:
+            if claim is not None:
+                self._release(key, claim)
 
     def mount(
         self,
@@ -219,20 +238,21 @@ class Uploads:
         self, digest: Digest, source: str | None, allowed: Callable[[str], bool]
     ) -> str | None:
         """Return a repository that has a blob, and may be read from."""
-        for name in self._asked(digest) if source is None else [source]:
-            if layout.name_problem(name) is None and allowed(name):
-                there = self.registry.linked(layout.LayerLink(name, digest))
-                if there is not None:
-                    return name
+        names = [source] if source is not None else self._all_names(digest)
+        for name in names:
+            if layout.name_problem(name) is not None or not allowed(name):
+                continue
+            if self.registry.linked(layout.LayerLink(name, digest)) is not None:
+                return name
         return None
 
-    def _asked(self, digest: Digest) -> Iterator[str]:
-        """Yield the repositories that are worth asking for a blob: none when nobody has it."""
+    def _all_names(self, digest: Digest) -> Iterable[str]:
+        """Return the repositories to ask for a blob: none when nobody has it."""
         try:
             self.registry.blob(digest)
         except BlobUnknown:
-            return
-        yield from islice(self.registry.repositories(), SEARCHED)
+            return ()
+        return islice(self.registry.repositories(), SEARCHED)
 
     # -- the files of an upload ------------------------------------------------------
 
@@ -253,9 +273,10 @@ class Uploads:
                 return there if isinstance(key, layout.UploadData) else None
         raise UploadUnknown(f"no such upload in {name}: {upload}")
 
-    def _remove(self, key: _Key) -> None:
-        self._forget(key)
-        self.store.delete_tree(layout.upload_folder(*key))
+    def remove(self, name: str, upload: str) -> None:
+        """Delete an upload, to which no request writes."""
+        self._forget((name, upload))
+        self.store.delete_tree(layout.upload_folder(name, upload))
 
     def _link(self, name: str, digest: Digest, content: Digest) -> None:
         with self.store.create(layout.path_of(layout.LayerLink(name, digest))) as file:
@@ -275,7 +296,7 @@ class Uploads:
         with self._guard:
             self._claims.pop(key, None)
         if claim.cancelled:
-            self._remove(key)
+            self.remove(*key)
 
     def _resumed(self, key: _Key, there: Entry | None, algorithm: str | None) -> Hasher | None:
         """Return the running digest of what an upload has; None when it has to be read again.
@@ -319,6 +340,7 @@ class Reception:
         self._hasher = hasher
         self._length = length
         self._received = 0
+        self._unlooked = _STEP  # bytes since the last look at what is free
         self._ended = False
 
     def write(self, data: bytes) -> None:
@@ -328,26 +350,30 @@ class Reception:
             SizeInvalid: these are more than there were to be; they are not taken.
             BlobTooLarge: nobody may push so much; these are not taken.
             UploadUnknown: the upload was cancelled.
-            StoreError: the storage failed; what it took counts as arrived.
+            StoreFull, StoreError: the storage failed; what it took counts as arrived.
         """
         self._see_to_it()
         if self._length is not None and self._received + len(data) > self._length:
             raise SizeInvalid(f"more bytes than the {self._length} that were announced")
-        self.expect(len(data))
+        self.expect(len(data), look=self._unlooked >= _STEP)
         self._file.write(data)
         self._received += len(data)
+        self._unlooked += len(data)
         if self._hasher is not None:
             self._hasher.update(data)
 
-    def expect(self, size: int) -> None:
-        """See that so many more bytes may come.
+    def expect(self, size: int, *, look: bool = True) -> None:
+        """See that so many more bytes may come; `look` whether the disk has room for them.
 
         Raises:
-            BlobTooLarge: nobody may push so much.
+            BlobTooLarge, StoreFull: nobody may push so much, or the disk has no room for it.
         """
         largest = self._uploads._largest
         if largest is not None and self.upload.size + self._received + size > largest:
             raise BlobTooLarge(f"a blob must not be larger than {largest} bytes")
+        if size and look:
+            self._uploads._floor.see_to(size)
+            self._unlooked = 0
 
     def close(self) -> Upload:
         """Make durable what has arrived, and let others write; return where the upload stands.
@@ -420,7 +446,7 @@ class Reception:
                 store.sync(layout.upload_folder(name, upload))
             uploads._link(name, digest, digest)
         with suppress(StoreError):  # it is pushed; what is left of the upload is garbage
-            uploads._remove(self._key)
+            uploads.remove(*self._key)
 
     def _digest(self, algorithm: str) -> Digest:
         """Return the digest of all that has arrived, reading it again unless it is known."""

@@ -81,6 +81,8 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, st
         (["--htpasswd", "/nothing/there"], "/nothing/there: No such file"),
         (["--tls-cert", "/nothing/c", "--tls-key", "/nothing/k"], "/nothing/c: No such file"),
         (["--max-blob-size", "large"], "no size"),
+        (["--keep-free", "much"], "no size"),
+        (["--expire-uploads", "59m"], "an hour at least"),
         (["--host-name", "https://registry.example/"], "say a name"),
     ],
 )
@@ -139,6 +141,38 @@ def test_not_while_garbage_is_collected(
         code, line = refused(capsys, tree.root, *mode)
     assert code == 3
     assert "locked by gc, process 1" in line
+
+
+def test_a_second_server_that_takes_pushes(
+    tree: TreeBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two would not see which of them writes to an upload, or who changes a tag first."""
+    tree.push("app", "v1")
+    with serving(tree.root, "--writable") as (process, url):
+        code, line = refused(capsys, tree.root, "--writable")
+        assert code == 3
+        assert line.startswith("regfs: another server takes pushes into this tree (")
+        assert f"process {process.pid} on " in line
+        with serving(tree.root) as (reader, other):
+            assert requests.get(f"{other}/v2/app/manifests/v1", timeout=10).ok
+            assert end(reader, signal.SIGTERM)[0] == 0
+        assert run(["-r", str(tree.root), "gc", "run", "-m", "--yes"]) == 0
+        assert requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10).ok
+        process.kill()
+        process.wait()
+    with serving(tree.root, "--writable") as (process, url):
+        assert requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10).ok
+        assert end(process, signal.SIGTERM)[0] == 0
+    with serving(tree.root, "--writable") as (process, _):
+        assert end(process, signal.SIGTERM)[0] == 0
+
+
+def test_who_cannot_write_learns_it_at_the_beginning(
+    tree: TreeBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.push("app", "v1")
+    (tree.root / ".regfs").write_text("in the way")
+    assert refused(capsys, tree.root, "--writable")[0] == 5
 
 
 def test_nothing_to_serve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

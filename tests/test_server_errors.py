@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from regfs.errors import StoreError
+from regfs.errors import DocumentInvalid, RegfsError, StoreError
 from regfs.server.access_log import Exchange
 from regfs.server.app import HANDLERS
+from regfs.server.errors import STATUS, ApiError, as_api_error
 from regfs.server.routes import Action, Route
 from tests import wire
+from tests.asking import ask
 from tests.builder import TreeBuilder
 from tests.hosting import hosted
+from tests.images import digest_of
 
 ASK = b"GET /v2/app/tags/list HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -53,7 +58,7 @@ def test_a_bug_is_told_in_the_log_only(
     monkeypatch.setitem(HANDLERS, (Action.TAGS, "GET"), breaking(error))
     with hosted(tree.root) as url:
         answer = wire.get(url, b"/v2/app/tags/list?secret=hunter2")
-    assert (answer.status, answer.codes) == (500, ["UNKNOWN"])
+    assert (answer.status, answer.codes) == (500, ["TOOMANYREQUESTS"])
     assert b"bug" not in answer.raw
     (record,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
     assert record.getMessage() == "GET tags app"
@@ -80,3 +85,77 @@ def test_a_log_that_cannot_be_written_is_no_reason_to_refuse(tree: TreeBuilder) 
     with hosted(tree.root, observe=broken) as url:
         for _ in range(2):
             assert wire.get(url, b"/v2/").status == 200
+
+
+# -- codes and methods -------------------------------------------------------------------
+
+SPECIFIED = {
+    *("BLOB_UNKNOWN", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "DENIED", "DIGEST_INVALID"),
+    *("MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID", "MANIFEST_UNKNOWN", "NAME_INVALID"),
+    *("NAME_UNKNOWN", "SIZE_INVALID", "TOOMANYREQUESTS", "UNAUTHORIZED", "UNSUPPORTED"),
+}
+"""The list of the specification, section "Error Codes"."""
+
+
+def kinds(error: type[RegfsError] = RegfsError) -> Iterator[type[RegfsError]]:
+    """Yield all errors of the library."""
+    yield error
+    for kind in error.__subclasses__():
+        yield from kinds(kind)
+
+
+def test_only_codes_of_the_specification_are_sent() -> None:
+    assert set(STATUS) == SPECIFIED
+    for kind in kinds():
+        assert as_api_error(kind("it went wrong")).code in SPECIFIED, kind
+    with pytest.raises(KeyError):
+        ApiError("RANGE_INVALID", "a code of another registry", status=416)
+
+
+def test_what_cannot_be_read_is_no_wrong_method() -> None:
+    assert as_api_error(DocumentInvalid("no JSON")).status == 400
+
+
+PATHS = {
+    "/v2/": {"GET", "HEAD"},
+    "/v2/_catalog": {"GET", "HEAD"},
+    "/v2/app/tags/list": {"GET", "HEAD"},
+    f"/v2/app/referrers/{digest_of(b'')}": {"GET", "HEAD"},
+    "/v2/app/manifests/v1": {"GET", "HEAD", "PUT", "DELETE"},
+    f"/v2/app/blobs/{digest_of(b'')}": {"GET", "HEAD", "DELETE"},
+    "/v2/app/blobs/uploads/": {"POST"},
+    "/v2/app/blobs/uploads/0190f3c0-0000-7000-8000-000000000000": {
+        *("GET", "HEAD", "PATCH", "PUT", "DELETE"),
+    },
+}
+MODES: list[tuple[dict[str, Any], set[str]]] = [
+    ({}, {"GET", "HEAD"}),
+    ({"writable": True}, {"GET", "HEAD", "POST", "PATCH", "PUT"}),
+    ({"writable": True, "delete": True}, {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"}),
+]
+
+
+@pytest.mark.parametrize(("mode", "known"), MODES, ids=["read-only", "writable", "deleting"])
+def test_a_wrong_method_is_told_the_right_ones(
+    tree: TreeBuilder, mode: dict[str, Any], known: set[str]
+) -> None:
+    with hosted(tree.root, **mode) as url:
+        for path, methods in PATHS.items():
+            if "/uploads/" not in path:
+                right = methods & known
+            else:  # all of an upload is part of a push, giving it up too
+                right = methods if "POST" in known else set()
+            for method in {"GET", "POST", "PATCH", "PUT", "DELETE", "TRACE", "OPTIONS"} - right:
+                answer = ask(url, method, path, Content_Length="0")
+                assert (answer.status, answer.code) == (405, "UNSUPPORTED"), (method, path)
+                allowed = answer["Allow"]
+                assert allowed is not None
+                assert set(filter(None, allowed.split(", "))) == right, (method, path)
+
+
+def test_a_wrong_method_of_what_is_no_api_is_told_too(tree: TreeBuilder) -> None:
+    with hosted(tree.root) as url:
+        for path in ("/", "/healthz", "/metrics"):
+            answer = ask(url, "PUT", path, Content_Length="0")
+            assert answer.status == 405
+            assert "GET" in (answer["Allow"] or "")

@@ -465,7 +465,7 @@ def test_too_many_tags_or_bad_ones_write_nothing(filled: Client, tree: TreeBuild
     query = "".join(f"&tag=a{number}" for number in range(101))
     put(filled, f"{V1.digest}?{query}", V1.data, 414)
     answer = put(filled, f"{V1.digest}?tag=ok&tag=not%20ok", V1.data, 400)
-    assert code(answer) == "TAG_INVALID"
+    assert code(answer) == "MANIFEST_INVALID"
     assert tree.files() == before
 
 
@@ -571,7 +571,7 @@ def test_while_a_run_is_under_way_clients_are_told_to_come_again(
                 client("POST", f"{UPLOADS}?digest={SHA256}", DATA, 503),
                 put(client, "v1", V1.data, 503),
             ):
-                assert code(answer) == "UNAVAILABLE"
+                assert code(answer) == "TOOMANYREQUESTS"
                 assert int(answer.headers["Retry-After"]) > 0
             client("GET", "/v2/", status=200)
         client.complete(place, SHA256)
@@ -626,12 +626,12 @@ def test_a_full_disk_is_told_and_nothing_is_half_linked(
     with monkeypatch.context() as patched:
         patched.setattr(_local_files, "_write_all", full)
         for answer in (
-            filled("POST", UPLOADS, status=503),
-            filled("PATCH", place, DATA, 503),
-            filled("POST", f"{UPLOADS}?digest={SHA256}", DATA, 503),
-            put(filled, "v1", V1.data, 503),
+            filled("POST", UPLOADS, status=507),
+            filled("PATCH", place, DATA, 507),
+            filled("POST", f"{UPLOADS}?digest={SHA256}", DATA, 507),
+            put(filled, "v1", V1.data, 507),
         ):
-            assert code(answer) == "UNAVAILABLE"
+            assert code(answer) == "DENIED"
             assert "no space left on the device" in answer.json()["errors"][0]["message"]
     gone = {path for path in before.keys() - tree.files().keys() if "/_uploads/" not in path}
     assert not gone

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import http.client
 import os
 import ssl
@@ -18,10 +20,11 @@ from multidict import CIMultiDict
 from regfs.digest import Digest
 from regfs.registry import Registry
 from regfs.server import sending
-from regfs.server.conditional import extent, not_modified
+from regfs.server.conditional import MOST_PARTS, extents, not_modified
 from regfs.server.errors import ApiError
 from regfs.stores import open_store
-from tests.asking import ask, get
+from tests import wire
+from tests.asking import Answer, ask, get
 from tests.builder import TreeBuilder
 from tests.hosting import hosted
 from tests.images import digest_of
@@ -93,17 +96,105 @@ def test_no_such_part(site: Site, header: str) -> None:
         answer = get(site.url, site.path, Range=header.encode().decode("latin-1"))
     except UnicodeEncodeError:
         pytest.fail("headers are bytes")
-    assert (answer.status, answer.code) == (416, "RANGE_INVALID")
+    assert (answer.status, answer.code) == (416, "SIZE_INVALID")
     assert answer["Content-Range"] == f"bytes */{SIZE}"
 
 
-@pytest.mark.parametrize("header", ["bytes=0-1,5-6", "items=0-5", "0-5", "none", ""])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "items=0-5",
+        "0-5",
+        "none",
+        "",
+        f"bytes=0-,0-{SIZE // 2}",
+        f"bytes={','.join(f'{n}-{n}' for n in range(MOST_PARTS + 1))}",
+    ],
+)
 def test_the_whole_instead(site: Site, header: str) -> None:
-    """Of several ranges and of units that nobody knows, a server takes no notice."""
+    """Of units that nobody knows, and of ranges that cost more than all, no notice is taken."""
     answer = get(site.url, site.path, Range=header)
     assert (answer.status, answer.body) == (200, DATA)
     assert answer["Content-Range"] is None
     assert answer["Accept-Ranges"] == "bytes"
+
+
+# -- several ----------------------------------------------------------------------------------
+
+
+def parts_of(answer: Answer) -> list[tuple[str, bytes]]:
+    """Return what a multipart answer holds, as MIME is read: where each part lies, and it."""
+    assert answer.status == 206
+    assert answer["Content-Range"] is None
+    assert answer["Content-Length"] == str(len(answer.body))
+    kind = answer["Content-Type"]
+    assert kind is not None and kind.startswith("multipart/byteranges; boundary=")
+    head = f"Content-Type: {kind}\r\n\r\n".encode()
+    message = email.message_from_bytes(head + answer.body, policy=email.policy.HTTP)
+    found = []
+    for part in message.iter_parts():
+        assert part.get_content_type() == "application/octet-stream"
+        found.append((str(part["Content-Range"]), cast(bytes, part.get_payload(decode=True))))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("header", "slices"),
+    [
+        ("bytes=0-1,5-6", [(0, 2), (5, 7)]),
+        ("bytes=5-6,0-1", [(5, 7), (0, 2)]),
+        ("bytes=0-9,5-14", [(0, 10), (5, 15)]),
+        ("bytes=0-0, -1 , 7-7", [(0, 1), (SIZE - 1, SIZE), (7, 8)]),
+        ("bytes=0-1,500-0,a-b,9999999-,5-6", [(0, 2), (5, 7)]),
+        (f"bytes=0-{sending.SMALL},{sending.SMALL + 9}-{SIZE - 9}",
+         [(0, sending.SMALL + 1), (sending.SMALL + 9, SIZE - 8)]),
+    ],
+)  # fmt: skip
+def test_several_parts(site: Site, header: str, slices: list[tuple[int, int]]) -> None:
+    answer = get(site.url, site.path, Range=header)
+    assert answer["Docker-Content-Digest"] == BLOB
+    assert parts_of(answer) == [
+        (f"bytes {start}-{end - 1}/{SIZE}", DATA[start:end]) for start, end in slices
+    ]
+
+
+def test_the_only_one_of_several_that_is_there_is_no_multipart(site: Site) -> None:
+    answer = get(site.url, site.path, Range="bytes=5-9,9999999-")
+    assert (answer.status, answer.body) == (206, DATA[5:10])
+    assert answer["Content-Range"] == f"bytes 5-9/{SIZE}"
+
+
+def test_none_of_several_is_there(site: Site) -> None:
+    assert get(site.url, site.path, Range="bytes=9999998-,9999999-").status == 416
+
+
+def test_as_many_as_a_client_of_lazy_pulling_asks_for(site: Site) -> None:
+    asked = [(start, start + 3) for start in range(0, 7 * 1024, 7)]
+    header = "bytes=" + ",".join(f"{start}-{end}" for start, end in asked)
+    found = parts_of(get(site.url, site.path, Range=header))
+    assert [data for _, data in found] == [DATA[start : end + 1] for start, end in asked]
+
+
+@given(st.lists(st.tuples(st.integers(0, SIZE - 1), st.integers(0, 900)), min_size=2, max_size=20))
+def test_any_parts_are_those_slices(site: Site, asked: list[tuple[int, int]]) -> None:
+    header = "bytes=" + ",".join(f"{start}-{start + more}" for start, more in asked)
+    found = parts_of(get(site.url, site.path, Range=header))
+    assert [data for _, data in found] == [DATA[start : start + more + 1] for start, more in asked]
+
+
+def test_the_next_request_on_the_connection_is_not_disturbed(site: Site) -> None:
+    head = f"GET {site.path} HTTP/1.1\r\nHost: x\r\nRange: bytes=0-99999,100001-150000\r\n\r\n"
+    last = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    found = wire.ask(site.url, head.encode() + last)
+    assert found.raw.count(b"HTTP/1.1 206 ") == found.raw.count(b"HTTP/1.1 200 ") == 1
+    assert found.raw.endswith(b"\r\n\r\n{}")
+
+
+@needs_programs("curl")
+def test_several_parts_by_curl(site: Site) -> None:
+    done = run("curl", "-sS", "-D", "-", "-r", "0-1,5-6", site.url + site.path)
+    assert "206 Partial Content" in done.stdout
+    assert f"Content-Range: bytes 5-6/{SIZE}" in done.stdout
 
 
 def test_a_range_is_a_matter_of_get(site: Site) -> None:
@@ -163,11 +254,12 @@ def test_no_header_gives_more_than_there_is(header: str, size: int) -> None:
     digest = Digest(BLOB)
     for text in (header, f"bytes={header}"):
         try:
-            part = extent(CIMultiDict({"Range": text}), size, digest)
+            parts = extents(CIMultiDict({"Range": text}), size, digest)
         except ApiError as error:
             assert error.status == 416
             continue
-        if part is not None:
+        assert sum(part.length for part in parts) <= size
+        for part in parts:
             assert part.length > 0
             assert 0 <= part.start < part.start + part.length <= size
 
@@ -249,6 +341,38 @@ def test_a_small_part_that_comes_in_pieces(tree: TreeBuilder, remote: list[Any])
     assert remote[-1].closed
 
 
+def test_several_parts_that_come_in_pieces(tree: TreeBuilder, remote: list[Any]) -> None:
+    data = os.urandom(1_000_000)
+    tree.layer_link("app", tree.blob(data))
+    path = f"/v2/app/blobs/{digest_of(data)}"
+    fails = remote[0]
+    with hosted(tree.root) as url:
+        if fails:
+            with pytest.raises(http.client.IncompleteRead):
+                get(url, path, Range="bytes=5-9,150000-500000")
+        else:
+            found = parts_of(get(url, path, Range="bytes=5-9,150000-500000"))
+            assert [piece for _, piece in found] == [data[5:10], data[150_000:500_001]]
+    assert all(opened.closed for opened in remote[1:])
+    assert len(remote) == 3
+
+
+def test_a_blob_that_goes_between_two_parts(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.layer_link("app", tree.blob(DATA))
+    whole = Registry.open_blob
+
+    def open_blob(self: Registry, digest: Digest, offset: int = 0, length: Any = None) -> BinaryIO:
+        if offset == 200:
+            tree.blob_path(digest).unlink()
+        return whole(self, digest, offset, length)
+
+    monkeypatch.setattr(Registry, "open_blob", open_blob)
+    with hosted(tree.root) as url, pytest.raises(http.client.IncompleteRead):
+        get(url, f"/v2/app/blobs/{BLOB}", Range="bytes=0-99,200-299")
+
+
 def test_a_small_blob_that_ends_too_early(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,4 +420,4 @@ def test_sending_needs_no_tree_on_this_disk(tree: TreeBuilder) -> None:
     blob = sending.prepare(registry, "app", Digest(BLOB), "GET", headers)
     assert blob.file is not None
     with blob.file:
-        assert os.lseek(blob.file.fileno(), 0, os.SEEK_CUR) == blob.part.start == 1000
+        assert os.lseek(blob.file.fileno(), 0, os.SEEK_CUR) == blob.parts[0].start == 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,11 +16,10 @@ from regfs.cli.session import command as regfs_command
 from regfs.errors import Doubt, Refused, StoreError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterable
 
+    from regfs.cli.serve_files import Files
     from regfs.server.address import Address
-    from regfs.server.auth import Gate
     from regfs.server.settings import Settings
 
 TURN = 0.0005
@@ -27,6 +27,7 @@ TURN = 0.0005
 calls while a page is made; at Python's 5 ms it would take ten times as long."""
 FILES_WANTED = 65_536
 """Open files that a server asks for: each client is one, and so is what it is sent."""
+_SHORTEST_EXPIRY = 3600.0
 
 
 def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any]:
@@ -68,7 +69,30 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
     help="A name of this server. On loopback without passwords others are not answered, "
     "but for localhost; behind a proxy its pages may come from there. Can be repeated.",
 )
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="A site, such as https://ui.example.com, whose pages may use the API; "
+    "with * any page may read. Can be repeated.",
+)
 @click.option("--max-blob-size", metavar="SIZE", type=Size(), help="The largest blob taken.")
+@click.option(
+    "--keep-free",
+    metavar="SIZE",
+    type=Size(),
+    default="0",
+    show_default=True,
+    help="Refuse uploads that would leave less free on the disk.",
+)
+@click.option(
+    "--expire-uploads",
+    type=Duration(),
+    default="7d",
+    show_default=True,
+    help="Delete uploads that nobody has gone on with for so long; 0: never.",
+)
 @click.option(
     "--grace",
     type=Duration(),
@@ -84,15 +108,20 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
     help="Of the log of requests, on standard error.",
 )
 def command(session: Session, **options: Any) -> Exit:
-    """Serve the tree as a registry, read-only unless --writable."""
+    """Serve the tree as a registry, read-only unless --writable.
+
+    SIGTERM lets requests and uploads under way end. SIGHUP reads passwords, rules and
+    certificates again; of a file that is wrong what it said before stays.
+    """
     _check(options)
     try:
         import regfs.server.app  # noqa: F401
     except ModuleNotFoundError as error:
         raise Doubt(f"{error.name} is missing; install regfs[serve]") from None
+    from regfs.cli.serve_files import Files
     from regfs.cli.serve_log import log_to_standard_error
     from regfs.server.address import parse
-    from regfs.turns import refuse_if_locked
+    from regfs.turns import refuse_if_locked, serving_alone
 
     try:
         address = parse(options["listen"])
@@ -100,17 +129,20 @@ def command(session: Session, **options: Any) -> Exit:
         raise click.UsageError(f"--listen {options['listen']}: {error}") from None
     _refuse_insecure(address, options)
     log_to_standard_error(as_json=options["log_format"] == "json")
-    gate, tls = _gate(session, options), _tls(options)
     # The first push makes the tree; to serve an empty folder read-only is a mistake.
     session.allow_empty = session.allow_empty or options["writable"]
+    files = Files(options, session.note)
     refuse_if_locked(session.store)
-    heard = _serve(session, address, options, gate, tls)
+    with serving_alone(session.store) if options["writable"] else nullcontext():
+        heard = _serve(session, address, options, files)
     return Exit.INTERRUPTED if heard is signal.SIGINT else Exit.CLEAN
 
 
 def _check(options: dict[str, Any]) -> None:
     if options["delete"] and not options["writable"]:
         raise click.UsageError("--delete needs --writable")
+    if 0 < options["expire_uploads"] < _SHORTEST_EXPIRY:
+        raise click.UsageError("--expire-uploads: an hour at least, clients pause that long")
     if options["access"] and not options["htpasswd"]:
         raise click.UsageError("--access tells what users may do: it needs --htpasswd")
     if bool(options["tls_cert"]) != bool(options["tls_key"]):
@@ -139,41 +171,11 @@ def _refuse_insecure(address: Address, options: dict[str, Any]) -> None:
         )
 
 
-def _gate(session: Session, options: dict[str, Any]) -> Gate | None:
-    from regfs.server.auth import Gate
-    from regfs.server.htpasswd import PasswordFile
-    from regfs.server.rules import load_access
-
-    if not options["htpasswd"]:
-        return None
-    try:
-        passwords = PasswordFile(options["htpasswd"])
-        if not options["access"]:
-            return Gate(passwords)
-        with open(options["access"], "rb") as opened:
-            access = load_access(opened.read(), options["access"])
-    except OSError as error:
-        raise click.UsageError(f"{error.filename}: {error.strerror or error}") from None
-    for user in access.users:
-        if user not in passwords.users:
-            session.note(f"{options['access']}: {user} has no password in {options['htpasswd']}")
-    return Gate(passwords, access)
-
-
-def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
-    from regfs.server.tls import server_context
-
-    if not options["tls_cert"]:
-        return None
-    return server_context(options["tls_cert"], options["tls_key"])
-
-
 def _serve(
     session: Session,
     address: Address,
     options: dict[str, Any],
-    gate: Gate | None,
-    tls: ssl.SSLContext | None,
+    files: Files,
 ) -> signal.Signals | None:
     import asyncio
 
@@ -185,7 +187,7 @@ def _serve(
 
     settings = _settings(options, address)
     # Not the session's, which remembers whatever could not be read.
-    app = make_app(Registry(session.store), settings, gate=gate)
+    app = make_app(Registry(session.store), settings, gate=files.gate)
     _allow_many_files()
     sys.setswitchinterval(TURN)
     try:
@@ -204,7 +206,9 @@ def _serve(
             logging.getLogger("regfs.serve").info(message)
 
     observe = access_log(options["log_format"])
-    return asyncio.run(run(app, sockets, ready=ready, tls=tls, observe=observe))
+    tls = None if files.tls is None else files.tls.context
+    again = files.read_again
+    return asyncio.run(run(app, sockets, ready=ready, tls=tls, observe=observe, again=again))
 
 
 def _settings(options: dict[str, Any], address: Address) -> Settings:
@@ -219,6 +223,9 @@ def _settings(options: dict[str, Any], address: Address) -> Settings:
         writable=options["writable"],
         delete=options["delete"],
         max_blob=options["max_blob_size"],
+        cors_origins=_origins(options["cors_origins"]),
+        keep_free=options["keep_free"],
+        expire_uploads=options["expire_uploads"] or None,
         limits=Limits(grace_seconds=options["grace"]),
     )
 
@@ -232,6 +239,20 @@ def _host_names(given: Iterable[str]) -> frozenset[str]:
         if host is None:
             raise click.UsageError(f"--host-name {text}: say a name, such as registry.example.com")
         found.add(host[0])
+    return frozenset(found)
+
+
+def _origins(given: tuple[str, ...]) -> frozenset[str]:
+    from regfs.server.cors import origin_in
+
+    found = set()
+    for text in given:
+        origin = origin_in(text)
+        if origin is None:
+            raise click.UsageError(
+                f"--cors-origin {text}: say scheme and host, such as https://ui.example.com, or *"
+            )
+        found.add(origin)
     return frozenset(found)
 
 

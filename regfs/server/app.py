@@ -14,12 +14,18 @@ from regfs.paging import Folders, Paging
 from regfs.publishing import Publisher
 from regfs.referrers import Referrers
 from regfs.registry import Registry
-from regfs.server import changing, routes
+from regfs.server import changing, cors, routes
 from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
 from regfs.server.auth import GATE, Gate, guarded
 from regfs.server.calls import ShortCalls
-from regfs.server.connections import SERVER
-from regfs.server.errors import VERSION_HEADER, ApiError, as_api_error, error_response
+from regfs.server.connections import SERVER, say_when_it_ends
+from regfs.server.errors import (
+    VERSION_HEADER,
+    ApiError,
+    as_api_error,
+    error_response,
+    internal_error,
+)
 from regfs.server.health import Health
 from regfs.server.keys import (
     MAY,
@@ -35,9 +41,10 @@ from regfs.server.keys import (
 )
 from regfs.server.metrics import METRICS, Metrics
 from regfs.server.origins import meant
-from regfs.server.routes import Action, Route, Verb
+from regfs.server.routes import Action, Route, Verb, verb_of
 from regfs.server.settings import Settings
 from regfs.server.ui.pages import add_pages, page_of_error
+from regfs.server.upkeep import expiring
 from regfs.uploads import Uploads
 
 Handler = Callable[[web.Request, Route], Awaitable[web.StreamResponse]]
@@ -78,7 +85,15 @@ def make_app(
     metrics = Metrics()
     guards = () if gate is None else (guarded(gate),)
     app = web.Application(
-        middlewares=(_told, meant, _routed, metrics.middleware, *guards, _allowed_by_mode),
+        middlewares=(
+            _told,
+            meant,
+            cors.answered_to_browsers,
+            _routed,
+            metrics.middleware,
+            *guards,
+            _allowed_by_mode,
+        ),
         client_max_size=settings.max_manifest + 1,
     )
     folders = Folders(registry.store)
@@ -89,7 +104,8 @@ def make_app(
     app[REFERRERS_TURN] = asyncio.Semaphore(referrers.AT_ONCE)
     app[SETTINGS] = settings
     changing.install(app)
-    app[UPLOADS] = Uploads(registry, largest=settings.max_blob)
+    app[UPLOADS] = Uploads(registry, largest=settings.max_blob, keep_free=settings.keep_free)
+    app.cleanup_ctx.append(expiring)
     app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
     app[METRICS] = metrics
     app[MAY] = _everybody if gate is None else gate.may
@@ -99,6 +115,8 @@ def make_app(
     app.router.add_get("/healthz", Health(registry).page)
     app.router.add_get("/metrics", metrics.page)
     app.on_response_prepare.append(_guarded_from_browsers)
+    app.on_response_prepare.append(say_when_it_ends)
+    app.on_response_prepare.append(cors.name_origins)
     app.router.add_route("*", "/v2", _dispatch, expect_handler=_expected)
     app.router.add_route("*", "/v2/{tail:.*}", _dispatch, expect_handler=_expected)
     add_pages(app)
@@ -134,7 +152,7 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
         raise ApiError("UNSUPPORTED", "no such path in the registry API", status=404)
     handler = HANDLERS.get((route.action, request.method))
     if handler is None:
-        raise _wrong_method(route.action, request.method)
+        raise ApiError("UNSUPPORTED", f"{request.method} is nothing that can be asked of this path")
     if _waits(request):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
@@ -147,13 +165,19 @@ def _waits(request: web.Request) -> bool:
     return asked and request.version >= HttpVersion11
 
 
-def _wrong_method(action: Action, method: str) -> ApiError:
-    known = sorted(one for other, one in HANDLERS if other is action)
-    return ApiError(
-        "UNSUPPORTED",
-        f"{method} is nothing that can be asked of this path",
-        headers={"Allow": ", ".join(known)},
-    )
+def methods(action: Action, settings: Settings) -> list[str]:
+    """Return what can be asked of a path, as this server is set."""
+    known = [method for other, method in HANDLERS if other is action]
+    return sorted(one for one in known if _refusal(verb_of(action, one), settings) is None)
+
+
+def _refusal(verb: Verb, settings: Settings) -> str | None:
+    """Return why a server does not do this at all; None when it does."""
+    if verb is not Verb.READ and not settings.writable:
+        return "this server is read-only"
+    if verb is Verb.DELETE and not settings.delete:
+        return "this server deletes nothing"
+    return None
 
 
 @web.middleware
@@ -171,6 +195,8 @@ async def _told(request: web.Request, handler: _Next) -> web.StreamResponse:
                 _log.exception("%s %s: ended too early", request.method, _shown(request))
             raise ConnectionAbortedError("the answer has ended too early") from error
         response = _answer_to(error, request, api)
+        if response.status == 405 and (route := request.get(ROUTE)) is not None:
+            response.headers["Allow"] = ", ".join(methods(route.action, request.app[SETTINGS]))
     if api and not response.prepared:
         response.headers.update(VERSION_HEADER)
     return response
@@ -186,7 +212,7 @@ def _answer_to(error: Exception, request: web.Request, api: bool) -> web.Respons
     if isinstance(error, web.HTTPException):
         return error_response(ApiError("UNSUPPORTED", error.reason, status=error.status))
     _log.error("%s %s", request.method, _shown(request), exc_info=error)
-    return error_response(ApiError("UNKNOWN", "internal error; the log has more"))
+    return error_response(internal_error())
 
 
 def _shown(request: web.Request) -> str:
@@ -219,12 +245,7 @@ async def _allowed_by_mode(request: web.Request, handler: _Next) -> web.StreamRe
     """Refuse what this server is not there for."""
     route = request.get(ROUTE)
     if route is not None and (route.action, request.method) in HANDLERS:
-        settings = request.app[SETTINGS]
-        verb = routes.verb_of(route.action, request.method)
-        if verb is not Verb.READ and not settings.writable:
-            raise ApiError(
-                "UNSUPPORTED", "this server is read-only", headers={"Allow": "GET, HEAD"}
-            )
-        if verb is Verb.DELETE and not settings.delete:
-            raise ApiError("UNSUPPORTED", "this server deletes nothing")
+        verb = verb_of(route.action, request.method)
+        if problem := _refusal(verb, request.app[SETTINGS]):
+            raise ApiError("UNSUPPORTED", problem)
     return await handler(request)

@@ -3,12 +3,13 @@
 The entity tag of content is its digest. Clients of registries send it with quotes and
 without, so both are understood where HTTP asks for quotes.
 
-Source: RFC 9110, sections 13.1 and 14.2.
+Source: RFC 9110, sections 13.1, 14.2 and 15.3.7.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from multidict import MultiMapping
@@ -19,6 +20,8 @@ from regfs.server.errors import ApiError
 _TAGS: Final = re.compile(r'(W/)?(?:"([^"]*)"|([^\s,"]+))')
 _BYTES: Final = re.compile(r"\s*bytes\s*=(.*)", re.IGNORECASE | re.DOTALL)
 _RANGE: Final = re.compile(r"([0-9]*)\s*-\s*([0-9]*)")
+MOST_PARTS: Final = 1024
+"""Ranges of one request; whoever asks for more gets the whole."""
 _DIGITS: Final = 18
 """Digits of a number that is taken at its value; longer ones are beyond the end of any file."""
 
@@ -50,6 +53,22 @@ def precondition_failed(headers: MultiMapping[str], digest: Digest) -> bool:
     return bool(wanted) and not _names(wanted, digest, weak=False)
 
 
+def change_wanted(headers: MultiMapping[str]) -> Callable[[Digest | None], bool] | None:
+    """Return what tells whether a client wants its change of what is there, or of nothing.
+
+    None when it wants it anyway.
+    """
+    wanted, unwanted = headers.getall("If-Match", []), headers.getall("If-None-Match", [])
+
+    def told(there: Digest | None) -> bool:
+        if there is None:
+            return not wanted
+        named = not wanted or _names(wanted, there, weak=False)
+        return named and not _names(unwanted, there, weak=True)
+
+    return told if wanted or unwanted else None
+
+
 def _names(headers: list[str], digest: Digest, *, weak: bool) -> bool:
     """Tell whether lists of entity tags have that of `digest` in them, or `*`."""
     return any(
@@ -59,32 +78,33 @@ def _names(headers: list[str], digest: Digest, *, weak: bool) -> bool:
     )
 
 
-def extent(headers: MultiMapping[str], size: int, digest: Digest) -> Extent | None:
-    """Return the part of `size` bytes that is asked for; None when it is the whole.
+def extents(headers: MultiMapping[str], size: int, digest: Digest) -> list[Extent]:
+    """Return the parts of `size` bytes that are asked for, in that order; none for the whole.
 
-    Several ranges at once are answered with the whole, as a server may; so is a range
-    of nothing, which some clients send with everything.
+    A range of nothing, which some clients send with everything, is answered with the whole;
+    so are ranges that are together more than that, or too many.
 
     Raises:
-        ApiError: RANGE_INVALID, when there is no such part.
+        ApiError: 416, when there is no such part.
     """
     header = headers.get("Range")
     if header is None or headers.get("If-Range", etag(digest)).strip() != etag(digest):
-        return None
+        return []
     found = _BYTES.fullmatch(header)
     if found is None or size == 0:
-        return None
+        return []
     specs = [spec.strip() for spec in found[1].split(",") if spec.strip()]
-    if len(specs) > 1:
-        return None
-    part = _part(specs[0], size) if specs else None
-    if part is None:
+    parts = [part for spec in specs if (part := _part(spec, size)) is not None]
+    if not parts:
         raise ApiError(
-            "RANGE_INVALID",
+            "SIZE_INVALID",
             f"there are {size} bytes; not among them: {header[:100]!r}",
+            status=416,
             headers={"Content-Range": f"bytes */{size}"},
         )
-    return part
+    if len(specs) > MOST_PARTS or (len(parts) > 1 and sum(one.length for one in parts) > size):
+        return []
+    return parts
 
 
 def _part(spec: str, size: int) -> Extent | None:

@@ -4,6 +4,8 @@ aiohttp reads requests and sends answers. Here are its limits set, and it is wat
 outside, once a second, whichever handler is at work: a client that does not come to the end
 of its headers, or does not send or take the body that is waited for, loses its connection.
 While bytes go from a file to the socket the kernel watches (TCP_USER_TIMEOUT).
+
+How connections come to their end when the server does is in `ending`; here is what that needs.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
+from regfs.server import routes
 from regfs.server.access_log import Exchange
 from regfs.server.auth import USER
-from regfs.server.errors import ApiError, error_response
+from regfs.server.errors import ApiError, error_response, internal_error
 from regfs.server.keys import ROUTE
+from regfs.server.routes import Action
 from regfs.server.settings import Limits
 
 Observe = Callable[[Exchange], None]
@@ -37,8 +41,40 @@ _FULL: Final = (
     b"Content-Length: 0\r\n\r\n"
 )
 _LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_NEXT: Final = 3.0
+"""Seconds from an answer to the next request of the same upload, while the server ends."""
+_UPLOADING: Final = frozenset({Action.UPLOADS, Action.UPLOAD})
 
 _log = logging.getLogger(__name__)
+
+
+class Crowd(set["Connection"]):
+    """All connections that are open."""
+
+    ending = False
+    """Whether the server ends: each answer is the last one on its connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._uploads: dict[str, float] = {}
+        """Uploads that are to go on -> until when that is waited for, the earliest first."""
+
+    def heard(self, request: web.BaseRequest, response: web.StreamResponse, now: float) -> None:
+        """Note what an answer means for the upload that it is about."""
+        if (route := request.get(ROUTE)) is None or route.action not in _UPLOADING:
+            return
+        upload = response.headers.get("Docker-Upload-UUID", route.reference)
+        self._uploads.pop(upload, None)
+        if response.status == 202:
+            self._uploads[upload] = now + _NEXT
+        while self._uploads and next(iter(self._uploads.values())) < now:
+            del self._uploads[next(iter(self._uploads))]
+
+    def upload_under_way(self, now: float) -> bool:
+        """Return whether an upload is at work, or about to go on."""
+        return any(now < until for until in self._uploads.values()) or any(
+            connection.at_upload for connection in self
+        )
 
 
 class Connection(RequestHandler):
@@ -52,6 +88,7 @@ class Connection(RequestHandler):
         "_observe",
         "_stuck_since",
         "_wire",
+        "late",
     )
 
     def __init__(
@@ -61,7 +98,7 @@ class Connection(RequestHandler):
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
         observe: Observe,
-        crowd: set[Connection],
+        crowd: Crowd,
     ) -> None:
         """`crowd` is all connections that are open; this one joins and leaves it."""
         super().__init__(
@@ -89,6 +126,8 @@ class Connection(RequestHandler):
         """Since when the client does not take what is to be sent."""
         self._body: tuple[int, float] = (0, 0.0)
         """How much of the body had come, and when that was looked at."""
+        self.late = False
+        """Whether the client came when the server was about to end."""
 
     # -- the beginning -------------------------------------------------------------
 
@@ -99,6 +138,8 @@ class Connection(RequestHandler):
             self._wire = transport
             self._crowd.add(self)
             super().connection_made(transport)
+            if self._crowd.ending:
+                self.late, self._headers_since = True, self._loop.time()
             _let_the_kernel_watch(transport, self._limits.slow_seconds)
             return
         self._force_close = True
@@ -110,6 +151,24 @@ class Connection(RequestHandler):
         self._wire = None
         self._crowd.discard(self)
         super().connection_lost(exc)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a request has come since the last answer."""
+        waits = self._waiter is not None and not self._waiter.done()
+        return waits and self._headers_since is None
+
+    @property
+    def at_upload(self) -> bool:
+        """Whether a request is at work that is part of an upload."""
+        request = self._current_request
+        route = None if request is None else request.get(ROUTE)
+        return route is not None and route.action in _UPLOADING
+
+    @property
+    def ending(self) -> bool:
+        """Whether the answer that comes next is the last one."""
+        return self._crowd.ending
 
     def abort(self) -> None:
         """Let the client go at once, whatever is still to be sent."""
@@ -195,7 +254,7 @@ class Connection(RequestHandler):
             answer = ApiError("UNSUPPORTED", "this is no HTTP request", status=400)
         else:
             _log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
-            answer = ApiError("UNKNOWN", "internal error; the log has more")
+            answer = internal_error()
         response = error_response(answer)
         response.headers["Server"] = SERVER
         response.force_close()
@@ -205,6 +264,9 @@ class Connection(RequestHandler):
         self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
     ) -> None:
         """Tell of a request that was answered."""
+        self._crowd.heard(request, response, self._loop.time())
+        if self.ending:
+            self._close = True  # its headers may have been sent before the end was known
         took = self._loop.time() - time if time is not None else 0.0
         if not request.get(SILENT):
             self._tell(request, response.status, took, _body_of(request, response))
@@ -222,12 +284,37 @@ async def _answered(
     """Refuse what nobody can be expected to do; aiohttp would repeat it, and stumble over it."""
     expected = request.headers.get("Expect")
     if expected is not None and expected.lower() != "100-continue":
-        response = error_response(
+        return _refusal(
             ApiError("UNSUPPORTED", "nothing but 100-continue can be expected", status=417)
         )
-        response.headers["Server"] = SERVER
-        return response
+    connection = request.protocol
+    if isinstance(connection, Connection) and connection.late and not _goes_on(request):
+        again = {"Retry-After": "5", "Connection": "close"}
+        return _refusal(
+            ApiError("TOOMANYREQUESTS", "this server is about to end", status=503, headers=again)
+        )
     return await handler(request)
+
+
+def _refusal(error: ApiError) -> web.Response:
+    response = error_response(error)
+    response.headers["Server"] = SERVER
+    return response
+
+
+def _goes_on(request: web.BaseRequest) -> bool:
+    """Return whether a request is about an upload that has begun."""
+    try:
+        return routes.parse(routes.path_in(request.raw_path)).action is Action.UPLOAD
+    except (*routes.BAD_PATH, routes.NoSuchPath):
+        return False
+
+
+async def say_when_it_ends(request: web.Request, response: web.StreamResponse) -> None:
+    """Let an answer say that it is the last one on its connection."""
+    if isinstance(request.protocol, Connection) and request.protocol.ending:
+        response.force_close()
+        response.headers["Connection"] = "close"
 
 
 def _body_of(request: web.BaseRequest, response: web.StreamResponse) -> int:
@@ -271,7 +358,7 @@ def _let_the_kernel_watch(transport: asyncio.BaseTransport, seconds: float) -> N
         bound.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds * 1000)))
 
 
-async def watch(crowd: set[Connection], limits: Limits) -> None:
+async def watch(crowd: Crowd, limits: Limits) -> None:
     """Look at every connection again and again, until cancelled."""
     loop = asyncio.get_running_loop()
     pause = min(1.0, limits.header_seconds / 4, limits.slow_seconds / 4)
@@ -283,11 +370,3 @@ async def watch(crowd: set[Connection], limits: Limits) -> None:
                 connection.check(now)
             except Exception:  # of one connection; the others are to be watched on
                 _log.exception("a connection could not be looked at")
-
-
-async def disperse(crowd: set[Connection]) -> None:
-    """Let everybody go who is still there: TLS would wait for their good-bye."""
-    for connection in list(crowd):
-        connection.abort()
-    for _ in range(10):  # each layer of a transport takes a turn of the loop
-        await asyncio.sleep(0)

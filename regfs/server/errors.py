@@ -1,7 +1,11 @@
 """Error codes of the API: what each is as a status, and as JSON.
 
-Source: opencontainers/distribution-spec, spec.md, "Error Codes"; UNKNOWN, UNAVAILABLE,
-RANGE_INVALID and PAGINATION_NUMBER_INVALID are distribution's.
+Only codes of the specification are sent: clients decide by them whether to try again. It has
+none for what is the server's own failing, so TOOMANYREQUESTS stands for that, with a status
+of 5xx: alone of all codes it says that the same request may succeed later. A full disk is
+DENIED, with 507: trying again does not help until somebody has made room.
+
+Source: opencontainers/distribution-spec, spec.md, "Error Codes".
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from regfs.errors import LockHeld, PathDenied, RegfsError
+from regfs.errors import LockHeld, PathDenied, RegfsError, StoreFull
 
 STATUS: Final[dict[str, int]] = {
     "BLOB_UNKNOWN": 404,
@@ -25,17 +29,20 @@ STATUS: Final[dict[str, int]] = {
     "MANIFEST_UNKNOWN": 404,
     "NAME_INVALID": 400,
     "NAME_UNKNOWN": 404,
-    "PAGINATION_NUMBER_INVALID": 400,
-    "RANGE_INVALID": 416,
     "SIZE_INVALID": 400,
-    "TAG_INVALID": 400,
     "TOOMANYREQUESTS": 429,
     "UNAUTHORIZED": 401,
-    "UNAVAILABLE": 503,
-    "UNKNOWN": 500,
     "UNSUPPORTED": 405,
 }
 """Code -> the status it usually goes with."""
+
+_OTHERS: Final[dict[str, tuple[str, int]]] = {
+    "TAG_INVALID": ("MANIFEST_INVALID", 400),
+    "UNAVAILABLE": ("TOOMANYREQUESTS", 503),
+    "UNKNOWN": ("TOOMANYREQUESTS", 500),
+    "UNSUPPORTED": ("UNSUPPORTED", 400),
+}
+"""Codes of the library that the specification does not have, or means otherwise."""
 
 VERSION_HEADER: Final = {"Docker-Distribution-API-Version": "registry/2.0"}
 """On every answer below /v2."""
@@ -54,20 +61,30 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
+        usual = STATUS[code]
         self.code = code
-        self.status = STATUS[code] if status is None else status
+        self.status = usual if status is None else status
         self.detail = detail
         self.headers = dict(headers or {})
 
 
+def internal_error() -> ApiError:
+    """Return the answer to a mistake of ours, which the client is told nothing about."""
+    return ApiError("TOOMANYREQUESTS", "internal error; the log has more", status=500)
+
+
 def as_api_error(error: RegfsError) -> ApiError:
     """Return the answer to what the library has raised."""
+    code, status = _OTHERS.get(error.code) or (error.code, STATUS[error.code])
     if isinstance(error, LockHeld):
         # Garbage is being collected: it takes seconds, and clients ask again.
-        return ApiError("UNAVAILABLE", str(error), headers={"Retry-After": "5"})
+        code, status = _OTHERS["UNAVAILABLE"]
+        return ApiError(code, str(error), status=status, headers={"Retry-After": "5"})
+    if isinstance(error, StoreFull):
+        code, status = "DENIED", 507  # not to be tried again at once
     if isinstance(error, PathDenied):
-        return ApiError("UNAVAILABLE", str(error), status=500)
-    return ApiError(error.code, str(error))
+        status = 500
+    return ApiError(code, str(error), status=status)
 
 
 def error_response(error: ApiError) -> web.Response:

@@ -9,7 +9,8 @@ A browser lets any page send requests to any server, and only the headers tell:
               this machine is all that is asked of a client, only names that cannot be
               another site's are answered.
 
-Clients of registries send no Origin, and a Host they were told by their user.
+Clients of registries send no Origin, and a Host they were told by their user. Pages that are
+to be let in from elsewhere are named by `--cors-origin` (see `cors`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from regfs.server.cors import is_welcome
 from regfs.server.errors import ApiError
 from regfs.server.keys import SETTINGS
 
@@ -54,7 +56,8 @@ async def meant(request: web.Request, handler: _Next) -> web.StreamResponse:
                 "DENIED", "this server is not called so; say --host-name NAME to have it answer"
             )
     changes = request.method not in _CHANGES_NOTHING
-    if changes and not _from_here(request, settings.host_names):
+    welcome = is_welcome(request) or _from_here(request, settings.host_names)
+    if changes and not welcome:
         raise ApiError("DENIED", "pages of other sites change nothing here")
     return await handler(request)
 

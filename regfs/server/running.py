@@ -15,7 +15,8 @@ from aiohttp import web
 
 from regfs.server.access_log import Exchange
 from regfs.server.address import BACKLOG, shown
-from regfs.server.connections import Connection, Observe, disperse, watch
+from regfs.server.connections import Connection, Crowd, Observe, watch
+from regfs.server.ending import disperse, wind_down
 from regfs.server.keys import SETTINGS
 from regfs.server.metrics import METRICS
 from regfs.server.settings import Limits
@@ -23,6 +24,8 @@ from regfs.server.settings import Limits
 THREADS: Final = 32
 """Calls of the storage at once. They wait more than they work: for a disk, or a push for
 the end of a garbage collection; those who come meanwhile must not wait for them too."""
+_GIVING_UP: Final = 5.0
+"""Seconds for handlers whose client has lost its connection, to keep what has arrived."""
 
 
 def _unheard(exchange: Exchange) -> None:
@@ -37,32 +40,38 @@ async def run(
     ended: asyncio.Event | None = None,
     tls: ssl.SSLContext | None = None,
     observe: Observe = _unheard,
+    again: Callable[[], None] | None = None,
 ) -> signal.Signals | None:
     """Serve until a signal, which is returned, or `ended`.
 
-    `ready` is told the URL when connections are taken; `observe` of every request.
+    `ready` is told the URL when connections are taken; `observe` of every request. `again`
+    reads again what the server lives by, when SIGHUP asks for it.
     A second signal ends the grace that requests under way are given.
     """
     limits = app[SETTINGS].limits
     over = asyncio.Event() if ended is None else ended
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=limits.grace_seconds)
-    await runner.setup()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="regfs-store"))
-    crowd: set[Connection] = set()
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GIVING_UP)
+    await runner.setup()
+    crowd = Crowd()
     watching = loop.create_task(watch(crowd, limits))
     heard = _listen_to_signals(loop, over) if ended is None else []
+    if again is not None:
+        loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, again)
     connection = _connections(app, runner, observe, crowd)
     listening = [await _taking(one, connection, tls, limits) for one in sockets]
     try:
         ready(shown(sockets[0], "https" if tls else "http"))
         await over.wait()
     finally:
+        over.clear()
+        grace = loop.create_task(wind_down(crowd, listening, limits.grace_seconds))
+        await _first(grace, loop.create_task(over.wait()))
         for one in listening:
             one.close()
-        over.clear()
-        await _first(loop.create_task(runner.cleanup()), loop.create_task(over.wait()))
-        await disperse(crowd)
+        await disperse(crowd)  # before aiohttp, which would drop what comes and wait on
+        await runner.cleanup()
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
@@ -70,7 +79,7 @@ async def run(
 
 
 def _connections(
-    app: web.Application, runner: web.AppRunner, observe: Observe, crowd: set[Connection]
+    app: web.Application, runner: web.AppRunner, observe: Observe, crowd: Crowd
 ) -> Callable[[], Connection]:
     """Return what makes a connection for a client who comes."""
     metrics, limits = app[METRICS], app[SETTINGS].limits

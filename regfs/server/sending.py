@@ -1,21 +1,28 @@
-"""A blob as an answer: the whole or a part of it, its headers alone, or that it is not modified.
+"""A blob as an answer: the whole or parts of it, its headers alone, or that it is not modified.
 
 What the storage opens is sent by the kernel where it has a file descriptor and the
 connection is plain; otherwise it is read in pieces in a thread, one ahead of what is
 sent. Either way a blob takes the same memory, whatever its size.
+
+Several parts are one body, `multipart/byteranges`: clients that mount an image and fetch its
+files when they are read (stargz, soci, nydus) ask for many at once. Each part is opened when
+it is its turn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
+from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO, Final, NamedTuple
 
 from aiohttp import web
 from multidict import MultiMapping
 
 from regfs.digest import Digest
-from regfs.errors import BlobUnknown, StoreError
+from regfs.errors import BlobUnknown, RegfsError, StoreError
 from regfs.registry import Registry
 from regfs.server import conditional
 from regfs.server.conditional import Extent
@@ -39,12 +46,14 @@ class Sendable(NamedTuple):
     digest: Digest
     size: int
     status: int
-    part: Extent
-    """What the answer is about; of a HEAD nothing of it is sent."""
+    parts: list[Extent]
+    """What the answer is about, mostly one; of a HEAD nothing of it is sent."""
     file: BinaryIO | None = None
-    """Opened at the beginning of the part; None when it is not to be sent in pieces."""
+    """Opened at the beginning of the first part; None when it is not to be sent in pieces."""
     data: bytes | None = None
-    """The part itself, when it is small."""
+    """The part itself, when it is small and the only one."""
+    open: Callable[[int, int], BinaryIO] | None = None
+    """Opens another part, from an offset and so long; when there are several. This blocks."""
 
 
 def prepare(
@@ -64,24 +73,26 @@ def prepare(
         raise BlobUnknown(f"{digest} is damaged: no file is in its place")
     if entry.size == 0 and not stored.is_of_nothing:
         raise BlobUnknown(f"{digest} is damaged: nothing of it is left")
-    whole = Extent(0, entry.size)
+    whole = [Extent(0, entry.size)]
     if conditional.precondition_failed(headers, digest):
         raise ApiError("UNSUPPORTED", f"this is {digest}, as If-Match forbids", status=412)
     if conditional.not_modified(headers, digest):
         return Sendable(digest, entry.size, 304, whole)
     if method == "HEAD":  # a range is a matter of GET alone
         return Sendable(digest, entry.size, 200, whole)
-    part = conditional.extent(headers, entry.size, digest)
-    status = 200 if part is None else 206
-    part = part or whole
+    asked = conditional.extents(headers, entry.size, digest)
+    status = 206 if asked else 200
+    parts = asked or whole
+    part = parts[0]
     file = registry.open_blob(stored, part.start, part.length)
-    if part.length > SMALL:
-        return Sendable(digest, entry.size, status, part, file=file)
+    if part.length > SMALL or len(parts) > 1:
+        opener = partial(registry.open_blob, stored)
+        return Sendable(digest, entry.size, status, parts, file=file, open=opener)
     with file:
         data = _read(file, part.length)
     if len(data) < part.length:
         raise BlobUnknown(f"{digest} is shorter than it was a moment ago")
-    return Sendable(digest, entry.size, status, part, data=data)
+    return Sendable(digest, entry.size, status, parts, data=data)
 
 
 def _read(file: BinaryIO, length: int) -> bytes:
@@ -101,8 +112,11 @@ async def send(request: web.Request, blob: Sendable) -> web.StreamResponse:
         "Accept-Ranges": "bytes",
         "Cache-Control": _YEAR,
     }
+    if len(blob.parts) > 1:
+        return await _send_parts(request, blob, headers)
+    (part,) = blob.parts
     if blob.status == 206:
-        headers["Content-Range"] = blob.part.content_range(blob.size)
+        headers["Content-Range"] = part.content_range(blob.size)
     if blob.data is not None:
         return web.Response(
             body=blob.data, status=blob.status, headers=headers, content_type=CONTENT_TYPE
@@ -110,13 +124,53 @@ async def send(request: web.Request, blob: Sendable) -> web.StreamResponse:
     response = web.StreamResponse(status=blob.status, headers=headers)
     if blob.status != 304:
         response.content_type = CONTENT_TYPE
-        response.content_length = blob.part.length
+        response.content_length = part.length
     if blob.file is not None:
         with blob.file:
             await response.prepare(request)
-            await _send_file(request, response, blob.file, blob.part)
+            await _send_file(request, response, blob.file, part)
         await response.write_eof()
     return response
+
+
+async def _send_parts(
+    request: web.Request, blob: Sendable, headers: dict[str, str]
+) -> web.StreamResponse:
+    """Answer with several parts of a blob."""
+    assert blob.file is not None and blob.open is not None
+    boundary = secrets.token_hex(16)
+    heads = [
+        f"\r\n--{boundary}\r\nContent-Type: {CONTENT_TYPE}\r\n"
+        f"Content-Range: {part.content_range(blob.size)}\r\n\r\n".encode()
+        for part in blob.parts
+    ]
+    end = f"\r\n--{boundary}--\r\n".encode()
+    response = web.StreamResponse(status=206, headers=headers)
+    response.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+    response.content_length = sum(map(len, [*heads, end])) + sum(p.length for p in blob.parts)
+    with blob.file as first:
+        await response.prepare(request)
+        await response.write(heads[0])
+        await _send_file(request, response, first, blob.parts[0])
+    for head, part in zip(heads[1:], blob.parts[1:], strict=True):
+        with await asyncio.to_thread(_opened, request, blob.open, part) as file:
+            await response.write(head)
+            await _send_file(request, response, file, part)
+    await response.write_eof(end)
+    return response
+
+
+def _opened(request: web.Request, opener: Callable[[int, int], BinaryIO], part: Extent) -> BinaryIO:
+    """Open a part.
+
+    Raises:
+        ConnectionError: it cannot be; the beginning of the answer has been sent.
+    """
+    try:
+        return opener(part.start, part.length)
+    except RegfsError as error:
+        _log.warning("%s: cannot be sent to its end: %s", request.path, error)
+        raise ConnectionAbortedError("the content cannot be read") from None
 
 
 async def _send_file(

@@ -43,6 +43,12 @@ class Settings:
     """Bytes of the largest manifest that is taken."""
     max_blob: int | None = None
     """Bytes of the largest blob that is taken; None: any."""
+    cors_origins: frozenset[str] = frozenset()
+    """Origins whose pages may use the API, as browsers write them; `*`: any page may read."""
+    keep_free: int = 0
+    """Bytes that uploads leave free on the disk."""
+    expire_uploads: float | None = None
+    """Seconds after which an upload that nobody goes on with is deleted; None: never."""
     host_names: frozenset[str] = frozenset()
     """Names of this server, in lower case."""
     only_named: bool = False

@@ -1,4 +1,4 @@
-"""TLS from a certificate and a key in PEM files."""
+"""TLS from a certificate and a key in PEM files, which can be read again while it is in use."""
 
 from __future__ import annotations
 
@@ -40,3 +40,30 @@ def _expect(path: str, sign: bytes, what: str) -> None:
         raise DocumentInvalid(f"{path}: {error.strerror or error}") from None
     if sign not in data:
         raise DocumentInvalid(f"{path}: no {what} in PEM in it")
+
+
+class Certificate:
+    """A certificate and its key; what was read last is what new connections get."""
+
+    def __init__(self, certificate: str, key: str) -> None:
+        """Read the files.
+
+        Raises:
+            DocumentInvalid: a file cannot be used; the message names it.
+        """
+        self._files = certificate, key
+        self._current = self.context = server_context(certificate, key)
+        """`context` is what a server is given; each connection moves on to the current one."""
+        self.context.sni_callback = self._choose
+
+    def read_again(self) -> None:
+        """Read the files again.
+
+        Raises:
+            DocumentInvalid: as above; things stay as they were.
+        """
+        self._current = server_context(*self._files)
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        # OpenSSL calls this of every connection, also of one that names no host.
+        connection.context = self._current

@@ -335,8 +335,8 @@ class Store(Protocol):
             PathDenied, StoreError: not; the message names the first.
         """
 
-    def room(self) -> Room:
-        """Return what there is space for."""
+    def room(self, folder: str = "") -> Room:
+        """Return what there is space for where a folder is, or would be."""
 
     def claim(self, path: str, size: int) -> None:
         """Make a file of `size` bytes whose space is set aside, or change the length of one.

@@ -40,15 +40,17 @@ class LocalSpace(LocalTree):
                 number = errno.EROFS if read_only else errno.EACCES
                 raise self.fault(folder, OSError(number, os.strerror(number)))
 
-    def room(self) -> Room:
+    def room(self, folder: str = "") -> Room:
         """Return what is free, as this user sees it, and what a new folder takes."""
+        while folder and not os.path.isdir(self.full(folder)):
+            folder = folder.rpartition("/")[0]
         try:
-            status = os.statvfs(self.root)
-            folder = os.stat(self.root).st_blocks and status.f_frsize
+            status = os.statvfs(self.full(folder))
+            taken = os.stat(self.full(folder)).st_blocks and status.f_frsize
         except OSError as error:
-            raise self.fault("", error) from error
+            raise self.fault(folder, error) from error
         files = status.f_favail if status.f_files else -1
-        return Room(status.f_bavail * status.f_frsize, files, folder)
+        return Room(status.f_bavail * status.f_frsize, files, taken)
 
     def claim(self, path: str, size: int) -> None:
         """Make a file of `size` bytes that has its space already, or make it so long."""

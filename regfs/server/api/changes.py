@@ -5,6 +5,9 @@
     DELETE /v2/<name>/manifests/<tag or digest>     202
     DELETE /v2/<name>/blobs/<digest>                202
 
+A PUT with `If-None-Match: *` makes a tag and moves none, one with `If-Match: "<digest>"` moves
+it from there only; else the answer is 412. Of two who push at a time one gets it.
+
 Source: opencontainers/distribution-spec, spec.md, "Pushing Manifests", "Content Management".
 """
 
@@ -15,8 +18,9 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from regfs.errors import ManifestTooLarge, ReferentsUnknown
+from regfs.errors import ConditionFailed, ManifestTooLarge, ReferentsUnknown
 from regfs.publishing import Published
+from regfs.server import conditional
 from regfs.server.changing import changed
 from regfs.server.errors import ApiError
 from regfs.server.keys import PUBLISHER, SETTINGS
@@ -43,12 +47,15 @@ async def put_manifest(request: web.Request, route: Route) -> web.StreamResponse
             media_type=request.headers.get("Content-Type", ""),
             digest=None if route.by_tag else route.digest,
             tags=tags,
+            only_if=conditional.change_wanted(request.headers),
         )
 
     try:
         published = await changed(request, put)
     except ManifestTooLarge as error:
         raise ApiError(error.code, str(error), status=413) from None
+    except ConditionFailed as error:
+        raise ApiError(error.code, str(error), status=412) from None
     except ReferentsUnknown as error:
         raise ApiError(error.code, str(error), detail=list(error.missing[:_LISTED])) from None
     headers = CIMultiDict(

@@ -19,13 +19,13 @@ def asked_n(request: web.Request) -> int | None:
     """Return how many entries are asked for; None when it is not said.
 
     Raises:
-        ApiError: PAGINATION_NUMBER_INVALID, when it is no number, or a negative one.
+        ApiError: 400, when it is no number, or a negative one.
     """
     text = request.query.get("n")
     if not text:
         return None
     if not (text.isascii() and text.isdecimal()):
-        raise ApiError("PAGINATION_NUMBER_INVALID", f"n must be a whole number, not {text[:50]!r}")
+        raise ApiError("UNSUPPORTED", f"n must be a whole number, not {text[:50]!r}", status=400)
     text = text.lstrip("0") or "0"
     return int(text) if len(text) <= _DIGITS else 10**_DIGITS
 

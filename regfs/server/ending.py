@@ -1,0 +1,51 @@
+"""How a server ends: what clients have begun comes to its end, for as long as the grace lasts.
+
+aiohttp would drop what clients still send, and so lose uploads under way. This comes before:
+
+    an idle connection     is closed
+    a request under way    is answered, and the answer says that it is the last one here
+    an upload under way    is several requests, and podman and skopeo make a connection for
+                           each. So the server listens until no upload is under way, and
+                           answers what goes on with one; others are told to come again.
+
+What is not done when the grace is over loses its connection. The bytes of an upload stay, so
+that its client can go on with it later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from regfs.server.connections import Crowd
+
+_LOOK: Final = 0.02
+"""Seconds between two looks at what is still under way."""
+
+
+async def wind_down(crowd: Crowd, listening: Iterable[asyncio.Server], seconds: float) -> None:
+    """Let what is under way end, for as long as this."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(0)  # what has come before is read
+    crowd.ending = True
+    end = loop.time() + seconds
+    open_ = list(listening)
+    while loop.time() < end:
+        if not crowd.upload_under_way(loop.time()):
+            while open_:
+                open_.pop().close()
+        for connection in list(crowd):
+            if connection.idle:
+                connection.force_close()
+        if not crowd and not open_:
+            break
+        await asyncio.sleep(_LOOK)
+
+
+async def disperse(crowd: Crowd) -> None:
+    """Let everybody go who is still there: TLS would wait for their good-bye."""
+    for connection in list(crowd):
+        connection.abort()
+    for _ in range(10):  # each layer of a transport takes a turn of the loop
+        await asyncio.sleep(0)

@@ -1,0 +1,56 @@
+"""What a server that takes pushes does by itself, beside requests: old uploads are deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Final
+
+from aiohttp import web
+
+from regfs.durations import written
+from regfs.errors import RegfsError
+from regfs.expiry import Expiry
+from regfs.render import human_size, plural
+from regfs.server.keys import SETTINGS, UPLOADS
+
+_PAUSE: Final = 3600.0
+"""Seconds between two looks at all uploads."""
+
+_log = logging.getLogger(__name__)
+
+
+async def expiring(app: web.Application) -> AsyncIterator[None]:
+    """Delete old uploads for as long as the application runs."""
+    age = app[SETTINGS].expire_uploads
+    if age is None or not app[SETTINGS].writable:
+        yield
+        return
+    work = asyncio.get_running_loop().create_task(_expire(Expiry(app[UPLOADS], age), age))
+    yield
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
+
+
+async def _expire(expiry: Expiry, age: float) -> None:
+    doubt = ""
+    while True:
+        try:
+            found = await asyncio.to_thread(expiry.round)
+        except RegfsError as error:
+            _log.warning("no look for old uploads was possible: %s", error)
+        else:
+            if found.uploads:
+                _log.info(
+                    "%s, %s, were deleted: nobody has gone on with them for %s",
+                    plural(found.uploads, "upload"),
+                    human_size(found.bytes),
+                    written(age),
+                )
+            if found.doubt and found.doubt != doubt:
+                _log.warning("no upload is deleted: %s", found.doubt)
+            doubt = found.doubt
+        await asyncio.sleep(min(_PAUSE, age / 2))
