@@ -208,7 +208,7 @@ def test_a_second_signal_ends_the_patience_with_clients(tree: TreeBuilder) -> No
     blob = tree.blob(bytes(48 << 20))
     tree.layer_link("app", blob)
     with serving(tree.root, "--grace", "1h") as (process, url), wire.connected(url) as one:
-        one.sendall(b"GET /v2/app/blobs/%s HTTP/1.1\r\nHost: x\r\n\r\n" % blob.encode())
+        one.sendall(b"GET /v2/app/blobs/%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % blob.encode())
         assert one.recv(12) == b"HTTP/1.1 200"
         process.send_signal(signal.SIGTERM)
         wire.until(lambda: not listens(url))
