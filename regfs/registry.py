@@ -281,7 +281,7 @@ class Registry:
             raise self._told(path, Code.BLOB_CORRUPT, wrong)
         return data
 
-    def manifest(self, digest: Digest) -> Manifest:
+    def manifest(self, digest: Digest, limit: int = LIMIT) -> Manifest:
         """Return a manifest, verified and parsed.
 
         Raises:
@@ -289,7 +289,7 @@ class Registry:
         """
         from regfs.manifests import parse  # the models, which most reads do without
 
-        data = self.manifest_bytes(digest)
+        data = self.manifest_bytes(digest, limit)
         try:
             return parse(data)
         except ManifestInvalid as error:

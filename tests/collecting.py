@@ -33,7 +33,7 @@ from regfs.registry import Registry
 from regfs.runs import purge as purge_run
 from regfs.stores import Store, open_store
 from tests.builder import TreeBuilder, artifact, cache_index, image, index
-from tests.images import Content
+from tests.images import DOCKER_CONFIG, OCI_CONFIG, Content
 
 # -- using regfs --------------------------------------------------------------
 
@@ -127,6 +127,11 @@ def _files_of_manifest(tree: TreeBuilder, name: str, digest: str) -> set[str]:
 # -- the oracle ---------------------------------------------------------------
 
 
+def _meant(tag: str) -> str | None:
+    """Return the digest that a tag is named after."""
+    return tag.replace("-", ":", 1) if tag.startswith("sha256-") else None
+
+
 class Oracle:
     """What must stay of a healthy tree of which nothing is young, by the rules of the house."""
 
@@ -158,8 +163,12 @@ class Oracle:
 
     def _roots(self, name: str, untagged: bool) -> set[str]:
         tags = {tag: self.tree.current(name, tag) for tag in self.tree.tags(name)}
-        plain = {digest for tag, digest in tags.items() if not tag.startswith("sha256-")}
-        if not untagged or not plain:
+        ordinary = {tag for tag, digest in tags.items() if not self._is_beside(tag, digest)}
+        plain = {tags[tag] for tag in ordinary}
+        # What is named after a manifest that is here, and is something else, tags no image.
+        others = self.revisions(name)
+        own = {tag for tag in ordinary if tags[tag] == _meant(tag) or _meant(tag) not in others}
+        if not untagged or not own:
             return self.closure({*tags.values(), *self.revisions(name)}, subjects=True)
         dangling = {
             digest
@@ -168,6 +177,24 @@ class Oracle:
         }
         beside = self.closure(set(tags.values()) - plain)
         return self.closure(self._with_referrers(name, plain | dangling), subjects=True) | beside
+
+    def _is_beside(self, tag: str, digest: str) -> bool:
+        """Tell whether a tag lists referrers of what it is named after, or is one itself."""
+        subject = _meant(tag)
+        if subject is None or digest == subject:
+            return False
+        if self.subject(digest) is not None:
+            return self.subject(digest) == subject
+        children = self.documents.get(digest, {}).get("manifests")
+        return children is not None and all(self._is_referrer(c["digest"]) for c in children)
+
+    def _is_referrer(self, digest: str) -> bool:
+        if digest not in self.present:
+            return True  # nobody knows
+        document = self.documents[digest]
+        kind = document.get("config", {}).get("mediaType", OCI_CONFIG)
+        artifact = document.get("artifactType") or kind not in (OCI_CONFIG, DOCKER_CONFIG)
+        return self.subject(digest) is not None or bool(artifact)
 
     def _with_referrers(self, name: str, digests: set[str]) -> set[str]:
         """Return manifests with their untagged referrers, and those of what they lead to."""

@@ -256,7 +256,7 @@ DAMAGE["temporary-file"] = lambda v: v.tree.write(
     v.data.with_name("data.0b0f8d5e-8a0f-4c59-9d52-3a8d35a0a9b1.tmp"), b"half"
 )
 DAMAGE["foreign-file"] = lambda v: v.tree.write(
-    v.tree.repository_path(v.name) / "notes.txt", b"ask Bob"
+    v.tree.repository_path(v.name) / "NOTES.txt", b"ask Bob"
 )
 DAMAGE["junk-file"] = lambda v: v.tree.write(
     v.tree.repository_path(v.name) / ".DS_Store", b"\0\0\0\1Bud1"

@@ -141,6 +141,16 @@ def test_a_manifest_that_lost_its_link_is_asked_for_all_it_needs(
     assert shop.files() == good
 
 
+def test_what_an_index_lists_and_lost_its_link_is_asked_for_all_it_needs(
+    shop: TreeBuilder, capsys: Said
+) -> None:
+    whole, good = backup(shop), shop.files()
+    shop.delete_revision("team/x", ARM.digest)
+    shop.delete_blob(ARM.blobs[1].digest)
+    assert heal(shop, "--from", whole.root, "--relink") == 0
+    assert shop.files() == good
+
+
 def test_what_a_source_cannot_help_with_is_left_and_said(shop: TreeBuilder, capsys: Said) -> None:
     whole = backup(shop)
     shop.break_("descriptor-wrong-size", "app", "v1")

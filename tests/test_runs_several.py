@@ -224,6 +224,9 @@ def test_what_was_left_in_place_after_all_is_not_counted(full: TreeBuilder) -> N
     (run,) = runs(store_of(full))
     assert run.done == applied.done
     assert run.done.blobs == made.totals.blobs - 1
+    purge_run(store_of(full), run.run)
+    (run,) = runs(store_of(full))
+    assert (run.state, run.done) == ("purged", applied.done)
 
 
 def test_a_restored_run_never_becomes_purged(full: TreeBuilder) -> None:

@@ -19,7 +19,7 @@ from regfs.spelling import printable, quoted
 from regfs.stores import open_store
 from regfs.verify import Row, verify
 from regfs.verify import content as content_module
-from tests.builder import TreeBuilder, artifact, blob_of, image, index
+from tests.builder import Blob, TreeBuilder, artifact, blob_of, image, index
 from tests.verifying import BASE
 
 SEEDS = ("0", "1", "2", "3")
@@ -50,6 +50,11 @@ def shaken(tree: TreeBuilder) -> TreeBuilder:
         for child in hollow.children:
             tree.delete_revision(f"hollow/{number}", child.digest)
             tree.delete_blob(child.digest)
+        # A manifest that is missing, and that an image names as a layer with its size.
+        both = image([f"both {number}"])
+        layer = Blob(both.data, stored=False)
+        tree.push(f"both/{number}", "v1", index(image([layer]), both))
+        tree.delete_blob(both.digest)
         tree.push(f"lost/{number}", "v1", image([BASE]))
         tree.push(f"lost/{number}", "v2", index(image([f"lost {number}"]), image([BASE])))
         tree.delete_blob(tree.current(f"lost/{number}", "v1"))

@@ -232,3 +232,21 @@ def test_a_cold_disk_is_asked_many_things_at_once_in_the_same_order(
     assert list(local.tree("p", no_findings, leaf="link", limit=9)) == expected
     assert len(threads) > 1
     assert len(expected) == 601
+
+
+def test_a_tree_without_links_tells_of_them_and_enters_none(tmp_path: Path) -> None:
+    (tmp_path / "docker/registry/v2/blobs/sha256").mkdir(parents=True)
+    (tmp_path / "docker/registry/v2/blobs/data").touch()
+    folder = tmp_path / "aside"
+    folder.mkdir()
+    (folder / "in").symlink_to(tmp_path / "docker")
+    (folder / "file").symlink_to(tmp_path / "docker/registry/v2/blobs/data")
+    (folder / "out").symlink_to("/")
+    store = LocalStore(str(tmp_path))
+    (listing,) = store.tree("aside", no_findings, links=False)
+    assert (listing.folders, listing.files) == ([], [])
+    assert listing.others == ["file", "in", "out"]
+    found: list[Finding] = []
+    assert list(store.tree("aside/in", found.append, links=False)) == []
+    assert [finding.path for finding in found] == ["aside/in"]
+    assert list(store.tree("nowhere", no_findings, links=False)) == []

@@ -297,7 +297,7 @@ ROWS: dict[Code, Row] = {
         INFO,
         digest=TOP,
     ),
-    Code.FOREIGN_PATH: Row("foreign-file", f"{V2}/repositories/app/notes.txt", WARNING),
+    Code.FOREIGN_PATH: Row("foreign-file", f"{V2}/repositories/app/NOTES.txt", WARNING),
     Code.JUNK: Row("junk-file", f"{V2}/repositories/app/.DS_Store", INFO),
     Code.SPECIAL_FILE: Row("fifo-link", REVISION, ERROR, BOTH),
     Code.SYMLINK_INSIDE: Row("symlink-inside", f"{V2}/repositories/second-name", WARNING),

@@ -116,8 +116,10 @@ def test_what_holds_no_tar_is_only_hashed(tree: TreeBuilder) -> None:
     assert codes(verify(tree)) == []
 
 
-ORAS = [
+MODEL = dumps({"rootfs": {"type": "rootfs", "diff_ids": []}})
+ORAS: list[dict[str, Any]] = [
     {"config_type": "application/vnd.unknown.config.v1+json"},
+    {"config_type": "application/vnd.docker.ai.model.config.v0.1+json", "config": MODEL},
     {"config_type": OCI_EMPTY, "artifact_type": "application/vnd.example"},
     {"config_type": OCI_CONFIG},
     {"config_type": DOCKER_CONFIG, "docker": True},
@@ -130,7 +132,7 @@ def test_only_what_the_config_of_an_image_names_is_unpacked(
 ) -> None:
     title = {"annotations": {"org.opencontainers.image.title": "note.txt"}}
     note = Blob(b"a plain file that oras calls a layer", OCI_TAR, title)
-    tree.push("oras", "v1", image([note], b"{}", **about))
+    tree.push("oras", "v1", image([note], **{"config": b"{}", **about}))
     assert codes(verify(tree)) == []
     # The same file in an image is a layer that cannot be unpacked, and harms the image.
     tree.push("app", "v1", image([note]))

@@ -241,33 +241,11 @@ def purge(
         LockHeld: another run is under way.
     """
     returned: list[Returned] = []
-    waiting: list[str] = []
-    future: list[Skipped] = []
     findings: list[Finding] = []
+    ages = _Ages(registry.store, run, clock, offline=offline)
 
     def chosen(found: Sequence[Run]) -> list[Run]:
-        ripe = []
-        for one in found:
-            wait = 0.0 if offline else _wait(registry.store, one)
-            why = in_the_future(one, clock()) if wait else None
-            left = one.moved_at.timestamp() + wait - clock() if wait else 0.0
-            if left <= 0:
-                ripe.append(one)
-            elif run is None:
-                if why is None:
-                    waiting.append(one.run)
-                else:
-                    future.append(Skipped(one.run, why))
-            elif why is not None:
-                raise Refused(
-                    f"run {run}: {why}: set the clock right, or say --offline if nobody else writes"
-                )
-            else:
-                raise Refused(
-                    f"run {run} has moved things a short while ago, and a push under way then may "
-                    f"still need them: purge it in {written(math.ceil(left))}, or with --offline "
-                    "if nobody else writes"
-                )
+        ripe = [one for one in found if ages.is_ripe(one)]
         if any(one.kind is RunKind.GC for one in ripe):
             returned.extend(_settle(registry, progress, roots, _damaged(found)))
         if any(one.state == "interrupted" and one.kind is RunKind.GC for one in ripe):
@@ -296,10 +274,53 @@ def purge(
     return replace(
         gone,
         returned=[*returned, *gone.returned],
-        waiting=waiting,
+        waiting=ages.waiting,
         findings=told,
-        future=[*gone.future, *future],
+        future=[*gone.future, *ages.future],
     )
+
+
+class _Ages:
+    """Which runs have waited long enough, and which of them nobody can tell that of."""
+
+    def __init__(
+        self, store: Store, run: str | None, clock: Callable[[], float], *, offline: bool
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._clock = clock
+        self._offline = offline
+        self.waiting: list[str] = []
+        self.future: list[Skipped] = []
+
+    def is_ripe(self, run: Run) -> bool:
+        """Return whether a run has waited; take note of one that has not.
+
+        Raises:
+            Refused: it has not, and is the one that was asked for.
+        """
+        wait = 0.0 if self._offline else _wait(self._store, run)
+        left = run.moved_at.timestamp() + wait - self._clock()
+        if wait == 0 or left <= 0:
+            return True
+        why = in_the_future(run, self._clock())
+        if self._run is not None:
+            raise Refused(self._refusal(left, why))
+        if why is None:
+            self.waiting.append(run.run)
+        else:
+            self.future.append(Skipped(run.run, why))
+        return False
+
+    def _refusal(self, left: float, why: str | None) -> str:
+        if why is not None:
+            way = "set the clock right, or say --offline if nobody else writes"
+            return f"run {self._run}: {why}: {way}"
+        return (
+            f"run {self._run} has moved things a short while ago, and a push under way then may "
+            f"still need them: purge it in {written(math.ceil(left))}, or with --offline if "
+            "nobody else writes"
+        )
 
 
 def _wait(store: Store, run: Run) -> float:

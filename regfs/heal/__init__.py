@@ -1,7 +1,8 @@
 """Putting a tree right again, from what can be proven and nothing else.
 
     plan_heal(...)    what is missing or corrupt, and whether a source has it     needs.py
-    heal(plan, ...)   fetch, verify, put in place; bad bytes go into quarantine   repair.py
+    heal(plan, ...)   fetch and verify; then, with the tree's lock, put in        repair.py,
+                      place, while bad bytes go into quarantine                   fetching.py
     quarantine(...)   move corrupt data aside, so that a push heals it            quarantine.py
     plan_relink(...)  links that reachability proves                              relink.py
     relink(plan, ..)  write them

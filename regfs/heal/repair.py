@@ -32,7 +32,7 @@ from regfs.heal.report import Healed, HealPlan, Item, Outcome, State
 from regfs.heal.source import Source
 from regfs.progress import SILENT, Progress
 from regfs.registry import Registry
-from regfs.runs import Changes, RunKind, changing, clear_unfinished, new_run
+from regfs.runs import Changes, RunKind, changing, clear_unfinished, new_run, require_reach
 from regfs.stores import Kind, Store
 from regfs.totals import ActionKind
 from regfs.turns import locked, owner
@@ -52,6 +52,7 @@ def heal(
 
     Raises:
         LockHeld: another run is under way, or began meanwhile and does not end.
+        Doubt: parts of the tree lie on another file system, where nothing can be renamed to.
         StoreError: nothing can be written.
     """
     todo = [item for item in planned.items if item.problem is None]
@@ -66,6 +67,7 @@ def heal(
     repair = _Repair(store, source, progress)
     with store.lock(HEALING, owner()):
         with locked(store):  # who cannot have it learns that before anything is fetched
+            require_reach(store)
             clear_unfinished(store)
         progress.start("Fetching", planned.bytes, "bytes")
         stopped = repair.fetch(todo)

@@ -14,14 +14,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import BlobUnknown, ManifestInvalid, RegfsError
+from regfs.errors import BlobUnknown, ManifestInvalid, ManifestTooLarge, RegfsError
 from regfs.graph import Graph
 from regfs.graph.beside import beside
 from regfs.image_config import ImageConfig, parse_config
 from regfs.manifests import (
+    LIMIT,
     Descriptor,
     DockerManifest,
     DockerManifestList,
@@ -134,18 +136,21 @@ class Shown:
     """What could not be read."""
 
 
-def read_manifest(registry: Registry, digest: Digest) -> Manifest:
+def read_manifest(registry: Registry, digest: Digest, largest: int = LIMIT) -> Manifest:
     """Return a manifest; whatever is wrong with it is told with its path.
 
     Raises:
         BlobUnknown: it is not there.
         ContentMismatch, ManifestInvalid: it is damaged, or no manifest.
+        ManifestTooLarge: it has more than `largest` bytes.
     """
     path = layout.path_of(layout.BlobData(digest))
     try:
-        return registry.manifest(digest)
+        return registry.manifest(digest, largest)
     except BlobUnknown:
         raise BlobUnknown(f"{path}: manifest is not there") from None
+    except ManifestTooLarge:
+        raise
     except ManifestInvalid as error:
         text = str(error)
         raise ManifestInvalid(text if text.startswith(path) else f"{path}: {text}") from None
@@ -159,22 +164,26 @@ def show(
     *,
     among: Iterable[Image] | None = None,
     has: Callable[[Digest], bool] = lambda digest: True,
+    largest: int = LIMIT,
+    only: Digest | None = None,
 ) -> Shown:
     """Tell all about the manifest `digest`, which `target` led to.
 
     Layers are compared with those of the images `among`; by default with all. What it names
-    and `has` says no to is shown as if it were not there.
+    and `has` says no to is shown as if it were not there. Manifests and configs of more than
+    `largest` bytes are not read. With `only`, of the images in an index that one is told of
+    in full, or the first one where it has no such.
 
     Raises:
         BlobUnknown, ContentMismatch, ManifestInvalid: the manifest itself cannot be read.
     """
-    manifest = read_manifest(registry, digest)
+    manifest = read_manifest(registry, digest, largest)
     every = images(graph, registry.manifest) if among is None else among
-    viewer = _Viewer(graph, registry, target, digest, every, has)
+    viewer = _Viewer(graph, registry, target, digest, every, _Bounds(has, largest))
     stands = _stands(graph, target, digest)
     subject = None if manifest.subject is None else manifest.subject.digest
     blob = registry.blob(digest)
-    shown = tuple(viewer.images(digest, manifest))
+    shown = tuple(viewer.images(digest, manifest, only))
     kind = "build-cache" if is_buildkit_cache(manifest) else viewer.kind(manifest)
     return Shown(
         reference=str(target),
@@ -253,6 +262,11 @@ def _made_by_cosign(graph: Graph, name: str | None, digest: Digest) -> Iterator[
             )
 
 
+class _Bounds(NamedTuple):
+    has: Callable[[Digest], bool]
+    largest: int
+
+
 class _Viewer:
     def __init__(
         self,
@@ -261,10 +275,10 @@ class _Viewer:
         target: Target,
         digest: Digest,
         every: Iterable[Image],
-        has: Callable[[Digest], bool],
+        bounds: _Bounds,
     ) -> None:
         self._graph = graph
-        self._may_have = has
+        self._may_have, self._largest = bounds
         self._registry = registry
         self._name = target.name
         self.problems: list[str] = []
@@ -308,8 +322,24 @@ class _Viewer:
             return Kind.ARTIFACT.value
         return info.kind.value
 
-    def images(self, digest: Digest, manifest: Manifest) -> Iterator[ShownImage]:
+    def images(
+        self, digest: Digest, manifest: Manifest, only: Digest | None
+    ) -> Iterator[ShownImage]:
         """Yield the manifest itself when it has layers, else the images an index lists."""
+        listed = list(self._listed(digest, manifest))
+        if only is not None:
+            listed = ([row for row in listed if row[0] == only] or listed)[:1]
+        for one, known, platform in listed:
+            found = known or self._read(one)
+            if isinstance(found, (ImageManifest, DockerManifest)):
+                yield self._image(one, found, platform)
+            elif isinstance(found, DockerManifestV1):
+                yield self._schema1(one, found)
+
+    def _listed(
+        self, digest: Digest, manifest: Manifest
+    ) -> Iterator[tuple[Digest, Manifest | None, str]]:
+        """Yield what an index leads to through others, with its platform; only indexes are read."""
         pending: list[tuple[Digest, Manifest | None, str]] = [(digest, manifest, "")]
         seen: set[Digest] = set()
         while pending:
@@ -317,23 +347,22 @@ class _Viewer:
             if one in seen:
                 continue
             seen.add(one)
-            found = known or self._read(one)
-            if isinstance(found, (ImageIndex, DockerManifestList)):
+            if known is None and self._graph.manifests[one].kind is Kind.INDEX:
+                known = self._read(one)
+            if isinstance(known, (ImageIndex, DockerManifestList)):
                 pending.extend(
                     (entry.digest, None, str(entry.platform or ""))
-                    for entry in reversed(found.manifests)
+                    for entry in reversed(known.manifests)
                     if entry.digest in self._graph.manifests
                     and self._has(entry.digest)
                     and not is_attestation(entry)
                 )
-            elif isinstance(found, (ImageManifest, DockerManifest)):
-                yield self._image(one, found, platform)
-            elif isinstance(found, DockerManifestV1):
-                yield self._schema1(one, found)
+            else:
+                yield one, known, platform
 
     def _read(self, digest: Digest) -> Manifest | None:
         try:
-            return read_manifest(self._registry, digest)
+            return read_manifest(self._registry, digest, self._largest)
         except RegfsError as error:
             self.problems.append(str(error))
             return None
@@ -418,7 +447,7 @@ class _Viewer:
         try:
             if not self._may_have(digest):
                 raise BlobUnknown(path)
-            return parse_config(self._registry.manifest_bytes(digest))
+            return parse_config(self._registry.manifest_bytes(digest, self._largest))
         except BlobUnknown:
             self.problems.append(f"{path}: config is not there")
         except RegfsError as error:

@@ -97,10 +97,7 @@ def restore(
             if found.run.damage is None:
                 _restore_lines(found, undoing, digests, progress)
             else:
-                sync_everything(store, run)
-                journal.write(undoing=now())
-                undoing.put_back(_backwards(things))
-                undoing.leave(found.contents.outside)
+                _restore_all_there_is(found, undoing, things)
             if digests:
                 journal.write(synced=now())
             else:
@@ -128,6 +125,14 @@ def _restore_lines(
     progress.finish()
     if digests:
         journal.write_all({"returned": path} for path in undoing.back)
+
+
+def _restore_all_there_is(found: Survey, undoing: _Undoing, things: Iterable[Thing]) -> None:
+    """Put back what lies in the quarantine of a damaged run."""
+    sync_everything(undoing.store, undoing.run)
+    undoing.journal.write(undoing=now())
+    undoing.put_back(_backwards(things))
+    undoing.leave(found.contents.outside)
 
 
 def lying(found: Survey) -> Line:

@@ -16,7 +16,7 @@ from regfs.referrers import Referrers
 from regfs.registry import Registry
 from regfs.server import changing, cors, routes
 from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
-from regfs.server.auth import Gate, guarded
+from regfs.server.auth import GATE, Gate, guarded
 from regfs.server.calls import ShortCalls
 from regfs.server.connections import SERVER, say_when_it_ends
 from regfs.server.errors import (
@@ -43,7 +43,7 @@ from regfs.server.metrics import METRICS, Metrics
 from regfs.server.origins import meant
 from regfs.server.routes import Action, Route, Verb, verb_of
 from regfs.server.settings import Settings
-from regfs.server.ui.pages import add_pages
+from regfs.server.ui.pages import add_pages, page_of_error
 from regfs.server.upkeep import expiring
 from regfs.uploads import Uploads
 
@@ -110,6 +110,7 @@ def make_app(
     app[METRICS] = metrics
     app[MAY] = _everybody if gate is None else gate.may
     if gate is not None:
+        app[GATE] = gate
         app.on_cleanup.append(lambda _: _ended(gate))
     app.router.add_get("/healthz", Health(registry).page)
     app.router.add_get("/metrics", metrics.page)
@@ -202,13 +203,13 @@ async def _told(request: web.Request, handler: _Next) -> web.StreamResponse:
 
 
 def _answer_to(error: Exception, request: web.Request, api: bool) -> web.Response:
+    if not api and isinstance(error, (ApiError, web.HTTPException)):
+        return page_of_error(request, error)
     if isinstance(error, ApiError):
         return error_response(error)
     if isinstance(error, RegfsError):
         return error_response(as_api_error(error))
     if isinstance(error, web.HTTPException):
-        if not api:
-            raise error
         return error_response(ApiError("UNSUPPORTED", error.reason, status=error.status))
     _log.error("%s %s", request.method, _shown(request), exc_info=error)
     return error_response(internal_error())

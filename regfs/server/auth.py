@@ -5,7 +5,9 @@
     and an access file     what its rules say, and nothing else
 
 `/v2/` itself always asks for a password then, also when some repositories can be read
-without one: clients learn there, and only there, that a password can be given at all.
+without one: clients learn there, and only there, that a password can be given at all. So
+does `/login`, for browsers. What adds up all repositories (`/metrics`, some pages) is for
+those who may read all of them.
 """
 
 from __future__ import annotations
@@ -36,8 +38,11 @@ from regfs.server.rules import Access
 CHALLENGE: Final = 'Basic realm="regfs", charset="UTF-8"'
 USER: Final = web.RequestKey("user", str)
 """Whose password was right; not there for somebody unknown."""
-OPEN: Final = frozenset({"/healthz"})
-"""Paths that need no password: what watches a server has none."""
+OPEN: Final = frozenset({"/healthz", "/static/{name}"})
+"""Paths that need no password: what watches a server has none, and a page that asks for one
+looks like the others."""
+METRICS: Final = "/metrics"
+LOGIN: Final = "/login"
 
 REMEMBERED: Final = 1024
 """Right passwords that are not computed again for a while. Wrong ones are not remembered:
@@ -167,13 +172,15 @@ class Gate:
         """Tell whether who sent a request may do this to a repository."""
         return self.allows(request.get(USER), verb, name)
 
-    def admit(self, user: str | None, route: Route | None, method: str) -> None:
-        """Let a request pass.
+    def admit(self, user: str | None, route: Route | None, method: str, path: str) -> None:
+        """Let a request pass; `path` is that of the handler, where `route` is none of the API.
 
         Raises:
             ApiError: UNAUTHORIZED of somebody unknown, DENIED of a user.
         """
-        if route is None or route.action is Action.BASE:
+        if route is None:
+            allowed, words = self._admits_to_page(user, path)
+        elif route.action is Action.BASE:
             allowed, words = user is not None, "a user and a password are needed"
         elif route.action is Action.CATALOG:
             allowed, words = user is not None or self._shows_something(), "no repository for you"
@@ -187,8 +194,19 @@ class Gate:
             raise unauthorized(words)
         raise ApiError("DENIED", words)
 
+    def _admits_to_page(self, user: str | None, path: str) -> tuple[bool, str]:
+        if path == METRICS and self.access is not None:
+            every = self.access.allows_all(user, Verb.READ)
+            return every, 'this adds up all repositories: it needs a rule to read "**"'
+        known = user is not None or (path not in (LOGIN, METRICS) and self._shows_something())
+        return known, "a user and a password are needed"
+
     def _shows_something(self) -> bool:
         return self.access is not None and self.access.allows_something(None, Verb.READ)
+
+
+GATE: Final = web.AppKey("gate", Gate)
+"""Of an application that asks for passwords."""
 
 
 def unauthorized(message: str) -> ApiError:
@@ -214,12 +232,14 @@ def guarded(gate: Gate) -> Callable[[web.Request, _Next], Awaitable[web.StreamRe
 
     @web.middleware
     async def guard(request: web.Request, handler: _Next) -> web.StreamResponse:
-        if request.path not in OPEN:
+        resource = request.match_info.route.resource
+        path = "" if resource is None else resource.canonical
+        if path not in OPEN:
             given = request.headers.getall("Authorization", [])
             user = await gate.identify(given, client_of(request))
             if user is not None:
                 request[USER] = user
-            gate.admit(user, request.get(ROUTE), request.method)
+            gate.admit(user, request.get(ROUTE), request.method, path)
         return await handler(request)
 
     return guard

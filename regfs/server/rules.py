@@ -22,6 +22,8 @@ from regfs.server.routes import Verb
 
 EVERY_USER: Final = "*"
 ANONYMOUS: Final = "anonymous"
+EVERYTHING: Final = "**"
+"""The pattern of every name."""
 RESERVED: Final = frozenset({EVERY_USER, ANONYMOUS})
 """What no user can be called."""
 
@@ -69,6 +71,10 @@ class Access(_Table):
     def allows_something(self, user: str | None, verb: Verb) -> bool:
         """Tell whether there is any name of a repository to which a user may do this."""
         return any(True for _ in self._of(user, verb))
+
+    def allows_all(self, user: str | None, verb: Verb) -> bool:
+        """Return whether a user may do this to every repository, also to those to come."""
+        return any(EVERYTHING in rule.repositories for rule in self._of(user, verb))
 
     def _names(self, user: str | None, verb: Verb) -> re.Pattern[str]:
         globs = {text for rule in self._of(user, verb) for text in rule.repositories}

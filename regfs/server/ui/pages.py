@@ -14,9 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiohttp import web
@@ -27,11 +27,14 @@ from regfs.errors import DigestInvalid, RegfsError, Unknown
 from regfs.inventory import RepositoryInventory
 from regfs.manifests import Role
 from regfs.reports.holdings import named
-from regfs.server.errors import as_api_error
+from regfs.server.auth import GATE, USER
+from regfs.server.errors import ApiError, as_api_error
 from regfs.server.keys import MAY, REGISTRY
+from regfs.server.lines import LineFull, Lines, client_of
 from regfs.server.routes import Verb, path_in
 from regfs.server.ui import addresses
 from regfs.server.ui.addresses import Place
+from regfs.server.ui.packing import HEADERS, packed
 from regfs.server.ui.snapshot import Snapshot, Snapshots
 from regfs.server.ui.templating import assets, environment
 from regfs.server.ui.views.blob import blob
@@ -47,16 +50,6 @@ from regfs.server.ui.views.usage import by_of, usage
 
 _log = logging.getLogger(__name__)
 
-HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
-    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-cache",
-}
-"""On every page: what comes from a tree can run nothing and load nothing."""
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+")
 """A host that can stand in a command which people copy."""
 FOREVER: Final = "public, max-age=31536000, immutable"
@@ -64,21 +57,49 @@ THREADS: Final = 2
 """Threads that make pages; those that the API uses are others."""
 
 
-@dataclass(frozen=True, slots=True)
+WAITING: Final = 32
+"""Pages of one client that are made or wait to be. Each client has a line of its own."""
+
+
+@dataclass
 class Refusal(Exception):
     """A page that is not there, or is not for whoever asks."""
 
     status: int
     title: str
     message: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Make = Callable[[Look], Any]
 
 
+def page_of_error(request: web.Request, error: ApiError | web.HTTPException) -> web.Response:
+    """Return a page that tells people why there is no answer to what their browser asked."""
+    if isinstance(error, ApiError):
+        message, headers = str(error), error.headers
+    else:
+        kept = {name: error.headers[name] for name in _KEPT if name in error.headers}
+        message, headers = _MESSAGES.get(error.status, error.reason), kept
+    title = _TITLES.get(error.status, "This cannot be answered")
+    return request.app[_PAGES].refused(request, Refusal(error.status, title, message, headers))
+
+
+_KEPT: Final = ("Allow",)
+_TITLES: Final = {
+    401: "A password is needed",
+    403: "Not for you",
+    404: "Not found",
+    405: "This cannot be done here",
+    413: "Too large",
+    429: "Too much at once",
+}
+_MESSAGES: Final = {404: "There is no such page.", 405: "This page can only be looked at."}
+
+
 def add_pages(app: web.Application) -> None:
     """Let an application show what it serves."""
-    pages = _Pages(app)
+    pages = app[_PAGES] = _Pages(app)
     get = app.router.add_get
     get("/", pages.home)
     get("/r/{tail:.+}", pages.below_repository)
@@ -88,16 +109,20 @@ def add_pages(app: web.Application) -> None:
     get("/findings", pages.findings)
     get("/gc", pages.gc)
     get("/search", pages.search)
+    get("/login", pages.login)
     get("/static/{name}", pages.static)
     app.router.add_post("/refresh", pages.refresh)
     app.on_cleanup.append(pages.close)
 
 
 class _Pages:
+    """The handlers of one application."""
+
     def __init__(self, app: web.Application) -> None:
         self._snapshots = Snapshots(app[REGISTRY])
         self._root = app[REGISTRY].store.url
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="regfs-view")
+        self._lines = Lines(THREADS)
         self._assets = assets()
         self._environment = environment(self._assets)
 
@@ -188,19 +213,23 @@ class _Pages:
 
         return await self._answered(request, answer)
 
+    async def login(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/login`, which nobody comes to without a password: go to the first page."""
+        return web.Response(status=303, headers={**HEADERS, "Location": "/"})
+
     async def static(self, request: web.Request) -> web.StreamResponse:
         """Answer `/static/`."""
         asset = self._assets.get(request.match_info["name"])
         if asset is None:
             return await self._answered(request, _missing)
-        headers = {**HEADERS, "ETag": f'"{asset.version}"'}
+        headers = {"ETag": f'W/"{asset.version}"'}
         if request.query.get("v") == asset.version:
             headers["Cache-Control"] = FOREVER
         if request.headers.get("If-None-Match") == headers["ETag"]:
-            return web.Response(status=304, headers=headers)
-        return web.Response(
-            body=asset.body, content_type=asset.content_type, charset="utf-8", headers=headers
-        )
+            return web.Response(status=304, headers={**HEADERS, **headers})
+        response = packed(request, asset.body, asset.content_type)
+        response.headers.update(headers)
+        return response
 
     # -- how a page is made ----------------------------------------------------------
 
@@ -210,14 +239,14 @@ class _Pages:
         async def answer() -> web.StreamResponse:
             snapshot = await self._snapshots.get(needs)
             if snapshot is None:
-                text = self._html(request, "waiting.html", None, doing=self._snapshots.doing)
-                return _response(text, 202)
+                text = self._html(request, "waiting.html", doing=self._snapshots.doing)
+                return _response(request, text, 202)
 
-            def render() -> str:
-                view = make(self._look(request, snapshot))
-                return self._html(request, template, snapshot, view=view)
+            def render() -> web.Response:
+                look = self._look(request, snapshot)
+                return _response(request, self._html(request, template, look, view=make(look)))
 
-            return _response(await self._in_thread(render))
+            return await self._in_turn(request, render)
 
         return await self._answered(request, answer)
 
@@ -235,8 +264,14 @@ class _Pages:
         except Exception:
             _log.exception("%s %s", request.method, request.raw_path)
             refusal = Refusal(500, "Something went wrong", "The log of the server has more.")
-        text = self._html(request, "problem.html", None, problem=refusal)
-        return _response(text, refusal.status)
+        return self.refused(request, refusal)
+
+    def refused(self, request: web.Request, refusal: Refusal) -> web.Response:
+        """Return the page that tells why there is no other."""
+        text = self._html(request, "problem.html", problem=refusal)
+        response = _response(request, text, refusal.status)
+        response.headers.update(refusal.headers)
+        return response
 
     async def _raw(self, request: web.Request, place: Place) -> web.StreamResponse:
         """Return the bytes of a manifest or config as text that no browser takes for a page."""
@@ -244,23 +279,35 @@ class _Pages:
         if snapshot is None:
             raise Refusal(503, "Not yet", "The tree is still being read; ask again in a minute.")
 
-        def read() -> bytes:
+        def read() -> web.Response:
             look = self._look(request, snapshot)
             digest = _in_repository(look, _repository(look, place), place.reference, configs=True)
-            return snapshot.registry.manifest_bytes(digest)
+            return packed(request, snapshot.registry.manifest_bytes(digest), "text/plain")
 
-        body = await self._in_thread(read)
-        return web.Response(body=body, content_type="text/plain", charset="utf-8", headers=HEADERS)
+        return await self._in_turn(request, read)
 
     def _look(self, request: web.Request, snapshot: Snapshot) -> Look:
         may = request.app[MAY]
         return Look(snapshot, lambda name: may(request, Verb.READ, name))
 
-    async def _in_thread(self, function: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+    async def _in_turn(
+        self, request: web.Request, make: Callable[[], web.Response]
+    ) -> web.Response:
+        """Make a page in a thread, when it is the client's turn."""
+        client = request.get(USER) or client_of(request)
+        try:
+            async with self._lines.turn(client, longest=WAITING):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, make)
+        except LineFull:
+            raise Refusal(
+                429,
+                "Too much at once",
+                f"{WAITING} pages of yours are being made; ask again when they are there.",
+                {"Retry-After": "2"},
+            ) from None
 
     def _html(
-        self, request: web.Request, template: str, snapshot: Snapshot | None, **context: Any
+        self, request: web.Request, template: str, look: Look | None = None, **context: Any
     ) -> str:
         path = path_in(request.raw_path)
         back = f"{path}?{request.query_string}" if request.query_string else path
@@ -269,20 +316,28 @@ class _Pages:
             back=back if request.method in ("GET", "HEAD") else "/",
             asked=_text(request, "q") if path == "/search" else "",
             host=request.host if _HOST.fullmatch(request.host) else "HOST",
-            root=self._root,
+            root=self._root if look is not None and _knows(request, look) else "",
+            can_log_in=_is_unknown(request),
             version=__version__,
-            snapshot=snapshot,
+            snapshot=None if look is None else look.snapshot,
             renewing=self._snapshots.renewing,
             **context,
         )
 
 
-def _response(text: str, status: int = 200) -> web.Response:
+def _is_unknown(request: web.Request) -> bool:
+    """Return whether there are passwords, and somebody has given none."""
+    return GATE in request.app and USER not in request
+
+
+def _knows(request: web.Request, look: Look) -> bool:
+    """Return whether somebody may know where on the disk the tree lies."""
+    return look.everything and not _is_unknown(request)
+
+
+def _response(request: web.Request, text: str, status: int = 200) -> web.Response:
     # What is not UTF-8 was spelled out; should a surrogate be left, it is no reason to fail.
-    body = text.encode("utf-8", "backslashreplace")
-    return web.Response(
-        body=body, status=status, content_type="text/html", charset="utf-8", headers=HEADERS
-    )
+    return packed(request, text.encode("utf-8", "backslashreplace"), "text/html", status)
 
 
 async def _missing() -> web.StreamResponse:
@@ -373,3 +428,6 @@ def _whole(look: Look) -> Look:
         "Not for you",
         "This page adds up all repositories, and there are some that you may not read.",
     )
+
+
+_PAGES: Final = web.AppKey("pages", _Pages)

@@ -49,12 +49,20 @@ SHARE: Final = 0.1
 """Of the time at most that may go into taking snapshots, however often they are asked for."""
 GLANCE: Final = 0.3
 """Seconds that a newer snapshot is waited for where there is an older one."""
+FRESH_SHARE: Final = 0.25
+"""Of the time at most that may go into snapshots which somebody wants at once."""
 IDLE: Final = 900.0
 """Seconds after which a snapshot that nobody asks for is let go."""
 LARGE: Final = 300_000
 """Blobs beyond which there are never two snapshots in memory at once."""
 SHARED_SHOWN: Final = 200
 """Shared layers that are told of; the rest is counted."""
+
+
+LARGEST: Final = 256 * 1024
+"""Bytes of the largest manifest or config that is taken apart for a page. To understand one is
+a single step for all other threads: one of 4 MB, which anybody may push, would hold them up for
+a quarter of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ class Snapshot:
     @cached_property
     def images(self) -> list[Image]:
         """Every image."""
-        return images(self.graph, self.registry.manifest)
+        return images(self.graph, lambda digest: self.registry.manifest(digest, LARGEST))
 
     @cached_property
     def own(self) -> Own:
@@ -301,12 +309,18 @@ class Snapshots:
     ) -> Snapshot | None:
         """Return a snapshot in which these reports are made; None when that takes longer.
 
+        A `fresh` one is taken again, unless the tree was only just read: reading takes
+        its share of the time and no more, however often somebody asks for it.
+
         Raises:
             RegfsError: the tree cannot be read.
         """
         self._asked_at = self._clock()
         until = self._asked_at + patience
-        if self._taking is None and (fresh or self._kept is None or self._is_old()):
+        if fresh:
+            await self._rest(patience)
+        share = FRESH_SHARE if fresh else SHARE
+        if self._taking is None and self._is_old(share, 0.0 if fresh else self._max_age):
             self._take()
         if self._taking is not None:
             glance = self._kept is not None and not fresh
@@ -338,10 +352,21 @@ class Snapshots:
         """Wait until the thread has ended; only after `close`."""
         self._worker.shutdown(wait=True)
 
-    def _is_old(self) -> bool:
-        assert self._kept is not None
-        allowed = max(self._max_age, self._kept.took / SHARE)
-        return self._clock() - self._kept_since > allowed
+    def _is_old(self, share: float, least: float) -> bool:
+        return self._fresh_for(share, least) <= 0
+
+    def _fresh_for(self, share: float, least: float) -> float:
+        """Return for how many seconds no other snapshot is to be taken."""
+        if self._kept is None:
+            return 0.0
+        pause = self._kept.took * (1 - share) / share
+        return self._kept_since + max(least, pause) - self._clock()
+
+    async def _rest(self, patience: float) -> None:
+        """Wait until a snapshot may be taken anew, if that is worth waiting for."""
+        pause = self._fresh_for(FRESH_SHARE, 0.0)
+        if self._taking is None and 0 < pause <= patience:
+            await asyncio.sleep(pause)
 
     def _take(self) -> None:
         if self._kept is not None and len(self._kept.inventory.blobs) > LARGE:

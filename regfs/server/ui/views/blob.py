@@ -17,6 +17,8 @@ from regfs.server.ui.views.parts import Link, Look, blob_path
 
 PATHS: Final = 20
 """Paths from a repository that are shown."""
+STATIONS: Final = 40
+"""Stations of one path that are shown: indexes can list indexes without end."""
 LINKS: Final = 50
 """Repositories that are named."""
 
@@ -82,7 +84,7 @@ def _stations(look: Look, way: tuple[Place, ...]) -> tuple[Station, ...]:
     """Return a path from a repository, each station with where it can be seen."""
     name = way[0].name
     found = []
-    for place in way:
+    for place in way[:STATIONS]:
         # A revision and its content have one digest, and people need it once.
         if place.edge == "content":
             continue

@@ -7,18 +7,30 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import RegfsError
+from regfs.errors import ManifestTooLarge, RegfsError
+from regfs.graph import Leaf
 from regfs.registry import Target
 from regfs.reports.image import Config, ListedEntry, Referrer, Shown, ShownImage, show
 from regfs.reports.images import Image as ListedImage
 from regfs.reports.moment import moment
 from regfs.reports.steps import Step
 from regfs.server.ui import addresses
-from regfs.server.ui.views.parts import DiskPath, Link, Look, below, blob_path, image_link
+from regfs.server.ui.snapshot import LARGEST
+from regfs.server.ui.views.parts import (
+    LISTED,
+    DiskPath,
+    Few,
+    Link,
+    Look,
+    below,
+    blob_path,
+    image_link,
+)
 
 USERS: Final = 8
 """Other images that are named with a layer; the rest is counted."""
@@ -28,8 +40,17 @@ BAR: Final = 1000
 """Units that the bar of layers is wide."""
 NARROWEST: Final = 3
 """Units that the smallest layer takes, that it can be seen."""
+TAGS: Final = 20
+"""Other tags that are named."""
+PROBLEMS: Final = 20
+"""Problems that are told of."""
+_IMAGES: Final = frozenset({"image", "artifact", "schema1"})
+"""Kinds of entries that are shown on the page of their index."""
 HISTORY: Final = 50
 """Entries of a tag's history that are listed."""
+
+
+Pairs = Few[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +96,12 @@ class ImagePart:
     """One image of an index, or the manifest itself."""
 
     image: ShownImage
-    config: tuple[tuple[str, str], ...]
-    environment: tuple[str, ...]
-    labels: tuple[tuple[str, str], ...]
-    annotations: tuple[tuple[str, str], ...]
+    config: Pairs
+    environment: Few[str]
+    labels: Pairs
+    annotations: Pairs
     bar: tuple[Segment, ...]
-    steps: tuple[StepRow, ...]
+    steps: Few[StepRow]
     config_href: str
     config_path: DiskPath | None
 
@@ -114,15 +135,17 @@ class Image:
     title: str
     shown: Shown | None
     """None of a manifest that cannot be read; then `problems` tell why."""
-    tags: tuple[Link, ...]
+    tags: Few[Link]
     """Other tags that point to it."""
     subject: Link | None
-    annotations: tuple[tuple[str, str], ...]
-    entries: tuple[EntryRow, ...]
+    annotations: Pairs
+    entries: Few[EntryRow]
     part: ImagePart | None
-    referrers: tuple[ReferrerRow, ...]
+    parts: Few[Leaf]
+    """What it names, of one that is too large to be taken apart."""
+    referrers: Few[ReferrerRow]
     history: tuple[HistoryRow, ...]
-    problems: tuple[str, ...]
+    problems: Few[str]
     raw: str
     raw_href: str
     raw_note: str
@@ -141,7 +164,7 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
     """
     snapshot = look.snapshot
     target = Target(name, tag, digest)
-    shown, problems = None, []
+    shown, problems, too_large = None, [], False
     try:
         shown = show(
             snapshot.graph,
@@ -150,12 +173,15 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
             digest,
             among=look.images,
             has=partial(look.has, name),
+            largest=LARGEST,
+            only=Digest(of or digest),
         )
         problems = list(shown.problems)
+    except ManifestTooLarge:
+        too_large = True
     except RegfsError as error:
         problems = [str(error)]
-    parts = shown.images if shown else ()
-    chosen = next((one for one in parts if one.digest == of), parts[0] if parts else None)
+    chosen = shown.images[0] if shown and shown.images else None
     raw, note = _raw(look, digest)
     return Image(
         name=name,
@@ -164,17 +190,22 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
         digest=digest,
         title=f"{name}:{tag}" if tag is not None else f"{name}@{digest.algorithm}:{digest.short}",
         shown=shown,
-        tags=tuple(_tags(look, digest, (name, tag))),
+        tags=Few.of(list(_tags(look, digest, (name, tag))), TAGS),
         subject=_subject(look, name, shown),
-        annotations=_sorted(shown.annotations) if shown else (),
-        entries=tuple(_entries(look, name, tag, shown, chosen)),
+        annotations=_sorted(shown.annotations if shown else {}),
+        entries=_entries(look, name, tag, shown, chosen),
         part=_part(look, target, digest, chosen) if chosen else None,
-        referrers=tuple(
-            ReferrerRow(one, addresses.of_manifest(name, one.digest))
-            for one in (shown.referrers if shown else ())
+        parts=_named_by(look, digest) if too_large else Few((), 0),
+        referrers=Few.of(
+            [
+                ReferrerRow(one, addresses.of_manifest(name, one.digest))
+                for one in (shown.referrers if shown else ())
+            ]
         ),
         history=tuple(_history(look, name, tag)),
-        problems=tuple(dict.fromkeys(problems)),  # images of one index share layers
+        problems=Few.of(
+            list(dict.fromkeys(problems)), PROBLEMS
+        ),  # images of one index share layers
         raw=raw,
         raw_href=addresses.of_raw(name, digest),
         raw_note=note,
@@ -189,8 +220,15 @@ def _reference(name: str, tag: str | None, digest: Digest) -> str:
     return f"{name}@{digest}" if tag is None else f"{name}:{tag}"
 
 
-def _sorted(notes: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(notes.items()))
+def _sorted(notes: dict[str, str]) -> Pairs:
+    return Few.of(sorted(notes.items()))
+
+
+def _named_by(look: Look, digest: Digest) -> Few[Leaf]:
+    graph = look.snapshot.graph
+    info = graph.manifests.get(digest)
+    count = 0 if info is None else info.last - info.first
+    return Few(tuple(islice(graph.leaves(digest), LISTED)), max(count - LISTED, 0))
 
 
 def _tags(look: Look, digest: Digest, this: tuple[str, str | None]) -> Iterator[Link]:
@@ -209,39 +247,40 @@ def _subject(look: Look, name: str, shown: Shown | None) -> Link | None:
 
 def _entries(
     look: Look, name: str, tag: str | None, shown: Shown | None, chosen: ShownImage | None
-) -> Iterator[EntryRow]:
-    if shown is None:
-        return
-    inner = {one.digest for one in shown.images}
-    here = addresses.of_manifest(name, shown.digest)
+) -> Few[EntryRow]:
+    few = Few.of(shown.entries if shown else ())
+    here = addresses.of_manifest(name, shown.digest) if shown else ""
     here = here if tag is None else addresses.of_tag(name, tag)
-    for entry in shown.entries:
+    rows = []
+    for entry in few.shown:
         href: str | None = addresses.of_manifest(name, entry.digest)
-        if entry.kind == "missing":
+        if entry.kind in ("missing", "unseen"):
             href = None
-        elif entry.digest in inner:
+        elif entry.kind in _IMAGES:
             href = addresses.with_query(here, of=entry.digest)
         elif entry.digest not in look.snapshot.graph.manifests:
             href = addresses.of_blob(entry.digest)
-        yield EntryRow(entry, href, chosen is not None and chosen.digest == entry.digest)
+        rows.append(EntryRow(entry, href, chosen is not None and chosen.digest == entry.digest))
+    return Few(tuple(rows), few.omitted)
 
 
 # -- one image --------------------------------------------------------------------
 
 
 def _part(look: Look, target: Target, top: Digest, one: ShownImage) -> ImagePart:
-    layers = {Digest(step.digest) for step in one.steps if step.digest}
+    few = Few.of(one.steps)
+    layers = {Digest(step.digest) for step in few.shown if step.digest}
     users = _users(look, target, top, layers)
-    steps = tuple(_steps(look, str(target.name), one, users))
+    steps = tuple(_steps(look, str(target.name), one, few.shown, users))
     config = one.config
     return ImagePart(
         image=one,
-        config=tuple(_pairs(config)) if config else (),
-        environment=config.environment if config else (),
-        labels=_sorted(config.labels) if config else (),
-        annotations=_sorted(one.annotations) if one.digest != top else (),
+        config=Few.of(list(_pairs(config)) if config else []),
+        environment=Few.of(config.environment if config else ()),
+        labels=_sorted(config.labels if config else {}),
+        annotations=_sorted(one.annotations if one.digest != top else {}),
         bar=tuple(_bar(steps)),
-        steps=steps,
+        steps=Few(steps, few.omitted),
         config_href=addresses.of_raw(str(target.name), config.digest) if config else "",
         config_path=DiskPath("config", blob_path(config.digest)) if config else None,
     )
@@ -268,12 +307,16 @@ def _users(
 
 
 def _steps(
-    look: Look, name: str, one: ShownImage, users: dict[Digest, list[ListedImage]]
+    look: Look,
+    name: str,
+    one: ShownImage,
+    shown: Iterable[Step],
+    users: dict[Digest, list[ListedImage]],
 ) -> Iterator[StepRow]:
     total = sum(max(step.size, 0) for step in one.steps)
     blobs = look.snapshot.inventory.blobs
     number = 0
-    for step in one.steps:
+    for step in shown:
         if step.digest is None:
             yield StepRow(step, None, "", 0.0, (), 0, ())
             continue

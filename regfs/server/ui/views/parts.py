@@ -18,6 +18,8 @@ from regfs.server.ui.snapshot import Snapshot
 
 ROWS: Final = 100
 """Rows of one page."""
+LISTED: Final = 200
+"""Rows of a list that has no pages."""
 
 Item = TypeVar("Item")
 Other = TypeVar("Other")
@@ -112,6 +114,19 @@ def below(path: str) -> str:
 def blob_path(digest: Digest | str) -> str:
     """Return where a blob lies."""
     return below(layout.path_of(layout.BlobData(Digest(digest))))
+
+
+@dataclass(frozen=True, slots=True)
+class Few(Generic[Item]):
+    """The first of what may be very many."""
+
+    shown: tuple[Item, ...]
+    omitted: int
+
+    @classmethod
+    def of(cls, every: Sequence[Item], most: int = LISTED) -> Few[Item]:
+        """Return the first `most` of them."""
+        return cls(tuple(every[:most]), max(len(every) - most, 0))
 
 
 @dataclass(frozen=True, slots=True)

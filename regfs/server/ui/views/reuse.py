@@ -42,6 +42,7 @@ class DuplicateRow:
     duplicate: NearDuplicate
     copies: tuple[tuple[Link, int, int], ...]
     """Blob, bytes, images."""
+    more: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ def _duplicate(one: NearDuplicate) -> DuplicateRow:
         one,
         tuple(
             (Link(copy.digest, addresses.of_blob(copy.digest)), copy.size, copy.images)
-            for copy in one.layers
+            for copy in one.layers[:USERS]
         ),
+        max(len(one.layers) - USERS, 0),
     )
