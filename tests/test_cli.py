@@ -280,6 +280,7 @@ CODES: dict[type[RegfsError], Exit] = {
     errors.BlobTooLarge: Exit.USAGE,
     errors.LockHeld: Exit.REFUSED,
     errors.PlanStale: Exit.REFUSED,
+    errors.ConditionFailed: Exit.REFUSED,
     errors.Doubt: Exit.REFUSED,
     errors.PathMissing: Exit.STORAGE,
     errors.PathDenied: Exit.STORAGE,

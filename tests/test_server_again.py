@@ -185,5 +185,5 @@ def test_a_certificate_is_read_again(tree: TreeBuilder, tmp_path: Path) -> None:
 
 
 def still_answers(one: socket.socket) -> bool:
-    one.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    one.sendall(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return one.recv(12) == b"HTTP/1.1 200"

@@ -27,7 +27,7 @@ HALF = len(DATA) // 2
 
 def asked(method: str, target: str, *, size: int | None = None) -> bytes:
     """Return the head of a request on a connection that may be used again."""
-    lines = [f"{method} {target} HTTP/1.1", "Host: x"]
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost"]
     if size is not None:
         lines.append(f"Content-Length: {size}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
@@ -157,7 +157,7 @@ def test_a_request_whose_head_has_begun_is_answered(tree: TreeBuilder) -> None:
         one.sendall(b"GET /v2/ HTTP/1.1\r\nHo")
         wire.until(lambda: requests.get(f"{url}/v2/", timeout=10).ok)
         end_in_the_middle(process, url)
-        one.sendall(b"st: x\r\n\r\n")
+        one.sendall(b"st: localhost\r\n\r\n")
         found = answer(one)
         assert (found.status, field(found, "Connection")) == (200, "close")
         assert process.wait(wire.PATIENCE) == 0

@@ -79,7 +79,12 @@ def ask(url: str, data: bytes) -> Answer:
 
 def get(url: str, target: bytes, *headers: bytes, method: bytes = b"GET") -> Answer:
     """Ask for a target, as it is."""
-    lines = [method + b" " + target + b" HTTP/1.1", b"Host: x", b"Connection: close", *headers]
+    lines = [
+        method + b" " + target + b" HTTP/1.1",
+        b"Host: localhost",
+        b"Connection: close",
+        *headers,
+    ]
     return ask(url, b"\r\n".join(lines) + b"\r\n\r\n")
 
 
