@@ -335,8 +335,8 @@ RULES: Final[dict[Code, Rule]] = {
     Code.ROOT_MISSING: Rule(
         _E,
         "said to be in use from outside, and not on this disk",
-        "Push the image again, or strike it from the list of roots if nothing uses it any more. "
-        "Or is the list about another registry (--roots-host)?",
+        "Push the image again, strike it from the list of roots if nothing uses it any more, or "
+        "name this registry as the list does (--roots-host).",
     ),
     Code.PATTERN_SLOW: Rule(
         _W,

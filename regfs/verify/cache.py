@@ -57,6 +57,7 @@ ADVICE: Final[dict[Code, str]] = {
             Code.UPLOAD_WITHOUT_STARTEDAT,
             Code.TEMPORARY_FILE,
             Code.DIRECTORY_EMPTY,
+            Code.SIGNATURE_DANGLING,
         ),
         _EXPIRED,
     ),
