@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from regfs.digest import Digest
     from regfs.errors import RegfsError
     from regfs.findings import Code, Finding, Severity
-    from regfs.gc.online import purge
+    from regfs.gc.collect import purge
     from regfs.gc.plan import Plan, plan
     from regfs.gc.policy import Policy
     from regfs.gc.restoring import restore
     from regfs.gc.sweep import apply
     from regfs.graph import Graph
-    from regfs.inventory import Inventory
-    from regfs.listing import scan
-    from regfs.registry import Registry
     from regfs.stores import Store, open_store
+    from regfs.tree.inventory import Inventory
+    from regfs.tree.registry import Registry
+    from regfs.tree.scan import scan
 
 __version__ = "0.1.0"
 
@@ -53,9 +53,9 @@ __all__ = [
 _HOMES = {
     "open_store": "stores",
     "Store": "stores",
-    "scan": "listing",
-    "Inventory": "inventory",
-    "Registry": "registry",
+    "scan": "tree.scan",
+    "Inventory": "tree.inventory",
+    "Registry": "tree.registry",
     "Graph": "graph",
     "Digest": "digest",
     "Finding": "findings",
@@ -66,7 +66,7 @@ _HOMES = {
     "Plan": "gc.plan",
     "apply": "gc.sweep",
     "restore": "gc.restoring",
-    "purge": "gc.online",
+    "purge": "gc.collect",
     "RegfsError": "errors",
 }
 

@@ -38,7 +38,7 @@ _PIECE: Final = 1 << 20
 
 
 def can_fork() -> bool:
-    """Tell whether a second process of this one can be had, and is of use."""
+    """Return whether a second process of this one can be had, and is of use."""
     if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
         return False
     try:
@@ -47,7 +47,7 @@ def can_fork() -> bool:
         return False
 
 
-def from_both_ends(
+def map_in_two_processes(
     work: Work[Answer],
     count: int,
     *,

@@ -557,12 +557,12 @@ def upload_time(upload: str) -> float | None:
 
 
 def is_upload(text: str) -> bool:
-    """Tell whether `text` can be the id of an upload: a UUID, of whatever version."""
+    """Return whether `text` can be the id of an upload: a UUID, of whatever version."""
     return bool(_UPLOAD_ID.fullmatch(text))
 
 
 def is_temporary(path: str) -> bool:
-    """Tell whether `path` is what an unfinished write left beside a file of the layout."""
+    """Return whether `path` is what an unfinished write left beside a file of the layout."""
     if not path.endswith(".tmp") or not (found := _TEMPORARY.fullmatch(path)):
         return False
     final = found[1]
@@ -570,12 +570,12 @@ def is_temporary(path: str) -> bool:
 
 
 def is_nfs_leftover(path: str) -> bool:
-    """Tell whether `path` is the name NFS gives a file that is deleted while it is open."""
+    """Return whether `path` is the name NFS gives a file that is deleted while it is open."""
     return bool(_NFS_LEFTOVER.fullmatch(path.rpartition("/")[2]))
 
 
 def is_lost_and_found(folder: str) -> bool:
-    """Tell whether `folder` belongs to a file system mounted above it; no name has a plus."""
+    """Return whether `folder` belongs to a file system mounted above it; no name has a plus."""
     return folder.rpartition("/")[2] == "lost+found"
 
 

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from regfs.findings import Finding
-from regfs.stores._local_base import V2
-from regfs.stores.local import LocalStore, open_local
-from tests.builder import TreeBuilder
-from tests.reference import IN_CI, ReferenceRegistry
-from tests.storing import MEMORY
+from regfs.stores.local.base import V2
+from regfs.stores.local.store import LocalStore, open_local
+from tests.support.builder import TreeBuilder
+from tests.support.reference import IN_CI, ReferenceRegistry
+from tests.support.stores import MEMORY
 
 # No deadline: two cores shared with real registries say nothing about an example's speed.
 _COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)

@@ -17,8 +17,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.builder import Blob, Content, TreeBuilder, artifact, buildkit, image, index, layer
-from tests.reference import ReferenceRegistry, copy, make_oci_layout
+from tests.support.builder import (
+    Blob,
+    Content,
+    TreeBuilder,
+    artifact,
+    buildkit,
+    image,
+    index,
+    layer,
+)
+from tests.support.reference import ReferenceRegistry, copy, make_oci_layout
 
 TREES = Path(__file__).parent.parent / "fixtures/trees"
 
@@ -39,7 +48,7 @@ DAMAGED = {
     "damaged-layer-link-missing": "layer-link-missing",
     "damaged-tag-without-current": "tag-without-current",
 }
-"""Fixture -> what happened to it, in the words of tests.damage."""
+"""Fixture -> what happened to it, in the words of tests.support.damage."""
 
 TUTORIAL = [
     "my-busybox:latest",
@@ -83,7 +92,7 @@ def make_damaged() -> None:
 
 
 def make_whole() -> None:
-    """A little of everything a registry keeps: tests.test_taxonomy breaks it in every way."""
+    """A little of everything a registry keeps: test_taxonomy breaks it in every way."""
     with fresh("whole") as (_, registry), tempfile.TemporaryDirectory() as folder:
         images = {"app:v1": EXTENDED, "app:multi": PLATFORMS, "team/other:v1": OTHER}
         push_by_skopeo(registry, images)

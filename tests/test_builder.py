@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builder import (
+from tests.support.builder import (
     OCI_MANIFEST,
     Blob,
     Content,
@@ -28,8 +28,8 @@ from tests.builder import (
     schema1,
     tar,
 )
-from tests.damage import DAMAGE
-from tests.reference import (
+from tests.support.damage import DAMAGE
+from tests.support.reference import (
     ReferenceRegistry,
     collect,
     copy,

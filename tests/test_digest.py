@@ -20,7 +20,7 @@ from regfs.digest import (
     hash_stream,
 )
 from regfs.errors import AlgorithmUnsupported, ContentMismatch, DigestInvalid
-from tests import strategies
+from tests.support import strategies
 
 HEX = "ab" * 32
 D = Digest.parse(f"sha256:{HEX}")

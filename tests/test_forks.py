@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from regfs import forks, listing
+from regfs import forks
 from regfs.findings import Finding
-from regfs.forks import can_fork, from_both_ends
-from regfs.graph import Graph, reading
-from regfs.inventory import Inventory
-from regfs.listing import scan
+from regfs.forks import can_fork, map_in_two_processes
+from regfs.graph import Graph, read
 from regfs.stores import open_store
-from tests.builder import TreeBuilder, image, index
-from tests.collecting import registry_of
+from regfs.tree import scan as scan_module
+from regfs.tree.inventory import Inventory
+from regfs.tree.scan import scan
+from tests.support.builder import TreeBuilder, image, index
+from tests.support.registries import registry_of
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -52,7 +53,7 @@ def who(item: int) -> tuple[int, int]:
 
 
 def test_both_do_a_part_and_the_order_is_kept() -> None:
-    answers = list(from_both_ends(in_step(who), 60))
+    answers = list(map_in_two_processes(in_step(who), 60))
     assert [item for item, _ in answers] == list(range(60))
     doers = [process for _, process in answers]
     assert len(set(doers)) == 2
@@ -61,18 +62,18 @@ def test_both_do_a_part_and_the_order_is_kept() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
 def test_short_rows(count: int) -> None:
-    assert list(from_both_ends(lambda items: iter(list(items)), count)) == list(range(count))
+    assert list(map_in_two_processes(lambda items: iter(list(items)), count)) == list(range(count))
 
 
 def test_the_other_process_may_answer_in_its_own_way() -> None:
-    answers = list(from_both_ends(in_step(who), 40, there=in_step(lambda item: -item)))
+    answers = list(map_in_two_processes(in_step(who), 40, there=in_step(lambda item: -item)))
     assert [abs(one) if isinstance(one, int) else one[0] for one in answers] == list(range(40))
     assert any(isinstance(one, int) for one in answers)
 
 
 def test_every_item_is_told_of_once() -> None:
     told: list[int] = []
-    answers = from_both_ends(in_step(who), 50, advance=lambda items: told.extend(items))
+    answers = map_in_two_processes(in_step(who), 50, advance=lambda items: told.extend(items))
     assert len(list(answers)) == 50
     assert sorted(told) == list(range(50))
 
@@ -98,7 +99,9 @@ def test_what_the_other_process_does_not_tell_is_done_here(
                 end()
             yield item, 0
 
-    assert list(from_both_ends(in_step(who), 30, there=there)) == [(n, here) for n in range(30)]
+    assert list(map_in_two_processes(in_step(who), 30, there=there)) == [
+        (n, here) for n in range(30)
+    ]
     assert capfd.readouterr() == ("", "")
 
 
@@ -110,7 +113,9 @@ def test_an_answer_that_cannot_be_right_is_none(answers: list[object]) -> None:
         next(items)
         return iter(answers)
 
-    assert list(from_both_ends(in_step(who), 20, there=there)) == [(n, here) for n in range(20)]
+    assert list(map_in_two_processes(in_step(who), 20, there=there)) == [
+        (n, here) for n in range(20)
+    ]
 
 
 def test_a_failure_here_ends_the_other_process_too() -> None:
@@ -121,7 +126,7 @@ def test_a_failure_here_ends_the_other_process_too() -> None:
 
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        list(from_both_ends(here, 100_000, there=in_step(who)))
+        list(map_in_two_processes(here, 100_000, there=in_step(who)))
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
     assert time.monotonic() - begun < 60
@@ -131,7 +136,7 @@ def test_a_failure_here_does_not_wait_for_an_answer_that_nobody_reads() -> None:
     """More than a pipe holds is on its way when this process gives up."""
     script = """
 import time
-from regfs.forks import from_both_ends
+from regfs.forks import map_in_two_processes
 
 def here(items):
     yield next(items)
@@ -141,7 +146,7 @@ def here(items):
 def there(items):
     yield from ("x" * 100_000 for item in items)
 
-list(from_both_ends(here, 50, there=there))
+list(map_in_two_processes(here, 50, there=there))
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, timeout=60, check=False
@@ -156,14 +161,14 @@ def test_a_failure_that_stays_is_raised_here() -> None:
         return item
 
     with pytest.raises(LookupError):
-        list(from_both_ends(in_step(work), 30))
+        list(map_in_two_processes(in_step(work), 30))
 
 
 def test_without_a_fork_all_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [(n, os.getpid()) for n in range(20)]
-    assert list(from_both_ends(in_step(who), 20, fork=False)) == expected
+    assert list(map_in_two_processes(in_step(who), 20, fork=False)) == expected
     monkeypatch.setattr(forks, "can_fork", lambda: False)
-    assert list(from_both_ends(in_step(who), 20)) == expected
+    assert list(map_in_two_processes(in_step(who), 20)) == expected
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -185,9 +190,9 @@ def test_no_fork_on_one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second process for the smallest tree."""
-    monkeypatch.setattr(listing, "MANY", 0)
-    monkeypatch.setattr(listing, "_SAMPLE", 1)
-    monkeypatch.setattr(reading, "MANY", 0)
+    monkeypatch.setattr(scan_module, "MANY", 0)
+    monkeypatch.setattr(scan_module, "_SAMPLE", 1)
+    monkeypatch.setattr(read, "MANY", 0)
 
 
 def seen(tree: TreeBuilder, **options: Any) -> tuple[Inventory, Graph]:
@@ -268,7 +273,7 @@ def test_two_processes_see_what_one_sees(
         digest: info[:5] for digest, info in expected.manifests.items()
     }
     assert all(list(graph.leaves(one)) == list(expected.leaves(one)) for one in expected.manifests)
-    assert graph.pointing == expected.pointing
+    assert graph.successors == expected.successors
     assert told(graph.findings) == told(expected.findings)
     assert {name: told(why) for name, why in graph.frozen.items()} == {
         name: told(why) for name, why in expected.frozen.items()

@@ -28,7 +28,7 @@ from regfs.layout import (
     key_of,
     path_of,
 )
-from tests import strategies
+from tests.support import strategies
 
 HEX = "ab" + "0123456789" * 6 + "cd"
 D = Digest.parse(f"sha256:{HEX}")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import RegfsServer
-from tests.reference import needs_programs
+from tests.support.processes import RegfsServer
+from tests.support.reference import needs_programs
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

@@ -148,6 +148,6 @@ def run(arguments: list[str]) -> int:
 
 
 def _say(message: str) -> None:
-    from regfs.render import printable
+    from regfs.render.tables import printable
 
     click.echo(f"regfs: {printable(message)}", err=True)

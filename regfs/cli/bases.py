@@ -11,7 +11,7 @@ DOCUMENTS = {"": "regfs.reports.lineage:Bases"}
 @regfs_command(name="bases", examples=["regfs bases", "regfs bases --json"], answers=True)
 def command(session: Session) -> Exit:
     """Show which image is built on which, by annotations and by layers."""
-    from regfs.render_reports import show_bases
+    from regfs.render.reports import show_bases
     from regfs.reports.lineage import bases
 
     report = bases(session.graph, session.registry.manifest)

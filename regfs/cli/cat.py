@@ -12,7 +12,7 @@ from regfs.cli.session import command as regfs_command
 
 if TYPE_CHECKING:
     from regfs.digest import Digest
-    from regfs.registry import Target
+    from regfs.tree.registry import Target
 
 
 @regfs_command(

@@ -55,7 +55,7 @@ def command(
 
     Rows are repositories, or tags when tags are named. Nothing is removed by --rm.
     """
-    from regfs.render_reports import show_removal, show_usage
+    from regfs.render.reports import show_removal, show_usage
     from regfs.reports.removal import removal
     from regfs.reports.usage import By, Options, Sort, usage
 

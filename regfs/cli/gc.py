@@ -249,7 +249,7 @@ def plan_command(session: Session, /, output: str | None, explain: bool, **optio
     With -o the plan is also written to a file, to be reviewed and given to gc apply.
     """
     from regfs.cli.gc_output import show_decisions, show_plan
-    from regfs.render import json_pieces
+    from regfs.render.tables import json_pieces
 
     if explain and options["policy_file"] is None:
         raise click.UsageError("--explain tells what --policy FILE has decided; give both")
@@ -407,7 +407,7 @@ def purge_command(
     something goes back to its place, and bad bytes stay until good ones have come.
     """
     from regfs.cli.gc_output import show_purged
-    from regfs.gc.online import purge
+    from regfs.gc.collect import purge
 
     measure = Measure(session, metrics)
     said = _roots(session, roots, roots_hosts, ignore_missing_roots)

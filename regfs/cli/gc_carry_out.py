@@ -9,14 +9,14 @@ import click
 
 from regfs.cli.report_file import write_report
 from regfs.cli.session import Exit, Session
-from regfs.durations import written
+from regfs.units import written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from regfs.gc.plan import Plan
     from regfs.runs import Skipped
-    from regfs.totals import Totals
+    from regfs.runs.totals import Totals
 
 _SHOWN: Final = 20
 """Lines of a long list that are shown."""
@@ -54,7 +54,7 @@ def carry_out(
 ) -> Exit:
     """Carry out a plan, settle, and purge after the wait if that is wanted; tell what was done."""
     from regfs.cli.gc_output import show_applied
-    from regfs.gc.online import collect
+    from regfs.gc.collect import collect
 
     measure = Measure(session, metrics)
 
@@ -118,8 +118,8 @@ class Measure:
         """
         if self._file is None:
             return
-        from regfs.gc.online import quarantined
-        from regfs.render_gc_metrics import Work, gc_metrics_text
+        from regfs.gc.collect import quarantined
+        from regfs.render.gc_metrics import Work, gc_metrics_text
 
         store = self._session.store
         seconds = time.monotonic() - self._started

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from regfs.causes import Causes
 from regfs.digest import Digest
 from regfs.findings import Code, Severity
 from regfs.gc.plan import Action, Plan
-from regfs.render import human_size, print_cause, print_finding, printable, rfc3339, table
-from regfs.render_gc import KEPT, in_words
-from regfs.totals import ActionKind, Totals, sum_up
+from regfs.render.gc import KEPT, in_words
+from regfs.render.tables import human_size, print_cause, print_finding, printable, rfc3339, table
+from regfs.reports.causes import Causes
+from regfs.runs.totals import ActionKind, Totals, sum_up
 
 if TYPE_CHECKING:
     from regfs.gc.decisions import Decision

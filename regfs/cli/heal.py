@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from regfs.graph import Graph
     from regfs.heal.report import Healed, HealPlan, Left, Relinked, RelinkPlan
-    from regfs.heal.source import Access, Credentials
-    from regfs.inventory import Inventory
+    from regfs.heal.source import Credentials, RegistryAccess
+    from regfs.tree.inventory import Inventory
     from regfs.verify import Result
 
 LEVELS: Final = ("sizes", "digests")
@@ -108,8 +108,8 @@ def command(
     What is fetched is verified before it is put in place; bad bytes go into quarantine.
     All of it is journaled, and `regfs gc restore RUN` takes it back.
     """
-    from regfs import render_heal
     from regfs.heal.report import HealDocument
+    from regfs.render import heal as render_heal
 
     if source is None and not relink:
         raise click.UsageError("say --from SOURCE, --relink, or both")
@@ -150,10 +150,10 @@ class _Work:
         """Put content back from a source."""
         from contextlib import closing
 
-        from regfs import render_heal
         from regfs.heal.needs import plan_heal
         from regfs.heal.opening import open_source
         from regfs.heal.repair import heal
+        from regfs.render import heal as render_heal
 
         session = self._session
         with closing(open_source(place, _access(place, self._options))) as source:
@@ -179,8 +179,8 @@ class _Work:
 
     def relink(self) -> None:
         """Write links that can be proven."""
-        from regfs import render_heal
         from regfs.heal.relink import plan_relink, relink
+        from regfs.render import heal as render_heal
 
         session = self._session
         planned = plan_relink(session.registry, *self._look("sizes"))
@@ -213,10 +213,10 @@ class _Work:
 
 def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Graph, Result]:
     """Look at the tree as it is now: what was healed a moment ago counts."""
-    from regfs.causes import is_denied
     from regfs.graph import Graph
-    from regfs.inventory import INCOMPLETE
-    from regfs.listing import scan
+    from regfs.reports.causes import is_denied
+    from regfs.tree.inventory import INCOMPLETE
+    from regfs.tree.scan import scan
     from regfs.verify import Level, verify
 
     with session.progress() as bar:
@@ -254,10 +254,10 @@ def _exit(session: Session, work: _Work, remains: Sequence[Left]) -> Exit:
 # -- how to reach a registry ----------------------------------------------------------
 
 
-def _access(place: str, options: dict[str, Any]) -> Access:
-    from regfs.heal.source import Access
+def _access(place: str, options: dict[str, Any]) -> RegistryAccess:
+    from regfs.heal.source import RegistryAccess
 
-    return Access(
+    return RegistryAccess(
         credentials=_credentials(options["creds"], options["creds_file"]),
         authfile=options["authfile"] or _usual_authfile(),
         verify_tls=options["tls_verify"],

@@ -13,7 +13,7 @@ DOCUMENTS = {"": "regfs.reports.summary:Summary"}
 )
 def command(session: Session) -> Exit:
     """Count what is there, whose it is, how old, and whether it looks well."""
-    from regfs.render_reports import show_summary
+    from regfs.render.reports import show_summary
     from regfs.reports.summary import summary
 
     report = summary(session.graph, session.registry.manifest)

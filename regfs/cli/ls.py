@@ -36,7 +36,7 @@ DOCUMENTS = {
 @click.option("--empty", is_flag=True, help="Repositories without a tag or manifest.")
 def command(session: Session, reference: str | None, *, details: bool, **only: bool) -> Exit:
     """List repositories; of NAME the tags; of NAME:TAG what is in it."""
-    from regfs.render_listing import show_listing
+    from regfs.render.listing import show_listing
 
     report = _report(session, reference, details, **only)
     session.emit(report, lambda console: show_listing(report, console, details=details))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from regfs.durations import WHAT_TO_SAY, seconds_of
+from regfs.units import WHAT_TO_SAY, seconds_of
 
 if TYPE_CHECKING:
     from regfs.verify.schedule import Subset as Chosen
@@ -63,7 +63,7 @@ class Subset(click.ParamType["Chosen"]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Chosen:
         """Return what is meant."""
-        from regfs.verify.schedule import SHARDS_LIMIT, Amount, Shard, Share
+        from regfs.verify.schedule import SHARDS_LIMIT, ByteCount, Shard, Share
 
         text = str(value).strip()
         if found := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text):
@@ -77,4 +77,4 @@ class Subset(click.ParamType["Chosen"]):
             return Share(float(found[1]) / 100)
         if "/" in text or "%" in text:
             self.fail(f"{value!r} is no part; say e.g. 3/16, 5% or 10G", param, ctx)
-        return Amount(Size().convert(value, param, ctx))
+        return ByteCount(Size().convert(value, param, ctx))

@@ -22,8 +22,8 @@ def command(session: Session, references: tuple[str, ...], *, top: int | None) -
 
     Of the layers of REF..., or of all images.
     """
-    from regfs.image_config import parse_config
-    from regfs.render_reports import show_reuse
+    from regfs.manifests.image_config import parse_config
+    from regfs.render.reports import show_reuse
     from regfs.reports.reuse import reuse
 
     targets = session.find(references)

@@ -19,7 +19,7 @@ from regfs.errors import Unknown
 @click.argument("name", metavar="COMMAND")
 def command(session: Session, name: str) -> Exit:
     """Print the JSON Schema of what COMMAND prints with --json."""
-    from regfs.render import to_json
+    from regfs.render.tables import to_json
 
     click.echo(to_json(schema_of(name)))
     return Exit.CLEAN

@@ -120,8 +120,8 @@ def command(session: Session, **options: Any) -> Exit:
         raise Doubt(f"{error.name} is missing; install regfs[serve]") from None
     from regfs.cli.serve_files import Files
     from regfs.cli.serve_log import log_to_standard_error
+    from regfs.runs.lock import refuse_if_locked, serving_alone
     from regfs.server.address import parse
-    from regfs.turns import refuse_if_locked, serving_alone
 
     try:
         address = parse(options["listen"])
@@ -180,10 +180,10 @@ def _serve(
     import asyncio
 
     from regfs.cli.serve_log import access_log
-    from regfs.registry import Registry
     from regfs.server.address import sockets_at
     from regfs.server.app import make_app
     from regfs.server.running import run
+    from regfs.tree.registry import Registry
 
     settings = _settings(options, address)
     # Not the session's, which remembers whatever could not be read.

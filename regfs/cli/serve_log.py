@@ -37,7 +37,7 @@ class _OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; where an error comes from is told on demand only."""
-        from regfs.render import printable
+        from regfs.render.tables import printable
 
         words = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from regfs.digest import Digest
     from regfs.findings import Finding
     from regfs.graph import Graph
-    from regfs.inventory import Inventory
-    from regfs.registry import Registry, Target
     from regfs.stores import Store
+    from regfs.tree.inventory import Inventory
+    from regfs.tree.registry import Registry, Target
 
 DEFAULT_ROOT: Final = "/var/lib/registry"
 PIPED_WIDTH: Final = 4096
@@ -98,14 +98,14 @@ class Session:
     @cached_property
     def registry(self) -> Registry:
         """Point reads of the tree."""
-        from regfs.registry import Registry
+        from regfs.tree.registry import Registry
 
         return Registry(self.store, self.unread.append)
 
     @cached_property
     def inventory(self) -> Inventory:
         """The tree, listed once."""
-        from regfs.listing import scan
+        from regfs.tree.scan import scan
 
         with self.progress() as progress:
             return scan(self.store, progress=progress, history=self.history, lean=self.lean)
@@ -154,7 +154,7 @@ class Session:
     def emit(self, report: Any, people: Callable[[Console], None]) -> None:
         """Print a report: as JSON when that was asked for, else with `people`."""
         if self.json:
-            from regfs.render import json_pieces
+            from regfs.render.tables import json_pieces
 
             for piece in json_pieces(report):
                 click.echo(piece, nl=False)
@@ -201,7 +201,7 @@ class Session:
 
     def complain(self, message: str) -> None:
         """Say on standard error what is wrong; being quiet does not silence it."""
-        from regfs.render import printable
+        from regfs.render.tables import printable
 
         click.echo(f"regfs: {printable(message)}", err=True)
 
@@ -215,8 +215,8 @@ class Session:
             found += self.graph.problems.values()
         if not found:
             return False
-        from regfs.causes import Causes, lacking
-        from regfs.render import incomplete
+        from regfs.render.tables import incomplete
+        from regfs.reports.causes import Causes, lacking
 
         # What was met twice, by a listing and by reading, is one thing.
         once = {one.path: one for one in reversed(lacking(found))}
@@ -227,7 +227,7 @@ class Session:
     def note(self, message: str) -> None:
         """Say something beside the result, unless asked to be quiet."""
         if not self.quiet:
-            from regfs.render import printable
+            from regfs.render.tables import printable
 
             click.echo(printable(message), err=True)
 

@@ -25,7 +25,7 @@ def command(session: Session, reference: str, *, raw: bool) -> Exit:
     NAME alone means NAME:latest.
     """
     from regfs.errors import BlobUnknown
-    from regfs.render_image import show_image
+    from regfs.render.image import show_image
     from regfs.reports.image import read_manifest, show
 
     target, digest = session.find_content(reference)

@@ -20,7 +20,7 @@ from regfs.findings import Severity
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from regfs.verify import Image, Result, Row
+    from regfs.verify import PullableImage, ReportedFinding, Result
 
 LEVELS: Final = ("links", "sizes", "digests", "content")
 """As `regfs.verify.Level`, whose module is only loaded when it is needed."""
@@ -137,14 +137,14 @@ def command(
 def _verify(
     session: Session,
     references: Sequence[str],
-    on_finding: Callable[[Row], None] | None,
+    on_finding: Callable[[ReportedFinding], None] | None,
     *,
     level: str,
     jobs: int | None,
     ledger: str | None,
     no_ledger: bool,
     **limits: Any,
-) -> tuple[Result, Iterable[Image], bool]:
+) -> tuple[Result, Iterable[PullableImage], bool]:
     """Verify; return what came of it, the images it was about, and whether it was recorded."""
     from regfs.verify import Level, Selection, images_of, verify
 
@@ -198,15 +198,15 @@ def _make_room(session: Session, files: Iterable[str | None], ndjson: bool) -> N
 
 
 def _reports(
-    result: Result, images: Iterable[Image], junit: str | None, metrics: str | None
+    result: Result, images: Iterable[PullableImage], junit: str | None, metrics: str | None
 ) -> Iterator[tuple[str, Callable[[str], Iterable[str]]]]:
     """Yield the files to write, and what makes each of what it held before."""
     if junit is not None:
-        from regfs.render_junit import junit_pieces
+        from regfs.render.junit import junit_pieces
 
         yield junit, lambda _: junit_pieces(result, images)
     if metrics is not None:
-        from regfs.render_metrics import metrics_text
+        from regfs.render.metrics import metrics_text
 
         yield metrics, lambda before: [metrics_text(result, before)]
 
@@ -227,7 +227,7 @@ def _quarantine(session: Session, result: Result) -> None:
     """Move aside what is corrupt; told beside the result, which stays what was found."""
     from regfs.heal.quarantine import corrupt
     from regfs.heal.quarantine import quarantine as move_aside
-    from regfs.render_heal import show_quarantined
+    from regfs.render.heal import show_quarantined
 
     with session.progress() as progress:
         moved = move_aside(session.registry, corrupt(result), progress=progress)
@@ -243,7 +243,7 @@ def _exit(session: Session, result: Result) -> Exit:
 
 
 def _tell_result(session: Session, result: Result) -> None:
-    from regfs.render_verify import result_document, show_result
+    from regfs.render.verify import result_document, show_result
 
     session.emit(
         result_document(result) if session.json else None,

@@ -15,7 +15,7 @@ from regfs.findings import Severity
 if TYPE_CHECKING:
     from regfs.digest import Digest
     from regfs.stores import FileId, Store
-    from regfs.verify import LedgerFile, Level, Row, Selection
+    from regfs.verify import LedgerFile, Level, ReportedFinding, Selection
     from regfs.verify.ledger import Ledger
 
 
@@ -66,12 +66,12 @@ def merge_ledgers(
     files: Sequence[str],
     file: str | None,
     level: Level,
-    on_finding: Callable[[Row], None] | None,
+    on_finding: Callable[[ReportedFinding], None] | None,
     *,
     show: bool,
 ) -> Exit:
     """Merge the ledgers of shards into one, and tell what it says of the tree; hash no blob."""
-    from regfs.render_verify import coverage_document, show_coverage
+    from regfs.render.verify import coverage_document, show_coverage
     from regfs.stores import locate
     from regfs.verify.coverage import cover, pick_from
     from regfs.verify.files import Files
@@ -133,8 +133,8 @@ def _shard(
 
 def _ledger_of(session: Session, file: str | None) -> LedgerFile:
     """Return the ledger that is meant."""
+    from regfs.runs.lock import owner
     from regfs.stores import locate
-    from regfs.turns import owner
     from regfs.verify import LedgerFile
 
     if file is None:

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from regfs.causes import Causes
 from regfs.findings import Severity
+from regfs.reports.causes import Causes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from regfs.cli.session import Session
     from regfs.findings import Code
-    from regfs.verify import Row
+    from regfs.verify import ReportedFinding
 
 TOLD: Final = 1000
 """Findings of one code that are told on a terminal; of the rest only the number."""
 
 
-def teller_of(session: Session, *, ndjson: bool) -> Callable[[Row], None] | None:
+def teller_of(session: Session, *, ndjson: bool) -> Callable[[ReportedFinding], None] | None:
     """Return what tells of a finding at once."""
-    from regfs.render import to_json_line
-    from regfs.render_verify import row_document
+    from regfs.render.tables import to_json_line
+    from regfs.render.verify import row_document
 
     if ndjson:
         return lambda row: click.echo(to_json_line(row_document(row)))
@@ -43,9 +43,9 @@ class Teller:
         self._told: Counter[Code] = Counter()
         self._causes = Causes()
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: ReportedFinding) -> None:
         """Tell of one."""
-        from regfs.render_verify import print_row
+        from regfs.render.verify import print_row
 
         code = row.finding.code
         if row.finding.severity is Severity.INFO and not self._session.verbose:
@@ -60,7 +60,7 @@ class Teller:
 
     def tell_again(self) -> None:
         """Say of each cause that has come up more than once what to do, and where it has."""
-        from regfs.render import print_cause
+        from regfs.render.tables import print_cause
 
         if self._session.verbose:
             return

@@ -7,7 +7,7 @@ import click
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 
-DOCUMENTS = {"": "regfs.reports.reason:Reasons"}
+DOCUMENTS = {"": "regfs.reports.paths:Reasons"}
 
 
 @regfs_command(
@@ -17,8 +17,8 @@ DOCUMENTS = {"": "regfs.reports.reason:Reasons"}
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Paths shown.")
 def command(session: Session, reference: str, *, limit: int) -> Exit:
     """Show every path from a repository to a blob or manifest, or that nothing keeps it."""
-    from regfs.render_image import show_reasons
-    from regfs.reports.reason import reasons
+    from regfs.render.image import show_reasons
+    from regfs.reports.paths import reasons
 
     target, digest = session.find_content(reference)
     report = reasons(session.graph, target, digest, limit)

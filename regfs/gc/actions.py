@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from regfs.totals import ActionKind
+from regfs.runs.totals import ActionKind
 
 
 @dataclass(frozen=True, slots=True)

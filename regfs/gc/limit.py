@@ -19,7 +19,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.gc.actions import Action
 from regfs.graph import Graph
-from regfs.totals import ActionKind
+from regfs.runs.totals import ActionKind
 
 _LINKS: Final = frozenset(
     {ActionKind.TAG, ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK}
@@ -75,8 +75,8 @@ class Limit:
     def _going_along(self, digest: Digest) -> Iterator[Digest]:
         """Yield what cannot stay without a thing: what names it, and what stands beside it."""
         yield from self._other_names.get(digest, ())
-        yield from self._graph.holders(digest)
-        yield from self._graph.pointed(digest)
+        yield from self._graph.manifests_naming(digest)
+        yield from self._graph.predecessors(digest)
         yield from self._beside.get(_start(digest), ())
 
     def _names(self) -> dict[Digest, list[Digest]]:

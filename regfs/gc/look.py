@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from regfs import layout
 from regfs.gc.plan import needs_history
 from regfs.gc.policy import Policy
-from regfs.inventory import Inventory
-from regfs.listing import scan
 from regfs.progress import SILENT, Progress
 from regfs.runs import require_reach
 from regfs.stores import Store, folders_above
+from regfs.tree.inventory import Inventory
+from regfs.tree.scan import scan
 
 
 def look(store: Store, policy: Policy, progress: Progress = SILENT) -> Inventory:
@@ -23,7 +23,7 @@ def look(store: Store, policy: Policy, progress: Progress = SILENT) -> Inventory
     inventory = scan(store, progress=progress, history=needs_history(policy), lean=True)
     require_reach(store, _folders(inventory))
     if policy.leftovers:
-        from regfs.leftovers import find_leftovers
+        from regfs.tree.leftovers import find_leftovers
 
         find_leftovers(store, inventory)
     return inventory

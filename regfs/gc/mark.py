@@ -37,7 +37,7 @@ from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
 from regfs.graph import Graph
 from regfs.graph.beside import beside, is_gone, is_own, lives
-from regfs.inventory import Inventory, RepositoryInventory, TagInfo
+from regfs.tree.inventory import Inventory, RepositoryInventory, TagInfo
 
 
 class Mark:
@@ -75,11 +75,11 @@ class Mark:
         return self._choice.dropped.get(repository, {})
 
     def young(self, mtime: float) -> bool:
-        """Tell whether something written then is too young to be touched; the future is."""
+        """Return whether something written then is too young to be touched; the future is."""
         return self.now - mtime < self._policy.min_age
 
     def prunes(self, repository: RepositoryInventory) -> bool:
-        """Tell whether untagged manifests of a repository may go."""
+        """Return whether untagged manifests of a repository may go."""
         name = repository.name
         if not self._is_asked(name):
             return False
@@ -100,7 +100,7 @@ class Mark:
         return drops and repository not in self._graph.frozen
 
     def _is_asked(self, repository: str) -> bool:
-        """Tell whether untagged manifests of a repository are asked for, and it is not in doubt."""
+        """Return whether untagged manifests of a repository may go: asked for, and no doubt."""
         block = self._choice.block(repository)
         said = None if block is None else block.delete_untagged
         asked = self._policy.delete_untagged if said is None else said
@@ -124,7 +124,7 @@ class Mark:
         external = {name: set(manifests) for name, manifests in found.manifests.items()}
         for blob in found.blobs:
             # Some runtimes know an image by its config: the image is in use then.
-            holders = self._graph.holders(blob)
+            holders = self._graph.manifests_naming(blob)
             self.outside |= self._graph.needs(self._graph.reachable([blob, *holders]))
             self.outside |= self._graph.aliases.get(blob, set())
             if not holders:
@@ -137,7 +137,7 @@ class Mark:
         return external
 
     def _is_alias(self, finding: Finding) -> bool:
-        """Tell whether a root that was not found is there, by its digest in another algorithm."""
+        """Return whether a root that was not found is there, by its digest in another algorithm."""
         digest = finding.digest
         found = () if digest is None else self._graph.aliases.get(Digest(digest), ())
         return any(self._inventory.blobs.get(one) is not None for one in found)
@@ -210,7 +210,7 @@ class Mark:
         held = self._graph.reachable(currents, referrers=self._referrers(repository))
         name, found = repository.name, set[Digest]()
         for digest in repository.revisions:
-            linked = self._graph.linked(name, digest)
+            linked = self._graph.revision_targets(name, digest)
             if held.isdisjoint(linked):
                 found.update((digest, *linked))
         return found
@@ -218,7 +218,7 @@ class Mark:
     def _reached(self, repository: RepositoryInventory, roots: set[Digest]) -> set[Digest]:
         """Return what roots reach where untagged manifests may go."""
         revisions = repository.revisions
-        if self._graph.blind:
+        if self._graph.incomplete:
             roots = {*roots, *filter(self._is_referrer, revisions)}
         elif not self._dangling_may_go(repository.name):
             roots = {*roots, *filter(self._subject_is_missing, revisions)}
@@ -330,7 +330,7 @@ class Mark:
         """
         name, block = repository.name, self._choice.block(repository.name)
         every_tag_stays = block is not None and not block.keep_tags
-        if every_tag_stays or self._graph.blind or not self.loses_manifests(repository):
+        if every_tag_stays or self._graph.incomplete or not self.loses_manifests(repository):
             return {}
         external = self._external.get(name, ())
         waiting = {}

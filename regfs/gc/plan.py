@@ -2,7 +2,7 @@
 
     mark       what lives in each repository, from its roots              mark.py, tags.py
     keep       whatever is marked, young, or in doubt
-    actions    all the rest, references before what they refer to         going.py
+    actions    all the rest, references before what they refer to         candidates.py
 
 The result never depends on the order of repositories, and a dry run is a plan that
 is not applied.
@@ -22,14 +22,14 @@ from typing import Any, Final
 from regfs.errors import DocumentInvalid, Doubt
 from regfs.findings import Code, Finding, Severity
 from regfs.gc.actions import Action
+from regfs.gc.candidates import Going
 from regfs.gc.decisions import Decision
-from regfs.gc.going import Going
 from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.gc.tags import Read, unread
 from regfs.graph import Graph
-from regfs.inventory import INCOMPLETE, Inventory
-from regfs.totals import ActionKind, Totals, sum_up
+from regfs.runs.totals import ActionKind, Totals, sum_up
+from regfs.tree.inventory import INCOMPLETE, Inventory
 
 __all__ = ["Action", "ActionKind", "Plan", "fingerprint", "load", "needs_history", "plan", "total"]
 
@@ -77,7 +77,7 @@ class Plan:
 
 
 def needs_history(policy: Policy) -> bool:
-    """Tell whether a plan has to know what tags have pointed to before."""
+    """Return whether a plan has to know what tags have pointed to before."""
     asked = policy.delete_untagged or policy.tag_history is not None
     return asked or policy.retention is not None
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic.alias_generators import to_camel
 
-from regfs.documents import load
+from regfs.documents.loading import load
 from regfs.gc.retention.policy import Block, KeepTags, RetentionPolicy, Rules, Semver, Table
 from regfs.positions import Path
 

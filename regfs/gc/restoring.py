@@ -41,8 +41,8 @@ from regfs.runs import (
     surveys,
 )
 from regfs.runs import restore as restore_run
+from regfs.runs.totals import ActionKind
 from regfs.stores import Store
-from regfs.totals import ActionKind
 
 _ROOTS = frozenset({ActionKind.REVISION.value, ActionKind.TAG.value})
 _LINKS = frozenset({ActionKind.REVISION.value, ActionKind.LAYER_LINK.value})

@@ -25,7 +25,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import DigestInvalid, DocumentInvalid
 from regfs.findings import Code, Finding
-from regfs.inventory import Inventory
+from regfs.tree.inventory import Inventory
 
 
 class Root(NamedTuple):

@@ -20,10 +20,10 @@ from typing import Final
 
 from regfs.errors import StoreFull
 from regfs.gc.plan import Action, Plan
-from regfs.leftovers import is_for_one
 from regfs.runs import RESERVE, RUNS, begun, claim, unclaim
+from regfs.runs.totals import ActionKind
 from regfs.stores import Room, Store, folders_above
-from regfs.totals import ActionKind
+from regfs.tree.leftovers import is_for_one
 
 _LINE: Final = 256
 """Bytes of a line of the journal beside its two paths, at most."""

@@ -29,15 +29,15 @@ from regfs.gc.look import look as look
 from regfs.gc.plan import Action, Plan, order, plan, total
 from regfs.gc.space import find_room
 from regfs.graph import Graph
-from regfs.inventory import Inventory, LinkContent
-from regfs.leftovers import is_for_one
-from regfs.listing import LINK_LIMIT, understand
 from regfs.progress import SILENT, Progress
-from regfs.registry import Registry
 from regfs.runs import Changes, InPlace, Returned, RunKind, Skipped, changing, survey
-from regfs.stores import Entry, Kind, Seen, Store, folders_above, ignore
-from regfs.totals import ActionKind, Totals
-from regfs.turns import locked
+from regfs.runs.lock import exclusive
+from regfs.runs.totals import ActionKind, Totals
+from regfs.stores import Entry, FileKind, Seen, Store, folders_above, ignore
+from regfs.tree.inventory import Inventory, LinkContent
+from regfs.tree.leftovers import is_for_one
+from regfs.tree.registry import Registry
+from regfs.tree.scan import LINK_LIMIT, parse_link_content
 
 BATCH: Final = 2048
 """Actions made durable in the journal together, before the first of them is done."""
@@ -137,7 +137,7 @@ def apply(
     store = registry.store
     if planned.root != store.url:
         raise PlanStale(f"the plan was made for {planned.root}, and this is {store.url}")
-    with locked(store):
+    with exclusive(store):
         inventory = look(store, planned.policy, progress)
         check_owners(inventory)
         graph = Graph.build(inventory, registry, progress=progress)
@@ -327,7 +327,7 @@ class _Sweep:
         if action.kind is ActionKind.TAG:
             return self.registry.link(f"{action.path}/current/link")
         if isinstance(seen, Seen) and isinstance(seen.content, bytes):
-            return understand(seen.content)
+            return parse_link_content(seen.content)
         return self.registry.link(action.path)
 
     def _is_alias(self, action: Action, content: Digest) -> bool:
@@ -343,16 +343,19 @@ class _Sweep:
         entry = seen.entry
         if action.kind in _FOLDERS:
             return self._folder_changed(entry, action)
-        same = entry.kind is Kind.FILE and (entry.size, entry.mtime) == (action.size, action.mtime)
+        same = entry.kind is FileKind.FILE and (entry.size, entry.mtime) == (
+            action.size,
+            action.mtime,
+        )
         return None if same else "it has changed while this run was under way"
 
     def _folder_changed(self, folder: Entry, action: Action) -> str | None:
-        if folder.kind is not Kind.FOLDER:
+        if folder.kind is not FileKind.FOLDER:
             return "it is no folder any more"
         inside = list(self.store.walk(folder.path, ignore))
-        if any(entry.kind not in (Kind.FILE, Kind.FOLDER) for entry in inside):
+        if any(entry.kind not in (FileKind.FILE, FileKind.FOLDER) for entry in inside):
             return "it holds what is neither a file nor a folder"
-        files = [entry for entry in inside if entry.kind is Kind.FILE]
+        files = [entry for entry in inside if entry.kind is FileKind.FILE]
         size = sum(file.size for file in files)
         # An upload was seen with its folder, a tag by its links alone.
         upload = action.kind is ActionKind.UPLOAD
@@ -427,7 +430,7 @@ def _folders_of(store: Store, repository: str) -> list[str]:
     found = []
     for entry in store.list(repository, ignore):
         name = entry.path.rpartition("/")[2]
-        if entry.kind is not Kind.FOLDER or (name.startswith("_") and name not in layout.PARTS):
+        if entry.kind is not FileKind.FOLDER or (name.startswith("_") and name not in layout.PARTS):
             return []
     for part in sorted(layout.PARTS):
         for listing in store.tree(f"{repository}/{part}", ignore):

@@ -22,12 +22,12 @@ from regfs.gc.decisions import Decision
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
 from regfs.graph.beside import beside
-from regfs.inventory import RepositoryInventory
-from regfs.media_types import Kind, Role
+from regfs.manifests.media_types import Kind, Role
+from regfs.tree.inventory import RepositoryInventory
 
 if TYPE_CHECKING:
     from regfs.gc.retention import Block, Labels, Patterns
-    from regfs.image_config import ImageConfig
+    from regfs.manifests.image_config import ImageConfig
 
 Read = Callable[[Digest], bytes]
 """Returns the bytes of a small blob, verified; raises a RegfsError."""
@@ -211,7 +211,7 @@ class TagChoice:
         return images or found
 
     def _config(self, digest: Digest) -> ImageConfig | None:
-        from regfs.image_config import parse_config
+        from regfs.manifests.image_config import parse_config
 
         try:
             return parse_config(self._read(digest))

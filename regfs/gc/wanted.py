@@ -20,21 +20,21 @@ from regfs import layout
 from regfs.digest import Digest, digests_in
 from regfs.errors import PathMissing
 from regfs.findings import Finding
-from regfs.gc.held import Held, held
+from regfs.gc.quarantine import QuarantinedItem, held
 from regfs.gc.roots import Roots, resolve
 from regfs.graph import Graph
-from regfs.listing import scan
 from regfs.manifests import LIMIT
 from regfs.progress import SILENT, Progress
-from regfs.registry import Registry
+from regfs.runs.totals import ActionKind
 from regfs.stores import Store
-from regfs.totals import ActionKind
+from regfs.tree.registry import Registry
+from regfs.tree.scan import scan
 
 
-class Wanted:
+class ExternalRoots:
     """What a list of roots names, of what some things in quarantine are."""
 
-    def __init__(self, store: Store, roots: Roots, things: Iterable[Held]) -> None:
+    def __init__(self, store: Store, roots: Roots, things: Iterable[QuarantinedItem]) -> None:
         self._store = store
         self._said = {*roots.said, *roots.perhaps}
         self._blobs: dict[Digest, str] = {}
@@ -58,8 +58,8 @@ class Wanted:
             if root.name is not None and not isinstance(root.reference, Digest)
         }
 
-    def needs(self, thing: Held) -> bool:
-        """Tell whether a thing in quarantine is in use."""
+    def needs(self, thing: QuarantinedItem) -> bool:
+        """Return whether a thing in quarantine is in use."""
         if thing.kind is ActionKind.TAG:
             return thing.path in self._tags
         if thing.kind is ActionKind.LAYER_LINK:
@@ -110,7 +110,7 @@ def missing(registry: Registry, roots: Roots, progress: Progress = SILENT) -> li
     graph = Graph.build(inventory, registry, progress=progress)
 
     def is_there(finding: Finding) -> bool:
-        """Tell whether it is there by its digest in another algorithm."""
+        """Return whether it is there by its digest in another algorithm."""
         known = graph.aliases.get(Digest(finding.digest), ()) if finding.digest else ()
         return any(inventory.blobs.get(one) is not None for one in known)
 

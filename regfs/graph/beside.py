@@ -16,13 +16,13 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from regfs import layout
-from regfs.inventory import INCOMPLETE
-from regfs.media_types import Kind
+from regfs.manifests.media_types import Kind
+from regfs.tree.inventory import INCOMPLETE
 
 if TYPE_CHECKING:
     from regfs.digest import Digest
     from regfs.graph.model import Graph
-    from regfs.inventory import RepositoryInventory
+    from regfs.tree.inventory import RepositoryInventory
 
 
 def beside(graph: Graph, tag: str, current: Digest | None) -> layout.SubjectTag | None:
@@ -76,7 +76,7 @@ def is_gone(graph: Graph, found: layout.SubjectTag) -> bool:
     Neither a link nor a blob, and nothing that could not be read or seen may be it.
     """
     known = (graph.inventory.blobs, graph.problems, graph.aliases, graph.revised)
-    if graph.blind or any(found.among(digests) for digests in known):
+    if graph.incomplete or any(found.among(digests) for digests in known):
         return False
     return not any(one.code in INCOMPLETE for one in graph.inventory.findings)
 

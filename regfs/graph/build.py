@@ -12,18 +12,19 @@ from collections.abc import Iterable
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
 
-from regfs import layout, media_types
+from regfs import layout
 from regfs.digest import ALGORITHMS, CANONICAL, Digest, digests_in
 from regfs.findings import Code, Finding
-from regfs.graph.doubt import freeze
+from regfs.graph.freeze import freeze
 from regfs.graph.model import EdgeKind, Graph, Images, Leaf, ManifestInfo
-from regfs.graph.reading import Reader, Reading, read_manifest
-from regfs.inventory import INCOMPLETE, RepositoryInventory
-from regfs.listing import complete_history
-from regfs.media_types import LIMIT, Role
+from regfs.graph.read import Reader, Reading, read_manifest
+from regfs.manifests import media_types
+from regfs.manifests.media_types import LIMIT, Role
+from regfs.manifests.skim import Skimmed
 from regfs.progress import Progress
-from regfs.registry import Registry
-from regfs.skim import Skimmed
+from regfs.tree.inventory import INCOMPLETE, RepositoryInventory
+from regfs.tree.registry import Registry
+from regfs.tree.scan import complete_history
 
 if TYPE_CHECKING:
     from regfs.manifests import Manifest
@@ -110,7 +111,7 @@ class _Builder:
         if self.inventory.blobs and not self.inventory.repositories and not hidden:
             finding = Finding(Code.REPOSITORIES_MISSING, layout.REPOSITORIES)
             self.graph.findings.append(finding)
-            self.graph.blind.append(finding)
+            self.graph.incomplete.append(finding)
 
     def _note_unseen(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
@@ -118,7 +119,7 @@ class _Builder:
                 continue
             incomplete = finding.code in INCOMPLETE
             if incomplete:
-                self.graph.blind.append(finding)
+                self.graph.incomplete.append(finding)
             # A link by an algorithm that is unknown here may name anything the repository holds.
             if incomplete or finding.code is Code.ALGORITHM_UNSUPPORTED:
                 name = finding.path[len(layout.REPOSITORIES) + 1 :].partition("/_")[0]
@@ -136,7 +137,7 @@ class _Builder:
             if finding.code is not Code.SYMLINK_INSIDE:
                 continue
             if finding.path.startswith(layout.BLOBS + "/"):
-                self.graph.blind.append(finding)
+                self.graph.incomplete.append(finding)
             elif finding.path.startswith(layout.REPOSITORIES + "/"):
                 for name in self.inventory.repositories:
                     self.graph.frozen.setdefault(name, []).append(finding)
@@ -267,10 +268,10 @@ class _Builder:
             named = graph.needs(reached)
             told: dict[Digest, Digest] = {}
             for manifest in sorted(reached & self.noted.keys()):
-                linked = [one for one in self.noted[manifest] if one in repository.layers]
-                known = graph.noted.setdefault(manifest, []) if linked else []
-                known += [one for one in linked if one not in known]
-                told.update((one, manifest) for one in linked if one not in named)
+                revision_targets = [one for one in self.noted[manifest] if one in repository.layers]
+                known = graph.noted.setdefault(manifest, []) if revision_targets else []
+                known += [one for one in revision_targets if one not in known]
+                told.update((one, manifest) for one in revision_targets if one not in named)
             for blob, manifest in told.items():
                 path = layout.path_of(layout.LayerLink(repository.name, blob))
                 finding = Finding(

@@ -8,14 +8,15 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from regfs import layout, media_types
+from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Finding
-from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory
-from regfs.media_types import Role
+from regfs.manifests import media_types
+from regfs.manifests.media_types import Role
 from regfs.progress import SILENT, Progress
-from regfs.registry import Registry
 from regfs.stores import folders_above
+from regfs.tree.inventory import INCOMPLETE, Inventory, RepositoryInventory
+from regfs.tree.registry import Registry
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -137,11 +138,11 @@ class Graph:
         self.findings: list[Finding] = []
         self.frozen: dict[str, list[Finding]] = {}
         """Repository -> why nothing that it names may be deleted."""
-        self.blind: list[Finding] = []
+        self.incomplete: list[Finding] = []
         """Why no blob at all may be deleted: places where unseen links may lie."""
         self.aliases: dict[Digest, set[Digest]] = {}
         """Digest in another algorithm -> the digest its link holds."""
-        self.pointing: dict[Digest, dict[Digest, EdgeKind]] = {}
+        self.successors: dict[Digest, dict[Digest, EdgeKind]] = {}
         """Manifest -> the manifests it points to, and why; only of those that point to any."""
         self.noted: dict[Digest, list[Digest]] = {}
         """Manifest -> blobs that are here and that it names in an annotation, where a repository
@@ -190,7 +191,7 @@ class Graph:
 
         Made when it is asked for: to find what is garbage, nobody has to.
         """
-        from regfs.graph.network import network
+        from regfs.graph.export import network
 
         return network(self)
 
@@ -208,14 +209,14 @@ class Graph:
 
     def children(self, manifest: Digest) -> list[Digest]:
         """Return the manifests an index lists, in its order."""
-        targets = self.pointing.get(manifest, {}).items()
+        targets = self.successors.get(manifest, {}).items()
         return [target for target, kind in targets if kind is EdgeKind.CHILD]
 
     def named_as(self, digest: Digest) -> list[Digest]:
         """Return a digest, and those that it stands for in the algorithm of the store."""
         return [digest, *self.aliases.get(digest, ())]
 
-    def linked(self, repository: str, digest: Digest) -> list[Digest]:
+    def revision_targets(self, repository: str, digest: Digest) -> list[Digest]:
         """Return what a revision link leads to: its own digest, and what its content names."""
         return self.redirected.get(repository, {}).get(digest) or [digest]
 
@@ -224,7 +225,7 @@ class Graph:
         name = repository.name
         for digest in repository.revisions:
             node = Node(NodeKind.REVISION, name, digest)
-            for target in self.linked(name, digest):
+            for target in self.revision_targets(name, digest):
                 yield node, EdgeKind.CONTENT, target
         for tag, info in repository.tags.items():
             node = Node(NodeKind.TAG, name, tag)
@@ -278,13 +279,13 @@ class Graph:
         """
         found = set(start)
         # Most manifests lead nowhere: those that do are picked out before any is looked at.
-        pending = found & self.pointing.keys()
+        pending = found & self.successors.keys()
         if referrers:
             pending |= found & self._referrers.keys()
         while pending:
             manifest = pending.pop()
             ahead: list[Digest] = []
-            for target, kind in self.pointing.get(manifest, _NOTHING).items():
+            for target, kind in self.successors.get(manifest, _NOTHING).items():
                 if subjects or kind is not EdgeKind.SUBJECT:
                     ahead.append(target)
             if referrers and manifest in self._referrers:
@@ -313,7 +314,7 @@ class Graph:
 
     # -- asking back ----------------------------------------------------------
 
-    def holders(self, blob: Digest) -> list[Digest]:
+    def manifests_naming(self, blob: Digest) -> list[Digest]:
         """Return the manifests that name a blob themselves, be it in an annotation."""
         number = self.inventory.blobs.numbers.get(blob, self._missing.get(blob))
         if number is None:
@@ -334,18 +335,18 @@ class Graph:
                     above.append(manifest)
         return index
 
-    def pointed(self, manifest: Digest) -> list[Digest]:
+    def predecessors(self, manifest: Digest) -> list[Digest]:
         """Return the manifests that point to one."""
-        if not hasattr(self, "_pointed"):
-            self._pointed: dict[Digest, list[Digest]] = {}
-            for before, targets in self.pointing.items():
+        if not hasattr(self, "_predecessors"):
+            self._predecessors: dict[Digest, list[Digest]] = {}
+            for before, targets in self.successors.items():
                 for target in targets:
-                    self._pointed.setdefault(target, []).append(before)
-        return self._pointed.get(manifest, [])
+                    self._predecessors.setdefault(target, []).append(before)
+        return self._predecessors.get(manifest, [])
 
     def owners(self, digest: Digest) -> set[Node]:
         """Return the tags and revisions that need a blob or manifest, through any index."""
-        starts = [digest, *self.holders(digest)]
+        starts = [digest, *self.manifests_naming(digest)]
         found: set[Node | Digest] = set()
         pending: list[Node | Digest] = [node for node in starts if node in self.digraph]
         while pending:
@@ -368,12 +369,12 @@ class Graph:
         There can be very many; take as many as are wanted. Referrers count: a path
         may lead over a subject to what is about it.
         """
-        from regfs.trace import trace
+        from regfs.graph.paths import trace
 
         def before(node: Node | Digest) -> Iterable[tuple[Node | Digest, EdgeKind]]:
             found = self._before(node)
             if node == digest:
-                for holder in self.holders(digest):
+                for holder in self.manifests_naming(digest):
                     found.setdefault(holder, self._role_edge(holder, digest))
             return found.items()
 
@@ -435,7 +436,7 @@ class Graph:
 
     def point(self, manifest: Digest, target: Digest, kind: EdgeKind) -> None:
         """Let a manifest point to another, unless it does already: the first reason stays."""
-        self.pointing.setdefault(manifest, {}).setdefault(target, kind)
+        self.successors.setdefault(manifest, {}).setdefault(target, kind)
 
     def _number(self, blob: Digest) -> int:
         number = self.inventory.blobs.numbers.get(blob, self._missing.get(blob))

@@ -29,7 +29,7 @@ from typing import IO, Any, BinaryIO, Final, NamedTuple, cast
 
 from regfs.digest import BUFFER_SIZE, Digest
 from regfs.errors import DigestInvalid, Invalid, NotARegistry, SourceError, SourceLacks
-from regfs.heal.source import Wanted
+from regfs.heal.source import BlobRequest
 from regfs.manifests import LIMIT
 
 _BLOB: Final = re.compile(r"blobs/(sha256|sha384|sha512)/([0-9a-f]{64,128})")
@@ -105,11 +105,11 @@ class Archive:
         self._docker = False
         self._index()
 
-    def size(self, wanted: Wanted) -> int:
+    def size(self, wanted: BlobRequest) -> int:
         """Return the size of the member."""
         return self._find(wanted).size
 
-    def open(self, wanted: Wanted) -> BinaryIO:
+    def open(self, wanted: BlobRequest) -> BinaryIO:
         """Open the member."""
         member = _Member(self._file.fileno(), self._find(wanted), self.url)
         return cast(BinaryIO, member)
@@ -118,7 +118,7 @@ class Archive:
         """Close the file."""
         self._file.close()
 
-    def _find(self, wanted: Wanted) -> _Place:
+    def _find(self, wanted: BlobRequest) -> _Place:
         place = self._places.get(wanted.digest)
         if place is None:
             raise SourceLacks(_UNPLAIN if self._docker else "the source does not have it")

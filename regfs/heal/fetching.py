@@ -17,8 +17,8 @@ from typing import Final, NoReturn
 from regfs import layout
 from regfs.digest import BUFFER_SIZE, Digest, Hasher, Readable, hash_stream
 from regfs.errors import ContentMismatch, StoreError
-from regfs.heal.report import Item
-from regfs.heal.source import Source, Wanted
+from regfs.heal.report import HealItem
+from regfs.heal.source import BlobRequest, Source
 from regfs.manifests import LIMIT
 from regfs.progress import Progress
 from regfs.stores import Store
@@ -63,7 +63,7 @@ class Fetched:
             self.discard()
 
 
-def fetch(store: Store, source: Source, item: Item, progress: Progress) -> Fetched:
+def fetch(store: Store, source: Source, item: HealItem, progress: Progress) -> Fetched:
     """Fetch one thing, unless a heal before has done so, and be sure that it is right.
 
     Raises:
@@ -74,7 +74,7 @@ def fetch(store: Store, source: Source, item: Item, progress: Progress) -> Fetch
     size = _fetched_before(store, item.digest)
     if size is None:
         with store.create(_place(item.digest)) as writer:
-            wanted = Wanted(item.digest, item.size, item.manifest, item.repositories)
+            wanted = BlobRequest(item.digest, item.size, item.manifest, item.repositories)
             with source.open(wanted) as stream:
                 size = _copy(stream, writer.write, item, progress)
     return Fetched(store, item.digest, item.path, size)
@@ -91,7 +91,9 @@ def _fetched_before(store: Store, digest: Digest) -> int | None:
     return None
 
 
-def _copy(stream: Readable, write: Callable[[bytes], int], item: Item, progress: Progress) -> int:
+def _copy(
+    stream: Readable, write: Callable[[bytes], int], item: HealItem, progress: Progress
+) -> int:
     """Write what a source gives; return its size.
 
     Raises:

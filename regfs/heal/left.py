@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 
 from regfs.findings import Severity
-from regfs.heal.report import Healed, HealPlan, Left, State
+from regfs.heal.report import Healed, HealPlan, HealState, Left
 from regfs.verify import Result
 
 
@@ -29,7 +29,7 @@ def left(
     told = {row.finding.path for row in result.findings}
     codes = {} if planned is None else {item.path: item.code for item in planned.items}
     for outcome in () if healed is None else healed.outcomes:
-        right = outcome.state in (State.HEALED, State.WAS_RIGHT)
+        right = outcome.state in (HealState.HEALED, HealState.WAS_RIGHT)
         if not right and outcome.path not in told:
             counts[codes[outcome.path]] += 1
     return [Left(code, count) for code, count in sorted(counts.items())]

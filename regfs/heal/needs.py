@@ -22,13 +22,13 @@ from regfs.errors import ManifestInvalid, RegfsError, SourceError, SourceLacks, 
 from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
 from regfs.heal.reach import Reach
-from regfs.heal.report import HealPlan, Item
-from regfs.heal.source import Source, Wanted
-from regfs.inventory import Inventory
+from regfs.heal.report import HealItem, HealPlan
+from regfs.heal.source import BlobRequest, Source
 from regfs.manifests import LIMIT, Kind, Manifest, Reference, Role, absent_by_right, parse
 from regfs.progress import SILENT, Progress
-from regfs.registry import Registry
 from regfs.stores import Entry
+from regfs.tree.inventory import Inventory
+from regfs.tree.registry import Registry
 from regfs.verify import Result
 
 _NEEDED: Final = frozenset(
@@ -92,7 +92,7 @@ class _Needs:
         self._graph = graph
         self._source = source
         self._sparse = sparse
-        self._items: dict[Digest, Item] = {}
+        self._items: dict[Digest, HealItem] = {}
         self._pending: deque[Digest] = deque()
         self._looked_into: set[Digest] = set()
         self._below: dict[Digest, list[Digest]] = {}
@@ -160,10 +160,10 @@ class _Needs:
         if known is not None:
             return
         sizes = [size]
-        for holder in self._graph.holders(digest):
+        for holder in self._graph.manifests_naming(digest):
             sizes += [leaf.size for leaf in self._graph.leaves(holder) if leaf.digest == digest]
         path = layout.path_of(layout.BlobData(digest))
-        self._items[digest] = Item(digest, path, code, max(sizes), manifest, repositories)
+        self._items[digest] = HealItem(digest, path, code, max(sizes), manifest, repositories)
         self._pending.append(digest)
 
     def follow(self, progress: Progress) -> None:
@@ -171,7 +171,7 @@ class _Needs:
         while self._pending:
             digest = self._pending.popleft()
             item = self._items[digest]
-            wanted = Wanted(digest, item.size, item.manifest, item.repositories)
+            wanted = BlobRequest(digest, item.size, item.manifest, item.repositories)
             try:
                 if item.manifest:
                     self._items[digest] = self._read(item, wanted)
@@ -185,7 +185,7 @@ class _Needs:
                 pass  # it may not like to be asked for sizes: told when it is to be read
             progress.advance(1)
 
-    def _read(self, item: Item, wanted: Wanted) -> Item:
+    def _read(self, item: HealItem, wanted: BlobRequest) -> HealItem:
         """Read a manifest from the source, and need what it names."""
         data = b""
         with self._source.open(wanted) as stream:
@@ -236,7 +236,7 @@ class _Needs:
         except StoreError:
             return None  # if it cannot be put there either, that is told then
 
-    def ordered(self) -> Iterator[Item]:
+    def ordered(self) -> Iterator[HealItem]:
         """Yield the blobs, then the manifests, each after what it names."""
         yield from (item for item in self._items.values() if not item.manifest)
         done: set[Digest] = set()

@@ -14,12 +14,12 @@ import os
 from typing import Final
 
 from regfs.errors import NotARegistry
-from regfs.heal.source import Access, Source
+from regfs.heal.source import RegistryAccess, Source
 
 _REMOTE: Final = ("docker://", "http://", "https://")
 
 
-def open_source(text: str, access: Access | None = None) -> Source:
+def open_source(text: str, access: RegistryAccess | None = None) -> Source:
     """Open the place that a person has named.
 
     Raises:
@@ -30,7 +30,7 @@ def open_source(text: str, access: Access | None = None) -> Source:
     if text.startswith(_REMOTE):
         from regfs.heal.remote import open_registry  # a registry needs what the others do not
 
-        return open_registry(text, access or Access())
+        return open_registry(text, access or RegistryAccess())
     from regfs.heal.archives import open_archive
     from regfs.heal.places import open_layout, open_tree
 

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO, cast
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import NotARegistry, PathMissing, SourceError, SourceLacks, StoreError
-from regfs.heal.source import Wanted
-from regfs.stores import Kind, Store, open_store
-from regfs.stores.local import LocalStore
+from regfs.heal.source import BlobRequest
+from regfs.stores import FileKind, Store, open_store
+from regfs.stores.local.store import LocalStore
 
 
 class _Stream(io.RawIOBase):
@@ -47,7 +47,7 @@ class Files:
         self.url = url
         self._place = place
 
-    def size(self, wanted: Wanted) -> int:
+    def size(self, wanted: BlobRequest) -> int:
         """Return the size of the file."""
         try:
             entry = self._store.stat(self._place(wanted.digest))
@@ -55,11 +55,11 @@ class Files:
             raise SourceLacks("the source does not have it") from None
         except StoreError as error:
             raise SourceError(f"{self.url}: {error}") from error
-        if entry.kind is not Kind.FILE:
+        if entry.kind is not FileKind.FILE:
             raise SourceLacks("in the source there is no plain file in its place")
         return entry.size
 
-    def open(self, wanted: Wanted) -> BinaryIO:
+    def open(self, wanted: BlobRequest) -> BinaryIO:
         """Open the file; what is no plain file in the folder is not read."""
         try:
             stream = self._store.open(self._place(wanted.digest))
@@ -91,7 +91,7 @@ def open_layout(path: str) -> Files:
     """
     store = LocalStore(path)
     try:
-        whole = store.stat("blobs").kind is Kind.FOLDER and store.stat("oci-layout").size >= 0
+        whole = store.stat("blobs").kind is FileKind.FOLDER and store.stat("oci-layout").size >= 0
     except StoreError:
         whole = False
     if not whole:

@@ -10,17 +10,17 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 
 from regfs import layout
+from regfs.content.hashing import HashItem, Task, hash_blobs
 from regfs.digest import Digest
 from regfs.errors import PathMissing
 from regfs.findings import Code
-from regfs.hashing import Item, Task, hash_blobs
 from regfs.heal.report import Quarantined
 from regfs.progress import SILENT, Progress
-from regfs.registry import Registry
 from regfs.runs import Changes, RunKind, Skipped, changing, movable, new_run
-from regfs.stores import Kind
-from regfs.totals import ActionKind
-from regfs.turns import locked
+from regfs.runs.lock import exclusive
+from regfs.runs.totals import ActionKind
+from regfs.stores import FileKind
+from regfs.tree.registry import Registry
 from regfs.verify import Result
 
 
@@ -51,7 +51,7 @@ def quarantine(
     total = 0
     progress.start("Moving into quarantine", len(wanted))
     with ExitStack() as stack:
-        stack.enter_context(locked(store))
+        stack.enter_context(exclusive(store))
         changes: Changes | None = None
         for digest in wanted:
             progress.advance(1)
@@ -75,7 +75,7 @@ def quarantine(
 
 def _why_not(registry: Registry, digest: Digest) -> str | None:
     """Hash a blob once more; return why it stays, None when it is corrupt."""
-    outcome = hash_blobs(Task(registry.store.url, (Item(digest, 0),), 0), registry.store)
+    outcome = hash_blobs(Task(registry.store.url, (HashItem(digest, 0),), 0), registry.store)
     if not outcome.problems or outcome.problems[0].whole:
         return "it is right by now"
     _, code, actual, _ = outcome.problems[0]
@@ -86,7 +86,7 @@ def _why_not(registry: Registry, digest: Digest) -> str | None:
 
 def _move(registry: Registry, changes: Changes, path: str, digest: Digest) -> int:
     entry = registry.store.stat(path)
-    assert entry.kind is Kind.FILE  # it was read as one
+    assert entry.kind is FileKind.FILE  # it was read as one
     source = movable(registry.store, path)
     changes.intend_move(path, source, kind=ActionKind.BLOB, digest=digest, size=entry.size)
     changes.flush()

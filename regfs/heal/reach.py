@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
-from regfs.inventory import RepositoryInventory
 from regfs.manifests import Kind
-from regfs.registry import Registry
+from regfs.tree.inventory import RepositoryInventory
+from regfs.tree.registry import Registry
 
 
 class Reach:

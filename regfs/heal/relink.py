@@ -31,14 +31,14 @@ from regfs.graph import Graph
 from regfs.heal.reach import Reach
 from regfs.heal.repair import is_right
 from regfs.heal.report import Ambiguous, Link, Relinked, RelinkPlan
-from regfs.inventory import INCOMPLETE, Inventory, RepositoryInventory, TagInfo
 from regfs.layout import LayerLink, RevisionLink, TagCurrent, TagIndex, tolerant_link
 from regfs.progress import SILENT, Progress
-from regfs.registry import Registry
 from regfs.runs import Changes, RunKind, Skipped, changing, clear_unfinished, new_run
-from regfs.stores import Kind, Store
-from regfs.totals import ActionKind
-from regfs.turns import locked
+from regfs.runs.lock import exclusive
+from regfs.runs.totals import ActionKind
+from regfs.stores import FileKind, Store
+from regfs.tree.inventory import INCOMPLETE, Inventory, RepositoryInventory, TagInfo
+from regfs.tree.registry import Registry
 from regfs.verify import Result
 
 _DOUBT: Final = INCOMPLETE | {Code.SYMLINK_INSIDE, Code.ALGORITHM_UNSUPPORTED}
@@ -101,7 +101,7 @@ class _Planning:
             self._doubtful.setdefault(name, finding)
 
     def may_write_in(self, name: str) -> bool:
-        """Tell whether a repository can be seen whole; say so if not."""
+        """Return whether a repository can be seen whole; say so if not."""
         above = [name, *_above(name), ""]
         found = next((self._doubtful[one] for one in above if one in self._doubtful), None)
         if found is not None:
@@ -170,7 +170,7 @@ class _Planning:
             self.ambiguous.append(Ambiguous(name, tag, path, candidates, reason))
 
     def _is_served(self, content: RepositoryInventory, digest: Digest) -> bool:
-        """Tell whether a repository has a manifest, by a link that was not taken away."""
+        """Return whether a repository has a manifest, by a link that was not taken away."""
         linked = digest in content.revisions
         return linked and self._reach.is_intact(digest) and self._is_right(digest)
 
@@ -179,10 +179,10 @@ class _Planning:
         self.links[path] = Link(ActionKind.TAG, path, digest, name, tag, reason, etag)
 
     def _is_plain(self, path: str) -> bool:
-        """Tell whether a file that could be a link, or nothing at all, is at a path."""
+        """Return whether a file that could be a link, or nothing at all, is at a path."""
         try:
             entry = self.store.stat(path)
-            return entry.kind is Kind.FILE and entry.size <= _LONGEST
+            return entry.kind is FileKind.FILE and entry.size <= _LONGEST
         except PathMissing:
             return True
         except StoreError:
@@ -256,7 +256,7 @@ def relink(planned: RelinkPlan, registry: Registry, *, progress: Progress = SILE
     written: list[Link] = []
     skipped = list(planned.skipped)
     progress.start("Writing links", len(planned.links))
-    with locked(store):
+    with exclusive(store):
         clear_unfinished(store)
         run = new_run()
         with changing(store, run, RunKind.RELINK) as changes:
@@ -298,7 +298,7 @@ def _changed(registry: Registry, link: Link) -> str | None:
         return "it has changed since it was looked at"
     blob = layout.path_of(layout.BlobData(link.digest))
     try:
-        there = registry.store.stat(blob).kind is Kind.FILE
+        there = registry.store.stat(blob).kind is FileKind.FILE
     except StoreError:
         there = False
     return None if there else "the blob it would name is gone"

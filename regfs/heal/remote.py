@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError
 from regfs.digest import BUFFER_SIZE
 from regfs.errors import Invalid, SourceError, SourceLacks
 from regfs.heal.session import HttpSession
-from regfs.heal.source import Access, Credentials, Wanted
+from regfs.heal.source import BlobRequest, Credentials, RegistryAccess
 from regfs.manifests import MANIFEST_TYPES
 
 CATALOG_LIMIT: Final = 10_000
@@ -65,13 +65,13 @@ class RegistrySource:
         """Close the connections."""
         self._http.close()
 
-    def size(self, wanted: Wanted) -> int:
+    def size(self, wanted: BlobRequest) -> int:
         """Ask for the size, by HEAD."""
         response = self._first(wanted, "HEAD")
         response.close()
         return _length(response)
 
-    def open(self, wanted: Wanted) -> BinaryIO:
+    def open(self, wanted: BlobRequest) -> BinaryIO:
         """Open the body."""
         response = self._first(wanted, "GET")
         kind = response.headers.get("Content-Type", "")
@@ -86,7 +86,7 @@ class RegistrySource:
             raise SourceError(f"{self.url}: {problem}")
         return cast(BinaryIO, _Body(self._http, response))
 
-    def _first(self, wanted: Wanted, method: str) -> Response:
+    def _first(self, wanted: BlobRequest, method: str) -> Response:
         """Return the answer of the first repository that has it.
 
         Raises:
@@ -116,7 +116,7 @@ class RegistrySource:
             raise problem
         raise SourceLacks(f"the source does not have it (looked in {asked} repositories)")
 
-    def _places(self, wanted: Wanted) -> Iterator[str]:
+    def _places(self, wanted: BlobRequest) -> Iterator[str]:
         ours = (*self._names, *wanted.repositories)
         if self._library:
             ours = (*ours, *(f"library/{name}" for name in ours if "/" not in name))
@@ -233,7 +233,7 @@ class _Body(io.RawIOBase):
             count -= len(data)
 
 
-def open_registry(text: str, access: Access) -> RegistrySource:
+def open_registry(text: str, access: RegistryAccess) -> RegistrySource:
     """Open `docker://host[:port][/name]` or `http(s)://host[:port][/prefix]`.
 
     Raises:

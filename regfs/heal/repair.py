@@ -28,16 +28,16 @@ from regfs.errors import (
     StoreError,
 )
 from regfs.heal.fetching import FETCHED, HEALING, Fetched, fetch
-from regfs.heal.report import Healed, HealPlan, Item, Outcome, State
+from regfs.heal.report import Healed, HealItem, HealOutcome, HealPlan, HealState
 from regfs.heal.source import Source
 from regfs.progress import SILENT, Progress
-from regfs.registry import Registry
 from regfs.runs import Changes, RunKind, changing, clear_unfinished, new_run, require_reach
-from regfs.stores import Kind, Store
-from regfs.totals import ActionKind
-from regfs.turns import locked, owner
+from regfs.runs.lock import exclusive, owner
+from regfs.runs.totals import ActionKind
+from regfs.stores import FileKind, Store
+from regfs.tree.registry import Registry
 
-PATIENCE: Final = 600.0
+LOCK_TIMEOUT: Final = 600.0
 """Seconds that what was fetched waits for the end of another run."""
 _PAUSE: Final = 0.5
 
@@ -57,7 +57,7 @@ def heal(
     """
     todo = [item for item in planned.items if item.problem is None]
     lacking = [
-        Outcome(item.digest, item.path, State.LACKING, 0, item.problem)
+        HealOutcome(item.digest, item.path, HealState.LACKING, 0, item.problem)
         for item in planned.items
         if item.problem is not None
     ]
@@ -66,7 +66,7 @@ def heal(
     store = registry.store
     repair = _Repair(store, source, progress)
     with store.lock(HEALING, owner()):
-        with locked(store):  # who cannot have it learns that before anything is fetched
+        with exclusive(store):  # who cannot have it learns that before anything is fetched
             require_reach(store)
             clear_unfinished(store)
         progress.start("Fetching", planned.bytes, "bytes")
@@ -82,11 +82,11 @@ def heal(
 def _told(
     planned: HealPlan,
     run: str | None,
-    outcomes: list[Outcome],
+    outcomes: list[HealOutcome],
     stopped: str | None,
 ) -> Healed:
-    right = [one for one in outcomes if one.state in (State.HEALED, State.WAS_RIGHT)]
-    healed = [one for one in right if one.state is State.HEALED]
+    right = [one for one in outcomes if one.state in (HealState.HEALED, HealState.WAS_RIGHT)]
+    healed = [one for one in right if one.state is HealState.HEALED]
     return Healed(
         run=run,
         root=planned.root,
@@ -106,11 +106,11 @@ class _Repair:
         self.store = store
         self.source = source
         self.progress = progress
-        self.outcomes: dict[Digest, Outcome] = {}
-        self._fetched: list[tuple[Item, Fetched, str | None]] = []
+        self.outcomes: dict[Digest, HealOutcome] = {}
+        self._fetched: list[tuple[HealItem, Fetched, str | None]] = []
         """What is to be put in place, and the etag of what lay there before."""
 
-    def fetch(self, todo: list[Item]) -> str | None:
+    def fetch(self, todo: list[HealItem]) -> str | None:
         """Fetch what the source has, whatever happens in the tree; return why it ended early."""
         try:
             for item in todo:
@@ -121,19 +121,19 @@ class _Repair:
             return str(error)
         return None
 
-    def _fetch(self, item: Item) -> None:
+    def _fetch(self, item: HealItem) -> None:
         if is_right(self.store, item.digest):
-            self._settle(item, State.WAS_RIGHT)
+            self._settle(item, HealState.WAS_RIGHT)
             return
         before = _etag(self.store, item.path)
         try:
             fetched = fetch(self.store, self.source, item, self.progress)
         except SourceLacks as error:
-            self._settle(item, State.LACKING, str(error))
+            self._settle(item, HealState.LACKING, str(error))
         except SourceError as error:
-            self._settle(item, State.FAILED, str(error))
+            self._settle(item, HealState.FAILED, str(error))
         except ContentMismatch as error:
-            self._settle(item, State.WRONG, str(error))
+            self._settle(item, HealState.WRONG, str(error))
         else:
             self._fetched.append((item, fetched, before))
 
@@ -156,9 +156,9 @@ class _Repair:
         self.progress.finish()
         return run, None
 
-    def _place(self, made: Changes, item: Item, fetched: Fetched, before: str | None) -> None:
+    def _place(self, made: Changes, item: HealItem, fetched: Fetched, before: str | None) -> None:
         if _etag(self.store, item.path) != before and is_right(self.store, item.digest):
-            self._settle(item, State.WAS_RIGHT)
+            self._settle(item, HealState.WAS_RIGHT)
             return
         try:
             made.create(
@@ -170,22 +170,22 @@ class _Repair:
                 content=item.digest,
             )
         except (PathMissing, PathUnsafe, PathDenied) as error:
-            self._settle(item, State.FAILED, str(error))
+            self._settle(item, HealState.FAILED, str(error))
         else:
-            self._settle(item, State.HEALED, size=fetched.size)
+            self._settle(item, HealState.HEALED, size=fetched.size)
 
-    def _settle(self, item: Item, state: State, message: str = "", size: int = 0) -> None:
-        self.outcomes[item.digest] = Outcome(item.digest, item.path, state, size, message)
+    def _settle(self, item: HealItem, state: HealState, message: str = "", size: int = 0) -> None:
+        self.outcomes[item.digest] = HealOutcome(item.digest, item.path, state, size, message)
 
 
 @contextmanager
 def _turn(store: Store) -> Iterator[None]:
     """Be the only one who changes the tree; wait for another run, for much work is done already."""
-    last = time.monotonic() + PATIENCE
+    last = time.monotonic() + LOCK_TIMEOUT
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(locked(store))
+                held.enter_context(exclusive(store))
                 break
             except LockHeld:
                 if time.monotonic() >= last:
@@ -195,10 +195,10 @@ def _turn(store: Store) -> Iterator[None]:
 
 
 def is_right(store: Store, digest: Digest) -> bool:
-    """Tell whether a blob is there with the bytes of its digest."""
+    """Return whether a blob is there with the bytes of its digest."""
     path = layout.path_of(layout.BlobData(digest))
     with suppress(StoreError):
-        if store.stat(path).kind is Kind.FILE:
+        if store.stat(path).kind is FileKind.FILE:
             with store.open(path) as stream:
                 (found,), _ = hash_stream(stream, (digest.algorithm,))
             return found == digest

@@ -7,11 +7,11 @@ from enum import StrEnum
 
 from regfs.manifests import DigestField
 from regfs.runs import Skipped
-from regfs.totals import ActionKind
+from regfs.runs.totals import ActionKind
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class HealItem:
     """One digest that is not there as it should be."""
 
     digest: DigestField
@@ -32,7 +32,7 @@ class HealPlan:
 
     root: str
     source: str
-    items: list[Item]
+    items: list[HealItem]
     """In the order in which they are put in place: what is referred to comes first."""
     fetch: int = 0
     """Digests that the source has."""
@@ -42,7 +42,7 @@ class HealPlan:
     """Digests that it does not have."""
 
 
-class State(StrEnum):
+class HealState(StrEnum):
     """What came of one digest."""
 
     HEALED = "healed"
@@ -57,12 +57,12 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class HealOutcome:
     """One digest, and what came of it."""
 
     digest: DigestField
     path: str
-    state: State
+    state: HealState
     size: int
     """Bytes that were put in place."""
     message: str = ""
@@ -76,7 +76,7 @@ class Healed:
     """None when there was nothing to do."""
     root: str
     source: str
-    outcomes: list[Outcome]
+    outcomes: list[HealOutcome]
     healed: int
     bytes: int
     broken: int

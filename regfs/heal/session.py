@@ -27,9 +27,9 @@ import requests
 from requests import RequestException, Response
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
-from regfs.durations import written
 from regfs.errors import Invalid, SourceError
-from regfs.heal.source import Access, Credentials
+from regfs.heal.source import Credentials, RegistryAccess
+from regfs.units import written
 
 ATTEMPTS: Final = 5
 _REDIRECTS: Final = 5
@@ -52,7 +52,7 @@ class HttpSession:
     def __init__(
         self,
         base: str,
-        access: Access,
+        access: RegistryAccess,
         credentials: Credentials | None,
         *,
         may_be_plain: bool = False,

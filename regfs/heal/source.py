@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from regfs.digest import Digest
 
 
-class Wanted(NamedTuple):
+class BlobRequest(NamedTuple):
     """One thing that is asked for."""
 
     digest: Digest
@@ -31,7 +31,7 @@ class Source(Protocol):
     def url(self) -> str:
         """Where it is, for people and journals; holds no secret."""
 
-    def size(self, wanted: Wanted) -> int:
+    def size(self, wanted: BlobRequest) -> int:
         """Return how many bytes it has of something; -1 when it does not tell.
 
         Raises:
@@ -39,7 +39,7 @@ class Source(Protocol):
             SourceError: it does not answer.
         """
 
-    def open(self, wanted: Wanted) -> BinaryIO:
+    def open(self, wanted: BlobRequest) -> BinaryIO:
         """Open something for reading from its beginning.
 
         Raises:
@@ -59,7 +59,7 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class RegistryAccess:
     """How to reach a registry."""
 
     credentials: Credentials | None = None

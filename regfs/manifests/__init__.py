@@ -15,6 +15,30 @@ Not here: the config of an image (`image_config`), whether bytes have their dige
 whether what they refer to exists.
 """
 
+from regfs.manifests.media_types import (
+    BUILDKIT_CACHE,
+    DOCKER_CONFIG,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    DOCKER_V1,
+    DOCKER_V1_SIGNED,
+    IMAGE_CONFIGS,
+    IN_TOTO,
+    LAYER_PREFIXES,
+    LIMIT,
+    MANIFEST_TYPES,
+    OCI_ARTIFACT,
+    OCI_CONFIG,
+    OCI_EMPTY,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    ORAS_ARTIFACT,
+    Kind,
+    Reference,
+    Role,
+    absent_by_right,
+    is_blob_type,
+)
 from regfs.manifests.models import (
     MODELS,
     REFERENCE_DIGEST,
@@ -41,30 +65,6 @@ from regfs.manifests.models import (
     or_empty,
 )
 from regfs.manifests.parsing import json_object, parse, signed_payload, told, type_of
-from regfs.media_types import (
-    BUILDKIT_CACHE,
-    DOCKER_CONFIG,
-    DOCKER_LIST,
-    DOCKER_MANIFEST,
-    DOCKER_V1,
-    DOCKER_V1_SIGNED,
-    IMAGE_CONFIGS,
-    IN_TOTO,
-    LAYER_PREFIXES,
-    LIMIT,
-    MANIFEST_TYPES,
-    OCI_ARTIFACT,
-    OCI_CONFIG,
-    OCI_EMPTY,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    ORAS_ARTIFACT,
-    Kind,
-    Reference,
-    Role,
-    absent_by_right,
-    is_blob_type,
-)
 
 __all__ = [
     "LIMIT",

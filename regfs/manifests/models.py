@@ -11,7 +11,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from regfs.digest import ALGORITHMS, Digest, digests_noted
 from regfs.errors import DigestInvalid
-from regfs.media_types import (
+from regfs.manifests.media_types import (
     BUILDKIT_CACHE,
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -298,7 +298,7 @@ MODELS: Final[dict[str, type[Known]]] = {
 
 
 def is_attestation(descriptor: Descriptor) -> bool:
-    """Tell whether an entry of an index is what BuildKit says about another entry."""
+    """Return whether an entry of an index is what BuildKit says about another entry."""
     return descriptor.annotations.get(REFERENCE_TYPE) == "attestation-manifest"
 
 
@@ -311,7 +311,7 @@ def attested(descriptor: Descriptor) -> Digest | None:
 
 
 def is_buildkit_cache(manifest: Manifest) -> bool:
-    """Tell whether it is a build cache, which no container can run."""
+    """Return whether it is a build cache, which no container can run."""
     return not isinstance(manifest, UnknownManifest) and any(
         reference.media_type == BUILDKIT_CACHE for reference in manifest.references()
     )

@@ -17,6 +17,14 @@ from regfs.errors import (
     ManifestInvalid,
     ManifestTooLarge,
 )
+from regfs.manifests.media_types import (
+    DOCKER_V1,
+    DOCKER_V1_SIGNED,
+    LIMIT,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Kind,
+)
 from regfs.manifests.models import (
     MODELS,
     Descriptor,
@@ -26,14 +34,6 @@ from regfs.manifests.models import (
     Known,
     Manifest,
     UnknownManifest,
-)
-from regfs.media_types import (
-    DOCKER_V1,
-    DOCKER_V1_SIGNED,
-    LIMIT,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    Kind,
 )
 
 _Model = TypeVar("_Model", bound=Document)
@@ -172,7 +172,7 @@ def _validated(model: type[_Model], raw: dict[str, Any]) -> _Model:
 
 
 def _is_of_descriptor(error: ValidationError) -> bool:
-    """Tell whether the first thing that is wrong is wrong with a descriptor."""
+    """Return whether the first thing that is wrong is wrong with a descriptor."""
     place = error.errors(include_url=False, include_context=False)[0]["loc"]
     return place[0] in ("config", "subject") or (place[0] in _SHAPES and len(place) > 1)
 

@@ -21,7 +21,6 @@ from regfs.digest import Digest
 from regfs.errors import BlobUnknown, ManifestInvalid, ManifestTooLarge, RegfsError
 from regfs.graph import Graph
 from regfs.graph.beside import beside
-from regfs.image_config import ImageConfig, parse_config
 from regfs.manifests import (
     LIMIT,
     Descriptor,
@@ -36,10 +35,11 @@ from regfs.manifests import (
     is_attestation,
     is_buildkit_cache,
 )
-from regfs.registry import Registry, Target
+from regfs.manifests.image_config import ImageConfig, parse_config
+from regfs.reports.history import BuildStep, LayerFacts, config_steps, schema1_steps
 from regfs.reports.images import Image, images
 from regfs.reports.moment import moment
-from regfs.reports.steps import LayerFacts, Step, config_steps, schema1_steps
+from regfs.tree.registry import Registry, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +92,14 @@ class ShownImage:
     shared: int
     """Bytes of these layers that other images have too."""
     config: Config | None
-    steps: tuple[Step, ...]
+    steps: tuple[BuildStep, ...]
     annotations: dict[str, str]
     build_cache: bool
     """A build cache of BuildKit, which no container can run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Referrer:
+class ShownReferrer:
     """Something about the image: a signature, an SBOM."""
 
     digest: str
@@ -131,7 +131,7 @@ class Shown:
     subject: str | None
     entries: tuple[ListedEntry, ...]
     images: tuple[ShownImage, ...]
-    referrers: tuple[Referrer, ...]
+    referrers: tuple[ShownReferrer, ...]
     problems: tuple[str, ...]
     """What could not be read."""
 
@@ -230,14 +230,14 @@ def _tags(graph: Graph, digests: Collection[Digest]) -> dict[Digest, list[str]]:
 
 def _referrers(
     graph: Graph, name: str | None, digest: Digest, has: Callable[[Digest], bool]
-) -> Iterator[Referrer]:
+) -> Iterator[ShownReferrer]:
     blobs = graph.inventory.blobs
     referrers = [referrer for referrer in graph.referrers(digest, name) if has(referrer)]
     tags = _tags(graph, set(referrers)) if referrers else {}
     for referrer in referrers:
         info = graph.manifests.get(referrer)
         needed = graph.needs([referrer])
-        yield Referrer(
+        yield ShownReferrer(
             digest=referrer,
             artifact_type=None if info is None else info.artifact_type,
             size=sum(blobs[one].size for one in needed if one in blobs and has(one)),
@@ -246,7 +246,7 @@ def _referrers(
     yield from _made_by_cosign(graph, name, digest)
 
 
-def _made_by_cosign(graph: Graph, name: str | None, digest: Digest) -> Iterator[Referrer]:
+def _made_by_cosign(graph: Graph, name: str | None, digest: Digest) -> Iterator[ShownReferrer]:
     """Yield what cosign has put beside a manifest: it names no subject, only its tag does."""
     blobs = graph.inventory.blobs
     for repository in graph.inventory.repositories.values():
@@ -254,7 +254,7 @@ def _made_by_cosign(graph: Graph, name: str | None, digest: Digest) -> Iterator[
             info, found = repository.tags.get(tag), layout.subject_tag(tag)
             if info is None or info.current is None or found is None:
                 continue
-            yield Referrer(
+            yield ShownReferrer(
                 digest=info.current,
                 artifact_type=f"cosign {found.holds}",
                 size=sum(blobs[one].size for one in graph.needs([info.current]) if one in blobs),

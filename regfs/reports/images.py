@@ -17,7 +17,6 @@ from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import EdgeKind, Graph
 from regfs.graph.beside import beside
-from regfs.inventory import RepositoryInventory
 from regfs.manifests import (
     DockerManifestList,
     ImageIndex,
@@ -25,8 +24,9 @@ from regfs.manifests import (
     Role,
     is_attestation,
 )
-from regfs.registry import Target
-from regfs.reports.holdings import Read, is_alias
+from regfs.reports.contents import Read, is_alias
+from regfs.tree.inventory import RepositoryInventory
+from regfs.tree.registry import Target
 
 
 class Image(NamedTuple):
@@ -47,7 +47,7 @@ class Image(NamedTuple):
 
 def images(graph: Graph, read: Read) -> list[Image]:
     """Return every image, repository by repository; only indexes are read."""
-    finder = _Finder(graph, read)
+    finder = _ImageFinder(graph, read)
     found: list[Image] = []
     for repository in graph.inventory.repositories.values():
         for tag, top in _tops(graph, repository):
@@ -96,7 +96,7 @@ def _tops(graph: Graph, repository: RepositoryInventory) -> Iterator[tuple[str |
                 yield None, digest
 
 
-class _Finder:
+class _ImageFinder:
     def __init__(self, graph: Graph, read: Read) -> None:
         self._graph = graph
         self._read = read

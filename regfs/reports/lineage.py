@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
-from regfs.reports.holdings import Read
+from regfs.reports.contents import Read
 from regfs.reports.images import Image, images
 
 BASE_NAME = "org.opencontainers.image.base.name"
@@ -81,7 +81,7 @@ def bases(graph: Graph, read: Read) -> Bases:
         for layer in image.layers:
             node = node.below.setdefault(layer, _Node())
         node.images.append(image)
-    finder = _Finder(graph, read, root, every)
+    finder = _BaseFinder(graph, read, root, every)
     found = [finder.lineage(image) for image in every]
     return Bases(tuple(sorted(found, key=lambda one: one.image)))
 
@@ -95,7 +95,7 @@ def _names(found: Iterable[Image]) -> tuple[str, ...]:
     return tuple(sorted((image.name for image in found), key=plainest))
 
 
-class _Finder:
+class _BaseFinder:
     def __init__(self, graph: Graph, read: Read, root: _Node, every: list[Image]) -> None:
         self._graph = graph
         self._read = read

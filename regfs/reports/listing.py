@@ -14,12 +14,12 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import BlobUnknown, ManifestUnknown, NameUnknown, RegfsError, StoreError
 from regfs.findings import Finding
-from regfs.inventory import INCOMPLETE
 from regfs.manifests import Kind as ManifestKind
 from regfs.manifests import Manifest, Role, is_attestation
-from regfs.registry import Registry
 from regfs.reports.moment import moment
-from regfs.stores import Kind
+from regfs.stores import FileKind
+from regfs.tree.inventory import INCOMPLETE
+from regfs.tree.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Tags:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedReference:
     """One thing that a manifest refers to."""
 
     role: str
@@ -96,11 +96,11 @@ class Entries:
     reference: str
     digest: str
     media_type: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ListedReference, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class ListedUpload:
     """One unfinished upload."""
 
     repository: str
@@ -112,10 +112,10 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Uploads:
+class UploadListing:
     """Unfinished uploads."""
 
-    uploads: tuple[Upload, ...]
+    uploads: tuple[ListedUpload, ...]
 
 
 def repositories(registry: Registry, *, details: bool = False, empty: bool = False) -> Repositories:
@@ -144,7 +144,7 @@ def _repository(registry: Registry, name: str) -> Repository:
         name,
         tags=len(tags),
         revisions=len(revisions),
-        uploads=sum(entry.kind is Kind.FOLDER for entry in uploads),
+        uploads=sum(entry.kind is FileKind.FOLDER for entry in uploads),
         changed=moment(max(times)) if times else None,
         complete=not any(finding.code in INCOMPLETE for finding in unread),
     )
@@ -303,7 +303,7 @@ def entries(registry: Registry, reference: str, digest: Digest) -> Entries:
     manifest = registry.manifest(digest)
     attestations = _attestations(manifest)
     found = tuple(
-        Entry(
+        ListedReference(
             role="attestation" if one.digest in attestations else one.role.value,
             digest=one.digest,
             size=one.size,
@@ -323,28 +323,28 @@ def _attestations(manifest: Manifest) -> set[Digest]:
 
 def _is_present(registry: Registry, digest: Digest) -> bool | None:
     try:
-        return registry.blob(digest).kind is Kind.FILE
+        return registry.blob(digest).kind is FileKind.FILE
     except BlobUnknown:
         return False
     except StoreError:
         return None
 
 
-def uploads(registry: Registry, names: Iterator[str]) -> Uploads:
+def uploads(registry: Registry, names: Iterator[str]) -> UploadListing:
     """Return the unfinished uploads of some repositories."""
     found = []
     for name in names:
         for folder in registry.store.list(layout.uploads_folder(name), registry.report):
-            if folder.kind is not Kind.FOLDER:
+            if folder.kind is not FileKind.FOLDER:
                 continue
             files = [
                 entry
                 for entry in registry.store.walk(folder.path, registry.report)
-                if entry.kind is Kind.FILE
+                if entry.kind is FileKind.FILE
             ]
             upload = folder.path.rpartition("/")[2]
             found.append(
-                Upload(
+                ListedUpload(
                     repository=name,
                     id=upload,
                     size=sum(entry.size for entry in files),
@@ -352,7 +352,7 @@ def uploads(registry: Registry, names: Iterator[str]) -> Uploads:
                     changed=moment(max(entry.mtime for entry in [folder, *files])),
                 )
             )
-    return Uploads(tuple(found))
+    return UploadListing(tuple(found))
 
 
 def _started(registry: Registry, name: str, upload: str) -> datetime | None:

@@ -19,13 +19,13 @@ from regfs.digest import Digest
 from regfs.errors import ManifestUnknown
 from regfs.graph import Graph
 from regfs.graph.beside import beside, is_own
-from regfs.inventory import RepositoryInventory, TagInfo
-from regfs.registry import Target
-from regfs.reports.holdings import holdings
+from regfs.reports.contents import holdings
+from regfs.tree.inventory import RepositoryInventory, TagInfo
+from regfs.tree.registry import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
+class BlobAmount:
     """Some blobs."""
 
     blobs: int
@@ -53,13 +53,13 @@ class Removal:
     """Tags that would go, as `repository:tag`."""
     revisions: int
     """Revision links that would go."""
-    holds: Amount
+    holds: BlobAmount
     """What these images need."""
-    freed: Amount
+    freed: BlobAmount
     """By gc with untagged pruning (`-m`)."""
-    freed_by_default: Amount
+    freed_by_default: BlobAmount
     """By gc without."""
-    kept: Amount
+    kept: BlobAmount
     """holds - freed."""
     keepers: tuple[Keeper, ...]
     """The images that keep most, first."""
@@ -68,7 +68,7 @@ class Removal:
     """Repositories left with no tag; gc prunes them only when confirmed by name."""
     frozen: tuple[str, ...]
     """Repositories with damage that keep whatever they name."""
-    blind: bool
+    incomplete: bool
     """Parts of the tree cannot be seen, or no repository is left: no gc frees anything."""
 
 
@@ -89,14 +89,16 @@ def removal(graph: Graph, targets: Sequence[Target], *, top: int = 10) -> Remova
     """
     gone = _gone(graph, targets)
     asked = set(_manifests(graph, gone))
-    revisions = {digest for name, linked in gone.revisions for digest in graph.linked(name, linked)}
+    revisions = {
+        digest for name, linked in gone.revisions for digest in graph.revision_targets(name, linked)
+    }
     pruned = (_kept(graph, _Gone(), prune=True) | graph.needs(graph.reachable(revisions))) - _kept(
         graph, gone, prune=True
     )
     plain = _kept(graph, _Gone(), prune=False) - _kept(graph, gone, prune=False)
     # Of a tree that has lost all its repositories gc does not believe a thing.
-    blind = bool(graph.blind) or gone.repositories >= set(graph.inventory.repositories)
-    freed = set() if blind else pruned
+    incomplete = bool(graph.incomplete) or gone.repositories >= set(graph.inventory.repositories)
+    freed = set() if incomplete else pruned
     holds = _present(graph, graph.needs(asked) | freed)
     keepers = list(_keepers(graph, gone, holds - freed))
     return Removal(
@@ -105,13 +107,13 @@ def removal(graph: Graph, targets: Sequence[Target], *, top: int = 10) -> Remova
         revisions=len(gone.revisions),
         holds=_amount(graph, holds),
         freed=_amount(graph, freed),
-        freed_by_default=_amount(graph, set() if blind else plain),
+        freed_by_default=_amount(graph, set() if incomplete else plain),
         kept=_amount(graph, holds - freed),
         keepers=tuple(keepers[:top]),
         keepers_omitted=max(len(keepers) - top, 0),
         tagless=tuple(sorted(_left_tagless(graph, gone))),
         frozen=tuple(sorted(set(graph.frozen) - gone.repositories)),
-        blind=blind,
+        incomplete=incomplete,
     )
 
 
@@ -163,7 +165,9 @@ def _manifests(graph: Graph, gone: _Gone) -> set[Digest]:
         info = repository.tags.get(tag)
         if info is not None and info.current is not None:
             found |= graph.reachable([info.current], referrers=repository.revisions)
-    starts = {digest for name, linked in gone.revisions for digest in graph.linked(name, linked)}
+    starts = {
+        digest for name, linked in gone.revisions for digest in graph.revision_targets(name, linked)
+    }
     return found | graph.reachable(starts)
 
 
@@ -195,7 +199,7 @@ def _kept(graph: Graph, gone: _Gone, *, prune: bool) -> set[Digest]:
             # Its subject may be on the way: gc keeps such a referrer, unless told otherwise.
             roots.update(digest for digest in revisions if _waits(graph, digest))
         else:
-            roots.update(d for digest in revisions for d in graph.linked(name, digest))
+            roots.update(d for digest in revisions for d in graph.revision_targets(name, digest))
     live = graph.reachable(roots, subjects=True, referrers=followers)
     # A list of signatures keeps them, and not the image that they sign.
     live |= graph.reachable(lists, referrers=followers)
@@ -257,7 +261,7 @@ def _present(graph: Graph, digests: set[Digest]) -> set[Digest]:
     return {digest for digest in digests if digest in graph.inventory.blobs}
 
 
-def _amount(graph: Graph, digests: set[Digest]) -> Amount:
+def _amount(graph: Graph, digests: set[Digest]) -> BlobAmount:
     blobs = graph.inventory.blobs
     present = _present(graph, digests)
-    return Amount(len(present), sum(blobs[digest].size for digest in present))
+    return BlobAmount(len(present), sum(blobs[digest].size for digest in present))

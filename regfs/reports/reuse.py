@@ -18,11 +18,11 @@ from typing import Final
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
-from regfs.image_config import ImageConfig
 from regfs.manifests import Role
-from regfs.registry import Target
-from regfs.reports.holdings import Read, is_alias
+from regfs.manifests.image_config import ImageConfig
+from regfs.reports.contents import Read, is_alias
 from regfs.reports.images import Image, chosen, images
+from regfs.tree.registry import Target
 
 PAIRS: Final = 12
 """Images up to which every pair is compared."""

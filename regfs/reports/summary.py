@@ -10,9 +10,9 @@ from enum import StrEnum
 from regfs.digest import Digest
 from regfs.findings import Severity
 from regfs.graph import Graph
-from regfs.inventory import Inventory
-from regfs.reports.holdings import Read, doubtful, holdings, missing, weight
+from regfs.reports.contents import Read, doubtful, holdings, missing, weight
 from regfs.reports.moment import moment
+from regfs.tree.inventory import Inventory
 
 
 class Owner(StrEnum):
@@ -29,7 +29,7 @@ class Owner(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Uploads:
+class UploadTotals:
     """Unfinished uploads."""
 
     count: int
@@ -72,7 +72,7 @@ class Summary:
     """Bytes that all images would take without sharing."""
     saved: int
     """Bytes that sharing saves: apparent - needed."""
-    uploads: Uploads
+    uploads: UploadTotals
     oldest: datetime | None
     """When the oldest blob was written."""
     newest: datetime | None
@@ -124,7 +124,7 @@ def summary(graph: Graph, read: Read) -> Summary:
         missing=Blobs(len(gone), sum(gone.values())),
         apparent=apparent,
         saved=apparent - needed_bytes,
-        uploads=Uploads(len(uploads), sum(upload.size for upload in uploads)),
+        uploads=UploadTotals(len(uploads), sum(upload.size for upload in uploads)),
         oldest=moment(min(blobs.mtimes)) if blobs else None,
         newest=moment(max(blobs.mtimes)) if blobs else None,
         findings={severity.value: found[severity.value] for severity in Severity},

@@ -24,8 +24,7 @@ from regfs.findings import Code, Finding
 from regfs.graph import Graph
 from regfs.manifests import Role
 from regfs.progress import SILENT, Progress
-from regfs.registry import Target
-from regfs.reports.holdings import (
+from regfs.reports.contents import (
     Holding,
     Missing,
     Read,
@@ -35,7 +34,8 @@ from regfs.reports.holdings import (
     missing,
     weight,
 )
-from regfs.stores import Kind, Report, Store, ignore
+from regfs.stores import FileKind, Report, Store, ignore
+from regfs.tree.registry import Target
 
 
 class By(StrEnum):
@@ -59,7 +59,7 @@ class Sort(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UsageRow:
     """What one repository, tag, namespace, media type or layer uses."""
 
     name: str
@@ -131,7 +131,7 @@ class Usage:
     """The report."""
 
     by: By
-    rows: tuple[Row, ...]
+    rows: tuple[UsageRow, ...]
     omitted: int
     """Rows left out of `rows` by the limit."""
     sum: Sum
@@ -297,7 +297,7 @@ def _types_of(read: Read, manifest: Digest) -> dict[Digest, str]:
         return {}
 
 
-def _rows(graph: Graph, tallies: _Tallies, whole: _Tallies) -> Iterator[Row]:
+def _rows(graph: Graph, tallies: _Tallies, whole: _Tallies) -> Iterator[UsageRow]:
     blobs = graph.inventory.blobs
     rows_of: Counter[Digest] = Counter()
     for tally in whole.values():
@@ -305,7 +305,7 @@ def _rows(graph: Graph, tallies: _Tallies, whole: _Tallies) -> Iterator[Row]:
     for key, tally in tallies.items():
         stored = sum(blobs[digest].size for digest in tally.blobs)
         unique = sum(blobs[digest].size for digest in tally.blobs if rows_of[digest] == 1)
-        yield Row(
+        yield UsageRow(
             name=key.name,
             repository=key.repository,
             tag=key.tag,
@@ -321,7 +321,7 @@ def _rows(graph: Graph, tallies: _Tallies, whole: _Tallies) -> Iterator[Row]:
         )
 
 
-def _order(sort: Sort) -> Callable[[Row], tuple[int, str]]:
+def _order(sort: Sort) -> Callable[[UsageRow], tuple[int, str]]:
     if sort is Sort.NAME:
         return lambda row: (0, row.name)
     return lambda row: (-int(getattr(row, sort.value)), row.name)
@@ -395,10 +395,10 @@ def disk_of(
     for entry in store.walk("", unlisted.append):
         progress.advance(1)
         count = counts[_part_of(entry.path, entry.kind, needed, doubt)]
-        count.files += entry.kind is not Kind.FOLDER
-        count.bytes += entry.size if entry.kind is Kind.FILE else 0
+        count.files += entry.kind is not FileKind.FOLDER
+        count.bytes += entry.size if entry.kind is FileKind.FILE else 0
         count.allocated += max(entry.allocated, 0)
-        blocks = blocks and (entry.allocated >= 0 or entry.kind is Kind.FOLDER)
+        blocks = blocks and (entry.allocated >= 0 or entry.kind is FileKind.FOLDER)
     progress.finish()
     for finding in unlisted:
         # Of `lost+found` everybody knows that only root may look into it.
@@ -413,10 +413,10 @@ def disk_of(
     return Disk(**parts, total=total.part(blocks), unlisted=len(unlisted))
 
 
-def _part_of(path: str, kind: Kind, needed: set[Digest], doubt: set[Digest]) -> str:
-    if kind is Kind.FOLDER:
+def _part_of(path: str, kind: FileKind, needed: set[Digest], doubt: set[Digest]) -> str:
+    if kind is FileKind.FOLDER:
         return "folders"
-    if kind is not Kind.FILE:
+    if kind is not FileKind.FILE:
         return "other"
     key = layout.key_of(path)
     if isinstance(key, layout.BlobData):

@@ -83,11 +83,11 @@ from regfs.runs.journal import (
 )
 from regfs.runs.lines import Line
 from regfs.runs.places import is_good, present
-from regfs.runs.purging import Purged, in_the_future, purge
+from regfs.runs.purge import Purged, in_the_future, purge
 from regfs.runs.reach import require_reach, require_writable
 from regfs.runs.space import RESERVE, begun, claim, unclaim
 from regfs.runs.states import Account, Run, Runs, created, kind_of, runs, survey, surveys
-from regfs.runs.undoing import Restored, put_back, restore
+from regfs.runs.undo import Restored, put_back, restore
 
 __all__ = [
     "FOLDERS",

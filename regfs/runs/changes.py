@@ -19,8 +19,8 @@ from regfs.runs.lines import Lines
 from regfs.runs.reach import require_reach
 from regfs.runs.space import claim_once
 from regfs.runs.states import Account, kind_of
-from regfs.runs.syncing import Touched, sync_cut_off
-from regfs.stores import UNFINISHED, Kind, Store, Writer, ignore
+from regfs.runs.sync import Touched, sync_cut_off
+from regfs.stores import UNFINISHED, FileKind, Store, Writer, ignore
 
 
 class Changes:
@@ -198,7 +198,7 @@ def remove_empty(store: Store, folders: Iterable[str]) -> int:
 
 def _is_folder(store: Store, path: str) -> bool:
     found = at(store, path)
-    return found is not None and found.kind is Kind.FOLDER
+    return found is not None and found.kind is FileKind.FOLDER
 
 
 def movable(store: Store, path: str) -> str:

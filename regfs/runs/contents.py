@@ -22,8 +22,8 @@ from regfs import layout
 from regfs.errors import StoreError
 from regfs.runs.journal import REPLACED, UNDONE, Journal, quarantine_of
 from regfs.runs.lines import Line
+from regfs.runs.totals import ActionKind
 from regfs.stores import UNFINISHED, Store, folders_above
-from regfs.totals import ActionKind
 
 FOLDERS: Final = frozenset({ActionKind.TAG.value, ActionKind.UPLOAD.value})
 """Kinds of which a folder is moved with all that it holds."""

@@ -27,8 +27,8 @@ from contextlib import suppress
 from regfs.errors import PathMissing, StoreError, StoreFull
 from regfs.runs.changes import remove_empty
 from regfs.runs.journal import RunKind, continued, now
-from regfs.runs.syncing import sync_all
-from regfs.stores import Kind, Store
+from regfs.runs.sync import sync_all
+from regfs.stores import FileKind, Store
 
 
 class InPlace:
@@ -63,7 +63,7 @@ class InPlace:
     def _delete(self, source: str) -> None:
         self._touched[source.rpartition("/")[0]] = None
         path = str(self._intended[source]["path"])
-        if path == source and self._store.stat(path).kind is Kind.FOLDER:
+        if path == source and self._store.stat(path).kind is FileKind.FOLDER:
             deleted = self._store.delete_tree(path)
         else:
             deleted = self._store.delete([path])

@@ -23,8 +23,8 @@ from regfs.digest import Digest, hash_stream
 from regfs.errors import DigestInvalid, PathMissing, StoreError
 from regfs.findings import Finding
 from regfs.runs.contents import Thing
-from regfs.stores import Entry, Kind, Store
-from regfs.totals import ActionKind
+from regfs.runs.totals import ActionKind
+from regfs.stores import Entry, FileKind, Store
 
 _LINKS: Final = frozenset(
     {ActionKind.LAYER_LINK.value, ActionKind.REVISION.value, ActionKind.TAG_INDEX.value}
@@ -50,7 +50,7 @@ def place_of(store: Store, thing: Thing) -> Place:
         return Place.FREE
     except StoreError:
         return Place.UNKNOWN
-    is_file = thing.kind == ActionKind.BLOB and entry.kind is Kind.FILE
+    is_file = thing.kind == ActionKind.BLOB and entry.kind is FileKind.FILE
     if is_file and entry.size != thing.size and is_good(store, thing):
         return Place.BAD  # nobody has to read it for that
     found = _look(store, thing, thing.path)
@@ -83,7 +83,7 @@ def _look(store: Store, thing: Thing, path: str) -> Place:
 
 
 def _blob(store: Store, entry: Entry, digest: str | None) -> Place:
-    if entry.kind is not Kind.FILE or digest is None:
+    if entry.kind is not FileKind.FILE or digest is None:
         return Place.UNKNOWN
     wanted = Digest.parse(digest)
     with store.open(entry.path) as stream:
@@ -92,7 +92,7 @@ def _blob(store: Store, entry: Entry, digest: str | None) -> Place:
 
 
 def _link(store: Store, entry: Entry, digest: str | None) -> Place:
-    if entry.kind is not Kind.FILE:
+    if entry.kind is not FileKind.FILE:
         return Place.UNKNOWN
     try:
         said = layout.parse_link(store.read(entry.path, _LONGEST))
@@ -144,5 +144,5 @@ def present(store: Store, paths: Iterable[str]) -> dict[str, tuple[int, float]]:
 
 def _tag(store: Store, path: str) -> Place:
     entry = store.stat(path)
-    link = path if entry.kind is Kind.FILE else f"{path}/current/link"
+    link = path if entry.kind is FileKind.FILE else f"{path}/current/link"
     return _link(store, store.stat(link), None)

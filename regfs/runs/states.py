@@ -32,8 +32,8 @@ from regfs.runs.journal import (
     seconds_of,
 )
 from regfs.runs.lines import Line
-from regfs.stores import Kind, Store, ignore
-from regfs.totals import Totals, sum_up
+from regfs.runs.totals import Totals, sum_up
+from regfs.stores import FileKind, Store, ignore
 
 _LATEST: Final = 253_402_300_799.0
 """The end of the year 9999, after which there are no dates."""
@@ -214,6 +214,6 @@ def _moved_at(store: Store, journal: Journal, lying: Contents) -> float:
         return max(ends) + 1.0  # it was written without the fraction of the second
     # Every move has touched the folder in quarantine that it led to.
     run = f"{RUNS}/{journal.run}"
-    inside = (entry.mtime for entry in store.walk(run, ignore) if entry.kind is Kind.FOLDER)
+    inside = (entry.mtime for entry in store.walk(run, ignore) if entry.kind is FileKind.FOLDER)
     above = (at(store, path) for path in (run, journal_of(journal.run)))
     return max([0.0, *inside, *(one.mtime for one in above if one is not None)])

@@ -50,7 +50,7 @@ def parse(text: str) -> Address:
 
 
 def is_local(address: Address) -> bool:
-    """Tell whether only this machine can reach an address.
+    """Return whether only this machine can reach an address.
 
     Raises:
         OSError: its host has no address.

@@ -10,10 +10,8 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 
 from regfs.errors import ManifestUnknown, RegfsError, TagInvalid
-from regfs.paging import Folders, Paging
-from regfs.publishing import Publisher
-from regfs.referrers import Referrers
-from regfs.registry import Registry
+from regfs.push.manifests import Publisher
+from regfs.push.uploads import Uploads
 from regfs.server import changing, cors, routes
 from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
 from regfs.server.auth import GATE, Gate, guarded
@@ -41,37 +39,39 @@ from regfs.server.keys import (
 )
 from regfs.server.metrics import METRICS, Metrics
 from regfs.server.origins import meant
-from regfs.server.routes import Action, Route, Verb, verb_of
+from regfs.server.routes import Route, RouteKind, Verb, verb_of
 from regfs.server.settings import Settings
 from regfs.server.ui.pages import add_pages, page_of_error
 from regfs.server.upkeep import expiring
-from regfs.uploads import Uploads
+from regfs.tree.pages import Folders, Paging
+from regfs.tree.referrers import Referrers
+from regfs.tree.registry import Registry
 
 Handler = Callable[[web.Request, Route], Awaitable[web.StreamResponse]]
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-HANDLERS: Final[dict[tuple[Action, str], Handler]] = {
-    (Action.BASE, "GET"): base.get,
-    (Action.BASE, "HEAD"): base.get,
-    (Action.MANIFEST, "PUT"): changes.put_manifest,
-    (Action.MANIFEST, "DELETE"): changes.delete_manifest,
-    (Action.BLOB, "DELETE"): changes.delete_blob,
-    (Action.UPLOADS, "POST"): uploads.begin,
-    (Action.UPLOAD, "GET"): uploads.status,
-    (Action.UPLOAD, "HEAD"): uploads.status,
-    (Action.UPLOAD, "PATCH"): uploads.append,
-    (Action.UPLOAD, "PUT"): uploads.complete,
-    (Action.UPLOAD, "DELETE"): uploads.cancel,
-    (Action.CATALOG, "GET"): catalog.get,
-    (Action.CATALOG, "HEAD"): catalog.get,
-    (Action.TAGS, "GET"): tags.get,
-    (Action.TAGS, "HEAD"): tags.get,
-    (Action.MANIFEST, "GET"): manifests.get,
-    (Action.MANIFEST, "HEAD"): manifests.get,
-    (Action.BLOB, "GET"): blobs.get,
-    (Action.BLOB, "HEAD"): blobs.get,
-    (Action.REFERRERS, "GET"): referrers.get,
-    (Action.REFERRERS, "HEAD"): referrers.get,
+HANDLERS: Final[dict[tuple[RouteKind, str], Handler]] = {
+    (RouteKind.BASE, "GET"): base.get,
+    (RouteKind.BASE, "HEAD"): base.get,
+    (RouteKind.MANIFEST, "PUT"): changes.put_manifest,
+    (RouteKind.MANIFEST, "DELETE"): changes.delete_manifest,
+    (RouteKind.BLOB, "DELETE"): changes.delete_blob,
+    (RouteKind.UPLOADS, "POST"): uploads.begin,
+    (RouteKind.UPLOAD, "GET"): uploads.status,
+    (RouteKind.UPLOAD, "HEAD"): uploads.status,
+    (RouteKind.UPLOAD, "PATCH"): uploads.append,
+    (RouteKind.UPLOAD, "PUT"): uploads.complete,
+    (RouteKind.UPLOAD, "DELETE"): uploads.cancel,
+    (RouteKind.CATALOG, "GET"): catalog.get,
+    (RouteKind.CATALOG, "HEAD"): catalog.get,
+    (RouteKind.TAGS, "GET"): tags.get,
+    (RouteKind.TAGS, "HEAD"): tags.get,
+    (RouteKind.MANIFEST, "GET"): manifests.get,
+    (RouteKind.MANIFEST, "HEAD"): manifests.get,
+    (RouteKind.BLOB, "GET"): blobs.get,
+    (RouteKind.BLOB, "HEAD"): blobs.get,
+    (RouteKind.REFERRERS, "GET"): referrers.get,
+    (RouteKind.REFERRERS, "HEAD"): referrers.get,
 }
 """What answers each method of each path."""
 
@@ -86,10 +86,10 @@ def make_app(
     guards = () if gate is None else (guarded(gate),)
     app = web.Application(
         middlewares=(
-            _told,
+            error_middleware,
             meant,
             cors.answered_to_browsers,
-            _routed,
+            routing_middleware,
             metrics.middleware,
             *guards,
             _allowed_by_mode,
@@ -160,12 +160,12 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
 
 
 def _waits(request: web.Request) -> bool:
-    """Tell whether a client sends its body only when it is told to."""
+    """Return whether a client sends its body only when it is told to."""
     asked = request.headers.get("Expect", "").lower() == "100-continue"
     return asked and request.version >= HttpVersion11
 
 
-def methods(action: Action, settings: Settings) -> list[str]:
+def methods(action: RouteKind, settings: Settings) -> list[str]:
     """Return what can be asked of a path, as this server is set."""
     known = [method for other, method in HANDLERS if other is action]
     return sorted(one for one in known if _refusal(verb_of(action, one), settings) is None)
@@ -181,7 +181,7 @@ def _refusal(verb: Verb, settings: Settings) -> str | None:
 
 
 @web.middleware
-async def _told(request: web.Request, handler: _Next) -> web.StreamResponse:
+async def error_middleware(request: web.Request, handler: _Next) -> web.StreamResponse:
     """Say what went wrong as OCI's JSON, once, here."""
     api = routes.is_api(routes.path_in(request.raw_path))
     try:
@@ -224,7 +224,7 @@ def _shown(request: web.Request) -> str:
 
 
 @web.middleware
-async def _routed(request: web.Request, handler: _Next) -> web.StreamResponse:
+async def routing_middleware(request: web.Request, handler: _Next) -> web.StreamResponse:
     """Find out what is asked for, from the path as it was sent."""
     path = routes.path_in(request.raw_path)
     if routes.is_api(path):

@@ -32,7 +32,7 @@ from regfs.server.errors import ApiError
 from regfs.server.htpasswd import PasswordFile, matches
 from regfs.server.keys import ROUTE
 from regfs.server.lines import LineFull, Lines, client_of
-from regfs.server.routes import Action, Route, Verb, verb_of
+from regfs.server.routes import Route, RouteKind, Verb, verb_of
 from regfs.server.rules import Access
 
 CHALLENGE: Final = 'Basic realm="regfs", charset="UTF-8"'
@@ -163,13 +163,13 @@ class Gate:
     # -- what -----------------------------------------------------------------------
 
     def allows(self, user: str | None, verb: Verb, name: str) -> bool:
-        """Tell whether a user, or None for somebody unknown, may do this to a repository."""
+        """Return whether a user, or None for somebody unknown, may do this to a repository."""
         if self.access is None:
             return user is not None
         return self.access.allows(user, verb, name)
 
     def may(self, request: web.Request, verb: Verb, name: str) -> bool:
-        """Tell whether who sent a request may do this to a repository."""
+        """Return whether who sent a request may do this to a repository."""
         return self.allows(request.get(USER), verb, name)
 
     def admit(self, user: str | None, route: Route | None, method: str, path: str) -> None:
@@ -180,9 +180,9 @@ class Gate:
         """
         if route is None:
             allowed, words = self._admits_to_page(user, path)
-        elif route.action is Action.BASE:
+        elif route.action is RouteKind.BASE:
             allowed, words = user is not None, "a user and a password are needed"
-        elif route.action is Action.CATALOG:
+        elif route.action is RouteKind.CATALOG:
             allowed, words = user is not None or self._shows_something(), "no repository for you"
         else:
             verb = verb_of(route.action, method)

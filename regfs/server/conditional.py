@@ -43,12 +43,12 @@ def etag(digest: Digest) -> str:
 
 
 def not_modified(headers: MultiMapping[str], digest: Digest) -> bool:
-    """Tell whether the client says that it has this content."""
+    """Return whether the client says that it has this content."""
     return _names(headers.getall("If-None-Match", []), digest, weak=True)
 
 
 def precondition_failed(headers: MultiMapping[str], digest: Digest) -> bool:
-    """Tell whether the client wants an answer only if this were other content."""
+    """Return whether the client wants an answer only if this were other content."""
     wanted = headers.getall("If-Match", [])
     return bool(wanted) and not _names(wanted, digest, weak=False)
 
@@ -70,7 +70,7 @@ def change_wanted(headers: MultiMapping[str]) -> Callable[[Digest | None], bool]
 
 
 def _names(headers: list[str], digest: Digest, *, weak: bool) -> bool:
-    """Tell whether lists of entity tags have that of `digest` in them, or `*`."""
+    """Return whether lists of entity tags have that of `digest` in them, or `*`."""
     return any(
         (digest in (quoted, bare) and (weak or not is_weak)) or bare == "*"
         for header in headers

@@ -27,7 +27,7 @@ from regfs.server.access_log import Exchange
 from regfs.server.auth import USER
 from regfs.server.errors import ApiError, error_response, internal_error
 from regfs.server.keys import ROUTE
-from regfs.server.routes import Action
+from regfs.server.routes import RouteKind
 from regfs.server.settings import Limits
 
 Observe = Callable[[Exchange], None]
@@ -43,7 +43,7 @@ _FULL: Final = (
 _LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _NEXT: Final = 3.0
 """Seconds from an answer to the next request of the same upload, while the server ends."""
-_UPLOADING: Final = frozenset({Action.UPLOADS, Action.UPLOAD})
+_UPLOADING: Final = frozenset({RouteKind.UPLOADS, RouteKind.UPLOAD})
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Connection(RequestHandler):
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
         observe: Observe,
-        crowd: Crowd,
+        open_connections: Crowd,
     ) -> None:
         """`crowd` is all connections that are open; this one joins and leaves it."""
         super().__init__(
@@ -117,7 +117,7 @@ class Connection(RequestHandler):
         self._request_handler = partial(_answered, server.request_handler)
         self._limits = limits
         self._observe = observe
-        self._crowd = crowd
+        self._crowd = open_connections
         self._wire: asyncio.Transport | None = None
         """The transport until it is gone; that of aiohttp is only as long as it is of use."""
         self._headers_since: float | None = None
@@ -305,7 +305,7 @@ def _refusal(error: ApiError) -> web.Response:
 def _goes_on(request: web.BaseRequest) -> bool:
     """Return whether a request is about an upload that has begun."""
     try:
-        return routes.parse(routes.path_in(request.raw_path)).action is Action.UPLOAD
+        return routes.parse(routes.path_in(request.raw_path)).action is RouteKind.UPLOAD
     except (*routes.BAD_PATH, routes.NoSuchPath):
         return False
 
@@ -358,14 +358,14 @@ def _let_the_kernel_watch(transport: asyncio.BaseTransport, seconds: float) -> N
         bound.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds * 1000)))
 
 
-async def watch(crowd: Crowd, limits: Limits) -> None:
+async def watch(open_connections: Crowd, limits: Limits) -> None:
     """Look at every connection again and again, until cancelled."""
     loop = asyncio.get_running_loop()
     pause = min(1.0, limits.header_seconds / 4, limits.slow_seconds / 4)
     while True:
         await asyncio.sleep(pause)
         now = loop.time()
-        for connection in list(crowd):
+        for connection in list(open_connections):
             try:
                 connection.check(now)
             except Exception:  # of one connection; the others are to be watched on

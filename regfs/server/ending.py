@@ -24,28 +24,30 @@ _LOOK: Final = 0.02
 """Seconds between two looks at what is still under way."""
 
 
-async def wind_down(crowd: Crowd, listening: Iterable[asyncio.Server], seconds: float) -> None:
+async def wind_down(
+    open_connections: Crowd, listening: Iterable[asyncio.Server], seconds: float
+) -> None:
     """Let what is under way end, for as long as this."""
     loop = asyncio.get_running_loop()
     await asyncio.sleep(0)  # what has come before is read
-    crowd.ending = True
+    open_connections.ending = True
     end = loop.time() + seconds
     open_ = list(listening)
     while loop.time() < end:
-        if not crowd.upload_under_way(loop.time()):
+        if not open_connections.upload_under_way(loop.time()):
             while open_:
                 open_.pop().close()
-        for connection in list(crowd):
+        for connection in list(open_connections):
             if connection.idle:
                 connection.force_close()
-        if not crowd and not open_:
+        if not open_connections and not open_:
             break
         await asyncio.sleep(_LOOK)
 
 
-async def disperse(crowd: Crowd) -> None:
+async def abort_all(open_connections: Crowd) -> None:
     """Let everybody go who is still there: TLS would wait for their good-bye."""
-    for connection in list(crowd):
+    for connection in list(open_connections):
         connection.abort()
     for _ in range(10):  # each layer of a transport takes a turn of the loop
         await asyncio.sleep(0)

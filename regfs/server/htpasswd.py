@@ -122,5 +122,5 @@ def _state(path: str) -> tuple[int, int, int]:
 
 
 def matches(password: bytes, hashed: bytes) -> bool:
-    """Tell whether a password is that of a hash; takes as long as its cost says."""
+    """Return whether a password is that of a hash; takes as long as its cost says."""
     return bcrypt.checkpw(password[:LONGEST_PASSWORD], hashed)

@@ -8,14 +8,14 @@ from typing import Final
 
 from aiohttp import web
 
-from regfs.paging import Paging
-from regfs.publishing import Publisher
-from regfs.referrers import Referrers
-from regfs.registry import Registry
+from regfs.push.manifests import Publisher
+from regfs.push.uploads import Uploads
 from regfs.server.calls import ShortCalls
 from regfs.server.routes import Route, Verb
 from regfs.server.settings import Settings
-from regfs.uploads import Uploads
+from regfs.tree.pages import Paging
+from regfs.tree.referrers import Referrers
+from regfs.tree.registry import Registry
 
 REGISTRY: Final = web.AppKey("registry", Registry)
 SHORT_CALLS: Final = web.AppKey("short_calls", ShortCalls)

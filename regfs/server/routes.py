@@ -32,7 +32,7 @@ _HIDDEN = re.compile(r"%(2f|5c|00)", re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
-class Action(Enum):
+class RouteKind(Enum):
     """What a path names."""
 
     BASE = "base"
@@ -56,7 +56,7 @@ class Verb(Enum):
 class Route(NamedTuple):
     """What a path asks for; every part is checked against its grammar."""
 
-    action: Action
+    action: RouteKind
     name: str = ""
     """The repository; empty of BASE and CATALOG."""
     reference: str = ""
@@ -87,7 +87,7 @@ def path_in(target: str) -> str:
 
 
 def is_api(path: str) -> bool:
-    """Tell whether a path is of the API."""
+    """Return whether a path is of the API."""
     return path == PREFIX or path.startswith(PREFIX + "/")
 
 
@@ -100,29 +100,29 @@ def parse(raw: str) -> Route:
     """
     path = _decoded(raw)[len(PREFIX) :].removeprefix("/")
     if not path:
-        return Route(Action.BASE)
+        return Route(RouteKind.BASE)
     if path == "_catalog":
-        return Route(Action.CATALOG)
+        return Route(RouteKind.CATALOG)
     parts = path.split("/")
     match parts:
         case [*name, "tags", "list"]:
-            return Route(Action.TAGS, _name(name))
+            return Route(RouteKind.TAGS, _name(name))
         case [*name, "blobs", "uploads"] | [*name, "blobs", "uploads", ""]:
-            return Route(Action.UPLOADS, _name(name))
+            return Route(RouteKind.UPLOADS, _name(name))
         case [*name, "manifests", reference]:
-            return Route(Action.MANIFEST, _name(name), _reference(reference))
+            return Route(RouteKind.MANIFEST, _name(name), _reference(reference))
         case [*name, "blobs", "uploads", upload]:
-            return Route(Action.UPLOAD, _name(name), upload)
+            return Route(RouteKind.UPLOAD, _name(name), upload)
         case [*name, "blobs", digest]:
-            return Route(Action.BLOB, _name(name), Digest.parse(digest))
+            return Route(RouteKind.BLOB, _name(name), Digest.parse(digest))
         case [*name, "referrers", digest]:
-            return Route(Action.REFERRERS, _name(name), Digest.parse(digest))
+            return Route(RouteKind.REFERRERS, _name(name), Digest.parse(digest))
     raise NoSuchPath("no such path in the registry API")
 
 
-def verb_of(action: Action, method: str) -> Verb:
+def verb_of(action: RouteKind, method: str) -> Verb:
     """Return what a method does to what a path names."""
-    if action in (Action.UPLOADS, Action.UPLOAD):
+    if action in (RouteKind.UPLOADS, RouteKind.UPLOAD):
         return Verb.WRITE  # to look at an upload, or to give it up, is part of a push
     if method in ("GET", "HEAD", "OPTIONS"):
         return Verb.READ

@@ -16,8 +16,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PrivateAttr, StrictStr
 
-from regfs.documents import load
-from regfs.globs import glob
+from regfs.documents.globs import glob
+from regfs.documents.loading import load
 from regfs.server.routes import Verb
 
 EVERY_USER: Final = "*"
@@ -40,11 +40,11 @@ def _some(value: tuple[object, ...]) -> tuple[object, ...]:
     return value
 
 
-class _Table(BaseModel):
+class _RulesTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Rule(_Table):
+class AccessRule(_RulesTable):
     """Some users may do some things to some repositories."""
 
     users: Annotated[tuple[StrictStr, ...], AfterValidator(_some)]
@@ -54,22 +54,22 @@ class Rule(_Table):
     actions: Annotated[tuple[Verb, ...], AfterValidator(_some)]
 
 
-class Access(_Table):
+class Access(_RulesTable):
     """What an access file says."""
 
-    rules: Annotated[tuple[Rule, ...], AfterValidator(_some)]
+    rules: Annotated[tuple[AccessRule, ...], AfterValidator(_some)]
     _ready: dict[tuple[str | None, Verb], re.Pattern[str]] = PrivateAttr(default_factory=dict)
     """Caller and verb -> the names that are allowed; as many as users have a password."""
 
     def allows(self, user: str | None, verb: Verb, name: str) -> bool:
-        """Tell whether a user, or None for somebody unknown, may do this to a repository."""
+        """Return whether a user, or None for somebody unknown, may do this to a repository."""
         ready = self._ready.get((user, verb))
         if ready is None:
             ready = self._ready[user, verb] = self._names(user, verb)
         return ready.fullmatch(f"/{name}") is not None
 
     def allows_something(self, user: str | None, verb: Verb) -> bool:
-        """Tell whether there is any name of a repository to which a user may do this."""
+        """Return whether there is any name of a repository to which a user may do this."""
         return any(True for _ in self._of(user, verb))
 
     def allows_all(self, user: str | None, verb: Verb) -> bool:
@@ -80,7 +80,7 @@ class Access(_Table):
         globs = {text for rule in self._of(user, verb) for text in rule.repositories}
         return re.compile("|".join(glob(text).pattern for text in sorted(globs)) or "(?!)", re.S)
 
-    def _of(self, user: str | None, verb: Verb) -> list[Rule]:
+    def _of(self, user: str | None, verb: Verb) -> list[AccessRule]:
         who = {ANONYMOUS} if user is None else {ANONYMOUS, EVERY_USER, user}
         return [rule for rule in self.rules if verb in rule.actions and who & {*rule.users}]
 

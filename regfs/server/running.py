@@ -16,7 +16,7 @@ from aiohttp import web
 from regfs.server.access_log import Exchange
 from regfs.server.address import BACKLOG, shown
 from regfs.server.connections import Connection, Crowd, Observe, watch
-from regfs.server.ending import disperse, wind_down
+from regfs.server.ending import abort_all, wind_down
 from regfs.server.keys import SETTINGS
 from regfs.server.metrics import METRICS
 from regfs.server.settings import Limits
@@ -54,23 +54,23 @@ async def run(
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="regfs-store"))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GIVING_UP)
     await runner.setup()
-    crowd = Crowd()
-    watching = loop.create_task(watch(crowd, limits))
+    open_connections = Crowd()
+    watching = loop.create_task(watch(open_connections, limits))
     heard = _listen_to_signals(loop, over) if ended is None else []
     if again is not None:
         loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, again)
-    connection = _connections(app, runner, observe, crowd)
+    connection = _connections(app, runner, observe, open_connections)
     listening = [await _taking(one, connection, tls, limits) for one in sockets]
     try:
         ready(shown(sockets[0], "https" if tls else "http"))
         await over.wait()
     finally:
         over.clear()
-        grace = loop.create_task(wind_down(crowd, listening, limits.grace_seconds))
+        grace = loop.create_task(wind_down(open_connections, listening, limits.grace_seconds))
         await _first(grace, loop.create_task(over.wait()))
         for one in listening:
             one.close()
-        await disperse(crowd)  # before aiohttp, which would drop what comes and wait on
+        await abort_all(open_connections)  # before aiohttp, which would drop what comes and wait on
         await runner.cleanup()
         watching.cancel()
         with suppress(asyncio.CancelledError):
@@ -79,11 +79,11 @@ async def run(
 
 
 def _connections(
-    app: web.Application, runner: web.AppRunner, observe: Observe, crowd: Crowd
+    app: web.Application, runner: web.AppRunner, observe: Observe, open_connections: Crowd
 ) -> Callable[[], Connection]:
     """Return what makes a connection for a client who comes."""
     metrics, limits = app[METRICS], app[SETTINGS].limits
-    metrics.count_connections(lambda: len(crowd))
+    metrics.count_connections(lambda: len(open_connections))
     loop, server = asyncio.get_running_loop(), runner.server
     assert server is not None
 
@@ -91,7 +91,9 @@ def _connections(
         metrics.observe(exchange)
         observe(exchange)
 
-    return lambda: Connection(server, loop=loop, limits=limits, observe=told, crowd=crowd)
+    return lambda: Connection(
+        server, loop=loop, limits=limits, observe=told, open_connections=open_connections
+    )
 
 
 async def _taking(

@@ -23,11 +23,11 @@ from multidict import MultiMapping
 
 from regfs.digest import Digest
 from regfs.errors import BlobUnknown, RegfsError, StoreError
-from regfs.registry import Registry
 from regfs.server import conditional
 from regfs.server.conditional import Extent
 from regfs.server.errors import VERSION_HEADER, ApiError
-from regfs.stores import Kind
+from regfs.stores import FileKind
+from regfs.tree.registry import Registry
 
 PIECE: Final = 256 * 1024
 """Bytes that are read at once."""
@@ -69,7 +69,7 @@ def prepare(
     stored = registry.layer(name, digest)
     entry = registry.blob(stored)
     # Told as missing, so that clients push it again, and a push puts it right.
-    if entry.kind is not Kind.FILE:
+    if entry.kind is not FileKind.FILE:
         raise BlobUnknown(f"{digest} is damaged: no file is in its place")
     if entry.size == 0 and not stored.is_of_nothing:
         raise BlobUnknown(f"{digest} is damaged: nothing of it is left")

@@ -10,11 +10,11 @@ from typing import Final
 
 from aiohttp import web
 
-from regfs.durations import written
 from regfs.errors import RegfsError
-from regfs.expiry import Expiry
-from regfs.render import human_size, plural
+from regfs.push.expiry import Expiry
+from regfs.render.tables import human_size, plural
 from regfs.server.keys import SETTINGS, UPLOADS
+from regfs.units import written
 
 _PAUSE: Final = 3600.0
 """Seconds between two looks at all uploads."""

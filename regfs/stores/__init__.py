@@ -47,7 +47,7 @@ class Capability(Flag):
     """Folders exist by themselves, so they can be empty and can be removed."""
 
 
-class Kind(Enum):
+class FileKind(Enum):
     """What is at a path. Symbolic links inside the tree count as what they lead to."""
 
     FILE = "file"
@@ -68,7 +68,7 @@ class Entry(NamedTuple):
     """Last modification, seconds since the epoch, UTC."""
     etag: str = ""
     """Changes when the content changes, as far as the store can tell."""
-    kind: Kind = Kind.FILE
+    kind: FileKind = FileKind.FILE
     allocated: int = -1
     """Bytes of disk blocks; -1 where the store has no such thing."""
     changed: float = -1.0
@@ -391,7 +391,7 @@ def open_store(root: str, *, empty: bool = False) -> Store:
         NotARegistry: there is no such tree; the message says what was looked for.
         PathDenied: the root cannot be read.
     """
-    from regfs.stores.local import open_local  # one back end is loaded, not all
+    from regfs.stores.local.store import open_local  # one back end is loaded, not all
 
     return open_local(root, empty=empty)
 
@@ -405,6 +405,6 @@ def locate(file: str, tree: Store) -> tuple[Store, str]:
         PathMissing, PathDenied: there is no such folder, or it cannot be read.
         PathUnsafe: it would lie among the registry's own files in `tree`.
     """
-    from regfs.stores.local import locate_local
+    from regfs.stores.local.store import locate_local
 
     return locate_local(file, tree)

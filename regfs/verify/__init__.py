@@ -27,31 +27,31 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
-from regfs.inventory import Inventory
 from regfs.progress import SILENT, Progress
-from regfs.registry import Registry, Target
+from regfs.tree.inventory import Inventory
+from regfs.tree.registry import Registry, Target
 from regfs.verify.affected import Affected, key_at
 from regfs.verify.closure import Closure
-from regfs.verify.content import Outcome, Problem, hash_all
+from regfs.verify.content import HashOutcome, Problem, hash_all
 from regfs.verify.context import Context
 from regfs.verify.elsewhere import Elsewhere
-from regfs.verify.images import Image, images_of
+from regfs.verify.images import PullableImage, images_of
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.links import check_links
-from regfs.verify.report import Checked, Collector, Harm, Level, Result, Row
-from regfs.verify.rounds import OF_CONTENT, Round, Timing
+from regfs.verify.report import Checked, Collector, ImageDamage, Level, ReportedFinding, Result
+from regfs.verify.rounds import OF_CONTENT, ReadPass, Timing
 from regfs.verify.schedule import Selection
 from regfs.verify.scope import scope_of
 from regfs.verify.unpack import Unpacking
 
 __all__ = [
     "Checked",
-    "Harm",
-    "Image",
+    "ImageDamage",
+    "PullableImage",
     "LedgerFile",
     "Level",
     "Result",
-    "Row",
+    "ReportedFinding",
     "Selection",
     "images_of",
     "verify",
@@ -68,7 +68,7 @@ def verify(
     jobs: int = 2,
     executor: Executor | None = None,
     progress: Progress = SILENT,
-    on_finding: Callable[[Row], None] | None = None,
+    on_finding: Callable[[ReportedFinding], None] | None = None,
     selection: Selection = Selection(),  # noqa: B008  # frozen
     ledger: LedgerFile | None = None,
     started: float | None = None,
@@ -90,7 +90,7 @@ def verify(
         Invalid: `selection` makes no sense at this level, or without a ledger.
     """
     started = clock() if started is None else started
-    round_ = Round(
+    round_ = ReadPass(
         registry.store, inventory, level, selection, ledger, Timing(started, clock, steady)
     )
     if level.covers(Level.SIZES) and graph is None:
@@ -128,7 +128,7 @@ class _Run:
         level: Level,
         jobs: int,
         executor: Executor | None,
-        round_: Round,
+        round_: ReadPass,
     ) -> None:
         self._context = context
         self._graph = graph if level.covers(Level.SIZES) else None
@@ -244,7 +244,7 @@ class _Run:
                 self._report(closure, waiting[number])
         progress.finish()
 
-    def _take(self, outcome: Outcome) -> None:
+    def _take(self, outcome: HashOutcome) -> None:
         self._blobs_done += outcome.blobs
         self._bytes_done += outcome.bytes
         self._round.done(outcome.digests, {one.digest: one.code for one in outcome.problems})

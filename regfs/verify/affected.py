@@ -13,7 +13,7 @@ from regfs.digest import Digest
 from regfs.errors import LayoutInvalid
 from regfs.findings import Finding
 from regfs.graph import EdgeKind, Graph, Node, NodeKind
-from regfs.inventory import Inventory
+from regfs.tree.inventory import Inventory
 from regfs.verify.elsewhere import Elsewhere
 
 
@@ -88,7 +88,9 @@ class Affected:
         """
         adjacency = graph.digraph.pred
         found: set[Digest] = set()
-        holders = (one for one in graph.holders(digest) if not self._is_spared(one, digest))
+        holders = (
+            one for one in graph.manifests_naming(digest) if not self._is_spared(one, digest)
+        )
         pending = [node for node in (digest, *holders) if node in adjacency]
         names: set[str] = set()
         while pending:

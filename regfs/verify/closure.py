@@ -19,9 +19,9 @@ from regfs.digest import Digest
 from regfs.errors import PathMissing, RegfsError
 from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
-from regfs.inventory import RepositoryInventory
 from regfs.manifests import Kind, Reference, Role
-from regfs.verify.context import Context, State
+from regfs.tree.inventory import RepositoryInventory
+from regfs.verify.context import Context, FileState
 
 _NOBODY_CAN_PULL: Final[dict[str, Any]] = {
     "override": Severity.ERROR,
@@ -72,7 +72,7 @@ class Closure:
                 used |= self._check_usage(content)
             context.progress.advance(1)
         context.progress.finish()
-        if context.scope.everything and not graph.blind:
+        if context.scope.everything and not graph.incomplete:
             for digest in context.inventory.blobs:
                 if digest not in used:
                     path = layout.path_of(layout.BlobData(digest))
@@ -83,15 +83,15 @@ class Closure:
         return self._context.elsewhere.has(manifest, blob)
 
     def lost(self, blob: Digest) -> bool:
-        """Tell whether an image needs a blob that is known to be gone."""
-        known = (one for one in self._graph.holders(blob) if self._is_known(one))
+        """Return whether an image needs a blob that is known to be gone."""
+        known = (one for one in self._graph.manifests_naming(blob) if self._is_known(one))
         return any(
             not self.may_be_absent(manifest, blob) and self._is_still_there(manifest)
             for manifest in known
         )
 
     def _is_still_there(self, manifest: Digest) -> bool:
-        """Tell whether a manifest was not collected since: links go before what they lead to."""
+        """Return whether a manifest was not collected since: links go before what they lead to."""
         repositories = self._context.inventory.repositories.values()
         names = [content.name for content in repositories if manifest in content.revisions]
         links: list[layout.Key] = [layout.RevisionLink(name, manifest) for name in names]
@@ -149,7 +149,7 @@ class Closure:
     def _served(self, content: RepositoryInventory) -> Iterator[Digest]:
         """Yield the manifests that a repository serves and that are understood."""
         for digest in content.revisions:
-            targets = self._graph.linked(content.name, digest)
+            targets = self._graph.revision_targets(content.name, digest)
             served = digest if digest in targets or len(targets) != 1 else targets[0]
             if self._is_known(served):
                 yield served
@@ -174,7 +174,7 @@ class Closure:
         if manifest in content.revisions:
             return True
         link = layout.path_of(layout.RevisionLink(content.name, manifest))
-        return self._context.file(link) is not State.ABSENT
+        return self._context.file(link) is not FileState.ABSENT
 
     def _check_blob(self, content: RepositoryInventory, manifest: Digest, blob: Digest) -> bool:
         """Check that a repository can serve a blob of one of its images.
@@ -189,14 +189,14 @@ class Closure:
             context.need_blob(blob)
         elif not linked:
             path = layout.path_of(layout.LayerLink(content.name, blob))
-            if context.file(path) is State.ABSENT:
+            if context.file(path) is FileState.ABSENT:
                 context.add(Finding(Code.LAYER_LINK_MISSING, path, blob, content.name))
         return True
 
     def _stored(self, blob: Digest) -> bool:
-        """Tell whether a blob is there, be it by the name another algorithm gives it."""
+        """Return whether a blob is there, be it by the name another algorithm gives it."""
         others = self._graph.aliases.get(blob, ())
-        return any(self._context.blob(one) is State.THERE for one in (blob, *others))
+        return any(self._context.blob(one) is FileState.THERE for one in (blob, *others))
 
     def _check_child(self, content: RepositoryInventory, index: Digest, child: Digest) -> None:
         if self._is_linked(content, child):
@@ -218,9 +218,9 @@ class Closure:
         tagged = {info.current for info in content.tags.values() if info.current is not None}
         roots = tagged | set(content.revisions)
         for digest in content.revisions:
-            roots.update(self._graph.linked(content.name, digest))
+            roots.update(self._graph.revision_targets(content.name, digest))
         used = self._graph.needs(self._graph.reachable(roots, subjects=True))
-        if self._graph.blind or content.name in self._graph.frozen:
+        if self._graph.incomplete or content.name in self._graph.frozen:
             return used | set(content.layers)  # what is not understood may need them all
         for digest in content.layers:
             if digest not in used:

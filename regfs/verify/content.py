@@ -1,6 +1,6 @@
 """Every blob once, in batches, on the threads and processes of this machine or on an executor.
 
-    blobs -> tasks -> outcomes          what is done with a task: regfs.hashing
+    blobs -> tasks -> outcomes          what is done with a task: regfs.content.hashing
              |   `- who does it: a thread of this process, a process of its own
              |      (workers.py), or the caller's `concurrent.futures.Executor`
              `- about 500 files or 64 MB: a pool costs more for one small file than
@@ -34,14 +34,14 @@ from itertools import islice
 from operator import itemgetter
 from typing import Final
 
+from regfs.content.hashing import HashItem, HashOutcome, Problem, Task, hash_blobs
 from regfs.digest import Digest
 from regfs.errors import StoreError
-from regfs.hashing import Item, Outcome, Problem, Task, hash_blobs
 from regfs.progress import Progress
 from regfs.stores import Store
 from regfs.verify.workers import Crew
 
-__all__ = ["Outcome", "Problem", "Stopped", "hash_all", "reading_order", "tasks"]
+__all__ = ["HashOutcome", "Problem", "Stopped", "hash_all", "reading_order", "tasks"]
 
 BATCH_FILES: Final = 500
 BATCH_BYTES: Final = 64 << 20
@@ -98,13 +98,13 @@ def tasks(
     unpack: Callable[[Digest], bool] | None = None,
 ) -> Iterator[Task]:
     """Yield the tasks for `blobs` (digest and size), in their order."""
-    batch: list[Item] = []
+    batch: list[HashItem] = []
     total = number = 0
     for digest, size in blobs:
         if batch and (len(batch) == BATCH_FILES or total + size > BATCH_BYTES):
             yield Task(url, tuple(batch), total, number)
             batch, total, number = [], 0, number + 1
-        batch.append(Item(digest, size, unpack is not None and unpack(digest)))
+        batch.append(HashItem(digest, size, unpack is not None and unpack(digest)))
         total += size
     if batch:
         yield Task(url, tuple(batch), total, number)
@@ -119,7 +119,7 @@ def hash_all(
     progress: Progress,
     unpack: Callable[[Digest], bool] | None = None,
     is_over: Callable[[], bool] = lambda: False,
-) -> Generator[Outcome, None, None]:
+) -> Generator[HashOutcome, None, None]:
     """Hash `blobs` (digest and size), and yield what came of each task when it is done.
 
     Of those that `unpack` picks the content is read as well. With an `executor` of the
@@ -142,7 +142,7 @@ def hash_all(
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
             stack.callback(crew.kill)
             stack.callback(watch.stop)
-            submit: Callable[[Task], Future[Outcome]] = lambda task: pool.submit(  # noqa: E731
+            submit: Callable[[Task], Future[HashOutcome]] = lambda task: pool.submit(  # noqa: E731
                 crew.run, task
             )
         else:
@@ -167,13 +167,13 @@ def hash_all(
                     del running[future]
 
 
-def _outcome(future: Future[Outcome]) -> Outcome:
+def _outcome(future: Future[HashOutcome]) -> HashOutcome:
     try:
         return future.result()
     except BrokenExecutor as error:
         raise StoreError(f"a worker was lost: {error}") from error
 
 
-def _cancel(running: dict[Future[Outcome], Task]) -> None:
+def _cancel(running: dict[Future[HashOutcome], Task]) -> None:
     for future in running:
         future.cancel()

@@ -9,18 +9,18 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import PathMissing, StoreError
 from regfs.findings import Code, Finding
-from regfs.inventory import Inventory
-from regfs.junk import is_junk_folder
 from regfs.progress import Progress
-from regfs.registry import Registry
-from regfs.stores import Kind
+from regfs.stores import FileKind
+from regfs.tree.inventory import Inventory
+from regfs.tree.junk import is_junk_folder
+from regfs.tree.registry import Registry
 from regfs.verify.cache import in_cache
 from regfs.verify.elsewhere import Elsewhere
 from regfs.verify.report import Collector
 from regfs.verify.scope import Scope
 
 
-class State(Enum):
+class FileState(Enum):
     """Whether something is there."""
 
     THERE = "there"
@@ -44,7 +44,7 @@ class Context:
     collector: Collector
     progress: Progress
     elsewhere: Elsewhere
-    _states: dict[str, State] = field(default_factory=dict)
+    _states: dict[str, FileState] = field(default_factory=dict)
 
     def add(self, finding: Finding) -> None:
         """Take a finding."""
@@ -57,37 +57,37 @@ class Context:
             finding = in_cache(finding)
         self.collector.add(finding)
 
-    def blob(self, digest: Digest) -> State:
-        """Tell whether a blob is there: as listed, else as the tree is now.
+    def blob(self, digest: Digest) -> FileState:
+        """Return whether a blob is there: as listed, else as the tree is now.
 
         A tree that is written to has blobs that the listing, made earlier, lacks.
         """
         if digest in self.inventory.blobs:
-            return State.THERE
+            return FileState.THERE
         return self.file(layout.path_of(layout.BlobData(digest)))
 
-    def file(self, path: str) -> State:
-        """Tell whether a file is there now."""
+    def file(self, path: str) -> FileState:
+        """Return whether a file is there now."""
         state = self._states.get(path)
         if state is None:
             state = self._states[path] = self._look(path)
         return state
 
-    def _look(self, path: str) -> State:
+    def _look(self, path: str) -> FileState:
         try:
             kind = self.registry.store.stat(path).kind
         except PathMissing:
-            return State.ABSENT
+            return FileState.ABSENT
         except StoreError:
-            return State.UNKNOWN
-        return State.THERE if kind is Kind.FILE else State.UNKNOWN
+            return FileState.UNKNOWN
+        return FileState.THERE if kind is FileKind.FILE else FileState.UNKNOWN
 
     def need_blob(self, digest: Digest) -> bool:
-        """Tell whether a blob that is needed is there; say so if it is not."""
+        """Return whether a blob that is needed is there; say so if it is not."""
         state = self.blob(digest)
         path = layout.path_of(layout.BlobData(digest))
-        if state is State.ABSENT:
+        if state is FileState.ABSENT:
             self.add(Finding(Code.BLOB_MISSING, path, digest))
-        elif state is State.UNKNOWN:
+        elif state is FileState.UNKNOWN:
             self.add(Finding(Code.BLOB_UNREADABLE, path, digest))
-        return state is State.THERE
+        return state is FileState.THERE

@@ -14,12 +14,12 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Code, Finding
 from regfs.graph import Graph
-from regfs.inventory import Inventory
 from regfs.stores import FileId
+from regfs.tree.inventory import Inventory
 from regfs.verify.affected import Affected
 from regfs.verify.cache import in_cache
 from regfs.verify.ledger import Ledger, Pick
-from regfs.verify.report import Collector, Coverage, Level, Row
+from regfs.verify.report import Collector, Coverage, Level, ReportedFinding
 
 
 def pick_from(inventory: Inventory) -> Pick:
@@ -61,7 +61,7 @@ def cover(
     graph: Callable[[], Graph],
     *,
     level: Level = Level.DIGESTS,
-    on_finding: Callable[[Row], None] | None = None,
+    on_finding: Callable[[ReportedFinding], None] | None = None,
 ) -> Coverage:
     """Sum up what `ledger` tells of a tree, whose blobs are the files that `file_of` returns.
 
@@ -93,8 +93,8 @@ def _rows(
     inventory: Inventory,
     graph: Graph | None,
     broken: Iterable[tuple[Digest, Code]],
-    on_finding: Callable[[Row], None] | None,
-) -> list[Row]:
+    on_finding: Callable[[ReportedFinding], None] | None,
+) -> list[ReportedFinding]:
     collector = Collector(Affected(inventory, graph), lambda finding: True, on_finding)
     for digest, code in broken:
         finding = Finding(code, layout.path_of(layout.BlobData(digest)), digest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.manifests import absent_by_right
-from regfs.registry import Registry
+from regfs.tree.registry import Registry
 
 
 class Elsewhere:

@@ -12,8 +12,8 @@ from collections import defaultdict
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.inventory import DigestTable
 from regfs.stores import FileId, Store
+from regfs.tree.inventory import DigestTable
 
 
 class Files:

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from regfs.digest import Digest
 from regfs.graph import EdgeKind, Graph, Node, NodeKind
-from regfs.inventory import Inventory, RepositoryInventory
-from regfs.registry import Target
+from regfs.tree.inventory import Inventory, RepositoryInventory
+from regfs.tree.registry import Target
 from regfs.verify.affected import Affected
 
 
-class Image(NamedTuple):
+class PullableImage(NamedTuple):
     """What can be pulled."""
 
     repository: str
@@ -39,7 +39,7 @@ class Image(NamedTuple):
 
 def images_of(
     targets: Sequence[Target], inventory: Inventory, graph: Graph | None
-) -> Iterator[Image]:
+) -> Iterator[PullableImage]:
     """Yield the images that `targets` mean, or hold; none at all mean everything."""
     affected = Affected(inventory, graph)
     names = {target.name for target in targets if target.tag is None and target.digest is None}
@@ -53,17 +53,19 @@ def images_of(
                 yield image
 
 
-def _images(content: RepositoryInventory, graph: Graph | None) -> Iterator[Image]:
+def _images(content: RepositoryInventory, graph: Graph | None) -> Iterator[PullableImage]:
     name = content.name
     for tag in content.tags:
-        yield Image(name, tag)
+        yield PullableImage(name, tag)
     if graph is None:
         return
     tagged = {info.current for info in content.tags.values()}
-    served = {one: None for digest in content.revisions for one in graph.linked(name, digest)}
+    served = {
+        one: None for digest in content.revisions for one in graph.revision_targets(name, digest)
+    }
     for digest in served:
         befores = graph.digraph.pred.get(digest, {})
         indexes = (before for before, edge in befores.items() if edge["kind"] is EdgeKind.CHILD)
         listed = any(Node(NodeKind.REVISION, name, index) in graph.digraph for index in indexes)
         if digest not in tagged and not listed:
-            yield Image(name, None, digest)
+            yield PullableImage(name, None, digest)

@@ -42,7 +42,7 @@ _NUMBERS: Final = {code: number for number, code in enumerate(_RESULTS)}
 _LEVELS: Final = {level.value: level for level in Level}
 
 
-class Entry(NamedTuple):
+class LedgerEntry(NamedTuple):
     """What came of verifying one blob."""
 
     size: int
@@ -92,9 +92,9 @@ class _Table:
             for column, value in zip(self._columns, row, strict=True):
                 column[number] = value
 
-    def entry(self, number: int, level: Level) -> Entry:
+    def entry(self, number: int, level: Level) -> LedgerEntry:
         size, mtime, result, at, *file = (column[number] for column in self._columns)
-        return Entry(size, mtime, _RESULTS[result], level, at, FileId(*file))
+        return LedgerEntry(size, mtime, _RESULTS[result], level, at, FileId(*file))
 
 
 class Ledger:
@@ -103,18 +103,18 @@ class Ledger:
     def __init__(self) -> None:
         self._tables: dict[Level, _Table] = {}
 
-    def put(self, digest: Digest, entry: Entry) -> None:
+    def put(self, digest: Digest, entry: LedgerEntry) -> None:
         """Note a result; it takes the place of the one before."""
         size, mtime, result, level, at, file = entry
         self._table(level).put(digest, (size, mtime, _NUMBERS[result], at, *file))
 
-    def find(self, digest: Digest, level: Level) -> Entry | None:
+    def find(self, digest: Digest, level: Level) -> LedgerEntry | None:
         """Return the last result that tells of a blob at `level`; None when none does.
 
         That is one of a level that covers it, or what a shallower one found wrong
         since: what is broken at one level is not intact at a deeper one.
         """
-        best: Entry | None = None
+        best: LedgerEntry | None = None
         for depth, table in self._tables.items():
             number = table.numbers.get(digest)
             if number is None or (not table.results[number] and not depth.covers(level)):
@@ -124,7 +124,7 @@ class Ledger:
                 best = entry
         return best
 
-    def last(self, digest: Digest, level: Level) -> Entry | None:
+    def last(self, digest: Digest, level: Level) -> LedgerEntry | None:
         """Return the last result of exactly this level."""
         table = self._tables.get(level)
         number = None if table is None else table.numbers.get(digest)
@@ -153,7 +153,7 @@ class Ledger:
             table = self._tables[level] = _Table()
         return table
 
-    def __iter__(self) -> Iterator[tuple[Digest, Entry]]:
+    def __iter__(self) -> Iterator[tuple[Digest, LedgerEntry]]:
         for level, table in self._tables.items():
             for digest, number in table.numbers.items():
                 yield digest, table.entry(number, level)
@@ -162,7 +162,7 @@ class Ledger:
         return sum(len(table.numbers) for table in self._tables.values())
 
 
-def line_of(digest: Digest, entry: Entry) -> str:
+def line_of(digest: Digest, entry: LedgerEntry) -> str:
     """Return a result as a line of a ledger."""
     size, mtime, result, level, at, file = entry
     word = _OK if result is None else result.value
@@ -183,7 +183,7 @@ def merge(ledgers: Iterable[Ledger]) -> Ledger:
     return merged
 
 
-def _rank(entry: Entry) -> tuple[float, bool, str, str, int, float, FileId]:
+def _rank(entry: LedgerEntry) -> tuple[float, bool, str, str, int, float, FileId]:
     """Return what orders results by time; a total order, so merging has one outcome."""
     return (
         entry.checked_at,

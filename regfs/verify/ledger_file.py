@@ -21,7 +21,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import DocumentInvalid, PathMissing, StoreError
 from regfs.stores import Store
-from regfs.verify.ledger import FORMER, HEADER, Entry, Ledger, Pick, line_of
+from regfs.verify.ledger import FORMER, HEADER, Ledger, LedgerEntry, Pick, line_of
 
 LEDGER: Final = f"{layout.STATE}/ledger"
 """Where the ledger of a tree is."""
@@ -126,7 +126,7 @@ class LedgerFile:
         except StoreError as error:
             self._give_up(error)
 
-    def record(self, results: Iterable[tuple[Digest, Entry]]) -> None:
+    def record(self, results: Iterable[tuple[Digest, LedgerEntry]]) -> None:
         """Add results; they survive the end of this process."""
         lines = []
         for digest, entry in results:
@@ -188,7 +188,7 @@ def read_ledger(store: Store, path: str, pick: Pick = Digest) -> Ledger:
 
 
 def _is_ledger(store: Store, path: str) -> bool:
-    """Tell whether there is a ledger, not just a place or an empty file for one.
+    """Return whether there is a ledger, not just a place or an empty file for one.
 
     Raises:
         DocumentInvalid: something else is there.

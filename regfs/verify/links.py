@@ -16,11 +16,11 @@ from regfs import layout
 from regfs.digest import ALGORITHMS, CANONICAL, Digest
 from regfs.errors import StoreError
 from regfs.findings import Code, Finding, Severity
-from regfs.inventory import LinkContent, RepositoryInventory, TagInfo, UploadInfo
-from regfs.junk import is_junk_file, is_junk_folder, is_rsync_folder, rsync_target
-from regfs.listing import LINK_LIMIT, understand
-from regfs.stores import UNFINISHED, Kind, Listing
-from regfs.verify.context import Context, State
+from regfs.stores import UNFINISHED, FileKind, Listing
+from regfs.tree.inventory import LinkContent, RepositoryInventory, TagInfo, UploadInfo
+from regfs.tree.junk import is_junk_file, is_junk_folder, is_rsync_folder, rsync_target
+from regfs.tree.scan import LINK_LIMIT, parse_link_content
+from regfs.verify.context import Context, FileState
 
 STALE_AFTER: Final = 7 * 86400.0
 """Seconds without a change after which an upload counts as given up."""
@@ -125,7 +125,7 @@ class _Walk:
                 self._sort(listing)
 
     def _is_right(self, listing: Listing) -> bool:
-        """Tell whether a folder holds one blob, or one link to its own digest, and nothing else.
+        """Return whether a folder holds one blob, or one link to its own digest, and nothing else.
 
         Nearly all do. A digest that was listed as a blob is well formed and there,
         so all that is left to see is that the folder lies where it should.
@@ -217,7 +217,7 @@ class _Walk:
 
     def _is_second_name(self, path: str) -> bool:
         try:
-            return self._context.registry.store.stat(path).kind is Kind.FOLDER
+            return self._context.registry.store.stat(path).kind is FileKind.FOLDER
         except StoreError:
             return False
 
@@ -230,7 +230,7 @@ class _Walk:
 def _said(content: bytes | StoreError | None) -> LinkContent:
     if isinstance(content, StoreError):
         return LinkContent(None, Code.PATH_UNREADABLE, str(content))
-    return understand(content)
+    return parse_link_content(content)
 
 
 def _stray_code(path: str) -> Code:
@@ -269,14 +269,14 @@ def _check_link(context: Context, link: _Link, content: LinkContent) -> None:
     )
     target = content.digest
     if content.problem is not None:
-        gone = content.problem is Code.PATH_UNREADABLE and context.file(path) is State.ABSENT
+        gone = content.problem is Code.PATH_UNREADABLE and context.file(path) is FileState.ABSENT
         if not gone:  # else it was deleted meanwhile
             context.add(replace(finding, code=content.problem, actual=content.text))
     elif target is None or expected is None:
         return  # a tag is looked at with its repository
     elif target != expected and not _is_alias(context, expected, target):
         context.add(finding)
-    elif context.blob(target) is State.ABSENT and not _is_current(context, key):
+    elif context.blob(target) is FileState.ABSENT and not _is_current(context, key):
         revision = isinstance(key, layout.RevisionLink)
         weight = Severity.INFO if side else Severity.ERROR if revision else None
         code = Code.LINK_DANGLING
@@ -284,7 +284,7 @@ def _check_link(context: Context, link: _Link, content: LinkContent) -> None:
 
 
 def _is_alias(context: Context, expected: Digest, target: Digest) -> bool:
-    """Tell whether a link rightly names a blob by another algorithm than its path."""
+    """Return whether a link rightly names a blob by another algorithm than its path."""
     return (
         expected.algorithm != CANONICAL
         and target.algorithm != expected.algorithm
@@ -293,7 +293,7 @@ def _is_alias(context: Context, expected: Digest, target: Digest) -> bool:
 
 
 def _is_current(context: Context, key: LinkKey) -> bool:
-    """Tell whether the history entry is what the tag points to: then that is said of the tag."""
+    """Return whether the history entry is what the tag points to: then that is said of the tag."""
     if not isinstance(key, layout.TagIndex):
         return False
     content = context.inventory.repositories.get(key.name)
@@ -338,11 +338,11 @@ def _check_upload(context: Context, name: str, upload: str, begun: UploadInfo) -
 def _check_tag(context: Context, content: RepositoryInventory, tag: str, current: Digest) -> None:
     """Check that a tag leads to a manifest that its own repository serves."""
     name = content.name
-    if context.blob(current) is State.ABSENT:
+    if context.blob(current) is FileState.ABSENT:
         actual = None
     elif current in content.revisions:
         return
-    elif context.file(layout.path_of(layout.RevisionLink(name, current))) is State.ABSENT:
+    elif context.file(layout.path_of(layout.RevisionLink(name, current))) is FileState.ABSENT:
         actual = "no revision link in this repository"
     else:
         return

@@ -32,7 +32,7 @@ class Level(StrEnum):
     """Also what is packed in layers, and whether configs fit it."""
 
     def covers(self, other: Level) -> bool:
-        """Tell whether `other` is part of this level."""
+        """Return whether `other` is part of this level."""
         order = list(Level)
         return order.index(self) >= order.index(other)
 
@@ -54,7 +54,7 @@ class Checked:
     remaining_bytes: int = 0
 
 
-class Row(NamedTuple):
+class ReportedFinding(NamedTuple):
     """One finding, and what it does to images."""
 
     finding: Finding
@@ -66,17 +66,17 @@ class Row(NamedTuple):
 
 
 @dataclass(slots=True)
-class Harm:
+class ImageDamage:
     """What findings do to one image."""
 
     errors: int = 0
     warnings: int = 0
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ReportedFinding] = field(default_factory=list)
     """Errors and warnings in the order they were found, at most HARM_LIMIT."""
-    worst: Row | None = None
+    worst: ReportedFinding | None = None
     """The first of the gravest."""
 
-    def add(self, row: Row) -> None:
+    def add(self, row: ReportedFinding) -> None:
         """Take a finding of severity error or warning."""
         if row.finding.severity is Severity.ERROR:
             if not self.errors:
@@ -96,11 +96,11 @@ class Result:
     root: str
     level: Level
     checked: Checked
-    findings: tuple[Row, ...]
+    findings: tuple[ReportedFinding, ...]
     """In the order they were found; of one code and weight at most ROWS_LIMIT."""
     interrupted: bool
     """Whether it was ended by a key, and says only what was found until then."""
-    images: Mapping[str, Harm] = field(default_factory=dict)
+    images: Mapping[str, ImageDamage] = field(default_factory=dict)
     """Every image that an error or a warning touches, by its name, however many they are."""
     started: float = 0.0
     """Seconds since the epoch."""
@@ -141,7 +141,7 @@ class Coverage:
     unknown_bytes: int
     oldest: float | None
     """When the intact blob that was looked at longest ago was, since the epoch; None of none."""
-    findings: tuple[Row, ...]
+    findings: tuple[ReportedFinding, ...]
     """What was wrong when it was looked at last."""
 
     @property
@@ -246,10 +246,10 @@ class Collector:
         self,
         affects: Affects,
         wanted: Callable[[Finding], bool],
-        on_finding: Callable[[Row], None] | None,
+        on_finding: Callable[[ReportedFinding], None] | None,
     ) -> None:
-        self.rows: list[Row] = []
-        self.images: dict[str, Harm] = {}
+        self.rows: list[ReportedFinding] = []
+        self.images: dict[str, ImageDamage] = {}
         self.more: Counter[tuple[Severity, Code]] = Counter()
         self._kept: Counter[tuple[Severity, Code]] = Counter()
         self._affects = affects
@@ -266,9 +266,9 @@ class Collector:
         images: list[str] = []
         if finding.severity is not Severity.INFO:  # a normal leftover hurts no image
             images = sorted(self._affects.images(finding))
-        row = Row(finding, tuple(images[:IMAGES_LIMIT]), len(images))
+        row = ReportedFinding(finding, tuple(images[:IMAGES_LIMIT]), len(images))
         for name in images:
-            self.images.setdefault(name, Harm()).add(row)
+            self.images.setdefault(name, ImageDamage()).add(row)
         kind = finding.severity, finding.code
         if self._kept[kind] < ROWS_LIMIT:
             self._kept[kind] += 1
@@ -279,5 +279,5 @@ class Collector:
             self._on_finding(row)
 
     def has(self, code: Code, path: str) -> bool:
-        """Tell whether this was found."""
+        """Return whether this was found."""
         return (code, path) in self._seen

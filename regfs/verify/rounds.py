@@ -18,11 +18,11 @@ from typing import Final, NamedTuple
 
 from regfs.digest import Digest
 from regfs.findings import Code
-from regfs.inventory import Inventory
 from regfs.stores import FileId, Store
+from regfs.tree.inventory import Inventory
 from regfs.verify.coverage import pick_from
 from regfs.verify.files import Files
-from regfs.verify.ledger import Entry
+from regfs.verify.ledger import LedgerEntry
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.report import Level
 from regfs.verify.schedule import Known, Selection, schedule
@@ -55,7 +55,7 @@ class Timing(NamedTuple):
         return self.steady() + limit - max(0.0, self.now() - self.started)
 
 
-class Round:
+class ReadPass:
     """The part of a verification that reads content."""
 
     def __init__(
@@ -97,11 +97,11 @@ class Round:
             self._known = Known(file.ledger, level, timing.now(), self._file_of)
 
     def is_proven(self, digest: Digest) -> bool:
-        """Tell whether a blob as it is was found intact at this level in an earlier round."""
+        """Return whether a blob as it is was found intact at this level in an earlier round."""
         return self._is_intact(self._known, digest)
 
     def was_read(self, doubtful: Digest) -> bool:
-        """Tell whether a blob was read now, or found to have its digest in an earlier round."""
+        """Return whether a blob was read now, or found to have its digest in an earlier round."""
         if doubtful not in self._doubtful:
             return True
         known = self._known and self._known._replace(level=Level.DIGESTS)
@@ -139,7 +139,7 @@ class Round:
         return due
 
     def is_over(self) -> bool:
-        """Tell whether nothing more is to be begun."""
+        """Return whether nothing more is to be begun."""
         return self._end is not None and self._timing.steady() >= self._end
 
     def done(self, digests: Iterable[Digest], problems: dict[Digest, Code]) -> None:
@@ -177,7 +177,7 @@ class Round:
         assert self._file is not None
         now, blobs = self._timing.now(), self._blobs
         self._file.record(
-            (digest, Entry(blobs.sizes[n], blobs.mtimes[n], code, level, now, file))
+            (digest, LedgerEntry(blobs.sizes[n], blobs.mtimes[n], code, level, now, file))
             for digest, code, level in results
             for n, file in ((blobs.numbers[digest], self._file_of(digest)),)
             if file is not None

@@ -17,10 +17,10 @@ from typing import Final, NamedTuple
 
 from regfs.digest import Digest
 from regfs.errors import Invalid
-from regfs.inventory import DigestTable
 from regfs.stores import FileId
+from regfs.tree.inventory import DigestTable
 from regfs.verify.content import reading_order
-from regfs.verify.ledger import Entry, Ledger
+from regfs.verify.ledger import Ledger, LedgerEntry
 from regfs.verify.report import Level
 
 SHARDS_LIMIT: Final = 65536
@@ -38,7 +38,7 @@ class Shard(NamedTuple):
     total: int
 
     def has(self, digest: Digest) -> bool:
-        """Tell whether a blob is in it. Up to 256 shards each take whole folders."""
+        """Return whether a blob is in it. Up to 256 shards each take whole folders."""
         width = 2 if self.total <= 256 else 4
         return int(digest.encoded[:width], 16) % self.total == self.number - 1
 
@@ -49,13 +49,13 @@ class Share(NamedTuple):
     fraction: float
 
 
-class Amount(NamedTuple):
+class ByteCount(NamedTuple):
     """So many bytes."""
 
     bytes: int
 
 
-Subset = Shard | Share | Amount
+Subset = Shard | Share | ByteCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Known(NamedTuple):
     file_of: Callable[[Digest], FileId | None]
     """Returns which file a blob is now."""
 
-    def entry(self, digest: Digest, size: int, mtime: float) -> Entry | None:
+    def entry(self, digest: Digest, size: int, mtime: float) -> LedgerEntry | None:
         """Return the result that still tells of a blob as it is.
 
         One from the future proves that a clock was wrong, and nothing else; a day is
@@ -165,13 +165,13 @@ def schedule(
     return Schedule(due, skipped, left, broken)
 
 
-def _is_fresh(entry: Entry | None, max_age: float | None, now: float) -> bool:
+def _is_fresh(entry: LedgerEntry | None, max_age: float | None, now: float) -> bool:
     if entry is None or entry.result is not None or max_age is None:
         return False
     return now - entry.checked_at < max_age
 
 
-def _group(entry: Entry | None) -> float:
+def _group(entry: LedgerEntry | None) -> float:
     if entry is None:
         return _NEVER
     return _BROKEN if entry.result is not None else max(0.0, entry.checked_at // _DAY)
@@ -183,7 +183,7 @@ def _budget(selection: Selection, total: int) -> int | None:
     match selection.subset:
         case Share(fraction):
             limits.append(int(total * fraction))
-        case Amount(amount):
+        case ByteCount(amount):
             limits.append(amount)
     return min(limits, default=None)
 

@@ -9,8 +9,8 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Finding
 from regfs.graph import Graph
-from regfs.inventory import Inventory, RepositoryInventory
-from regfs.registry import Target
+from regfs.tree.inventory import Inventory, RepositoryInventory
+from regfs.tree.registry import Target
 from regfs.verify.affected import key_at
 
 
@@ -37,15 +37,15 @@ class Scope:
         ]
 
     def has_repository(self, name: str) -> bool:
-        """Tell whether anything of a repository is meant."""
+        """Return whether anything of a repository is meant."""
         return self.everything or name in self.repositories or name in self.held
 
     def has_blob(self, digest: Digest) -> bool:
-        """Tell whether a blob is meant."""
+        """Return whether a blob is meant."""
         return self.everything or digest in self.blobs
 
     def has_key(self, key: layout.Key) -> bool:
-        """Tell whether a file of the layout is meant."""
+        """Return whether a file of the layout is meant."""
         if self.everything:
             return True
         match key:
@@ -60,7 +60,7 @@ class Scope:
         return key.name in self.repositories
 
     def has_finding(self, finding: Finding) -> bool:
-        """Tell whether a finding is about something that is meant."""
+        """Return whether a finding is about something that is meant."""
         if self.everything:
             return True
         if finding.repository is not None and not self.has_repository(finding.repository):

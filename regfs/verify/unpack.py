@@ -24,13 +24,12 @@ from dataclasses import replace
 from typing import Final
 
 from regfs import layout
+from regfs.content.hashing import Layer
+from regfs.content.layers import Packing, is_filesystem, packing_of
 from regfs.digest import CANONICAL, Digest
 from regfs.errors import ManifestInvalid, RegfsError
 from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
-from regfs.hashing import Layer
-from regfs.image_config import ImageConfig, parse_config
-from regfs.layers import Packing, is_filesystem, packing_of
 from regfs.manifests import (
     IMAGE_CONFIGS,
     LIMIT,
@@ -41,6 +40,7 @@ from regfs.manifests import (
     Manifest,
     signed_payload,
 )
+from regfs.manifests.image_config import ImageConfig, parse_config
 from regfs.stores import ignore
 from regfs.verify.context import Context
 
@@ -87,7 +87,7 @@ class Unpacking:
                             self.fresh.add(name)
 
     def wants(self, blob: Digest) -> bool:
-        """Tell whether a blob is to be unpacked."""
+        """Return whether a blob is to be unpacked."""
         return self._states[self._numbers[blob]] == _WANTED
 
     def take(self, layers: Iterable[Layer]) -> None:

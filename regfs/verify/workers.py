@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from typing import IO, Final, cast
 
-from regfs.hashing import Outcome, Task, hash_blobs
+from regfs.content.hashing import HashOutcome, Task, hash_blobs
 from regfs.stores import Store
 
 START_COST: Final = 3000
@@ -45,7 +45,7 @@ class Worker:
             WorkerLost: the system does not let us.
         """
         path = list(map(str, sys.path))
-        code = f"import sys; sys.path[:] = {path}; from regfs.hashing import serve; serve()"
+        code = f"import sys; sys.path[:] = {path}; from regfs.content.hashing import serve; serve()"
         # A key is pressed for us: not for it, nor while it is too young to say so itself.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -62,7 +62,7 @@ class Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def run(self, task: Task, advance: Callable[[int], None]) -> Outcome:
+    def run(self, task: Task, advance: Callable[[int], None]) -> HashOutcome:
         """Have a task done; `advance` is called in this thread.
 
         Raises:
@@ -79,7 +79,7 @@ class Worker:
         except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
             advance(-told)
             raise WorkerLost from error
-        return cast(Outcome, answer)
+        return cast(HashOutcome, answer)
 
     def kill(self) -> None:
         """End it, whatever it does; from any thread."""
@@ -108,7 +108,7 @@ class Crew:
         self._workers: list[Worker] = []
         self._own = threading.local()
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, task: Task) -> HashOutcome:
         """Do one task."""
         worker = self._worker(_cost(task)) if self._processes else None
         if worker is not None:

@@ -13,9 +13,9 @@ import json
 import os
 import sys
 
-from regfs.listing import scan
 from regfs.progress import SILENT
 from regfs.stores import open_store
+from regfs.tree.scan import scan
 from regfs.verify.content import hash_all, reading_order
 
 

@@ -90,8 +90,8 @@ def timed_loop(root: str) -> tuple[float, Counts]:
 
 def timed_scan(root: str) -> tuple[float, Counts]:
     """Return the seconds regfs took, and what it counted."""
-    from regfs.listing import scan
     from regfs.stores import open_store
+    from regfs.tree.scan import scan
 
     start = time.perf_counter()
     inventory = scan(open_store(root))

@@ -31,15 +31,15 @@ from typing import Final, NamedTuple
 from tests.benchmarks.bench import PROJECT, PYTHON, Bench, Failed, Json, machine, say
 from tests.benchmarks.loading import ACCEPT
 from tests.benchmarks.servers import Nginx, forget_peak, peak, processor_time
-from tests.images import Blob, image
-from tests.processes import RegfsServer, RegistryProcess
-from tests.reference import ReferenceRegistry, copy, make_oci_layout
+from tests.support.images import Blob, image
+from tests.support.processes import RegfsServer, RegistryProcess
+from tests.support.reference import ReferenceRegistry, copy, make_oci_layout
 
 PROGRAMS: Final = ("docker-registry", "nginx", "skopeo", "wrk")
 SIDES: Final = ("regfs", "docker-registry", "nginx")
 GIB: Final = 1 << 30
 LOADING: Final = [PYTHON, "-m", "tests.benchmarks.loading"]
-PATIENCE: Final = 600
+LOCK_TIMEOUT: Final = 600
 """Seconds one client may take."""
 
 
@@ -181,7 +181,7 @@ def load(way: str, server: RegistryProcess, *arguments: str) -> Json:
     """
     command = [*LOADING, way, server.address, *arguments]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=PROJECT, timeout=PATIENCE, check=False
+        command, capture_output=True, text=True, cwd=PROJECT, timeout=LOCK_TIMEOUT, check=False
     )
     if done.returncode:
         raise Failed(done.stderr.strip()[-300:])
@@ -254,7 +254,7 @@ def reading(lab: Lab, stocked: Stocked) -> Iterator[Row]:
             yield in_turns(
                 lab, row, sides, partial(wrk, path=path, connections=16, seconds=lab.seconds)
             )
-        yield crowd(lab, stocked, sides)
+        yield open_connections(lab, stocked, sides)
 
 
 def memory(name: str, what: str, sides: Mapping[str, RegistryProcess]) -> Row:
@@ -266,7 +266,7 @@ def memory(name: str, what: str, sides: Mapping[str, RegistryProcess]) -> Row:
     return row
 
 
-def crowd(lab: Lab, stocked: Stocked, sides: Mapping[str, RegistryProcess]) -> Row:
+def open_connections(lab: Lab, stocked: Stocked, sides: Mapping[str, RegistryProcess]) -> Row:
     """200 connections that ask, while 1,000 others are held and do not."""
     row = Row("crowd", "manifest by tag, 200 connections beside 1,000 idle ones")
     say(f"measuring {row.name} ..")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.processes import RegistryProcess
+from tests.support.processes import RegistryProcess
 
 CONFIG = """
 daemon off;

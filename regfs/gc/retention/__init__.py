@@ -155,9 +155,9 @@ def _ask(
         for where, rules in entries
     ]
     for asking in asked:
-        asking.cheaply()
+        asking.apply_tag_rules()
     for asking in asked:
-        asking.dearly()
+        asking.apply_config_rules()
 
 
 def _matching(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from regfs.digest import Digest
 
 if TYPE_CHECKING:
-    from regfs.image_config import ImageConfig
+    from regfs.manifests.image_config import ImageConfig
 
 EARLIEST: Final = 315_619_200.0
 """1980-01-02. No image is as old, but builders that want the same bytes each time write such

@@ -36,9 +36,9 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from regfs.durations import WHAT_TO_SAY, seconds_of, written
+from regfs.documents.globs import glob
 from regfs.gc.retention.patterns import expression
-from regfs.globs import glob
+from regfs.units import WHAT_TO_SAY, seconds_of, written
 
 T = TypeVar("T", bound=Collection[Any])
 
@@ -90,7 +90,7 @@ class Age(StrEnum):
     """When the image was built, as its config says."""
 
 
-class Level(StrEnum):
+class VersionLevel(StrEnum):
     """How much of a version two versions share to be in one group."""
 
     MAJOR = "major"
@@ -112,7 +112,7 @@ class Table(BaseModel):
 class Semver(Table):
     """The highest versions of each group of versions."""
 
-    by: Level
+    by: VersionLevel
     groups: Count | None = None
     """How many groups, the highest first; default all."""
     keep: Count = 1

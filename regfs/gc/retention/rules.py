@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 
 import semver
 
-from regfs.durations import written
 from regfs.gc.retention.facts import Labels, TagFacts
 from regfs.gc.retention.patterns import Patterns
-from regfs.gc.retention.policy import Age, KeepTags, Level, Rules, Semver
+from regfs.gc.retention.policy import Age, KeepTags, Rules, Semver, VersionLevel
+from regfs.units import written
 
 
 class Reason(NamedTuple):
@@ -80,7 +80,7 @@ class Asking:
         self.now = now
         self.patterns = patterns
 
-    def cheaply(self) -> None:
+    def apply_tag_rules(self) -> None:
         """Keep what can be kept without a look at any config."""
         rules = self.rules
         if not rules.given:
@@ -95,7 +95,7 @@ class Asking:
         if rules.age is Age.PUSHED:
             self._calendar()
 
-    def dearly(self) -> None:
+    def apply_config_rules(self) -> None:
         """Keep what configs speak for; asked only of what nothing else keeps."""
         rules = self.rules
         if rules.created_within is not None:
@@ -245,7 +245,7 @@ def _newest_of_each(
 # -- versions ---------------------------------------------------------------------------
 
 Version = tuple[Hashable, ...]
-_DEPTH: Final = {Level.MAJOR: 1, Level.MINOR: 2, Level.PATCH: 3}
+_DEPTH: Final = {VersionLevel.MAJOR: 1, VersionLevel.MINOR: 2, VersionLevel.PATCH: 3}
 
 
 def version_of(tag: str) -> Any:

@@ -19,7 +19,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from regfs.errors import ConditionFailed, ManifestTooLarge, ReferentsUnknown
-from regfs.publishing import Published
+from regfs.push.manifests import Published
 from regfs.server import conditional
 from regfs.server.changing import changed
 from regfs.server.errors import ApiError

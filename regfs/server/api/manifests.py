@@ -28,11 +28,11 @@ from regfs.errors import (
     ManifestUnknown,
 )
 from regfs.manifests import type_of
-from regfs.registry import Registry
 from regfs.server import conditional
 from regfs.server.errors import ApiError
 from regfs.server.keys import REGISTRY, SHORT_CALLS
 from regfs.server.routes import Route
+from regfs.tree.registry import Registry
 
 _MEDIA_TYPE: Final = re.compile(r"application/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 """What may become a header: a manifest can say anything, and browsers believe much."""

@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from regfs.manifests import LIMIT, OCI_INDEX
-from regfs.referrers import Referrer, Referrers
 from regfs.server.api.paged import next_link
 from regfs.server.keys import REFERRERS, REFERRERS_TURN
 from regfs.server.routes import Route
+from regfs.tree.referrers import Referrer, Referrers
 
 AT_ONCE: Final = 2
 """Requests that look up referrers; others wait without keeping a thread from those who pull."""

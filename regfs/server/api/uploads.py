@@ -31,11 +31,11 @@ from regfs.errors import (
     SizeInvalid,
     UploadInvalid,
 )
+from regfs.push.uploads import Upload, UploadWriter
 from regfs.server.changing import changed
 from regfs.server.errors import ApiError
 from regfs.server.keys import MAY, UPLOADS
 from regfs.server.routes import Route, Verb
-from regfs.uploads import Reception, Upload
 
 AHEAD: Final = 1024 * 1024
 """Bytes that are taken from the network while those before them are written."""
@@ -144,7 +144,7 @@ async def _finished(
     return _created(route, digest)
 
 
-async def _give_up(reception: Reception) -> None:
+async def _give_up(reception: UploadWriter) -> None:
     """Keep what has arrived, and let others write: something else went wrong, and is told."""
     with suppress(RegfsError):
         await asyncio.to_thread(reception.close)
@@ -152,7 +152,7 @@ async def _give_up(reception: Reception) -> None:
 
 async def _receiving(
     request: web.Request, route: Route, chunk: _Chunk, algorithm: str | None
-) -> Reception:
+) -> UploadWriter:
     name, upload = route.name, route.reference
     try:
         return await asyncio.to_thread(
@@ -169,7 +169,7 @@ async def _receiving(
         raise ApiError(error.code, str(error), status=416, headers=headers) from None
 
 
-async def _take_in(request: web.Request, reception: Reception) -> None:
+async def _take_in(request: web.Request, reception: UploadWriter) -> None:
     """Write a request's body as it comes: what is next is read while the last is written."""
     try:
         reception.expect(request.content_length or 0)
@@ -178,7 +178,7 @@ async def _take_in(request: web.Request, reception: Reception) -> None:
         raise ApiError(error.code, str(error), status=413) from None
 
 
-async def _pump(request: web.Request, reception: Reception) -> None:
+async def _pump(request: web.Request, reception: UploadWriter) -> None:
     pieces: list[bytes] = []
     size = 0
     writing: asyncio.Task[None] | None = None
@@ -198,7 +198,7 @@ async def _pump(request: web.Request, reception: Reception) -> None:
         await asyncio.to_thread(_write, reception, pieces)
 
 
-def _write(reception: Reception, pieces: Sequence[bytes]) -> None:
+def _write(reception: UploadWriter, pieces: Sequence[bytes]) -> None:
     for piece in pieces:
         reception.write(piece)
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from regfs.digest import Digest
 from regfs.graph import Graph
-from regfs.inventory import RepositoryInventory
-from regfs.reports.holdings import holdings_of
+from regfs.reports.contents import holdings_of
+from regfs.tree.inventory import RepositoryInventory
 
 
 class OwnUsage(NamedTuple):
@@ -83,7 +83,7 @@ class Own:
             if info.current is not None:
                 yield info.current
         for digest in one.links:
-            yield from self._graph.linked(one.name, digest)
+            yield from self._graph.revision_targets(one.name, digest)
         for alias, stored in self._graph.aliases.items():
             if alias in one.layers or alias in one.revisions:
                 yield from stored

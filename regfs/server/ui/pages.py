@@ -24,16 +24,15 @@ from aiohttp import web
 from regfs import __version__
 from regfs.digest import Digest
 from regfs.errors import DigestInvalid, RegfsError, Unknown
-from regfs.inventory import RepositoryInventory
 from regfs.manifests import Role
-from regfs.reports.holdings import named
+from regfs.reports.contents import named
 from regfs.server.auth import GATE, USER
 from regfs.server.errors import ApiError, as_api_error
 from regfs.server.keys import MAY, REGISTRY
 from regfs.server.lines import LineFull, Lines, client_of
 from regfs.server.routes import Verb, path_in
 from regfs.server.ui import addresses
-from regfs.server.ui.addresses import Place
+from regfs.server.ui.addresses import Address
 from regfs.server.ui.packing import HEADERS, packed
 from regfs.server.ui.snapshot import Snapshot, Snapshots
 from regfs.server.ui.templating import assets, environment
@@ -47,6 +46,7 @@ from regfs.server.ui.views.repository import repository
 from regfs.server.ui.views.reuse import reuse
 from regfs.server.ui.views.search import search
 from regfs.server.ui.views.usage import by_of, usage
+from regfs.tree.inventory import RepositoryInventory
 
 _log = logging.getLogger(__name__)
 
@@ -274,7 +274,7 @@ class _Pages:
         response.headers.update(refusal.headers)
         return response
 
-    async def _raw(self, request: web.Request, place: Place) -> web.StreamResponse:
+    async def _raw(self, request: web.Request, place: Address) -> web.StreamResponse:
         """Return the bytes of a manifest or config as text that no browser takes for a page."""
         snapshot = await self._snapshots.get(patience=60.0)
         if snapshot is None:
@@ -357,14 +357,14 @@ def _number(request: web.Request) -> int:
 # -- what is asked for, and whether it may be shown -------------------------------------
 
 
-def _repository(look: Look, place: Place) -> RepositoryInventory:
+def _repository(look: Look, place: Address) -> RepositoryInventory:
     one = look.repository(place.name)
     if one is None:
         raise Refusal(404, "Not found", f"No such repository: {place.name}")
     return one
 
 
-def _image(look: Look, place: Place, of: str) -> Any:
+def _image(look: Look, place: Address, of: str) -> Any:
     one = _repository(look, place)
     if place.part == addresses.MANIFESTS:
         digest = _in_repository(look, one, place.reference)
@@ -397,7 +397,7 @@ def _is_config(look: Look, one: RepositoryInventory, digest: Digest) -> bool:
     graph = look.snapshot.graph
     return any(
         leaf.digest == digest and leaf.role is Role.CONFIG
-        for holder in graph.holders(digest)
+        for holder in graph.manifests_naming(digest)
         if look.has(one.name, holder)
         for leaf in graph.leaves(holder)
     )
@@ -407,7 +407,11 @@ def _blob(look: Look, text: str) -> Digest:
     digest = _digest(text)
     snapshot = look.snapshot
     graph = snapshot.graph
-    known = digest in snapshot.inventory.blobs or digest in graph.digraph or graph.holders(digest)
+    known = (
+        digest in snapshot.inventory.blobs
+        or digest in graph.digraph
+        or graph.manifests_naming(digest)
+    )
     if not known or not look.holds(digest):
         raise Refusal(404, "Not found", f"No such blob: {text}")
     return digest

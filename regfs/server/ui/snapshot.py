@@ -26,10 +26,7 @@ from regfs.findings import Code, Finding, Severity
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
-from regfs.image_config import ImageConfig, parse_config
-from regfs.inventory import Inventory
-from regfs.listing import scan
-from regfs.registry import Registry
+from regfs.manifests.image_config import ImageConfig, parse_config
 from regfs.reports.images import Image, images
 from regfs.reports.moment import moment
 from regfs.reports.reuse import Reuse, reuse
@@ -37,11 +34,14 @@ from regfs.reports.summary import Summary
 from regfs.reports.summary import summary as summarise
 from regfs.reports.usage import By, Options, Usage, usage
 from regfs.server.ui.own import Own
+from regfs.tree.inventory import Inventory
+from regfs.tree.registry import Registry
+from regfs.tree.scan import scan
 from regfs.verify.affected import Affected
 from regfs.verify.coverage import cover, pick_from
 from regfs.verify.files import Files
 from regfs.verify.ledger_file import LEDGER, read_ledger
-from regfs.verify.report import Coverage, Row
+from regfs.verify.report import Coverage, ReportedFinding
 
 MAX_AGE: Final = 2.0
 """Seconds after which a snapshot is taken anew when it is asked for."""
@@ -89,7 +89,7 @@ class Snapshot:
         self.taken_at = moment(inventory.taken_at)
 
     def has(self, report: str) -> bool:
-        """Tell whether a report is there already."""
+        """Return whether a report is there already."""
         return report in vars(self)
 
     @cached_property
@@ -190,7 +190,7 @@ class Snapshot:
         return plan(self.graph, self.inventory, policy, now, self.registry.manifest_bytes)
 
     @cached_property
-    def wrong(self) -> list[Row]:
+    def wrong(self) -> list[ReportedFinding]:
         """All that is known to be wrong, each once, the gravest first."""
         noted = self.ledger.coverage.findings if self.ledger.coverage else ()
         gone = [
@@ -200,7 +200,7 @@ class Snapshot:
         structure = [*self.inventory.findings, *self.graph.findings, *gone]
         rows = {(row.finding.code, row.finding.path): row for row in noted}
         for finding in structure:
-            rows.setdefault((finding.code, finding.path), Row(finding))
+            rows.setdefault((finding.code, finding.path), ReportedFinding(finding))
         order = list(Severity)
         return sorted(
             rows.values(),

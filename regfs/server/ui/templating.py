@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from regfs.render import human_size, plural, printable, rfc3339, short
+from regfs.render.tables import human_size, plural, printable, rfc3339, short
 
 
 class Asset(NamedTuple):

@@ -9,11 +9,11 @@ from typing import Final
 
 from regfs.digest import Digest
 from regfs.graph import Node, Step
-from regfs.registry import Target
 from regfs.reports.moment import moment
-from regfs.reports.reason import Place, reasons
+from regfs.reports.paths import Place, reasons
 from regfs.server.ui import addresses
-from regfs.server.ui.views.parts import Link, Look, blob_path
+from regfs.server.ui.views.parts import Hyperlink, Look, blob_path
+from regfs.tree.registry import Target
 
 PATHS: Final = 20
 """Paths from a repository that are shown."""
@@ -28,7 +28,7 @@ class Station:
     """One station on the way from a repository."""
 
     place: Place
-    link: Link | None
+    link: Hyperlink | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Blob:
     doubtful: bool
     unneeded: bool
     """Nothing leads to it; only those know who may see everything."""
-    layer_links: tuple[Link, ...]
+    layer_links: tuple[Hyperlink, ...]
     layer_links_omitted: int
 
 
@@ -67,7 +67,7 @@ def blob(look: Look, digest: Digest) -> Blob:
         more=report.more,
         doubtful=look.everything and report.doubtful,
         unneeded=look.everything and not report.paths,
-        layer_links=tuple(Link(name, addresses.of_repository(name)) for name in links[:LINKS]),
+        layer_links=tuple(Hyperlink(name, addresses.of_repository(name)) for name in links[:LINKS]),
         layer_links_omitted=max(len(links) - LINKS, 0),
     )
 
@@ -88,16 +88,16 @@ def _stations(look: Look, way: tuple[Place, ...]) -> tuple[Station, ...]:
         # A revision and its content have one digest, and people need it once.
         if place.edge == "content":
             continue
-        link: Link | None = None
+        link: Hyperlink | None = None
         if place.kind == "repository":
-            link = Link(name, addresses.of_repository(name))
+            link = Hyperlink(name, addresses.of_repository(name))
         elif place.kind == "tag":
             tag = place.name.removeprefix(f"{name}:")
-            link = Link(place.name, addresses.of_tag(name, tag))
+            link = Hyperlink(place.name, addresses.of_tag(name, tag))
         elif place.kind in ("revision", "manifest"):
             # What is about it can be in another repository alone.
             here = look.has(name, Digest(place.name))
             href = addresses.of_manifest(name, place.name) if here else ""
-            link = Link(place.name, href or addresses.of_blob(place.name))
+            link = Hyperlink(place.name, href or addresses.of_blob(place.name))
         found.append(Station(place, link))
     return tuple(found)

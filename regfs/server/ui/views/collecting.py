@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from regfs.digest import Digest
 from regfs.gc.actions import Action
 from regfs.gc.plan import Plan
-from regfs.render_gc import KEPT, in_words
+from regfs.render.gc import KEPT, in_words
+from regfs.runs.totals import ActionKind
 from regfs.server.ui import addresses
-from regfs.server.ui.views.parts import Link, Look, Paging, below, page_of
-from regfs.totals import ActionKind
+from regfs.server.ui.views.parts import Hyperlink, Look, PagedRows, below, page_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ActionRow:
 
     action: Action
     path: str
-    which: Link
+    which: Hyperlink
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Collecting:
     """Whether manifests that no tag reaches go too."""
     eligible: str
     kept: tuple[tuple[int, str], ...]
-    page: Paging[ActionRow]
+    page: PagedRows[ActionRow]
     command: str
     run_command: str
 
@@ -59,14 +59,14 @@ def collecting(look: Look, untagged: bool, number: int) -> Collecting:
     )
 
 
-def _which(action: Action) -> Link:
+def _which(action: Action) -> Hyperlink:
     name, digest = action.repository, action.digest
     if action.kind is ActionKind.TAG and name is not None:
         tag = action.path.rpartition("/")[2]
-        return Link(tag, addresses.of_tag(name, tag))
+        return Hyperlink(tag, addresses.of_tag(name, tag))
     if digest is None:
-        return Link(action.path.rpartition("/")[2], "")
+        return Hyperlink(action.path.rpartition("/")[2], "")
     short = Digest(digest).short
     if action.kind is ActionKind.REVISION and name is not None:
-        return Link(short, addresses.of_manifest(name, digest))
-    return Link(short, addresses.of_blob(digest))
+        return Hyperlink(short, addresses.of_manifest(name, digest))
+    return Hyperlink(short, addresses.of_blob(digest))

@@ -12,8 +12,8 @@ from regfs.findings import Finding, Severity
 from regfs.reports.moment import moment
 from regfs.server.ui import addresses
 from regfs.server.ui.snapshot import LedgerState
-from regfs.server.ui.views.parts import Link, Look, Paging, page_of
-from regfs.verify.report import Row
+from regfs.server.ui.views.parts import Hyperlink, Look, PagedRows, page_of
+from regfs.verify.report import ReportedFinding
 
 IMAGES: Final = 5
 """Images that are named with one finding."""
@@ -34,7 +34,7 @@ class FindingRow:
 
     finding: Finding
     path: str
-    subject: Link | None
+    subject: Hyperlink | None
     """The repository or blob it is about."""
     images: tuple[str, ...]
     """Images that are not whole because of it; the first few."""
@@ -49,7 +49,7 @@ class Findings:
     oldest: datetime | None
     verified_share: int
     choices: tuple[Choice, ...]
-    page: Paging[FindingRow]
+    page: PagedRows[FindingRow]
 
 
 def findings(look: Look, severity: str, number: int) -> Findings:
@@ -84,13 +84,13 @@ def _choices(counts: Counter[str], wanted: str) -> list[Choice]:
     return choices
 
 
-def _row(look: Look, row: Row) -> FindingRow:
+def _row(look: Look, row: ReportedFinding) -> FindingRow:
     finding = row.finding
-    subject: Link | None = None
+    subject: Hyperlink | None = None
     if finding.repository is not None:
-        subject = Link(finding.repository, addresses.of_repository(finding.repository))
+        subject = Hyperlink(finding.repository, addresses.of_repository(finding.repository))
     elif finding.digest is not None:
-        subject = Link(Digest(finding.digest).short, addresses.of_blob(finding.digest))
+        subject = Hyperlink(Digest(finding.digest).short, addresses.of_blob(finding.digest))
     images, affected = row.images, row.affected
     if not images and finding.severity is not Severity.INFO:
         images = tuple(sorted(look.snapshot.affected.images(finding)))

@@ -13,23 +13,23 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import ManifestTooLarge, RegfsError
-from regfs.registry import Target
-from regfs.reports.image import Config, ListedEntry, Referrer, Shown, ShownImage, show
+from regfs.reports.history import BuildStep
+from regfs.reports.image import Config, ListedEntry, Shown, ShownImage, ShownReferrer, show
 from regfs.reports.images import Image as ListedImage
 from regfs.reports.moment import moment
-from regfs.reports.steps import Step
 from regfs.server.ui import addresses
 from regfs.server.ui.snapshot import LARGEST
 from regfs.server.ui.views.parts import (
     LISTED,
     DiskPath,
     Few,
-    Link,
+    Hyperlink,
     Look,
     below,
     blob_path,
     image_link,
 )
+from regfs.tree.registry import Target
 
 USERS: Final = 8
 """Other images that are named with a layer; the rest is counted."""
@@ -78,13 +78,13 @@ class Segment:
 class StepRow:
     """One step of the history, with its layer if it has one."""
 
-    step: Step
+    step: BuildStep
     number: int | None
     """Of the layer, from 1 at the base."""
     href: str
     share: float
     """Per cent of all layers."""
-    users: tuple[Link, ...]
+    users: tuple[Hyperlink, ...]
     more: int
     """Users that are not named."""
     paths: tuple[DiskPath, ...]
@@ -128,12 +128,12 @@ class Named(NamedTuple):
 class ReferrerRow:
     """Something that is about the image."""
 
-    referrer: Referrer
+    referrer: ShownReferrer
     href: str
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class ImageView:
     """The view."""
 
     name: str
@@ -143,9 +143,9 @@ class Image:
     title: str
     shown: Shown | None
     """None of a manifest that cannot be read; then `problems` tell why."""
-    tags: Few[Link]
+    tags: Few[Hyperlink]
     """Other tags that point to it."""
-    subject: Link | None
+    subject: Hyperlink | None
     annotations: Pairs
     entries: Few[EntryRow]
     part: ImagePart | None
@@ -165,7 +165,7 @@ class Image:
     """
 
 
-def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") -> Image:
+def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") -> ImageView:
     """Return all about the manifest that a repository has under a tag or digest.
 
     `of` is the entry of an index to show; by default the first image in it.
@@ -191,7 +191,7 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
         problems = [str(error)]
     chosen = shown.images[0] if shown and shown.images else None
     raw, note = _raw(look, digest)
-    return Image(
+    return ImageView(
         name=name,
         repository_href=addresses.of_repository(name),
         tag=tag,
@@ -245,18 +245,18 @@ def _named_by(look: Look, digest: Digest) -> Few[Named]:
     return Few(tuple(islice(rows, LISTED)), max(count - LISTED, 0))
 
 
-def _tags(look: Look, digest: Digest, this: tuple[str, str | None]) -> Iterator[Link]:
+def _tags(look: Look, digest: Digest, this: tuple[str, str | None]) -> Iterator[Hyperlink]:
     for name, repository in look.repositories.items():
         for tag, info in sorted(repository.tags.items()):
             if info.current == digest and (name, tag) != this:
-                yield Link(f"{name}:{tag}", addresses.of_tag(name, tag))
+                yield Hyperlink(f"{name}:{tag}", addresses.of_tag(name, tag))
 
 
-def _subject(look: Look, name: str, shown: Shown | None) -> Link | None:
+def _subject(look: Look, name: str, shown: Shown | None) -> Hyperlink | None:
     if shown is None or shown.subject is None:
         return None
     held = look.has(name, Digest(shown.subject))
-    return Link(shown.subject, addresses.of_manifest(name, shown.subject) if held else "")
+    return Hyperlink(shown.subject, addresses.of_manifest(name, shown.subject) if held else "")
 
 
 def _entries(
@@ -324,7 +324,7 @@ def _steps(
     look: Look,
     name: str,
     one: ShownImage,
-    shown: Iterable[Step],
+    shown: Iterable[BuildStep],
     users: dict[Digest, list[ListedImage]],
 ) -> Iterator[StepRow]:
     total = sum(max(step.size, 0) for step in one.steps)

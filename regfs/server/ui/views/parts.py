@@ -9,12 +9,12 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.inventory import RepositoryInventory
 from regfs.reports.images import Image
-from regfs.reports.usage import Row
+from regfs.reports.usage import UsageRow
 from regfs.server.ui import addresses
 from regfs.server.ui.own import OwnUsage
 from regfs.server.ui.snapshot import Snapshot
+from regfs.tree.inventory import RepositoryInventory
 
 ROWS: Final = 100
 """Rows of one page."""
@@ -33,7 +33,7 @@ class Look:
         self._may_read = may_read
 
     def reads(self, name: str | None) -> bool:
-        """Tell whether a repository may be shown."""
+        """Return whether a repository may be shown."""
         return name is not None and (self._may_read is None or self._may_read(name))
 
     def repository(self, name: str) -> RepositoryInventory | None:
@@ -70,7 +70,7 @@ class Look:
         return self.everything or any(self.has(name, digest) for name in self.repositories)
 
 
-Usage = Row | OwnUsage
+Usage = UsageRow | OwnUsage
 
 
 def usage_of(look: Look) -> Mapping[str, Usage]:
@@ -80,7 +80,7 @@ def usage_of(look: Look) -> Mapping[str, Usage]:
     return {name: look.snapshot.own.usage(name) for name in look.repositories}
 
 
-class Link(NamedTuple):
+class Hyperlink(NamedTuple):
     """Something that can be gone to."""
 
     text: str
@@ -97,13 +97,13 @@ class DiskPath(NamedTuple):
     """What the file says, where it is a link."""
 
 
-def image_link(image: Image) -> Link:
+def image_link(image: Image) -> Hyperlink:
     """Return a link to an image."""
     if image.tag is None:
-        return Link(image.name, addresses.of_manifest(image.repository, image.top))
+        return Hyperlink(image.name, addresses.of_manifest(image.repository, image.top))
     href = addresses.of_tag(image.repository, image.tag)
     of = image.manifest if image.manifest != image.top else None
-    return Link(image.name, addresses.with_query(href, of=of))
+    return Hyperlink(image.name, addresses.with_query(href, of=of))
 
 
 def below(path: str) -> str:
@@ -130,7 +130,7 @@ class Few(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
-class Paging(Generic[Item]):
+class PagedRows(Generic[Item]):
     """One page of a long list."""
 
     rows: tuple[Item, ...]
@@ -145,9 +145,9 @@ class Paging(Generic[Item]):
         """The number of its last row."""
         return self.first + len(self.rows) - 1
 
-    def replaced(self, rows: Iterable[Other]) -> Paging[Other]:
+    def replaced(self, rows: Iterable[Other]) -> PagedRows[Other]:
         """Return the same page with other rows."""
-        return Paging(tuple(rows), self.first, self.total, self.previous, self.following)
+        return PagedRows(tuple(rows), self.first, self.total, self.previous, self.following)
 
     @property
     def several(self) -> bool:
@@ -157,12 +157,12 @@ class Paging(Generic[Item]):
 
 def page_of(
     rows: Sequence[Item], number: int, address: Callable[[int], str], size: int = ROWS
-) -> Paging[Item]:
+) -> PagedRows[Item]:
     """Return page `number`, from 1, or the last one when there are fewer."""
     pages = max(-(-len(rows) // size), 1)
     number = min(max(number, 1), pages)
     first = (number - 1) * size
-    return Paging(
+    return PagedRows(
         rows=tuple(rows[first : first + size]),
         first=first + 1 if rows else 0,
         total=len(rows),

@@ -10,14 +10,23 @@ from typing import Final, NamedTuple
 
 from regfs import layout
 from regfs.findings import Severity
-from regfs.inventory import RepositoryInventory
-from regfs.render import human_size, plural
-from regfs.render_reports import percent
+from regfs.render.reports import percent
+from regfs.render.tables import human_size, plural
 from regfs.reports.moment import moment
 from regfs.reports.summary import Owner
 from regfs.server.ui import addresses
 from regfs.server.ui.snapshot import LedgerState, Snapshot
-from regfs.server.ui.views.parts import Column, Look, Order, Paging, Usage, below, page_of, usage_of
+from regfs.server.ui.views.parts import (
+    Column,
+    Look,
+    Order,
+    PagedRows,
+    Usage,
+    below,
+    page_of,
+    usage_of,
+)
+from regfs.tree.inventory import RepositoryInventory
 
 
 class Figure(NamedTuple):
@@ -50,7 +59,7 @@ class RepositoryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Repositories:
+class RepositoriesView:
     """The view."""
 
     figures: tuple[Figure, ...]
@@ -59,7 +68,7 @@ class Repositories:
     columns: tuple[Column, ...]
     query: str
     sort: str
-    page: Paging[RepositoryRow]
+    page: PagedRows[RepositoryRow]
     every: int
     """Repositories there are, whatever is looked for."""
 
@@ -90,7 +99,7 @@ _OWNERS: Final = {
 }
 
 
-def repositories(look: Look, query: str, sort: str, number: int) -> Repositories:
+def repositories(look: Look, query: str, sort: str, number: int) -> RepositoriesView:
     """Return the repositories whose name holds `query`, in order, page by page."""
     rows = usage_of(look)
     every, pushed = look.repositories, look.snapshot.pushed
@@ -110,7 +119,7 @@ def repositories(look: Look, query: str, sort: str, number: int) -> Repositories
 
     page = page_of(found, number, address)
     largest = max((row.stored for row in rows.values()), default=0)
-    return Repositories(
+    return RepositoriesView(
         figures=_figures(look.snapshot) if look.everything else (),
         owner=_OWNERS[look.snapshot.summary.owner] if look.everything else "",
         columns=tuple(_column(key, order, query) for key in columns),

@@ -13,11 +13,11 @@ from regfs.digest import Digest
 from regfs.findings import Finding
 from regfs.graph import Graph
 from regfs.graph.beside import beside
-from regfs.inventory import RepositoryInventory, TagInfo
-from regfs.reports.holdings import holdings_of
+from regfs.reports.contents import holdings_of
 from regfs.reports.moment import moment
 from regfs.server.ui import addresses
-from regfs.server.ui.views.parts import Look, Paging, Usage, below, page_of, usage_of
+from regfs.server.ui.views.parts import Look, PagedRows, Usage, below, page_of, usage_of
+from regfs.tree.inventory import RepositoryInventory, TagInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class UploadRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Repository:
+class RepositoryView:
     """The view."""
 
     name: str
@@ -79,7 +79,7 @@ class Repository:
     layer_links: int
     query: str
     tags: int
-    page: Paging[TagRow]
+    page: PagedRows[TagRow]
     untagged: tuple[RevisionRow, ...]
     untagged_omitted: int
     uploads: tuple[UploadRow, ...]
@@ -91,7 +91,7 @@ LISTED: Final = 200
 """Untagged manifests, uploads and findings that are listed."""
 
 
-def repository(look: Look, one: RepositoryInventory, query: str, number: int) -> Repository:
+def repository(look: Look, one: RepositoryInventory, query: str, number: int) -> RepositoryView:
     """Return all about a repository; only tags that hold `query`."""
     snapshot, name = look.snapshot, one.name
     held = {holding.tag: holding.manifests for holding in holdings_of(snapshot.graph, one)}
@@ -99,7 +99,7 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
     untagged = [digest for digest in held.get(None, set()) - tagged if digest in one.revisions]
     untagged.sort(key=lambda digest: (one.revisions[digest].mtime, digest), reverse=True)
     findings = (row.finding for row in snapshot.wrong)
-    return Repository(
+    return RepositoryView(
         name=name,
         href=addresses.of_repository(name),
         path=below(layout.repository_folder(name)),
@@ -124,7 +124,7 @@ _Held = dict[str | None, set[Digest]]
 
 def _tags(
     look: Look, one: RepositoryInventory, held: _Held, query: str, number: int
-) -> Paging[TagRow]:
+) -> PagedRows[TagRow]:
     wanted = query.casefold()
     tags = [tag for tag in one.tags if not wanted or wanted in tag.casefold()]
     tags.sort(key=lambda tag: (-one.tags[tag].mtime, tag))

@@ -8,7 +8,7 @@ from typing import Final
 from regfs.reports.reuse import NearDuplicate, SharedLayer
 from regfs.reports.reuse import Reuse as Report
 from regfs.server.ui import addresses
-from regfs.server.ui.views.parts import Link, Look, blob_path, image_link
+from regfs.server.ui.views.parts import Hyperlink, Look, blob_path, image_link
 
 USERS: Final = 12
 """Images that are named with a layer; the rest is counted."""
@@ -21,7 +21,7 @@ class LayerRow:
     layer: SharedLayer
     href: str
     path: str
-    users: tuple[Link, ...]
+    users: tuple[Hyperlink, ...]
     more: int
     share: int
     """Per cent of what the first one saves."""
@@ -31,7 +31,7 @@ class LayerRow:
 class PairRow:
     """What one image has in common with each that comes before it."""
 
-    image: Link
+    image: Hyperlink
     bytes: tuple[int, ...]
 
 
@@ -40,13 +40,13 @@ class DuplicateRow:
     """One content under several digests."""
 
     duplicate: NearDuplicate
-    copies: tuple[tuple[Link, int, int], ...]
+    copies: tuple[tuple[Hyperlink, int, int], ...]
     """Blob, bytes, images."""
     more: int
 
 
 @dataclass(frozen=True, slots=True)
-class Reuse:
+class ReuseView:
     """The view."""
 
     report: Report
@@ -62,13 +62,13 @@ DUPLICATES: Final = 50
 """Near duplicates that are listed."""
 
 
-def reuse(look: Look) -> Reuse:
+def reuse(look: Look) -> ReuseView:
     """Return what the images that may be shown share."""
     snapshot = look.snapshot
     report = snapshot.reuse if look.everything else snapshot.reuse_among(look.images)
     links = {image.name: image_link(image) for image in look.images}
     most = max((layer.saved for layer in report.shared), default=0)
-    return Reuse(
+    return ReuseView(
         report=report,
         stored_share=round(100 * report.stored / report.apparent) if report.apparent else 100,
         layers=tuple(_layer(one, links, most) for one in report.shared),
@@ -78,7 +78,7 @@ def reuse(look: Look) -> Reuse:
     )
 
 
-def _layer(one: SharedLayer, links: dict[str, Link], most: int) -> LayerRow:
+def _layer(one: SharedLayer, links: dict[str, Hyperlink], most: int) -> LayerRow:
     return LayerRow(
         layer=one,
         href=addresses.of_blob(one.digest),
@@ -89,7 +89,7 @@ def _layer(one: SharedLayer, links: dict[str, Link], most: int) -> LayerRow:
     )
 
 
-def _pairs(report: Report, links: dict[str, Link]) -> tuple[PairRow, ...]:
+def _pairs(report: Report, links: dict[str, Hyperlink]) -> tuple[PairRow, ...]:
     common = {(pair.first, pair.second): pair.bytes for pair in report.pairs}
     return tuple(
         PairRow(
@@ -104,7 +104,7 @@ def _duplicate(one: NearDuplicate) -> DuplicateRow:
     return DuplicateRow(
         one,
         tuple(
-            (Link(copy.digest, addresses.of_blob(copy.digest)), copy.size, copy.images)
+            (Hyperlink(copy.digest, addresses.of_blob(copy.digest)), copy.size, copy.images)
             for copy in one.layers[:USERS]
         ),
         max(len(one.layers) - USERS, 0),

@@ -10,7 +10,7 @@ from typing import Final
 
 from regfs.digest import Digest
 from regfs.server.ui import addresses
-from regfs.server.ui.views.parts import Link, Look, blob_path
+from regfs.server.ui.views.parts import Hyperlink, Look, blob_path
 
 FOUND: Final = 50
 """Hits of one kind that are shown."""
@@ -33,10 +33,10 @@ class Search:
     """The view."""
 
     query: str
-    exact: Link | None
+    exact: Hyperlink | None
     """What the query means as a reference."""
-    repositories: tuple[Link, ...]
-    tags: tuple[Link, ...]
+    repositories: tuple[Hyperlink, ...]
+    tags: tuple[Hyperlink, ...]
     blobs: tuple[BlobHit, ...]
     cut: bool
     """Whether there are more hits than are shown."""
@@ -65,33 +65,33 @@ def search(look: Look, query: str) -> Search:
     )
 
 
-def _exact(look: Look, query: str, blobs: Sequence[BlobHit]) -> Link | None:
+def _exact(look: Look, query: str, blobs: Sequence[BlobHit]) -> Hyperlink | None:
     """Return what the query is the whole name of, or what it alone can mean."""
     if query in look.repositories:
-        return Link(query, addresses.of_repository(query))
+        return Hyperlink(query, addresses.of_repository(query))
     name, _, digest = query.partition("@")
     if name in look.repositories and Digest(digest) in look.repositories[name].revisions:
-        return Link(query, addresses.of_manifest(name, digest))
+        return Hyperlink(query, addresses.of_manifest(name, digest))
     name, _, tag = query.rpartition(":")
     if name in look.repositories and tag in look.repositories[name].tags:
-        return Link(query, addresses.of_tag(name, tag))
-    return Link(blobs[0].digest, blobs[0].href) if len(blobs) == 1 else None
+        return Hyperlink(query, addresses.of_tag(name, tag))
+    return Hyperlink(blobs[0].digest, blobs[0].href) if len(blobs) == 1 else None
 
 
-def _repositories(look: Look, wanted: str) -> Iterator[Link]:
+def _repositories(look: Look, wanted: str) -> Iterator[Hyperlink]:
     for name in sorted(look.repositories):
         if wanted in name.casefold():
-            yield Link(name, addresses.of_repository(name))
+            yield Hyperlink(name, addresses.of_repository(name))
 
 
-def _tags(look: Look, wanted: str) -> Iterator[Link]:
+def _tags(look: Look, wanted: str) -> Iterator[Hyperlink]:
     """Yield tags that hold the text, or `name:tag` that does where it has a colon."""
     whole = ":" in wanted
     for name, repository in look.repositories.items():
         for tag in sorted(repository.tags):
             text = f"{name}:{tag}" if whole else tag
             if wanted in text.casefold():
-                yield Link(f"{name}:{tag}", addresses.of_tag(name, tag))
+                yield Hyperlink(f"{name}:{tag}", addresses.of_tag(name, tag))
 
 
 def _blobs(look: Look, query: str) -> Iterator[BlobHit]:
@@ -120,7 +120,7 @@ def _what(look: Look, digest: Digest, kind: str | None) -> str:
     graph = look.snapshot.graph
     roles = {
         leaf.role.value
-        for holder in islice(filter(look.holds, graph.holders(digest)), 1)
+        for holder in islice(filter(look.holds, graph.manifests_naming(digest)), 1)
         for leaf in graph.leaves(holder)
         if leaf.digest == digest
     }

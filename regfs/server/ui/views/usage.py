@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from regfs.reports.summary import Summary
-from regfs.reports.usage import By, Row
+from regfs.reports.usage import By, UsageRow
 from regfs.server.ui import addresses
 from regfs.server.ui.treemap import Box, squarify
 from regfs.server.ui.views.parts import Look
@@ -48,16 +48,16 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class UsageRow:
+class UsageTableRow:
     """One row of the table."""
 
-    row: Row
+    row: UsageRow
     href: str
     label: str
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class UsageView:
     """The view."""
 
     by: By
@@ -65,7 +65,7 @@ class Usage:
     """Label, address, and whether it is the one that is shown."""
     wide: tuple[Tile, ...]
     narrow: tuple[Tile, ...]
-    rows: tuple[UsageRow, ...]
+    rows: tuple[UsageTableRow, ...]
     omitted: int
     stored: int
     apparent: int
@@ -105,14 +105,14 @@ def by_of(text: str) -> By:
     return By(text) if text in [one.value for one in By] else By.REPOSITORY
 
 
-def usage(look: Look, by: By) -> Usage:
+def usage(look: Look, by: By) -> UsageView:
     """Return who uses how much; for those only who may see everything."""
     report = look.snapshot.usage(by)
-    rows = tuple(UsageRow(row, _href(row, by), _label(row, by)) for row in report.rows[:SHOWN])
+    rows = tuple(UsageTableRow(row, _href(row, by), _label(row, by)) for row in report.rows[:SHOWN])
     shared = max(report.sum.stored - sum(row.unique for row in report.rows), 0)
     summary = look.snapshot.summary
     plain = _plain_tiles(report.rows, by, shared, summary)
-    return Usage(
+    return UsageView(
         by=by,
         choices=tuple(
             (label, addresses.with_query("/usage", by=one.value), one is by)
@@ -130,7 +130,7 @@ def usage(look: Look, by: By) -> Usage:
     )
 
 
-def _href(row: Row, by: By) -> str:
+def _href(row: UsageRow, by: By) -> str:
     if row.digest is not None:
         return addresses.of_blob(row.digest)
     if row.repository is not None and row.tag is not None:
@@ -140,7 +140,7 @@ def _href(row: Row, by: By) -> str:
     return addresses.with_query("/", q=row.name) if by is By.NAMESPACE else ""
 
 
-def _label(row: Row, by: By) -> str:
+def _label(row: UsageRow, by: By) -> str:
     return row.name.partition(":")[2][:12] if by is By.LAYER else row.name
 
 
@@ -148,7 +148,7 @@ _Plain = tuple[str, int, str, str]
 """Label, bytes, address, kind."""
 
 
-def _plain_tiles(rows: tuple[Row, ...], by: By, shared: int, summary: Summary) -> list[_Plain]:
+def _plain_tiles(rows: tuple[UsageRow, ...], by: By, shared: int, summary: Summary) -> list[_Plain]:
     own = sorted(
         ((_label(row, by), row.unique, _href(row, by), "own") for row in rows if row.unique),
         key=lambda tile: -tile[1],

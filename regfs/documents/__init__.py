@@ -1,0 +1,1 @@
+"""Files that people write: how they are loaded, and the patterns of names in them."""

@@ -1,0 +1,301 @@
+"""The actions of a plan: what is not marked, not young and not in doubt. Pure.
+
+    tag          a tag with its history, by a retention policy
+    tag-index    history of a tag: of manifests that go, or older than what is wanted
+    revision     a manifest that nothing alive reaches
+    layer-link   a blob that no manifest of the repository needs
+    upload       begun and never finished
+    blob         that no manifest of any repository needs
+    temporary    half of a file, from a write or a copy that did not finish
+    directory    empty, and made for one thing that is gone
+    repository   the folders of one that holds nothing any more
+
+A repository in `Graph.frozen` loses nothing, and neither does any blob that it
+names; while `Graph.blind` holds anything, no blob goes at all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.findings import Code
+from regfs.gc.actions import Action
+from regfs.gc.limit import Limit
+from regfs.gc.mark import Mark
+from regfs.gc.policy import Policy
+from regfs.graph import Graph
+from regfs.runs.totals import ActionKind
+from regfs.tree.inventory import INCOMPLETE, DigestTable, Inventory, RepositoryInventory, TagInfo
+
+_COPYING: Final = 86400.0
+"""Seconds that a copy of a tree may take: so long rsync may come back to what it has begun."""
+
+
+class Going:
+    """What goes from one tree."""
+
+    def __init__(self, graph: Graph, inventory: Inventory, policy: Policy, mark: Mark) -> None:
+        self.kept: Counter[str] = Counter()
+        self._graph = graph
+        self._inventory = inventory
+        self._policy = policy
+        self._mark = mark
+        self._needed: set[Digest] = set()
+        """Blobs that the manifests of any repository need."""
+        self._frozen: set[Digest] = set()
+        """Blobs that something doubtful could name."""
+        self._young: set[Digest] = set()
+        """Blobs that a young layer link names: a push may be under way."""
+        self._strange = self._with_strangers()
+
+    def actions(self) -> Iterator[Action]:
+        """Yield what goes: repository by repository, and the blobs, which need all of them."""
+        links: list[tuple[RepositoryInventory, list[Action]]] = []
+        for name, repository in self._inventory.repositories.items():
+            needed = self._graph.needs(self._mark.live[name])
+            self._needed |= needed
+            if name in self._graph.frozen:
+                self.kept["frozen_repositories"] += 1
+                self._protect(repository, needed)
+            else:
+                links.append((repository, self._links(repository, needed)))
+        blobs = self._blobs()
+        limit = self._limit(blobs, links)
+        for repository, going in links:
+            yield from self._repository(repository, list(filter(limit.takes, going)))
+        yield from limit.taken
+        yield from self._leftovers()
+
+    def _limit(
+        self, blobs: list[Action], links: Iterable[tuple[RepositoryInventory, list[Action]]]
+    ) -> Limit:
+        """Return what goes when only so much is to be freed; all of it when there is no limit."""
+        tags = (one for _, going in links for one in going if one.kind is ActionKind.TAG)
+        limit = Limit(self._graph, self._policy.max_freed, blobs, tags)
+        if self._policy.max_freed is not None:
+            self.kept["max_freed"] += limit.left
+        return limit
+
+    def _links(self, repository: RepositoryInventory, needed: set[Digest]) -> list[Action]:
+        return [
+            *self._tags(repository),
+            *self._revisions(repository),
+            *self._layer_links(repository, needed),
+            *self._uploads(repository),
+        ]
+
+    def _repository(self, repository: RepositoryInventory, going: list[Action]) -> Iterator[Action]:
+        yield from going
+        if self._policy.empty_repositories and self._is_emptied(repository, going):
+            path = layout.repository_folder(repository.name)
+            reason = "the repository holds nothing any more"
+            yield Action(ActionKind.REPOSITORY, path, None, repository.name, 0, 0.0, reason)
+
+    def _protect(self, repository: RepositoryInventory, needed: set[Digest]) -> None:
+        """Keep every blob that a frozen repository names in any way."""
+        named = {*repository.layers, *repository.revisions, *needed}
+        for info in repository.tags.values():
+            named.update(entry.digest for entry in info.history)
+        self._frozen |= named
+        self._frozen.update(*(self._graph.aliases.get(digest, ()) for digest in named))
+
+    # -- tags and manifests -------------------------------------------------------
+
+    def _tags(self, repository: RepositoryInventory) -> Iterator[Action]:
+        name = repository.name
+        for tag, reason in self._mark.dropped(name).items():
+            info = repository.tags[tag]
+            size = info.size + sum(entry.size for entry in info.history)
+            mtime = max([info.mtime, *(entry.mtime for entry in info.history)])
+            path = layout.tag_folder(name, tag)
+            yield Action(ActionKind.TAG, path, info.current, name, size, mtime, reason)
+
+    def _revisions(self, repository: RepositoryInventory) -> Iterator[Action]:
+        name = repository.name
+        gone: set[Digest] = set()
+        if self._mark.loses_manifests(repository):
+            live = self._mark.live[name]
+            kind, reason = ActionKind.REVISION, "no tag reaches this manifest"
+            for digest, size, mtime in repository.revisions.rows(repository.revisions.digests):
+                if live.isdisjoint(self._graph.revision_targets(name, digest)):
+                    path = f"{layout.revision_folder(name, digest)}/link"
+                    yield Action(kind, path, digest, name, size, mtime, reason)
+                    gone.add(digest)
+        dropped = self._mark.dropped(name)
+        for tag, tagged in repository.tags.items():
+            if tag not in dropped:
+                yield from self._history(name, tag, tagged, gone)
+
+    def _history(self, name: str, tag: str, info: TagInfo, gone: set[Digest]) -> Iterator[Action]:
+        """Yield entries of the history of a tag that stays."""
+        surplus = self._surplus(info)
+        for entry in info.history:
+            if entry.digest in gone:
+                reason = f"history of tag {tag}, of a manifest that goes"
+            elif entry.digest in surplus:
+                reason = f"history of tag {tag}, older than the last {self._policy.tag_history}"
+            else:
+                continue
+            path = f"{layout.tag_index_entry_folder(name, tag, entry.digest)}/link"
+            kind = ActionKind.TAG_INDEX
+            yield Action(kind, path, entry.digest, name, entry.size, entry.mtime, reason)
+
+    def _surplus(self, info: TagInfo) -> set[Digest]:
+        """Return what a tag has pointed to before the last so many; of a broken tag nothing."""
+        wanted = self._policy.tag_history
+        if wanted is None or info.current is None or info.problem is not None:
+            return set()
+        former = [entry for entry in info.history if entry.digest != info.current]
+        older = former[: max(len(former) - wanted, 0)]
+        return {entry.digest for entry in older if not self._mark.young(entry.mtime)}
+
+    # -- what is linked, and what is being pushed -----------------------------------
+
+    def _layer_links(
+        self, repository: RepositoryInventory, needed: set[Digest]
+    ) -> Iterator[Action]:
+        name, aliases = repository.name, self._graph.aliases
+        unneeded = repository.layers.numbers.keys() - needed - self._mark.outside
+        going = []
+        for row in repository.layers.rows(unneeded):
+            digest, _, mtime = row
+            if aliases and not needed.isdisjoint(aliases.get(digest, ())):
+                continue
+            if self._mark.young(mtime):
+                self.kept[self._age(mtime)] += 1
+                self._young |= {digest, *aliases.get(digest, ())}
+                continue
+            going.append(row)
+        folders = layout.layer_folders(name, [row[0] for row in going])
+        kind, reason = ActionKind.LAYER_LINK, "no manifest of the repository needs this blob"
+        for folder, (digest, size, mtime) in zip(folders, going, strict=True):
+            yield Action(kind, f"{folder}/link", digest, name, size, mtime, reason)
+
+    def _uploads(self, repository: RepositoryInventory) -> Iterator[Action]:
+        for upload, info in repository.uploads.items():
+            limit = max(self._policy.uploads_older_than, self._policy.min_age)
+            latest = max(info.mtime, info.started_at or 0.0)
+            if self._mark.now - latest < limit:
+                self.kept[self._age(latest)] += 1
+                continue
+            path = layout.upload_folder(repository.name, upload)
+            reason = "upload was begun and never finished"
+            yield Action(
+                ActionKind.UPLOAD, path, None, repository.name, info.size, info.mtime, reason
+            )
+
+    def _is_emptied(self, repository: RepositoryInventory, going: Iterable[Action]) -> bool:
+        """Return whether nothing is left of a repository when all this has gone."""
+        counts = Counter(action.kind for action in going)
+        if (
+            repository.name in self._strange
+            or counts[ActionKind.TAG] < sum(map(_says_anything, repository.tags.values()))
+            or counts[ActionKind.REVISION] < len(repository.revisions)
+            or counts[ActionKind.UPLOAD] < len(repository.uploads)
+        ):
+            return False
+        repository.layers.fetch(repository.layers)
+        layers = sum(repository.layers.get(digest) is not None for digest in repository.layers)
+        return counts[ActionKind.LAYER_LINK] == layers
+
+    def _with_strangers(self) -> set[str]:
+        """Return the repositories with something in their folder that is not of the layout."""
+        above = len(layout.REPOSITORIES) + 1
+        beside = {path.rpartition("/")[0][above:] for path in self._inventory.foreign}
+        within = {layout.repository_of(path) for path in self._inventory.foreign}
+        return beside | {name for name in within if name is not None}
+
+    # -- blobs ----------------------------------------------------------------------
+
+    def _blind(self) -> bool:
+        """Return whether links may lie unseen; of a lean listing that shows while planning."""
+        return bool(self._graph.incomplete) or any(
+            finding.code in INCOMPLETE and finding.path.startswith(layout.REPOSITORIES)
+            for finding in self._inventory.findings
+        )
+
+    def _blobs(self) -> list[Action]:
+        blobs: DigestTable = self._inventory.blobs
+        unneeded = blobs.numbers.keys() - self._needed
+        incomplete = self._blind()
+        going = []
+        for row in blobs.rows(unneeded):
+            digest, _, mtime = row
+            if incomplete:
+                self.kept["blind"] += 1
+            elif digest in self._frozen:
+                self.kept["frozen"] += 1
+            elif digest in self._young or self._mark.young(mtime):
+                self.kept[self._age(mtime)] += 1
+            elif digest in self._mark.outside:
+                self.kept["outside"] += 1
+            else:
+                going.append(row)
+        folders = layout.blob_folders([row[0] for row in going])
+        kind, reason = ActionKind.BLOB, "no manifest in any repository needs it"
+        return [
+            Action(kind, f"{folder}/data", digest, None, size, mtime, reason)
+            for folder, (digest, size, mtime) in zip(folders, going, strict=True)
+        ]
+
+    # -- what crashes and deletions leave ---------------------------------------------
+
+    def _leftovers(self) -> Iterator[Action]:
+        if not self._policy.leftovers:
+            return
+        incomplete = self._blind()
+        for path, info in self._inventory.temporary.items():
+            if self._may_tidy(path, info.mtime, incomplete):
+                reason = "half of a file, from a write that did not finish"
+                yield self._half(path, info.size, info.mtime, reason)
+        for path, copy in self._inventory.copies.items():
+            if self._may_still_be_wanted(copy.wanted_as):
+                self.kept["copies"] += 1
+            elif self._may_tidy(path, max(copy.mtime, copy.changed), incomplete, _COPYING):
+                reason = "half of a copy by rsync, of what is in place or nothing needs"
+                yield self._half(path, copy.size, copy.mtime, reason)
+        staying: set[str] = set()
+        """Folders that hold one which stays."""
+        # What is in a folder comes before it.
+        for path, mtime in sorted(self._inventory.empty.items(), reverse=True):
+            if path in staying or not self._may_tidy(path, mtime, incomplete):
+                staying.add(path.rpartition("/")[0])
+            else:
+                reason = "folder is empty: what it was made for is gone"
+                name = layout.repository_of(path)
+                yield Action(ActionKind.DIRECTORY, path, None, name, 0, mtime, reason)
+
+    def _age(self, mtime: float) -> str:
+        """Return by which word it is counted that a thing stays for its time."""
+        return "future" if mtime > self._mark.now else "young"
+
+    def _half(self, path: str, size: int, mtime: float, reason: str) -> Action:
+        name = layout.repository_of(path)
+        return Action(ActionKind.TEMPORARY, path, None, name, size, mtime, reason)
+
+    def _may_still_be_wanted(self, target: str | None) -> bool:
+        """Return whether half of a copy may be all that there is of something in use."""
+        if target is None:
+            return False
+        digest = getattr(layout.key_of(target), "digest", None)
+        used = (self._needed, self._frozen, self._young, self._mark.outside)
+        # Of a tag without a current link nobody knows what it would say.
+        return digest is None or any(digest in some for some in used)
+
+    def _may_tidy(self, path: str, mtime: float, incomplete: bool, least: float = 0.0) -> bool:
+        """Return whether a leftover may go; `least` is an age, unless nobody else writes."""
+        fresh = bool(self._policy.min_age) and self._mark.now - mtime < least
+        if fresh or self._mark.young(mtime):
+            self.kept[self._age(mtime)] += 1
+            return False
+        name = layout.repository_of(path)
+        return name not in self._graph.frozen and (name is not None or not incomplete)
+
+
+def _says_anything(tag: TagInfo) -> bool:
+    """Return whether a tag is more than the empty folder that a deletion cut short has left."""
+    return bool(tag.history) or tag.problem is not Code.TAG_WITHOUT_CURRENT

@@ -1,0 +1,342 @@
+"""Collecting beside a running registry: apply, settle, wait, settle, purge.
+
+The reference registry takes no lock and tells nobody what it is about to do, so nothing can
+be agreed with it. It is made safe by quarantine, time, and marking again:
+
+    apply     what is older than min_age and not marked is moved away, links before blobs
+    settle    the tree is marked again, and what is in use by now is put back, until
+              nothing comes back any more
+    wait      as long as a request may take from its look at a thing to its own write
+    settle    once more; only now it is known that nothing more will come into use
+    purge     the rest is deleted
+
+Why nothing is lost that the registry acknowledges. A blob D leaves its place at a moment T.
+A manifest that needs D is acknowledged only after the registry has seen D and the layer
+link to it in that very request (C), and has then written the links to the manifest (L).
+C after T: D is there again, pushed anew or put back. C before T: L comes before C + wait,
+so the last settle, which begins after T + wait, finds the link and puts D back. Marking is
+as in a plan, all that is present being a root, so what D needs comes back as well: a
+manifest that is put back is read in the next round. Request by request (the order within
+each is that of distribution 2.8 to 3.1):
+
+    HEAD blob, then PUT manifest    the answer to HEAD is not relied on: PUT looks again, and
+        refuses the push with MANIFEST_BLOB_UNKNOWN when D has gone. The client pushes again.
+    upload of a blob that exists    the registry looks for `data`, drops what was sent, writes
+        the layer link. D may go in between: then a layer link names it, and it comes back.
+    mount                           looks at the other repository, writes the layer link here:
+        likewise.
+    PUT of a manifest that exists   its layers are looked at, its bytes are not written again,
+        its links are: revision, then the tag's index, then current. Whichever of them lie in
+        place bring the rest back. The revision may lie in quarantine while the tag does not:
+        a tag that points to it brings it back.
+    PUT of an index                 looks at the revisions and blobs of its children, not at
+        their layers: a child that is put back is a root again, with all that it needs.
+    DELETE                          takes links away, and nobody waits for what they named. A
+        link that settle puts back at that moment is garbage, and goes with the next run.
+    a file opened before T          2.8 opens a link at its place, truncates and writes it. Is
+        the folder moved meanwhile, then what is written, and acknowledged, lies in quarantine.
+        It is newer than when it was looked at: whatever is comes back, a tag too.
+    temporary file and rename       3.1 writes `link.<uuid>.tmp` and renames it to `link`, by
+        path. With the folder gone the rename fails, and so does the request; done before it,
+        the link has gone along and is newer, as above.
+    an upload under way             is younger than min_age, or goes on and is newer.
+
+Between apply and settle, some seconds, an image that was pushed in that time may lack what
+it shares with garbage; a pull fails then, and works when it is tried again.
+
+What is relied on:
+
+    no cache of blob descriptors    (`storage.cache.blobdescriptor`, which Debian's
+        configuration turns on.) With one the registry does not look at D, but remembers it: it
+        acknowledges a push of what lies in quarantine, and at any time, not only during the
+        wait. Settle brings that back; after a purge nobody can. Such a registry has to be
+        restarted between apply and purge, so that it forgets.
+    no request takes longer         than `wait` from its look at D to its write of a link. This
+        is not the time of an upload: the look comes when all bytes have arrived.
+    the clock                       is not set forward between apply and a purge by another
+        process, by more than what is left of the wait. A run that waits by itself does not
+        look at the clock. That mtimes are later than the plan when written later matters
+        only for what was open while its folder was moved.
+    one file system                 shows every process the same: not an NFS client that caches.
+    no other collector              such as the registry's own garbage-collect.
+
+With `wait` 0 (`--offline`) nobody else writes, and settle finds nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from regfs.errors import Refused
+from regfs.findings import Finding, Severity
+from regfs.gc.plan import Plan
+from regfs.gc.policy import HOUR
+from regfs.gc.quarantine import KEPT, QuarantinedItem, Use, held
+from regfs.gc.roots import Roots
+from regfs.gc.space import foresee
+from regfs.gc.sweep import Applied, apply, check_owners
+from regfs.gc.wanted import ExternalRoots, missing
+from regfs.graph import Graph
+from regfs.progress import SILENT, Progress
+from regfs.runs import (
+    Purged,
+    Returned,
+    Run,
+    RunKind,
+    Skipped,
+    Thing,
+    in_the_future,
+    put_back,
+    read_journal,
+    require_reach,
+    runs,
+)
+from regfs.runs import purge as purge_runs
+from regfs.runs.lock import exclusive
+from regfs.runs.totals import Totals
+from regfs.stores import Store
+from regfs.tree.registry import Registry
+from regfs.tree.scan import scan
+from regfs.units import written
+
+WAIT: Final = HOUR
+"""Seconds, for a run that has not noted down how long to wait."""
+
+
+def collect(
+    planned: Plan,
+    registry: Registry,
+    *,
+    wait: float | None = None,
+    purge: bool = False,
+    progress: Progress = SILENT,
+    clock: Callable[[], float] = time.time,
+    pause: Callable[[float], None] = time.sleep,
+) -> Applied:
+    """Carry out a plan and settle; to purge, wait and settle before.
+
+    `pause` lets so many seconds pass. An exception from it leaves everything in quarantine.
+
+    Raises:
+        As `regfs.gc.sweep.apply`.
+    """
+    wait = planned.policy.min_age if wait is None else wait
+    # Without a wait nothing can come between this settle and the one of the purge.
+    at_once = bool(purge and planned.actions and wait <= 0)
+    returned: list[Returned] = []
+    if at_once and not foresee(registry.store, planned, at_once=True):
+        # What is deleted in place does not come back, so whoever needs it is heard before.
+        returned += settle(registry, progress=progress)
+    if planned.actions:
+        applied = apply(
+            planned, registry, wait=wait, at_once=at_once, progress=progress, clock=clock
+        )
+    else:  # nothing to do begins no run
+        root, found = registry.store.url, planned.findings
+        applied = Applied(planned.id, root, Totals(), [], found, planned.doubtful)
+    if applied.in_place:
+        return replace(applied, returned=returned)
+    returned += [] if at_once else settle(registry, progress=progress)
+    if not (purge and planned.actions):
+        return replace(applied, returned=returned)
+    if wait > 0:
+        pause(wait)
+
+    def chosen(found: Sequence[Run]) -> Sequence[Run]:
+        returned.extend(_settle(registry, progress, damaged=_damaged(found)))
+        return found
+
+    gone = purge_runs(registry.store, planned.id, progress=progress, choose=chosen)
+    returned.extend(gone.returned)
+    return replace(
+        applied,
+        purged=True,
+        freed=gone.bytes,
+        deleted=gone.deleted,
+        returned=returned,
+        stays=gone.stays,
+    )
+
+
+def settle(registry: Registry, *, progress: Progress = SILENT) -> list[Returned]:
+    """Put back whatever is in use by now of what collections have moved away.
+
+    Raises:
+        LockHeld: another run is under way.
+        Doubt: the tree belongs to another owner by now.
+    """
+    with exclusive(registry.store):
+        return _settle(registry, progress)
+
+
+def _damaged(found: Iterable[Run]) -> set[str]:
+    return {one.run for one in found if one.damage is not None}
+
+
+def _settle(
+    registry: Registry,
+    progress: Progress,
+    roots: Roots | None = None,
+    damaged: Collection[str] = (),
+) -> list[Returned]:
+    store = registry.store
+    returned: list[Returned] = []
+    suspected: set[str] = set()
+    while things := list(held(store, damaged)):
+        inventory = scan(store, progress=progress, history=False, lean=True)
+        check_owners(inventory)
+        graph = Graph.build(inventory, registry, progress=progress)
+        use = Use(graph, {thing.digest for thing in things if thing.digest is not None})
+        doubts = use.doubts()
+        wanted = ExternalRoots(store, roots, things) if roots is not None else None
+        back = _put_back(
+            store,
+            [one for one in things if use.needs(one) or (wanted is not None and wanted.needs(one))],
+        )
+        # In doubt for a moment, or for lack of what is only just put back, is no doubt yet.
+        if not back:
+            back = _put_back(store, list(use.doubtful(things, doubts & suspected)))
+        returned += back
+        if not back and doubts <= suspected:
+            break
+        suspected = doubts
+    return returned
+
+
+def _put_back(store: Store, things: Iterable[QuarantinedItem]) -> list[Returned]:
+    by_run: dict[str, list[Thing]] = {}
+    for one in things:
+        by_run.setdefault(one.thing.run, []).append(one.thing)
+    # Where two runs have moved the same, the later one has it as it was last.
+    back = [put_back(store, run, by_run[run]) for run in sorted(by_run, reverse=True)]
+    return [one for some in back for one in some]
+
+
+def purge(
+    registry: Registry,
+    run: str | None = None,
+    *,
+    older_than: float = 0.0,
+    offline: bool = False,
+    discard: bool = False,
+    roots: Roots | None = None,
+    ignore_missing_roots: bool = False,
+    progress: Progress = SILENT,
+    clock: Callable[[], float] = time.time,
+) -> Purged:
+    """Settle, then delete for good what a run, or every run old enough, has in quarantine.
+
+    A collection that moved something less than its wait ago is left for later; `offline`
+    says that nobody else writes, and that there is nothing to wait for. `roots` are in use
+    by the word of somebody outside; one that is nowhere, not in quarantine either, refuses the
+    purge, for what it means may go by another name; unless that is to be ignored.
+
+    Raises:
+        RunUnknown: there is no such run.
+        Refused: `run` is too young, or one of the roots is nowhere.
+        LockHeld: another run is under way.
+    """
+    returned: list[Returned] = []
+    findings: list[Finding] = []
+    ages = _Ages(registry.store, run, clock, offline=offline)
+
+    def chosen(found: Sequence[Run]) -> list[Run]:
+        ripe = [one for one in found if ages.is_ripe(one)]
+        if any(one.kind is RunKind.GC for one in ripe):
+            returned.extend(_settle(registry, progress, roots, _damaged(found)))
+        if any(one.state == "interrupted" and one.kind is RunKind.GC for one in ripe):
+            # It may have been stopped by that: its links would go, and its blobs stay.
+            require_reach(registry.store)
+        if roots is not None:
+            findings.extend(missing(registry, roots, progress))
+            if findings and not ignore_missing_roots:
+                raise Refused(
+                    f"{findings[0].expected} is said to be in use, and is nowhere on this disk "
+                    f"(one of {len(findings)}); nothing was deleted. Correct the list, or say "
+                    "--ignore-missing-roots"
+                )
+        return ripe
+
+    gone = purge_runs(
+        registry.store,
+        run,
+        older_than=older_than,
+        discard=discard,
+        progress=progress,
+        clock=clock,
+        choose=chosen,
+    )
+    told = [replace(one, override=Severity.WARNING) for one in findings]
+    return replace(
+        gone,
+        returned=[*returned, *gone.returned],
+        waiting=ages.waiting,
+        findings=told,
+        future=[*gone.future, *ages.future],
+    )
+
+
+class _Ages:
+    """Which runs have waited long enough, and which of them nobody can tell that of."""
+
+    def __init__(
+        self, store: Store, run: str | None, clock: Callable[[], float], *, offline: bool
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._clock = clock
+        self._offline = offline
+        self.waiting: list[str] = []
+        self.future: list[Skipped] = []
+
+    def is_ripe(self, run: Run) -> bool:
+        """Return whether a run has waited; take note of one that has not.
+
+        Raises:
+            Refused: it has not, and is the one that was asked for.
+        """
+        wait = 0.0 if self._offline else _wait(self._store, run)
+        left = run.moved_at.timestamp() + wait - self._clock()
+        if wait == 0 or left <= 0:
+            return True
+        why = in_the_future(run, self._clock())
+        if self._run is not None:
+            raise Refused(self._refusal(left, why))
+        if why is None:
+            self.waiting.append(run.run)
+        else:
+            self.future.append(Skipped(run.run, why))
+        return False
+
+    def _refusal(self, left: float, why: str | None) -> str:
+        if why is not None:
+            way = "set the clock right, or say --offline if nobody else writes"
+            return f"run {self._run}: {why}: {way}"
+        return (
+            f"run {self._run} has moved things a short while ago, and a push under way then may "
+            f"still need them: purge it in {written(math.ceil(left))}, or with --offline if "
+            "nobody else writes"
+        )
+
+
+def _wait(store: Store, run: Run) -> float:
+    """Return how many seconds have to pass after a run has moved its last thing."""
+    if run.kind is not RunKind.GC or run.state in ("purging", "damaged"):
+        return 0.0
+    lines = read_journal(store, run.run).lines
+    waits = [float(line["wait"]) for line in lines if "run" in line and "wait" in line]
+    return max(waits, default=WAIT)
+
+
+def quarantined(store: Store) -> int:
+    """Return how many bytes wait in the quarantine of collections, and of damaged runs."""
+    waiting = KEPT - {"restored"}
+    return sum(
+        one.done.bytes
+        for one in runs(store)
+        if one.damage is not None or (one.kind is RunKind.GC and one.state in waiting)
+    )

@@ -1,0 +1,220 @@
+"""What lies in the quarantine of collections, and which of it is in use by now. Changes nothing.
+
+In use is, by the tree as it was just scanned,
+
+    blob          what a layer link, a revision, a tag or a manifest that these reach names
+    layer link    what a manifest needs that is reached in its repository
+    revision      what is reached in its repository: by a tag, from an index
+    anything      that was written to after it was looked at: who writes has an answer to give
+
+    tag           what it stands beside (a signature, its image) is reached in its repository
+
+Any other tag is never in use but by the last: that it went was a decision. Its history
+names nothing either, as long as it tells what it points to.
+
+Whatever is present is a root here, so what a collection has left in place brings nothing
+back by itself. Only a subject is not followed from everything: the list of referrers in a
+fallback tag keeps these, and must not keep the image that they are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.graph import Graph
+from regfs.graph.beside import beside, lives
+from regfs.runs import (
+    FOLDERS,
+    Account,
+    Area,
+    Journal,
+    RunKind,
+    Thing,
+    contents,
+    created,
+    is_good,
+    journals,
+    kind_of,
+    present,
+)
+from regfs.runs.totals import ActionKind
+from regfs.stores import FileKind, Store, ignore
+from regfs.tree.inventory import RepositoryInventory
+
+KEPT: Final = frozenset({"applied", "interrupted", "restored", "purging"})
+"""States of runs whose quarantine may still hold something."""
+
+Files = list[tuple[int, float]]
+"""Size and mtime of each."""
+
+_KINDS: Final = frozenset(kind.value for kind in ActionKind)
+_LINKS: Final = frozenset({ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK})
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedItem:
+    """One thing in quarantine."""
+
+    thing: Thing
+    kind: ActionKind
+    digest: Digest | None
+    written: bool
+    """Whether it was written to after it had been looked at."""
+
+    @property
+    def path(self) -> str:
+        """Its place in the tree."""
+        return self.thing.path
+
+    @property
+    def repository(self) -> str | None:
+        """The repository in which it lay."""
+        return layout.repository_of(self.path)
+
+
+def held(store: Store, damaged: Collection[str] = ()) -> Iterator[QuarantinedItem]:
+    """Yield what lies in the quarantine of collections, and in that of damaged runs.
+
+    Where lines can be relied on, what they name is looked for. In a damaged run, and in one
+    that is known to be damaged by what lies there, everything is that lies there.
+    """
+    for journal in journals(store):
+        account = Account.of(journal.lines)
+        if journal.damage is not None or journal.run in damaged:
+            # Of what run it was may not be known: what it has moved for being bad stays there.
+            found = [one for one in contents(store, journal).things if one.area is Area.MOVED]
+            things = [one for one in found if is_good(store, one)]
+        elif kind_of(journal) is RunKind.GC and account.state in KEPT:
+            things = _by_lines(journal, account)
+        else:
+            continue
+        yield from _held(store, journal.run, things)
+
+
+def _by_lines(journal: Journal, account: Account) -> list[Thing]:
+    lines = {line["path"]: line for line in journal.lines if "move" in line}
+    return [
+        Thing(journal.run, Area.MOVED, path, one["kind"], one["digest"], one, [], one["size"])
+        for path, one in lines.items()
+        # What a purge was at when it was cut off may lack some of its files.
+        if one["kind"] not in FOLDERS or (account.state != "purging" and path not in account.gone)
+    ]
+
+
+def _held(store: Store, run: str, things: Iterable[Thing]) -> Iterator[QuarantinedItem]:
+    known = [one for one in things if one.kind in _KINDS]
+    single = {one.lies for one in known if one.kind not in FOLDERS}
+    there = present(store, single)
+    for thing in known:
+        if thing.kind in FOLDERS:
+            inside = store.walk(thing.lies, ignore)
+            files = [(entry.size, entry.mtime) for entry in inside if entry.kind is FileKind.FILE]
+        else:
+            files = [there[thing.lies]] if thing.lies in there else []
+        if files:
+            digest = None if thing.digest is None else Digest(thing.digest)
+            yield QuarantinedItem(
+                thing, ActionKind(thing.kind), digest, _is_written(run, thing, files)
+            )
+
+
+def _is_written(run: str, thing: Thing, files: Files) -> bool:
+    """Return whether files are not what they were when it was decided that they go."""
+    latest = max(mtime for _, mtime in files)
+    line = thing.line
+    if line is None or "mtime" not in line:  # lost, or of a version that did not note it
+        return latest > created(run).timestamp()
+    size, mtime = int(line["size"]), float(line["mtime"])
+    if sum(length for length, _ in files) != size or latest > mtime:
+        return True
+    # The folder of an upload counted too, and may be later than all files in it.
+    return latest < mtime and line["kind"] != ActionKind.UPLOAD
+
+
+class Use:
+    """What is in use in a tree as it was just scanned."""
+
+    def __init__(self, graph: Graph, candidates: Collection[Digest]) -> None:
+        self._graph = graph
+        self._candidates = candidates
+        self._named: set[Digest] = set()
+        """Blobs that anything present names."""
+        self._live: dict[str, set[Digest]] = {}
+        """Repository -> manifests that its links and tags reach."""
+        self._needed: dict[str, set[Digest]] = {}
+        """Repository -> blobs that these need."""
+        for repository in graph.inventory.repositories.values():
+            self._add(repository)
+
+    def _add(self, repository: RepositoryInventory) -> None:
+        graph, name = self._graph, repository.name
+        roots, tagged = set(repository.revisions), set()
+        for digest in repository.revisions:
+            roots.update(graph.revision_targets(name, digest))
+        for tag, info in repository.tags.items():
+            if info.current is None:
+                roots.update(entry.digest for entry in info.history)
+            elif beside(graph, tag, info.current) is None:
+                tagged.add(info.current)
+            else:
+                roots.add(info.current)
+        live = graph.reachable(roots) | graph.reachable(tagged, subjects=True)
+        self._live[name], self._needed[name] = live, graph.needs(live)
+        named = {*self._needed[name], *self._linked(repository)}
+        self._named |= named.union(*(graph.aliases.get(digest, ()) for digest in named))
+
+    def _linked(self, repository: RepositoryInventory) -> Iterator[Digest]:
+        """Yield those blobs in question that a layer link names, by its path or its content."""
+        layers, aliases = repository.layers, self._graph.aliases
+        asked = [digest for digest in layers if digest in self._candidates or digest in aliases]
+        layers.fetch(asked)
+        yield from (digest for digest in asked if layers.get(digest) is not None)
+
+    def needs(self, thing: QuarantinedItem) -> bool:
+        """Return whether something present needs a thing, or has just been written there."""
+        if thing.written:
+            return True
+        name, digest = thing.repository or "", thing.digest
+        if thing.kind is ActionKind.BLOB:
+            return digest in self._named
+        if thing.kind is ActionKind.TAG:
+            return self._stands_beside(name, thing.path)
+        if thing.kind is ActionKind.LAYER_LINK:
+            return digest in self._needed.get(name, ())
+        return thing.kind is ActionKind.REVISION and digest in self._live.get(name, ())
+
+    def _stands_beside(self, name: str, path: str) -> bool:
+        """Return whether a tag stands beside a manifest that is in use."""
+        found = layout.subject_tag(path.rpartition("/")[2])
+        return found is not None and lives(self._graph, found, self._live.get(name, ()))
+
+    def doubts(self) -> set[str]:
+        """Return the repositories of which it is not known what they need; "" for the whole tree.
+
+        They may be in doubt only because of what lies in quarantine, or for a moment:
+        the reference registry truncates a link before it writes it.
+        """
+        return {*self._graph.frozen, *([""] if self._graph.incomplete else [])}
+
+    def doubtful(
+        self, things: Iterable[QuarantinedItem], doubts: Collection[str]
+    ) -> Iterator[QuarantinedItem]:
+        """Yield those things that something in doubt could need."""
+        repositories = self._graph.inventory.repositories
+        named = {
+            entry.digest
+            for name in doubts
+            if name in repositories
+            for info in repositories[name].tags.values()
+            for entry in info.history
+        }
+        for thing in things:
+            if thing.kind is ActionKind.BLOB:
+                if "" in doubts or thing.digest in named:
+                    yield thing
+            elif thing.kind in _LINKS and thing.repository in doubts:
+                yield thing

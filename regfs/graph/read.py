@@ -1,0 +1,192 @@
+"""Reading manifests: each is hashed, and its references are taken; in two processes when many.
+
+    plain images    come as columns, their blobs as numbers of the inventory
+    all others      one by one, to be looked at with care
+
+No manifest is believed unread: what comes out of here had the digest it is named by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from sys import intern
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import DescriptorInvalid, ManifestInvalid, PathMissing, StoreError
+from regfs.findings import Code, Finding
+from regfs.forks import map_in_two_processes
+from regfs.graph.model import Images
+from regfs.manifests.media_types import LIMIT, Kind
+from regfs.manifests.skim import Skimmed, skim
+from regfs.parallel import adaptive_map
+from regfs.progress import Progress
+from regfs.stores import Store
+from regfs.tree.inventory import Inventory
+
+if TYPE_CHECKING:
+    from regfs.manifests import Manifest
+
+_COLD: Final = 1e-3
+"""Seconds of waiting for one manifest above which the disk is taken for cold."""
+
+MANY: Final = 1000
+"""Manifests that a second process is worth its start for."""
+
+_ALGORITHM: Final = 6
+"""Letters in the name of every algorithm."""
+
+_Image = tuple[int, str, str | None, int, int]
+"""An image: its place among those of its folder, media and artifact type, bytes, blobs."""
+_Packed = tuple[list[_Image], bytes, bytes, list[tuple[int, bytes | None]]]
+"""What came of one folder: its images, their blobs and the lengths of these; and all others,
+with the bytes of those that are what their digest says."""
+
+
+class Reading(NamedTuple):
+    """What came of reading one manifest."""
+
+    digest: Digest
+    data: bytes
+    manifest: Manifest | Skimmed | None
+    problem: Finding | None
+
+
+class Reader:
+    """Reads manifests, level by level."""
+
+    def __init__(
+        self, store: Store, inventory: Inventory, barred: Iterable[Digest], progress: Progress
+    ) -> None:
+        """`barred` are blobs that make an image which names them one to be looked at with care."""
+        self._store = store
+        self._numbers = inventory.blobs.numbers
+        self._barred = {self._numbers[one] for one in barred if one in self._numbers}
+        self._progress = progress
+
+    def read(self, digests: Iterable[Digest]) -> Iterator[Images | Reading]:
+        """Yield what comes of manifests: folder by folder, then of those that are not listed."""
+        folders: dict[str, list[Digest]] = defaultdict(list)
+        strangers = []
+        for digest in digests:
+            if digest in self._numbers:
+                folders[digest[: _ALGORITHM + 3]].append(digest)
+            else:
+                strangers.append(digest)
+        wanted = list(folders.values())
+
+        def work(items: Iterator[int]) -> Iterator[_Packed]:
+            return adaptive_map(lambda item: self._folder(wanted[item]), items, _is_slow)
+
+        def advance(items: Iterable[int]) -> None:
+            self._progress.advance(sum(len(wanted[item]) for item in items))
+
+        many = sum(map(len, wanted)) >= MANY
+        packed = map_in_two_processes(work, len(wanted), fork=many, advance=advance)
+        for here, one in zip(wanted, packed, strict=True):
+            yield from self._unpacked(here, one)
+        # The listing has not seen these as plain files, so the store has to look what they are.
+        for digest in strangers:
+            yield read_manifest(self._store, digest)
+            self._progress.advance(1)
+
+    def _folder(self, wanted: list[Digest]) -> _Packed:
+        """Read what lies in one folder, in this process or in another one."""
+        folder = layout.blob_folder(wanted[0]).rpartition("/")[0]
+        make = getattr(hashlib, wanted[0].algorithm)
+        names = [digest[_ALGORITHM + 1 :] for digest in wanted]
+        contents = self._store.contents(folder, names, "data", LIMIT + 1)
+        images: list[_Image] = []
+        numbers: list[int] = []
+        lengths: list[int] = []
+        others: list[tuple[int, bytes | None]] = []
+        for place, (name, content) in enumerate(zip(names, contents, strict=True)):
+            if (
+                isinstance(content, StoreError)
+                or len(content) > LIMIT
+                or make(content, usedforsecurity=False).hexdigest() != name
+            ):
+                others.append((place, None))
+                continue
+            found = skim(content)
+            row = None if found is None else self._blobs(found)
+            if found is None or row is None:
+                others.append((place, content))
+                continue
+            _, media_type, artifact_type, _, sizes, *_ = found
+            images.append((place, intern(media_type), artifact_type, len(content), len(row)))
+            numbers += row
+            lengths += sizes
+        return images, array("I", numbers).tobytes(), array("q", lengths).tobytes(), others
+
+    def _blobs(self, found: Skimmed) -> list[int] | None:
+        """Return the blobs of a plain image, the usual case; None when it is not so plain."""
+        if found.kind is not Kind.IMAGE or any(map(self._numbers.__contains__, found.noted)):
+            return None
+        try:
+            row = list(map(self._numbers.__getitem__, cast("list[Digest]", found.digests)))
+        except KeyError:
+            return None  # one that is not there
+        return row if self._barred.isdisjoint(row) else None
+
+    def _unpacked(self, wanted: list[Digest], packed: _Packed) -> Iterator[Images | Reading]:
+        images, numbers, lengths, others = packed
+        if images:
+            places, kinds, artifact_types, sizes, counts = zip(*images, strict=True)
+            digests = [wanted[place] for place in places]
+            columns = (array("I", numbers), array("q", lengths))
+            yield Images(digests, kinds, artifact_types, sizes, counts, *columns)
+        for place, content in others:
+            digest = wanted[place]
+            if content is None:
+                yield read_manifest(self._store, digest)
+            else:
+                yield _understood(digest, content)
+
+
+def _is_slow(waited: float, packed: _Packed) -> bool:
+    return waited > _COLD * (len(packed[0]) + len(packed[3]))
+
+
+def read_manifest(store: Store, digest: Digest) -> Reading:
+    """Read, check and parse one manifest."""
+    try:
+        content = store.read(layout.path_of(layout.BlobData(digest)), LIMIT + 1)
+    except PathMissing:
+        return _broken(digest, b"", Code.BLOB_MISSING, None)
+    except StoreError as error:
+        return _broken(digest, b"", Code.BLOB_UNREADABLE, str(error))
+    if len(content) > LIMIT:
+        limit = f"at most {LIMIT} bytes"
+        return _broken(digest, b"", Code.MANIFEST_TOO_LARGE, "more", expected=limit)
+    found = Digest.of(content, digest.algorithm)
+    if found != digest:
+        return _broken(digest, content, Code.BLOB_CORRUPT, found, expected=digest)
+    return _understood(digest, content)
+
+
+def _understood(digest: Digest, content: bytes) -> Reading:
+    """Return what a manifest says; its bytes are what its digest names."""
+    found: Manifest | Skimmed | None = skim(content)
+    if found is not None:
+        return Reading(digest, content, found, None)
+    from regfs.manifests import parse  # the models, which most trees do without
+
+    try:
+        return Reading(digest, content, parse(content), None)
+    except DescriptorInvalid as error:
+        return _broken(digest, content, Code.DESCRIPTOR_INVALID, str(error))
+    except ManifestInvalid as error:
+        return _broken(digest, content, Code.MANIFEST_UNREADABLE, str(error))
+
+
+def _broken(
+    digest: Digest, content: bytes, code: Code, actual: str | None, expected: str | None = None
+) -> Reading:
+    path = layout.path_of(layout.BlobData(digest))
+    problem = Finding(code, path, digest, expected=expected, actual=actual)
+    return Reading(digest, content, None, problem)

@@ -1,0 +1,175 @@
+"""The references of an ordinary manifest, without the model: five times as fast as parsing it.
+
+A graph of 10^6 blobs reads 10^5 manifests and of each wants its references
+only. Nearly all of them are plain: a known media type, known keys, every value
+of its type. Of those `skim` gives what `regfs.manifests.parse` would; of
+whatever differs in anything it gives None, and `parse` has to judge.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, NamedTuple, NoReturn
+
+from regfs.digest import Digest, digests_noted
+from regfs.manifests.media_types import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    IMAGE_CONFIGS,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Kind,
+    Reference,
+    Role,
+    is_blob_type,
+)
+
+_LENGTH: Final = len("sha256:") + 64
+_IMAGE_KEYS: Final = frozenset({"schemaVersion", "mediaType", "config", "layers", "annotations"})
+_INDEX_KEYS: Final = frozenset({"schemaVersion", "mediaType", "manifests", "annotations"})
+_PART_KEYS: Final = frozenset({"mediaType", "digest", "size", "annotations", "platform"})
+_PLATFORM_KEYS: Final = frozenset({"os", "architecture", "variant"})
+_LARGEST: Final = 2**63 - 1
+_TEXT: Final = frozenset({str})
+_NONE: Final[dict[str, Any]] = {}
+
+
+class Skimmed(NamedTuple):
+    """What a graph wants to know of a plain manifest, in columns: there are millions of layers."""
+
+    kind: Kind
+    media_type: str
+    artifact_type: str | None
+    digests: list[str]
+    """What it refers to: the config and the layers of an image, the entries of an index. Texts
+    that are digests: most are only looked up, and to make a million objects takes a while."""
+    sizes: list[int]
+    media_types: list[str]
+    platforms: list[str]
+    noted: list[Digest]
+    """The digests in its annotations, and in those of what it refers to."""
+
+    @property
+    def subject(self) -> None:
+        """Nothing: a manifest about another one is not plain."""
+        return None
+
+    def references(self) -> tuple[Reference, ...]:
+        """Return everything it refers to."""
+        digests = map(Digest, self.digests)
+        columns = (self.sizes, self.media_types, self.platforms)
+        return tuple(map(Reference, self._roles(), digests, *columns))
+
+    def _roles(self) -> list[Role]:
+        if self.kind is Kind.IMAGE:
+            return [Role.CONFIG, *[Role.LAYER] * (len(self.digests) - 1)]
+        return [Role.BLOB if is_blob_type(kind) else Role.MANIFEST for kind in self.media_types]
+
+
+class _NotPlain(Exception):
+    """Something is not as it usually is."""
+
+
+def _no_number(text: str) -> NoReturn:
+    raise _NotPlain
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_number)
+"""It reads NaN and Infinity unless told not to."""
+
+
+def skim(data: bytes) -> Skimmed | None:
+    """Return the references of a plain manifest; None of anything else."""
+    # Escapes and other alphabets can spell a key in two ways.
+    if b"\\" in data or not data.isascii():
+        return None
+    text = data.decode("ascii").strip(" \t\r\n")
+    try:
+        raw, end = _DECODER.raw_decode(text)
+        if end != len(text):
+            return None
+        found = _skim(raw)
+    except (ValueError, RecursionError, _NotPlain):
+        return None
+    # A key that comes twice has been read once.
+    return found if data.lower().count(b'"digest"') == len(found.digests) else None
+
+
+def _skim(raw: Any) -> Skimmed:
+    if type(raw) is not dict or type(raw.get("schemaVersion")) is not int:
+        raise _NotPlain
+    media_type = raw.get("mediaType")
+    if raw["schemaVersion"] != 2 or not _is_text_map(raw.get("annotations", _NONE)):
+        raise _NotPlain
+    if media_type in (OCI_MANIFEST, DOCKER_MANIFEST) and raw.keys() <= _IMAGE_KEYS:
+        parts = [raw.get("config"), *_parts(raw, "layers")]
+        columns = _columns(parts)
+        kind = columns[2][0]
+        artifact_type = None if kind in IMAGE_CONFIGS else kind or None
+        return Skimmed(Kind.IMAGE, media_type, artifact_type, *columns, _noted(raw, parts))
+    if media_type in (OCI_INDEX, DOCKER_LIST) and raw.keys() <= _INDEX_KEYS:
+        parts = _parts(raw, "manifests")
+        return Skimmed(Kind.INDEX, media_type, None, *_columns(parts), _noted(raw, parts))
+    raise _NotPlain
+
+
+def _parts(raw: dict[str, Any], key: str) -> list[Any]:
+    parts = raw.get(key)
+    if type(parts) is not list:
+        raise _NotPlain
+    return parts
+
+
+def _columns(parts: list[Any]) -> tuple[list[str], list[int], list[str], list[str]]:
+    """Return digests, sizes, media types and platforms of descriptors that are all plain.
+
+    A column at a time: of most documents it takes no look of Python at any one part.
+    """
+    try:
+        digests = [part["digest"] for part in parts]
+        sizes = [part["size"] for part in parts]
+        kinds = [part["mediaType"] for part in parts]
+        # What is no text cannot be joined, and what is no object has no keys.
+        text, words = "".join(digests), "".join(kinds)
+    except (KeyError, TypeError):
+        raise _NotPlain from None
+    if not parts:
+        return [], [], [], []
+    if set(map(len, digests)) != {_LENGTH} or {one[:7] for one in digests} != {"sha256:"}:
+        raise _NotPlain
+    # Beginning as they do, they hold these letters and hexadecimal digits, or something else.
+    if text.encode().translate(None, b"0123456789abcdef") != b"sh:" * len(parts):
+        raise _NotPlain
+    if set(map(type, sizes)) != {int} or min(sizes) < 0 or max(sizes) > _LARGEST:
+        raise _NotPlain
+    # Content that may be elsewhere has words of its own in its media type.
+    if "foreign" in words or "nondistributable" in words:
+        raise _NotPlain
+    platforms = [""] * len(parts)
+    if max(map(len, parts)) > 3:
+        platforms = [_more(part) if len(part) > 3 else "" for part in parts]
+    return digests, sizes, kinds, platforms
+
+
+def _more(part: dict[str, Any]) -> str:
+    """Look at what a descriptor has beyond the three words it must have; return its platform."""
+    if not part.keys() <= _PART_KEYS or not _is_text_map(part.get("annotations", _NONE)):
+        raise _NotPlain
+    platform = part.get("platform", _NONE)
+    if not _is_text_map(platform) or not platform.keys() <= _PLATFORM_KEYS:
+        raise _NotPlain
+    words = (platform.get("os"), platform.get("architecture"), platform.get("variant"))
+    return "/".join(word for word in words if word)
+
+
+def _noted(raw: dict[str, Any], parts: list[dict[str, Any]]) -> list[Digest]:
+    """Return the digests in annotations; most parts have none, and that shows by their length."""
+    texts = list(raw.get("annotations", _NONE).values())
+    for part in parts:
+        if len(part) > 3:
+            texts += part.get("annotations", _NONE).values()
+    return digests_noted(texts) if texts else []
+
+
+def _is_text_map(value: Any) -> bool:
+    return type(value) is dict and {*map(type, value.values())} <= _TEXT

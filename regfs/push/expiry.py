@@ -1,0 +1,147 @@
+"""Uploads that nobody goes on with: a server that takes pushes deletes them when they are old.
+
+    round 1    it is old                          remembered
+    round 2    it is old, and as it was before    deleted: _uploads/<id>, with all in it
+
+This deletes for good, and no run takes it back. Why nothing is lost that anybody was promised:
+
+What an upload holds is nobody's content yet. No link names it, and nobody can pull it. It
+becomes content by a commit alone, which first renames `data` out of the folder. So in whatever
+order the two come, a commit that was acknowledged has moved its bytes to where nothing here
+reaches, and one that comes too late is refused, and its client pushes again.
+
+What could be lost is work: the bytes of a push that still goes on. Against that
+
+    a request writes to it      Then it is left. While it is looked at and deleted no request
+                                of this server gets it; another server that takes pushes is
+                                kept apart (`runs.lock.serving_alone`).
+    age                         counts from when it began, by what it says, and from the last
+                                change of anything in it: every byte that arrives is one. A
+                                time that is still to come is no age.
+    two looks                   A round apart, by a clock that nobody sets: what another
+                                registry goes on with has changed in between, and a clock that
+                                jumps ahead makes nothing old at once.
+    a run is under way          gc may be moving it away, a restore may be putting it back file
+                                by file, with times of old. Both hold the lock alone; here it
+                                is shared from the last look to the deletion.
+    anything strange            A file that is none of an upload's (such as what NFS keeps for
+                                whoever has it open), a link, or what cannot be read: it is
+                                left. Where links give folders a second name, all are left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from regfs import layout
+from regfs.errors import LockHeld, StoreError
+from regfs.findings import Code, Finding
+from regfs.push.uploads import Uploads
+from regfs.runs.lock import shared
+from regfs.stores import Entry, FileKind
+from regfs.tree.inventory import Inventory
+from regfs.tree.scan import upload_started, walk_repositories
+
+_SECOND_NAMES: Final = frozenset({Code.SYMLINK_INSIDE, Code.SYMLINK_LOOP})
+
+_State = tuple[Entry, ...]
+_Key = tuple[str, str]
+
+
+class Expired(NamedTuple):
+    """What a round has deleted."""
+
+    uploads: int
+    bytes: int
+    doubt: str
+    """Why nothing can be deleted; else empty."""
+
+
+class Expiry:
+    """Deletes the uploads of a tree that are old. One round at a time."""
+
+    def __init__(
+        self, uploads: Uploads, age: float, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`age` is in seconds since the last change of an upload."""
+        self._uploads = uploads
+        self._store = uploads.store
+        self._age = age
+        self._clock = clock
+        self._before: dict[_Key, _State] = {}
+        """What was old in the last round."""
+
+    def round(self) -> Expired:
+        """Delete what is old and as it was in the last round.
+
+        Raises:
+            StoreError: the storage failed.
+        """
+        found: list[Finding] = []
+        old = dict(self._old(found.append))
+        doubt = next((str(one) for one in found if one.code in _SECOND_NAMES), "")
+        count = size = 0
+        for key, state in [] if doubt else list(old.items()):
+            if self._before.get(key) == state and self._delete(key, state):
+                count += 1
+                size += sum(entry.size for entry in state if entry.kind is FileKind.FILE)
+                del old[key]
+        self._before = old
+        return Expired(count, size, doubt)
+
+    def _old(self, report: Callable[[Finding], None]) -> Iterator[tuple[_Key, _State]]:
+        """Yield all uploads that are old."""
+        now = self._clock()
+        seen = Inventory(url=self._store.url, taken_at=now)
+        for repository in walk_repositories(self._store, seen):
+            name = repository.name
+            if "_uploads" not in repository.parts or layout.name_problem(name) is not None:
+                continue
+            for folder in self._store.list(layout.uploads_folder(name), report):
+                upload = folder.path.rpartition("/")[2]
+                state = self._state(name, upload) if folder.kind is FileKind.FOLDER else None
+                if state is not None and self._last(name, upload, state) + self._age <= now:
+                    yield (name, upload), state
+        for finding in seen.findings:
+            report(finding)
+
+    def _last(self, name: str, upload: str, state: _State) -> float:
+        """Return when an upload was last gone on with."""
+        began = upload_started(self._store, name, upload) or layout.upload_time(upload) or 0.0
+        return max(began, *(entry.mtime for entry in state))
+
+    def _state(self, name: str, upload: str) -> _State | None:
+        """Return what there is of an upload; None of what may be anything else."""
+        if not layout.is_upload(upload):
+            return None
+        strange: list[Finding] = []
+        try:
+            folder = self._store.stat(layout.upload_folder(name, upload))
+            inside = list(self._store.walk(folder.path, strange.append))
+        except StoreError:
+            return None
+        if strange or folder.kind is not FileKind.FOLDER:
+            return None
+        for entry in inside:
+            if entry.kind is not FileKind.FOLDER and not _is_of_upload(entry):
+                return None
+        return (folder, *sorted(inside))
+
+    def _delete(self, key: _Key, state: _State) -> bool:
+        """Delete an upload if nobody is at it and it is as it was; return whether it was."""
+        try:
+            with self._uploads.alone_at(*key) as alone, shared(self._store, patience=0):
+                if not alone or self._state(*key) != state:
+                    return False
+                self._uploads.remove(*key)
+                return True
+        except LockHeld:
+            return False
+
+
+def _is_of_upload(entry: Entry) -> bool:
+    key = layout.key_of(entry.path)
+    known = layout.UploadData | layout.UploadStartedAt | layout.UploadHashState
+    return entry.kind is FileKind.FILE and isinstance(key, known)

@@ -1,0 +1,1 @@
+"""What people and machines read: tables, JSON, JUnit and metrics, a module for each report."""

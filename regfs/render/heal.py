@@ -1,0 +1,159 @@
+"""What heal prints for people: what would be fetched, what came of it, which links were written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+
+from regfs.render.tables import human_size, plural, printable, short, table
+from regfs.runs import Skipped
+
+if TYPE_CHECKING:
+    from regfs.heal.report import Ambiguous, Healed, HealPlan, Left, Link, Quarantined, Relinked
+    from regfs.heal.report import RelinkPlan as Plan
+
+SHOWN: Final = 100
+"""Rows of a list that are shown unless more is asked for."""
+_USERS: Final = 3
+_AGAIN: Final = "Push the images again, or run regfs heal"
+
+
+def show_heal_plan(out: Console, plan: HealPlan, *, verbose: int) -> None:
+    """Print what would be fetched."""
+    if not plan.items:
+        out.print("Nothing is missing or corrupt.")
+        return
+    rows: list[tuple[object, ...]] = [
+        (
+            item.digest if verbose else short(item.digest),
+            human_size(item.size) if item.size >= 0 else "?",
+            item.code,
+            _users(item.repositories),
+            item.problem or "fetch",
+        )
+        for item in plan.items
+    ]
+    columns = ("=digest", ">size", "what is wrong", "used in", "source")
+    out.print(table("To heal", columns, _cut(rows, verbose)))
+    _more(out, len(rows), verbose)
+    lacking = f", {plural(plan.lacking, 'digest')} not there" if plan.lacking else ""
+    out.print(
+        f"To fetch from {printable(plan.source)}: {plural(plan.fetch, 'digest')}, "
+        f"{human_size(plan.bytes)}{lacking}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _users(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _USERS} more" if len(names) > _USERS else ""
+    return ", ".join(names[:_USERS]) + more
+
+
+def _cut(rows: list[tuple[object, ...]], verbose: int) -> list[tuple[object, ...]]:
+    return rows if verbose else rows[:SHOWN]
+
+
+def _more(out: Console, count: int, verbose: int) -> None:
+    if count > SHOWN and not verbose:
+        out.print(f"... and {count - SHOWN} more (-v shows all)")
+
+
+def show_healed(out: Console, healed: Healed, *, verbose: int) -> None:
+    """Print what came of each digest, and how to take it back."""
+    if not healed.outcomes and healed.stopped is None:
+        out.print("Nothing is missing or corrupt.")
+        return
+    rows: list[tuple[object, ...]] = [
+        (
+            one.digest if verbose else short(one.digest),
+            one.state.value,
+            human_size(one.size) if one.size else "",
+            one.message,
+        )
+        for one in healed.outcomes
+    ]
+    out.print(table("", ("=digest", "came to", ">size", ""), _cut(rows, verbose)))
+    _more(out, len(rows), verbose)
+    broken = f"; still broken: {healed.broken}" if healed.broken else ""
+    out.print(
+        f"Healed: {plural(healed.healed, 'digest')}, {human_size(healed.bytes)}{broken}",
+        markup=False,
+    )
+    _undo(out, healed.run if healed.healed else None)
+
+
+def _undo(out: Console, run: str | None) -> None:
+    if run is not None:
+        out.print(f"Take it back: regfs gc restore {run}", markup=False)
+
+
+def show_relink_plan(out: Console, plan: Plan, *, verbose: int) -> None:
+    """Print which links would be written."""
+    _show_links(out, "Links to write", plan.links, verbose)
+    _show_open(out, plan.ambiguous, plan.skipped)
+
+
+def show_relinked(out: Console, relinked: Relinked, *, verbose: int) -> None:
+    """Print which links were written, and how to take it back."""
+    _show_links(out, "Links written", relinked.written, verbose)
+    _show_open(out, relinked.ambiguous, relinked.skipped)
+    _undo(out, relinked.run if relinked.written else None)
+
+
+def _show_links(out: Console, title: str, links: Iterable[Link], verbose: int) -> None:
+    rows: list[tuple[object, ...]] = [
+        (
+            link.kind.value,
+            link.repository + (f":{link.tag}" if link.tag else ""),
+            link.digest if verbose else short(link.digest),
+            link.reason,
+        )
+        for link in links
+    ]
+    if not rows:
+        out.print("No link can be written that is not there.")
+        return
+    out.print(table(title, ("what", "where", "=digest", "why"), _cut(rows, verbose)))
+    _more(out, len(rows), verbose)
+
+
+def _show_open(out: Console, ambiguous: Iterable[Ambiguous], skipped: Iterable[Skipped]) -> None:
+    for one in ambiguous:
+        name = printable(f"{one.repository}:{one.tag}")
+        out.print(f"Ambiguous: {name}: {one.reason}", markup=False, soft_wrap=True)
+        for digest in one.candidates[:SHOWN]:
+            out.print(f"    {digest}", markup=False, soft_wrap=True)
+    show_skipped(out, skipped)
+
+
+def show_left(out: Console, rows: Sequence[Left], *, linked: bool) -> None:
+    """Print what is wrong still."""
+    if not rows:
+        return
+    codes = ", ".join(f"{one.code} {one.count:,}" for one in rows)
+    count = plural(sum(one.count for one in rows), "error")
+    more = "" if linked else "; --relink writes links that can be proven"
+    text = f"Left: {count} ({codes}), which `regfs verify` tells in full{more}"
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def show_skipped(out: Console, skipped: Iterable[Skipped]) -> None:
+    """Print what stayed as it was."""
+    for one in skipped:
+        text = f"Stayed: {printable(one.path)}: {printable(one.reason)}"
+        out.print(text, markup=False, soft_wrap=True)
+
+
+def show_quarantined(out: Console, moved: Quarantined, *, is_cache: bool) -> None:
+    """Print what was moved aside, and what is to be done next."""
+    show_skipped(out, moved.skipped)
+    count = plural(len(moved.moved), "corrupt blob")
+    out.print(f"Moved into quarantine: {count}, {human_size(moved.bytes)}", markup=False)
+    if moved.run is not None:
+        what = "It is fetched again on the next pull" if is_cache else _AGAIN
+        out.print(f"{what}; a registry that caches blob")
+        out.print("descriptors (storage.cache) has to be restarted first.")
+        _undo(out, moved.run)

@@ -1,0 +1,182 @@
+"""How `show` and `why` look to people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from regfs.render.reports import line, say
+from regfs.render.tables import human_size, printable, rfc3339, short, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from regfs.reports.history import BuildStep
+    from regfs.reports.image import Config, Shown, ShownImage
+    from regfs.reports.paths import Reasons
+
+
+def show_image(report: Shown, console: Console) -> None:
+    """Print `show`."""
+    line(console, report.reference, "bold")
+    _pairs(console, _head(report))
+    _notes(console, "annotations", report.annotations)
+    if report.entries:
+        say(console)
+        rows = [
+            (
+                one.kind,
+                short(one.digest),
+                human_size(one.size),
+                one.platform,
+                _entry_note(one.about),
+            )
+            for one in report.entries
+        ]
+        columns = ["=Entry", "=Digest", ">Bytes", "Platform", ""]
+        console.print(table("", columns, rows))
+    for image in report.images:
+        say(console)
+        _show_one(image, report, console)
+    if report.referrers:
+        say(console)
+        referrers = [
+            (short(one.digest), human_size(one.size), one.artifact_type or "", ", ".join(one.tags))
+            for one in report.referrers
+        ]
+        columns = ["=Digest", ">Bytes", "What it is", "Tags"]
+        say(console, "Referrers: what is said about it", "bold")
+        console.print(table("", columns, referrers))
+    for problem in report.problems:
+        line(console, problem, "bold red")
+
+
+def _head(report: Shown) -> Iterator[tuple[str, str]]:
+    yield "digest", report.digest
+    yield "kind", f"{_KINDS.get(report.kind, report.kind)} ({report.media_type or 'not known'})"
+    yield "pushed", rfc3339(report.pushed)
+    others = [name for name in report.tags if name != report.reference]
+    if others:
+        yield "also tagged", ", ".join(others[:10]) + (" ..." if len(others) > 10 else "")
+    if report.subject:
+        yield "about", report.subject
+
+
+_KINDS = {
+    "index": "index of several manifests",
+    "schema1": "image in Docker's first format",
+    "build-cache": "BuildKit's build cache: no image, no container can run it",
+    "unknown": "not known to regfs",
+    "signature": "signature, made by cosign",
+    "attestation": "attestation, made by cosign",
+    "SBOM": "SBOM, attached by cosign",
+    "referrers": "list of referrers, under a fallback tag",
+}
+
+
+def _entry_note(about: str | None) -> str:
+    return f"about {short(about)}" if about else ""
+
+
+def _show_one(image: ShownImage, report: Shown, console: Console) -> None:
+    if image.digest != report.digest:
+        line(console, f"{image.platform or 'image'} {short(image.digest)}", "bold")
+        _notes(console, "annotations", image.annotations)
+    _pairs(console, _image_pairs(image))
+    if image.config is not None:
+        _notes(console, "labels", image.config.labels)
+    if image.steps:
+        say(console)
+        rows = [_step_row(step) for step in image.steps]
+        heading = "Blob" if image.config is None else "Instruction"
+        columns = ["=Layer", ">Bytes", ">Other images", f"~{heading}"]
+        console.print(table("", columns, rows))
+
+
+def _image_pairs(image: ShownImage) -> Iterator[tuple[str, str]]:
+    shared = f", {human_size(image.shared)} of it shared with other images" if image.shared else ""
+    yield "size", f"{human_size(image.size)}{shared}"
+    if image.platform:
+        yield "platform", image.platform
+    if image.artifact_type and not image.build_cache:
+        yield "artifact", image.artifact_type
+    if image.config is not None:
+        yield from _config_pairs(image.config)
+
+
+def _config_pairs(config: Config) -> Iterator[tuple[str, str]]:
+    for name, value in (
+        ("created", config.created),
+        ("author", config.author),
+        ("user", config.user),
+        ("folder", config.working_dir),
+        ("entrypoint", " ".join(config.entrypoint)),
+        ("command", " ".join(config.command)),
+        ("ports", ", ".join(config.ports)),
+        ("volumes", ", ".join(config.volumes)),
+    ):
+        if value:
+            yield name, value
+    for variable in config.environment:
+        yield "env", variable
+    if config.inline_cache:
+        yield "build cache", "BuildKit's inline cache is in the config"
+
+
+def _step_row(step: BuildStep) -> tuple[str, ...]:
+    if step.digest is None:
+        return "-", "", "", step.instruction
+    size = human_size(step.size) if step.size >= 0 else "?"
+    others = f"{step.images:,}" if step.images else "-"
+    note = " (empty layer)" if step.empty else ""
+    text = f"{step.instruction or step.media_type}{note}"
+    if step.elsewhere:
+        others = "elsewhere"
+    elif not step.present:
+        others = "MISSING"
+    return short(step.digest), size, others, text
+
+
+def _pairs(console: Console, pairs: Iterator[tuple[str, str]]) -> None:
+    for name, value in pairs:
+        line(console, f"  {name:<12} {printable(value)}")
+
+
+def _notes(console: Console, title: str, notes: Mapping[str, str]) -> None:
+    if notes:
+        line(console, f"  {title}")
+        for key, value in sorted(notes.items()):
+            line(console, f"    {key} = {value}")
+
+
+def show_reasons(report: Reasons, console: Console) -> None:
+    """Print `why`: each path on one line, from the repository down."""
+    if report.size is None:
+        known = "its place cannot be read" if report.unseen else "not stored"
+        line(console, f"{report.digest} is named here and {known}", "bold yellow")
+    else:
+        line(console, f"{report.digest} ({human_size(report.size)})", "bold")
+    for path in report.paths:
+        say(console)
+        # A revision and its content have one digest, and people need it once.
+        shown = [step for step in path if step.edge != "content"]
+        for depth, step in enumerate(shown):
+            edge = f"{step.edge} " if step.edge else ""
+            label = short(step.name) if step.kind in ("manifest", "blob", "revision") else step.name
+            line(console, f"{'   ' * depth}{edge}{label}")
+    if report.doubtful:
+        say(
+            console,
+            "Nothing that can be read leads to it, but an unreadable image may need it: gc "
+            "keeps it. `regfs verify` tells what is damaged.",
+            "yellow",
+        )
+    elif not report.paths:
+        say(console, "Nothing keeps it: no tag and no manifest of any repository leads to it.")
+    if report.more:
+        say(console, "There are more paths; --limit shows them.", "dim")
+    if report.layer_links:
+        links = ", ".join(report.layer_links[:10])
+        more = f" and {len(report.layer_links) - 10} more" if len(report.layer_links) > 10 else ""
+        say(console)
+        say(console, f"Layer links to it are in: {links}{more}")

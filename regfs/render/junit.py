@@ -1,0 +1,184 @@
+"""A verification as JUnit XML, in the form that Jenkins and GitLab read.
+
+    <testsuites>
+      <testsuite name="regfs.verify" tests= failures= errors= skipped= time= timestamp=>
+        <testcase classname="team/app" name="v1">            an image: passed,
+          <failure type="blob-corrupt" message=>             or what is wrong with it
+        <testcase classname="regfs.verify" name="foreign-path">
+          <system-out>                                       what touches no image, by code
+
+Errors fail a test case, warnings are its output. An image of an interrupted run in
+which no error was found is skipped, for nobody has looked at all of it, and the run
+itself is a test case in error. There can be a million: each is written by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Final, NamedTuple
+from xml.sax.saxutils import XMLGenerator
+from xml.sax.xmlreader import AttributesImpl
+
+from regfs.findings import Code, Finding, Severity
+from regfs.render.tables import printable
+from regfs.verify import PullableImage, Result
+from regfs.verify.report import ImageDamage
+
+SUITE: Final = "regfs.verify"
+LISTED: Final = 100
+"""Findings of one code that are listed in its test case; the rest is only counted."""
+INTERRUPTED: Final = "the verification was interrupted"
+
+
+class Case(NamedTuple):
+    """One test case."""
+
+    classname: str
+    name: str
+    failures: Sequence[Finding] = ()
+    """Errors; at most so many as are kept."""
+    remarks: Sequence[Finding] = ()
+    """What does not fail it."""
+    more: int = 0
+    """Findings that are counted only."""
+    skipped: str = ""
+    """Why nobody can tell."""
+    failed: bool = False
+    error: str = ""
+    """Why it could not be carried out."""
+
+
+def junit_pieces(result: Result, images: Iterable[PullableImage]) -> Iterator[str]:
+    """Yield the document piece by piece; `images` are those that were to be verified."""
+    every = sorted(images, key=lambda image: (image.repository, image.reference))
+    names = {str(image) for image in every}
+    loose = [*_by_code(result, names)]
+    if result.interrupted:
+        loose.append(Case(SUITE, "completed", error=INTERRUPTED))
+    out = StringIO()
+    # Whoever writes the pieces to a file does so in UTF-8.
+    xml = XMLGenerator(out, "utf-8", short_empty_elements=True)
+    xml.startDocument()
+    totals = _totals(result, every, loose)
+    _open(xml, "testsuites", {key: totals[key] for key in _COUNTS})
+    _open(xml, "testsuite", {"name": SUITE, **totals})
+    _write_properties(xml, {"root": result.root, "level": result.level.value})
+    for case in (*(_image_case(result, image) for image in every), *loose):
+        _write_case(xml, case)
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+    xml.endElement("testsuite")
+    xml.endElement("testsuites")
+    xml.endDocument()
+    yield out.getvalue() + "\n"
+
+
+_COUNTS: Final = ("tests", "failures", "errors", "skipped", "time")
+
+
+def _totals(
+    result: Result, images: Sequence[PullableImage], loose: Sequence[Case]
+) -> dict[str, str]:
+    failed = sum(1 for case in loose if case.failed)
+    skipped = 0
+    for image in images:
+        harm = result.images.get(str(image))
+        if harm is not None and harm.errors:
+            failed += 1
+        elif result.interrupted:
+            skipped += 1
+    started = datetime.fromtimestamp(result.started, UTC).replace(tzinfo=None)
+    return {
+        "tests": str(len(images) + len(loose)),
+        "failures": str(failed),
+        "errors": str(sum(1 for case in loose if case.error)),
+        "skipped": str(skipped),
+        "time": f"{result.seconds:.3f}",
+        "timestamp": started.isoformat(timespec="seconds"),
+    }
+
+
+def _image_case(result: Result, image: PullableImage) -> Case:
+    harm = result.images.get(str(image), ImageDamage())
+    found = [row.finding for row in harm.rows]
+    failures = [finding for finding in found if finding.severity is Severity.ERROR]
+    if harm.errors and not failures and harm.worst is not None:
+        failures = [harm.worst.finding]  # so many warnings came first that none was kept
+    remarks = [finding for finding in found if finding.severity is not Severity.ERROR]
+    more = harm.errors + harm.warnings - len(failures) - len(remarks)
+    skipped = INTERRUPTED if result.interrupted and not harm.errors else ""
+    names = image.repository, image.reference
+    return Case(*names, failures, remarks, more, skipped, failed=harm.errors > 0)
+
+
+def _by_code(result: Result, images: set[str]) -> Iterator[Case]:
+    """Yield a test case for each code of which something touches none of `images`."""
+    harms = (harm for name, harm in result.images.items() if name in images)
+    touching = {
+        id(row) for harm in harms for row in harm.rows
+    }  # not every image has its name there
+    found: dict[Code, list[Finding]] = {}
+    counts: dict[Code, int] = {}
+    failed: set[Code] = set()
+    for row in result.findings:
+        code = row.finding.code
+        if id(row) in touching or not images.isdisjoint(row.images):
+            continue
+        counts[code] = counts.get(code, 0) + 1
+        kept = found.setdefault(code, [])
+        if row.finding.severity is Severity.ERROR and code not in failed:
+            failed.add(code)
+            kept.insert(0, row.finding)
+        elif len(kept) < LISTED:
+            kept.append(row.finding)
+    for (_, code), count in result.more.items():
+        if code in counts:
+            counts[code] += count
+    for code in sorted(found):
+        errors = [one for one in found[code] if one.severity is Severity.ERROR]
+        rest = [one for one in found[code] if one.severity is not Severity.ERROR]
+        more = counts[code] - len(found[code])
+        yield Case(SUITE, code.value, errors, rest, more, failed=code in failed)
+
+
+def _open(xml: XMLGenerator, name: str, about: dict[str, str]) -> None:
+    xml.startElement(name, AttributesImpl(about))
+
+
+def _write_properties(xml: XMLGenerator, properties: dict[str, str]) -> None:
+    _open(xml, "properties", {})
+    for name, value in properties.items():
+        _open(xml, "property", {"name": name, "value": printable(value)})
+        xml.endElement("property")
+    xml.endElement("properties")
+
+
+def _write_case(xml: XMLGenerator, case: Case) -> None:
+    names = {"classname": printable(case.classname), "name": printable(case.name)}
+    _open(xml, "testcase", names)
+    more = [f"and {case.more} more"] if case.more else []
+    if case.failures:
+        first = case.failures[0]
+        about = {"type": first.code.value, "message": f"{printable(first.message)} [{first.code}]"}
+        _write(xml, "failure", about, [*map(_told, case.failures), *more])
+    elif case.error:
+        _write(xml, "error", {"message": case.error}, [])
+    elif case.skipped:
+        _write(xml, "skipped", {"message": case.skipped}, [])
+    if case.remarks:
+        _write(xml, "system-out", {}, [*map(_told, case.remarks), *([] if case.failures else more)])
+    xml.endElement("testcase")
+
+
+def _write(xml: XMLGenerator, name: str, about: dict[str, str], lines: Sequence[str]) -> None:
+    _open(xml, name, about)
+    xml.characters("\n".join(lines))
+    xml.endElement(name)
+
+
+def _told(finding: Finding) -> str:
+    # Every character that XML cannot hold is one that nobody could see, and is escaped.
+    return f"{printable(finding)}\n    {finding.remedy}"

@@ -1,0 +1,410 @@
+"""How the larger reports look to people; each function takes a report and a console.
+
+A report is plain data, and its JSON is made by `regfs.render.tables`. Here it becomes
+sentences and tables: the answer first, in words, then the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from rich.measure import Measurement
+from rich.text import Text
+
+from regfs.render.tables import human_size, plural, printable, rfc3339, short, table
+from regfs.reports.lineage import plainest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from regfs.reports.lineage import Bases, Lineage
+    from regfs.reports.removal import Removal
+    from regfs.reports.reuse import Reuse, SharedLayer
+    from regfs.reports.summary import Summary
+    from regfs.reports.usage import Disk, Sum, Usage
+
+UNLIMITED: Final = 10_000
+"""A width in which nothing is folded."""
+NAMES: Final = 10
+"""Names listed under one layer before the rest is only counted."""
+
+
+def say(console: Console, text: str = "", style: str = "") -> None:
+    """Print a sentence, wrapped to the terminal; nothing in it is taken for markup."""
+    console.print(Text(printable(text) if text else "", style=style))
+
+
+def line(console: Console, text: str, style: str = "") -> None:
+    """Print one line that is never wrapped."""
+    console.print(Text(printable(text), style=style), soft_wrap=True)
+
+
+def percent(part: int, whole: int) -> str:
+    """Return a share as `42 %`."""
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+# -- info ---------------------------------------------------------------------
+
+_OWNERS: Final = {
+    "plain": "a plain registry",
+    "proxy-cache": "a pull-through cache: it expires content by itself",
+    "gitlab": "GitLab's registry: a database knows what is in use, not this tree",
+    "tagless": "manifests and no tag anywhere: tags live in a database (Harbor), "
+    "or all was pushed by digest",
+}
+
+
+def show_summary(report: Summary, console: Console) -> None:
+    """Print `info`."""
+    rows = [
+        ("root", report.root),
+        ("kind", _OWNERS[report.owner.value]),
+        ("repositories", f"{report.repositories:,}"),
+        ("tags", f"{report.tags:,}"),
+        ("manifests", f"{report.revisions:,} ({report.untagged:,} untagged)"),
+        ("layer links", f"{report.layer_links:,}"),
+        ("blobs", f"{report.blobs.count:,}, {human_size(report.blobs.bytes)}"),
+        ("in use", f"{report.needed.count:,}, {human_size(report.needed.bytes)}"),
+        (
+            "unreferenced",
+            f"{report.unreferenced.count:,}, {human_size(report.unreferenced.bytes)}",
+        ),
+        ("doubtful", f"{report.doubtful.count:,}, {human_size(report.doubtful.bytes)}"),
+        ("missing", f"{report.missing.count:,}, {human_size(report.missing.bytes)}"),
+        ("uploads", f"{report.uploads.count:,}, {human_size(report.uploads.bytes)}"),
+        (
+            "sharing",
+            f"saves {human_size(report.saved)} of {human_size(report.apparent)} "
+            f"({percent(report.saved, report.apparent)})",
+        ),
+    ]
+    if report.oldest is not None and report.newest is not None:
+        rows.append(("written", f"{rfc3339(report.oldest)} to {rfc3339(report.newest)}"))
+    rows.append(("health", _health(report)))
+    whole = {"doubtful": report.doubtful.count, "missing": report.missing.count}
+    for name, value in rows:
+        if whole.get(name, 1):
+            line(console, f"{name:<13} {value}")
+    if report.manifests:
+        say(console)
+        kinds = [(kind or "(not known)", count) for kind, count in report.manifests.items()]
+        console.print(table("", ["Media type of manifests", ">Manifests"], kinds))
+
+
+def _health(report: Summary) -> str:
+    found = report.findings
+    if report.missing.count:
+        blobs = plural(report.missing.count, "blob is", "blobs are")
+        return f"{blobs} needed and missing; `regfs verify` tells which"
+    if not any(found.values()):
+        return "nothing wrong is seen from outside; `regfs verify` reads the content"
+    counts = ", ".join(
+        plural(found[key], word)
+        for key, word in (("error", "error"), ("warning", "warning"), ("info", "remark"))
+        if found[key]
+    )
+    return f"{counts}; `regfs verify` tells which"
+
+
+# -- du -----------------------------------------------------------------------
+
+_HEADINGS: Final = {
+    "repository": ("Repository", ">Tags"),
+    "tag": ("Image", ">Tags"),
+    "namespace": ("Namespace", ">Tags"),
+    "media-type": ("Media type", ">Uses"),
+    "layer": ("=Layer", ">Uses"),
+}
+
+
+def show_usage(report: Usage, console: Console) -> None:
+    """Print `du`."""
+    name, uses = _HEADINGS[report.by.value]
+    sizes = [">Stored", ">Unique", ">Shared", ">Apparent"]
+    columns = [name, *([] if report.by.value == "tag" else [uses]), *sizes]
+    if report.by.value == "layer":  # a layer is itself: nothing of it is in another row
+        columns = [name, uses, ">Stored", ">Apparent"]
+    rows = []
+    for row in report.rows:
+        label = short(row.digest) if row.digest else row.name or "(no namespace)"
+        figures = [row.stored, row.unique, row.shared, row.apparent]
+        cells: list[object] = [label, f"{row.uses:,}", *map(human_size, figures)]
+        if report.by.value == "tag":
+            del cells[1]
+        if report.by.value == "layer":
+            cells = [label, f"{row.uses:,}", human_size(row.stored), human_size(row.apparent)]
+        rows.append(cells)
+    console.print(table("", columns, rows))
+    if report.omitted:
+        say(console, f"and {plural(report.omitted, 'more row')}", "dim")
+    say(console)
+    _show_sum(report, console)
+    if report.disk is not None:
+        say(console)
+        _show_disk(report.disk, console)
+
+
+def _show_sum(report: Usage, console: Console) -> None:
+    total = report.sum
+    saved = total.apparent - total.stored
+    say(
+        console,
+        f"{_counted(total)}: {human_size(total.stored)} stored in "
+        f"{plural(total.blobs, 'blob')}; {human_size(total.apparent)} without sharing "
+        f"({percent(saved, total.apparent)} saved).",
+    )
+    if report.disk is None:
+        say(console, f"{human_size(total.unique)} of that is needed by nothing else.")
+    if report.by.value != "layer":
+        say(
+            console,
+            "stored: bytes on disk, once; unique: only this row needs them; shared: other rows "
+            "need them too; apparent: what it would be without sharing.",
+            "dim",
+        )
+    if report.missing:
+        known = sum(report.missing.values())
+        size = f" ({human_size(known)} by their manifests)" if known else ""
+        gone = plural(len(report.missing), "blob")
+        say(console, f"Missing and not counted: {gone}{size}.", "yellow")
+
+
+def _counted(total: Sum) -> str:
+    tags = plural(total.tags, "tag")
+    if not total.untagged:
+        return tags
+    places = plural(total.untagged, "repository", "repositories")
+    return f"{tags}, and what is untagged in {places}"
+
+
+_DISK: Final = (
+    ("images", "what images need"),
+    ("doubtful", "blobs that an unreadable image may need"),
+    ("unreferenced", "blobs that nothing needs"),
+    ("uploads", "unfinished uploads"),
+    ("links", "links of layers, manifests and tags"),
+    ("other", "temporary and foreign files"),
+    ("folders", "the folders themselves"),
+    ("total", "everything"),
+)
+
+
+def _show_disk(disk: Disk, console: Console) -> None:
+    rows = []
+    for name, meaning in _DISK:
+        part = getattr(disk, name)
+        blocks = "" if part.allocated is None else human_size(part.allocated)
+        if name != "doubtful" or part.files:
+            rows.append((name, f"{part.files:,}", human_size(part.bytes), blocks, meaning))
+    columns = ["On disk", ">Files", ">Bytes", ">Blocks", ""]
+    console.print(table("", columns, rows))
+    if disk.unlisted:
+        say(console, f"{plural(disk.unlisted, 'path')} could not be listed.", "yellow")
+
+
+def show_removal(report: Removal, console: Console) -> None:
+    """Print `du --rm`."""
+    asked = ", ".join(report.asked)
+    say(
+        console,
+        f"{asked}: {human_size(report.holds.bytes)} in {plural(report.holds.blobs, 'blob')}",
+    )
+    say(
+        console,
+        f"Removing this frees {human_size(report.freed.bytes)} "
+        f"({plural(report.freed.blobs, 'blob')}) at the next `gc --delete-untagged`.",
+        "bold",
+    )
+    if report.freed != report.freed_by_default:
+        say(
+            console,
+            f"A gc without --delete-untagged frees {human_size(report.freed_by_default.bytes)}: "
+            "it keeps every manifest that was ever pushed.",
+        )
+    if report.keepers:
+        say(console)
+        title = f"The other {human_size(report.kept.bytes)} stay, needed by"
+        rows = [(one.name, f"{one.blobs:,}", human_size(one.bytes)) for one in report.keepers]
+        say(console, title, "bold")
+        console.print(table("", ["Image", ">Blobs", ">Bytes"], rows))
+        if report.keepers_omitted:
+            say(console, f"and {plural(report.keepers_omitted, 'more image')}", "dim")
+    for name in report.tagless:
+        say(console, f"{name} has no tag left then: gc needs --allow-tagless {name} to prune it.")
+    if report.frozen:
+        names = ", ".join(report.frozen)
+        say(console, f"Damage keeps whatever these repositories name: {names}", "yellow")
+    if report.incomplete:
+        say(
+            console,
+            "No gc frees any blob while parts of the tree cannot be seen, or once no repository "
+            "is left.",
+            "yellow",
+        )
+
+
+# -- reuse --------------------------------------------------------------------
+
+
+def show_reuse(report: Reuse, console: Console) -> None:
+    """Print `reuse`: the answer in words, then who shares what."""
+    if not report.layers:
+        say(console, "No image with layers is here, so none can be shared.")
+        return
+    shared = report.layers_shared
+    verb = "is" if shared == 1 else "are"
+    answer = (
+        f"Yes: {shared:,} of {plural(report.layers, 'layer')} {verb} used by more than one image."
+    )
+    if not shared:
+        answer = f"No: each of the {plural(report.layers, 'layer')} is used by one image only."
+    say(console, answer, "bold")
+    if shared:
+        say(
+            console,
+            f"{plural(report.images, 'image')} take {human_size(report.stored)} of layers; "
+            f"without sharing it would be {human_size(report.apparent)}: "
+            f"{human_size(report.saved)} ({percent(report.saved, report.apparent)}) saved.",
+        )
+    for layer in report.shared:
+        say(console)
+        _show_shared(layer, console)
+    if report.shared_omitted:
+        say(console)
+        say(console, f"and {plural(report.shared_omitted, 'more shared layer')}", "dim")
+    _show_pairs(report, console)
+    _show_near_duplicates(report, console)
+
+
+def _show_shared(layer: SharedLayer, console: Console) -> None:
+    stored = "stored once and used" if layer.present else "MISSING and used"
+    places = plural(layer.repositories, "repository", "repositories")
+    line(
+        console,
+        f"{short(layer.digest)} ({human_size(layer.size)}) is {stored} by "
+        f"{plural(layer.images, 'image')} in {places}",
+        "bold" if layer.present else "bold red",
+    )
+    for name in layer.used_by[:NAMES]:
+        line(console, f"    {name}")
+    if len(layer.used_by) > NAMES:
+        line(console, f"    and {len(layer.used_by) - NAMES:,} more", "dim")
+
+
+def _show_pairs(report: Reuse, console: Console) -> None:
+    names = report.compared
+    if len(names) < 2 or not any(pair.bytes for pair in report.pairs):
+        return
+    say(console)
+    say(console, "Bytes of layers that two images have in common", "bold")
+    for with_names in (True, False):
+        matrix = _matrix(report, with_names)
+        natural = Measurement.get(console, console.options.update_width(UNLIMITED), matrix)
+        if natural.maximum <= console.width:
+            for number, name in () if with_names else enumerate(names, 1):
+                line(console, f"{number:>2}  {name}")
+            console.print(matrix)
+            return
+    rows = [(one.first, one.second, human_size(one.bytes)) for one in report.pairs if one.bytes]
+    console.print(table("", ["Image", "Image", ">Bytes"], rows))
+
+
+def _matrix(report: Reuse, with_names: bool) -> Table:
+    names = report.compared
+    common = {(pair.first, pair.second): pair.bytes for pair in report.pairs}
+    rows = []
+    for number, name in enumerate(names, 1):
+        cells = [human_size(common[other, name]) for other in names[: number - 1]]
+        gaps = [""] * (len(names) - number)
+        rows.append((number, *([name] if with_names else []), *cells, *gaps))
+    columns = [">#", *(["Image"] if with_names else []), *(f">{n}" for n in range(1, len(names)))]
+    return table("", columns, rows)
+
+
+def _show_near_duplicates(report: Reuse, console: Console) -> None:
+    if report.near_duplicates:
+        wasted = sum(one.wasted for one in report.near_duplicates)
+        contents = plural(len(report.near_duplicates), "content is", "contents are")
+        say(console)
+        say(
+            console,
+            f"{contents} stored more than once, packed differently ({human_size(wasted)} wasted):",
+            "bold",
+        )
+    for one in report.near_duplicates:
+        copies = ", ".join(
+            f"{short(copy.digest)} ({human_size(copy.size)}, {plural(copy.images, 'image')})"
+            for copy in one.layers
+        )
+        line(console, f"diffID {short(one.diff_id)}: {copies}")
+    if report.configs_unread:
+        say(console, f"{plural(report.configs_unread, 'config')} could not be read.", "yellow")
+
+
+# -- bases --------------------------------------------------------------------
+
+
+def show_bases(report: Bases, console: Console) -> None:
+    """Print `bases`: each image below the one it is built on."""
+    if not report.images:
+        say(console, "No image with layers is here.")
+        return
+    lines = list(_tree(report.images))
+    width = min(max(len(label) for label, _ in lines), max(console.width - 30, 20))
+    for label, one in lines:
+        line(console, f"{label:<{width}}  {_own(one)}")
+    away = [one for one in report.images if one.base_name and not one.bases]
+    if away:
+        say(console)
+        rows = [(one.image, one.base_name) for one in away]
+        say(console, "Built on images that are not here", "bold")
+        console.print(table("", ["Image", "Base"], rows))
+
+
+def _own(one: Lineage) -> str:
+    if (first := _first(one)) != one.image:
+        return f"same layers as {printable(first)}"
+    if one.bases:
+        how = ", by annotation" if one.evidence == "annotation" else ""
+        return f"+ {plural(one.own_layers, 'layer')}, {human_size(one.own_bytes)}{how}"
+    return f"{plural(one.layers, 'layer')}, {human_size(one.size)}"
+
+
+def _first(one: Lineage) -> str:
+    """Return the name that stands for all images with the same layers."""
+    return min((one.image, *one.aliases), key=plainest)
+
+
+_Groups = dict[str, list["Lineage"]]
+
+
+def _groups(images: Sequence[Lineage]) -> _Groups:
+    """Return what is built directly on each image, and under the empty name what on none."""
+    groups: _Groups = {}
+    for one in sorted(images, key=lambda one: (_first(one), one.image != _first(one), one.image)):
+        groups.setdefault(one.bases[0] if one.bases else "", []).append(one)
+    return groups
+
+
+def _tree(images: Sequence[Lineage]) -> Iterator[tuple[str, Lineage]]:
+    """Yield a line for each image once, what is built on it below; however deep it goes."""
+    groups = _groups(images)
+    seen: set[str] = set()
+    # What annotations tie into a circle hangs on nothing: it begins a tree of its own.
+    starts = [*groups.get("", []), *images]
+    for start in starts:
+        pending = [(start, "", "")]
+        while pending:
+            one, lead, indent = pending.pop()
+            if one.image in seen:
+                continue
+            seen.add(one.image)
+            yield f"{lead}{printable(one.image)}", one
+            below = [child for child in groups.get(one.image, []) if child.image not in seen]
+            for child in reversed(below):
+                last = child is below[-1]
+                branch = f"{indent}{'`- ' if last else '|- '}"
+                pending.append((child, branch, f"{indent}{'   ' if last else '|  '}"))

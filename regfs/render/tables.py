@@ -1,0 +1,270 @@
+"""How results look: tables and sizes for people, JSON for machines.
+
+Everything that came from a tree passes `printable` before it reaches a
+terminal: names may hold control characters, escape sequences or bytes that are
+not UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final
+
+from regfs.digest import Digest
+from regfs.findings import RULES, Finding, Severity
+from regfs.spelling import printable as printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from regfs.reports.causes import Cause
+
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def human_size(size: int) -> str:
+    """Return a number of bytes in decimal units with three digits, as `docker images` does."""
+    value = float(size)
+    for unit in _UNITS:
+        if abs(value) < 999.5 or unit == _UNITS[-1]:
+            break
+        value /= 1000
+    if unit == "B":
+        return f"{size} B"
+    return f"{value:.3g} {unit}" if abs(value) < 999.5 else f"{value:.0f} {unit}"
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return a time as RFC 3339 in UTC, to the second."""
+    # Not strftime: it writes the year 1 as 1.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: `1 image`, `2 images`, `2 repositories`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def short(digest: str) -> str:
+    """Return a digest cut to twelve hexadecimal digits, for a table."""
+    return digest.partition(":")[2][:12] or digest
+
+
+def document(value: Any) -> Any:
+    """Return a report as plain JSON values: dataclasses and named tuples become objects."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, Finding):
+        return finding_document(value)
+    if hasattr(value, "model_dump"):  # a document that was read with pydantic
+        return value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    if names := _fields(type(value)):
+        pairs = [(name, getattr(value, name)) for name in names]
+        return {name: item if type(item) in _PLAIN else document(item) for name, item in pairs}
+    if isinstance(value, Mapping):
+        return {str(key): document(item) for key, item in value.items()}
+    if isinstance(value, Iterable):
+        return [document(item) for item in value]
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+"""What is its own JSON."""
+
+_FIELDS: dict[Any, tuple[str, ...]] = {}
+"""Type -> its fields, once they were looked up: asking dataclasses costs more than the row."""
+
+
+def _fields(kind: Any) -> tuple[str, ...]:
+    """Return the fields of a dataclass or named tuple; none of anything else."""
+    if kind not in _FIELDS:
+        plain = is_dataclass(kind)
+        names = (f.name for f in fields(kind)) if plain else getattr(kind, "_fields", ())
+        _FIELDS[kind] = tuple(names)
+    return _FIELDS[kind]
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """Return a finding with its words, as verify and gc print it."""
+    return {
+        "code": finding.code.value,
+        "severity": finding.severity.value,
+        "path": finding.path,
+        "digest": finding.digest,
+        "repository": finding.repository,
+        "tag": finding.tag,
+        "expected": finding.expected,
+        "actual": finding.actual,
+        "message": finding.message,
+        "remedy": finding.remedy,
+    }
+
+
+def to_json(value: Any) -> str:
+    """Return a report as JSON text, a line for each key and for each row of a list.
+
+    In ASCII: names that are not UTF-8 survive a round trip.
+    """
+    return "".join(json_pieces(value))
+
+
+def to_json_line(value: Any) -> str:
+    """Return one row as JSON text on one line."""
+    return _flat_line(value) or json.dumps(document(value))
+
+
+def _flat_line(value: Any) -> str:
+    """Return a row of plain values as JSON text, five times as fast; nothing for any other."""
+    names = () if isinstance(value, Finding) else _fields(type(value))
+    parts = []
+    for name in names:
+        item = getattr(value, name)
+        write = _WRITERS.get(type(item))
+        if write is None:
+            if not isinstance(item, str):
+                return ""
+            write = _text  # a digest, or a word of an enumeration
+        parts.append(f'"{name}": {write(item)}')
+    return f"{{{', '.join(parts)}}}" if parts else ""
+
+
+def _real(value: float) -> str:
+    return repr(value) if isfinite(value) else json.dumps(value)
+
+
+_text: Final = json.encoder.encode_basestring_ascii
+_WRITERS: Final[dict[type, Callable[[Any], str]]] = {
+    str: _text,
+    int: repr,
+    float: _real,
+    bool: {False: "false", True: "true"}.__getitem__,
+    type(None): lambda _: "null",
+}
+"""How JSON spells what is no more than one value."""
+
+
+def json_pieces(value: Any) -> Iterator[str]:
+    """Yield what `to_json` returns piece by piece: of a million rows there is one at a time."""
+    names = _fields(type(value))
+    if isinstance(value, Mapping) or (names and not isinstance(value, Finding)):
+        pairs = value.items() if isinstance(value, Mapping) else _values(value, names)
+        comma = "{\n"
+        for key, item in pairs:
+            yield f"{comma}  {json.dumps(str(key))}: "
+            yield from _rows(item, "  ")
+            comma = ",\n"
+        yield "{}" if comma == "{\n" else "\n}"
+    else:
+        yield from _rows(value, "")
+
+
+def _values(value: Any, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    return ((name, getattr(value, name)) for name in names)
+
+
+def _rows(value: Any, indent: str) -> Iterator[str]:
+    """Yield a list with a row on each line, and anything else on one."""
+    if not isinstance(value, (list, tuple)) or hasattr(value, "_fields"):
+        yield to_json_line(value)
+        return
+    comma = "[\n"
+    for row in value:
+        yield f"{comma}{indent}  {to_json_line(row)}"
+        comma = ",\n"
+    yield "[]" if comma == "[\n" else f"\n{indent}]"
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table that folds long texts.
+
+    How a column behaves is told by the first character of its name: `>` aligns to the
+    right, `=` never folds (digests, times), `~` is cut where the terminal ends.
+    """
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    result = RichTable(
+        title=Text(printable(title)) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+    )
+    for column in columns:
+        mark = column[:1] if column[:1] in (">", "=", "~") else ""
+        result.add_column(
+            column.removeprefix(mark),
+            justify="right" if mark == ">" else "left",
+            overflow="fold",
+            no_wrap=mark in (">", "="),
+        )
+    for row in rows:
+        cells = [cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row]
+        for column, cell in zip(columns, cells, strict=True):
+            # Said by the cell: a column that must not wrap would narrow all the others first.
+            if column.startswith("~"):
+                cell.no_wrap, cell.overflow = True, "ellipsis"
+        result.add_row(*cells)
+    return result
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return rfc3339(value).replace("T", " ")
+    if isinstance(value, Digest):
+        return value.short
+    return printable(value)
+
+
+_STYLES: Final = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
+
+
+def print_finding(console: Console, finding: Finding) -> None:
+    """Print one finding: severity, code and path on one line, words and remedy below."""
+    from rich.text import Text
+
+    line = Text()
+    line.append(f"{finding.severity.value:<8}", style=_STYLES[finding.severity])
+    line.append(f"{finding.code.value}  ")
+    line.append(printable(finding.path), style="bold")
+    console.print(line, soft_wrap=True)
+    console.print(Text(f"        {printable(finding.message)}"), soft_wrap=True)
+    console.print(Text(f"        {finding.remedy}", style="dim"), soft_wrap=True)
+
+
+def incomplete(cause: Cause) -> str:
+    """Return the line that says what an answer lacks: what to do, then where and why."""
+    first = cause.first
+    words = first.actual or first.message
+    return f"incomplete. {cause.remedy.rstrip('.')}: {cause.where}: {words}"
+
+
+def print_cause(console: Console, cause: Cause) -> None:
+    """Print what several findings have in common: what to do, then how many and where."""
+    from rich.text import Text
+
+    first = cause.first
+    line = Text()
+    line.append(f"{first.severity.value:<8}", style=_STYLES[first.severity])
+    line.append(f"{first.code.value}  ")
+    line.append(cause.remedy, style="bold")
+    console.print(line, soft_wrap=True)
+    where = printable(f"{cause.count} of one cause: {cause.where}")
+    console.print(Text(f"        {where}"), soft_wrap=True)
+    console.print(Text(f"        {RULES[first.code].message}", style="dim"), soft_wrap=True)

@@ -1,0 +1,209 @@
+"""How a verification looks: to people, while it runs and at its end, and as JSON.
+
+    print_row    one finding with the images it touches, at once
+    show_result  totals, findings by severity and code, images, and the verdict
+    result_document, row_document    what --json and --ndjson print
+
+For other programs there are render_junit.py and render_metrics.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from regfs.findings import RULES, Code, Severity
+from regfs.render.tables import (
+    document,
+    finding_document,
+    human_size,
+    plural,
+    print_finding,
+    printable,
+    rfc3339,
+    table,
+)
+from regfs.reports.moment import moment
+from regfs.tree.inventory import INCOMPLETE
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from regfs.verify import ImageDamage, ReportedFinding, Result
+    from regfs.verify.report import Checked, Coverage
+
+_UNREAD: Final = INCOMPLETE | {Code.BLOB_UNREADABLE}
+
+SHOWN: Final = 10
+"""Images that are named with one finding on a terminal."""
+LISTED: Final = 20
+"""Images that are named in the summary, unless all are asked for."""
+
+
+def result_document(result: Result) -> dict[str, Any]:
+    """Return a result as the JSON document of the command."""
+    return {
+        "root": result.root,
+        "level": result.level.value,
+        "checked": document(result.checked),
+        "findings": [row_document(row) for row in result.findings],
+        "more": [
+            {"code": code.value, "severity": severity.value, "count": count}
+            for (severity, code), count in sorted(result.more.items())
+        ],
+        "interrupted": result.interrupted,
+        "started_at": rfc3339(datetime.fromtimestamp(result.started, UTC)),
+        "finished_at": rfc3339(datetime.fromtimestamp(result.finished, UTC)),
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def row_document(row: ReportedFinding) -> dict[str, Any]:
+    """Return a finding with the images it touches."""
+    return {
+        **finding_document(row.finding),
+        "images": list(row.images),
+        "affected": row.affected,
+    }
+
+
+def print_row(console: Console, row: ReportedFinding) -> None:
+    """Print a finding, and the images it touches."""
+    print_finding(console, row.finding)
+    if row.affected:
+        more = row.affected - SHOWN
+        text = ", ".join(row.images[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+        console.print(f"        affects {printable(text)}", soft_wrap=True, markup=False)
+
+
+def show_result(
+    console: Console, result: Result, *, verbose: int, note: Callable[[str], None]
+) -> None:
+    """Print the summary; `note` takes remarks that are no part of it."""
+    done = result.checked
+    totals = (
+        f"level {result.level.value}: {plural(done.blobs, 'blob')} "
+        f"({human_size(done.bytes)} hashed), {plural(done.links, 'link')}, "
+        f"{plural(done.manifests, 'manifest')}"
+    )
+    console.print(totals, soft_wrap=True, markup=False)
+    for line in _unread(done):
+        console.print(line, soft_wrap=True, markup=False)
+    counts = result.counts
+    if counts:
+        order = list(Severity)
+        rows = [
+            (severity.value, code.value, count, RULES[code].message)
+            for (severity, code), count in sorted(
+                counts.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
+            )
+        ]
+        console.print(table("Findings", ["severity", "code", ">count", "what"], rows))
+    hidden = _list_images(console, result.images, verbose)
+    console.print(verdict(result), soft_wrap=True, markup=False)
+    console.print(_speed(result), soft_wrap=True, markup=False)
+    if hidden:
+        note(f"regfs: and {plural(hidden, 'more image')}; -v lists them")
+    if not verbose and any(severity is Severity.INFO for severity, _ in counts):
+        note("regfs: findings of severity info are counted only; -v lists them")
+
+
+def _unread(done: Checked) -> Iterator[str]:
+    if done.skipped:
+        yield f"{plural(done.skipped, 'blob')} not read: found intact lately"
+    if done.remaining:
+        size = human_size(done.remaining_bytes)
+        yield f"{plural(done.remaining, 'blob')} ({size}) not read: left for the next run"
+
+
+def show_coverage(console: Console, found: Coverage) -> None:
+    """Print what a ledger tells of a tree."""
+    lines = [
+        f"level {found.level.value}: {plural(found.verified, 'blob')} "
+        f"({human_size(found.bytes)}) verified"
+    ]
+    if found.oldest is not None:
+        lines[0] += f", the first of them at {rfc3339(moment(found.oldest))}"
+    if found.unknown:
+        size = human_size(found.unknown_bytes)
+        lines.append(f"{plural(found.unknown, 'blob')} ({size}) never verified, or changed since")
+    weights = Counter(row.finding.severity for row in found.findings)
+    if found.findings:
+        counts = (plural(n, weight.value) for weight in Severity if (n := weights[weight]))
+        lines.append(f"what was found: {', '.join(counts)}")
+    else:
+        lines.append("nothing is known to be wrong")
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def coverage_document(found: Coverage) -> dict[str, Any]:
+    """Return what a ledger tells of a tree as the JSON document of `--merge`."""
+    oldest = None if found.oldest is None else rfc3339(moment(found.oldest))
+    rows = [row_document(row) for row in found.findings]
+    return {**document(replace(found, findings=())), "oldest": oldest, "findings": rows}
+
+
+def verdict(result: Result) -> str:
+    """Return what it comes to, in words."""
+    weights: Counter[Severity] = Counter()
+    for (severity, _), count in result.counts.items():
+        weights[severity] += count
+    so_far = " so far" if result.interrupted else ""
+    if errors := weights[Severity.ERROR]:
+        broken = sum(1 for harm in result.images.values() if harm.errors)
+        grave = {code for severity, code in result.counts if severity is Severity.ERROR}
+        if broken and grave <= _UNREAD:
+            return f"{plural(broken, 'image')} could not be checked{so_far}: not all can be read"
+        if not broken:
+            return f"{plural(errors, 'error')}{so_far}, and no image is known to suffer from them"
+        return f"{plural(broken, 'image is', 'images are')} not whole{so_far}"
+    if warnings := weights[Severity.WARNING]:
+        return f"no errors{so_far}; {plural(warnings, 'warning')} to look at"
+    if leftovers := weights[Severity.INFO]:
+        return f"no errors{so_far}; {plural(leftovers, 'leftover')} of normal use"
+    return f"nothing is wrong{so_far}"
+
+
+def _speed(result: Result) -> str:
+    seconds = result.seconds
+    # Of a run that was cut off, what was read of the last blobs is not counted.
+    if result.interrupted or not result.checked.bytes or not seconds:
+        return f"took {human_duration(seconds)}"
+    rate = human_size(int(result.checked.bytes / seconds))
+    return f"took {human_duration(seconds)}, {rate}/s"
+
+
+def human_duration(seconds: float) -> str:
+    """Return a duration in its two largest units: `0.42 s`, `59 s`, `3 min 20 s`, `2 d 5 h`."""
+    if seconds < 9.95:
+        return f"{seconds:.2g} s" if seconds >= 0.01 else "0.01 s"
+    left = round(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count} {unit}" if count else "")
+    return " ".join(part for part in parts[:2] if part)
+
+
+def _list_images(console: Console, images: Mapping[str, ImageDamage], verbose: int) -> int:
+    """Print what is wrong with each image, the gravest first; return how many are left out."""
+    if not images:
+        return 0
+    order = sorted(images, key=lambda name: (-images[name].errors, name))
+    shown = order if verbose else order[:LISTED]
+    rows = [
+        (
+            name,
+            images[name].errors,
+            images[name].warnings,
+            "" if (worst := images[name].worst) is None else worst.finding.code.value,
+        )
+        for name in shown
+    ]
+    console.print(table("Images affected", ["image", ">errors", ">warnings", "worst"], rows))
+    return len(order) - len(shown)

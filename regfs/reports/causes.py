@@ -1,0 +1,128 @@
+"""Findings that have one cause, told once: what to do about it first, then how many there are.
+
+    `blobs` may not be read      it, every blob below it, and whatever else is denied to this user
+    `blobs` is not mounted       it, and every link and tag that leads nowhere for want of it
+    a deletion was cut short     the tags of a repository that lead to the same lost manifest
+    somebody uses the folder     what lies in one folder and is no part of the layout
+
+Machines are told of each finding; people are not helped by the fortieth. What a
+person has to look at one by one (a corrupt blob, a damaged link) is never gathered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from regfs.findings import RULES, Code, Finding
+from regfs.tree.inventory import INCOMPLETE
+
+NAMED: Final = 3
+"""Places that are named of those with one cause."""
+
+_DENIED: Final = ("permission denied", "operation not permitted")
+_UNREADABLE: Final = frozenset({Code.PATH_UNREADABLE, Code.BLOB_UNREADABLE})
+_UNKNOWN: Final = INCOMPLETE | {
+    Code.BLOB_UNREADABLE,
+    Code.BLOB_CORRUPT,
+    Code.MANIFEST_UNREADABLE,
+    Code.MANIFEST_TOO_LARGE,
+    Code.DESCRIPTOR_INVALID,
+}
+_OF_ONE_MANIFEST: Final = frozenset({Code.TAG_DANGLING})
+_OF_ONE_REPOSITORY: Final = frozenset({Code.TAG_WITHOUT_CURRENT, Code.TAG_INVALID})
+_OF_ONE_FOLDER: Final = frozenset({Code.FOREIGN_PATH})
+_NO_BLOBS: Final = "no blobs"
+_EVERYWHERE: Final = frozenset({Code.JUNK})
+_FOR_WANT_OF_BLOBS: Final = frozenset(
+    {Code.BLOB_MISSING, Code.LINK_DANGLING, Code.TAG_DANGLING, Code.INDEX_CHILD_MISSING}
+)
+
+
+@dataclass(slots=True)
+class Cause:
+    """One cause, and what has come of it."""
+
+    first: Finding
+    """What it was noticed by."""
+    count: int = 1
+    others: list[str] = field(default_factory=list)
+    """Some of the other places."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        denied = is_denied(self.first)
+        return RULES[Code.PATH_UNREADABLE].remedy if denied else self.first.remedy
+
+    @property
+    def where(self) -> str:
+        """The first few places, and how many more there are."""
+        named = [_place(self.first), *self.others]
+        more = self.count - len(named)
+        return ", ".join(named) + (f" and {more} more" if more else "")
+
+
+def lacking(findings: Iterable[Finding]) -> list[Finding]:
+    """Return those findings that mean: something is there, and an answer lacks it."""
+    return [finding for finding in findings if finding.code in _UNKNOWN]
+
+
+class Causes:
+    """Gathers findings as they come."""
+
+    def __init__(self, findings: Iterable[Finding] = ()) -> None:
+        self._found: dict[Hashable, Cause] = {}
+        for finding in findings:
+            self.add(finding)
+
+    def add(self, finding: Finding) -> bool:
+        """Take one in; return whether it is the first that its cause is noticed by."""
+        key = _key(finding)
+        if finding.code in _FOR_WANT_OF_BLOBS and _NO_BLOBS in self._found:
+            key = _NO_BLOBS
+        known = self._found.get(key)
+        if known is None:
+            self._found[key] = Cause(finding)
+            return True
+        known.count += 1
+        # What only follows from it does not help to find it, nor does a second door that is shut.
+        alike = finding.code is known.first.code and not is_denied(finding)
+        if alike and len(known.others) < NAMED - 1:
+            known.others.append(_place(finding))
+        return False
+
+    def __iter__(self) -> Iterator[Cause]:
+        """Yield every cause, in the order in which they were noticed."""
+        return iter(self._found.values())
+
+
+def is_denied(finding: Finding) -> bool:
+    """Return whether something only could not be read because of who asks."""
+    return finding.code in _UNREADABLE and (finding.actual or "").endswith(_DENIED)
+
+
+def _key(finding: Finding) -> Hashable:
+    """Return what findings of one cause have in common."""
+    code = finding.code
+    if is_denied(finding):
+        return "denied"
+    if code in _OF_ONE_MANIFEST:
+        return code, finding.repository, finding.digest
+    if code in _OF_ONE_REPOSITORY:
+        return code, finding.repository
+    if code in _OF_ONE_FOLDER:
+        return code, finding.path.rpartition("/")[0]
+    if code is Code.BLOBS_MISSING:
+        return _NO_BLOBS
+    if code in _EVERYWHERE:
+        return code
+    return code, finding.path, finding.digest, finding.tag, finding.expected
+
+
+def _place(finding: Finding) -> str:
+    """Return a finding's place as short as it can be said."""
+    if finding.tag is not None:
+        return f"{finding.repository}:{finding.tag}"
+    return finding.path

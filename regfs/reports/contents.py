@@ -1,0 +1,144 @@
+"""What every tag holds, and what stands untagged: the unit in which usage is counted.
+
+    holdings(graph) -> Holding(app, v1, {index, image, image, attestation}), ...
+
+A manifest about another one (its `subject`) is held with what it is about.
+Nothing is missed: what no tag of a repository reaches is one more holding of
+it, whose tag is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from regfs.digest import Digest
+from regfs.errors import RegfsError
+from regfs.findings import Code
+from regfs.graph import Graph
+from regfs.manifests import Manifest, absent_by_right
+from regfs.tree.inventory import RepositoryInventory
+
+Read = Callable[[Digest], Manifest]
+"""Reads a manifest, as `Registry.manifest` does."""
+
+
+class Holding(NamedTuple):
+    """What one tag reaches, or all that no tag of a repository reaches."""
+
+    repository: str
+    tag: str | None
+    """None: what is untagged."""
+    manifests: set[Digest]
+
+    def __str__(self) -> str:
+        return f"{self.repository} (untagged)" if self.tag is None else self.label
+
+    @property
+    def label(self) -> str:
+        """The reference that leads to it."""
+        return self.repository if self.tag is None else f"{self.repository}:{self.tag}"
+
+
+class Missing(NamedTuple):
+    """Content that is needed and not there."""
+
+    digest: str
+    size: int
+    """Bytes, as a manifest says; 0 where none does."""
+
+
+def named(graph: Graph, repository: RepositoryInventory) -> set[Digest]:
+    """Return every manifest that a repository names by a revision or a tag."""
+    found: set[Digest] = set()
+    for digest in repository.revisions:
+        found.update(graph.revision_targets(repository.name, digest))
+    for info in repository.tags.values():
+        if info.current is not None:
+            found.add(info.current)
+        else:  # what it may have meant is kept until somebody knows
+            found.update(entry.digest for entry in info.history)
+    return found
+
+
+def holdings(graph: Graph) -> Iterator[Holding]:
+    """Yield what each tag holds, and what is untagged, repository by repository."""
+    for repository in graph.inventory.repositories.values():
+        yield from holdings_of(graph, repository)
+
+
+def holdings_of(graph: Graph, repository: RepositoryInventory) -> Iterator[Holding]:
+    """Yield what each tag of one repository holds, and what is untagged in it."""
+    tagged: set[Digest] = set()
+    for tag, info in sorted(repository.tags.items()):
+        if info.current is not None:
+            found = graph.reachable([info.current], referrers=repository.revisions)
+            tagged |= found
+            yield Holding(repository.name, tag, found)
+    rest = graph.reachable(named(graph, repository), subjects=True) - tagged
+    if rest:
+        yield Holding(repository.name, None, graph.reachable(rest))
+
+
+def doubtful(graph: Graph) -> set[Digest]:
+    """Return the blobs that an image may need which cannot be read; no gc deletes them.
+
+    They are what a repository with damage links to, and everything while parts of the
+    tree cannot be seen. Blobs that readable manifests need are among them.
+    """
+    if graph.incomplete:
+        return set(graph.inventory.blobs)
+    found: set[Digest] = set()
+    for name in graph.frozen:
+        repository = graph.inventory.repositories.get(name)
+        if repository is not None:
+            found.update(repository.layers, repository.revisions)
+            found.update(e.digest for info in repository.tags.values() for e in info.history)
+    found.update(*[graph.aliases.get(digest, ()) for digest in found])
+    return {digest for digest in found if digest in graph.inventory.blobs}
+
+
+def is_alias(graph: Graph, digest: Digest) -> bool:
+    """Return whether a digest only stands for a blob stored under another algorithm."""
+    return digest in graph.aliases and digest not in graph.inventory.blobs
+
+
+def weight(graph: Graph, manifest: Digest) -> int:
+    """Return the bytes of a manifest and of all it names, each as often as it names it."""
+    blobs = graph.inventory.blobs
+    size = blobs[manifest].size if manifest in blobs else 0
+    for leaf in graph.leaves(manifest):
+        if leaf.digest in blobs:
+            size += blobs[leaf.digest].size
+    return size
+
+
+def missing(graph: Graph, manifest: Digest, read: Read) -> Iterator[Missing]:
+    """Yield what a manifest is or names itself, and is not there though it should be.
+
+    Layers with urls and the missing platforms of a partial mirror are absent by right. Of
+    what lies where nothing could be seen nobody knows.
+    """
+    blobs = graph.inventory.blobs
+    problem = graph.problems.get(manifest)
+    if manifest not in blobs and not is_alias(graph, manifest):
+        partial = problem is not None and problem.code is Code.INDEX_CHILD_MISSING
+        if not partial and not graph.is_unseen(manifest):
+            yield Missing(manifest, 0)
+        return
+    absent = {
+        leaf.digest: max(leaf.size, 0)
+        for leaf in graph.leaves(manifest)
+        if leaf.digest not in blobs and not is_alias(graph, leaf.digest)
+    }
+    elsewhere = _elsewhere(manifest, read) if absent else set()
+    for digest, size in absent.items():
+        if digest not in elsewhere and not graph.is_unseen(digest):
+            yield Missing(digest, size)
+
+
+def _elsewhere(manifest: Digest, read: Read) -> set[Digest]:
+    try:
+        return absent_by_right(read(manifest).references())
+    except RegfsError:
+        return set()

@@ -1,0 +1,136 @@
+"""How an image was made: each step of its history with the layer it left.
+
+    history   FROM..ADD   ENV (no layer)   COPY        RUN
+    layers    25b16005                     27079509    4f4fb700
+
+A config says which steps left no layer. Where it says nothing, or its history
+does not fit, the layers are still all here, without a word on how they came.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from regfs.manifests import DockerManifestV1, V1History
+from regfs.manifests.image_config import History, ImageConfig
+
+EMPTY_TAR: Final = frozenset(
+    {
+        "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
+        "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4",
+    }
+)
+"""An empty layer: its diffID, and the digest that Docker always packs it to."""
+TITLE: Final = "org.opencontainers.image.title"
+
+
+class LayerFacts(NamedTuple):
+    """What is known of one layer without opening it."""
+
+    digest: str
+    size: int
+    media_type: str
+    present: bool
+    elsewhere: bool
+    """Clients fetch it from its urls, and the repository does not have it."""
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStep:
+    """One step of the history, or one layer without a history."""
+
+    instruction: str
+    """As in a Dockerfile, as far as it can be told; the file name of an artifact's layer."""
+    created_by: str
+    """As it is written in the history."""
+    created: str | None
+    comment: str
+    empty: bool
+    """The step left no layer, or one that holds nothing."""
+    digest: str | None
+    """Of its layer."""
+    size: int
+    media_type: str
+    present: bool
+    images: int
+    """Other images that have the same layer."""
+    elsewhere: bool = False
+    """Clients fetch the layer from its urls; the repository does not have it, and need not."""
+
+
+def config_steps(
+    layers: Sequence[LayerFacts],
+    annotations: Sequence[Mapping[str, str]],
+    config: ImageConfig | None,
+) -> Iterator[BuildStep]:
+    """Yield the steps of an image with a config; `annotations` are those of the layers."""
+    history = config.history if config else ()
+    diff_ids = config.rootfs.diff_ids if config else ()
+    number = 0
+    for entry in history:
+        if entry.empty_layer or number >= len(layers):
+            yield _step(None, entry)
+            continue
+        yield _step(layers[number], entry, diff_ids[number] if number < len(diff_ids) else "")
+        number += 1
+    for layer, notes in zip(layers[number:], annotations[number:], strict=True):
+        yield _step(layer, History(created_by=notes.get(TITLE, "")))
+
+
+def schema1_steps(layers: Sequence[LayerFacts], manifest: DockerManifestV1) -> Iterator[BuildStep]:
+    """Yield the steps of a schema 1 image; its layers come with the base first."""
+    history = list(reversed(manifest.history))
+    if len(history) != len(layers):
+        history = []
+    for number, layer in enumerate(layers):
+        yield _step(layer, _v1_history(history[number]) if history else History())
+
+
+def _v1_history(entry: V1History) -> History:
+    try:
+        raw = json.loads(entry.v1_compatibility)
+        command = raw["container_config"]["Cmd"]
+        text = " ".join(command) if isinstance(command, list) else ""
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return History()
+    created: Any = raw.get("created")
+    return History(created_by=text, created=created if isinstance(created, str) else None)
+
+
+def _step(layer: LayerFacts | None, entry: History, diff_id: str = "") -> BuildStep:
+    return BuildStep(
+        instruction=instruction(entry.created_by),
+        created_by=entry.created_by,
+        created=entry.created,
+        comment=entry.comment,
+        empty=layer is None or not EMPTY_TAR.isdisjoint({diff_id, layer.digest}),
+        digest=layer.digest if layer else None,
+        size=layer.size if layer else 0,
+        media_type=layer.media_type if layer else "",
+        present=layer.present if layer else True,
+        images=layer.images if layer else 0,
+        elsewhere=layer is not None and layer.elsewhere,
+    )
+
+
+_NOP = re.compile(r"/bin/sh -c #\(nop\)\s*")
+_RUN = re.compile(r"(?:RUN )?((?:\|\d+ .*?)?)/bin/sh -c ", re.DOTALL)
+
+
+def instruction(created_by: str) -> str:
+    """Return what a history calls a step as it stood in the Dockerfile.
+
+    Docker's old builder wrote `/bin/sh -c #(nop)  CMD ["sh"]`, BuildKit writes
+    `RUN /bin/sh -c make # buildkit`.
+    """
+    text = created_by.removesuffix(" # buildkit").strip()
+    if found := _NOP.match(text):
+        return text[found.end() :]
+    if found := _RUN.match(text):
+        return f"RUN {text[found.end() :]}"
+    return text

@@ -1,0 +1,184 @@
+"""The open files of a directory store: read, written whole, appended to.
+
+A file is written beside its place and renamed over it, so that a crash leaves
+the old file, or the new one, and at worst a `.<name>.<random>.regfs-tmp`:
+
+    create  ->  .data.5f3c91.regfs-tmp  ->  fsync  ->  rename to data  ->  fsync of the folder
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import secrets
+from typing import Final
+
+from regfs.errors import StoreError
+from regfs.stores import UNFINISHED
+from regfs.stores.local.base import LocalTree, adopt, failure, shown
+
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class ReadFile(io.FileIO):
+    """An open file whose read errors are those of the contract."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        super().__init__(descriptor, "rb")
+        self._path = path
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        """Fill `buffer` as far as the file goes; return the number of bytes."""
+        try:
+            return super().readinto(buffer) or 0
+        except OSError as error:
+            raise failure(self._path, error) from error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes, all that are left when it is negative."""
+        try:
+            return super().read(-1 if size is None else size) or b""
+        except OSError as error:
+            raise failure(self._path, error) from error
+
+
+class Section(io.RawIOBase):
+    """The next `length` bytes of a file, and its end after them."""
+
+    def __init__(self, whole: ReadFile, length: int) -> None:
+        super().__init__()
+        self._whole = whole
+        self._left = length
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        """Fill `buffer` as far as the section goes; return the number of bytes."""
+        with memoryview(buffer) as view:
+            count = self._whole.readinto(view[: self._left])
+        self._left -= count
+        return count
+
+    def fileno(self) -> int:
+        """Return the descriptor of the whole file, which stands where the section goes on."""
+        return self._whole.fileno()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._whole.close()
+        super().close()
+
+
+class LocalWriter:
+    """A file that appears at its path whole, on `commit`, or not at all."""
+
+    def __init__(self, tree: LocalTree, folder: int, path: str, name: str, made: list[str]) -> None:
+        """Take over the descriptor `folder`, unless this raises OSError."""
+        stem = os.fsdecode(os.fsencode(name)[:200])
+        self._temporary = f".{stem}.{secrets.token_hex(6)}{UNFINISHED}"
+        self._descriptor = os.open(self._temporary, _NEW, 0o666, dir_fd=folder)
+        adopt(folder, descriptor=self._descriptor)
+        self._tree = tree
+        self._folder = folder
+        self._path = path
+        self._name = name
+        self._made = made
+        self._open = True
+
+    def write(self, data: bytes, /) -> int:
+        """Add bytes."""
+        try:
+            _write_all(self._descriptor, data)
+        except OSError as error:
+            raise failure(self._path, error) from error
+        return len(data)
+
+    def commit(self) -> None:
+        """Make it durable and put it in place, replacing what was there."""
+        if not self._open:
+            raise StoreError(f"{shown(self._path)}: the file was committed or discarded before")
+        try:
+            os.fsync(self._descriptor)
+            os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except OSError as error:
+            self.discard()
+            raise failure(self._path, error) from error
+        self._close()
+        try:
+            self._tree.sync_names(self._path.rpartition("/")[0])
+        except OSError as error:
+            raise failure(self._path, error) from error
+
+    def discard(self) -> None:
+        """Forget it, with the folders made for it. Safe to call twice, and after commit."""
+        if not self._open:
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary, dir_fd=self._folder)
+        self._close()
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):  # somebody else uses it by now
+                os.rmdir(self._tree.full(folder))
+
+    def _close(self) -> None:
+        self._open = False
+        os.close(self._descriptor)
+        os.close(self._folder)
+
+    def __enter__(self) -> LocalWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Commit, or discard when the block raised."""
+        if not self._open:
+            return
+        if error[0] is None:
+            self.commit()
+        else:
+            self.discard()
+
+    def __del__(self) -> None:
+        if getattr(self, "_open", False):
+            self.discard()
+
+
+class AppendFile(io.FileIO):
+    """A file that only grows; what was written is on the disk after `flush`."""
+
+    def __init__(self, tree: LocalTree, descriptor: int, path: str, *, new: bool) -> None:
+        super().__init__(descriptor, "ab")
+        self._tree = tree
+        self._path = path
+        self._new = new
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
+        """Add all of `data`."""
+        try:
+            return _write_all(self.fileno(), data)
+        except OSError as error:
+            raise failure(self._path, error) from error
+
+    def flush(self) -> None:
+        """Wait until what was written is on the disk, and the name of a new file too."""
+        if self.closed:
+            return
+        try:
+            os.fsync(self.fileno())
+            if self._new:
+                self._tree.sync_names(self._path.rpartition("/")[0])
+                self._new = False
+        except OSError as error:
+            raise failure(self._path, error) from error
+
+
+def _write_all(descriptor: int, data: bytes | bytearray | memoryview) -> int:
+    """Write all of `data`, though the system may take it in pieces."""
+    with memoryview(data) as view, view.cast("B") as octets:
+        total = len(octets)
+        done = 0
+        while done < total:
+            done += os.write(descriptor, octets[done:])
+    return total

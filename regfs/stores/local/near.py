@@ -1,0 +1,71 @@
+"""What a folder without a registry tree seems to be, in words for the person who gave it.
+
+    /data            the tree lies in /data/registry            say which folder to give
+    /srv/layout      an OCI image layout                        say what can read it
+    /export          the disk of a MinIO server                 say whom to ask instead
+    /mnt             nothing at all                             is a volume not mounted?
+
+A few names are looked at, never a whole disk. Whatever cannot be read says nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from regfs.stores.local.base import V2, shown
+
+_LOOKED_AT: Final = 100
+"""Folders in which a tree is looked for."""
+_SAMPLE: Final = 3
+"""Blobs that are looked at."""
+_MINIO: Final = "xl.meta"
+"""The file in which MinIO keeps what is to be read as one object."""
+
+
+def is_minio(v2: str) -> bool:
+    """Return whether every blob that is looked at is a folder as MinIO keeps objects in.
+
+    One alone could have been made by hand; the first few of different folders were not.
+    """
+    found = list(islice(_blobs(os.path.join(v2, "blobs", "sha256")), _SAMPLE))
+    return bool(found) and all(os.path.isfile(os.path.join(one, "data", _MINIO)) for one in found)
+
+
+def _blobs(folder: str) -> Iterator[str]:
+    """Yield the folder of one blob below each two digits."""
+    for prefix in _folders(folder):
+        for name in _folders(os.path.join(folder, prefix))[:1]:
+            yield os.path.join(folder, prefix, name)
+
+
+def guess(folder: str) -> str:
+    """Return what a folder that holds no tree may be, as the end of a message; or nothing."""
+    places = list(islice(_trees_near(folder), 2))
+    if places:
+        more = ", and in others" if len(places) > 1 else ""
+        return f"; there is one in {shown(places[0])}{more}"
+    if os.path.isfile(os.path.join(folder, "oci-layout")):
+        return "; this is an OCI image layout, which `regfs heal --from` can read"
+    if all(os.path.isdir(os.path.join(folder, name)) for name in ("images", "repositories")):
+        return "; this seems to be a registry of version 1, which regfs cannot read"
+    return ""
+
+
+def _trees_near(folder: str) -> Iterator[str]:
+    """Yield folders that hold a tree and lie a step below, or where Docker keeps volumes."""
+    volumes = os.path.join(folder, "volumes")
+    near = [os.path.join(folder, name) for name in _folders(folder)]
+    near += [os.path.join(volumes, name, "_data") for name in _folders(volumes)]
+    return (place for place in near if os.path.isdir(os.path.join(place, V2)))
+
+
+def _folders(folder: str) -> list[str]:
+    """Return the names of the first folders in one, sorted."""
+    try:
+        with os.scandir(folder) as children:
+            return sorted(child.name for child in islice(children, _LOOKED_AT) if child.is_dir())
+    except OSError:
+        return []

@@ -1,0 +1,68 @@
+"""Renaming a thing to a name that is free, so that nothing is ever overwritten.
+
+Linux refuses in the very rename when the name is taken (`renameat2` with
+`RENAME_NOREPLACE`; ext4, xfs, btrfs, tmpfs and overlayfs can, NFS cannot). Where that is not
+to be had, the name is looked up before: then movers have to hold a lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Final
+
+_NOREPLACE: Final = 1
+_CANNOT: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP})
+
+Rename = Callable[[int, bytes, int, bytes], int]
+
+
+def rename_new(name: str, new_name: str, here: int, there: int) -> None:
+    """Rename what is at `name` in an open folder to `new_name` in another one.
+
+    Raises:
+        FileExistsError: something is there already.
+        OSError: as the operating system answers.
+    """
+    rename = renameat2()
+    if rename is not None:
+        error = rename(here, os.fsencode(name), there, os.fsencode(new_name))
+        if error == 0:
+            return
+        if error not in _CANNOT:
+            raise OSError(error, os.strerror(error), new_name)
+    if exists(new_name, there):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name)
+    os.rename(name, new_name, src_dir_fd=here, dst_dir_fd=there)
+
+
+def exists(name: str, folder: int) -> bool:
+    """Return whether anything is at `name` in an open folder."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@cache
+def renameat2() -> Rename | None:
+    """Return what calls renameat2 and returns its error, 0 for none; None where there is no such.
+
+    Python has no way to it. A C library older than the kernel may lack it.
+    """
+    import ctypes  # only who moves things needs it
+
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return None
+    number, text = ctypes.c_int, ctypes.c_char_p
+    call.argtypes = (number, text, number, text, ctypes.c_uint)
+
+    def rename(here: int, name: bytes, there: int, new_name: bytes) -> int:
+        return ctypes.get_errno() if call(here, name, there, new_name, _NOREPLACE) else 0
+
+    return rename

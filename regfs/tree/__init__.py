@@ -1,0 +1,1 @@
+"""The tree as typed content: scanned whole, or read one thing at a time."""

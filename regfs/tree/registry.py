@@ -1,0 +1,440 @@
+"""The tree as typed content: point reads, and every change, in a safe order.
+
+Reads answer one question without listing the tree (what does this tag point
+to, what does this manifest say). Changes keep one rule: what refers is written
+after, and removed before, what it refers to; a crash leaves garbage, never a
+broken reference. Only gc's sweep, heal and the server call the changes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
+
+from regfs import layout
+from regfs.digest import ALGORITHMS, BUFFER_SIZE, Digest, VerifiedReader
+from regfs.errors import (
+    AlgorithmUnsupported,
+    BlobUnknown,
+    ContentMismatch,
+    DigestInvalid,
+    LayoutInvalid,
+    ManifestInvalid,
+    ManifestTooLarge,
+    ManifestUnknown,
+    NameUnknown,
+    PathMissing,
+    ReferenceAmbiguous,
+    ReferenceInvalid,
+    RegfsError,
+    StoreError,
+)
+from regfs.findings import Code, Finding
+from regfs.manifests.media_types import LIMIT
+from regfs.spelling import quoted
+from regfs.stores import Entry, FileKind, Report, Store, ignore
+from regfs.tree.inventory import INCOMPLETE, Inventory, LinkContent
+from regfs.tree.scan import LINK_LIMIT, parse_link_content, walk_repositories
+
+if TYPE_CHECKING:
+    from regfs.manifests import Manifest
+
+SHORTEST: Final = 7
+"""Hexadecimal digits a shortened digest must have at least."""
+
+_LONGEST: Final = 4095
+_LONGEST_PART: Final = 255
+"""Characters of a path and of a name in it: no operating system takes more."""
+
+_SHORT = re.compile(rf"(?:(sha256|sha384|sha512):)?([0-9a-f]{{{SHORTEST},128}})")
+
+
+class Target(NamedTuple):
+    """What a reference given by a person means in this tree."""
+
+    name: str | None
+    """The repository; None for a bare digest."""
+    tag: str | None
+    digest: Digest | None
+    """None when only a repository was named."""
+
+    def __str__(self) -> str:
+        if self.name is None:
+            return str(self.digest)
+        if self.tag is not None:
+            return f"{self.name}:{self.tag}"
+        return self.name if self.digest is None else f"{self.name}@{self.digest}"
+
+
+class Linked(NamedTuple):
+    """A blob as a repository has it."""
+
+    digest: Digest
+    """Of the blob that lies there: of an alias link another one than what was asked for."""
+    size: int
+
+
+class Registry:
+    """A registry tree in a store.
+
+    `report` hears of all that could not be read or understood, whether it is raised or
+    left out of an answer; of what is simply not there it hears nothing.
+    """
+
+    def __init__(self, store: Store, report: Report = ignore) -> None:
+        self.store = store
+        self.report = report
+
+    def repositories(self) -> Iterator[str]:
+        """Yield the name of every repository, depth first by name, as far as it can be listed."""
+        seen = Inventory(url=self.store.url, taken_at=0)
+        for repository in walk_repositories(self.store, seen):
+            yield repository.name
+        for finding in seen.findings:
+            self.report(finding)
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is such a repository.
+
+        Raises:
+            StoreError: its folder is there, or may be, and cannot be read.
+        """
+        folder = layout.repository_folder(name)
+        if len(folder) > _LONGEST or any(len(part) > _LONGEST_PART for part in name.split("/")):
+            return False
+        parts = {f"{folder}/{part}" for part in layout.PARTS}
+        unread: list[Finding] = []
+        if any(entry.path in parts for entry in self.store.list(folder, unread.append)):
+            return True
+        for finding in unread:
+            hides = finding.path in parts or f"{folder}/".startswith(f"{finding.path}/")
+            if finding.code in INCOMPLETE and hides and self._is_folder(folder):
+                raise StoreError(f"{finding.path}: {finding.message}")
+        return False
+
+    def _is_folder(self, path: str) -> bool:
+        """Return whether a folder is at a path, or its place cannot be looked at."""
+        try:
+            return self.store.stat(path).kind in (FileKind.FOLDER, FileKind.LINK)
+        except PathMissing:
+            return False
+
+    def tags(self, name: str) -> dict[str, float]:
+        """Return the tags of a repository that can be asked for, and when each was set.
+
+        Raises:
+            NameUnknown: there is no such repository.
+        """
+        leaves = self.store.leaves(layout.tags_folder(name), "current/link", self.report)
+        if not leaves.names and not self.exists(name):
+            raise NameUnknown(f"no such repository: {name}")
+        return dict(sorted(zip(leaves.names, leaves.mtimes, strict=True)))
+
+    def revisions(self, name: str) -> dict[Digest, float]:
+        """Return the manifests of a repository, by digest, and when each was pushed."""
+        found = {}
+        for algorithm in ALGORITHMS:
+            folder = layout.revisions_folder(name, algorithm)
+            leaves = self.store.leaves(folder, "link", self.report)
+            for encoded, mtime in zip(leaves.names, leaves.mtimes, strict=True):
+                try:
+                    found[Digest.parse(f"{algorithm}:{encoded}")] = mtime
+                except DigestInvalid:
+                    continue
+        return found
+
+    def link(self, path: str) -> LinkContent:
+        """Read one link; never raises for what it holds or for not being readable."""
+        try:
+            return parse_link_content(self._read(path, LINK_LIMIT))
+        except StoreError as error:
+            return LinkContent(None, Code.PATH_UNREADABLE, str(error))
+
+    def _read(self, path: str, limit: int, code: Code = Code.PATH_UNREADABLE) -> bytes:
+        """Read what a file begins with; report why it cannot be, unless it is not there."""
+        try:
+            return self.store.read(path, limit)
+        except PathMissing:
+            raise
+        except StoreError as error:
+            raise self._told(path, code, error) from None
+
+    def _told(self, path: str, code: Code, error: RegfsError) -> RegfsError:
+        """Report what is about to be raised, and return it."""
+        self.report(Finding(code, path, actual=str(error).removeprefix(f"{path}: ")))
+        return error
+
+    def tag(self, name: str, tag: str) -> Digest:
+        """Return what a tag points to.
+
+        Raises:
+            ManifestUnknown: no such tag, or its link names no digest.
+            StoreError: its link cannot be read.
+        """
+        path = layout.path_of(layout.TagCurrent(name, tag))
+        link = self.link(path)
+        if link.digest is not None:
+            return link.digest
+        try:
+            self._read(path, 1)
+        except PathMissing:
+            raise ManifestUnknown(f"no such tag: {name}:{tag}") from None
+        raise ManifestUnknown(f"{path}: tag names no digest: {link.text}")
+
+    def revision(self, name: str, digest: Digest) -> Digest:
+        """Return under which digest the bytes of a repository's manifest lie.
+
+        It is another one where a registry has stored what was pushed by sha512 by sha256.
+
+        Raises:
+            ManifestUnknown: the repository has no such manifest.
+            StoreError: its link cannot be read.
+        """
+        # Registry 2.1 wrote the links of manifests among those of layers.
+        for key in (layout.RevisionLink(name, digest), layout.LayerLink(name, digest)):
+            target = self._target(layout.path_of(key), digest)
+            if target is not None:
+                return target
+        raise ManifestUnknown(f"no such manifest in {name}: {digest}")
+
+    def layer(self, name: str, digest: Digest) -> Digest:
+        """Return under which digest the bytes of a repository's blob lie; see `revision`.
+
+        Raises:
+            BlobUnknown: the repository has no such blob.
+            StoreError: its link cannot be read.
+        """
+        target = self._target(layout.path_of(layout.LayerLink(name, digest)), digest)
+        if target is None:
+            raise BlobUnknown(f"no such blob in {name}: {digest}")
+        return target
+
+    def _target(self, path: str, digest: Digest) -> Digest | None:
+        """Return what a link leads to; None when it is not there, or leads to other bytes."""
+        try:
+            found = parse_link_content(self._read(path, LINK_LIMIT)).digest
+        except PathMissing:
+            return None
+        # Bytes have one digest of an algorithm: another one is no alias, but damage.
+        if found is None or (found != digest and found.algorithm == digest.algorithm):
+            return None
+        return found
+
+    def blob(self, digest: Digest) -> Entry:
+        """Return the size and time of a blob.
+
+        Raises:
+            BlobUnknown: it is not there.
+        """
+        path = layout.path_of(layout.BlobData(digest))
+        try:
+            return self.store.stat(path)
+        except PathMissing:
+            raise BlobUnknown(f"no such blob: {digest}") from None
+        except StoreError as error:
+            raise self._told(path, Code.BLOB_UNREADABLE, error) from None
+
+    def open_blob(self, digest: Digest, offset: int = 0, length: int | None = None) -> BinaryIO:
+        """Open a blob's bytes as they lie there, unverified.
+
+        Raises:
+            BlobUnknown: it is not there.
+        """
+        try:
+            return self.store.open(layout.path_of(layout.BlobData(digest)), offset, length)
+        except PathMissing:
+            raise BlobUnknown(f"no such blob: {digest}") from None
+
+    def stream(self, digest: Digest) -> Iterator[bytes]:
+        """Yield a blob's bytes in pieces; the end is only reached when they match the digest.
+
+        Raises:
+            BlobUnknown: it is not there.
+            ContentMismatch: after the last piece, when the bytes are others.
+        """
+        path = layout.path_of(layout.BlobData(digest))
+        with self.open_blob(digest) as raw:
+            reader = VerifiedReader(raw, digest, path)
+            while piece := reader.read(BUFFER_SIZE):
+                yield piece
+
+    def manifest_bytes(self, digest: Digest, limit: int = LIMIT) -> bytes:
+        """Return the bytes of a manifest, verified.
+
+        Raises:
+            BlobUnknown: it is not there.
+            ManifestTooLarge: it is larger than `limit` bytes; nothing was read.
+            ContentMismatch: the bytes have another digest.
+        """
+        path = layout.path_of(layout.BlobData(digest))
+        try:
+            data = self._read(path, limit + 1, Code.BLOB_UNREADABLE)
+        except PathMissing:
+            raise BlobUnknown(f"no such blob: {digest}") from None
+        if len(data) > limit:
+            long = ManifestTooLarge(f"{path}: manifest is larger than {limit} bytes")
+            raise self._told(path, Code.MANIFEST_TOO_LARGE, long)
+        found = Digest.of(data, digest.algorithm)
+        if found != digest:
+            wrong = ContentMismatch(f"{path}: content does not match its digest: found {found}")
+            raise self._told(path, Code.BLOB_CORRUPT, wrong)
+        return data
+
+    def manifest(self, digest: Digest, limit: int = LIMIT) -> Manifest:
+        """Return a manifest, verified and parsed.
+
+        Raises:
+            As `manifest_bytes`, and ManifestInvalid when it is none.
+        """
+        from regfs.manifests import parse  # the models, which most reads do without
+
+        data = self.manifest_bytes(digest, limit)
+        try:
+            return parse(data)
+        except ManifestInvalid as error:
+            path = layout.path_of(layout.BlobData(digest))
+            raise self._told(path, Code.MANIFEST_UNREADABLE, error) from None
+
+    def find(self, text: str) -> Target:
+        """Return what a person means by NAME, NAME:TAG, NAME@DIGEST or DIGEST.
+
+        A digest may be cut to its first `SHORTEST` or more hexadecimal digits, with
+        or without its algorithm. A repository of that very name goes first.
+
+        Raises:
+            ReferenceInvalid: it is none of these.
+            ReferenceAmbiguous: a shortened digest fits several; they are listed.
+            NameUnknown, ManifestUnknown, BlobUnknown: it is well formed and not there.
+            StoreError: what it means cannot be read.
+        """
+        if not text or text.startswith("/") or "\0" in text:
+            raise ReferenceInvalid(f"not a reference: {quoted(text)}")
+        name, at, digest = text.partition("@")
+        if at:
+            return self._find_in(name, digest)
+        short = _SHORT.fullmatch(text) is not None
+        if self._is_repository(text, perhaps=short):
+            return Target(text, None, None)
+        name, colon, tag = text.rpartition(":")
+        # `sha256:1234567` can be a tag of a repository that is called sha256.
+        if short and not (self._is_repository(name, perhaps=True) and tag in self.tags(name)):
+            return Target(None, None, self._complete(text, None))
+        if not colon:
+            problem = layout.name_problem(text)
+            if problem is not None:
+                raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
+            raise NameUnknown(f"no such repository: {text}")
+        self._need_repository(name)
+        problem = layout.tag_problem(tag)
+        if problem is not None and tag not in self.tags(name):
+            raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
+        return Target(name, tag, self.tag(name, tag))
+
+    def _find_in(self, name: str, digest: str) -> Target:
+        self._need_repository(name)
+        if not _SHORT.fullmatch(digest):
+            try:
+                Digest.parse(digest)
+            except AlgorithmUnsupported as error:
+                raise ReferenceInvalid(str(error)) from None
+            except DigestInvalid:
+                raise ReferenceInvalid(
+                    f"not a digest: {quoted(digest)}: at least {SHORTEST} hexadecimal digits are "
+                    "needed"
+                ) from None
+        return Target(name, None, self._complete(digest, name))
+
+    def _is_repository(self, name: str, *, perhaps: bool = False) -> bool:
+        """Return whether there is such a repository; `perhaps`: it may also mean something else."""
+        try:
+            return self.exists(name)
+        except LayoutInvalid:
+            return False
+        except StoreError as error:
+            if not perhaps:
+                raise
+            self._told(layout.repository_folder(name), Code.PATH_UNREADABLE, error)
+            return False
+
+    def _need_repository(self, name: str) -> None:
+        if self._is_repository(name):
+            return
+        problem = layout.name_problem(name)
+        if problem is not None:
+            raise ReferenceInvalid(f"not a repository name: {quoted(name)}: {problem}")
+        raise NameUnknown(f"no such repository: {name}")
+
+    def _complete(self, text: str, name: str | None) -> Digest:
+        """Return the one digest that `text` begins; of `name`'s manifests and layers if given."""
+        match = cast("re.Match[str]", _SHORT.fullmatch(text))
+        algorithms = [match[1]] if match[1] else list(ALGORITHMS)
+        unread: list[Finding] = []
+        found = {
+            digest
+            for algorithm in algorithms
+            for digest in self._beginning(algorithm, match[2], name, unread.append)
+        }
+        hidden = next((one for one in unread if one.code in INCOMPLETE), None)
+        if not found and hidden is not None:
+            raise StoreError(f"{text}: cannot be looked for: {hidden.path}: {hidden.message}")
+        for finding in unread:
+            self.report(finding)  # another one may begin like this
+        if len(found) == 1:
+            return found.pop()
+        if not found and name is not None:
+            raise ManifestUnknown(f"no manifest or layer {text} in {name}")
+        if not found:
+            raise BlobUnknown(f"no such blob: {text}")
+        shown = sorted(found)
+        more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
+        raise ReferenceAmbiguous(
+            f"{text} is ambiguous, it begins {len(shown)} digests: {', '.join(shown[:10])}{more}"
+        )
+
+    def _beginning(
+        self, algorithm: str, start: str, name: str | None, report: Report
+    ) -> Iterator[Digest]:
+        if name is None:
+            folders = [(f"{layout.blobs_folder(algorithm)}/{start[:2]}", "data")]
+        else:
+            folders = [
+                (layout.revisions_folder(name, algorithm), "link"),
+                (layout.layers_folder(name, algorithm), "link"),
+            ]
+        for folder, leaf in folders:
+            for encoded in self.store.leaves(folder, leaf, report).names:
+                if encoded.startswith(start) and len(encoded) == ALGORITHMS[algorithm]:
+                    yield Digest(f"{algorithm}:{encoded}")
+
+    def linked(self, key: layout.LayerLink | layout.RevisionLink) -> Linked | None:
+        """Return the blob that a link of a repository leads to; None when it leads nowhere.
+
+        It leads nowhere when the link is not there or says what its path does not, when the
+        blob is not there, or has no bytes where there must be some. Bytes are not verified.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        digest = self._target(layout.path_of(key), key.digest)
+        if digest is None:
+            return None
+        try:
+            there = self.blob(digest)
+        except BlobUnknown:
+            return None
+        hollow = there.size == 0 and not digest.is_of_nothing
+        if there.kind is not FileKind.FILE or hollow:
+            return None
+        return Linked(digest, there.size)
+
+    def holds(self, name: str, digest: Digest) -> bool:
+        """Return whether a repository has a link to this manifest or blob."""
+        keys = (layout.RevisionLink(name, digest), layout.LayerLink(name, digest))
+        for key in keys:
+            try:
+                if self.store.stat(layout.path_of(key)).kind is FileKind.FILE:
+                    return True
+            except PathMissing:
+                continue
+        return False

@@ -1,0 +1,540 @@
+"""Settling, waiting and purging: what came back into use is in place again, and stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+import regfs.graph.read
+import regfs.tree.scan
+from regfs.cli.app import cli
+from regfs.errors import DocumentInvalid, Refused
+from regfs.findings import Code
+from regfs.gc import collect as collect_module
+from regfs.gc.collect import collect, purge, settle
+from regfs.gc.policy_file import load_policy
+from regfs.gc.roots import Roots, parse_roots
+from regfs.gc.sweep import Applied
+from regfs.gc.wanted import repositories_held
+from regfs.runs import Returned, Run, runs
+from regfs.stores import open_store
+from tests.gc.test_online_model import ONE, WAIT, start, with_garbage
+from tests.support.builder import Blob, TreeBuilder, blob_of, image, index
+from tests.support.docker_registry import Client, Site
+from tests.support.gates import Collector
+from tests.support.registries import Recipe, build, new_tree, plan_of, recipes, registry_of
+
+OLD = image(["base", "old"])
+
+
+def never(seconds: float) -> None:
+    raise AssertionError(f"nobody was to wait {seconds} s")
+
+
+def move(tree: TreeBuilder, **policy: Any) -> Applied:
+    """Collect into quarantine, untagged manifests too."""
+    made = plan_of(tree, **{"delete_untagged": True, **policy})
+    return collect(made, registry_of(tree), pause=never)
+
+
+def back(returned: list[Returned]) -> list[tuple[str, str]]:
+    return sorted((one.kind, one.digest or "") for one in returned)
+
+
+@pytest.fixture
+def moved(tree: TreeBuilder) -> TreeBuilder:
+    """A registry whose former image lies in quarantine, whole."""
+    tree.push("app", "v1", OLD)
+    tree.push("app", "v1", image(["new"]))
+    assert move(tree).done.manifests == 1
+    assert not tree.blob_path(OLD.digest).exists()
+    return tree
+
+
+# -- what comes back ------------------------------------------------------------
+
+
+@given(recipe=recipes(), untagged=st.booleans())
+def test_where_nobody_did_anything_nothing_comes_back(recipe: Recipe, untagged: bool) -> None:
+    with new_tree() as tree:
+        build(tree, recipe)
+        applied = move(tree, delete_untagged=untagged)
+        assert applied.returned == []
+        assert settle(registry_of(tree)) == []
+
+
+def test_a_tag_brings_back_all_that_its_image_needs(moved: TreeBuilder) -> None:
+    moved.tag("app", "again", OLD.digest)
+    returned = settle(registry_of(moved))
+    blobs = [OLD.digest, *(blob.digest for blob in OLD.blobs)]
+    links = [blob.digest for blob in OLD.blobs]
+    wanted = [*(("blob", d) for d in blobs), *(("layer-link", d) for d in links)]
+    assert back(returned) == sorted([*wanted, ("revision", OLD.digest)])
+    assert all(moved.blob_path(digest).exists() for digest in blobs)
+    assert all(moved.layer_path("app", digest).exists() for digest in links)
+    assert moved.revision_path("app", OLD.digest).exists()
+    assert plan_of(moved, delete_untagged=True).actions == []
+
+
+def test_a_layer_link_brings_back_its_blob_and_nothing_else(moved: TreeBuilder) -> None:
+    layer = OLD.blobs[-1].digest
+    moved.layer_link("lib", layer)
+    assert back(settle(registry_of(moved))) == [("blob", layer)]
+
+
+def test_an_index_brings_back_its_children_in_its_own_repository(moved: TreeBuilder) -> None:
+    parent = index(OLD)
+    moved.blob(parent.data)
+    moved.revision("app", parent.digest)
+    returned = settle(registry_of(moved))
+    assert ("revision", OLD.digest) in back(returned)
+    assert moved.layer_path("app", OLD.blobs[-1].digest).exists()
+
+
+def test_a_tag_of_another_repository_brings_back_no_link(moved: TreeBuilder) -> None:
+    moved.tag("lib", "v1", OLD.digest)
+    assert {one.kind for one in settle(registry_of(moved))} == {"blob"}
+
+
+def test_what_lies_there_again_is_left_alone(moved: TreeBuilder) -> None:
+    moved.push("app", "again", OLD)
+    before = moved.files("docker")
+    returned = settle(registry_of(moved))
+    assert moved.files("docker") == before
+    assert returned == []
+
+
+def test_a_folder_made_again_gets_its_file_back(moved: TreeBuilder) -> None:
+    moved.tag("app", "again", OLD.digest)
+    moved.folder(moved.blob_path(OLD.digest).parent)
+    settle(registry_of(moved))
+    assert moved.blob_path(OLD.digest).exists()
+
+
+def quarantined(tree: TreeBuilder, path: Path) -> Path:
+    (run,) = (tree.root / ".regfs/runs").iterdir()
+    return run / "quarantine" / tree.relative(path)
+
+
+@pytest.mark.parametrize("what", ["revision", "layer"])
+def test_what_was_written_after_it_was_looked_at_comes_back(moved: TreeBuilder, what: str) -> None:
+    layer = OLD.blobs[-1].digest
+    path = (
+        moved.revision_path("app", OLD.digest)
+        if what == "revision"
+        else moved.layer_path("app", layer)
+    )
+    os.utime(quarantined(moved, path))
+    settle(registry_of(moved))
+    assert path.exists()
+    assert moved.blob_path(layer).exists()
+
+
+def test_a_repository_in_doubt_gets_all_its_links_back(moved: TreeBuilder) -> None:
+    moved.write(moved.revision_path("app", moved.current("app", "v1")), b"")
+    settle(registry_of(moved))
+    assert moved.revision_path("app", OLD.digest).exists()
+    assert all(moved.blob_path(blob.digest).exists() for blob in OLD.blobs)
+
+
+def test_while_links_may_lie_unseen_every_blob_comes_back(moved: TreeBuilder) -> None:
+    (moved.v2 / "repositories/app/_layers/sha256/pipe").symlink_to("/nowhere")
+    settle(registry_of(moved))
+    assert all(moved.blob_path(blob.digest).exists() for blob in OLD.blobs)
+
+
+def test_doubt_that_passes_brings_nothing_back(
+    moved: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = moved.revision_path("app", moved.current("app", "v1"))
+    text, scan = link.read_bytes(), regfs.tree.scan.scan
+    looks: list[int] = []
+
+    def scan_during_a_write(*arguments: object, **options: object) -> object:
+        moved.write(link, b"" if not looks else text)
+        looks.append(1)
+        return scan(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(collect_module, "scan", scan_during_a_write)
+    assert settle(registry_of(moved)) == []
+    assert len(looks) > 1
+
+
+# -- the order of things ------------------------------------------------------------
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (regfs.graph.read, regfs.tree.scan):
+        monkeypatch.setattr(
+            module, "adaptive_map", lambda function, items, slow: map(function, items)
+        )
+
+
+def race(root: Path) -> Site:
+    """Let a manifest be put while what it needs is moved away; return what came of it.
+
+    The registry has looked at everything before the first move, and writes its
+    links when the last is done: during the wait, if there is one.
+    """
+    with_garbage(root)
+    now = time.time()
+    site = Site(root, lambda: now)
+    client = Client(iter([site.put_manifest("a", "again", ONE)]))
+    collector: Collector = start(root, lambda: now, purge=True)
+    collector.run_to("move")
+    for _ in range(len(ONE.blobs) + 1):
+        client.step()
+    assert client.waits
+    collector.run_to("pause")
+    client.finish_request()
+    if not collector.done:
+        collector.resume()
+        collector.run_to()
+    assert collector.done
+    return site
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_push_that_looked_before_the_moves_and_wrote_after_them_is_whole(tmp_path: Path) -> None:
+    site = race(tmp_path)
+    assert list(site.acknowledged) == [("a", "again")]
+    site.assert_whole()
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_without_settling_it_would_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect_module, "_settle", lambda *_, **__: [])
+    site = race(tmp_path)
+    assert list(site.acknowledged) == [("a", "again")]
+    with pytest.raises(AssertionError):
+        site.assert_whole()
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_without_waiting_it_would_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = collect_module.collect
+
+    def hasty(*arguments: object, **options: object) -> object:
+        return real(*arguments, **{**options, "wait": 0.0})  # type: ignore[arg-type]
+
+    monkeypatch.setattr("tests.gc.test_online_model.collect", hasty)
+    site = race(tmp_path)
+    with pytest.raises(AssertionError):
+        site.assert_whole()
+
+
+def test_a_run_waits_between_two_settles(tree: TreeBuilder) -> None:
+    tree.push("app", "v1", OLD)
+    tree.push("app", "v1", image(["new"]))
+    waited = []
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        tree.tag("app", "again", OLD.digest)
+
+    made = plan_of(tree, delete_untagged=True)
+    applied = collect(made, registry_of(tree), purge=True, wait=WAIT, pause=pause)
+    assert waited == [WAIT]
+    assert applied.purged
+    assert ("blob", OLD.digest) in back(applied.returned)
+    assert tree.blob_path(OLD.digest).exists()
+
+
+def test_a_run_that_is_interrupted_while_it_waits_leaves_all_in_quarantine(
+    tree: TreeBuilder,
+) -> None:
+    tree.push("app", "v1", OLD)
+    tree.push("app", "v1", image(["new"]))
+
+    def pause(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    made = plan_of(tree, delete_untagged=True)
+    with pytest.raises(KeyboardInterrupt):
+        collect(made, registry_of(tree), purge=True, pause=pause)
+    (run,) = runs(open_store(str(tree.root)))
+    assert (run.run, run.state) == (made.id, "applied")
+    assert quarantined(tree, tree.blob_path(OLD.digest)).exists()
+
+
+# -- a purge of its own -----------------------------------------------------------------
+
+
+def the_run(tree: TreeBuilder) -> Run:
+    (run,) = runs(open_store(str(tree.root)))
+    return run
+
+
+def later(seconds: float) -> Callable[[], float]:
+    return lambda: time.time() + seconds
+
+
+def test_a_run_younger_than_its_wait_is_not_purged(moved: TreeBuilder) -> None:
+    run = the_run(moved).run
+    with pytest.raises(Refused, match=r"purge it in (1h|59m)"):
+        purge(registry_of(moved), run)
+    done = purge(registry_of(moved))
+    assert (done.runs, done.waiting) == ([], [run])
+    assert quarantined(moved, moved.blob_path(OLD.digest)).exists()
+
+
+def test_a_run_is_purged_after_its_wait_or_when_nobody_else_writes(moved: TreeBuilder) -> None:
+    run = the_run(moved).run
+    assert purge(registry_of(moved), run, clock=later(3610)).deleted.manifests == 1
+    assert the_run(moved).state == "purged"
+
+
+def test_offline_nothing_waits(moved: TreeBuilder) -> None:
+    assert purge(registry_of(moved), offline=True).deleted.manifests == 1
+
+
+def test_a_run_that_was_killed_waits_from_its_last_move(moved: TreeBuilder) -> None:
+    run = the_run(moved).run
+    journal = moved.root / f".regfs/runs/{run}/journal.jsonl"
+    lines = [line for line in journal.read_text().splitlines() if '"applied"' not in line]
+    journal.write_text("\n".join(lines) + "\n")
+    with pytest.raises(Refused, match="purge it in"):
+        purge(registry_of(moved), run, clock=later(3500))
+    assert purge(registry_of(moved), run, clock=later(3700)).runs == [run]
+
+
+def test_a_purge_puts_back_what_is_in_use_by_then(moved: TreeBuilder) -> None:
+    moved.tag("app", "again", OLD.digest)
+    done = purge(registry_of(moved), offline=True)
+    assert ("blob", OLD.digest) in back(done.returned)
+    assert moved.blob_path(OLD.digest).exists()
+    assert moved.revision_path("app", OLD.digest).exists()
+    assert done.deleted.manifests == done.deleted.blobs == 0
+
+
+def test_what_came_back_is_no_part_of_the_run_any_more(moved: TreeBuilder) -> None:
+    before = the_run(moved).done
+    moved.tag("app", "again", OLD.digest)
+    returned = settle(registry_of(moved))
+    after = the_run(moved).done
+    assert before.blobs - after.blobs == len([one for one in returned if one.kind == "blob"])
+    assert before.bytes - after.bytes == sum(one.size for one in returned)
+
+
+# -- on the command line -----------------------------------------------------------------
+
+
+def regfs_gc(tree: TreeBuilder, *arguments: str, code: int = 0) -> str:
+    done = CliRunner().invoke(cli, ["-r", str(tree.root), "gc", *arguments], standalone_mode=False)
+    assert done.exception is None, done.output
+    assert done.return_value == code
+    return str(done.output)
+
+
+def samples(text: str) -> dict[str, float]:
+    rows = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name.replace("\\", ""): float(value) for name, _, value in rows}
+
+
+def test_metrics_tell_of_every_run_that_wrote_to_the_file(
+    tree: TreeBuilder, tmp_path: Path
+) -> None:
+    file = tmp_path / "gc.prom"
+    tree.push("app", "v1", OLD)
+    tree.push("app", "v1", image(["new"]))
+    regfs_gc(tree, "run", "-m", "--yes", "--metrics", str(file))
+    first = samples(file.read_text())
+    root = f'root="{tree.root}"'
+    assert first[f"regfs_gc_runs_total{{{root}}}"] == 1
+    assert first[f'regfs_gc_deleted_total{{kind="blob",{root}}}'] == 0
+    held = first[f"regfs_gc_quarantined_bytes{{{root}}}"]
+    assert held == the_run(tree).done.bytes > 0
+    regfs_gc(tree, "purge", "--offline", "--metrics", str(file))
+    second = samples(file.read_text())
+    assert second[f"regfs_gc_runs_total{{{root}}}"] == 2
+    assert second[f'regfs_gc_deleted_total{{kind="revision",{root}}}'] == 1
+    assert second[f"regfs_gc_freed_bytes_total{{{root}}}"] == held
+    assert second[f"regfs_gc_quarantined_bytes{{{root}}}"] == 0
+    assert second[f"regfs_gc_duration_seconds{{{root}}}"] >= 0
+    assert second[f"regfs_gc_last_completed_timestamp_seconds{{{root}}}"] > 0
+
+
+def test_a_file_that_is_no_metrics_becomes_one(tree: TreeBuilder, tmp_path: Path) -> None:
+    file = tmp_path / "gc.prom"
+    file.write_text("{ nothing of the kind")
+    tree.push("app", "v1", OLD)
+    regfs_gc(tree, "run", "--yes", "--metrics", str(file))
+    assert samples(file.read_text())[f'regfs_gc_runs_total{{root="{tree.root}"}}'] == 1
+
+
+def test_a_run_with_nothing_to_do_begins_none_and_still_settles(moved: TreeBuilder) -> None:
+    with moved.at_age(0):
+        moved.layer_link("lib", OLD.blobs[-1].digest)
+    text = regfs_gc(moved, "run", "--json", "--yes")
+    assert json.loads(text)["returned"]
+    assert len(runs(open_store(str(moved.root)))) == 1
+
+
+def test_apply_with_purge_says_what_came_back_and_what_was_deleted(
+    tree: TreeBuilder, tmp_path: Path
+) -> None:
+    tree.push("app", "v1", OLD)
+    tree.push("app", "v1", image(["new"]))
+    file = tmp_path / "plan.json"
+    regfs_gc(tree, "plan", "-m", "-o", str(file))
+    text = regfs_gc(tree, "apply", str(file), "--purge", "--offline")
+    assert "Deleted: 4 blobs, 1 manifest" in text
+    assert the_run(tree).state == "purged"
+
+
+def test_a_purge_too_early_is_refused_in_one_line(moved: TreeBuilder) -> None:
+    run = the_run(moved).run
+    done = CliRunner().invoke(
+        cli, ["-r", str(moved.root), "gc", "purge", run], standalone_mode=False
+    )
+    assert isinstance(done.exception, Refused)
+    assert "\n" not in str(done.exception)
+    assert f"Not yet: run {run}" in regfs_gc(moved, "purge")
+
+
+def test_an_interrupted_wait_says_how_to_go_on(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.push("app", "v1", OLD)
+    tree.push("app", "v1", image(["new"]))
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("regfs.cli.gc_carry_out.time.sleep", interrupt)
+    arguments = ["-r", str(tree.root), "gc", "run", "-m", "--yes", "--purge"]
+    done = CliRunner().invoke(cli, arguments, standalone_mode=False)
+    assert f"regfs gc purge {the_run(tree).run}" in done.output
+    assert the_run(tree).state == "applied"
+
+
+# -- what somebody outside says is in use -----------------------------------------
+
+
+def said(tree: TreeBuilder, *lines: str) -> Roots:
+    gone = repositories_held(open_store(str(tree.root)))
+    return parse_roots("\n".join(lines).encode(), "roots.txt", lambda name: name in gone)
+
+
+def assert_old_is_pullable(tree: TreeBuilder) -> None:
+    assert tree.revision_path("app", OLD.digest).exists()
+    for digest in (OLD.digest, *(blob.digest for blob in OLD.blobs)):
+        assert tree.blob_path(digest).exists()
+    assert all(tree.layer_path("app", blob.digest).exists() for blob in OLD.blobs)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        OLD.digest,
+        f"app@{OLD.digest}",
+        f"registry.example.com/app@{OLD.digest}",
+        f"moved/elsewhere@{OLD.digest}",
+        OLD.document["config"]["digest"],
+    ],
+)
+def test_what_is_in_use_elsewhere_is_not_purged(moved: TreeBuilder, line: str) -> None:
+    moved.blob(b"goes for good")
+    move(moved)
+    roots = said(moved, line)
+    done = purge(registry_of(moved), offline=True, roots=roots, ignore_missing_roots=True)
+    assert_old_is_pullable(moved)
+    assert len(done.runs) == 2
+    assert done.deleted.blobs == 1
+    assert [one.code for one in done.findings] == (
+        [Code.ROOT_MISSING] if line.startswith("moved") else []
+    )
+
+
+def test_a_tag_in_use_elsewhere_comes_back_with_all_it_needs(tree: TreeBuilder) -> None:
+    tree.push("app", "v1", index(OLD))
+    tree.push("app", "v2", image(["new"]))
+    whole = tree.files()
+    block = {"repositories": ["app"], "keepTags": [{"patterns": ["v2"]}]}
+    policy = load_policy(json.dumps({"policies": [block]}).encode(), "keep.json")
+    assert move(tree, retention=policy).done.tags == 1
+    assert tree.tags("app") == ["v2"]
+    purge(registry_of(tree), offline=True, roots=said(tree, "app:v1"))
+    assert tree.files() == whole
+
+
+def test_a_manifest_without_a_link_in_use_elsewhere_keeps_what_it_names(tree: TreeBuilder) -> None:
+    tree.push("app", "v1", image(["new"]))
+    for data in (OLD.data, *(blob.data for blob in OLD.blobs)):
+        tree.blob(data)
+    unused = tree.blob(b"named by nothing")
+    move(tree)
+    purge(registry_of(tree), offline=True, roots=said(tree, OLD.digest))
+    assert tree.blob_path(OLD.digest).exists()
+    assert all(tree.blob_path(blob.digest).exists() for blob in OLD.blobs)
+    assert not tree.blob_path(unused).exists()
+
+
+def test_a_digest_in_another_algorithm_in_use_elsewhere_comes_back(tree: TreeBuilder) -> None:
+    long = Blob(blob_of("long").data, algorithm="sha512")
+    tree.push("app", "v1", image(["new"]))
+    tree.add_blob("app", long)
+    move(tree)
+    stored = tree.blob_path(blob_of("long").digest)
+    assert not stored.exists()
+    done = purge(registry_of(tree), offline=True, roots=said(tree, long.digest))
+    assert stored.exists()
+    assert tree.layer_path("app", long.digest).exists()
+    assert done.findings == []
+
+
+def test_the_name_of_a_repository_that_is_in_quarantine_is_no_host(tree: TreeBuilder) -> None:
+    tree.push("example.com/app", "v1", OLD)
+    tree.push("other", "v1", image(["new"]))
+    run = move(tree, allow_tagless=("example.com/app",)).run
+    assert repositories_held(open_store(str(tree.root))) == set(), run
+    tree.untag("example.com/app", "v1")
+    move(tree, allow_tagless=("example.com/app",))
+    shutil.rmtree(tree.repository_path("example.com/app"))
+    assert said(tree, "example.com/app:v1").by_repository == {"example.com/app": {"v1"}}
+
+
+def test_a_root_that_is_nowhere_refuses_a_purge_and_what_is_in_use_is_back(
+    moved: TreeBuilder,
+) -> None:
+    roots = said(moved, f"moved/elsewhere@{OLD.digest}")
+    with pytest.raises(Refused, match=r"moved/elsewhere@.* is nowhere on this disk"):
+        purge(registry_of(moved), offline=True, roots=roots)
+    assert_old_is_pullable(moved)
+
+
+def test_roots_that_are_nowhere_are_told_and_the_rest_is_purged(
+    moved: TreeBuilder, tmp_path: Path
+) -> None:
+    listed = tmp_path / "roots.txt"
+    listed.write_text("app:v1\napp:v9\n")
+    arguments = ["-r", str(moved.root), "gc", "purge", "--offline", "--roots", str(listed)]
+    refused = CliRunner().invoke(cli, arguments, standalone_mode=False)
+    assert isinstance(refused.exception, Refused)
+    assert the_run(moved).state == "applied"
+    arguments.append("--ignore-missing-roots")
+    done = CliRunner().invoke(cli, arguments, standalone_mode=False)
+    assert done.return_value == 0
+    assert "app:v9 (" in done.output
+    assert not moved.blob_path(OLD.digest).exists()
+    assert the_run(moved).state == "purged"
+
+
+def test_a_list_without_a_root_deletes_nothing(moved: TreeBuilder, tmp_path: Path) -> None:
+    listed = tmp_path / "roots.txt"
+    listed.write_text("# a dump that failed\n")
+    arguments = ["-r", str(moved.root), "gc", "purge", "--offline", "--roots", str(listed)]
+    done = CliRunner().invoke(cli, arguments, standalone_mode=False)
+    assert isinstance(done.exception, DocumentInvalid)
+    assert the_run(moved).state == "applied"

@@ -1,0 +1,701 @@
+"""What a retention policy keeps, and the laws that it keeps to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import semver
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from regfs.digest import Digest
+from regfs.gc.retention import (
+    Decision,
+    RetentionPolicy,
+    TagFacts,
+    created_of,
+    created_time,
+    decide,
+    decide_untagged,
+    labels_of,
+)
+from regfs.gc.retention.rules import version_of
+from regfs.manifests.image_config import parse_config
+
+NOW = datetime(2026, 1, 14, 12, tzinfo=UTC).timestamp()
+HOUR, DAY = 3600.0, 86400.0
+DIGEST = Digest.of(b"an image")
+
+
+def ago(days: float) -> float:
+    return NOW - days * DAY
+
+
+def policy(*entries: dict[str, Any], **block: Any) -> RetentionPolicy:
+    """Return a policy of one block for every repository, with these entries of keepTags."""
+    return RetentionPolicy.model_validate(
+        {"policies": [{"repositories": ["**"], "keepTags": list(entries), **block}]}
+    )
+
+
+def fact(
+    tag: str | None,
+    pushed: float | None = NOW,
+    created: float | None = None,
+    labels: list[dict[str, str]] | None = None,
+) -> TagFacts:
+    return TagFacts(tag, DIGEST, pushed, lambda: created, lambda: labels)
+
+
+def days(**ages: float | None) -> list[TagFacts]:
+    """Return tags that were pushed so many days ago."""
+    return [fact(tag, None if age is None else ago(age)) for tag, age in ages.items()]
+
+
+def kept(policy: RetentionPolicy, facts: Iterable[TagFacts], name: str = "app") -> set[str]:
+    return {str(one.tag) for one in decide(policy, facts, name, NOW) if one.keep}
+
+
+def reasons(policy: RetentionPolicy, *facts: TagFacts, name: str = "app") -> list[str]:
+    return [decision.reason for decision in decide(policy, facts, name, NOW)]
+
+
+def nobody_asks() -> Any:
+    raise AssertionError("the config was asked for")
+
+
+# -- which block ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("glob", "name", "matches"),
+    [
+        ("**", "a", True),
+        ("**", "a/b/c", True),
+        ("*", "a", True),
+        ("*", "a/b", False),
+        ("infra/**", "infra/a/b", True),
+        ("infra/**", "infra", True),
+        ("infra/**", "infrared", False),
+        ("prod/*", "prod/a", True),
+        ("prod/*", "prod", False),
+        ("prod/*", "prod/a/b", False),
+        ("**/app", "app", True),
+        ("**/app", "x/y/app", True),
+        ("**/app", "x/yapp", False),
+        ("a/**/z", "a/z", True),
+        ("a/**/z", "a/b/c/z", True),
+        ("team-*", "team-a", True),
+        ("team-*", "team-", True),
+        ("team.x", "teamyx", False),
+        ("*a*", "bab", True),
+        ("a", "ab", False),
+    ],
+)
+def test_a_glob_matches_whole_names(glob: str, name: str, matches: bool) -> None:
+    rules = policy({"patterns": ["none"]}, repositories=[glob], allowEmpty=True)
+    assert (kept(rules, [fact("v1")], name) == set()) == matches
+
+
+def test_the_first_block_that_matches_is_the_one() -> None:
+    made = RetentionPolicy.model_validate(
+        {
+            "policies": [
+                {"repositories": ["prod/*", "main"]},
+                {"repositories": ["**"], "keepTags": [{"patterns": ["v.*"]}]},
+            ]
+        }
+    )
+    tags = [fact("v1"), fact("old")]
+    assert kept(made, tags, "prod/app") == kept(made, tags, "main") == {"v1", "old"}
+    assert kept(made, tags, "other") == {"v1"}
+    assert reasons(made, fact("old"), fact("v1"), name="other")[0].endswith(
+        "no rule of policies[1] keeps it"
+    )
+
+
+def test_a_repository_that_no_block_matches_loses_nothing() -> None:
+    made = policy({"patterns": ["v"]}, repositories=["prod/*"])
+    assert reasons(made, fact("x")) == ["no block of the policy is about this repository"]
+    assert kept(made, [fact("x")]) == {"x"}
+    assert all(one.keep for one in decide_untagged(made, [fact(None)], "app", NOW))
+
+
+def test_without_entries_every_tag_stays() -> None:
+    assert reasons(policy(), fact("v1")) == ["policies[0] has no keepTags: every tag stays"]
+    assert kept(policy(), [fact("v1")]) == {"v1"}
+
+
+# -- single rules ---------------------------------------------------------------------
+
+
+def test_an_entry_without_a_rule_keeps_what_it_matches() -> None:
+    tags = [fact("v1"), fact("x"), fact("y")]
+    assert kept(policy({"patterns": ["v.*", "x"]}), tags) == {"v1", "x"}
+    assert kept(policy({}), [fact("a")]) == {"a"}
+    assert kept(policy({"age": "created"}), [fact("a")]) == {"a"}
+
+
+def test_patterns_are_found_anywhere_as_in_zot() -> None:
+    tags = [fact(tag) for tag in ("v1", "v10", "rev1", "v2")]
+    assert kept(policy({"patterns": ["v1"]}), tags) == {"v1", "v10", "rev1"}
+    assert kept(policy({"patterns": ["^v1"]}), tags) == {"v1", "v10"}
+    assert kept(policy({"patterns": ["^v1$"]}), tags) == {"v1"}
+
+
+def test_the_most_recently_pushed_are_kept() -> None:
+    rules = policy({"patterns": ["v.*"], "mostRecentlyPushedCount": 2})
+    assert kept(rules, days(v1=3, v2=2, v3=1, other=0)) == {"v2", "v3"}
+    assert kept(rules, days(v1=3)) == {"v1"}
+    assert kept(rules, days(other=1)) == {"other"}, "none would be left"
+
+
+def test_those_that_share_the_last_place_all_have_it() -> None:
+    assert kept(policy({"mostRecentlyPushedCount": 1}), days(a=1, b=1, c=2)) == {"a", "b"}
+    assert kept(policy({"keepDaily": 1}), days(a=1, b=1, c=1.1)) == {"a", "b"}
+
+
+def test_what_was_pushed_within_is_kept_to_the_second() -> None:
+    rules = policy({"pushedWithin": "30d"})
+    assert kept(rules, [fact("a", ago(30)), fact("b", ago(30) - 1), fact("c")]) == {"a", "c"}
+
+
+def test_created_within_goes_by_the_config() -> None:
+    rules = policy({"createdWithin": "90d"})
+    tags = [fact("a", ago(300), created=ago(90)), fact("b", ago(1), created=ago(91))]
+    assert kept(rules, tags) == {"a"}
+
+
+def test_labels_must_all_match() -> None:
+    rules = policy({"labels": {"keep": "^(yes|always)$", "team": ""}})
+    tags = [
+        fact("a", labels=[{"keep": "yes", "team": ""}]),
+        fact("b", labels=[{"keep": "yes"}]),
+        fact("c", labels=[{"keep": "yes!", "team": "x"}]),
+        fact("d", labels=[{"keep": "no", "team": "x"}, {"keep": "always", "team": "x"}]),
+    ]
+    assert kept(rules, tags) == {"a", "d"}
+
+
+TAGS = ["1.0.0", "v1.0.1", "1.1.0", "1.2.0-rc.1", "2.0.0-beta", "2.0.0", "2.0.1", "latest", "2.1"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "stay"),
+    [
+        ({"by": "major"}, {"1.2.0-rc.1", "2.0.1"}),
+        ({"by": "major", "groups": 1, "keep": 2}, {"2.0.0", "2.0.1"}),
+        ({"by": "minor"}, {"v1.0.1", "1.1.0", "1.2.0-rc.1", "2.0.1"}),
+        ({"by": "minor", "groups": 2}, {"2.0.1", "1.2.0-rc.1"}),
+        ({"by": "patch", "groups": 2}, {"2.0.1", "2.0.0"}),
+        ({"by": "patch", "groups": 2, "keep": 5}, {"2.0.1", "2.0.0", "2.0.0-beta"}),
+    ],
+)
+def test_the_highest_versions_of_the_highest_groups(rule: dict[str, Any], stay: set[str]) -> None:
+    assert kept(policy({"semver": rule}), [fact(tag) for tag in TAGS]) == stay
+
+
+def test_one_version_under_two_tags_takes_one_place() -> None:
+    tags = [fact("v1.0.0"), fact("1.0.0"), fact("0.9.0")]
+    assert kept(policy({"semver": {"by": "minor", "groups": 1}}), tags) == {"v1.0.0", "1.0.0"}
+
+
+PARTS = st.sampled_from(["0", "1", "2", "10", "rc", "alpha", "a-1"])
+VERSIONS = st.builds(
+    "{}.{}.{}{}".format,
+    *[st.integers(0, 2)] * 3,
+    st.just("") | st.lists(PARTS, min_size=1, max_size=3).map(lambda p: "-" + ".".join(p)),
+)
+
+
+@given(VERSIONS, VERSIONS)
+def test_versions_sort_as_semver_says(left: str, right: str) -> None:
+    order = semver.Version.parse(left).compare(right)
+    mine = version_of(left), version_of("v" + right)
+    assert (mine[0] > mine[1]) - (mine[0] < mine[1]) == order
+
+
+# -- calendars --------------------------------------------------------------------------
+
+
+PERIODS: dict[str, Callable[[datetime], Any]] = {
+    "keepHourly": lambda time: f"{time:%Y%m%d%H}",
+    "keepDaily": lambda time: f"{time:%Y%m%d}",
+    "keepWeekly": lambda time: time.isocalendar()[:2],
+    "keepMonthly": lambda time: f"{time:%Y%m}",
+    "keepYearly": lambda time: f"{time:%Y}",
+}
+
+
+def slowly(key: str, count: int, pushed: dict[str, float]) -> set[str]:
+    """Walk from the newest to the oldest, as one would with a calendar on the wall."""
+    stay: set[str] = set()
+    seen: list[Any] = []
+    previous = None
+    for tag in sorted(pushed, key=lambda tag: -pushed[tag]):
+        period = PERIODS[key](datetime.fromtimestamp(pushed[tag], UTC))
+        if period not in seen:
+            if len(seen) == count:
+                break
+            seen.append(period)
+            previous = pushed[tag]
+            stay.add(tag)
+        elif pushed[tag] == previous:
+            stay.add(tag)
+    return stay
+
+
+MOMENTS = st.one_of(
+    st.floats(ago(3), NOW),
+    st.floats(ago(900), NOW),
+    st.integers(0, 800).map(lambda hours: NOW - hours * HOUR),
+    st.integers(0, 900).map(lambda days: NOW - NOW % DAY - days * DAY),
+    st.integers(0, 900).map(lambda days: NOW - NOW % DAY - days * DAY - 1),
+)
+PUSHED = st.lists(MOMENTS, min_size=1, max_size=30).map(
+    lambda times: {f"t{number}": time for number, time in enumerate(times)}
+)
+
+
+@given(st.sampled_from(sorted(PERIODS)), st.integers(1, 6), PUSHED)
+def test_calendars_keep_what_a_walk_through_them_keeps(
+    key: str, count: int, pushed: dict[str, float]
+) -> None:
+    expected = slowly(key, count, pushed)
+    assert kept(policy({key: count}), [fact(tag, t) for tag, t in pushed.items()]) == expected
+    created = [fact(tag, NOW, created=time) for tag, time in pushed.items()]
+    assert kept(policy({key: count, "age": "created"}), created) == expected
+
+
+def test_a_period_without_a_tag_takes_no_place() -> None:
+    assert kept(policy({"keepDaily": 2}), days(a=0, b=0.1, c=40, d=41)) == {"a", "c"}
+
+
+def test_weeks_begin_on_monday() -> None:
+    monday = datetime(2026, 1, 12, tzinfo=UTC)
+    tags = [
+        fact("sunday", (monday - timedelta(seconds=1)).timestamp()),
+        fact("monday", monday.timestamp()),
+        fact("saturday", (monday - timedelta(days=2)).timestamp()),
+    ]
+    assert kept(policy({"keepWeekly": 2}), tags) == {"sunday", "monday"}
+
+
+# -- what is not known ------------------------------------------------------------------
+
+BY_PUSHED: list[dict[str, Any]] = [
+    {"mostRecentlyPushedCount": 1},
+    {"pushedWithin": "1d"},
+    {"keepHourly": 1},
+    {"keepDaily": 1},
+    {"keepWeekly": 1},
+    {"keepMonthly": 1},
+    {"keepYearly": 1},
+]
+BY_CREATED: list[dict[str, Any]] = [
+    {"createdWithin": "1d"},
+    *({**rule, "age": "created"} for rule in BY_PUSHED[2:]),
+]
+
+
+@pytest.mark.parametrize("rule", BY_PUSHED)
+@pytest.mark.parametrize("unknown", [None, 0.0, -62135596800.0])
+def test_an_unknown_time_of_push_keeps_and_takes_no_place(
+    rule: dict[str, Any], unknown: float | None
+) -> None:
+    tags = [fact("dark", unknown), fact("young"), fact("old", ago(800))]
+    assert kept(policy(rule), tags) == {"dark", "young"}
+    assert "when it was pushed is not known" in reasons(policy(rule), *tags)[0]
+
+
+@pytest.mark.parametrize("rule", BY_CREATED)
+@pytest.mark.parametrize("unknown", [None, 0.0, -62135596800.0])
+def test_an_unknown_time_of_creation_keeps_and_takes_no_place(
+    rule: dict[str, Any], unknown: float | None
+) -> None:
+    tags = [
+        fact("dark", ago(900), created=unknown),
+        fact("old", created=ago(800)),
+        fact("young", ago(900), created=NOW),
+        TagFacts("bare", DIGEST, ago(900)),
+    ]
+    assert kept(policy(rule), tags) == {"bare", "dark", "young"}
+
+
+@pytest.mark.parametrize("rule", [*BY_PUSHED, *BY_CREATED])
+def test_a_time_in_the_future_is_young_and_takes_no_place(rule: dict[str, Any]) -> None:
+    tags = [
+        fact("tomorrow", NOW + DAY, created=NOW + DAY),
+        fact("far", 1e15, created=1e15),
+        fact("now", NOW, created=NOW),
+        fact("old", ago(800), created=ago(800)),
+    ]
+    assert kept(policy(rule), tags) == {"far", "tomorrow", "now"}
+    assert "(in the future)" in reasons(policy(rule), *tags)[0]
+
+
+@pytest.mark.parametrize("rule", [{"labels": {"a": "b"}}, {"semver": {"by": "major"}}])
+def test_an_unknown_age_matters_only_to_rules_that_go_by_it(rule: dict[str, Any]) -> None:
+    tags = [fact("dark", None, labels=[{}]), fact("1.0.0", labels=[{"a": "b"}])]
+    assert kept(policy(rule), tags) == {"1.0.0"}
+
+
+@pytest.mark.parametrize("labels", [None, lambda: None, lambda: []])
+def test_labels_that_cannot_be_read_keep(labels: Any) -> None:
+    tags = [TagFacts("dark", DIGEST, NOW, None, labels), fact("other", labels=[{"a": "c"}])]
+    assert kept(policy({"labels": {"a": "b"}}), tags) == {"dark"}
+
+
+def test_a_tag_that_cannot_be_read_is_kept_and_takes_no_place() -> None:
+    dark = TagFacts("dark", None, NOW)
+    assert kept(policy({"mostRecentlyPushedCount": 1}), [dark, *days(a=1, b=2)]) == {"dark", "a"}
+    assert reasons(policy({"patterns": ["x"]}), dark) == ["what it points to cannot be read"]
+    assert kept(policy({"patterns": ["x"]}), [dark, fact("a")]) == {"dark", "a"}, "none is left"
+
+
+def test_what_stands_beside_an_image_is_left_alone() -> None:
+    fallback = DIGEST.replace(":", "-")
+    beside = [replace(fact(tag), beside=DIGEST) for tag in (fallback, f"{fallback}.sig")]
+    rules = policy({"mostRecentlyPushedCount": 1})
+    assert kept(rules, [*beside, *days(a=1, b=2)]) == {fallback, f"{fallback}.sig", "a"}
+    assert reasons(rules, *beside) == [f"stands beside {DIGEST}, and lives with it"] * 2
+    assert kept(policy({"patterns": ["x"]}), [*beside, fact("a")]) >= {"a"}, "none is left"
+    decided = decide(rules, beside, "app", NOW)
+    assert {one.beside for one in decided} == {DIGEST}
+
+
+def test_what_a_rule_names_does_not_wait_for_what_it_stands_beside() -> None:
+    signature = replace(fact(f"{DIGEST.replace(':', '-')}.sig"), beside=DIGEST)
+    immutable = policy({"patterns": ["x"]}, immutable=[".*[.]sig"])
+    matching = policy({"patterns": [".*[.]sig"]})
+    for rules, reason in ((immutable, "immutable[0]"), (matching, "keepTags[0]")):
+        (one,) = decide(rules, [signature], "app", NOW)
+        assert (one.keep, one.beside) == (True, None)
+        assert reason in one.reason
+    (other,) = decide(policy({"mostRecentlyPushedCount": 1}), [signature], "app", NOW)
+    assert other.beside == DIGEST, "an entry without patterns is about images"
+
+
+# -- what is asked for --------------------------------------------------------------------
+
+
+def test_configs_are_asked_for_only_when_a_rule_goes_by_them() -> None:
+    tags = [TagFacts(tag, DIGEST, ago(5), nobody_asks, nobody_asks) for tag in ("v1", "2.0.0")]
+    cheap = policy({**BY_PUSHED[0], "pushedWithin": "1h", "semver": {"by": "minor"}})
+    assert kept(cheap, tags) == {"v1", "2.0.0"}
+    dear = {"createdWithin": "1d", "labels": {"a": "b"}, "keepDaily": 1, "age": "created"}
+    assert kept(policy(dear, {"pushedWithin": "9d"}), tags) == {"v1", "2.0.0"}
+
+
+def test_a_config_is_asked_for_its_time_once() -> None:
+    asked: list[str] = []
+    tag = TagFacts("a", DIGEST, ago(9), lambda: asked.append("a"), None)
+    rules = policy({"createdWithin": "1d"}, {"keepDaily": 1, "age": "created", "patterns": ["a"]})
+    assert kept(rules, [tag]) == {"a"}
+    assert asked == ["a"]
+
+
+# -- keep wins ------------------------------------------------------------------------------
+
+
+def test_every_entry_that_matches_is_asked() -> None:
+    first = {"patterns": ["v.*"], "mostRecentlyPushedCount": 1}
+    second = {"patterns": [".*-lts"], "pushedWithin": "1y"}
+    tags = [fact("v1-lts", ago(300)), fact("v2", ago(200)), fact("v3", ago(1))]
+    assert kept(policy(first, second), tags) == {"v1-lts", "v3"}
+
+
+def test_immutable_tags_are_kept_whatever_the_rules_say() -> None:
+    rules = policy({"patterns": ["x"]}, immutable=["^v\\d+$", "main"])
+    tags = [fact("v1"), fact("main"), fact("v1y"), fact("x")]
+    assert kept(rules, tags) == {"v1", "main", "x"}
+    assert reasons(rules, *tags)[0] == "immutable[1] of policies[0]"
+
+
+def test_a_repository_does_not_lose_its_last_tag_unless_that_is_allowed() -> None:
+    entry = {"patterns": ["v.*"]}
+    assert kept(policy(entry), [fact("a"), fact("b")]) == {"a", "b"}
+    assert reasons(policy(entry), fact("a")) == [
+        "policies[0] would drop every tag, and allowEmpty is not set"
+    ]
+    assert kept(policy(entry, allowEmpty=True), [fact("a"), fact("b")]) == set()
+    assert decide(policy(entry), [], "app", NOW) == []
+
+
+# -- words ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"pushedWithin": "30d"}, "pushed 2026-01-02 (12 d ago): within pushedWithin 30d of "),
+        ({"mostRecentlyPushedCount": 3}, "pushed 2026-01-02 (12 d ago): among mostRecently"),
+        ({"keepWeekly": 3}, "pushed 2026-01-02 (12 d ago): the newest of its week, keepWeekly 3"),
+        ({"createdWithin": "36h"}, "created 2026-01-14 (2 h ago): within createdWithin 1d12h of "),
+        ({"labels": {"x": "1"}}, "its labels are those of keepTags[0] (x)"),
+        ({"semver": {"by": "minor"}}, "among the highest 1 of 1.2, semver of keepTags[0]"),
+        ({"patterns": ["1.*"]}, "keepTags[0] has no rule: it keeps what it matches"),
+    ],
+)
+def test_a_reason_names_rule_and_age(entry: dict[str, Any], reason: str) -> None:
+    tag = fact("1.2.3", ago(12), ago(2 / 24), [{"x": "1"}])
+    (decision,) = decide(policy(entry), [tag], "app", NOW)
+    assert decision.keep
+    assert decision.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s ago"), (59, "59 s ago"), (60, "1 min ago"), (7199, "1 h ago"), (2 * DAY, "2 d ago")],
+)
+def test_an_age_is_told_in_one_unit(seconds: float, words: str) -> None:
+    assert f"({words})" in reasons(policy({"pushedWithin": "9d"}), fact("a", NOW - seconds))[0]
+
+
+def test_a_time_beyond_all_calendars_is_told_too() -> None:
+    assert reasons(policy({"pushedWithin": "9d"}), fact("a", 1e15)) == [
+        "pushed after 9999 (in the future): not yet, by this clock: pushedWithin 9d of keepTags[0]"
+    ]
+
+
+def test_a_decision_tells_what_it_went_by() -> None:
+    rules = policy({"createdWithin": "1d"}, allowEmpty=True)
+    assert decide(rules, [fact("a", ago(3), ago(2))], "app", NOW) == [
+        Decision(
+            "app",
+            "a",
+            DIGEST,
+            False,
+            "pushed 2026-01-11 (3 d ago): no rule of policies[0] keeps it",
+            ago(3),
+            ago(2),
+        )
+    ]
+
+
+# -- untagged manifests -------------------------------------------------------------------------
+
+
+def untagged(*ages: float) -> list[TagFacts]:
+    return [TagFacts(None, Digest.of(str(age).encode()), ago(age)) for age in ages]
+
+
+def test_untagged_manifests_go_by_default() -> None:
+    decided = decide_untagged(policy(), untagged(1, 2), "app", NOW)
+    assert [one.keep for one in decided] == [False, False]
+    assert decided[0].reason.endswith("no rule of policies[0] keeps it untagged")
+    assert [one.digest for one in decided] == sorted(one.digest or "" for one in decided)
+
+
+def test_untagged_manifests_stay_where_that_is_said() -> None:
+    (decision,) = decide_untagged(policy(deleteUntagged=False), untagged(900), "app", NOW)
+    assert decision.keep
+    assert decision.reason == "policies[0] does not delete what is untagged"
+
+
+def test_untagged_manifests_are_kept_by_the_same_rules() -> None:
+    rules = policy(keepUntagged={"pushedWithin": "7d"})
+    decided = decide_untagged(rules, untagged(1, 8), "app", NOW)
+    assert {one.pushed for one in decided if one.keep} == {ago(1)}
+    count = policy(keepUntagged={"mostRecentlyPushedCount": 1})
+    decided = decide_untagged(count, untagged(5, 8), "app", NOW)
+    assert {one.pushed for one in decided if one.keep} == {ago(5)}
+    everything = policy(keepUntagged={})
+    assert all(one.keep for one in decide_untagged(everything, untagged(900), "app", NOW))
+
+
+# -- facts of configs -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-01-14T12:00:00Z", NOW),
+        ("2026-01-14T12:00:00.123456789Z", NOW + 0.123456),
+        ("2026-01-14T14:00:00+02:00", NOW),
+        ("2026-01-14t12:00:00z", NOW),
+        ("0001-01-01T00:00:00Z", None),
+        ("1970-01-01T00:00:00Z", None),
+        ("1980-01-01T00:00:01Z", None),
+        ("2026-01-14T12:00:00", None),
+        ("2026-13-14T12:00:00Z", None),
+        ("0001-01-01T00:00:00+23:00", None),
+        ("2026-01-14", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_time_in_a_config(text: str | None, time: float | None) -> None:
+    assert created_time(text) == (None if time is None else pytest.approx(time))
+
+
+def test_an_index_is_as_young_as_the_youngest_of_its_images() -> None:
+    old = parse_config(b'{"created": "2025-01-14T12:00:00Z", "config": {"Labels": {"a": "b"}}}')
+    new = parse_config(b'{"created": "2026-01-14T12:00:00Z"}')
+    timeless = parse_config(b"{}")
+    assert created_of([old, new]) == NOW
+    assert labels_of([old, new]) == [{"a": "b"}, {}]
+    for unknown in (None, timeless):
+        assert created_of([new, unknown]) is None
+    assert created_of([]) is None
+    assert labels_of([old, None]) is None
+    assert labels_of([]) == []
+
+
+# -- the model ----------------------------------------------------------------------------------
+
+
+WHOLE: dict[str, Any] = {
+    "policies": [
+        {
+            "repositories": ["infra/**"],
+            "immutable": ["v\\d+"],
+            "deleteReferrers": True,
+            "keepUntagged": {"pushedWithin": "7d"},
+            "keepTags": [
+                {
+                    "patterns": ["v.*"],
+                    "createdWithin": "1d12h",
+                    "age": "created",
+                    "labels": {"a": "b|c"},
+                    "semver": {"by": "patch", "groups": 3, "keep": 2},
+                }
+            ],
+        }
+    ]
+}
+
+
+def test_a_policy_goes_through_json_and_back() -> None:
+    made = RetentionPolicy.model_validate(WHOLE)
+    assert RetentionPolicy.model_validate_json(made.model_dump_json(by_alias=True)) == made
+    shown = made.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    assert shown == WHOLE
+
+
+def test_a_policy_can_be_written_in_snake_case() -> None:
+    made = RetentionPolicy.model_validate(WHOLE)
+    snake = made.model_dump(mode="json", exclude_unset=True)
+    assert "keep_tags" in snake["policies"][0]
+    assert RetentionPolicy.model_validate(snake) == made
+
+
+def test_a_policy_does_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        policy().policies[0].allow_empty = True  # type: ignore[misc]  # that it fails is the point
+
+
+# -- laws ---------------------------------------------------------------------------------------
+
+RULES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "mostRecentlyPushedCount": st.integers(1, 4),
+        "pushedWithin": st.sampled_from(["1h", "3d", "400d"]),
+        "createdWithin": st.sampled_from(["1h", "3d", "400d"]),
+        "keepHourly": st.integers(1, 3),
+        "keepDaily": st.integers(1, 3),
+        "keepWeekly": st.integers(1, 3),
+        "keepMonthly": st.integers(1, 3),
+        "keepYearly": st.integers(1, 3),
+        "labels": st.just({"keep": "yes"}),
+        "semver": st.fixed_dictionaries(
+            {"by": st.sampled_from(["major", "minor", "patch"]), "keep": st.integers(1, 2)},
+            optional={"groups": st.integers(1, 2)},
+        ),
+    },
+)
+SHAPES = st.fixed_dictionaries(
+    {},
+    optional={
+        "patterns": st.lists(st.sampled_from(["v.*", "1.*", ".*-x", "[a-c]+"]), min_size=1),
+        "age": st.sampled_from(["pushed", "created"]),
+    },
+)
+ENTRIES = st.builds(lambda rules, shape: {**rules, **shape}, RULES, SHAPES)
+NAMES = st.sampled_from(["v1", "v2", "a", "b", "c", "v1-x"]) | VERSIONS
+FACTS = st.lists(
+    st.builds(
+        fact,
+        NAMES,
+        st.none() | MOMENTS | st.just(NOW + DAY),
+        st.none() | MOMENTS | st.just(NOW + DAY),
+        st.none() | st.lists(st.sampled_from([{"keep": "yes"}, {"keep": "no"}, {}]), max_size=2),
+    ),
+    unique_by=lambda known: known.tag,
+    max_size=12,
+)
+
+
+def free(*entries: dict[str, Any], **block: Any) -> RetentionPolicy:
+    """Return a policy that may drop every tag: where none is left, all are kept after all."""
+    return policy(*entries, allowEmpty=True, **block)
+
+
+@given(st.lists(ENTRIES, min_size=1, max_size=3), ENTRIES, FACTS)
+def test_one_more_entry_never_drops_more(
+    entries: list[dict[str, Any]], more: dict[str, Any], facts: list[TagFacts]
+) -> None:
+    assert kept(free(*entries), facts) <= kept(free(*entries, more), facts)
+
+
+@given(ENTRIES, RULES, FACTS)
+def test_one_more_rule_never_drops_more(
+    entry: dict[str, Any], more: dict[str, Any], facts: list[TagFacts]
+) -> None:
+    if entry.keys() - {"patterns", "age"}:  # the first rule narrows: without any all is kept
+        assert kept(free(entry), facts) <= kept(free({**more, **entry}), facts)
+
+
+@given(st.lists(ENTRIES, max_size=3), FACTS, st.randoms(), st.booleans())
+def test_no_order_matters(
+    entries: list[dict[str, Any]], facts: list[TagFacts], random: Any, allowed: bool
+) -> None:
+    rules = policy(*entries, allowEmpty=allowed)
+    expected = decide(rules, facts, "app", NOW)
+    random.shuffle(facts)
+    assert decide(rules, facts, "app", NOW) == expected
+    random.shuffle(entries)
+    other = decide(policy(*entries, allowEmpty=allowed), facts, "app", NOW)
+    assert [one.keep for one in other] == [one.keep for one in expected]
+
+
+@given(
+    st.fixed_dictionaries(
+        {}, optional={"mostRecentlyPushedCount": st.integers(1, 4), "pushedWithin": st.just("3d")}
+    ),
+    FACTS,
+)
+def test_no_younger_tag_goes_while_an_older_one_stays(
+    rule: dict[str, Any], facts: list[TagFacts]
+) -> None:
+    decided = [one for one in decide(free(rule), facts, "app", NOW) if one.pushed is not None]
+    ages = {
+        keep: [one.pushed or 0 for one in decided if one.keep is keep] for keep in (True, False)
+    }
+    assert max(ages[False], default=0) <= min(ages[True], default=NOW + DAY)
+
+
+@given(st.lists(ENTRIES, max_size=3), FACTS)
+def test_immutable_is_always_kept(entries: list[dict[str, Any]], facts: list[TagFacts]) -> None:
+    stay = kept(free(*entries, immutable=["v.*"]), facts)
+    assert {str(known.tag) for known in facts if str(known.tag).startswith("v")} <= stay
+
+
+@given(st.lists(ENTRIES, max_size=3), FACTS)
+def test_no_repository_is_emptied_unasked(
+    entries: list[dict[str, Any]], facts: list[TagFacts]
+) -> None:
+    assert kept(policy(*entries), facts) or not facts
+
+
+@given(st.lists(ENTRIES, max_size=3), FACTS)
+def test_every_tag_is_decided_once(entries: list[dict[str, Any]], facts: list[TagFacts]) -> None:
+    decided = decide(policy(*entries), facts, "app", NOW)
+    assert [one.tag for one in decided] == sorted(str(known.tag) for known in facts)
+    assert all(one.reason for one in decided)

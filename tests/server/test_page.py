@@ -1,0 +1,538 @@
+"""The page over HTTP: what it shows, to whom, and that nothing of a tree can do harm in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from urllib.parse import quote
+
+import bcrypt
+import pytest
+import requests
+from aiohttp import web
+
+from regfs.server.auth import Gate
+from regfs.server.htpasswd import PasswordFile
+from regfs.server.routes import Verb
+from regfs.server.rules import load_access
+from regfs.server.ui import pages, snapshot
+from regfs.server.ui.snapshot import Snapshot
+from regfs.tree.scan import scan
+from tests.support import exchange
+from tests.support.builder import TreeBuilder, artifact, attestation, image, index, layer
+from tests.support.exchange import Answer
+from tests.support.server import hosted
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures/trees"
+PAGES = ("/", "/usage", "/reuse", "/findings", "/gc", "/gc?untagged=1", "/search?q=app")
+BASE = layer({"base": b"b" * 5000})
+
+
+@pytest.fixture
+def registry(tree: TreeBuilder) -> TreeBuilder:
+    """A small registry with one of everything that a page shows."""
+    app = image([BASE, "app"], {"config": {"Labels": {"team": "blue"}, "Cmd": ["serve"]}})
+    tree.push("library/base", "12", image([BASE]))
+    tree.push("team/app", "v1", app)
+    tree.push("team/app", "multi", index(app, image(["arm"], platform="linux/arm64")))
+    tree.push("team/app", None, artifact([b"signature"], subject=app, artifact_type="a/signature"))
+    tree.push("team/app", None, index(app, image(["forgotten"], platform="linux/arm64")))
+    tree.upload("team/app", 100)
+    return tree
+
+
+@pytest.fixture
+def url(registry: TreeBuilder) -> Iterator[str]:
+    with hosted(registry.root) as url:
+        yield url
+
+
+def ask(url: str, path: str = "/", method: str = "GET", **headers: str) -> Answer:
+    """Ask for a page, spelled exactly so."""
+    return exchange.ask(url, method, path, **headers)
+
+
+def read_again(url: str, back: str) -> requests.Response:
+    """Press the button that reads the tree again."""
+    form = {"back": back}
+    return requests.post(f"{url}/refresh", form, allow_redirects=False, timeout=60)
+
+
+def visible(answer: Answer) -> str:
+    """Return the text of a page without its markup."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", answer.text))
+
+
+# -- what is shown --------------------------------------------------------------------
+
+
+def test_the_first_page_lists_every_repository_with_its_folder(url: str) -> None:
+    page = ask(url)
+    assert page.status == 200
+    assert 'href="/r/team/app"' in page.text
+    assert "repositories/library/base" in visible(page)
+    assert "tags in 2 repositories" in visible(page)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_can_be_asked_for_and_only_looked_at(url: str, path: str) -> None:
+    assert ask(url, path).status == 200
+    head = ask(url, path, "HEAD")
+    assert (head.status, head.body) == (200, b"")
+    assert ask(url, path, "DELETE").status == 405
+
+
+def test_a_repository_shows_tags_untagged_manifests_and_uploads(
+    url: str, registry: TreeBuilder
+) -> None:
+    text = visible(ask(url, "/r/team/app"))
+    assert " _manifests/tags/v1/current/link" in text
+    assert " _uploads/" in text
+    untagged = text.partition("Untagged")[2].partition("Uploads")[0]
+    forgotten = image(["forgotten"], platform="linux/arm64").digest.partition(":")[2][:12]
+    assert forgotten in untagged
+    tagged = registry.current("team/app", "v1").partition(":")[2][:12]
+    assert tagged not in untagged
+
+
+def test_an_image_shows_its_layers_who_shares_them_and_where_they_lie(
+    url: str, registry: TreeBuilder
+) -> None:
+    page = ask(url, "/r/team/app/_tags/v1")
+    text = visible(page)
+    assert "docker pull" in text
+    assert f"{url.removeprefix('http://')}/team/app:v1" in text
+    assert "step 0" in text
+    assert "step 1" in text
+    assert "library/base:12" in text
+    assert "team blue" in text
+    assert "a/signature" in text
+    digest = registry.current("team/app", "v1")
+    assert f"holds {digest}" in text
+    assert f"blobs/sha256/{digest[7:9]}/{digest[7:]}/data" in text
+
+
+def test_an_index_shows_the_image_that_was_chosen(url: str) -> None:
+    first = ask(url, "/r/team/app/_tags/multi")
+    assert "linux/arm64" in visible(first)
+    other = image(["arm"], platform="linux/arm64").digest
+    chosen = ask(url, f"/r/team/app/_tags/multi?of={other}")
+    assert re.search(rf'href="[^"]*of={quote(other, safe="")}" aria-current="true"', chosen.text)
+
+
+def test_a_manifest_of_an_index_has_a_page_of_its_own(url: str) -> None:
+    digest = image(["arm"], platform="linux/arm64").digest
+    page = ask(url, f"/r/team/app/_manifests/{digest}")
+    assert page.status == 200
+    assert f"docker pull {url.removeprefix('http://')}/team/app@{digest}" in visible(page)
+
+
+@pytest.mark.parametrize("path", ["/r/team/app?q=v1", "/r/team/app?q=none", "/?q=app"])
+def test_a_filter_can_be_cleared(url: str, path: str) -> None:
+    page = ask(url, path)
+    plain = path.partition("?")[0]
+    assert f'<form class="filter" action="{plain}"' in page.text
+    assert re.search(rf'<a href="{plain}">Show all \d', page.text)
+
+
+def test_a_blob_tells_what_keeps_it(url: str, registry: TreeBuilder) -> None:
+    digest = registry.document(registry.current("library/base", "12"))["layers"][0]["digest"]
+    text = visible(ask(url, f"/b/{digest}"))
+    assert "library/base:12" in text
+    assert "team/app:v1" in text
+
+
+def test_reuse_usage_and_garbage_show_the_reports_of_the_command_line(url: str) -> None:
+    assert "2 of 3 layers are used by more than one image" in visible(ask(url, "/reuse"))
+    assert "shared by repositories" in ask(url, "/usage").text
+    assert "Nothing would go." in visible(ask(url, "/gc"))
+    assert "no tag reaches this manifest" in visible(ask(url, "/gc?untagged=1"))
+    assert "regfs gc plan -m -o plan.json" in visible(ask(url, "/gc?untagged=1"))
+
+
+@pytest.mark.parametrize("by", ["repository", "namespace", "tag", "layer", "media-type", "none"])
+def test_usage_can_be_cut_in_every_way(url: str, by: str) -> None:
+    page = ask(url, f"/usage?by={by}")
+    assert page.status == 200
+    assert page.text.count("<rect") >= 4
+
+
+def test_search_knows_names_tags_and_the_beginnings_of_digests(
+    url: str, registry: TreeBuilder
+) -> None:
+    assert 'href="/r/team/app"' in ask(url, "/search?q=TEAM").text
+    assert 'href="/r/team/app/_tags/v1"' in ask(url, "/search?q=team/app:v").text
+    digest = registry.current("team/app", "v1")
+    found = ask(url, f"/search?q={digest[7:14]}")
+    assert f'href="/b/{digest}"' in found.text
+    assert "Exactly this" in visible(found)
+    assert "Nothing here is called" in visible(ask(url, "/search?q=nothing-like-it"))
+
+
+@pytest.mark.parametrize("sort", ["name", "-name", "tags", "unique", "apparent", "pushed", "?"])
+def test_repositories_can_be_sorted(url: str, sort: str) -> None:
+    page = ask(url, f"/?sort={quote(sort)}")
+    names = re.findall(r'<th scope="row"><a href="/r/([^"]+)"', page.text)
+    assert sorted(names) == ["library/base", "team/app"]
+    if sort.endswith("name"):
+        assert names == sorted(names, reverse=sort.startswith("-"))
+
+
+def test_the_raw_manifest_is_the_very_bytes(url: str, registry: TreeBuilder) -> None:
+    digest = registry.current("team/app", "v1")
+    raw = ask(url, f"/r/team/app/_raw/{digest}")
+    assert raw.body == registry.blob_path(digest).read_bytes()
+    assert raw.headers["Content-Type"].startswith("text/plain")
+    config = registry.document(digest)["config"]["digest"]
+    assert ask(url, f"/r/team/app/_raw/{config}").status == 200
+    layer_digest = registry.document(digest)["layers"][0]["digest"]
+    assert ask(url, f"/r/team/app/_raw/{layer_digest}").status == 404
+
+
+# -- real and damaged trees -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in FIXTURES.iterdir() if p.is_dir()))
+def test_every_page_of_every_fixture_can_be_shown(name: str) -> None:
+    with hosted(FIXTURES / name) as url:
+        pending: list[str] = [*PAGES]
+        seen: set[str] = set()
+        while pending:
+            path = unescape(pending.pop())
+            if path in seen:
+                continue
+            seen.add(path)
+            page = ask(url, path)
+            assert page.status in (200, 404), path
+            if page.status == 404:
+                assert "points to nothing" in page.text or "not there" in page.text, path
+            if page.headers["Content-Type"].startswith("text/html"):
+                pending += re.findall(r'href="(/(?!static)[^"#]*)"', page.text)
+        assert len(seen) > 15
+
+
+def test_what_is_missing_is_told_on_the_first_page(registry: TreeBuilder) -> None:
+    registry.break_("blob-missing", "team/app", "v1")
+    with hosted(registry.root) as url:
+        assert "1 error" in visible(ask(url))
+        findings = visible(ask(url, "/findings?severity=error"))
+        assert "blob-missing" in findings
+        assert "team/app:v1" in findings
+        assert "not here" in visible(ask(url, "/r/team/app/_tags/v1"))
+
+
+def test_what_verify_found_is_told_with_when(registry: TreeBuilder) -> None:
+    from regfs.cli.app import run
+
+    registry.break_("blob-flipped", "team/app", "v1")
+    with hosted(registry.root) as url:
+        assert "never verified" in visible(ask(url, "/findings"))
+    assert run(["-r", str(registry.root), "verify", "-q"]) == 1
+    with hosted(registry.root) as url:
+        findings = visible(ask(url, "/findings"))
+        assert "blob-corrupt" in findings
+        assert "Content verified 100 %" in findings
+
+
+def test_an_unreadable_manifest_has_a_page_that_says_so(registry: TreeBuilder) -> None:
+    digest = registry.current("team/app", "v1")
+    registry.blob_path(digest).write_bytes(b"{}")
+    with hosted(registry.root) as url:
+        page = ask(url, "/r/team/app/_tags/v1")
+        assert page.status == 200
+        assert "does not match its digest" in visible(page)
+
+
+# -- nothing of a tree does harm ----------------------------------------------------------
+
+EVIL = '<script>window.pwned = 1</script>"\'><img src=x onerror="window.pwned=1">\u202egpj'
+
+
+def test_hostile_texts_are_shown_and_are_nothing_else(tree: TreeBuilder) -> None:
+    config = {
+        "author": EVIL,
+        "config": {"Labels": {EVIL: EVIL}, "Env": [EVIL], "Cmd": [EVIL]},
+        "history": [{"created_by": EVIL}],
+    }
+    tree.push("app", "v1", image(["x"], config, annotations={EVIL: EVIL}))
+    with hosted(tree.root) as url:
+        page = ask(url, "/r/app/_tags/v1")
+        assert "<img src=x" not in page.text
+        assert "<script>window" not in page.text
+        assert "\u202e" not in page.text
+        assert "&lt;script&gt;window.pwned" in page.text
+        assert r"\u202egpj" in page.text
+
+
+NAMES = (
+    b"caf\xe9",
+    b"<b>bold",
+    "right\u202eleft".encode(),
+    b"a b%2Fc?d#e&f=1",
+    b"n" * 255,
+    b"deep/" * 20 + b"end",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_repository_of_any_name_can_be_gone_to(tree: TreeBuilder, name: bytes) -> None:
+    digest = tree.push("app", "v1")
+    folder = os.path.join(os.fsencode(tree.v2), b"repositories", name)
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    os.rename(os.fsencode(tree.repository_path("app")), folder)
+    with hosted(tree.root) as url:
+        home = ask(url)
+        (address,) = re.findall(r'<th scope="row"><a href="(/r/[^"]+)"', home.text)
+        page = ask(url, unescape(address))
+        assert page.status == 200
+        (tag,) = re.findall(r'<th scope="row"><a href="(/r/[^"]+/_tags/v1)"', page.text)
+        shown = ask(url, unescape(tag))
+        assert shown.status == 200
+        assert digest in shown.text
+
+
+def test_no_command_to_copy_holds_what_a_shell_would_run(tree: TreeBuilder) -> None:
+    tree.push("app", "v1")
+    os.rename(tree.repository_path("app"), tree.repository_path("app; reboot #"))
+    tree.push("app", "v1")
+    os.rename(tree.tag_folder("app", "v1"), tree.tag_folder("app", "$(reboot)"))
+    with hosted(tree.root) as url:
+        for path in ("/r/app%3B%20reboot%20%23/_tags/v1", "/r/app/_tags/$(reboot)"):
+            page = ask(url, path)
+            assert page.status == 200
+            assert "docker pull" not in page.text
+            assert "No client can ask for it" in page.text
+        tree.push("app", "v1")
+        read_again(url, "/")
+        named = {"Host": "x;reboot"}
+        page_of_it = requests.get(f"{url}/r/app/_tags/v1", headers=named, timeout=60)
+        assert "docker pull HOST/app:v1" in page_of_it.text
+
+
+def test_pages_let_nothing_be_loaded_or_run(url: str) -> None:
+    for path in (*PAGES, "/r/team/app", "/r/team/app/_tags/multi", "/nothing", "/r/nothing"):
+        page = ask(url, path)
+        policy = page.headers.get("Content-Security-Policy", "")
+        assert "default-src 'none'" in policy, path
+        assert "unsafe" not in policy
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+        assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", page.text), path
+        assert set(re.findall(r'(?:src|href)="(\w+:)?//', page.text)) == set()
+
+
+# -- who may see what ----------------------------------------------------------------------
+
+
+def no_secrets(request: web.Request, verb: Verb, name: str) -> bool:
+    return verb is Verb.READ and not name.startswith("secret")
+
+
+@pytest.fixture
+def guarded(registry: TreeBuilder) -> Iterator[str]:
+    registry.push("secret/plans", "v9", image([BASE, "plan"]))
+    with hosted(registry.root, may=no_secrets) as url:
+        yield url
+
+
+def test_what_may_not_be_read_is_nowhere(guarded: str, registry: TreeBuilder) -> None:
+    plan = registry.document(registry.current("secret/plans", "v9"))["layers"][1]["digest"]
+    manifest = registry.current("secret/plans", "v9")
+    for path in (
+        "/",
+        "/?q=secret",
+        "/reuse",
+        "/search?q=secret",
+        "/search?q=v9",
+        f"/search?q={plan[7:]}",
+        f"/search?q={manifest}",
+        "/r/team/app/_tags/v1",
+        f"/b/{registry.document(registry.current('library/base', '12'))['layers'][0]['digest']}",
+    ):
+        page = ask(guarded, path)
+        assert page.status == 200, path
+        text = re.sub(r'value="(/[a-z]*\?q=)?secret"|<b>secret</b>', "", page.text)
+        assert "secret" not in text, path
+        assert f"/b/{plan}" not in text
+    for path in (
+        "/r/secret/plans",
+        "/r/secret/plans/_tags/v9",
+        f"/r/secret/plans/_raw/{manifest}",
+        f"/r/team/app/_raw/{manifest}",
+        f"/r/team/app/_manifests/{manifest}",
+        f"/b/{plan}",
+    ):
+        assert ask(guarded, path).status == 404, path
+
+
+def test_pages_are_for_those_who_have_a_password(registry: TreeBuilder, tmp_path: Path) -> None:
+    registry.push("secret/plans", "v9", image([BASE, "plan"]))
+    users = tmp_path / "users"
+    users.write_bytes(b"alice:" + bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)) + b"\n")
+    rule = b'[[rules]]\nusers = ["alice"]\nrepositories = ["team/*"]\nactions = ["read"]\n'
+    gate = Gate(PasswordFile(str(users)), load_access(rule, "access.toml"))
+    with hosted(registry.root, gate=gate) as url:
+        assert ask(url).status == 401
+        assert ask(url)["WWW-Authenticate"]
+        home = requests.get(url, auth=("alice", "sesame"), timeout=60).text
+        assert "team/app" in home
+        assert "secret" not in home
+        assert requests.get(f"{url}/gc", auth=("alice", "sesame"), timeout=60).status_code == 403
+
+
+def test_what_may_not_be_read_is_as_what_is_not_there(guarded: str) -> None:
+    there, not_there = ask(guarded, "/r/secret/plans"), ask(guarded, "/r/secret/other")
+    assert there.text.replace("plans", "other") == not_there.text
+
+
+@pytest.mark.parametrize("path", ["/usage", "/findings", "/gc"])
+def test_what_adds_up_everything_is_for_those_who_may_read_everything(
+    guarded: str, path: str
+) -> None:
+    page = ask(guarded, path)
+    assert page.status == 403
+    assert "secret" not in page.text
+
+
+# -- addresses, errors, freshness ------------------------------------------------------------
+
+
+def test_the_api_answers_as_if_there_was_no_page(registry: TreeBuilder) -> None:
+    registry.push("v2", "latest")
+    with hosted(registry.root) as url:
+        assert ask(url, "/v2/").body == b"{}"
+        assert ask(url, "/v2/r/team/app").headers["Content-Type"].startswith("application/json")
+        assert ask(url, "/r/v2").status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/r/no/such",
+        "/r/team/app/_tags/none",
+        "/r/team/app/_manifests/none",
+        "/r/team/app/_manifests/sha256:" + "0" * 64,
+        "/r/team/app/_raw/sha256:" + "0" * 64,
+        "/r/team/app/_other/x",
+        "/r/../../etc/passwd",
+        "/r/%2e%2e/%2e%2e/etc",
+        "/r/team%00app",
+        "/b/none",
+        "/b/sha256:" + "0" * 64,
+        "/static/none",
+        "/static/..%2fpages.py",
+    ],
+)
+def test_what_is_not_there_is_a_page_too(url: str, path: str) -> None:
+    answer = ask(url, path)
+    assert answer.status == 404
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "999999", "x", "9" * 50, "٣"])
+def test_any_number_of_a_page_is_a_page(url: str, number: str) -> None:
+    assert ask(url, f"/?page={quote(number)}").status == 200
+
+
+def test_a_mistake_of_ours_shows_no_traceback(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("inner workings")
+
+    monkeypatch.setattr(pages, "search", broken)
+    answer = ask(url, "/search?q=x")
+    assert answer.status == 500
+    assert "inner workings" not in answer.text
+    assert "inner workings" in caplog.text
+
+
+def test_what_pages_need_is_kept_by_browsers(url: str) -> None:
+    (address,) = re.findall(r'href="(/static/style[^"]+)"', ask(url).text)
+    style = ask(url, address)
+    assert "immutable" in style.headers["Cache-Control"]
+    again = ask(url, address, If_None_Match=style.headers["ETag"])
+    assert (again.status, again.body) == (304, b"")
+
+
+def test_what_was_pushed_is_there_after_reading_again(url: str, registry: TreeBuilder) -> None:
+    assert ask(url, "/r/team/new").status == 404
+    registry.push("team/new", "v1")
+    answer = read_again(url, "/r/team/new")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/r/team/new")
+    assert ask(url, "/r/team/new").status == 200
+
+
+@pytest.mark.parametrize(
+    "back", ["//evil.example", "https://evil.example", "/\\evil.example", "/\r\nX: y", ""]
+)
+def test_reading_again_leads_nowhere_else(url: str, back: str) -> None:
+    answer = read_again(url, back)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+
+
+def test_a_large_tree_is_said_to_be_read_and_pulls_go_on(
+    registry: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    def slow(*args: object, **options: object) -> object:
+        gate.wait(60)
+        return scan(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(snapshot, "scan", slow)
+    with hosted(registry.root) as url:
+        page = ask(url)
+        assert page.status == 202
+        assert "The tree is being read" in page.text
+        assert '<meta http-equiv="refresh"' in page.text
+        assert ask(url, "/v2/").status == 200
+        gate.set()
+        while ask(url).status == 202:
+            pass
+        assert 'href="/r/team/app"' in ask(url).text
+
+
+def test_a_report_that_takes_long_is_waited_for_elsewhere(
+    registry: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    made = Snapshot.reuse_among
+
+    def slow(self: Snapshot, among: list[object]) -> object:
+        gate.wait(60)
+        return made(self, among)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Snapshot, "reuse_among", slow)
+    with hosted(registry.root) as url:
+        assert ask(url).status == 200
+        assert ask(url, "/reuse").status == 202
+        assert ask(url, "/r/team/app").status == 200
+        gate.set()
+        while ask(url, "/reuse").status == 202:
+            pass
+
+
+def test_a_tree_that_cannot_be_read_is_told_and_tried_again(registry: TreeBuilder) -> None:
+    with hosted(registry.root) as url:
+        hidden = registry.root / "docker-away"
+        (registry.root / "docker").rename(hidden)
+        gone = ask(url)
+        assert gone.status in (200, 404, 500, 503)
+        assert "Traceback" not in gone.text
+        hidden.rename(registry.root / "docker")
+        read_again(url, "/")
+        assert 'href="/r/team/app"' in ask(url).text
+
+
+def test_an_attestation_is_led_to(tree: TreeBuilder) -> None:
+    built = image(["x"])
+    tree.push("app", "v1", index(built, attestation(built)))
+    with hosted(tree.root) as url:
+        page = ask(url, "/r/app/_tags/v1")
+        assert "attestation" in visible(page)
+        (address,) = re.findall(r'href="(/r/app/_manifests/[^"]+)"[^>]*>attestation', page.text)
+        assert "in-toto" in ask(url, address).text

@@ -1,0 +1,619 @@
+"""The directory store: what it opens, and that hostile trees neither fool nor hang it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from regfs.errors import (
+    NotARegistry,
+    PathMissing,
+    PathUnsafe,
+    StoreError,
+)
+from regfs.findings import Code, Finding
+from regfs.stores import Capability, FileKind, Seen
+from regfs.stores.local.store import LocalStore, open_local
+from tests.support.stores import (
+    codes,
+    failing_with,
+    files,
+    ignore,
+    no_findings,
+    no_link_findings,
+    put,
+)
+
+V2 = "docker/registry/v2"
+SECRET = b"content from outside the tree"
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "data").write_bytes(SECRET)
+    return folder
+
+
+class TestOpening:
+    @pytest.mark.parametrize("below", ["", "docker", "docker/registry", V2])
+    def test_any_folder_from_the_root_to_v2(self, root: Path, below: str) -> None:
+        assert open_local(str(root / below)).url == str(root)
+
+    def test_a_relative_root(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(root / "docker")
+        assert open_local(".").url == str(root)
+        assert open_local("..").url == str(root)
+
+    def test_deeper_is_no_registry(self, root: Path) -> None:
+        (root / V2 / "blobs").mkdir()
+        with pytest.raises(NotARegistry):
+            open_local(str(root / V2 / "blobs"))
+
+    @pytest.mark.parametrize("own", [[], [".regfs"], ["lost+found", "scheduler-state.json"]])
+    def test_an_empty_folder_is_a_fresh_registry_only_when_said(
+        self, tmp_path: Path, own: list[str]
+    ) -> None:
+        folder = tmp_path / "fresh"
+        for name in own:
+            (folder / name).mkdir(parents=True)
+        folder.mkdir(exist_ok=True)
+        with pytest.raises(NotARegistry, match="is its volume not mounted"):
+            open_local(str(folder))
+        assert open_local(str(folder), empty=True).url == str(folder)
+
+    def test_an_empty_folder_of_a_registry_is_never_a_fresh_one(self, root: Path) -> None:
+        (root / V2 / "blobs").mkdir()
+        with pytest.raises(NotARegistry):
+            open_local(str(root / V2 / "blobs"), empty=True)
+
+    def test_anything_else_is_refused_in_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "etc").mkdir()
+        (tmp_path / "etc/hosts").write_text("x")
+        for path in ("etc", "etc/hosts", "missing", "new\nline"):
+            with pytest.raises(NotARegistry, match="docker/registry/v2") as caught:
+                open_local(str(tmp_path / path))
+            assert len(str(caught.value).splitlines()) == 1
+
+    def test_a_link_to_the_root_opens_the_true_root(self, root: Path, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(root)
+        assert open_local(str(tmp_path / "link")).url == str(root)
+        (tmp_path / "v2").symlink_to(root / V2)
+        assert open_local(str(tmp_path / "v2")).url == str(root)
+
+    def test_a_linked_docker_folder_belongs_to_the_tree(
+        self, tmp_path: Path, findings: list[Finding]
+    ) -> None:
+        disk, root = tmp_path / "disk", tmp_path / "root"
+        (disk / "registry/v2/blobs").mkdir(parents=True)
+        (disk / "registry/v2/blobs/data").write_bytes(b"inside")
+        (disk / "private").write_bytes(SECRET)
+        root.mkdir()
+        (root / "docker").symlink_to(disk)
+        store = open_local(str(root))
+        assert store.url == str(root)
+        assert store.read(f"{V2}/blobs/data", 100) == b"inside"
+        assert f"{V2}/blobs/data" in [entry.path for entry in store.walk("", findings.append)]
+        assert findings == []
+        with pytest.raises(PathUnsafe):
+            store.read("docker/private", 100)
+        put(store, f"{V2}/blobs/new", b"written")
+        assert (disk / "registry/v2/blobs/new").read_bytes() == b"written"
+
+    def test_capabilities(self, local: LocalStore) -> None:
+        assert local.capabilities == (
+            Capability.WRITE
+            | Capability.APPEND
+            | Capability.CHEAP_MOVE
+            | Capability.RANDOM_ACCESS
+            | Capability.NEAR
+            | Capability.FOLDERS
+        )
+
+
+class TestSymbolicLinks:
+    def test_a_file_inside_counts_as_what_it_is(
+        self, local: LocalStore, root: Path, findings: list[Finding]
+    ) -> None:
+        put(local, "p/real/data", b"real")
+        (root / "p/linked").mkdir()
+        (root / "p/linked/data").symlink_to("../real/data")
+        found = local.leaves("p", "data", findings.append)
+        assert dict(zip(found.names, found.sizes, strict=True)) == {"real": 4, "linked": 4}
+        assert local.read("p/linked/data", 9) == b"real"
+        assert local.stat("p/linked/data").kind is FileKind.FILE
+        assert codes(findings) == [(Code.SYMLINK_INSIDE, "p/linked/data")]
+
+    @pytest.mark.parametrize("leaf", ["data", "data/deeper"])
+    @pytest.mark.parametrize("level", ["child", "leaf", "between"])
+    def test_leaves_outside_are_reported_and_not_lost(
+        self,
+        local: LocalStore,
+        root: Path,
+        outside: Path,
+        findings: list[Finding],
+        leaf: str,
+        level: str,
+    ) -> None:
+        (outside / "x").mkdir()
+        (outside / "x/deeper").write_bytes(SECRET)
+        (root / "p").mkdir()
+        if level == "child":
+            (root / "p/bad").symlink_to(outside)
+            where = "p/bad"
+        else:
+            target = outside / "x" if leaf == "data/deeper" else outside / "data"
+            (root / "p/bad").mkdir()
+            (root / "p/bad/data").symlink_to(target)
+            where = "p/bad/data"
+        put(local, f"p/good/{leaf}", b"1")
+        found = local.leaves("p", leaf, findings.append)
+        assert found.names == ["good"]
+        assert found.absent == []
+        assert [(entry.path, entry.kind) for entry in found.others] == [(where, FileKind.LINK)]
+        assert codes(findings) == [(Code.SYMLINK_OUTSIDE, where)]
+        with pytest.raises(PathUnsafe):
+            local.read("p/bad/data" if level == "child" else f"p/bad/{leaf}", 100)
+
+    def test_a_missing_leaf_behind_a_link_outside_is_not_absent(
+        self, local: LocalStore, root: Path, outside: Path, findings: list[Finding]
+    ) -> None:
+        (root / "tags/v1").mkdir(parents=True)
+        (root / "tags/v1/current").symlink_to(outside)
+        found = local.leaves("tags", "current/link", findings.append)
+        assert (found.names, found.absent) == ([], [])
+        assert codes(findings) == [(Code.SYMLINK_OUTSIDE, "tags/v1/current")]
+
+    @pytest.mark.parametrize("level", ["child", "leaf", "between"])
+    @pytest.mark.parametrize("target", ["nowhere", "itself"])
+    def test_broken_leaves_are_reported_and_not_absent(
+        self, local: LocalStore, root: Path, findings: list[Finding], level: str, target: str
+    ) -> None:
+        where = {"child": "p/bad", "leaf": "p/bad/current/link", "between": "p/bad/current"}[level]
+        link = root / where
+        link.parent.mkdir(parents=True)
+        link.symlink_to(link if target == "itself" else "nowhere")
+        found = local.leaves("p", "current/link", findings.append)
+        assert (found.names, found.absent) == ([], [])
+        assert [(entry.path, entry.kind) for entry in found.others] == [(where, FileKind.LINK)]
+        assert codes(findings) == [(Code.SYMLINK_LOOP, where)]
+
+    def test_a_linked_child_inside_is_searched(
+        self, local: LocalStore, root: Path, findings: list[Finding]
+    ) -> None:
+        put(local, "store/full/data", b"12")
+        (root / "store/empty").mkdir()
+        (root / "p").mkdir()
+        for name in ("full", "empty"):
+            (root / f"p/{name}").symlink_to(f"../store/{name}")
+        (root / "p/stray").symlink_to("../store/full/data")
+        found = local.leaves("p", "data", findings.append)
+        assert (found.names, found.sizes, found.absent) == (["full"], [2], ["empty"])
+        assert [(entry.path, entry.kind) for entry in found.others] == [("p/stray", FileKind.FILE)]
+        linked = {(Code.SYMLINK_INSIDE, f"p/{name}") for name in ("full", "empty", "stray")}
+        assert set(codes(findings)) == linked
+
+    @pytest.mark.parametrize("depth", range(5))
+    def test_a_folder_outside_is_never_entered(
+        self, local: LocalStore, root: Path, outside: Path, findings: list[Finding], depth: int
+    ) -> None:
+        above = "/".join(["docker", "registry", "v2", "repositories", "app"][: depth + 1])
+        if depth < 3:
+            above = "d" + above
+        (root / above).mkdir(parents=True, exist_ok=True)
+        link = f"{above}/link"
+        (root / link).symlink_to(outside)
+        entries = {entry.path: entry.kind for entry in local.walk("", findings.append)}
+        assert entries[link] is FileKind.LINK
+        assert f"{link}/data" not in entries
+        assert local.stat(link).kind is FileKind.LINK
+        assert local.list(link, findings.append) == []
+        assert list(local.walk(link, findings.append)) == []
+        assert local.leaves(link, "data", findings.append).names == []
+        assert set(codes(findings)) == {(Code.SYMLINK_OUTSIDE, link)}
+
+    def test_writes_never_follow_a_link_outside(
+        self, local: LocalStore, root: Path, outside: Path
+    ) -> None:
+        (root / "link").symlink_to(outside)
+        put(local, "mine", b"mine")
+        attempts: list[Callable[[], object]] = [
+            lambda: local.create("link/new"),
+            lambda: local.create("link/deeper/new"),
+            lambda: local.append("link/data"),
+            lambda: local.append("link/new"),
+            lambda: local.move("link/data", "stolen"),
+            lambda: local.move("mine", "link/mine"),
+            lambda: local.move("mine", "link/deeper/mine"),
+            lambda: local.delete(["link/data"]),
+            lambda: local.delete_tree("link/data"),
+            lambda: local.stat("link/data"),
+            lambda: local.sync("link"),
+            lambda: local.lock("link/lock", "me").__enter__(),
+        ]
+        for attempt in attempts:
+            with pytest.raises(PathUnsafe):
+                attempt()
+        assert os.listdir(outside) == ["data"]
+        assert (outside / "data").read_bytes() == SECRET
+
+    def test_links_are_moved_and_deleted_as_themselves(
+        self, local: LocalStore, root: Path, outside: Path
+    ) -> None:
+        for name in ("a", "b", "c"):
+            (root / name).symlink_to(outside)
+        local.move("a", "q/a")
+        assert os.readlink(root / "q/a") == str(outside)
+        assert local.delete(["b"]) == 1
+        assert local.delete_tree("c") == 1
+        assert local.delete_tree("q") == 1
+        assert (outside / "data").read_bytes() == SECRET
+
+    def test_committing_over_a_link_replaces_the_link(
+        self, local: LocalStore, root: Path, outside: Path
+    ) -> None:
+        (root / "data").symlink_to(outside / "data")
+        with pytest.raises(PathUnsafe):
+            local.append("data")
+        put(local, "data", b"mine")
+        assert (outside / "data").read_bytes() == SECRET
+        assert local.read("data", 9) == b"mine"
+
+    def test_a_folder_behind_a_broken_link_is_not_empty(
+        self, local: LocalStore, root: Path, findings: list[Finding]
+    ) -> None:
+        (root / V2 / "blobs").symlink_to("/no/such/disk")
+        for folder in (f"{V2}/blobs", f"{V2}/blobs/sha256"):
+            assert local.list(folder, findings.append) == []
+            assert local.leaves(folder, "data", findings.append).names == []
+            with pytest.raises(PathUnsafe, match="leads nowhere"):
+                local.read(f"{folder}/data", 1)
+        assert codes(findings) == [(Code.SYMLINK_LOOP, f"{V2}/blobs")] * 4
+
+    def test_a_link_to_itself(self, local: LocalStore, root: Path, findings: list[Finding]) -> None:
+        (root / "loop").symlink_to("loop")
+        assert local.stat("loop").kind is FileKind.LINK
+        assert local.list("loop", findings.append) == []
+        for ask in (local.open, lambda path: local.read(path, 1)):
+            with pytest.raises(PathUnsafe):
+                ask("loop")
+        assert codes(findings) == [(Code.SYMLINK_LOOP, "loop")]
+
+    def test_a_link_upwards_ends_the_walk(
+        self, local: LocalStore, root: Path, findings: list[Finding]
+    ) -> None:
+        put(local, "a/b/data")
+        (root / "a/b/up").symlink_to("../../a")
+        paths = [entry.path for entry in local.walk("a", findings.append)]
+        assert paths == ["a/b", "a/b/data", "a/b/up"]
+        assert codes(findings) == [(Code.SYMLINK_LOOP, "a/b/up")]
+        findings.clear()
+        assert [entry.kind for entry in local.list("a/b", findings.append)] == [
+            FileKind.FILE,
+            FileKind.LINK,
+        ]
+
+    def test_links_that_double_at_every_level_stay_finite(
+        self, local: LocalStore, root: Path, findings: list[Finding]
+    ) -> None:
+        for level in range(30):
+            (root / f"far/{level}").mkdir(parents=True)
+            for name in ("x", "y"):
+                (root / f"far/{level}/{name}").symlink_to(f"../{level + 1}")
+        (root / "far/30").mkdir()
+        (root / "start").mkdir()
+        (root / "start/in").symlink_to("../far/0")
+
+        def count(folder: str) -> int:
+            entries = local.list(folder, findings.append)
+            return sum(1 + count(e.path) for e in entries if e.kind is FileKind.FOLDER)
+
+        assert count("start") == 1
+        assert len(list(local.walk("start", findings.append))) == 3
+        assert len(list(local.walk("", findings.append))) < 200
+
+    def test_walk_meets_a_linked_folder_once(
+        self, local: LocalStore, root: Path, findings: list[Finding]
+    ) -> None:
+        put(local, "disk/blobs/ab/data", b"x")
+        (root / "v2").mkdir()
+        (root / "v2/blobs").symlink_to("../disk/blobs")
+        (root / "v2/copy").symlink_to("../disk/blobs/ab")
+        kinds = {entry.path: entry.kind for entry in local.walk("v2", findings.append)}
+        assert kinds == {
+            "v2/blobs": FileKind.FOLDER,
+            "v2/blobs/ab": FileKind.FOLDER,
+            "v2/blobs/ab/data": FileKind.FILE,
+            "v2/copy": FileKind.LINK,
+        }
+        assert codes(findings) == [
+            (Code.SYMLINK_INSIDE, "v2/blobs"),
+            (Code.SYMLINK_INSIDE, "v2/copy"),
+            (Code.SYMLINK_LOOP, "v2/copy"),
+        ]
+        paths = [entry.path for entry in local.walk("", no_link_findings)]
+        assert [path for path in paths if path.endswith("data")] == ["disk/blobs/ab/data"]
+
+
+@pytest.fixture
+def specials(root: Path) -> Iterator[list[str]]:
+    """A FIFO and a socket where blobs should be."""
+    (root / "p/fifo").mkdir(parents=True)
+    (root / "p/socket").mkdir()
+    os.mkfifo(root / "p/fifo/data")
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.open(root / "p/socket", os.O_RDONLY)
+        try:
+            server.bind(f"/proc/self/fd/{here}/data")
+        except OSError as error:
+            pytest.skip(f"no sockets here: {error}")
+        finally:
+            os.close(here)
+        yield ["p/fifo/data", "p/socket/data"]
+
+
+class TestSpecialFiles:
+    def test_they_are_listed_and_never_opened(
+        self, local: LocalStore, specials: list[str], findings: list[Finding]
+    ) -> None:
+        found = local.leaves("p", "data", findings.append)
+        assert (found.names, found.absent) == ([], [])
+        assert sorted(entry.path for entry in found.others) == specials
+        assert {entry.kind for entry in found.others} == {FileKind.SPECIAL}
+        assert codes(findings) == [(Code.SPECIAL_FILE, path) for path in specials]
+        findings.clear()
+        walked = {entry.path: entry.kind for entry in local.walk("p", findings.append)}
+        assert [walked[path] for path in specials] == [FileKind.SPECIAL] * 2
+        assert codes(findings) == [(Code.SPECIAL_FILE, path) for path in specials]
+
+    def test_asking_for_one_is_refused(
+        self, local: LocalStore, root: Path, specials: list[str]
+    ) -> None:
+        (root / "p/link").symlink_to("fifo/data")
+        for path in [*specials, "p/link"]:
+            assert local.stat(path).kind is FileKind.SPECIAL
+            for ask in (local.open, local.append, lambda path: local.read(path, 1)):
+                with pytest.raises(PathUnsafe):
+                    ask(path)
+        for path in specials:
+            with pytest.raises(PathUnsafe):
+                local.lock(path, "me").__enter__()
+
+    def test_a_fifo_as_a_folder(
+        self, local: LocalStore, root: Path, findings: list[Finding]
+    ) -> None:
+        os.mkfifo(root / "fifo")
+        assert local.list("fifo", findings.append) == []
+        assert local.leaves("fifo", "data", findings.append).names == []
+        assert codes(findings) == [(Code.PATH_UNREADABLE, "fifo")] * 2
+        findings.clear()
+        put(local, "p/x/data")
+        os.mkfifo(root / "p/stray")
+        found = local.leaves("p", "data", findings.append)
+        assert [(entry.path, entry.kind) for entry in found.others] == [
+            ("p/stray", FileKind.SPECIAL)
+        ]
+        assert codes(findings) == [(Code.SPECIAL_FILE, "p/stray")]
+
+    def test_a_folder_where_a_file_should_be(
+        self, local: LocalStore, root: Path, findings: list[Finding]
+    ) -> None:
+        (root / "p/x/data").mkdir(parents=True)
+        found = local.leaves("p", "data", findings.append)
+        assert (found.names, found.absent) == ([], [])
+        assert [(entry.path, entry.kind) for entry in found.others] == [
+            ("p/x/data", FileKind.FOLDER)
+        ]
+
+
+class TestTroubleWhileScanning:
+    def test_what_vanishes_is_no_trouble(
+        self, local: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(5):
+            put(local, f"p/{number}/data", b"x")
+        real = os.stat
+
+        def vanishing(path: Any, *args: Any, **options: Any) -> os.stat_result:
+            if str(path) == "3/data":
+                shutil.rmtree(root / "p/3")
+            return real(path, *args, **options)
+
+        monkeypatch.setattr(os, "stat", vanishing)
+        found = local.leaves("p", "data", no_findings)
+        assert sorted(found.names) == ["0", "1", "2", "4"]
+        assert (found.absent, found.others) == ([], [])
+
+    def test_a_folder_that_vanishes_during_the_walk(self, local: LocalStore) -> None:
+        for name in ("a", "b", "c"):
+            put(local, f"p/{name}/data", b"x")
+        paths = []
+        for entry in local.walk("p", no_findings):
+            paths.append(entry.path)
+            if entry.path == "p/a":
+                local.delete_tree("p/b")
+                local.delete_tree("p/a")
+        assert paths == ["p/a", "p/b", "p/c", "p/c/data"]
+
+    def test_a_folder_that_becomes_a_link_during_the_walk(
+        self, local: LocalStore, root: Path, outside: Path, findings: list[Finding]
+    ) -> None:
+        put(local, "p/a/data", b"x")
+        paths = []
+        for entry in local.walk("p", findings.append):
+            paths.append(entry.path)
+            if entry.path == "p/a":
+                local.delete_tree("p/a")
+                (root / "p/a").symlink_to(outside)
+        assert paths == ["p/a"]
+        assert codes(findings) == [(Code.SYMLINK_OUTSIDE, "p/a")]
+
+    def test_a_failing_disk_is_reported(
+        self, local: LocalStore, monkeypatch: pytest.MonkeyPatch, findings: list[Finding]
+    ) -> None:
+        put(local, "p/bad/data", b"x")
+        put(local, "p/good/data", b"x")
+        real = os.stat
+
+        def failing(path: Any, *args: Any, **options: Any) -> os.stat_result:
+            if str(path) == "bad/data":
+                raise OSError(errno.EIO, "Input/output error")
+            return real(path, *args, **options)
+
+        monkeypatch.setattr(os, "stat", failing)
+        found = local.leaves("p", "data", findings.append)
+        assert (found.names, found.absent) == (["good"], [])
+        assert codes(findings) == [(Code.PATH_UNREADABLE, "p/bad")]
+
+    def test_a_disk_that_fails_while_read(
+        self, local: LocalStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(local, "data", b"x")
+        stream = local.open("data")
+        os.close(stream.fileno())
+        with pytest.raises(StoreError, match=r"^data: "):
+            stream.readinto(bytearray(4))  # type: ignore[attr-defined]
+        with pytest.raises(StoreError, match=r"^data: "):
+            stream.read(1)
+        monkeypatch.setattr(os, "read", failing_with(errno.EIO))
+        with pytest.raises(StoreError, match=r"^data: input/output error"):
+            local.read("data", 9)
+        with pytest.raises(OSError):
+            stream.close()
+
+    def test_names_that_are_not_utf8(self, local: LocalStore, root: Path) -> None:
+        folder = os.fsencode(root / "p") + b"/caf\xe9"
+        os.makedirs(folder)
+        Path(os.fsdecode(folder + b"/data")).write_bytes(b"x")
+        os.mkdir(os.fsencode(root / "p") + b"/caf\xc3\xa9")
+        found = local.leaves("p", "data", no_findings)
+        assert found.names == ["caf\udce9"]
+        assert files(local) == ["p/caf\udce9/data"]
+        assert [entry.path for entry in local.list("p", no_findings)] == ["p/café", "p/caf\udce9"]
+        assert local.read("p/caf\udce9/data", 9) == b"x"
+        local.move("p/caf\udce9", "q/\udcff")
+        put(local, "q/\udcff/new", b"y")
+        assert files(local, "q") == ["q/\udcff/data", "q/\udcff/new"]
+        with pytest.raises(PathMissing) as caught:
+            local.read("q/\udcff/missing", 9)
+        str(caught.value).encode("ascii")
+        assert local.delete_tree("q") == 2
+
+    def test_folders_thousands_deep(
+        self, local: LocalStore, root: Path, findings: list[Finding]
+    ) -> None:
+        here = os.open(root, os.O_RDONLY)
+        try:
+            for _ in range(3000):
+                os.mkdir("d", dir_fd=here)
+                inner = os.open("d", os.O_RDONLY, dir_fd=here)
+                os.close(here)
+                here = inner
+        finally:
+            os.close(here)
+        try:
+            deepest = max((entry.path for entry in local.walk("d", findings.append)), key=len)
+            assert deepest.count("/") > 1000
+            assert codes(findings) == [(Code.PATH_UNREADABLE, deepest)]
+            with pytest.raises(StoreError, match="too long"):
+                local.read("d/" * 2999 + "data", 1)
+            with pytest.raises(StoreError, match="too long"):
+                local.delete_tree("d")
+        finally:
+            subprocess.run(["rm", "-rf", str(root / "d")], check=True)
+
+    def test_a_huge_sparse_file_is_read_in_bounds(self, local: LocalStore, root: Path) -> None:
+        with open(root / "huge", "wb") as stream:
+            stream.truncate(200 << 20)
+        assert len(local.read("huge", 4 << 20)) == 4 << 20
+        entry = local.stat("huge")
+        assert entry.size == 200 << 20
+        assert 0 <= entry.allocated < 1 << 20
+
+    @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        path=st.one_of(
+            st.text(max_size=30),
+            st.lists(
+                st.sampled_from(
+                    [
+                        "..",
+                        ".",
+                        "",
+                        "in",
+                        "out",
+                        "file",
+                        "data",
+                        "up",
+                        "back",
+                        "loop",
+                        "\0",
+                        "\udcff",
+                    ]
+                ),
+                max_size=8,
+            ).map("/".join),
+        ),
+        absolute=st.booleans(),
+    )
+    def test_no_path_reads_outside(
+        self, local: LocalStore, root: Path, outside: Path, path: str, absolute: bool
+    ) -> None:
+        if not (root / "in").exists():
+            (root / "in").mkdir()
+            (root / "in/data").write_bytes(b"inside")
+            (root / "out").symlink_to(outside)
+            (root / "file").symlink_to(outside / "data")
+            (root / "in/up").symlink_to("..")
+            (root / "in/out").symlink_to("../../outside")
+            (root / "in/loop").symlink_to("loop")
+            (outside / "back").symlink_to(root / "in")
+        asked = str(outside / path) if absolute else path
+        with contextlib.suppress(StoreError):
+            assert local.read(asked, 100) == b"inside"
+        with contextlib.suppress(PathUnsafe):
+            names = [entry.path.rpartition("/")[2] for entry in local.list(asked, ignore)]
+            assert "back" not in names  # what only the folder outside holds
+
+
+def test_a_folder_that_has_just_changed_is_not_trusted_to_show_the_next_change(
+    local: LocalStore, root: Path
+) -> None:
+    """Its time may stay the same: clocks of file systems tick in milliseconds, or in seconds."""
+    data = root / "a/b/data"
+    data.parent.mkdir(parents=True)
+    data.write_bytes(b"x")
+    (fresh,) = local.examine(["a/b/data"])
+    os.utime(data.parent, (1_700_000_000, 1_700_000_000))
+    (rested,) = local.examine(["a/b/data"])
+    assert isinstance(fresh, Seen)
+    assert isinstance(rested, Seen)
+    assert (fresh.folder, bool(rested.folder)) == ("", True)
+    for before in (fresh, rested):
+        assert [isinstance(one, Seen) and one.alone for one in local.again([before])] == [True]
+    data.with_name("more").write_bytes(b"y")
+    for before in (fresh, rested):
+        assert [isinstance(one, Seen) and one.alone for one in local.again([before])] == [False]
+
+
+def test_what_is_examined_is_read_as_far_as_asked(local: LocalStore, root: Path) -> None:
+    (root / "a/b").mkdir(parents=True)
+    (root / "a/b/link").write_bytes(b"sha256:..")
+    (root / "a/b/led").symlink_to("link")
+    os.mkfifo(root / "a/b/pipe")
+    paths = ["a/b/link", "a/b/led", "a/b/pipe", "a/b"]
+    found = [one.content for one in local.examine(paths, limit=6) if isinstance(one, Seen)]
+    assert found == [b"sha256", b"sha256", None, None]
+    assert [one.content for one in local.examine(paths) if isinstance(one, Seen)] == [None] * 4

@@ -1,0 +1,141 @@
+"""A collector that is let through one store operation at a time, and can be killed at any.
+
+    collector = Collector(lambda store, pause: collect(.., Registry(store), pause=pause), root)
+    collector.step()              # one operation of the store, and then it stands still
+    collector.run_to("move")      # until just before its next move, or its end
+    collector.pausing             # seconds it wants to wait; `resume()` says that they are over
+    collector.crash()
+
+While it stands still the test does what others do to the tree, so that every order of
+events is one that hypothesis can draw, and that happens again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from regfs.errors import StoreError
+from regfs.stores import Seen, open_store
+from tests.support.crashes import Crash
+
+
+class _GatedStore:
+    """Passes everything on to a store, once it may."""
+
+    def __init__(self, root: Path, gate: Callable[[str], None]) -> None:
+        self._store = open_store(str(root))
+        self._gate = gate
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if not callable(found):
+            return found
+
+        def gated(*arguments: Any, **options: Any) -> Any:
+            self._gate(name)
+            return found(*arguments, **options)
+
+        return gated
+
+    def examine(self, paths: Iterable[str], *, limit: int = 0) -> Iterator[Seen | StoreError]:
+        """Look at each by itself: others may come in between."""
+        for path in paths:
+            self._gate("examine")
+            yield from self._store.examine([path], limit=limit)
+
+    def again(self, seen: Iterable[Seen]) -> Iterator[Seen | StoreError]:
+        """Look at each by itself."""
+        for one in seen:
+            self._gate("again")
+            yield from self._store.again([one])
+
+    def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
+        """Move each by itself."""
+        for move in moves:
+            self._gate("move")
+            yield from self._store.move_many([move])
+
+
+class Collector:
+    """One process of a collector."""
+
+    def __init__(self, work: Callable[[Any, Callable[[float], None]], object], root: Path) -> None:
+        self.at: str | None = None
+        """The operation before which it stands."""
+        self.pausing: float | None = None
+        self.done = False
+        self.error: BaseException | None = None
+        self._work = work
+        self._root = root
+        self._turn = threading.Condition()
+        self._may = False
+        self._dying = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._await()
+
+    def _run(self) -> None:
+        try:
+            self._work(_GatedStore(self._root, self._gate), self._pause)
+        except Crash:
+            pass
+        except BaseException as error:
+            self.error = error
+        with self._turn:
+            self.done, self.at = True, None
+            self._turn.notify_all()
+
+    def _gate(self, name: str) -> None:
+        with self._turn:
+            if self._dying:  # what a dying process still does on its way is undone by nobody
+                raise Crash
+            self.at = name
+            self._turn.notify_all()
+            self._turn.wait_for(lambda: self._may)
+            self._may, self.at = False, None
+            if self._dying:
+                raise Crash
+
+    def _pause(self, seconds: float) -> None:
+        self.pausing = seconds
+        self._gate("pause")
+
+    def _await(self) -> None:
+        with self._turn:
+            assert self._turn.wait_for(lambda: self.done or self.at is not None, 60)
+        if self.done:
+            self._thread.join()
+            if self.error is not None:
+                raise self.error
+
+    def _go(self) -> None:
+        with self._turn:
+            self._may, self.at = True, None
+            self._turn.notify_all()
+        self._await()
+
+    def step(self) -> None:
+        """Let it do one operation; none while it pauses."""
+        if not self.done and self.pausing is None:
+            self._go()
+
+    def run_to(self, *names: str) -> None:
+        """Let it go on until it stands before one of these operations, pauses or ends."""
+        self.step()
+        while not self.done and self.pausing is None and self.at not in names:
+            self._go()
+
+    def resume(self) -> None:
+        """Let the pause be over."""
+        assert self.pausing is not None
+        self.pausing = None
+        self._go()
+
+    def crash(self) -> None:
+        """Kill it where it stands."""
+        if not self.done:
+            self._dying = True
+            self._go()

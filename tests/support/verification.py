@@ -1,0 +1,110 @@
+"""What the tests of verify share: a stocked registry, and verify run on it.
+
+`check` is also sure that nothing in the tree has changed.
+
+    stocked(tree).break_("blob-flipped", "app", "v1")
+    assert codes(check(tree)) == ["blob-corrupt"]
+    assert touched(check(tree)) == {"app:v1"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
+
+from regfs.errors import StoreError
+from regfs.findings import Code, Severity
+from regfs.stores import Listing, Report, Store, open_store
+from regfs.tree.registry import Registry
+from regfs.tree.scan import scan
+from regfs.verify import ReportedFinding, Result, verify
+from tests.support.builder import TreeBuilder, image, index, layer
+
+BASE = layer({"base": b"base"})
+V1 = image(["only in v1", BASE])
+
+
+class Watched:
+    """A store that notes what is opened and lets a test interfere; read-only."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reads: list[str] = []
+        self.before: Callable[[str], None] = lambda path: None
+
+    def __getattr__(self, name: str) -> Any:
+        changing = {"create", "append", "move", "move_many", "delete", "delete_tree", "lock"}
+        assert name not in changing, name
+        return getattr(self._store, name)
+
+    def read(self, path: str, limit: int) -> bytes:
+        self.reads.append(path)
+        self.before(path)
+        return self._store.read(path, limit)
+
+    def contents(
+        self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
+    ) -> Iterator[bytes | StoreError]:
+        for name in names:
+            self.reads.append(f"{folder}/{name}/{leaf}")
+            try:
+                self.before(f"{folder}/{name}/{leaf}")
+            except StoreError as error:
+                yield error
+            else:
+                yield from self._store.contents(folder, [name], leaf, limit, seen=seen)
+
+    def tree(
+        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0
+    ) -> Iterator[Listing]:
+        for listing in self._store.tree(folder, report):
+            content: bytes | StoreError | None = None
+            if leaf in listing.files:
+                above, _, name = listing.path.rpartition("/")
+                (content,) = self.contents(above, [name], leaf, limit)
+            yield listing._replace(content=content)
+
+    def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
+        self.before(path)
+        return self._store.open(path, offset, length)
+
+
+def watched(tree: TreeBuilder) -> Any:
+    return Watched(open_store(str(tree.root)))
+
+
+def check(tree: TreeBuilder, *targets: str, store: Any = None, **options: Any) -> Result:
+    """Verify a tree, and be sure that it is the same afterwards."""
+    registry = Registry(store or open_store(str(tree.root)))
+    before = tree.files(""), tree.folders("")
+    meant = [registry.find(target) for target in targets]
+    result = verify(registry, scan(registry.store), targets=meant, **options)
+    assert (tree.files(""), tree.folders("")) == before
+    return result
+
+
+def grave(result: Result) -> list[ReportedFinding]:
+    return [row for row in result.findings if row.finding.severity is not Severity.INFO]
+
+
+def codes(result: Result) -> list[str]:
+    """Return the codes of everything above info."""
+    return sorted(row.finding.code.value for row in grave(result))
+
+
+def only(result: Result, code: Code) -> ReportedFinding:
+    (row,) = (row for row in result.findings if row.finding.code is code)
+    return row
+
+
+def touched(result: Result) -> set[str]:
+    return {name for row in grave(result) for name in row.images}
+
+
+def stocked(tree: TreeBuilder) -> TreeBuilder:
+    """Push three images that share a base layer, one of them for two platforms."""
+    tree.push("app", "v1", V1)
+    tree.push("app", "whole", image([BASE]))
+    arm = image(["arm"], platform="linux/arm64")
+    tree.push("team/x", "multi", index(image([BASE, "more"]), arm))
+    return tree
