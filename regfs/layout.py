@@ -594,7 +594,7 @@ def parse_link(content: bytes) -> Digest:
     """Return the digest that a link file holds, exactly as the reference registry reads it.
 
     Raises:
-        DigestInvalid: it holds anything else, were it only a newline more.
+        DigestInvalid: it holds anything else, even one more newline.
     """
     return Digest.parse(content.decode("ascii", "backslashreplace"))
 

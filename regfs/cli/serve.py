@@ -54,7 +54,7 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
 @click.option("--delete", is_flag=True, help="Let clients delete; needs --writable.")
 @_file("--htpasswd", help="Users and passwords, as `htpasswd -B` writes them.")
 @_file("--access", help="Who may do what to which repositories: TOML or JSON; needs --htpasswd.")
-@_file("--tls-cert", help="Certificate and what it hangs on, PEM.")
+@_file("--tls-cert", help="Certificate chain (PEM).")
 @_file("--tls-key", help="Its key, PEM.")
 @click.option(
     "--insecure",

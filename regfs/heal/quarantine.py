@@ -1,6 +1,6 @@
 """Moving corrupt data aside, so that a push can heal it.
 
-A registry never overwrites content that is there, were it of no bytes: it answers
+A registry never overwrites content that is there, not even an empty file: it answers
 a push with "exists already". Only when the bad data is gone will it take the good.
 """
 

@@ -201,7 +201,7 @@ def _refuse_duplicates(data: bytes) -> None:
 
 
 def _every_digest(data: bytes) -> tuple[Digest, ...]:
-    """Return every digest in `data`, a JSON document, were it written with escapes."""
+    """Return every digest in `data`, a JSON document, even one written with escapes."""
     found = digests_in(data)
     if b"\\" in data:
         everything = json.loads(data, object_pairs_hook=list, parse_int=str)

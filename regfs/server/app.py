@@ -152,7 +152,7 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
         raise ApiError("UNSUPPORTED", "no such path in the registry API", status=404)
     handler = HANDLERS.get((route.action, request.method))
     if handler is None:
-        raise ApiError("UNSUPPORTED", f"{request.method} is nothing that can be asked of this path")
+        raise ApiError("UNSUPPORTED", f"method {request.method} not allowed")
     if _waits(request):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0

@@ -14,7 +14,7 @@ from regfs.server.routes import Route
 async def get(request: web.Request, route: Route) -> web.StreamResponse:
     """Send a blob, or a part of it. Its link as a layer is what counts.
 
-    A manifest has none: were it found here, a client that pushes it as a layer would
+    A manifest has none: if it were found here, a client that pushes it as a layer would
     leave that out, and the manifest that needs it would be refused.
     """
     blob = await asyncio.to_thread(

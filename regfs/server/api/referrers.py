@@ -1,6 +1,6 @@
 """`/v2/<name>/referrers/<digest>`: an image index of what is about a manifest.
 
-It is 200 and empty when there is nothing, were it for want of the repository: a 404
+It is 200 and empty when there is nothing, even when there is no repository: a 404
 would say that there is no such API here, and send clients to the fallback tag.
 """
 
