@@ -114,7 +114,7 @@ def command(
     """Check that the tree, or what REF reaches in it, is whole; changes no image.
 
     REF is NAME, NAME:TAG, NAME@DIGEST or DIGEST. Findings tell which images are
-    not whole because of them. Normal leftovers are only counted, unless -v is given.
+    damaged by them. Normal leftovers are only counted, unless -v is given.
     What came of each blob is kept in a ledger: what was verified longest ago is read first.
     """
     _make_room(session, (junit, metrics), ndjson)

@@ -47,7 +47,7 @@ class _VerifyCollector(Collector):
             found.add_metric([*self._labels.values(), severity.value, code.value], count)
         yield found
         damaged = sum(1 for harm in result.images.values() if harm.errors)
-        yield self._gauge("damaged_images", "Images that the last run found not whole.", damaged)
+        yield self._gauge("damaged_images", "Images that the last run found damaged.", damaged)
         took = "How long the last run took."
         yield self._gauge("duration_seconds", took, result.seconds)
         good = not result.interrupted and result.severity is not Severity.ERROR

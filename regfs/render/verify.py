@@ -160,7 +160,7 @@ def verdict(result: Result) -> str:
             return f"{plural(broken, 'image')} could not be checked{so_far}: not all can be read"
         if not broken:
             return f"{plural(errors, 'error')}{so_far}, and no image is known to suffer from them"
-        return f"{plural(broken, 'image is', 'images are')} not whole{so_far}"
+        return f"{plural(broken, 'image is', 'images are')} damaged{so_far}"
     if warnings := weights[Severity.WARNING]:
         return f"no errors{so_far}; {plural(warnings, 'warning')} to look at"
     if leftovers := weights[Severity.INFO]:

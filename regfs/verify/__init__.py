@@ -3,7 +3,7 @@
     verify(registry, scan(store), level=Level.DIGESTS, jobs=2) -> Result
         .checked    blobs, bytes, links, manifests that were looked at
         .findings   what is wrong, each with the images it touches
-        .images     the images that are not whole, each with what is wrong with it
+        .images     the damaged images, each with what is wrong with it
 
     links      report.Level.LINKS    the listing, and what every link says    links.py
     sizes      + what images need    is it there, and as long as promised     closure.py

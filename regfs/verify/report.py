@@ -59,7 +59,7 @@ class ReportedFinding(NamedTuple):
 
     finding: Finding
     images: tuple[str, ...] = ()
-    """Images that are not whole because of it, sorted: `repository:tag`, and
+    """Images that are damaged by it, sorted: `repository:tag`, and
     `repository@digest` for what no tag leads to. At most IMAGES_LIMIT."""
     affected: int = 0
     """The number of all of them."""
@@ -167,7 +167,7 @@ class FindingDocument:
     images: list[str]
     """`repository:tag`, or `repository@digest` where no tag leads to it; at most 1000."""
     affected: int
-    """The number of all images that are not whole because of it."""
+    """The number of all images that are damaged by it."""
 
 
 @dataclass(frozen=True, slots=True)

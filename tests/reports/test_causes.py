@@ -59,7 +59,7 @@ def test_40_tags_of_one_deletion_are_told_once(
     )
     assert named is not None
     assert {*named.groups()} < {*TAGS}
-    assert "40 images are not whole" in captured.out  # and of that nothing is lost
+    assert "40 images are damaged" in captured.out  # and of that nothing is lost
     assert "-v tells of each" in captured.err
 
 
@@ -128,7 +128,7 @@ def test_blobs_that_nobody_may_read_are_one_cause(public: TreeBuilder) -> None:
     assert f"6 of one cause: {V2}/blobs and 5 more" in ran.out
     # Nobody knows whether they are whole: that is not the same as that they are not.
     assert "5 images could not be checked: not all can be read" in ran.out
-    assert "not whole" not in ran.out
+    assert "damaged" not in ran.out
     assert ran.code == 1
     plan = run_as_nobody("-r", root, "gc", "plan")
     assert told(plan.out) == [together]

@@ -88,11 +88,11 @@ def images_in(tree: TreeBuilder, *targets: str, level: Level = Level.DIGESTS) ->
         (made(), "nothing is wrong"),
         (made(LEFTOVER), "no errors; 1 leftover of normal use"),
         (made(WARNING, LEFTOVER), "no errors; 1 warning to look at"),
-        (made(ERROR, WARNING, images=["a:v1"]), "1 image is not whole"),
-        (made(ERROR, images=["a:v1", "a:v2"]), "2 images are not whole"),
+        (made(ERROR, WARNING, images=["a:v1"]), "1 image is damaged"),
+        (made(ERROR, images=["a:v1", "a:v2"]), "2 images are damaged"),
         (made(ERROR), "1 error, and no image is known to suffer from them"),
         (made(WARNING, images=["a:v1"]), "no errors; 1 warning to look at"),
-        (made(ERROR, images=["a:v1"], interrupted=True), "1 image is not whole so far"),
+        (made(ERROR, images=["a:v1"], interrupted=True), "1 image is damaged so far"),
         (made(interrupted=True), "nothing is wrong so far"),
     ],
 )
@@ -181,7 +181,7 @@ def test_an_image_beyond_those_that_are_named_is_known(
     tree.break_("blob-flipped", "app", "t1")
     result = check(tree)
     assert result.images.keys() == {"app:t1", "app:t2"}
-    assert "2 images are not whole" in shown(result)[0]
+    assert "2 images are damaged" in shown(result)[0]
 
 
 def test_the_images_of_a_tree_are_its_tags_and_what_no_tag_reaches(shop: TreeBuilder) -> None:
@@ -500,7 +500,7 @@ def test_a_report_on_standard_output_is_alone_there(
     said = capsys.readouterr()
     assert said.out.startswith({"--junit": "<?xml", "--metrics": "# HELP"}[option])
     assert "affects app:v1" in said.err
-    assert "1 image is not whole" in said.err
+    assert "1 image is damaged" in said.err
     if option == "--junit":
         parsed(said.out)
     else:
@@ -531,7 +531,7 @@ def test_a_report_that_cannot_be_written_is_told_after_all_the_rest(
     absent, written = tmp_path / "absent/verify.xml", tmp_path / "regfs.prom"
     assert verified(shop, "--junit", str(absent), "--metrics", str(written)) == 5
     said = capsys.readouterr()
-    assert "1 image is not whole" in said.out
+    assert "1 image is damaged" in said.out
     assert said.err == f"regfs: {absent}: No such file or directory\n"
     assert written.exists()
 
@@ -554,7 +554,7 @@ def test_what_was_found_before_a_key_is_in_every_report(
     monkeypatch.setattr("regfs.verify.hash_all", interrupt)
     reports = tmp_path / "verify.xml", tmp_path / "regfs.prom"
     assert verified(shop, "--junit", str(reports[0]), "--metrics", str(reports[1])) == 130
-    assert "1 image is not whole so far" in capsys.readouterr().out
+    assert "1 image is damaged so far" in capsys.readouterr().out
     assert Counter(states(parsed(reports[0].read_text())).values()) == {
         "failure": 1,
         "skipped": 2,

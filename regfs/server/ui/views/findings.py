@@ -37,7 +37,7 @@ class FindingRow:
     subject: Hyperlink | None
     """The repository or blob it is about."""
     images: tuple[str, ...]
-    """Images that are not whole because of it; the first few."""
+    """Images that are damaged by it; the first few."""
     affected: int
 
 
