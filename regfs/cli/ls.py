@@ -15,7 +15,7 @@ DOCUMENTS = {
     "tags": "regfs.reports.listing:Tags",
     "untagged": "regfs.reports.listing:Tags",
     "entries": "regfs.reports.listing:Entries",
-    "uploads": "regfs.reports.listing:Uploads",
+    "uploads": "regfs.reports.listing:UploadListing",
 }
 
 
