@@ -14,7 +14,7 @@ from regfs.tree.registry import Registry
 
 FRESH_FOR = 1.0
 """Seconds that an answer is good for: asking is free, and reaches the disk once a second."""
-LOCK_TIMEOUT = 5.0
+TIMEOUT = 5.0
 """Seconds that the disk may take."""
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Health:
         looking = self._looking
         if looking is None:
             looking = self._looking = loop.run_in_executor(None, self._look)
-        done, _ = await asyncio.wait({looking}, timeout=LOCK_TIMEOUT)
+        done, _ = await asyncio.wait({looking}, timeout=TIMEOUT)
         problem = "the storage does not answer"
         if done:
             problem = looking.result()

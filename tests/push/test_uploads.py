@@ -449,7 +449,7 @@ def test_what_goes_before_its_turn_has_come_is_not_mounted(
         tree.layer_path("base", SHA256).unlink()
         yield
 
-    monkeypatch.setattr(uploads, "sharing", late)
+    monkeypatch.setattr(uploads, "shared", late)
     assert not mount(tree, "base")
     assert not tree.layer_path("target", SHA256).exists()
 

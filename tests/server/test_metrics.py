@@ -94,7 +94,7 @@ def test_a_disk_that_hangs_is_told_and_asked_once(
         go.wait(wire.LOCK_TIMEOUT)
         return ""
 
-    monkeypatch.setattr("regfs.server.health.PATIENCE", 0.05)
+    monkeypatch.setattr("regfs.server.health.TIMEOUT", 0.05)
     monkeypatch.setattr(Health, "_look", hang)
     try:
         for _ in range(3):

@@ -101,9 +101,9 @@ def test_a_key_of_another_certificate(pair: Pair, tmp_path: Path) -> None:
 
 @needs_programs("openssl")
 def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
-    exclusive = made(tmp_path, "locked", "-passout", "pass:hunter2")
+    sealed = made(tmp_path, "locked", "-passout", "pass:hunter2")
     with pytest.raises(DocumentInvalid, match="the key has a passphrase"):
-        server_context(*exclusive)
+        server_context(*sealed)
 
 
 @needs_programs("openssl")

@@ -253,12 +253,14 @@ def test_a_flipped_bit_hurts_exactly_the_images_that_use_the_blob(
         tree = build(folder, recipe)
         digest = data.draw(st.sampled_from(sorted(tree.blobs())))
         expected = images_of(tree, digest)
+        hollow = {str(row.finding) for row in grave(check(tree))}  # of which nothing is there
         path = tree.blob_path(digest)
         content = bytearray(path.read_bytes())
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         path.write_bytes(content)
         result = check(tree)
         errors = [row for row in grave(result) if row.finding.severity is Severity.ERROR]
+        errors = [row for row in errors if str(row.finding) not in hollow]
         assert [row.finding.code for row in errors] == [Code.BLOB_CORRUPT]
         assert set(errors[0].images) == expected
         assert errors[0].affected == len(expected)
