@@ -182,7 +182,7 @@ def _add_by_path(
     tags = {
         path.rpartition("/current/")[0]
         for _, _, path in places
-        if isinstance(_key(path), layout.TagCurrent)
+        if isinstance(layout.key_of(path), layout.TagCurrent)
     }
     for file, area, path in places:
         if not path.startswith(_TREE):
@@ -202,13 +202,9 @@ def _size_of(store: Store, path: str) -> int:
         return 0
 
 
-def _key(path: str) -> layout.Key:
-    return layout.key_of(path)
-
-
 def _told_by(path: str, tags: set[str]) -> tuple[str, str, str | None]:
     """Return by its path of what kind a file is, what it belongs to, and its digest."""
-    key = _key(path)
+    key = layout.key_of(path)
     match key:
         case layout.BlobData():
             return ActionKind.BLOB, path, str(key.digest)
