@@ -36,13 +36,27 @@ async def wind_down(
     while loop.time() < end:
         if not open_connections.upload_under_way(loop.time()):
             while open_:
-                open_.pop().close()
+                await _stop_listening(open_.pop())
         for connection in list(open_connections):
             if connection.idle:
                 connection.force_close()
         if not open_connections and not open_:
             break
         await asyncio.sleep(_LOOK)
+
+
+async def _stop_listening(server: asyncio.Server) -> None:
+    """Close the sockets that listen; who has come before is served.
+
+    asyncio loses a connection that it accepts in the turn in which its server closes, without
+    closing it: that client would wait until the end of the grace.
+    """
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(0)  # who waits is accepted
+    for listening in server.sockets:
+        loop.remove_reader(listening.fileno())
+    await asyncio.sleep(0)  # and has a connection
+    server.close()
 
 
 async def abort_all(open_connections: Crowd) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from regfs.server.connections import Crowd
+from regfs.server.ending import wind_down
 from regfs.server.settings import Limits
-from tests.cli.test_serve import end, listens, serving
+from tests.cli.test_serve import end, serving
 from tests.support import wire
 from tests.support.builder import TreeBuilder
 from tests.support.images import Blob, digest_of, image
@@ -55,7 +58,15 @@ def field(one: wire.Answer, name: str) -> str | None:
 def end_in_the_middle(process: subprocess.Popen[str], url: str) -> None:
     """Tell a server to end; return when it has begun to."""
     process.send_signal(signal.SIGTERM)
-    wire.until(lambda: not listens(url) or wire.get(url, b"/v2/").status in (0, 503))
+    wire.until(lambda: turns_away(url))
+
+
+def turns_away(url: str) -> bool:
+    """Return whether a server takes no more requests that begin something."""
+    try:
+        return wire.get(url, b"/v2/").status in (0, 503)
+    except ConnectionRefusedError:
+        return True
 
 
 def uploads(tree: TreeBuilder) -> list[str]:
@@ -161,6 +172,30 @@ def test_a_request_whose_head_has_begun_is_answered(tree: TreeBuilder) -> None:
         found = answer(one)
         assert (found.status, field(found, "Connection")) == (200, "close")
         assert process.wait(wire.LOCK_TIMEOUT) == 0
+
+
+def test_whoever_has_come_when_the_sockets_close_is_served() -> None:
+    """asyncio loses who is accepted in the turn in which its server closes: the client hangs."""
+    come: list[asyncio.BaseTransport] = []
+
+    class Greeter(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            come.append(transport)
+
+    async def scene(clients: ExitStack) -> None:
+        server = await asyncio.get_running_loop().create_server(Greeter, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        for _ in range(5):
+            clients.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+        await asyncio.sleep(0)  # they are about to be accepted
+        await wind_down(Crowd(), [server], 5)
+        await asyncio.sleep(0)
+        for transport in come:
+            transport.close()
+
+    with ExitStack() as clients:
+        asyncio.run(scene(clients))
+    assert len(come) == 5
 
 
 def test_what_has_come_of_an_upload_outlasts_the_grace(tree: TreeBuilder) -> None:
