@@ -218,16 +218,14 @@ def _retention(file: str) -> RetentionPolicy:
 def _make_plan(session: Session, policy: Policy) -> Plan:
     import time
 
-    from regfs.gc.look import look
     from regfs.gc.plan import plan
+    from regfs.gc.scanning import scan_for_plan
     from regfs.gc.sweep import check_owners
 
     with session.progress() as progress:
-        session.inventory = look(session.store, policy, progress)
+        session.inventory = scan_for_plan(session.store, policy, progress)
     check_owners(session.inventory)
-    return plan(
-        session.graph, session.inventory, policy, time.time(), session.registry.manifest_bytes
-    )
+    return plan(session.graph, policy, time.time(), session.registry.manifest_bytes)
 
 
 @regfs_command(

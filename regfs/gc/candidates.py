@@ -29,19 +29,19 @@ from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
 from regfs.runs.totals import ActionKind
-from regfs.tree.inventory import INCOMPLETE, DigestTable, Inventory, RepositoryInventory, TagInfo
+from regfs.tree.inventory import INCOMPLETE, DigestTable, RepositoryInventory, TagInfo
 
 _COPYING: Final = 86400.0
 """Seconds that a copy of a tree may take: so long rsync may come back to what it has begun."""
 
 
-class Going:
+class Candidates:
     """What goes from one tree."""
 
-    def __init__(self, graph: Graph, inventory: Inventory, policy: Policy, mark: Mark) -> None:
+    def __init__(self, graph: Graph, policy: Policy, mark: Mark) -> None:
         self.kept: Counter[str] = Counter()
         self._graph = graph
-        self._inventory = inventory
+        self._inventory = graph.inventory
         self._policy = policy
         self._mark = mark
         self._needed: set[Digest] = set()

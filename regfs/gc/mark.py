@@ -37,15 +37,13 @@ from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
 from regfs.graph import Graph
 from regfs.graph.beside import beside, is_gone, is_own, lives
-from regfs.tree.inventory import Inventory, RepositoryInventory, TagInfo
+from regfs.tree.inventory import RepositoryInventory, TagInfo
 
 
 class Mark:
     """The live manifests of every repository of one tree."""
 
-    def __init__(
-        self, graph: Graph, inventory: Inventory, policy: Policy, now: float, read: Read
-    ) -> None:
+    def __init__(self, graph: Graph, policy: Policy, now: float, read: Read) -> None:
         self.kept: Counter[str] = Counter()
         self.findings: list[Finding] = []
         self.live: dict[str, set[Digest]] = {}
@@ -54,7 +52,7 @@ class Mark:
         self.outside: set[Digest] = set()
         """Blobs that are in use by the word of somebody outside, with all they need."""
         self._graph = graph
-        self._inventory = inventory
+        self._inventory = graph.inventory
         self._policy = policy
         self._choice = TagChoice(graph, policy, now, read)
         self._read = read

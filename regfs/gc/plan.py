@@ -22,7 +22,7 @@ from typing import Any, Final
 from regfs.errors import DocumentInvalid, Doubt
 from regfs.findings import Code, Finding, Severity
 from regfs.gc.actions import Action
-from regfs.gc.candidates import Going
+from regfs.gc.candidates import Candidates
 from regfs.gc.decisions import Decision
 from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
@@ -82,9 +82,7 @@ def needs_history(policy: Policy) -> bool:
     return asked or policy.retention is not None
 
 
-def plan(
-    graph: Graph, inventory: Inventory, policy: Policy, now: float, read: Read = unread
-) -> Plan:
+def plan(graph: Graph, policy: Policy, now: float, read: Read = unread) -> Plan:
     """Decide what goes. `now` is in seconds since the epoch, UTC; `read` reads configs.
 
     Raises:
@@ -92,6 +90,7 @@ def plan(
             or the histories of tags were not read, and tell what has just lost its tag;
             or there is not one manifest in the whole tree, and nobody has confirmed that.
     """
+    inventory = graph.inventory
     if not inventory.whole:
         raise Doubt("only some of the repositories were listed; what the others need is not known")
     repositories = inventory.repositories.values()
@@ -99,8 +98,8 @@ def plan(
         raise Doubt("the histories of tags were not read; what has just lost its tag is not known")
     if not policy.allow_no_manifests:
         _expect_manifests(inventory)
-    mark = Mark(graph, inventory, policy, now, read)
-    going = Going(graph, inventory, policy, mark)
+    mark = Mark(graph, policy, now, read)
+    going = Candidates(graph, policy, mark)
     actions = sorted(going.actions(), key=order)
     created_at = datetime.fromtimestamp(now, UTC).replace(microsecond=0)
     kept = going.kept + mark.kept

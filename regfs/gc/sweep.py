@@ -25,8 +25,8 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import Doubt, PathMissing, PlanStale, Refused, RunUnknown, StoreError
 from regfs.findings import Finding
-from regfs.gc.look import look as look
 from regfs.gc.plan import Action, Plan, order, plan, total
+from regfs.gc.scanning import scan_for_plan
 from regfs.gc.space import find_room
 from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
@@ -138,12 +138,12 @@ def apply(
     if planned.root != store.url:
         raise PlanStale(f"the plan was made for {planned.root}, and this is {store.url}")
     with exclusive(store):
-        inventory = look(store, planned.policy, progress)
+        inventory = scan_for_plan(store, planned.policy, progress)
         check_owners(inventory)
         graph = Graph.build(inventory, registry, progress=progress)
         # What a limit has left out must not go in place of what is in use again.
         policy = replace(planned.policy, max_freed=None)
-        fresh = plan(graph, inventory, policy, clock(), registry.manifest_bytes)
+        fresh = plan(graph, policy, clock(), registry.manifest_bytes)
         check_roots(fresh)
         sweep = _Sweep(registry, graph, planned, fresh)
         sweep.wait = planned.policy.min_age if wait is None else wait

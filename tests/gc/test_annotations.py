@@ -12,7 +12,7 @@ from regfs.findings import Code
 from regfs.graph import EdgeKind
 from regfs.reports.removal import removal
 from tests.support.builder import Content, TreeBuilder, blob_of, image, index, raw
-from tests.support.registries import collect, going, look, plan_of, registry_of
+from tests.support.registries import collect, going, plan_of, registry_of, scan_and_build
 from tests.support.verification import check
 
 DATA = blob_of("what nydus reads on demand").digest
@@ -98,7 +98,7 @@ def test_verify_calls_it_kept_and_not_unused(tree: TreeBuilder) -> None:
 def test_every_other_question_counts_it(tree: TreeBuilder) -> None:
     manifest = tree.push("app", "v1", noting(DATA, "config"))
     tree.add_blob("app", "what nydus reads on demand")
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     assert graph.manifests_naming(Digest(DATA)) == [manifest]
     edges = {step.edge for path in graph.why(Digest(DATA)) for step in path}
     assert EdgeKind.ANNOTATION in edges

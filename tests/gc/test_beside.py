@@ -13,7 +13,7 @@ from regfs.gc.retention import RetentionPolicy
 from regfs.graph.beside import beside
 from tests.support.builder import TreeBuilder, artifact, blob_of, digest_of, image, index
 from tests.support.images import Content
-from tests.support.registries import collect, going, look, plan_of, registry_of
+from tests.support.registries import collect, going, plan_of, registry_of, scan_and_build
 
 OLD, NEW, GONE = image(["base", "old"]), image(["base", "new"]), image(["base", "gone"])
 ENDINGS = ("sig", "att", "sbom")
@@ -37,9 +37,9 @@ def keep(*patterns: str, **block: Any) -> RetentionPolicy:
 
 
 def judged(tree: TreeBuilder, retention: RetentionPolicy, **policy: Any) -> Plan:
-    inventory, graph = look(tree)
+    inventory, graph = scan_and_build(tree)
     whole = Policy(retention=retention, **policy)
-    return plan(graph, inventory, whole, inventory.taken_at, registry_of(tree).manifest_bytes)
+    return plan(graph, whole, inventory.taken_at, registry_of(tree).manifest_bytes)
 
 
 def tags_of(planned: Plan) -> set[str]:
@@ -69,7 +69,7 @@ def test_a_tag_of_its_own_digest_is_an_ordinary_tag(
     digest = push_by(tree, "mirror", content, algorithm)
     tree.tag("mirror", own(digest), content.digest)
     untagged = tree.push("mirror", None, image(["untagged"]))
-    inventory, graph = look(tree)
+    inventory, graph = scan_and_build(tree)
     current = inventory.repositories["mirror"].tags[own(digest)].current
     assert beside(graph, own(digest), current) is None
     assert going(plan_of(tree, delete_untagged=True), "revision") == {untagged}
@@ -90,14 +90,14 @@ def test_an_image_under_the_digest_it_had_before_it_was_converted_is_ordinary(
     tree.push("mirror", own(GONE.digest), index(OLD, NEW))
     tree.push("mirror", own(digest_of(b"another")), image(["converted"]))
     assert plan_of(tree, delete_untagged=True, keep_referrers_of_dangling=False).actions == []
-    _, graph = look(tree)
+    _, graph = scan_and_build(tree)
     assert graph.referrers(Digest(GONE.digest), "mirror") == []
 
 
 def test_an_index_of_platforms_under_its_own_digest_lists_no_referrers(tree: TreeBuilder) -> None:
     content = index(OLD, NEW)
     tree.push("mirror", own(content.digest), content)
-    _, graph = look(tree)
+    _, graph = scan_and_build(tree)
     assert graph.referrers(Digest(content.digest), "mirror") == []
 
 

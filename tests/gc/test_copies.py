@@ -15,7 +15,8 @@ import pytest
 
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
-from regfs.gc.sweep import apply, look
+from regfs.gc.scanning import scan_for_plan
+from regfs.gc.sweep import apply
 from regfs.graph import Graph
 from regfs.runs import restore
 from regfs.stores import open_store
@@ -32,9 +33,9 @@ def planned(tree: TreeBuilder, later: float = 2 * DAY, **policy: Any) -> Plan:
     """Plan as if it were so many seconds later: what no program can set back must be waited for."""
     registry = registry_of(tree)
     options = Policy(**{"leftovers": True, **policy})
-    inventory = look(registry.store, options)
+    inventory = scan_for_plan(registry.store, options)
     graph = Graph.build(inventory, registry)
-    return plan(graph, inventory, options, time.time() + later, registry.manifest_bytes)
+    return plan(graph, options, time.time() + later, registry.manifest_bytes)
 
 
 def halves(made: Plan) -> set[str]:
@@ -124,7 +125,8 @@ def test_a_half_stays_when_it_is_all_there_is_of_what_an_image_needs(
     file.unlink()
     made = planned(app, min_age=0.0)
     assert halves(made) == set()
-    if "app" not in Graph.build(look(registry_of(app).store, Policy()), registry_of(app)).frozen:
+    registry = registry_of(app)
+    if "app" not in Graph.build(scan_for_plan(registry.store, Policy()), registry).frozen:
         assert made.kept["copies"] == 1
     # Its bytes put in place heal what is broken.
     half.rename(file)

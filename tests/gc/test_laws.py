@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from regfs.gc.plan import Plan, load, plan
 from regfs.gc.policy import Policy
 from regfs.gc.retention import RetentionPolicy
-from regfs.gc.sweep import Applied, apply, look
+from regfs.gc.scanning import scan_for_plan
+from regfs.gc.sweep import Applied, apply
 from regfs.graph import Graph
 from regfs.render.tables import to_json
 from regfs.runs import purge as purge_run
@@ -81,10 +82,10 @@ POLICIES = st.builds(
 
 def planned(tree: TreeBuilder, policy: Policy, now: float | None = None) -> Plan:
     registry = registry_of(tree)
-    inventory = look(registry.store, policy)
+    inventory = scan_for_plan(registry.store, policy)
     graph = Graph.build(inventory, registry)
     now = time.time() if now is None else now
-    return plan(graph, inventory, policy, now, registry.manifest_bytes)
+    return plan(graph, policy, now, registry.manifest_bytes)
 
 
 def carried_out(tree: TreeBuilder, made: Plan) -> Applied:

@@ -10,7 +10,8 @@ import pytest
 
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
-from regfs.gc.sweep import Applied, apply, look
+from regfs.gc.scanning import scan_for_plan
+from regfs.gc.sweep import Applied, apply
 from regfs.graph import Graph
 from regfs.runs import restore
 from regfs.stores import open_store
@@ -28,9 +29,9 @@ def planned(tree: TreeBuilder, **policy: Any) -> Plan:
     """Plan as the command does: the walk for leftovers comes before the graph."""
     registry = registry_of(tree)
     options = Policy(**{"leftovers": True, **policy})
-    inventory = look(registry.store, options)
+    inventory = scan_for_plan(registry.store, options)
     graph = Graph.build(inventory, registry)
-    return plan(graph, inventory, options, time.time(), registry.manifest_bytes)
+    return plan(graph, options, time.time(), registry.manifest_bytes)
 
 
 def carried_out(tree: TreeBuilder, made: Plan) -> Applied:

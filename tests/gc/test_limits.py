@@ -27,12 +27,12 @@ from tests.support.registries import (
     files_of,
     going,
     going_in,
-    look,
     new_tree,
     paths,
     plan_of,
     recipes,
     registry_of,
+    scan_and_build,
 )
 
 
@@ -328,7 +328,7 @@ def test_a_young_manifest_of_a_layer_that_goes_loses_its_link_too(tree: TreeBuil
 
 def errors(tree: TreeBuilder) -> set[Finding]:
     """Return what a verification without content finds broken."""
-    inventory, graph = look(tree, lean=False)
+    inventory, graph = scan_and_build(tree, lean=False)
     found = verify(registry_of(tree), inventory, graph, level=Level.SIZES)
     return {row.finding for row in found.findings if row.finding.severity is Severity.ERROR}
 

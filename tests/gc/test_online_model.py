@@ -36,7 +36,8 @@ import regfs.tree.scan
 from regfs.gc.collect import collect, settle
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
-from regfs.gc.sweep import Applied, look
+from regfs.gc.scanning import scan_for_plan
+from regfs.gc.sweep import Applied
 from regfs.graph import Graph
 from regfs.runs import purge as purge_run
 from regfs.stores import open_store
@@ -83,8 +84,8 @@ def start(
     def work(store: Any, pause: Callable[[float], None]) -> object:
         registry = Registry(store)
         policy = Policy(delete_untagged=True, min_age=WAIT, allow_no_manifests=True)
-        inventory = look(store, policy)
-        made = plan(Graph.build(inventory, registry), inventory, policy, now())
+        inventory = scan_for_plan(store, policy)
+        made = plan(Graph.build(inventory, registry), policy, now())
         # By chance two of one second would come in any order, and no example twice the same.
         made = replace(made, id=f"{made.id[:-6]}{number:06x}")
         return (by or collect)(made, registry, purge=purge, clock=now, pause=pause)

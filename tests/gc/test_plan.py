@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import time
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from regfs.errors import Doubt
 from regfs.findings import Code
-from regfs.gc.plan import Plan, plan, total
+from regfs.gc.plan import Plan, fingerprint, plan, total
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
 from regfs.tree.scan import scan
@@ -42,12 +43,12 @@ from tests.support.registries import (
     files_of,
     going,
     going_in,
-    look,
     new_tree,
     paths,
     plan_of,
     recipes,
     registry_of,
+    scan_and_build,
 )
 
 HOUR = 3600.0
@@ -563,12 +564,22 @@ def test_the_fingerprint_changes_with_tags_and_revisions_only(tree: TreeBuilder)
     assert len({first, second, plan_of(tree).fingerprint}) == 3
 
 
+def test_a_plan_is_made_of_the_scan_that_its_graph_was_built_from(tree: TreeBuilder) -> None:
+    """There is no second inventory to pass: one of another time would have blobs planned away."""
+    assert list(inspect.signature(plan).parameters) == ["graph", "policy", "now", "read"]
+    _, graph = scan_and_build(tree)
+    tree.push("app", "v1", image(["app"]))
+    made = plan(graph, Policy(allow_no_manifests=True, min_age=0.0), time.time())
+    assert made.actions == []
+    assert made.fingerprint == fingerprint(graph.inventory)
+
+
 def test_some_repositories_alone_cannot_be_planned(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["app"]))
     registry = registry_of(tree)
     some = scan(registry.store, want=lambda name: name == "other")
     with pytest.raises(Doubt, match="only some of the repositories"):
-        plan(Graph.build(some, registry), some, Policy(), time.time())
+        plan(Graph.build(some, registry), Policy(), time.time())
 
 
 def test_an_empty_registry_has_an_empty_plan(tree: TreeBuilder) -> None:
@@ -588,7 +599,7 @@ def test_a_plan_holds_exactly_what_the_oracle_does_not_keep(recipe: Recipe, prun
         build(tree, recipe)
         planned = plan_of(tree, delete_untagged=prune)
         oracle = Oracle(tree, untagged=prune)
-        inventory, _ = look(tree)
+        inventory, _ = scan_and_build(tree)
         assert not inventory.repositories or not planned.doubtful
         links = {(n, str(d)) for n, r in inventory.repositories.items() for d in r.layers}
         kept = {(name, digest) for name in oracle.names for digest in oracle.layers[name]}

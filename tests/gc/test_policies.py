@@ -16,7 +16,7 @@ from regfs.render.tables import to_json
 from regfs.runs import restore
 from regfs.stores import open_store
 from tests.support.builder import TreeBuilder, artifact, blob_of, buildkit, image, index
-from tests.support.registries import collect, going, going_in, look, plan_of, registry_of
+from tests.support.registries import collect, going, going_in, plan_of, registry_of, scan_and_build
 
 DAY = 86_400.0
 YEAR = "2020-01-01T00:00:00Z"
@@ -31,10 +31,10 @@ def keep(*patterns: str, **block: Any) -> RetentionPolicy:
 
 def judged(tree: TreeBuilder, retention: RetentionPolicy, **policy: Any) -> Plan:
     """Plan by a policy that may read configs."""
-    inventory, graph = look(tree)
+    inventory, graph = scan_and_build(tree)
     read = registry_of(tree).manifest_bytes
     now = policy.pop("now", inventory.taken_at)
-    return plan(graph, inventory, Policy(retention=retention, **policy), now, read)
+    return plan(graph, Policy(retention=retention, **policy), now, read)
 
 
 def tags_of(planned: Plan) -> set[str]:

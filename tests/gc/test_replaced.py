@@ -21,7 +21,7 @@ from regfs.gc.policy import Policy
 from regfs.gc.retention import RetentionPolicy
 from regfs.tree.leftovers import find_leftovers
 from tests.support.builder import TreeBuilder, artifact, blob_of, image, index
-from tests.support.registries import collect, going, look, plan_of, registry_of
+from tests.support.registries import collect, going, plan_of, registry_of, scan_and_build
 
 APP = image(["base", "app"])
 OLD = image(["base", "old"])
@@ -137,7 +137,7 @@ def replace(tree: TreeBuilder, level: str, kind: str) -> Path:
 
 def plans(tree: TreeBuilder) -> dict[str, Plan]:
     """Return what goes by each policy, of one look."""
-    inventory, graph = look(tree)
+    inventory, graph = scan_and_build(tree)
     find_leftovers(registry_of(tree).store, inventory)
     read = registry_of(tree).manifest_bytes
     always: dict[str, Any] = {
@@ -147,7 +147,7 @@ def plans(tree: TreeBuilder) -> dict[str, Plan]:
         "empty_repositories": True,
     }
     return {
-        name: plan(graph, inventory, Policy(**policy, **always), inventory.taken_at, read)
+        name: plan(graph, Policy(**policy, **always), inventory.taken_at, read)
         for name, policy in POLICIES.items()
     }
 

@@ -11,7 +11,7 @@ from regfs.errors import DocumentInvalid
 from regfs.findings import Code, Severity
 from regfs.gc.roots import Resolved, Root, Roots, parse_roots, resolve
 from tests.support.builder import TreeBuilder, image
-from tests.support.registries import look
+from tests.support.registries import scan_and_build
 from tests.support.strategies import digests, names, tags
 
 D = Digest.of(b"one")
@@ -205,7 +205,7 @@ def test_every_way_to_write_a_reference_means_the_same(
 
 
 def found_in(tree: TreeBuilder, *lines: str, lean: bool = True) -> Resolved:
-    inventory, _ = look(tree, lean=lean)
+    inventory, _ = scan_and_build(tree, lean=lean)
     data = "\n".join(lines).encode()
     return resolve(parse_roots(data, "roots.txt", inventory.repositories.__contains__), inventory)
 

@@ -15,7 +15,8 @@ import pytest
 from regfs.errors import PathMissing, StoreError
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
-from regfs.gc.sweep import Applied, apply, look
+from regfs.gc.scanning import scan_for_plan
+from regfs.gc.sweep import Applied, apply
 from regfs.graph import Graph
 from regfs.runs import runs
 from regfs.stores import Seen, Store, open_store
@@ -55,8 +56,8 @@ def reasons(applied: Applied) -> dict[str, str]:
 
 def plan_of_leftovers(tree: TreeBuilder, **knobs: Any) -> Plan:
     registry, policy = registry_of(tree), Policy(leftovers=True, **knobs)
-    inventory = look(registry.store, policy)
-    return plan(Graph.build(inventory, registry), inventory, policy, time.time())
+    inventory = scan_for_plan(registry.store, policy)
+    return plan(Graph.build(inventory, registry), policy, time.time())
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def make_plan(tree: TreeBuilder, policy: Policy = UNTAGGED) -> Plan:
     registry = Registry(open_store(str(tree.root)))
     inventory = scan(registry.store)
     graph = Graph.build(inventory, registry)
-    return plan(graph, inventory, policy, time.time())
+    return plan(graph, policy, time.time())
 
 
 def carry_out(tree: TreeBuilder, planned: Plan, store: Any = None, **options: Any) -> Applied:

@@ -26,14 +26,14 @@ from tests.support.builder import (
     raw,
 )
 from tests.support.images import Content
-from tests.support.registries import look, store_of
+from tests.support.registries import scan_and_build, store_of
 
 ONE, TWO = image(["one"]), image(["two"])
 LONG = Blob(blob_of("long").data, algorithm="sha512")
 
 
 def graph_of(tree: TreeBuilder, *, history: bool = True) -> Graph:
-    return look(tree, history=history)[1]
+    return scan_and_build(tree, history=history)[1]
 
 
 def told(graph: Graph, code: Code) -> Finding:
@@ -139,10 +139,10 @@ def test_a_manifest_of_just_the_largest_size_is_read(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch, listed: bool
 ) -> None:
     """Where its blob was listed, and where it is only found while reading."""
-    inventory, _ = look(tree)
+    inventory, _ = scan_and_build(tree)
     digest = Digest(tree.push("app", "v1", ONE))
     if listed:
-        inventory, _ = look(tree)
+        inventory, _ = scan_and_build(tree)
     for limit, problem in ((len(ONE.data), None), (len(ONE.data) - 1, Code.MANIFEST_TOO_LARGE)):
         monkeypatch.setattr(read, "LIMIT", limit)
         (found,) = Reader(store_of(tree), inventory, (), SILENT).read([digest])
@@ -187,7 +187,7 @@ def test_in_doubt_what_tags_have_pointed_to_is_known_and_its_trouble_counts(
     tree.push("app", "v1", TWO)
     folder = tree.tag_index_path("app", "v1", ONE.digest).parent
     tree.write(tree.blob_path(TWO.digest), b"broken")
-    inventory, graph = look(tree, history=history)
+    inventory, graph = scan_and_build(tree, history=history)
     assert {one.digest for one in inventory.repositories["app"].tags["v1"].history} == {
         ONE.digest,
         TWO.digest,

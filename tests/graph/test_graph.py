@@ -35,11 +35,11 @@ from tests.support.builder import (
     schema1,
 )
 from tests.support.damage import DAMAGE, OTHER
-from tests.support.registries import build, look, new_tree, plan_of, recipes, registry_of
+from tests.support.registries import build, new_tree, plan_of, recipes, registry_of, scan_and_build
 
 
 def graph_of(tree: TreeBuilder) -> Graph:
-    return look(tree)[1]
+    return scan_and_build(tree)[1]
 
 
 def found(findings: list[Finding]) -> list[tuple[Code, str]]:
@@ -768,7 +768,7 @@ def test_garbage_of_python_is_collected_as_before(
 ) -> None:
     tree.push("app", "v1")
     assert gc.isenabled()
-    inventory, _ = look(tree)
+    inventory, _ = scan_and_build(tree)
     registry = registry_of(tree)
 
     class Bug(Exception):
@@ -871,7 +871,7 @@ def test_a_link_that_cannot_be_read_is_told_once_and_is_doubt(tree: TreeBuilder)
 def test_forwards_and_backwards_agree(recipe: Any, data: st.DataObject) -> None:
     with new_tree() as folder:
         tree = build(folder, recipe)
-        inventory, graph = look(tree)
+        inventory, graph = scan_and_build(tree)
     needed: dict[Digest, set[Node]] = {}
     for node in graph.digraph:
         if isinstance(node, Node) and node.kind is not NodeKind.REPOSITORY:

@@ -22,12 +22,12 @@ from tests.support.builder import (
     schema1,
     tar,
 )
-from tests.support.registries import Recipe, build, look, new_tree, recipes, registry_of
+from tests.support.registries import Recipe, build, new_tree, recipes, registry_of, scan_and_build
 
 
 def shared(tree: TreeBuilder, *targets: str, top: int | None = None) -> Reuse:
     registry = registry_of(tree)
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     found = [registry.find(target) for target in targets]
     return reuse(
         graph,
@@ -39,12 +39,12 @@ def shared(tree: TreeBuilder, *targets: str, top: int | None = None) -> Reuse:
 
 
 def names(tree: TreeBuilder) -> list[str]:
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     return [image.name for image in images(graph, registry_of(tree).manifest)]
 
 
 def lineage(tree: TreeBuilder) -> dict[str, Lineage]:
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     return {one.image: one for one in bases(graph, registry_of(tree).manifest).images}
 
 
@@ -275,7 +275,7 @@ def test_annotations_in_a_circle(tree: TreeBuilder) -> None:
 
 def test_an_empty_registry_has_no_bases(tree: TreeBuilder) -> None:
     tree.folder(tree.v2 / "repositories")
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     assert bases(graph, registry_of(tree).manifest) == Bases(())
 
 

@@ -25,12 +25,12 @@ from tests.support.builder import (
     index,
     schema1,
 )
-from tests.support.registries import look, registry_of
+from tests.support.registries import registry_of, scan_and_build
 
 
 def shown(tree: TreeBuilder, reference: str) -> Shown:
     registry = registry_of(tree)
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     target = registry.find(reference)
     assert target.digest is not None
     return show(graph, registry, target, target.digest)
@@ -224,7 +224,7 @@ def test_instructions_read_as_in_a_dockerfile(created_by: str, wanted: str) -> N
 
 def reasoned(tree: TreeBuilder, reference: str, limit: int = 20) -> Reasons:
     registry = registry_of(tree)
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     target = registry.find(reference)
     assert target.digest is not None
     return reasons(graph, target, target.digest, limit)

@@ -35,11 +35,11 @@ from tests.support.registries import (
     Recipe,
     build,
     going,
-    look,
     new_tree,
     plan_of,
     recipes,
     registry_of,
+    scan_and_build,
 )
 
 
@@ -51,7 +51,7 @@ def measured(
     top: int | None = None,
 ) -> Usage:
     registry = registry_of(tree)
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     found = [registry.find(target) for target in targets]
     return usage(graph, registry.manifest, found, Options(by, sort, top))
 
@@ -61,7 +61,7 @@ def rows(report: Usage) -> dict[str, UsageRow]:
 
 
 def disk(tree: TreeBuilder) -> Disk:
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     return disk_of(graph, registry_of(tree).store)
 
 
@@ -191,7 +191,7 @@ def test_foreign_layers_and_other_platforms_may_be_absent(tree: TreeBuilder) -> 
     )
     here = image([foreign, "here"])
     tree.push("app", "v1", index(here, sparse=[image(["elsewhere"], platform="linux/s390x")]))
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     assert measured(tree).missing == {}
     assert measured(tree, by=By.LAYER).missing == {}
     assert summary(graph, registry_of(tree).manifest).missing.count == 0
@@ -262,7 +262,7 @@ def test_rows_add_up(recipe: Recipe, by: By) -> None:
 def test_the_order_of_repositories_and_tags_does_not_matter(recipe: Recipe, by: By) -> None:
     with new_tree() as tree:
         build(tree, recipe)
-        inventory, graph = look(tree, lean=False)
+        inventory, graph = scan_and_build(tree, lean=False)
         read = registry_of(tree).manifest
         turned = Graph.build(_reversed(inventory), registry_of(tree))
         assert usage(turned, read, options=Options(by)) == usage(graph, read, options=Options(by))
@@ -323,7 +323,7 @@ def test_layers_of_a_damaged_image_are_in_doubt_and_not_garbage(tree: TreeBuilde
     orphan = tree.blob(b"orphan")
     tree.break_("manifest-missing", "app", "v1")
     found = disk(tree)
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     report = summary(graph, registry_of(tree).manifest)
     assert found.doubtful.files == report.doubtful.count == 2
     assert found.unreferenced.bytes == report.unreferenced.bytes == size(orphan, tree=tree)
@@ -340,7 +340,7 @@ def test_a_fresh_registry_is_empty(tree: TreeBuilder) -> None:
 
 def what_if(tree: TreeBuilder, *targets: str) -> Removal:
     registry = registry_of(tree)
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     return removal(graph, [registry.find(target) for target in targets])
 
 
@@ -418,7 +418,7 @@ def test_what_if_is_what_happens(recipe: Recipe, which: st.DataObject) -> None:
 
 
 def _targets(tree: TreeBuilder) -> list[Target]:
-    inventory, _ = look(tree, lean=False)
+    inventory, _ = scan_and_build(tree, lean=False)
     found = []
     for name, repository in inventory.repositories.items():
         found.append(Target(name, None, None))
@@ -439,7 +439,7 @@ def _closure(tree: TreeBuilder, target: Target) -> set[str]:
     """Return what the named revisions need: it counts as needed until they are removed."""
     if target.tag is not None:
         return set()
-    inventory, graph = look(tree, lean=False)
+    inventory, graph = scan_and_build(tree, lean=False)
     revisions = inventory.repositories[str(target.name)].revisions
     chosen = [digest for digest in revisions if target.digest in (None, digest)]
     return set(graph.needs(graph.reachable(chosen)))
@@ -464,7 +464,7 @@ def test_summary_counts(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["two"]))
     tree.upload("app", 10)
     orphan = tree.blob(b"orphan")
-    _, graph = look(tree, lean=False)
+    _, graph = scan_and_build(tree, lean=False)
     report = summary(graph, registry_of(tree).manifest)
     assert (report.repositories, report.tags, report.revisions, report.untagged) == (1, 1, 4, 3)
     assert (report.unreferenced.count, report.unreferenced.bytes) == (1, size(orphan, tree=tree))
@@ -477,7 +477,7 @@ def test_summary_counts(tree: TreeBuilder) -> None:
 
 def test_summary_knows_owners(tree: TreeBuilder) -> None:
     def owner() -> Owner:
-        _, graph = look(tree, lean=False)
+        _, graph = scan_and_build(tree, lean=False)
         return summary(graph, registry_of(tree).manifest).owner
 
     tree.push("app", None)

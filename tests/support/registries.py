@@ -46,7 +46,9 @@ def store_of(tree: TreeBuilder) -> Store:
     return open_store(str(tree.root))
 
 
-def look(tree: TreeBuilder, *, history: bool = True, lean: bool = True) -> tuple[Inventory, Graph]:
+def scan_and_build(
+    tree: TreeBuilder, *, history: bool = True, lean: bool = True
+) -> tuple[Inventory, Graph]:
     """List and link a tree as gc does."""
     registry = registry_of(tree)
     inventory = scan(registry.store, history=history, lean=lean)
@@ -65,9 +67,9 @@ def plan_of(
 
     That all images of a tree may be gone is on purpose here; see test_gc_elsewhere.
     """
-    inventory, graph = look(tree, history=history, lean=lean)
+    _, graph = scan_and_build(tree, history=history, lean=lean)
     policy = {"allow_no_manifests": True, **policy}
-    return plan(graph, inventory, Policy(**policy), time.time() if now is None else now)
+    return plan(graph, Policy(**policy), time.time() if now is None else now)
 
 
 def collect(tree: TreeBuilder, *, purge: bool = True, **policy: Any) -> Applied:

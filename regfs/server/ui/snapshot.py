@@ -187,7 +187,7 @@ class Snapshot:
 
     def _plan(self, policy: Policy) -> Plan:
         now = self.inventory.taken_at
-        return plan(self.graph, self.inventory, policy, now, self.registry.manifest_bytes)
+        return plan(self.graph, policy, now, self.registry.manifest_bytes)
 
     @cached_property
     def wrong(self) -> list[ReportedFinding]:

@@ -14,7 +14,7 @@ from regfs.tree.inventory import Inventory
 from regfs.tree.scan import scan
 
 
-def look(store: Store, policy: Policy, progress: Progress = SILENT) -> Inventory:
+def scan_for_plan(store: Store, policy: Policy, progress: Progress = SILENT) -> Inventory:
     """List a tree as a plan by `policy` needs it.
 
     Raises:
