@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,15 @@ class Case:
 class Bench:
     """The folder trees are kept in, one for this run alone, and the way to compare."""
 
-    def __init__(self, workdir: Path, scratch: Path, quick: bool, runs: int | None) -> None:
+    def __init__(
+        self, workdir: Path, scratch: Path, quick: bool, runs: int | None, cold: bool = False
+    ) -> None:
         self.scratch = scratch
         self.output = scratch / "output"
         self._workdir = workdir
         self._quick = quick
         self._runs = runs
+        self._cold = cold
 
     def tree(self, kind: str) -> tuple[Path, Json]:
         """Return the root of a tree and what is in it; made when it is not there yet."""
@@ -164,6 +168,9 @@ class Bench:
 
     def sample(self, side: Side) -> Sample:
         """Run a side once and measure it."""
+        if self._cold:
+            os.sync()
+            Path("/proc/sys/vm/drop_caches").write_text("3\n")
         if not side.timed_inside:
             return run(side.command)
         sample = run(side.command, self.output)
@@ -307,6 +314,33 @@ def links_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     )
 
 
+def du_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Measure a whole tree, against a walk that measures the same and knows no registry."""
+
+    def du_answer(output: Path) -> Json:
+        return {"files": json.loads(output.read_text())["disk"]["total"]["files"]}
+
+    def walk_answer(output: Path) -> Json:
+        return {"files": json.loads(output.read_text())["files"]}
+
+    du = [*REGFS, "-r", str(root), "du", "--json"]
+    walk = [PYTHON, "-m", "tests.benchmarks.walking", str(root)]
+    return Side("du", du, du_answer), Side("scandir+lstat walk", walk, walk_answer)
+
+
+def report_sides(bench: Bench, root: Path, report: str) -> tuple[Side, Side]:
+    """Make one report, against the plan of a collection."""
+    plan, _ = plan_sides(bench, root)
+    command = [*REGFS, "-r", str(root), report, "--json"]
+    return Side(report, command), Side(plan.label, plan.command)
+
+
+def sizes_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Check every size, against naming all files and reading none."""
+    find = ["find", str(root), "-name", "data"]
+    return verify_side(root, "sizes"), Side("find", find, lines_answer)
+
+
 def version_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     """Start and say a version, against a Python that does nothing."""
     return Side("--version", [*REGFS, "--version"]), BARE_PYTHON
@@ -390,6 +424,11 @@ def links(summary: Json) -> Json:
     """How many links there are."""
     parts = ("layer_links", "manifests", "tags", "tag_history")
     return {"links": sum(summary[part] for part in parts)}
+
+
+def files(summary: Json) -> Json:
+    """How many files there are."""
+    return {"files": summary["blobs"] + links(summary)["links"]}
 
 
 def unreferenced(summary: Json) -> Json:
@@ -477,6 +516,11 @@ CASES = [
     Case("hash-small", "blobs-small", hash_small_sides, stored, runs=5),
     Case("content", "layers", content_sides, nothing, runs=5),
     Case("links", "usual", links_sides, links, runs=5),
+    Case("sizes", "usual", sizes_sides, stored, runs=5),
+    Case("du", "usual", du_sides, files, runs=5),
+    Case("info", "usual", partial(report_sides, report="info"), nothing, runs=5),
+    Case("reuse", "usual", partial(report_sides, report="reuse"), nothing, runs=5),
+    Case("bases", "usual", partial(report_sides, report="bases"), nothing, runs=5),
     Case("version", "small", version_sides, nothing, runs=15),
     Case("ls", "small", ls_sides, nothing, runs=15),
 ]
@@ -526,6 +570,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench", description="Measure regfs side by side.")
     parser.add_argument("names", nargs="*", metavar="NAMES", help=f"of {', '.join(names)}; [all]")
     parser.add_argument("--quick", action="store_true", help="small trees, two runs")
+    parser.add_argument("--cold", action="store_true", help="empty the caches before each run")
     parser.add_argument("--runs", type=int, help="runs of each side, instead of each row's own")
     parser.add_argument("--workdir", type=Path, help="where trees are kept and found again")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -537,7 +582,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = [case for case in CASES if case.name in (options.names or names)]
     about = machine()
     with tempfile.TemporaryDirectory(prefix=".run-", dir=workdir) as scratch:
-        bench = Bench(workdir.resolve(), Path(scratch).resolve(), options.quick, options.runs)
+        bench = Bench(
+            workdir.resolve(), Path(scratch).resolve(), options.quick, options.runs, options.cold
+        )
         rows = [bench.measure(case) for case in chosen]
     print(", ".join(f"{key} {value}" for key, value in about.items()))
     print(table(rows))
