@@ -13,10 +13,12 @@ of a repository, and never goes unless its image does.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING
 
 from regfs import layout
 from regfs.manifests.media_types import Kind
+from regfs.tree.fallback import About, is_about, listed
 from regfs.tree.inventory import INCOMPLETE
 
 if TYPE_CHECKING:
@@ -60,14 +62,9 @@ def lives(graph: Graph, found: layout.SubjectTag, live: Collection[Digest]) -> b
     return any(found.names(alias) and not stored.isdisjoint(live) for alias, stored in aliases)
 
 
-def lists(graph: Graph, index: Digest, subject: Digest) -> list[Digest]:
+def lists(graph: Graph, index: Digest, subjects: Collection[Digest]) -> list[Digest]:
     """Return what a list of referrers holds of a subject: no child that names another one."""
-    found = []
-    for child in graph.children(index):
-        info = graph.manifests.get(child)
-        if info is None or info.subject in (subject, None):
-            found.append(child)
-    return found
+    return listed(subjects, graph.children(index), partial(_about, graph))
 
 
 def is_gone(graph: Graph, found: layout.SubjectTag) -> bool:
@@ -93,16 +90,11 @@ def _is_about(graph: Graph, found: layout.SubjectTag, current: Digest) -> bool:
     info = graph.manifests.get(current)
     if info is None:
         return True
-    if info.subject is not None:
-        return found.names(info.subject)
-    if info.kind is not Kind.INDEX or any(graph.leaves(current)):
-        return False
-    return all(_is_referrer(graph, child) for child in graph.children(current))
+    is_list = info.kind is Kind.INDEX and not any(graph.leaves(current))
+    children = graph.children(current) if is_list else None
+    return is_about(found, info.subject, children, partial(_about, graph))
 
 
-def _is_referrer(graph: Graph, manifest: Digest) -> bool:
-    """Return whether a manifest can be about another: it says so, or is nothing to be run."""
+def _about(graph: Graph, manifest: Digest) -> About | None:
     info = graph.manifests.get(manifest)
-    if info is None:
-        return True
-    return info.subject is not None or info.artifact_type is not None
+    return None if info is None else About(info.subject, info.artifact_type)

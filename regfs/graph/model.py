@@ -239,28 +239,45 @@ class Graph:
     def referrers(self, subject: Digest, repository: str | None = None) -> list[Digest]:
         """Return the manifests about `subject`: by their subject field, or in its fallback tag.
 
-        With `repository`, only those it has as revisions, plus its own fallback tag.
+        With `repository`, only those it has as revisions, as its server lists them.
         """
         by_field = self._referrers.get(subject, ())
         every = self.inventory.repositories
         if repository is None:
-            listed = [child for one in every.values() for child in self._listed(one, subject)]
+            listed = [child for one in every.values() for child in self._listed(one, {subject})]
             return list(dict.fromkeys([*by_field, *listed]))
         if repository not in every:
             return []
         one = every[repository]
-        held = [referrer for referrer in by_field if referrer in one.revisions]
-        return list(dict.fromkeys([*held, *self._listed(one, subject)]))
+        subjects = {subject, *self._revision_aliases(repository, subject)}
+        named = [referrer for referrer in by_field if self.manifests[referrer].subject in subjects]
+        found = [*named, *self._listed(one, subjects)]
+        return list(dict.fromkeys(digest for digest in found if digest in one.revisions))
 
-    def _listed(self, repository: RepositoryInventory, subject: Digest) -> list[Digest]:
-        """Return what the fallback tag of `subject` lists."""
+    def _revision_aliases(self, repository: str, digest: Digest) -> list[Digest]:
+        """Return the digests in another algorithm under which a repository has a manifest."""
+        links = self.redirected.get(repository, {}).items()
+        return [
+            link
+            for link, targets in links
+            if link.algorithm != digest.algorithm and digest in targets
+        ]
+
+    def _listed(
+        self, repository: RepositoryInventory, subjects: Collection[Digest]
+    ) -> list[Digest]:
+        """Return what the fallback tags of a manifest list."""
         from regfs.graph.beside import beside, lists
 
-        tag = layout.fallback_tag(subject)
-        info = repository.tags.get(tag)
-        if info is None or info.current is None or beside(self, tag, info.current) is None:
-            return []
-        return lists(self, info.current, subject)
+        found: list[Digest] = []
+        for tag in map(layout.fallback_tag, subjects):
+            info = repository.tags.get(tag)
+            current = None if info is None else info.current
+            if current is None or current not in repository.revisions:
+                continue
+            if beside(self, tag, current) is not None:
+                found += lists(self, current, subjects)
+        return found
 
     # -- reaching -------------------------------------------------------------
 

@@ -5,7 +5,8 @@
 Two ways lead to a referrer: its manifest names the subject, or it is listed by the
 fallback tag `sha256-<hex>` that clients keep where a registry has no API for this. The
 second counts for a manifest that itself names no subject; one that names another is left out.
-A tag of that form which points to its own digest, or lists images to be run, is an ordinary tag.
+What such a tag lists is decided by `regfs.tree.fallback`, as for the graph. A manifest that was
+pushed by another digest than it is stored under is known by both.
 
 Every manifest of a repository is read once, and checked against its digest. What is
 remembered of it goes by the digest, so it is never out of date. What is told is asked of
@@ -18,22 +19,24 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from regfs import layout
-from regfs.digest import ALGORITHMS, Digest
+from regfs.digest import ALGORITHMS, CANONICAL, Digest
 from regfs.errors import DigestInvalid, ManifestInvalid, StoreError, Unknown
 from regfs.manifests import (
     DockerManifest,
+    DockerManifestList,
     ImageIndex,
     ImageManifest,
     Manifest,
     UnknownManifest,
     parse,
 )
-from regfs.manifests.media_types import IMAGE_CONFIGS
+from regfs.manifests.media_types import Role
 from regfs.tree.cache import LRUCache
+from regfs.tree.fallback import About, is_about, listed
 from regfs.tree.pages import Folders
 from regfs.tree.registry import Registry
 
@@ -64,6 +67,8 @@ class _Content(NamedTuple):
     subject: Digest | None
     referrer: Referrer | None
     """None while nobody has called it a referrer."""
+    about: About | None = None
+    """None likewise, and of what is no manifest."""
 
 
 class _Known(NamedTuple):
@@ -72,6 +77,8 @@ class _Known(NamedTuple):
     listings: tuple[list[str], ...]
     """The names of its manifests, by algorithm; others, and it has to be found out again."""
     by_subject: dict[Digest, tuple[Digest, ...]]
+    aliases: dict[Digest, tuple[Digest, ...]]
+    """Manifest -> its digests in another algorithm, by which the repository has it."""
     damaged: dict[Digest, str]
     """Manifests that could not be read, and the etag of their blob then."""
 
@@ -91,13 +98,16 @@ class Referrers:
         """Return the referrers of a manifest in a repository, by digest; it need not be there."""
         with self._reading:
             known = self._index(name)
-        candidates = {*known.by_subject.get(subject, ()), *self._listed(name, subject)}
+        subjects = {subject, *known.aliases.get(subject, ())}
+        candidates = {one for each in subjects for one in known.by_subject.get(each, ())}
+        candidates |= {one for each in subjects for one in self._listed(name, each, subjects)}
         found = []
         for digest in self._linked(name, candidates):
             content = self._content(digest, described=True)
             if content is None or content.referrer is None:
                 continue
-            if content.subject in (subject, None) and self._is_there(content.referrer):
+            fits = content.subject is None or content.subject in subjects
+            if fits and self._is_there(content.referrer):
                 found.append(content.referrer)
         return found
 
@@ -109,7 +119,9 @@ class Referrers:
         listings = tuple(self._folders.names(folder) for folder in folders)
         known = self._repositories.get(name)
         if known is None or known.listings != listings:
-            known = self._grown(_Known(listings, {}, {}), _digests(listings))
+            known = self._grown(
+                _Known(listings, {}, self._aliases(name, listings), {}), _digests(listings)
+            )
         else:
             changed = [one for one, etag in known.damaged.items() if self._etag(one) != etag]
             if not changed:
@@ -131,6 +143,21 @@ class Referrers:
                 others = by_subject.get(content.subject, ())
                 by_subject[content.subject] = (*others, digest)
         return known._replace(by_subject=by_subject, damaged=damaged)
+
+    def _aliases(
+        self, name: str, listings: tuple[list[str], ...]
+    ) -> dict[Digest, tuple[Digest, ...]]:
+        aliases: dict[Digest, tuple[Digest, ...]] = {}
+        for digest in _digests(listings):
+            if digest.algorithm == CANONICAL:
+                continue
+            try:
+                target = self._registry.revision(name, digest)
+            except _UNREADABLE:
+                continue
+            if target != digest:
+                aliases[target] = (*aliases.get(target, ()), digest)
+        return aliases
 
     def _etag(self, digest: Digest) -> str:
         try:
@@ -154,25 +181,30 @@ class Referrers:
 
     # Manifests that are listed by the fallback tag
 
-    def _listed(self, name: str, subject: Digest) -> set[Digest]:
+    def _listed(self, name: str, subject: Digest, subjects: Collection[Digest]) -> list[Digest]:
+        tag = layout.fallback_tag(subject)
+        named = layout.subject_tag(tag)
         try:
-            tagged = self._registry.tag(name, layout.fallback_tag(subject))
-            if tagged == subject:
-                return set()  # a tool that mirrors by digest has named the image after itself
+            tagged = self._registry.tag(name, tag)
+            # A tool that mirrors by digest names the image after itself.
+            if named is None or tagged in subjects or named.names(tagged):
+                return []
             manifest = self._registry.manifest(self._registry.revision(name, tagged))
         except _UNREADABLE:
-            return set()
-        if not isinstance(manifest, ImageIndex):
-            return set()
-        listed = {entry.digest for entry in manifest.manifests}
-        return set() if any(map(self._is_runnable, listed)) else listed
+            return []
+        if not isinstance(manifest, (ImageIndex, DockerManifestList)):
+            return []
+        about = None if manifest.subject is None else manifest.subject.digest
+        references = [one for one in manifest.references() if one.role is not Role.SUBJECT]
+        is_list = all(one.role is Role.MANIFEST for one in references)
+        children = [one.digest for one in references]
+        if not is_about(named, about, children if is_list else None, self._about):
+            return []
+        return listed(subjects, children, self._about)
 
-    def _is_runnable(self, digest: Digest) -> bool:
-        """Return whether it is an image of its own: no list of referrers names such a thing."""
+    def _about(self, digest: Digest) -> About | None:
         content = self._content(digest, described=True)
-        if content is None or content.referrer is None or content.subject is not None:
-            return False
-        return content.referrer.artifact_type in IMAGE_CONFIGS
+        return None if content is None else content.about
 
     # What is true now
 
@@ -210,9 +242,10 @@ def _understood(digest: Digest, data: bytes, *, described: bool) -> _Content:
     except ManifestInvalid:
         return _Content(None, None)
     subject = None if manifest.subject is None else manifest.subject.digest
+    about = About(subject, manifest.artifact_type)
     if isinstance(manifest, UnknownManifest) or not (subject or described):
-        return _Content(None, None)
-    return _Content(subject, _described(digest, len(data), manifest))
+        return _Content(None, None, about)
+    return _Content(subject, _described(digest, len(data), manifest), about)
 
 
 def _described(digest: Digest, size: int, manifest: Manifest) -> Referrer:
