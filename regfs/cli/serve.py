@@ -208,7 +208,7 @@ def _serve(
     observe = access_log(options["log_format"])
     tls = None if files.tls is None else files.tls.context
     again = files.read_again
-    return asyncio.run(run(app, sockets, ready=ready, tls=tls, observe=observe, again=again))
+    return asyncio.run(run(app, sockets, ready=ready, tls=tls, observe=observe, reload=again))
 
 
 def _settings(options: dict[str, Any], address: Address) -> Settings:

@@ -175,7 +175,7 @@ class TarCheck:
         """Take the next piece.
 
         Raises:
-            LayerInvalid: it is no tar, or a damaged one.
+            LayerInvalid: it is not a tar archive, or a damaged one.
         """
         if self._zeros == 2:
             return
@@ -274,7 +274,7 @@ class TarCheck:
         # Some old writers took the bytes for signed ones.
         signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:])
         if told != signed + 8 * 32:
-            raise self._error("its checksum is wrong" if self.entries else "this is no tar")
+            raise self._error("its checksum is wrong" if self.entries else "not a tar archive")
 
     def _number(self, field: bytes, name: str) -> int:
         if field[0] & 0x80:  # in base 256, for what octal digits cannot hold
@@ -286,7 +286,7 @@ class TarCheck:
         if not text:
             return 0
         if not text.isdigit() or b"8" in text or b"9" in text:
-            raise self._error(f"a {name} that is no number")
+            raise self._error(f"a {name} that is not a number")
         return int(text, 8)
 
     def _error(self, what: str) -> LayerInvalid:

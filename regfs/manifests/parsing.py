@@ -50,11 +50,11 @@ _SHAPES: Final = {
 
 _WORDS: Final = {
     "missing": "is missing",
-    "model_type": "is no object",
-    "dict_type": "is no object",
-    "tuple_type": "is no list",
-    "string_type": "is no text",
-    "int_type": "is no whole number",
+    "model_type": "is not an object",
+    "dict_type": "is not an object",
+    "tuple_type": "is not a list",
+    "string_type": "is not a string",
+    "int_type": "is not a whole number",
     "greater_than_equal": "is negative",
     "less_than_equal": "is more than 2^63 - 1",
 }

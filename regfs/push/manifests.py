@@ -285,9 +285,9 @@ def _accepted(data: bytes, media_type: str, limit: int) -> Manifest:
     """
     manifest = parse(data, limit=limit)
     if isinstance(manifest, UnknownManifest):
-        raise ManifestInvalid(f"not a manifest that can be pushed: {manifest.problem}")
+        raise ManifestInvalid(f"cannot push this manifest: {manifest.problem}")
     if manifest.media_type not in ACCEPTED:
-        raise ManifestInvalid(f"manifests of type {manifest.media_type} are not taken")
+        raise ManifestInvalid(f"manifests of type {manifest.media_type} are not accepted")
     if "schema_version" not in manifest.model_fields_set:
         raise ManifestInvalid("schemaVersion is missing")
     outside = media_type.partition(";")[0].strip().lower()

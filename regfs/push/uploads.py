@@ -399,7 +399,7 @@ class UploadWriter:
         """
         if self._length is not None and self._received != self._length:
             raise SizeInvalid(
-                f"{self._received} bytes have come instead of the {self._length} announced"
+                f"{self._received} bytes arrived instead of the {self._length} announced"
             )
 
     def commit(self, digest: Digest) -> Digest:
@@ -465,12 +465,12 @@ class UploadWriter:
 
     def _see_to_it(self) -> None:
         if self._ended:
-            raise UploadInvalid("this request has ended")
+            raise UploadInvalid("this request is over")
         if self._claim.cancelled:
             raise self._gone()
 
     def _gone(self) -> UploadUnknown:
-        return UploadUnknown(f"no such upload in {self.upload.name} any more: {self.upload.id}")
+        return UploadUnknown(f"no longer an upload in {self.upload.name}: {self.upload.id}")
 
     @property
     def _key(self) -> _Key:

@@ -16,7 +16,7 @@ from regfs.server import changing, cors, routes
 from regfs.server.api import base, blobs, catalog, changes, manifests, referrers, tags, uploads
 from regfs.server.auth import GATE, Gate, guarded
 from regfs.server.calls import ShortCalls
-from regfs.server.connections import SERVER, say_when_it_ends
+from regfs.server.connections import SERVER, close_when_ending
 from regfs.server.errors import (
     VERSION_HEADER,
     ApiError,
@@ -96,6 +96,24 @@ def make_app(
         ),
         client_max_size=settings.max_manifest + 1,
     )
+    app[METRICS] = metrics
+    _add_services(app, registry, settings)
+    app[MAY] = _everybody if gate is None else gate.may
+    if gate is not None:
+        app[GATE] = gate
+        app.on_cleanup.append(lambda _: _ended(gate))
+    app.router.add_get("/healthz", Health(registry).page)
+    app.router.add_get("/metrics", metrics.page)
+    app.on_response_prepare.append(_guarded_from_browsers)
+    app.on_response_prepare.append(close_when_ending)
+    app.on_response_prepare.append(cors.name_origins)
+    app.router.add_route("*", "/v2", _dispatch, expect_handler=_expected)
+    app.router.add_route("*", "/v2/{tail:.*}", _dispatch, expect_handler=_expected)
+    add_pages(app)
+    return app
+
+
+def _add_services(app: web.Application, registry: Registry, settings: Settings) -> None:
     folders = Folders(registry.store)
     app[REGISTRY] = registry
     app[SHORT_CALLS] = ShortCalls(registry.store)
@@ -107,24 +125,10 @@ def make_app(
     app[UPLOADS] = Uploads(registry, largest=settings.max_blob, keep_free=settings.keep_free)
     app.cleanup_ctx.append(expiring)
     app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)
-    app[METRICS] = metrics
-    app[MAY] = _everybody if gate is None else gate.may
-    if gate is not None:
-        app[GATE] = gate
-        app.on_cleanup.append(lambda _: _ended(gate))
-    app.router.add_get("/healthz", Health(registry).page)
-    app.router.add_get("/metrics", metrics.page)
-    app.on_response_prepare.append(_guarded_from_browsers)
-    app.on_response_prepare.append(say_when_it_ends)
-    app.on_response_prepare.append(cors.name_origins)
-    app.router.add_route("*", "/v2", _dispatch, expect_handler=_expected)
-    app.router.add_route("*", "/v2/{tail:.*}", _dispatch, expect_handler=_expected)
-    add_pages(app)
-    return app
 
 
 async def _expected(request: web.Request) -> None:
-    """Say nothing yet: `_dispatch` asks for the body when it is known to be wanted."""
+    """Say nothing yet: `_dispatch` asks for the body once it is known to be needed."""
 
 
 async def _guarded_from_browsers(request: web.Request, response: web.StreamResponse) -> None:
@@ -132,7 +136,7 @@ async def _guarded_from_browsers(request: web.Request, response: web.StreamRespo
     response.headers["Server"] = SERVER
     response.headers["X-Content-Type-Options"] = "nosniff"
     if response.status >= 400 and _waits(request):
-        response.force_close()  # whether its body follows now, nobody can know
+        response.force_close()  # nobody can know whether its body follows now
         response.headers["Connection"] = "close"
     if ROUTE in request:
         response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
@@ -148,7 +152,7 @@ def _everybody(request: web.Request, verb: Verb, name: str) -> bool:
 
 async def _dispatch(request: web.Request) -> web.StreamResponse:
     route = request.get(ROUTE)
-    if route is None:  # such as /%76%32/: aiohttp finds what the path as it was sent is not
+    if route is None:  # such as /%76%32/: aiohttp decodes the path before it looks for a route
         raise ApiError("UNSUPPORTED", "no such path in the registry API", status=404)
     handler = HANDLERS.get((route.action, request.method))
     if handler is None:
@@ -160,7 +164,7 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
 
 
 def _waits(request: web.Request) -> bool:
-    """Return whether a client sends its body only when it is told to."""
+    """Return whether a client waits for 100-continue before it sends its body."""
     asked = request.headers.get("Expect", "").lower() == "100-continue"
     return asked and request.version >= HttpVersion11
 
@@ -176,7 +180,7 @@ def _refusal(verb: Verb, settings: Settings) -> str | None:
     if verb is not Verb.READ and not settings.writable:
         return "this server is read-only"
     if verb is Verb.DELETE and not settings.delete:
-        return "this server deletes nothing"
+        return "deleting is disabled on this server"
     return None
 
 

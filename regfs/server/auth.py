@@ -51,7 +51,7 @@ REMEMBERED_FOR: Final = 60.0
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at whether the password file has changed."""
 WAITING: Final = 128
-"""Passwords of one client that are computed or wait to be; who comes later is told to come again.
+"""Passwords of one client that are computed or wait to be; those beyond are refused.
 Each client has a line of its own, so that who guesses does not keep others from their turn."""
 
 _log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Gate:
         except LineFull:
             raise ApiError(
                 "TOOMANYREQUESTS",
-                "too many passwords to look at; try again",
+                "too many passwords to check; try again",
                 headers={"Retry-After": "2"},
             ) from None
 
@@ -133,7 +133,7 @@ class Gate:
     def _computed(self, key: bytes, done: asyncio.Future[bool]) -> None:
         self._under_way.pop(key, None)
         if not done.cancelled():
-            done.exception()  # whoever asked may have left, and is not told of it
+            done.exception()  # whoever asked may have left
 
     def _remembers(self, key: bytes) -> bool:
         until = self._right.get(key)

@@ -16,6 +16,7 @@ from multidict import MultiMapping
 
 from regfs.digest import Digest
 from regfs.server.errors import ApiError
+from regfs.spelling import quoted
 
 _TAGS: Final = re.compile(r'(W/)?(?:"([^"]*)"|([^\s,"]+))')
 _BYTES: Final = re.compile(r"\s*bytes\s*=(.*)", re.IGNORECASE | re.DOTALL)
@@ -98,7 +99,7 @@ def extents(headers: MultiMapping[str], size: int, digest: Digest) -> list[Exten
     if not parts:
         raise ApiError(
             "SIZE_INVALID",
-            f"there are {size} bytes; not among them: {header[:100]!r}",
+            f"range {quoted(header, 100)} is outside the {size} bytes of the blob",
             status=416,
             headers={"Content-Range": f"bytes */{size}"},
         )

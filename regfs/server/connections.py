@@ -48,7 +48,7 @@ _UPLOADING: Final = frozenset({RouteKind.UPLOADS, RouteKind.UPLOAD})
 _log = logging.getLogger(__name__)
 
 
-class Crowd(set["Connection"]):
+class Connections(set["Connection"]):
     """All connections that are open."""
 
     ending = False
@@ -59,7 +59,9 @@ class Crowd(set["Connection"]):
         self._uploads: dict[str, float] = {}
         """Uploads that are to go on -> until when that is waited for, the earliest first."""
 
-    def heard(self, request: web.BaseRequest, response: web.StreamResponse, now: float) -> None:
+    def note_upload(
+        self, request: web.BaseRequest, response: web.StreamResponse, now: float
+    ) -> None:
         """Note what an answer means for the upload that it is about."""
         if (route := request.get(ROUTE)) is None or route.action not in _UPLOADING:
             return
@@ -82,10 +84,10 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_body",
-        "_crowd",
         "_headers_since",
         "_limits",
         "_observe",
+        "_open",
         "_stuck_since",
         "_wire",
         "late",
@@ -98,9 +100,9 @@ class Connection(RequestHandler):
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
         observe: Observe,
-        open_connections: Crowd,
+        open_connections: Connections,
     ) -> None:
-        """`crowd` is all connections that are open; this one joins and leaves it."""
+        """`open_connections` are all that are open; this one joins and leaves them."""
         super().__init__(
             server,
             loop=loop,
@@ -117,7 +119,7 @@ class Connection(RequestHandler):
         self._request_handler = partial(_answered, server.request_handler)
         self._limits = limits
         self._observe = observe
-        self._crowd = open_connections
+        self._open = open_connections
         self._wire: asyncio.Transport | None = None
         """The transport until it is gone; that of aiohttp is only as long as it is of use."""
         self._headers_since: float | None = None
@@ -134,11 +136,11 @@ class Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, or turn it away when there are too many."""
         assert isinstance(transport, asyncio.Transport)
-        if len(self._crowd) < self._limits.connections:
+        if len(self._open) < self._limits.connections:
             self._wire = transport
-            self._crowd.add(self)
+            self._open.add(self)
             super().connection_made(transport)
-            if self._crowd.ending:
+            if self._open.ending:
                 self.late, self._headers_since = True, self._loop.time()
             _let_the_kernel_watch(transport, self._limits.slow_seconds)
             return
@@ -149,7 +151,7 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Leave."""
         self._wire = None
-        self._crowd.discard(self)
+        self._open.discard(self)
         super().connection_lost(exc)
 
     @property
@@ -168,7 +170,7 @@ class Connection(RequestHandler):
     @property
     def ending(self) -> bool:
         """Whether the answer that comes next is the last one."""
-        return self._crowd.ending
+        return self._open.ending
 
     def abort(self) -> None:
         """Let the client go at once, whatever is still to be sent."""
@@ -205,7 +207,7 @@ class Connection(RequestHandler):
             self._wire.write(_LATE)
             self.force_close()
         elif self._takes_too_slowly(now) or self._sends_too_slowly(now):
-            _log.info("a client was too slow, and lost its connection")
+            _log.info("closed the connection of a client that was too slow")
             self.abort()
 
     def _takes_too_slowly(self, now: float) -> bool:
@@ -225,7 +227,7 @@ class Connection(RequestHandler):
             return False
         return now - at > self._limits.slow_seconds
 
-    # -- what goes wrong, and what is told -------------------------------------------
+    # -- errors and the access log -------------------------------------------
 
     def handle_error(
         self,
@@ -243,15 +245,13 @@ class Connection(RequestHandler):
             self._tell(request, CLIENT_LEFT, 0.0)
             raise ConnectionError("nothing more can be sent")
         if isinstance(exc, BadHttpMethod) and "HTTPS" in str(exc):
-            # Clients that may do without TLS try it first: that is no request, and none is told.
+            # Clients that can do without TLS try it first: that is no request to be logged.
             request[SILENT] = True
-            answer = ApiError("UNSUPPORTED", "there is no TLS here, say http://", status=400)
+            answer = ApiError("UNSUPPORTED", "this port has no TLS; use http://", status=400)
         elif isinstance(exc, LineTooLong):
-            answer = ApiError(
-                "UNSUPPORTED", "the request's line or a header is too long", status=431
-            )
+            answer = ApiError("UNSUPPORTED", "the request line or a header is too long", status=431)
         elif status == 400:
-            answer = ApiError("UNSUPPORTED", "this is no HTTP request", status=400)
+            answer = ApiError("UNSUPPORTED", "not an HTTP request", status=400)
         else:
             _log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
             answer = internal_error()
@@ -263,8 +263,8 @@ class Connection(RequestHandler):
     def log_access(
         self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
     ) -> None:
-        """Tell of a request that was answered."""
-        self._crowd.heard(request, response, self._loop.time())
+        """Log a request that was answered."""
+        self._open.note_upload(request, response, self._loop.time())
         if self.ending:
             self._close = True  # its headers may have been sent before the end was known
         took = self._loop.time() - time if time is not None else 0.0
@@ -275,7 +275,7 @@ class Connection(RequestHandler):
         try:
             self._observe(exchange_of(request, status, took, sent))
         except Exception:  # a log that cannot be written is no reason to drop a client
-            _log.debug("a request could not be told of", exc_info=True)
+            _log.debug("a request could not be logged", exc_info=True)
 
 
 async def _answered(
@@ -285,13 +285,13 @@ async def _answered(
     expected = request.headers.get("Expect")
     if expected is not None and expected.lower() != "100-continue":
         return _refusal(
-            ApiError("UNSUPPORTED", "nothing but 100-continue can be expected", status=417)
+            ApiError("UNSUPPORTED", "the only expectation supported is 100-continue", status=417)
         )
     connection = request.protocol
     if isinstance(connection, Connection) and connection.late and not _goes_on(request):
-        again = {"Retry-After": "5", "Connection": "close"}
+        headers = {"Retry-After": "5", "Connection": "close"}
         return _refusal(
-            ApiError("TOOMANYREQUESTS", "this server is about to end", status=503, headers=again)
+            ApiError("TOOMANYREQUESTS", "this server is shutting down", status=503, headers=headers)
         )
     return await handler(request)
 
@@ -310,8 +310,8 @@ def _goes_on(request: web.BaseRequest) -> bool:
         return False
 
 
-async def say_when_it_ends(request: web.Request, response: web.StreamResponse) -> None:
-    """Let an answer say that it is the last one on its connection."""
+async def close_when_ending(request: web.Request, response: web.StreamResponse) -> None:
+    """Mark an answer as the last on its connection while the server shuts down."""
     if isinstance(request.protocol, Connection) and request.protocol.ending:
         response.force_close()
         response.headers["Connection"] = "close"
@@ -320,12 +320,12 @@ async def say_when_it_ends(request: web.Request, response: web.StreamResponse) -
 def _body_of(request: web.BaseRequest, response: web.StreamResponse) -> int:
     if request.method == "HEAD" or response.status in (204, 304):
         return 0
-    told = response.content_length
-    return response.body_length if told is None else told
+    length = response.content_length
+    return response.body_length if length is None else length
 
 
 def exchange_of(request: web.BaseRequest, status: int, took: float, sent: int) -> Exchange:
-    """Return what is told of a request."""
+    """Return what the logs and metrics show of a request."""
     route = request.get(ROUTE)
     version = request.version
     garbled = request.method == "UNKNOWN"
@@ -358,8 +358,8 @@ def _let_the_kernel_watch(transport: asyncio.BaseTransport, seconds: float) -> N
         bound.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds * 1000)))
 
 
-async def watch(open_connections: Crowd, limits: Limits) -> None:
-    """Look at every connection again and again, until cancelled."""
+async def watch(open_connections: Connections, limits: Limits) -> None:
+    """Check every connection in a loop, until cancelled."""
     loop = asyncio.get_running_loop()
     pause = min(1.0, limits.header_seconds / 4, limits.slow_seconds / 4)
     while True:
@@ -369,4 +369,4 @@ async def watch(open_connections: Crowd, limits: Limits) -> None:
             try:
                 connection.check(now)
             except Exception:  # of one connection; the others are to be watched on
-                _log.exception("a connection could not be looked at")
+                _log.exception("a connection could not be checked")

@@ -60,8 +60,8 @@ def _named(request: web.Request, settings: Settings) -> str | None:
 async def answered_to_browsers(request: web.Request, handler: _Next) -> web.StreamResponse:
     """Answer what a browser asks before it sends a request of a page."""
     settings = request.app[SETTINGS]
-    wanted = request.headers.get("Access-Control-Request-Method")
-    if request.method != "OPTIONS" or wanted is None or not _is_api(request):
+    method = request.headers.get("Access-Control-Request-Method")
+    if request.method != "OPTIONS" or method is None or not _is_api(request):
         return await handler(request)
     named = _named(request, settings) is not None
     if not named and ANY not in settings.cors_origins:

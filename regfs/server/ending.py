@@ -6,7 +6,7 @@ aiohttp would drop what clients still send, and so lose uploads under way. This 
     a request under way    is answered, and the answer says that it is the last one here
     an upload under way    is several requests, and podman and skopeo make a connection for
                            each. So the server listens until no upload is under way, and
-                           answers what goes on with one; others are told to come again.
+                           answers what goes on with one; others are refused and retry.
 
 What is not done when the grace is over loses its connection. The bytes of an upload stay, so
 that its client can go on with it later.
@@ -18,14 +18,14 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-from regfs.server.connections import Crowd
+from regfs.server.connections import Connections
 
 _LOOK: Final = 0.02
 """Seconds between two looks at what is still under way."""
 
 
 async def wind_down(
-    open_connections: Crowd, listening: Iterable[asyncio.Server], seconds: float
+    open_connections: Connections, listening: Iterable[asyncio.Server], seconds: float
 ) -> None:
     """Let what is under way end, for as long as this."""
     loop = asyncio.get_running_loop()
@@ -59,7 +59,7 @@ async def _stop_listening(server: asyncio.Server) -> None:
     server.close()
 
 
-async def abort_all(open_connections: Crowd) -> None:
+async def abort_all(open_connections: Connections) -> None:
     """Let everybody go who is still there: TLS would wait for their good-bye."""
     for connection in list(open_connections):
         connection.abort()

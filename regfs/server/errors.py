@@ -69,8 +69,8 @@ class ApiError(Exception):
 
 
 def internal_error() -> ApiError:
-    """Return the answer to a mistake of ours, which the client is told nothing about."""
-    return ApiError("TOOMANYREQUESTS", "internal error; the log has more", status=500)
+    """Return the answer to a mistake of ours, of which the client learns nothing."""
+    return ApiError("TOOMANYREQUESTS", "internal error; see the log of the server", status=500)
 
 
 def as_api_error(error: RegfsError) -> ApiError:

@@ -15,6 +15,7 @@ import bcrypt
 
 from regfs.errors import DocumentInvalid
 from regfs.server.rules import RESERVED
+from regfs.spelling import quoted
 
 LONGEST_PASSWORD: Final = 72
 """Bytes that bcrypt looks at; every maker of such a hash drops the rest."""
@@ -47,7 +48,7 @@ def parse(data: bytes, name: str) -> dict[str, bytes]:
 def _add(found: dict[str, bytes], user: bytes, hashed: bytes) -> str | None:
     """Add an entry; return what is wrong with it, in words that repeat nothing of it."""
     if not _HASH.fullmatch(hashed):
-        return "no USER:HASH with a bcrypt hash of cost 4 to 16; make it by `htpasswd -B`"
+        return "not USER:HASH with a bcrypt hash of cost 4 to 16; make it with `htpasswd -B`"
     try:
         name = user.decode()
     except UnicodeDecodeError:
@@ -55,9 +56,9 @@ def _add(found: dict[str, bytes], user: bytes, hashed: bytes) -> str | None:
     if not name or not name.isprintable():
         return "the user's name is empty or has control characters"
     if name in RESERVED:
-        return f"no user can be called {name!r}: it means others in an access file"
+        return f"the name {quoted(name)} is reserved: it has a meaning in an access file"
     if name in found:
-        return "the user has an entry before"
+        return "the user already has an entry"
     found[name] = hashed
     return None
 
@@ -76,7 +77,7 @@ class PasswordFile:
         self._seen = _state(path)
         self.users: Mapping[str, bytes] = parse(_read(path), path)
         if not self.users:
-            raise DocumentInvalid(f"{path}: no user in it; add one by `htpasswd -B {path} USER`")
+            raise DocumentInvalid(f"{path}: no users; add one with `htpasswd -B {path} USER`")
         self._nobody = _nobody(self.users)
 
     def refresh(self) -> bool:

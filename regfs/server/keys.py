@@ -29,7 +29,7 @@ UPLOADS: Final = web.AppKey("uploads", Uploads)
 PUBLISHER: Final = web.AppKey("publisher", Publisher)
 
 May = Callable[[web.Request, Verb, str], bool]
-"""Tells whether who sent a request may do this to the repository of that name."""
+"""Whether the sender of a request may do this to the repository of that name."""
 
 MAY: Final[web.AppKey[May]] = web.AppKey("may")
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a server.
+"""The metrics of a server, for Prometheus.
 
     regfs_http_requests_total{action="manifest",method="GET",status="200"} 12.0
     regfs_http_request_seconds_bucket{action="manifest",method="GET",le="0.01"} 12.0

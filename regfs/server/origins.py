@@ -53,12 +53,13 @@ async def meant(request: web.Request, handler: _Next) -> web.StreamResponse:
         host = host_of(given[0]) if len(given) == 1 else None
         if host is None or host[0] not in settings.host_names | LOOPBACK:
             raise ApiError(
-                "DENIED", "this server is not called so; say --host-name NAME to have it answer"
+                "DENIED",
+                "this host name is not allowed; allow it with --host-name NAME",
             )
     changes = request.method not in _CHANGES_NOTHING
     welcome = is_welcome(request) or _from_here(request, settings.host_names)
     if changes and not welcome:
-        raise ApiError("DENIED", "pages of other sites change nothing here")
+        raise ApiError("DENIED", "requests from pages of other sites are not allowed")
     return await handler(request)
 
 

@@ -26,6 +26,7 @@ from urllib.parse import unquote_to_bytes
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import DigestInvalid, NameInvalid, TagInvalid, Unknown
+from regfs.spelling import quoted
 
 PREFIX: Final = "/v2"
 _HIDDEN = re.compile(r"%(2f|5c|00)", re.IGNORECASE)
@@ -148,7 +149,7 @@ def _reference(text: str) -> str:
     if ":" in text:
         return Digest.parse(text)
     if problem := layout.tag_problem(text):
-        raise TagInvalid(f"tag {text[:200]!r} {problem}")
+        raise TagInvalid(f"tag {quoted(text, 200)} {problem}")
     return text
 
 

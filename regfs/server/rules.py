@@ -25,7 +25,7 @@ ANONYMOUS: Final = "anonymous"
 EVERYTHING: Final = "**"
 """The pattern of every name."""
 RESERVED: Final = frozenset({EVERY_USER, ANONYMOUS})
-"""What no user can be called."""
+"""Reserved names, which no user can have."""
 
 
 def _glob(value: str) -> str:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from regfs.server.access_log import Exchange
 from regfs.server.address import BACKLOG, shown
-from regfs.server.connections import Connection, Crowd, Observe, watch
+from regfs.server.connections import Connection, Connections, Observe, watch
 from regfs.server.ending import abort_all, wind_down
 from regfs.server.keys import SETTINGS
 from regfs.server.metrics import METRICS
@@ -28,8 +28,8 @@ _GIVING_UP: Final = 5.0
 """Seconds for handlers whose client has lost its connection, to keep what has arrived."""
 
 
-def _unheard(exchange: Exchange) -> None:
-    """Tell nobody."""
+def _ignore(exchange: Exchange) -> None:
+    """Do nothing."""
 
 
 async def run(
@@ -39,13 +39,13 @@ async def run(
     ready: Callable[[str], None],
     ended: asyncio.Event | None = None,
     tls: ssl.SSLContext | None = None,
-    observe: Observe = _unheard,
-    again: Callable[[], None] | None = None,
+    observe: Observe = _ignore,
+    reload: Callable[[], None] | None = None,
 ) -> signal.Signals | None:
     """Serve until a signal, which is returned, or `ended`.
 
-    `ready` is told the URL when connections are taken; `observe` of every request. `again`
-    reads again what the server lives by, when SIGHUP asks for it.
+    `ready` is called with the URL once connections are accepted, `observe` after every request,
+    and `reload` at SIGHUP.
     A second signal ends the grace that requests under way are given.
     """
     limits = app[SETTINGS].limits
@@ -54,11 +54,11 @@ async def run(
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="regfs-store"))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GIVING_UP)
     await runner.setup()
-    open_connections = Crowd()
+    open_connections = Connections()
     watching = loop.create_task(watch(open_connections, limits))
-    heard = _listen_to_signals(loop, over) if ended is None else []
-    if again is not None:
-        loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, again)
+    received = _listen_to_signals(loop, over) if ended is None else []
+    if reload is not None:
+        loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, reload)
     connection = _connections(app, runner, observe, open_connections)
     listening = [await _taking(one, connection, tls, limits) for one in sockets]
     try:
@@ -75,11 +75,11 @@ async def run(
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-    return heard[0] if heard else None
+    return received[0] if received else None
 
 
 def _connections(
-    app: web.Application, runner: web.AppRunner, observe: Observe, open_connections: Crowd
+    app: web.Application, runner: web.AppRunner, observe: Observe, open_connections: Connections
 ) -> Callable[[], Connection]:
     """Return what makes a connection for a client who comes."""
     metrics, limits = app[METRICS], app[SETTINGS].limits
@@ -87,12 +87,12 @@ def _connections(
     loop, server = asyncio.get_running_loop(), runner.server
     assert server is not None
 
-    def told(exchange: Exchange) -> None:
+    def observe_all(exchange: Exchange) -> None:
         metrics.observe(exchange)
         observe(exchange)
 
     return lambda: Connection(
-        server, loop=loop, limits=limits, observe=told, open_connections=open_connections
+        server, loop=loop, limits=limits, observe=observe_all, open_connections=open_connections
     )
 
 
@@ -119,15 +119,15 @@ async def _taking(
 def _listen_to_signals(
     loop: asyncio.AbstractEventLoop, over: asyncio.Event
 ) -> list[signal.Signals]:
-    heard: list[signal.Signals] = []
+    received: list[signal.Signals] = []
 
-    def hear(number: signal.Signals) -> None:
-        heard.append(number)
+    def receive(number: signal.Signals) -> None:
+        received.append(number)
         over.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, hear, number)
-    return heard
+        loop.add_signal_handler(number, receive, number)
+    return received
 
 
 async def _first(work: asyncio.Task[None], impatience: asyncio.Task[bool]) -> None:

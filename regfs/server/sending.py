@@ -68,14 +68,14 @@ def prepare(
     """
     stored = registry.layer(name, digest)
     entry = registry.blob(stored)
-    # Told as missing, so that clients push it again, and a push puts it right.
+    # Reported as missing, so that clients push it again, and a push puts it right.
     if entry.kind is not FileKind.FILE:
         raise BlobUnknown(f"{digest} is damaged: no file is in its place")
     if entry.size == 0 and not stored.is_of_nothing:
-        raise BlobUnknown(f"{digest} is damaged: nothing of it is left")
+        raise BlobUnknown(f"{digest} is damaged: its file is empty")
     whole = [Extent(0, entry.size)]
     if conditional.precondition_failed(headers, digest):
-        raise ApiError("UNSUPPORTED", f"this is {digest}, as If-Match forbids", status=412)
+        raise ApiError("UNSUPPORTED", f"If-Match does not allow {digest}", status=412)
     if conditional.not_modified(headers, digest):
         return Sendable(digest, entry.size, 304, whole)
     if method == "HEAD":  # a range is a matter of GET alone
@@ -91,7 +91,7 @@ def prepare(
     with file:
         data = _read(file, part.length)
     if len(data) < part.length:
-        raise BlobUnknown(f"{digest} is shorter than it was a moment ago")
+        raise BlobUnknown(f"{digest} is shorter than when it was opened")
     return Sendable(digest, entry.size, status, parts, data=data)
 
 
@@ -169,7 +169,7 @@ def _opened(request: web.Request, opener: Callable[[int, int], BinaryIO], part: 
     try:
         return opener(part.start, part.length)
     except RegfsError as error:
-        _log.warning("%s: cannot be sent to its end: %s", request.path, error)
+        _log.warning("%s: could not be sent completely: %s", request.path, error)
         raise ConnectionAbortedError("the content cannot be read") from None
 
 
@@ -191,7 +191,7 @@ async def _send_file(
     except (ConnectionError, TimeoutError):
         raise ConnectionAbortedError("the client has left") from None
     except (StoreError, OSError) as error:
-        _log.warning("%s: cannot be sent to its end: %s", request.path, error)
+        _log.warning("%s: could not be sent completely: %s", request.path, error)
         raise ConnectionAbortedError("the content cannot be read") from None
     if sent < part.length:
         _log.warning("%s: ended after %d bytes of %d", request.path, sent, part.length)

@@ -17,7 +17,7 @@ class Limits:
     """Bytes of one header."""
     headers: int = 100
     connections: int = 10_000
-    """Open at a time; who comes later is told to come again."""
+    """Open at a time; those beyond are refused."""
     header_seconds: float = 20.0
     """From the first byte of a request to the end of its headers."""
     idle_seconds: float = 75.0
@@ -28,7 +28,7 @@ class Limits:
     linger_seconds: float = 5.0
     """How long what is left of a body is read, after it has been refused."""
     grace_seconds: float = 10.0
-    """What requests under way get when the server is told to end."""
+    """What requests under way get when the server shuts down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ def server_context(certificate: str, key: str) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
 
     def no_phrase() -> str:
-        raise DocumentInvalid(f"{key}: the key has a passphrase; a server needs one without")
+        raise DocumentInvalid(f"{key}: the key has a passphrase; give one without")
 
     try:
         context.load_cert_chain(certificate, key, password=no_phrase)
@@ -39,7 +39,7 @@ def _expect(path: str, sign: bytes, what: str) -> None:
     except OSError as error:
         raise DocumentInvalid(f"{path}: {error.strerror or error}") from None
     if sign not in data:
-        raise DocumentInvalid(f"{path}: no {what} in PEM in it")
+        raise DocumentInvalid(f"{path}: contains no {what} in PEM")
 
 
 class Certificate:

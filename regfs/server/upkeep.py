@@ -41,16 +41,16 @@ async def _expire(expiry: Expiry, age: float) -> None:
         try:
             found = await asyncio.to_thread(expiry.round)
         except RegfsError as error:
-            _log.warning("no look for old uploads was possible: %s", error)
+            _log.warning("old uploads could not be looked for: %s", error)
         else:
             if found.uploads:
                 _log.info(
-                    "%s, %s, were deleted: nobody has gone on with them for %s",
+                    "%s, %s, were deleted: idle for %s",
                     plural(found.uploads, "upload"),
                     human_size(found.bytes),
                     written(age),
                 )
             if found.doubt and found.doubt != doubt:
-                _log.warning("no upload is deleted: %s", found.doubt)
+                _log.warning("no uploads deleted: %s", found.doubt)
             doubt = found.doubt
         await asyncio.sleep(min(_PAUSE, age / 2))

@@ -239,8 +239,8 @@ END = bytes(2 * BLOCK)
     [
         (b"\0" * BLOCK + header(), "lone block of zeros"),
         (b"no tar at all".ljust(BLOCK), "no tar"),
-        (header(size=b"00000000009\0"), "size that is no number"),
-        (header(size=b"-0000000001\0"), "size that is no number"),
+        (header(size=b"00000000009\0"), "size that is not a number"),
+        (header(size=b"-0000000001\0"), "size that is not a number"),
         (header(size=base256(-1)), "negative or too large"),
         (header(size=base256(2**63)), "negative or too large"),
         (header(size=base256(2**62)), "cut off"),

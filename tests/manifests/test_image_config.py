@@ -51,8 +51,8 @@ def test_the_labels_of_an_image_are_its_texts() -> None:
         (b"", "not JSON"),
         (b"[]", "not an object"),
         (b'{"rootfs": {"diff_ids": ["x"]}}', r"rootfs\.diff_ids\[0\]: not a digest: 'x'"),
-        (b'{"config": []}', "config: is no object"),
-        (b'{"history": [3]}', r"history\[0\]: is no object"),
+        (b'{"config": []}', "config: is not an object"),
+        (b'{"history": [3]}', r"history\[0\]: is not an object"),
     ],
 )
 def test_what_is_no_image_config_is_refused(data: bytes, reason: str) -> None:

@@ -99,10 +99,10 @@ MALFORMED: dict[str, str] = {
     "malformed-array": "JSON, but not an object",
     "malformed-null": "JSON, but not an object",
     "malformed-size-negative": "config.size: is negative",
-    "malformed-size-fraction": "config.size: is no whole number",
-    "malformed-size-text": "config.size: is no whole number",
-    "malformed-size-true": "config.size: is no whole number",
-    "malformed-size-null": "config.size: is no whole number",
+    "malformed-size-fraction": "config.size: is not a whole number",
+    "malformed-size-text": "config.size: is not a whole number",
+    "malformed-size-true": "config.size: is not a whole number",
+    "malformed-size-null": "config.size: is not a whole number",
     "malformed-size-huge": "config.size: is more than 2^63 - 1",
     "malformed-size-missing": "config.size: is missing",
     "malformed-digest-missing": "layers[1].digest: is missing",
@@ -110,14 +110,14 @@ MALFORMED: dict[str, str] = {
     "malformed-digest-capitals": "layers[1].digest: not a digest: 'sha256:2D",
     "malformed-digest-path": "layers[1].digest: not a digest: 'sha256:../../etc'",
     "malformed-digest-newline": "layers[1].digest: not a digest",
-    "malformed-digest-number": "layers[1].digest: is no text",
+    "malformed-digest-number": "layers[1].digest: is not a string",
     "malformed-config-missing": "config: is missing",
-    "malformed-config-list": "config: is no object",
-    "malformed-layers-object": "layers: is no list",
-    "malformed-layer-null": "layers[2]: is no object",
-    "malformed-subject-text": "subject: is no object",
-    "malformed-annotation-number": "annotations.count: is no text",
-    "malformed-list-of-text": "manifests: is no list",
+    "malformed-config-list": "config: is not an object",
+    "malformed-layers-object": "layers: is not a list",
+    "malformed-layer-null": "layers[2]: is not an object",
+    "malformed-subject-text": "subject: is not an object",
+    "malformed-annotation-number": "annotations.count: is not a string",
+    "malformed-list-of-text": "manifests: is not a list",
     "malformed-schema1-layer": "fsLayers[0].blobSum: not a digest: ''",
 }
 
@@ -385,7 +385,7 @@ def test_deep_documents_are_refused(unit: bytes) -> None:
 def test_a_list_is_given_up_at_its_first_defect() -> None:
     with pytest.raises(ManifestInvalid) as caught:
         parse(dumps(image(layers=[0] * 1_000_000)))
-    assert str(caught.value) == "layers[0]: is no object"
+    assert str(caught.value) == "layers[0]: is not an object"
 
 
 # Laws

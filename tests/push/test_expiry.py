@@ -378,4 +378,4 @@ def test_a_disk_that_fails_is_told_and_asked_again(
     monkeypatch.setattr(Expiry, "round", round_)
     with hosted(tree.root, writable=True, expire_uploads=0.2):
         assert asked_again.wait(wire.LOCK_TIMEOUT)
-    assert "no look for old uploads was possible: the disk is gone" in caplog.text
+    assert "old uploads could not be looked for: the disk is gone" in caplog.text

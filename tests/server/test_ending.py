@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from regfs.server.connections import Crowd
+from regfs.server.connections import Connections
 from regfs.server.ending import wind_down
 from regfs.server.settings import Limits
 from tests.cli.test_serve import end, serving
@@ -188,7 +188,7 @@ def test_whoever_has_come_when_the_sockets_close_is_served() -> None:
         for _ in range(5):
             clients.enter_context(socket.create_connection(("127.0.0.1", port), 5))
         await asyncio.sleep(0)  # they are about to be accepted
-        await wind_down(Crowd(), [server], 5)
+        await wind_down(Connections(), [server], 5)
         await asyncio.sleep(0)
         for transport in come:
             transport.close()

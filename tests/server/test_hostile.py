@@ -341,7 +341,7 @@ def ask_anything(url: str, data: st.DataObject) -> None:
         assert 200 <= answer.statuses[-1] < 500, answer.raw
         assert b"Traceback" not in answer.raw
         assert SECRET not in answer.raw
-        if b"no HTTP request" in answer.raw or answer.status == 100:
+        if b"not an HTTP request" in answer.raw or answer.status == 100:
             continue  # what was asked, if anything, is not known; or there are two answers
         if method == b"HEAD":
             assert answer.body == b""

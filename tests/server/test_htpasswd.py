@@ -78,7 +78,7 @@ def test_no_message_holds_what_a_line_holds(data: bytes, secret: bytes) -> None:
 def test_a_file_without_users_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "users"
     empty.write_bytes(b"# nobody yet\n")
-    with pytest.raises(DocumentInvalid, match="no user in it"):
+    with pytest.raises(DocumentInvalid, match="no users; add one with"):
         PasswordFile(str(empty))
 
 

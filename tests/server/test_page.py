@@ -230,7 +230,7 @@ def test_what_verify_found_is_told_with_when(registry: TreeBuilder) -> None:
 
     registry.break_("blob-flipped", "team/app", "v1")
     with hosted(registry.root) as url:
-        assert "never verified" in visible(ask(url, "/findings"))
+        assert "never been verified" in visible(ask(url, "/findings"))
     assert run(["-r", str(registry.root), "verify", "-q"]) == 1
     with hosted(registry.root) as url:
         findings = visible(ask(url, "/findings"))
@@ -536,3 +536,27 @@ def test_an_attestation_is_led_to(tree: TreeBuilder) -> None:
         assert "attestation" in visible(page)
         (address,) = re.findall(r'href="(/r/app/_manifests/[^"]+)"[^>]*>attestation', page.text)
         assert "in-toto" in ask(url, address).text
+
+
+# -- findings: one cause, and caches ---------------------------------------------------------
+
+
+def test_findings_of_one_cause_are_one_row(registry: TreeBuilder) -> None:
+    digest = registry.current("team/app", "v1")
+    for tag in "abcdef":
+        registry.tag("team/app", tag, digest)
+        registry.tag_path("team/app", tag).unlink()
+    with hosted(registry.root) as url:
+        grouped, each = (ask(url, f"/findings{query}") for query in ("", "?each=1"))
+    assert grouped.text.count("<code>tag-without-current</code>") == 1
+    assert "Also: team/app:b, team/app:c, 3 more" in visible(grouped)
+    assert "5 findings with the same cause" in visible(grouped)
+    assert each.text.count("<code>tag-without-current</code>") == 6
+    assert "with the same cause" not in visible(each)
+
+
+def test_findings_of_a_cache_say_what_helps_there(registry: TreeBuilder) -> None:
+    registry.break_("blob-missing", "team/app", "v1")
+    registry.write(registry.root / "scheduler-state.json", "{}")
+    with hosted(registry.root) as url:
+        assert "fetched again on the next pull" in visible(ask(url, "/findings?severity=error"))

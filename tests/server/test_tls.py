@@ -117,7 +117,7 @@ def test_a_file_that_is_not_there(pair: Pair, which: int) -> None:
 
 @needs_programs("openssl")
 def test_files_the_wrong_way_round(pair: Pair) -> None:
-    with pytest.raises(DocumentInvalid, match=r"one\.key: no certificate in PEM in it"):
+    with pytest.raises(DocumentInvalid, match=r"one\.key: contains no certificate in PEM"):
         server_context(pair.key, pair.certificate)
 
 

@@ -6,7 +6,7 @@ refusal (docker-registry's 404 for an OCI manifest, even with `Accept: */*`) loo
 an image that is not there. So a Docker manifest list is never replaced by one of its
 images either: the digest that a client learns is always the one of the tag.
 
-Bytes that do not match their digest are never sent. They are told as missing, since
+Bytes that do not match their digest are never sent. They are reported as missing, since
 that is what makes clients push them again, and a push puts them right; containerd
 stops pushing at any other status.
 """
@@ -54,7 +54,7 @@ async def get(request: web.Request, route: Route) -> web.StreamResponse:
         "ETag": conditional.etag(found.digest),
     }
     if conditional.precondition_failed(request.headers, found.digest):
-        raise ApiError("UNSUPPORTED", f"this is {found.digest}, as If-Match forbids", status=412)
+        raise ApiError("UNSUPPORTED", f"If-Match does not allow {found.digest}", status=412)
     if conditional.not_modified(request.headers, found.digest):
         return web.Response(status=304, headers=headers)
     return web.Response(body=found.data, headers=headers, content_type=found.media_type)

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from regfs.server.errors import ApiError
+from regfs.spelling import quoted
 
 _DIGITS: Final = 18
 """Digits of a number that is taken at its value; nothing has so many entries."""
@@ -25,7 +26,9 @@ def asked_n(request: web.Request) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdecimal()):
-        raise ApiError("UNSUPPORTED", f"n must be a whole number, not {text[:50]!r}", status=400)
+        raise ApiError(
+            "UNSUPPORTED", f"n must be a whole number, not {quoted(text, 50)}", status=400
+        )
     text = text.lstrip("0") or "0"
     return int(text) if len(text) <= _DIGITS else 10**_DIGITS
 

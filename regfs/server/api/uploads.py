@@ -36,6 +36,7 @@ from regfs.server.changing import changed
 from regfs.server.errors import ApiError
 from regfs.server.keys import MAY, UPLOADS
 from regfs.server.routes import Route, Verb
+from regfs.spelling import quoted
 
 AHEAD: Final = 1024 * 1024
 """Bytes that are taken from the network while those before them are written."""
@@ -215,10 +216,12 @@ def _chunk(request: web.Request) -> _Chunk:
         return _Chunk(None, None)
     found = _RANGE.fullmatch(text.strip())
     if found is None:
-        raise UploadInvalid(f"Content-Range must be <first byte>-<last byte>: {text[:100]!r}")
+        raise UploadInvalid(f"Content-Range must be <first byte>-<last byte>: {quoted(text, 100)}")
     start, length = int(found[1]), int(found[2]) - int(found[1]) + 1
     if length < 1 or request.content_length not in (None, length):
-        raise SizeInvalid(f"Content-Range {text} does not fit a body of {request.content_length}")
+        raise SizeInvalid(
+            f"Content-Range {found[0]} does not fit a body of {request.content_length}"
+        )
     return _Chunk(start, length)
 
 

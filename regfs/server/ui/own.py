@@ -63,13 +63,13 @@ class Own:
 
     def _counted(self, one: RepositoryInventory) -> OwnUsage:
         blobs, name = self._graph.inventory.blobs, one.name
-        held = [
+        groups = [
             {manifest for manifest in holding.manifests if self.has(name, manifest)}
             for holding in holdings_of(self._graph, one)
         ]
-        needed = self._graph.needs(set().union(*held))
+        needed = self._graph.needs(set().union(*groups))
         sizes = [blobs[blob].size for blob in needed if blob in blobs and self.has(name, blob)]
-        return OwnUsage(len(sizes), sum(sizes), sum(self.weight(name, some) for some in held))
+        return OwnUsage(len(sizes), sum(sizes), sum(self.weight(name, some) for some in groups))
 
     def _others(self, one: RepositoryInventory) -> frozenset[Digest]:
         """Return what a repository has under another digest than that of the link's path."""

@@ -95,7 +95,7 @@ _TITLES: Final = {
     413: "Too large",
     429: "Too much at once",
 }
-_MESSAGES: Final = {404: "There is no such page.", 405: "This page can only be looked at."}
+_MESSAGES: Final = {404: "There is no such page.", 405: "This page is read-only."}
 
 
 def add_pages(app: web.Application) -> None:
@@ -178,10 +178,11 @@ class _Pages:
     async def findings(self, request: web.Request) -> web.StreamResponse:
         """Answer `/findings`."""
         severity, number = _text(request, "severity"), _number(request)
+        each = bool(_text(request, "each"))
         return await self._page(
             request,
             "findings.html",
-            lambda look: findings(_whole(look), severity, number),
+            lambda look: findings(_whole(look), severity, number, each=each),
             needs=["ledger"],
         )
 

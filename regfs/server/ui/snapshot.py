@@ -38,6 +38,7 @@ from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
 from regfs.verify.affected import Affected
+from regfs.verify.cache import in_cache
 from regfs.verify.coverage import cover, pick_from
 from regfs.verify.files import Files
 from regfs.verify.ledger_file import LEDGER, read_ledger
@@ -56,7 +57,7 @@ IDLE: Final = 900.0
 LARGE: Final = 300_000
 """Blobs beyond which there are never two snapshots in memory at once."""
 SHARED_SHOWN: Final = 200
-"""Shared layers that are told of; the rest is counted."""
+"""Shared layers that are listed; the rest is counted."""
 
 
 LARGEST: Final = 256 * 1024
@@ -198,6 +199,8 @@ class Snapshot:
             for digest in self.usage_repository.missing
         ]
         structure = [*self.inventory.findings, *self.graph.findings, *gone]
+        if self.inventory.proxy_cache:
+            structure = list(map(in_cache, structure))
         rows = {(row.finding.code, row.finding.path): row for row in noted}
         for finding in structure:
             rows.setdefault((finding.code, finding.path), ReportedFinding(finding))
@@ -206,6 +209,8 @@ class Snapshot:
             rows.values(),
             key=lambda row: (
                 order.index(row.finding.severity),
+                # What other findings follow from comes before them.
+                row.finding.code is not Code.BLOBS_MISSING,
                 row.finding.code,
                 row.finding.path,
             ),
@@ -240,7 +245,7 @@ class _Stopped(Exception):
 
 
 class _Doing:
-    """A Progress whose words a page can show, and that ends what it watches when told to."""
+    """A Progress whose words a page can show, and that can stop what it watches."""
 
     def __init__(self) -> None:
         self.stopped = False
@@ -287,7 +292,7 @@ class Snapshots:
         self._asked_at = 0.0
         self._idle: asyncio.TimerHandle | None = None
         self._trouble: BaseException | None = None
-        """Why the last snapshot could not be taken; told once."""
+        """Why the last snapshot could not be taken; given once."""
 
     @property
     def doing(self) -> str:

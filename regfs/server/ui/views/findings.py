@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from regfs.digest import Digest
 from regfs.findings import Finding, Severity
+from regfs.reports.causes import Cause, Causes
 from regfs.reports.moment import moment
 from regfs.server.ui import addresses
 from regfs.server.ui.snapshot import LedgerState
@@ -39,6 +41,8 @@ class FindingRow:
     images: tuple[str, ...]
     """Images that are damaged by it; the first few."""
     affected: int
+    also: str
+    """Where else findings of the same cause are; empty where there are none, or each is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +54,30 @@ class Findings:
     verified_share: int
     choices: tuple[Choice, ...]
     page: PagedRows[FindingRow]
+    grouped: int
+    """How many findings are shown as part of another."""
+    each_href: str
+    """Where each finding is shown by itself."""
 
 
-def findings(look: Look, severity: str, number: int) -> Findings:
-    """Return what is wrong; for those only who may see everything."""
+def findings(look: Look, severity: str, number: int, *, each: bool = False) -> Findings:
+    """Return what is wrong; for those only who may see everything.
+
+    Findings of one cause are one row, unless `each` is asked for.
+    """
     rows = look.snapshot.wrong
     counts = Counter(row.finding.severity.value for row in rows)
-    wanted = severity if severity in counts else ""
-    found = [row for row in rows if not wanted or row.finding.severity.value == wanted]
+    chosen = severity if severity in counts else ""
+    found = [row for row in rows if not chosen or row.finding.severity.value == chosen]
+    shown = [(row, "") for row in found] if each else list(_grouped(found))
 
-    def address(page: int) -> str:
-        return addresses.with_query("/findings", severity=wanted, page=page if page > 1 else "")
+    def address(page: int, each: bool = each) -> str:
+        number = page if page > 1 else ""
+        return addresses.with_query(
+            "/findings", severity=chosen, each="1" if each else "", page=number
+        )
 
-    page = page_of(found, number, address)
+    page = page_of(shown, number, address)
     ledger = look.snapshot.ledger
     coverage = ledger.coverage
     every = coverage.verified + coverage.unknown if coverage else 0
@@ -70,21 +85,36 @@ def findings(look: Look, severity: str, number: int) -> Findings:
         ledger=ledger,
         oldest=None if coverage is None or coverage.oldest is None else moment(coverage.oldest),
         verified_share=100 * coverage.verified // every if coverage and every else 0,
-        choices=tuple(_choices(counts, wanted)),
-        page=page.replaced(_row(look, row) for row in page.rows),
+        choices=tuple(_choices(counts, chosen)),
+        page=page.replaced(_row(look, row, also) for row, also in page.rows),
+        grouped=len(found) - len(shown),
+        each_href=address(1, each=True),
     )
 
 
-def _choices(counts: Counter[str], wanted: str) -> list[Choice]:
-    choices = [Choice("all", counts.total(), "/findings", not wanted)]
+def _grouped(rows: Sequence[ReportedFinding]) -> Iterator[tuple[ReportedFinding, str]]:
+    """Yield the first finding of each cause, and where the others are."""
+    causes = Causes()
+    firsts = [row for row in rows if causes.add(row.finding)]
+    for row, cause in zip(firsts, causes, strict=True):
+        yield row, _also(cause)
+
+
+def _also(cause: Cause) -> str:
+    more = cause.count - 1 - len(cause.others)
+    return ", ".join([*cause.others, *([f"{more:,} more"] if more else [])])
+
+
+def _choices(counts: Counter[str], chosen: str) -> list[Choice]:
+    choices = [Choice("all", counts.total(), "/findings", not chosen)]
     for severity in Severity:
         if number := counts[severity.value]:
             href = addresses.with_query("/findings", severity=severity.value)
-            choices.append(Choice(severity.value, number, href, severity.value == wanted))
+            choices.append(Choice(severity.value, number, href, severity.value == chosen))
     return choices
 
 
-def _row(look: Look, row: ReportedFinding) -> FindingRow:
+def _row(look: Look, row: ReportedFinding, also: str) -> FindingRow:
     finding = row.finding
     subject: Hyperlink | None = None
     if finding.repository is not None:
@@ -95,4 +125,4 @@ def _row(look: Look, row: ReportedFinding) -> FindingRow:
     if not images and finding.severity is not Severity.INFO:
         images = tuple(sorted(look.snapshot.affected.images(finding)))
         affected = len(images)
-    return FindingRow(finding, finding.path, subject, images[:IMAGES], affected)
+    return FindingRow(finding, finding.path, subject, images[:IMAGES], affected, also)

@@ -42,7 +42,7 @@ NARROWEST: Final = 3
 TAGS: Final = 20
 """Other tags that are named."""
 PROBLEMS: Final = 20
-"""Problems that are told of."""
+"""Problems that are listed."""
 _IMAGES: Final = frozenset({"image", "artifact", "schema1"})
 """Kinds of entries that are shown on the page of their index."""
 HISTORY: Final = 50
@@ -170,23 +170,13 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
 
     `of` is the entry of an index to show; by default the first image in it.
     """
-    snapshot = look.snapshot
     target = Target(name, tag, digest)
-    shown, problems, too_large = None, [], False
+    shown, problems, named = None, [], None
     try:
-        shown = show(
-            snapshot.graph,
-            snapshot.registry,
-            target,
-            digest,
-            among=look.images,
-            has=partial(look.has, name),
-            largest=LARGEST,
-            only=Digest(of or digest),
-        )
+        shown = _show(look, target, digest, Digest(of or digest))
         problems = list(shown.problems)
     except ManifestTooLarge:
-        too_large = True
+        named = _named_by(look, digest)
     except RegfsError as error:
         problems = [str(error)]
     chosen = shown.images[0] if shown and shown.images else None
@@ -203,23 +193,35 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
         annotations=_sorted(shown.annotations if shown else {}),
         entries=_entries(look, name, tag, shown, chosen),
         part=_part(look, target, digest, chosen) if chosen else None,
-        named=_named_by(look, digest) if too_large else None,
-        referrers=Few.of(
-            [
-                ReferrerRow(one, addresses.of_manifest(name, one.digest))
-                for one in (shown.referrers if shown else ())
-            ]
-        ),
+        named=named,
+        referrers=_referrers(name, shown),
         history=tuple(_history(look, name, tag)),
-        problems=Few.of(
-            list(dict.fromkeys(problems)), PROBLEMS
-        ),  # images of one index share layers
+        # Images of one index share layers, and so their problems.
+        problems=Few.of(list(dict.fromkeys(problems)), PROBLEMS),
         raw=raw,
         raw_href=addresses.of_raw(name, digest),
         raw_note=note,
         paths=tuple(_paths(look, name, tag, digest)),
         reference=_reference(name, tag, digest),
     )
+
+
+def _show(look: Look, target: Target, digest: Digest, only: Digest) -> Shown:
+    return show(
+        look.snapshot.graph,
+        look.snapshot.registry,
+        target,
+        digest,
+        among=look.images,
+        has=partial(look.has, str(target.name)),
+        largest=LARGEST,
+        only=only,
+    )
+
+
+def _referrers(name: str, shown: Shown | None) -> Few[ReferrerRow]:
+    referrers = shown.referrers if shown else ()
+    return Few.of([ReferrerRow(one, addresses.of_manifest(name, one.digest)) for one in referrers])
 
 
 def _reference(name: str, tag: str | None, digest: Digest) -> str:
@@ -255,8 +257,9 @@ def _tags(look: Look, digest: Digest, this: tuple[str, str | None]) -> Iterator[
 def _subject(look: Look, name: str, shown: Shown | None) -> Hyperlink | None:
     if shown is None or shown.subject is None:
         return None
-    held = look.has(name, Digest(shown.subject))
-    return Hyperlink(shown.subject, addresses.of_manifest(name, shown.subject) if held else "")
+    is_here = look.has(name, Digest(shown.subject))
+    href = addresses.of_manifest(name, shown.subject) if is_here else ""
+    return Hyperlink(shown.subject, href)
 
 
 def _entries(

@@ -103,11 +103,11 @@ def repositories(look: Look, query: str, sort: str, number: int) -> Repositories
     """Return the repositories whose name holds `query`, in order, page by page."""
     rows = usage_of(look)
     every, pushed = look.repositories, look.snapshot.pushed
-    wanted = query.casefold()
+    needle = query.casefold()
     found = [
         _Facts(one, rows.get(name), pushed[name])
         for name, one in every.items()
-        if not wanted or wanted in name.casefold()
+        if not needle or needle in name.casefold()
     ]
     columns = [key for key in _COLUMNS if key != "unique" or look.everything]
     order = Order.parse(sort, columns, "stored")

@@ -94,9 +94,9 @@ LISTED: Final = 200
 def repository(look: Look, one: RepositoryInventory, query: str, number: int) -> RepositoryView:
     """Return all about a repository; only tags that hold `query`."""
     snapshot, name = look.snapshot, one.name
-    held = {holding.tag: holding.manifests for holding in holdings_of(snapshot.graph, one)}
-    tagged = set().union(*[manifests for tag, manifests in held.items() if tag is not None])
-    untagged = [digest for digest in held.get(None, set()) - tagged if digest in one.revisions]
+    by_tag = {holding.tag: holding.manifests for holding in holdings_of(snapshot.graph, one)}
+    tagged = set().union(*[manifests for tag, manifests in by_tag.items() if tag is not None])
+    untagged = [digest for digest in by_tag.get(None, set()) - tagged if digest in one.revisions]
     untagged.sort(key=lambda digest: (one.revisions[digest].mtime, digest), reverse=True)
     findings = (row.finding for row in snapshot.wrong)
     return RepositoryView(
@@ -109,7 +109,7 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
         layer_links=len(one.layers),
         query=query,
         tags=len(one.tags),
-        page=_tags(look, one, held, query, number),
+        page=_tags(look, one, by_tag, query, number),
         untagged=tuple(_untagged(look, one, untagged[:LISTED])),
         untagged_omitted=max(len(untagged) - LISTED, 0),
         uploads=_uploads(one)[:LISTED],
@@ -118,15 +118,15 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
     )
 
 
-_Held = dict[str | None, set[Digest]]
+_ByTag = dict[str | None, set[Digest]]
 """Tag -> the manifests that it reaches; under None what no tag does."""
 
 
 def _tags(
-    look: Look, one: RepositoryInventory, held: _Held, query: str, number: int
+    look: Look, one: RepositoryInventory, by_tag: _ByTag, query: str, number: int
 ) -> PagedRows[TagRow]:
-    wanted = query.casefold()
-    tags = [tag for tag in one.tags if not wanted or wanted in tag.casefold()]
+    needle = query.casefold()
+    tags = [tag for tag in one.tags if not needle or needle in tag.casefold()]
     tags.sort(key=lambda tag: (-one.tags[tag].mtime, tag))
 
     def address(page: int) -> str:
@@ -136,7 +136,8 @@ def _tags(
     page = page_of(tags, number, address)
     platforms = _platforms(look, one.name, set(page.rows))
     return page.replaced(
-        _tag_row(look, one, tag, held.get(tag, set()), platforms.get(tag, [])) for tag in page.rows
+        _tag_row(look, one, tag, by_tag.get(tag, set()), platforms.get(tag, []))
+        for tag in page.rows
     )
 
 

@@ -78,19 +78,19 @@ def _exact(look: Look, query: str, blobs: Sequence[BlobHit]) -> Hyperlink | None
     return Hyperlink(blobs[0].digest, blobs[0].href) if len(blobs) == 1 else None
 
 
-def _repositories(look: Look, wanted: str) -> Iterator[Hyperlink]:
+def _repositories(look: Look, needle: str) -> Iterator[Hyperlink]:
     for name in sorted(look.repositories):
-        if wanted in name.casefold():
+        if needle in name.casefold():
             yield Hyperlink(name, addresses.of_repository(name))
 
 
-def _tags(look: Look, wanted: str) -> Iterator[Hyperlink]:
+def _tags(look: Look, needle: str) -> Iterator[Hyperlink]:
     """Yield tags that hold the text, or `name:tag` that does where it has a colon."""
-    whole = ":" in wanted
+    whole = ":" in needle
     for name, repository in look.repositories.items():
         for tag in sorted(repository.tags):
             text = f"{name}:{tag}" if whole else tag
-            if wanted in text.casefold():
+            if needle in text.casefold():
                 yield Hyperlink(f"{name}:{tag}", addresses.of_tag(name, tag))
 
 
