@@ -1,12 +1,12 @@
-"""Uploads that nobody goes on with: a server that takes pushes deletes them when they are old.
+"""Idle uploads: a server that accepts pushes deletes them when they are old.
 
     round 1    it is old                          remembered
     round 2    it is old, and as it was before    deleted: _uploads/<id>, with all in it
 
 This deletes for good, and no run takes it back. Why nothing is lost that anybody was promised:
 
-What an upload holds is nobody's content yet. No link names it, and nobody can pull it. It
-becomes content by a commit alone, which first renames `data` out of the folder. So in whatever
+The bytes of an upload are not content yet. No link names them, and no client can pull them. They
+become content by a commit alone, which first renames `data` out of the folder. So in whatever
 order the two come, a commit that was acknowledged has moved its bytes to where nothing here
 reaches, and one that comes too late is refused, and its client pushes again.
 
@@ -130,7 +130,7 @@ class Expiry:
         return (folder, *sorted(inside))
 
     def _delete(self, key: _Key, state: _State) -> bool:
-        """Delete an upload if nobody is at it and it is as it was; return whether it was."""
+        """Delete an upload that is idle and unchanged; return whether it was deleted."""
         try:
             with self._uploads.alone_at(*key) as alone, shared(self._store, patience=0):
                 if not alone or self._state(*key) != state:

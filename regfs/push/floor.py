@@ -23,7 +23,7 @@ class Floor:
         """See that so many bytes may come.
 
         Raises:
-            StoreFull: less would be free afterwards than is to stay free.
+            StoreFull: less would stay free than the limit requires.
         """
         if not self._least:
             return

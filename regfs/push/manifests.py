@@ -11,7 +11,7 @@
 
 Each link is written after what it names, and removed before, so that a crash leaves
 garbage and never a broken reference. Deleting takes links away, and no content: that is
-gc's to collect, when nobody else needs it.
+left to gc, unless something else needs it.
 
 Only kinds are taken that the reference registry knows as well: one manifest of another
 kind in a tree makes its garbage collector end with an error. For the same reason a
@@ -170,8 +170,10 @@ class Publisher:
                 why.append(f"{reference.role} {reference.digest} {problem}")
         if missing:
             more = f" and {len(why) - _SHOWN} more" if len(why) > _SHOWN else ""
-            told = f"{name} does not have what the manifest names: {', '.join(why[:_SHOWN])}{more}"
-            raise ReferentsUnknown(told, tuple(missing))
+            message = (
+                f"{name} does not have what the manifest names: {', '.join(why[:_SHOWN])}{more}"
+            )
+            raise ReferentsUnknown(message, tuple(missing))
 
     def _problem(self, name: str, reference: Reference) -> str | None:
         """Return what is wrong with one thing that a manifest names; None when nothing is."""

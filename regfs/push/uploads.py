@@ -8,12 +8,12 @@
     cancel    _uploads/<id>                     removed
     mount     _layers/<alg>/<hex>/link          of a blob that another repository has
 
-Where an upload stands is told by the size of its `data`: it can be resumed after a
+The size of its `data` is the offset of an upload: it can be resumed after a
 restart, here or by the reference registry. What is kept in memory only saves work: a
 running digest counts as long as the file is as it was left, else the file is read again.
 
 A commit replaces what lies at the blob's place. What was verified heals what is corrupt
-there; what is the same renews its age, which tells gc that it is in use.
+there; what is the same renews its age, so that gc knows that it is in use.
 
 One request at a time writes to an upload. That is seen to within this process only: servers
 that take pushes into one tree are kept apart (`runs.lock.serving_alone`).
@@ -57,7 +57,7 @@ REMEMBERED: Final = 1024
 _STEP: Final = 16 << 20
 """Bytes that arrive in one request between two looks at what is free."""
 SEARCHED: Final = 10_000
-"""Repositories that are asked for a blob when nobody says which of them has it."""
+"""Repositories that are searched for a blob when the request does not name the source."""
 
 
 class Upload(NamedTuple):
@@ -119,7 +119,7 @@ class Uploads:
         Raises:
             NameInvalid: no repository can be called so.
             AlgorithmUnsupported: regfs cannot compute such digests.
-            StoreFull: no more is to be taken.
+            StoreFull: the disk has no room for more.
         """
         layout.check_name(name)
         if algorithm not in ALGORITHMS:
@@ -190,7 +190,7 @@ class Uploads:
         with self._guard:
             claim = self._claims.get(key)
             if claim is not None:
-                claim.cancelled = True  # whoever writes to it removes it at the end
+                claim.cancelled = True  # its writer removes it at the end
                 return
         self.remove(*key)
 
@@ -214,7 +214,7 @@ class Uploads:
     ) -> bool:
         """Link a blob that another repository has; return whether one was found that has it.
 
-        Without a `source` it is looked for. `allowed` tells whether who asks may read from
+        Without a `source` it is searched for. `allowed` says whether the client may read from
         a repository.
 
         Raises:
@@ -247,7 +247,7 @@ class Uploads:
         return None
 
     def _all_names(self, digest: Digest) -> Iterable[str]:
-        """Return the repositories to ask for a blob: none when nobody has it."""
+        """Return the repositories to search for a blob: none when the store does not have it."""
         try:
             self.registry.blob(digest)
         except BlobUnknown:
@@ -322,7 +322,7 @@ class Uploads:
 
 
 class UploadWriter:
-    """Bytes that are being written to one upload, which nobody else writes to meanwhile."""
+    """The one writer of an upload while a request sends bytes."""
 
     def __init__(
         self,
@@ -348,7 +348,7 @@ class UploadWriter:
 
         Raises:
             SizeInvalid: these are more than there were to be; they are not taken.
-            BlobTooLarge: nobody may push so much; these are not taken.
+            BlobTooLarge: they exceed the limit, and are not written.
             UploadUnknown: the upload was cancelled.
             StoreFull, StoreError: the storage failed; what it took counts as arrived.
         """
@@ -366,7 +366,7 @@ class UploadWriter:
         """See that so many more bytes may come; `look` whether the disk has room for them.
 
         Raises:
-            BlobTooLarge, StoreFull: nobody may push so much, or the disk has no room for it.
+            BlobTooLarge, StoreFull: it exceeds the limit, or the disk has no room for it.
         """
         largest = self._uploads._largest
         if largest is not None and self.upload.size + self._received + size > largest:
@@ -491,7 +491,7 @@ class UploadWriter:
 
 
 def new_id(now: float) -> str:
-    """Return a new id of an upload: a UUID of version 7, which tells when it was made."""
+    """Return a new id of an upload: a UUID of version 7, which holds its time."""
     octets = int(now * 1000).to_bytes(6) + secrets.token_bytes(10)
     number = int.from_bytes(octets)
     number = number & ~(0xF << 76) | 7 << 76

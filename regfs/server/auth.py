@@ -1,7 +1,7 @@
 """Who sent a request, and whether that one may: Basic authentication, and the rules.
 
     no password file       everybody may do what the mode of the server allows
-    a password file        so may every user, and nobody else
+    a password file        likewise for every user, and for nobody else
     and an access file     what its rules say, and nothing else
 
 `/v2/` itself always asks for a password then, also when some repositories can be read
@@ -59,7 +59,7 @@ _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Gate:
-    """Lets in who gives a right password, and tells what that one may do."""
+    """Authenticates users by password, and decides what each may do."""
 
     def __init__(self, passwords: PasswordFile, access: Access | None = None) -> None:
         self.passwords = passwords
@@ -80,7 +80,7 @@ class Gate:
     # -- who ----------------------------------------------------------------------
 
     async def identify(self, headers: list[str], client: str = "") -> str | None:
-        """Return the user that `Authorization` proves; None if it names nobody.
+        """Return the user that `Authorization` proves; None if it names none.
 
         `client` is in whose line a password waits that is not remembered.
 
@@ -133,14 +133,14 @@ class Gate:
     def _computed(self, key: bytes, done: asyncio.Future[bool]) -> None:
         self._under_way.pop(key, None)
         if not done.cancelled():
-            done.exception()  # whoever asked may have left
+            done.exception()  # the client may have left
 
     def _remembers(self, key: bytes) -> bool:
         until = self._right.get(key)
         return until is not None and until >= asyncio.get_running_loop().time()
 
     def _remember(self, key: bytes) -> None:
-        """Remember a right password from now on: who comes again and again is asked once."""
+        """Remember a right password, so that it is computed once for many requests."""
         self._right[key] = asyncio.get_running_loop().time() + REMEMBERED_FOR
         self._right.move_to_end(key)
         while len(self._right) > REMEMBERED:

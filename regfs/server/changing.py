@@ -1,6 +1,6 @@
 """Threads for requests that change links: these may have to wait until a run of gc has ended.
 
-They have threads of their own, so that nobody who only reads waits with them.
+They have threads of their own, so that reads do not wait for them.
 """
 
 from __future__ import annotations

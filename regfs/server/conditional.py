@@ -22,7 +22,7 @@ _TAGS: Final = re.compile(r'(W/)?(?:"([^"]*)"|([^\s,"]+))')
 _BYTES: Final = re.compile(r"\s*bytes\s*=(.*)", re.IGNORECASE | re.DOTALL)
 _RANGE: Final = re.compile(r"([0-9]*)\s*-\s*([0-9]*)")
 MOST_PARTS: Final = 1024
-"""Ranges of one request; whoever asks for more gets the whole."""
+"""Ranges of one request; a request for more gets the whole blob."""
 _DIGITS: Final = 18
 """Digits of a number that is taken at its value; longer ones are beyond the end of any file."""
 
@@ -55,19 +55,19 @@ def precondition_failed(headers: MultiMapping[str], digest: Digest) -> bool:
 
 
 def change_wanted(headers: MultiMapping[str]) -> Callable[[Digest | None], bool] | None:
-    """Return what tells whether a client wants its change of what is there, or of nothing.
+    """Return the test of `If-Match` and `If-None-Match` on what a change would replace.
 
     None when it wants it anyway.
     """
     wanted, unwanted = headers.getall("If-Match", []), headers.getall("If-None-Match", [])
 
-    def told(there: Digest | None) -> bool:
+    def allows(there: Digest | None) -> bool:
         if there is None:
             return not wanted
         named = not wanted or _names(wanted, there, weak=False)
         return named and not _names(unwanted, there, weak=True)
 
-    return told if wanted or unwanted else None
+    return allows if wanted or unwanted else None
 
 
 def _names(headers: list[str], digest: Digest, *, weak: bool) -> bool:

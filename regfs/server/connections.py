@@ -1,11 +1,11 @@
-"""One connection: what is not HTTP on it, and clients that are too slow.
+"""One connection: input that is not HTTP, and clients that are too slow.
 
-aiohttp reads requests and sends answers. Here are its limits set, and it is watched from
-outside, once a second, whichever handler is at work: a client that does not come to the end
-of its headers, or does not send or take the body that is waited for, loses its connection.
-While bytes go from a file to the socket the kernel watches (TCP_USER_TIMEOUT).
+aiohttp reads requests and sends answers. This module sets its limits and checks each connection
+once a second, whichever handler is running: a client that does not finish its headers, or
+neither sends nor reads the body that is due, loses its connection. While bytes go from a file
+to the socket the kernel watches (TCP_USER_TIMEOUT).
 
-How connections come to their end when the server does is in `ending`; here is what that needs.
+How connections end with the server is in `ending`; this module has what that needs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Observe = Callable[[Exchange], None]
 SERVER: Final = "regfs"
 """What the server calls itself."""
 CLIENT_LEFT: Final = 499
-"""How nginx calls it when the client has left before the end of its answer; sent to nobody."""
+"""The status that nginx logs when a client leaves before the end of its answer; never sent."""
 SILENT: Final = web.RequestKey("silent", bool)
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
@@ -125,16 +125,16 @@ class Connection(RequestHandler):
         self._headers_since: float | None = None
         """When the first byte of a request came whose headers are not all there."""
         self._stuck_since: float | None = None
-        """Since when the client does not take what is to be sent."""
+        """Since when the client has not read what is ready to be sent."""
         self._body: tuple[int, float] = (0, 0.0)
-        """How much of the body had come, and when that was looked at."""
+        """How much of the body had arrived at the last check, and when that was."""
         self.late = False
-        """Whether the client came when the server was about to end."""
+        """Whether the client connected while the server was shutting down."""
 
     # -- the beginning -------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a connection, or turn it away when there are too many."""
+        """Accept a connection, or refuse it when there are too many."""
         assert isinstance(transport, asyncio.Transport)
         if len(self._open) < self._limits.connections:
             self._wire = transport
@@ -211,7 +211,7 @@ class Connection(RequestHandler):
             self.abort()
 
     def _takes_too_slowly(self, now: float) -> bool:
-        # The transport tells again when three quarters of its buffer are gone.
+        # The transport resumes writing when three quarters of its buffer are gone.
         since = self._stuck_since
         return since is not None and now - since > self._limits.slow_seconds
 
@@ -281,7 +281,7 @@ class Connection(RequestHandler):
 async def _answered(
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], request: web.BaseRequest
 ) -> web.StreamResponse:
-    """Refuse what nobody can be expected to do; aiohttp would repeat it, and stumble over it."""
+    """Refuse unknown expectations; aiohttp would repeat them in its answer, and fail on some."""
     expected = request.headers.get("Expect")
     if expected is not None and expected.lower() != "100-continue":
         return _refusal(
@@ -368,5 +368,5 @@ async def watch(open_connections: Connections, limits: Limits) -> None:
         for connection in list(open_connections):
             try:
                 connection.check(now)
-            except Exception:  # of one connection; the others are to be watched on
+            except Exception:  # it concerns one connection; the others are still watched
                 _log.exception("a connection could not be checked")

@@ -76,7 +76,7 @@ async def answered_to_browsers(request: web.Request, handler: _Next) -> web.Stre
 
 
 def _changing(settings: Settings) -> list[str]:
-    # DELETE gives up an upload too; what else it may do, it is told when it asks for it.
+    # DELETE cancels an upload too; whether it may delete more is decided when it is sent.
     return ["DELETE", "PATCH", "POST", "PUT"] if settings.writable else []
 
 

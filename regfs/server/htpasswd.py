@@ -27,7 +27,7 @@ def parse(data: bytes, name: str) -> dict[str, bytes]:
     """Return user -> hash; `name` is that of the file, for messages.
 
     Raises:
-        DocumentInvalid: a line is no entry; the message tells all such lines by number.
+        DocumentInvalid: a line is not an entry; the message gives the numbers of all such lines.
     """
     found: dict[str, bytes] = {}
     wrong: dict[int, str] = {}
@@ -86,7 +86,7 @@ class PasswordFile:
         A file that is away or wrong for a moment leaves things as they are.
 
         Raises:
-            DocumentInvalid, OSError: as above; told once for each change.
+            DocumentInvalid, OSError: as above; raised once for each change.
         """
         state = _state(self.path)
         if state == self._seen:

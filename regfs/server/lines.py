@@ -55,7 +55,7 @@ class Lines:
                 del self._present[client]
 
     async def _wait(self, client: str) -> None:
-        if self._free:  # then nobody waits
+        if self._free:  # then none waits
             self._free -= 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

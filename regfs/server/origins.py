@@ -1,6 +1,6 @@
 """Whether a request means this server: by the host it names, and the page it comes from.
 
-A browser lets any page send requests to any server, and only the headers tell:
+A browser lets any page send requests to any server, and only the headers show which:
 
     Origin    which page changes something. One of another host could use what the browser
               has of us: its passwords, or that it runs on this machine. Refused.
@@ -9,7 +9,7 @@ A browser lets any page send requests to any server, and only the headers tell:
               this machine is all that is asked of a client, only names that cannot be
               another site's are answered.
 
-Clients of registries send no Origin, and a Host they were told by their user. Pages that are
+Clients of registries send no Origin, and the Host that their user gave them. Pages that are
 to be let in from elsewhere are named by `--cors-origin` (see `cors`).
 """
 

@@ -1,4 +1,4 @@
-"""Running an application: its sockets, and how it ends."""
+"""Runs an application: its sockets, and how it ends."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def run(
     if reload is not None:
         loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, reload)
     connection = _connections(app, runner, observe, open_connections)
-    listening = [await _taking(one, connection, tls, limits) for one in sockets]
+    listening = [await _accept(one, connection, tls, limits) for one in sockets]
     try:
         ready(shown(sockets[0], "https" if tls else "http"))
         await over.wait()
@@ -81,7 +81,7 @@ async def run(
 def _connections(
     app: web.Application, runner: web.AppRunner, observe: Observe, open_connections: Connections
 ) -> Callable[[], Connection]:
-    """Return what makes a connection for a client who comes."""
+    """Return a factory of connections."""
     metrics, limits = app[METRICS], app[SETTINGS].limits
     metrics.count_connections(lambda: len(open_connections))
     loop, server = asyncio.get_running_loop(), runner.server
@@ -96,13 +96,13 @@ def _connections(
     )
 
 
-async def _taking(
+async def _accept(
     one: socket.socket,
     connection: Callable[[], Connection],
     tls: ssl.SSLContext | None,
     limits: Limits,
 ) -> asyncio.Server:
-    """Take connections at a socket."""
+    """Accept connections at a socket."""
     loop = asyncio.get_running_loop()
     if tls is None:
         return await loop.create_server(connection, sock=one, backlog=BACKLOG)

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class Sendable(NamedTuple):
-    """A blob, and what of it is to be sent."""
+    """A blob, and the parts of it to send."""
 
     digest: Digest
     size: int

@@ -48,7 +48,7 @@ class Settings:
     keep_free: int = 0
     """Bytes that uploads leave free on the disk."""
     expire_uploads: float | None = None
-    """Seconds after which an upload that nobody goes on with is deleted; None: never."""
+    """Seconds after which an idle upload is deleted; None: never."""
     host_names: frozenset[str] = frozenset()
     """Names of this server, in lower case."""
     only_named: bool = False

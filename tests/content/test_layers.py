@@ -238,7 +238,7 @@ END = bytes(2 * BLOCK)
     ("data", "reason"),
     [
         (b"\0" * BLOCK + header(), "lone block of zeros"),
-        (b"no tar at all".ljust(BLOCK), "no tar"),
+        (b"no tar at all".ljust(BLOCK), "not a tar"),
         (header(size=b"00000000009\0"), "size that is not a number"),
         (header(size=b"-0000000001\0"), "size that is not a number"),
         (header(size=base256(-1)), "negative or too large"),

@@ -124,7 +124,7 @@ async def _pushed(request: web.Request, route: Route, digest: Digest) -> web.Str
             request, route._replace(reference=upload.id), digest, _Chunk(None, None)
         )
     except BaseException:
-        # Nobody was told where it is, so nobody can go on with it.
+        # No client knows its location, so none can continue it.
         with suppress(RegfsError):
             await asyncio.to_thread(uploads.cancel, route.name, upload.id)
         raise
@@ -146,7 +146,7 @@ async def _finished(
 
 
 async def _give_up(reception: UploadWriter) -> None:
-    """Keep what has arrived, and let others write: something else went wrong, and is told."""
+    """Keep what has arrived, and let others write; the error itself is reported elsewhere."""
     with suppress(RegfsError):
         await asyncio.to_thread(reception.close)
 

@@ -26,7 +26,7 @@ class OwnUsage(NamedTuple):
     stored: int
     apparent: int
     unique: None = None
-    """What only this repository needs would tell of the others."""
+    """The bytes that only this repository needs would reveal others."""
 
 
 class Own:

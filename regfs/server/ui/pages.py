@@ -64,7 +64,7 @@ WAITING: Final = 32
 
 @dataclass
 class Refusal(Exception):
-    """A page that is not there, or is not for whoever asks."""
+    """A page that does not exist, or that this user may not see."""
 
     status: int
     title: str
@@ -76,7 +76,7 @@ Make = Callable[[Look], Any]
 
 
 def page_of_error(request: web.Request, error: ApiError | web.HTTPException) -> web.Response:
-    """Return a page that tells people why there is no answer to what their browser asked."""
+    """Return a page that explains why a request failed."""
     if isinstance(error, ApiError):
         message, headers = str(error), error.headers
     else:
@@ -216,7 +216,7 @@ class _Pages:
         return await self._answered(request, answer)
 
     async def login(self, request: web.Request) -> web.StreamResponse:
-        """Answer `/login`, which nobody comes to without a password: go to the first page."""
+        """Answer `/login`, which is reached with a password only: go to the first page."""
         return web.Response(status=303, headers={**HEADERS, "Location": "/"})
 
     async def static(self, request: web.Request) -> web.StreamResponse:
@@ -255,7 +255,7 @@ class _Pages:
     async def _answered(
         self, request: web.Request, answer: Callable[[], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Return the answer, or a page that tells why there is none."""
+        """Return the answer, or a page that explains why there is none."""
         try:
             return await answer()
         except Refusal as error:
@@ -269,7 +269,7 @@ class _Pages:
         return self.refused(request, refusal)
 
     def refused(self, request: web.Request, refusal: Refusal) -> web.Response:
-        """Return the page that tells why there is no other."""
+        """Return the page that explains why there is no other."""
         text = self._html(request, "problem.html", problem=refusal)
         response = _response(request, text, refusal.status)
         response.headers.update(refusal.headers)

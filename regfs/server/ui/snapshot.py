@@ -5,7 +5,7 @@
 
 Listing a large tree takes seconds to minutes. Whoever asks waits a little; after that
 there is the snapshot before, or nothing yet and `doing` says how far it is. A snapshot
-that nobody asks for is let go, and a large one before the next is taken: it can be a GB.
+that is no longer asked for is dropped, and a large one before the next is taken: it can be a GB.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ GLANCE: Final = 0.3
 FRESH_SHARE: Final = 0.25
 """Of the time at most that may go into snapshots which somebody wants at once."""
 IDLE: Final = 900.0
-"""Seconds after which a snapshot that nobody asks for is let go."""
+"""Seconds without a request after which a snapshot is dropped."""
 LARGE: Final = 300_000
 """Blobs beyond which there are never two snapshots in memory at once."""
 SHARED_SHOWN: Final = 200
@@ -241,7 +241,7 @@ FIRST: Final = ("summary", "usage_repository", "images", "wrong")
 
 
 class _Stopped(Exception):
-    """The server ends, so nobody wants the snapshot any more."""
+    """The server is shutting down, so the snapshot is no longer needed."""
 
 
 class _Doing:
@@ -361,7 +361,7 @@ class Snapshots:
         return self._fresh_for(share, least) <= 0
 
     def _fresh_for(self, share: float, least: float) -> float:
-        """Return for how many seconds no other snapshot is to be taken."""
+        """Return the seconds until another snapshot may be taken."""
         if self._kept is None:
             return 0.0
         pause = self._kept.took * (1 - share) / share
@@ -438,11 +438,11 @@ class Snapshots:
 
 
 def _notice(future: asyncio.Future[object]) -> None:
-    """Take note of how a report has ended, for whoever asked may have left."""
+    """Retrieve the outcome of a report, since the request for it may be gone."""
     if not future.cancelled():
         future.exception()
 
 
 async def _wait(future: asyncio.Future[Any], seconds: float) -> None:
-    """Wait for a future for some time; whoever else waits for it does not notice."""
+    """Wait for a future for some time, without cancelling it for other waiters."""
     await asyncio.wait([future], timeout=max(seconds, 0.0))
