@@ -188,12 +188,12 @@ class Connection(RequestHandler):
     # -- too slow ------------------------------------------------------------------
 
     def pause_writing(self) -> None:
-        """Note since when the client does not take what is sent."""
+        """Note when the client stopped reading."""
         super().pause_writing()
         self._stuck_since = self._loop.time()
 
     def resume_writing(self) -> None:
-        """Note that it does again."""
+        """Note that the client reads again."""
         super().resume_writing()
         self._stuck_since = None
 
