@@ -1,8 +1,10 @@
 """Reading a file that people write, TOML or JSON, and saying in one line where it is wrong.
 
-    policy.toml:7: policies[0].keepTags[0].pushedWithin: "30 days" is no duration; say e.g. ...
+    policy.toml: policies[0].keepTags[0].pushedWithin: "30 days" is no duration; say e.g. ...
+    policy.toml:7: not TOML: Expected '=' after a key (column 3)
 
-By the ending of the name, else a document that begins with `{` is JSON.
+The key says where a value is wrong; a document that is not TOML or JSON has no keys, and its
+parser says the line. By the ending of the name, else a document that begins with `{` is JSON.
 """
 
 from __future__ import annotations
@@ -11,15 +13,16 @@ import json
 import re
 import tomllib
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from regfs.errors import DocumentInvalid
-from regfs.positions import Lines, Path, json_lines, toml_lines
 
 M = TypeVar("M", bound=BaseModel)
+Path: TypeAlias = tuple[str | int, ...]
+"""Where something is in a document, such as ("policies", 0, "keepTags")."""
 
 
 def load(
@@ -30,25 +33,25 @@ def load(
     `unknown_key` says what is wrong with a key that the model does not have.
 
     Raises:
-        DocumentInvalid: it is none; the message is `NAME:LINE: KEY: what is wrong`.
+        DocumentInvalid: it is none; the message is `NAME: KEY: what is wrong`.
     """
-    document, lines = _parsed(_decoded(data, name), name)
-    for path, line in lines.twice.items():
-        raise invalid(name, line, path, "is given twice")
+    document = _parsed(_decoded(data, name), name)
     try:
         return kind.model_validate(document)
     except ValidationError as error:
         details = error.errors(include_url=False)
     # What is missing may only be misspelled, and that is the better thing to say.
-    first = min(details, key=lambda one: (one["type"] == "missing", lines.nearest(one["loc"])))
+    ranks = {"extra_forbidden": 0, "missing": 2}
+    first = min(details, key=lambda detail: ranks.get(detail["type"], 1))
     words = _words(first, unknown_key or (lambda path: "is no key here"))
-    raise invalid(name, lines.nearest(first["loc"]), first["loc"], words)
+    place = _place(first["loc"])
+    raise _invalid(name, f"{place}: {words}" if place else words)
 
 
-def invalid(name: str, line: int, path: Path, words: str) -> DocumentInvalid:
-    """Return the error that says what is wrong at a place of a document."""
-    place = f"{_place(path)}: " if path else ""
-    return DocumentInvalid(" ".join(f"{name}:{line}: {place}{words}".split()))
+def _invalid(name: str, words: str, line: int | None = None) -> DocumentInvalid:
+    """Return the error that says what is wrong with a document, in one line."""
+    where = name if line is None else f"{name}:{line}"
+    return DocumentInvalid(" ".join(f"{where}: {words}".split()))
 
 
 def _decoded(data: bytes, name: str) -> str:
@@ -56,30 +59,45 @@ def _decoded(data: bytes, name: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise invalid(name, line, (), "not text in UTF-8") from None
+        raise _invalid(name, "not text in UTF-8", line) from None
 
 
-def _parsed(text: str, name: str) -> tuple[Any, Lines]:
+def _parsed(text: str, name: str) -> Any:
     is_json = name.endswith(".json") or (
         text.lstrip().startswith("{") and not name.endswith(".toml")
     )
     try:
         if is_json:
-            return json.loads(text), json_lines(text)
-        return tomllib.loads(text), toml_lines(text)
+            return json.loads(text, object_pairs_hook=_object)
+        return tomllib.loads(text)
     except RecursionError:
-        raise invalid(name, 1, (), "nested too deep") from None
+        raise _invalid(name, "nested too deep") from None
+    except _GivenTwice as error:
+        raise _invalid(name, f"{_place((str(error),))}: is given twice") from None
     except json.JSONDecodeError as error:
         words = f"not JSON: {error.msg} (column {error.colno})"
-        raise invalid(name, error.lineno, (), words) from None
+        raise _invalid(name, words, error.lineno) from None
     except ValueError as error:
-        # tomllib.TOMLDecodeError tells the place in its words only; so does a number that is
-        # longer than Python reads, and that not even there.
+        # tomllib.TOMLDecodeError tells the place in its words only; a number that is longer
+        # than Python reads has none.
         kind = "JSON" if is_json else "TOML"
         found = _TOML_PLACE.search(str(error))
-        line = int(found[1]) if found else text.rstrip().count("\n") + 1
         words = _TOML_PLACE.sub(r" (column \2)", str(error)).partition("; use sys.")[0]
-        raise invalid(name, line, (), f"not {kind}: {words}") from None
+        raise _invalid(name, f"not {kind}: {words}", int(found[1]) if found else None) from None
+
+
+class _GivenTwice(Exception):
+    """A key of an object is written more than once; the message is that key."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON: Python would take the last of two values in silence."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _GivenTwice(key)
+        found[key] = value
+    return found
 
 
 _TOML_PLACE: Final = re.compile(r" \(at line (\d+), column (\d+)\)$")

@@ -7,16 +7,15 @@ from typing import Final
 
 from pydantic.alias_generators import to_camel
 
-from regfs.documents.loading import load
+from regfs.documents.loading import Path, load
 from regfs.gc.retention.policy import Block, KeepTags, RetentionPolicy, Rules, Semver, Table
-from regfs.positions import Path
 
 
 def load_policy(data: bytes, name: str) -> RetentionPolicy:
     """Read a policy, TOML or JSON; `name` is that of the file, for messages.
 
     Raises:
-        DocumentInvalid: it is none; the message is `NAME:LINE: KEY: what is wrong`.
+        DocumentInvalid: it is none; the message is `NAME: KEY: what is wrong`.
     """
     return load(RetentionPolicy, data, name, _unknown_key)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from regfs import layout
 from regfs.digest import Digest
@@ -20,6 +20,7 @@ from regfs.reports.moment import moment
 from regfs.stores import FileKind
 from regfs.tree.inventory import INCOMPLETE
 from regfs.tree.registry import Registry
+from regfs.tree.scan import upload_started
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,10 +357,7 @@ def uploads(registry: Registry, names: Iterator[str]) -> UploadListing:
 
 
 def _started(registry: Registry, name: str, upload: str) -> datetime | None:
-    path = layout.path_of(layout.UploadStartedAt(name, upload))
-    try:
-        text = registry.store.read(path, 64).decode("ascii").strip()
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except (RegfsError, ValueError):
+    seconds = upload_started(registry.store, name, upload)
+    if seconds is None:
         seconds = layout.upload_time(upload)
-        return None if seconds is None else moment(seconds)
+    return None if seconds is None else moment(seconds)

@@ -95,6 +95,6 @@ def load_access(data: bytes, name: str) -> Access:
     """Read an access file, TOML or JSON; `name` is that of the file, for messages.
 
     Raises:
-        DocumentInvalid: it is none; the message is `NAME:LINE: KEY: what is wrong`.
+        DocumentInvalid: it is none; the message is `NAME: KEY: what is wrong`.
     """
     return load(Access, data, name)

@@ -117,7 +117,7 @@ def test_a_wrong_line_in_the_access_file(
     file.write_text(RULES.replace("read", "pull"))
     code, line = refused(capsys, tree.root, "--htpasswd", users, "--access", str(file))
     assert code == 2
-    assert line.startswith(f"regfs: {file}:4: rules[0].actions[0]: must be")
+    assert line.startswith(f"regfs: {file}: rules[0].actions[0]: must be")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0:0", ":0", "*:0", "[::]:0"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from regfs.reports import listing
 from regfs.reports.history import instruction
 from regfs.reports.image import Shown, read_manifest, show
 from regfs.reports.paths import Reasons, reasons
+from regfs.tree.scan import scan
 from tests.support.builder import (
     CACHE_CONFIG,
     Blob,
@@ -328,6 +330,29 @@ def test_entries_of_an_image_and_of_an_index(tree: TreeBuilder) -> None:
         ("config", True),
         ("layer", False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "began"),
+    [
+        ("2024-05-06T07:08:09Z", "2024-05-06T07:08:09+00:00"),
+        ("2024-05-06T09:08:09+02:00", "2024-05-06T07:08:09+00:00"),
+        ("2024-05-06T07:08:09", "2024-05-06T07:08:09+00:00"),
+        ("2024-05-06T07:08:09.5Z\n", "2024-05-06T07:08:09.500000+00:00"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+00:00"),
+        ("2024-05-06T07:08:09.123456789Z", "2024-05-06T07:08:09.123456+00:00"),
+        ("garbage", None),
+    ],
+)
+def test_the_list_of_uploads_and_a_scan_read_one_time(
+    tree: TreeBuilder, text: str, began: str | None
+) -> None:
+    tree.push("app", "v1")
+    upload = tree.upload("app", 1, started_at=text, upload="not-a-uuid")
+    (listed,) = listing.uploads(registry_of(tree), iter(["app"])).uploads
+    assert (listed.started_at and listed.started_at.isoformat()) == began
+    scanned = scan(registry_of(tree).store).repositories["app"].uploads[upload].started_at
+    assert scanned == (None if began is None else datetime.fromisoformat(began).timestamp())
 
 
 def test_uploads_with_their_times(tree: TreeBuilder) -> None:
