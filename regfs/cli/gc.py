@@ -10,7 +10,7 @@ import click
 
 from regfs.cli.gc_carry_out import Measure, carry_out, prepare, tell_stays
 from regfs.cli.gc_roots import read_file, read_roots, roots_options
-from regfs.cli.options import Duration, Size
+from regfs.cli.options import Duration, Size, option_group
 from regfs.cli.report_file import ReportFile
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
@@ -18,13 +18,12 @@ from regfs.errors import Refused, StoreError
 from regfs.gc.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
 
     from regfs.gc.plan import Plan
     from regfs.gc.retention import RetentionPolicy
     from regfs.gc.roots import Roots
+    from regfs.runs import Purged
 
 DOCUMENTS = {
     "plan": "regfs.gc.plan:Plan",
@@ -73,88 +72,84 @@ def command() -> None:
     """Hold the commands of a collection."""
 
 
-def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    options = (
-        click.option(
-            "-m",
-            "--delete-untagged",
-            is_flag=True,
-            help="Manifests that no tag reaches go too, but where --policy says that they stay.",
-        ),
-        click.option(
-            "--min-age",
-            type=Duration(),
-            default="1h",
-            show_default=True,
-            help="Touch nothing younger, and take what is younger for in use.",
-        ),
-        click.option("--offline", is_flag=True, help="Nobody else writes: --min-age 0."),
-        click.option(
-            "--allow-tagless",
-            metavar="NAME",
-            multiple=True,
-            help="With -m: this repository has no tags on purpose; its manifests may go.",
-        ),
-        click.option(
-            "--allow-no-manifests",
-            is_flag=True,
-            help="Not one manifest is in this tree, and that is on purpose: all may go.",
-        ),
-        click.option(
-            "--uploads-older-than",
-            type=Duration(),
-            default="7d",
-            show_default=True,
-            help="Uploads that were begun longer ago and never finished go.",
-        ),
-        click.option(
-            "--policy",
-            "policy_file",
-            metavar="FILE",
-            type=click.Path(dir_okay=False),
-            help="Which tags may go, by repository: TOML or JSON.",
-        ),
-        roots_options(
-            help="What is in use elsewhere, one a line: NAME:TAG, NAME@DIGEST or DIGEST. One that "
-            "is not on this disk refuses the run.",
-        ),
-        click.option(
-            "--keep-referrers-of-dangling/--delete-referrers-of-dangling",
-            default=True,
-            show_default=True,
-            help="With -m: signatures and the like whose image is not there.",
-        ),
-        click.option(
-            "--keep-referrers-of-subject/--delete-referrers-of-subject",
-            default=True,
-            show_default=True,
-            help="With -m: untagged signatures and the like of an image that stays.",
-        ),
-        click.option(
-            "--tag-history",
-            metavar="N",
-            type=click.IntRange(0),
-            help="Of each tag, only the last N digests it pointed to before stay listed.",
-        ),
-        click.option(
-            "--leftovers",
-            is_flag=True,
-            help="Walk the whole tree for halves of files and copies, and empty folders too.",
-        ),
-        click.option(
-            "--empty-repositories", is_flag=True, help="Repositories that hold nothing any more go."
-        ),
-        click.option(
-            "--max-freed",
-            metavar="SIZE",
-            type=Size(),
-            help="Take blobs, the largest first, until so much is freed, and only the manifests "
-            "and links that go with them.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+_policy_options = option_group(
+    click.option(
+        "-m",
+        "--delete-untagged",
+        is_flag=True,
+        help="Manifests that no tag reaches go too, but where --policy says that they stay.",
+    ),
+    click.option(
+        "--min-age",
+        type=Duration(),
+        default="1h",
+        show_default=True,
+        help="Touch nothing younger, and take what is younger for in use.",
+    ),
+    click.option("--offline", is_flag=True, help="Nobody else writes: --min-age 0."),
+    click.option(
+        "--allow-tagless",
+        metavar="NAME",
+        multiple=True,
+        help="With -m: this repository has no tags on purpose; its manifests may go.",
+    ),
+    click.option(
+        "--allow-no-manifests",
+        is_flag=True,
+        help="Not one manifest is in this tree, and that is on purpose: all may go.",
+    ),
+    click.option(
+        "--uploads-older-than",
+        type=Duration(),
+        default="7d",
+        show_default=True,
+        help="Uploads that were begun longer ago and never finished go.",
+    ),
+    click.option(
+        "--policy",
+        "policy_file",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Which tags may go, by repository: TOML or JSON.",
+    ),
+    roots_options(
+        help="What is in use elsewhere, one a line: NAME:TAG, NAME@DIGEST or DIGEST. One that "
+        "is not on this disk refuses the run.",
+    ),
+    click.option(
+        "--keep-referrers-of-dangling/--delete-referrers-of-dangling",
+        default=True,
+        show_default=True,
+        help="With -m: signatures and the like whose image is not there.",
+    ),
+    click.option(
+        "--keep-referrers-of-subject/--delete-referrers-of-subject",
+        default=True,
+        show_default=True,
+        help="With -m: untagged signatures and the like of an image that stays.",
+    ),
+    click.option(
+        "--tag-history",
+        metavar="N",
+        type=click.IntRange(0),
+        help="Of each tag, only the last N digests it pointed to before stay listed.",
+    ),
+    click.option(
+        "--leftovers",
+        is_flag=True,
+        help="Walk the whole tree for halves of files and copies, and empty folders too.",
+    ),
+    click.option(
+        "--empty-repositories", is_flag=True, help="Repositories that hold nothing any more go."
+    ),
+    click.option(
+        "--max-freed",
+        metavar="SIZE",
+        type=Size(),
+        help="Take blobs, the largest first, until so much is freed, and only the manifests "
+        "and links that go with them.",
+    ),
+)
 
 
 _metrics_option = click.option(
@@ -165,21 +160,15 @@ _metrics_option = click.option(
 )
 
 
-def _carry_out_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    options = (
-        click.option(
-            "--purge", is_flag=True, help="Delete after the wait; there is no way back then."
-        ),
-        click.option(
-            "--wait",
-            type=Duration(),
-            help="How long a push under way may take to need what was moved; default --min-age.",
-        ),
-        _metrics_option,
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+_carry_out_options = option_group(
+    click.option("--purge", is_flag=True, help="Delete after the wait; there is no way back then."),
+    click.option(
+        "--wait",
+        type=Duration(),
+        help="How long a push under way may take to need what was moved; default --min-age.",
+    ),
+    _metrics_option,
+)
 
 
 def _policy(session: Session, options: dict[str, Any]) -> Policy:
@@ -422,13 +411,18 @@ def purge_command(
         )
     measure.write(done.deleted, done.bytes)
     session.emit(done, lambda out: show_purged(out, done, verbose=session.verbose))
+    return _tell_left(session, done)
+
+
+def _tell_left(session: Session, done: Purged) -> Exit:
+    """Say what a purge has not deleted, and why."""
     tell_stays(session, done.stays)
-    for one in done.future:
-        session.complain(f"not deleted: run {one.path}: {one.reason}")
-    for one in done.damaged:
+    for run in done.future:
+        session.complain(f"not deleted: run {run.path}: {run.reason}")
+    for run in done.damaged:
         session.complain(
-            f"not deleted: run {one.path} is damaged ({one.reason}); put back what lies in its "
-            f"quarantine with: regfs gc restore {one.path}"
+            f"not deleted: run {run.path} is damaged ({run.reason}); put back what lies in its "
+            f"quarantine with: regfs gc restore {run.path}"
         )
     if done.damaged:
         return Exit.REFUSED

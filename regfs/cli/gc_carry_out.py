@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -57,14 +58,6 @@ def carry_out(
     from regfs.gc.collect import collect
 
     measure = Measure(session, metrics)
-
-    def pause(seconds: float) -> None:
-        session.note(
-            f"Waiting {written(seconds)} for pushes that may be under way, then what was moved is "
-            "deleted. If the registry caches blob descriptors (storage.cache), restart it now."
-        )
-        time.sleep(seconds)
-
     try:
         with session.progress() as progress:
             applied = collect(
@@ -73,7 +66,7 @@ def carry_out(
                 wait=0.0 if offline else wait,
                 purge=purge,
                 progress=progress,
-                pause=pause,
+                pause=partial(_pause, session),
             )
     except KeyboardInterrupt:
         session.complain(
@@ -86,6 +79,14 @@ def carry_out(
         session.emit(applied, lambda out: show_applied(out, applied, verbose=session.verbose))
     tell_stays(session, applied.stays)
     return Exit.FINDINGS if applied.doubtful or applied.stays else Exit.CLEAN
+
+
+def _pause(session: Session, seconds: float) -> None:
+    session.note(
+        f"Waiting {written(seconds)} for pushes that may be under way, then what was moved is "
+        "deleted. If the registry caches blob descriptors (storage.cache), restart it now."
+    )
+    time.sleep(seconds)
 
 
 def tell_stays(session: Session, stays: Sequence[Skipped]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from regfs.cli.options import Decorator, option_group
 from regfs.cli.session import Session
 from regfs.errors import DocumentInvalid
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from regfs.gc.roots import Roots
 
 
-def roots_options(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def roots_options(help: str) -> Decorator:
     """Return what adds the options of a list of roots to a command."""
-    options = (
+    return option_group(
         click.option(
             "--roots",
             metavar="FILE|-",
@@ -39,13 +40,6 @@ def roots_options(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any
             help="Go on although lines of --roots are not found on this disk.",
         ),
     )
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 def read_roots(

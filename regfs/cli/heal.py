@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from regfs.cli.options import Duration, Size
+from regfs.cli.options import Duration, Size, option_group
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.errors import DocumentInvalid
@@ -26,56 +26,52 @@ LEVELS: Final = ("sizes", "digests")
 DOCUMENTS: Final = {"": "regfs.heal.report:HealDocument"}
 
 
-def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    options = (
-        click.option(
-            "--from",
-            "source",
-            metavar="SOURCE",
-            help="A tree, an OCI layout (folder), an archive of skopeo or docker save, or a "
-            "registry: docker://host[:port][/name], https://host[/prefix].",
-        ),
-        click.option("--creds", metavar="USER:PASSWORD", help="Others can see it."),
-        click.option("--creds-file", metavar="FILE", help="Its first line is USER:PASSWORD."),
-        click.option("--authfile", metavar="FILE", help="As docker login writes it."),
-        click.option(
-            "--tls-verify/--insecure",
-            default=True,
-            help="--insecure: any certificate, and docker:// without TLS.",
-        ),
-        click.option("--ca", metavar="FILE", help="Certificates to trust instead of the usual."),
-        click.option(
-            "--repository",
-            "repositories",
-            metavar="NAME",
-            multiple=True,
-            help="Ask for digests in this repository of the registry first; repeatable.",
-        ),
-        click.option(
-            "--timeout",
-            type=Duration(),
-            default="60s",
-            show_default=True,
-            help="How long to wait for the next bytes.",
-        ),
-        click.option(
-            "--min-rate",
-            type=Size(),
-            default="1kB",
-            show_default=True,
-            help="Leave content that a registry gives more slowly, in a second.",
-        ),
-        click.option(
-            "--max-duration",
-            type=Duration(),
-            default="1d",
-            show_default=True,
-            help="Ask a registry for nothing more when the time is up; what came is put in place.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+_source_options = option_group(
+    click.option(
+        "--from",
+        "source",
+        metavar="SOURCE",
+        help="A tree, an OCI layout (folder), an archive of skopeo or docker save, or a "
+        "registry: docker://host[:port][/name], https://host[/prefix].",
+    ),
+    click.option("--creds", metavar="USER:PASSWORD", help="Others can see it."),
+    click.option("--creds-file", metavar="FILE", help="Its first line is USER:PASSWORD."),
+    click.option("--authfile", metavar="FILE", help="As docker login writes it."),
+    click.option(
+        "--tls-verify/--insecure",
+        default=True,
+        help="--insecure: any certificate, and docker:// without TLS.",
+    ),
+    click.option("--ca", metavar="FILE", help="Certificates to trust instead of the usual."),
+    click.option(
+        "--repository",
+        "repositories",
+        metavar="NAME",
+        multiple=True,
+        help="Ask for digests in this repository of the registry first; repeatable.",
+    ),
+    click.option(
+        "--timeout",
+        type=Duration(),
+        default="60s",
+        show_default=True,
+        help="How long to wait for the next bytes.",
+    ),
+    click.option(
+        "--min-rate",
+        type=Size(),
+        default="1kB",
+        show_default=True,
+        help="Leave content that a registry gives more slowly, in a second.",
+    ),
+    click.option(
+        "--max-duration",
+        type=Duration(),
+        default="1d",
+        show_default=True,
+        help="Ask a registry for nothing more when the time is up; what came is put in place.",
+    ),
+)
 
 
 @regfs_command(

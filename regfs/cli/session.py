@@ -272,7 +272,12 @@ def given_root(ctx: click.Context, param: click.Parameter, value: str | None) ->
     return value
 
 
+_USUAL: Final = (Exit.CLEAN, Exit.USAGE, Exit.NOT_FOUND, Exit.STORAGE, Exit.INTERRUPTED)
+"""What any command may come to."""
+
+
 def _epilog(examples: Sequence[str], exits: Iterable[Exit]) -> str:
+    exits = sorted(set(exits), key=lambda code: code.value)
     lines = ["\b", "Examples:", *(f"  {example}" for example in examples), "", "\b", "Exit codes:"]
     lines.extend(f"  {code.value:<3} {code.meaning}" for code in exits)
     return "\n".join(lines)
@@ -294,9 +299,7 @@ def command(
     `answers` a question about the tree, what could not be read for it is told at the end,
     and makes CLEAN FINDINGS: an answer that lacks something is never silent.
     """
-    usual = {Exit.CLEAN, Exit.USAGE, Exit.NOT_FOUND, Exit.STORAGE, Exit.INTERRUPTED}
-    usual |= {Exit.FINDINGS} if answers else set()
-    codes = sorted({*usual, *exits}, key=lambda code: code.value)
+    epilog = _epilog(examples, [*_USUAL, *exits, *([Exit.FINDINGS] if answers else [])])
 
     def decorate(function: Function) -> click.Command:
         @click.pass_obj
@@ -311,8 +314,7 @@ def command(
             verbose: int,
             **rest: Any,
         ) -> int:
-            session.root = root or session.root
-            session.allow_empty = allow_empty
+            session.root, session.allow_empty = root or session.root, allow_empty
             session.json, session.quiet, session.verbose = as_json, quiet, verbose
             try:
                 result = function(session, **rest) or Exit.CLEAN
@@ -325,10 +327,7 @@ def command(
 
         # The function's options and help are the command's.
         update_wrapper(wrapper, function)
-        made = click.command(
-            name=name or function.__name__,
-            epilog=_epilog(examples, codes),
-        )(wrapper)
+        made = click.command(name=name or function.__name__, epilog=epilog)(wrapper)
         made.params.extend(_common_options())
         return made
 
