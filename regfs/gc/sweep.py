@@ -36,8 +36,8 @@ from regfs.runs.totals import ActionKind, Totals
 from regfs.stores import Entry, FileKind, Seen, Store, folders_above, ignore
 from regfs.tree.inventory import Inventory, LinkContent
 from regfs.tree.leftovers import is_for_one
+from regfs.tree.links import LINK_LIMIT, parse_link_content
 from regfs.tree.registry import Registry
-from regfs.tree.scan import LINK_LIMIT, parse_link_content
 
 BATCH: Final = 2048
 """Actions made durable in the journal together, before the first of them is done."""

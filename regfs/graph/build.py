@@ -24,7 +24,7 @@ from regfs.manifests.skim import Skimmed
 from regfs.progress import Progress
 from regfs.tree.inventory import INCOMPLETE, RepositoryInventory
 from regfs.tree.registry import Registry
-from regfs.tree.scan import complete_history
+from regfs.tree.repositories import complete_history
 
 if TYPE_CHECKING:
     from regfs.manifests import Manifest

@@ -42,7 +42,8 @@ from regfs.push.uploads import Uploads
 from regfs.runs.lock import shared
 from regfs.stores import Entry, FileKind
 from regfs.tree.inventory import Inventory
-from regfs.tree.scan import upload_started, walk_repositories
+from regfs.tree.links import upload_started
+from regfs.tree.scan import walk_repositories
 
 _SECOND_NAMES: Final = frozenset({Code.SYMLINK_INSIDE, Code.SYMLINK_LOOP})
 

@@ -53,8 +53,8 @@ from regfs.manifests import (
 )
 from regfs.runs.lock import LOCK_TIMEOUT, shared
 from regfs.stores import FileKind, ignore
+from regfs.tree.links import parse_link_content
 from regfs.tree.registry import Linked, Registry
-from regfs.tree.scan import parse_link_content
 
 ACCEPTED: Final = frozenset({OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST})
 """Media types of manifests that can be pushed."""

@@ -19,8 +19,8 @@ from regfs.manifests import Manifest, Role, is_attestation
 from regfs.reports.moment import moment
 from regfs.stores import FileKind
 from regfs.tree.inventory import INCOMPLETE
+from regfs.tree.links import upload_started
 from regfs.tree.registry import Registry
-from regfs.tree.scan import upload_started
 
 
 @dataclass(frozen=True, slots=True)

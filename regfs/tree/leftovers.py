@@ -31,7 +31,7 @@ from regfs.errors import ContentMismatch, DigestInvalid, PathMissing, StoreError
 from regfs.stores import UNFINISHED, Entry, FileKind, Listing, Store, ignore
 from regfs.tree.inventory import FileInfo, HalfCopy, Inventory
 from regfs.tree.junk import is_rsync_folder, rsync_target
-from regfs.tree.scan import LINK_LIMIT
+from regfs.tree.links import LINK_LIMIT
 
 _ALGORITHM: Final = f"(?:{'|'.join(ALGORITHMS)})"
 _DIGEST: Final = "(?:" + "|".join(f"{a}/[0-9a-f]{{{n}}}" for a, n in ALGORITHMS.items()) + ")"

@@ -35,7 +35,8 @@ from regfs.manifests.media_types import LIMIT
 from regfs.spelling import quoted
 from regfs.stores import Entry, FileKind, Report, Store, ignore
 from regfs.tree.inventory import INCOMPLETE, Inventory, LinkContent
-from regfs.tree.scan import LINK_LIMIT, parse_link_content, walk_repositories
+from regfs.tree.links import LINK_LIMIT, parse_link_content
+from regfs.tree.scan import walk_repositories
 
 if TYPE_CHECKING:
     from regfs.manifests import Manifest

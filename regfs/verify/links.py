@@ -19,7 +19,7 @@ from regfs.findings import Code, Finding, Severity
 from regfs.stores import UNFINISHED, FileKind, Listing
 from regfs.tree.inventory import LinkContent, RepositoryInventory, TagInfo, UploadInfo
 from regfs.tree.junk import is_junk_file, is_junk_folder, is_rsync_folder, rsync_target
-from regfs.tree.scan import LINK_LIMIT, parse_link_content
+from regfs.tree.links import LINK_LIMIT, parse_link_content
 from regfs.verify.context import Context, FileState
 
 STALE_AFTER: Final = 7 * 86400.0

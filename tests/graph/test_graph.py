@@ -18,7 +18,8 @@ from regfs.findings import Code, Finding, Severity
 from regfs.graph import EdgeKind, Graph, Leaf, Node, NodeKind, Step
 from regfs.manifests import Kind, Role
 from regfs.tree.inventory import Inventory
-from regfs.tree.scan import parse_link_content, scan
+from regfs.tree.links import parse_link_content
+from regfs.tree.scan import scan
 from tests.support.builder import (
     OCI_INDEX,
     OCI_LAYER,

@@ -26,7 +26,8 @@ from regfs.findings import Code, Finding
 from regfs.stores import Leaves, Report, Store, open_store
 from regfs.stores.local.store import LocalStore
 from regfs.tree.inventory import DigestTable, Inventory
-from regfs.tree.scan import read_link, scan
+from regfs.tree.links import read_link
+from regfs.tree.scan import scan
 from tests.support.builder import TreeBuilder, digest_of, image, index
 from tests.support.strategies import digests, disk_names, disk_tags, upload_ids
 
