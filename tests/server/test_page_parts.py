@@ -234,6 +234,55 @@ def test_a_tree_that_takes_long_to_read_is_read_seldom(registry: Registry) -> No
     asyncio.run(go())
 
 
+def test_a_fresh_snapshot_that_has_to_wait_is_taken_later(registry: Registry) -> None:
+    async def go() -> None:
+        clock = Clock()
+        keeper = Snapshots(registry, clock=clock)
+        first = await keeper.get(patience=60)
+        assert first is not None
+        first.took = 0.1
+        assert await keeper.get(patience=0, fresh=True) is first
+        assert keeper.renewing
+        clock.now += 1
+        async with asyncio.timeout(60):
+            while keeper.renewing:
+                await asyncio.sleep(0.01)
+        assert await keeper.get() is not first
+        keeper.close()
+
+    asyncio.run(go())
+
+
+def test_what_is_pushed_while_the_tree_is_read_is_in_the_fresh_snapshot(
+    tree: TreeBuilder, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_read, gate = threading.Event(), threading.Event()
+
+    def slow(*args: object, **options: object) -> object:
+        inventory = scan(*args, **options)  # type: ignore[arg-type]
+        has_read.set()
+        gate.wait(60)
+        return inventory
+
+    monkeypatch.setattr(snapshot, "scan", slow)
+
+    async def go() -> None:
+        keeper = Snapshots(registry)
+        assert await keeper.get(patience=0) is None
+        await asyncio.to_thread(has_read.wait, 60)
+        tree.push("later", "v1")
+        assert await keeper.get(patience=0, fresh=True) is None
+        gate.set()
+        async with asyncio.timeout(60):
+            while keeper.renewing:
+                await asyncio.sleep(0.01)
+        last = await keeper.get(patience=60)
+        assert last is not None and "later" in last.inventory.repositories
+        keeper.close()
+
+    asyncio.run(go())
+
+
 def test_of_a_large_tree_there_are_never_two(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -288,6 +288,10 @@ class Snapshots:
         self._kept: Snapshot | None = None
         self._kept_since = 0.0
         self._taking: asyncio.Future[Snapshot] | None = None
+        self._take_once_more = False
+        """Whether somebody asked for a fresh snapshot while one was being taken."""
+        self._due: asyncio.TimerHandle | None = None
+        """Takes the fresh snapshot that somebody asked for, when its share of the time allows."""
         self._making: dict[str, asyncio.Future[object]] = {}
         self._asked_at = 0.0
         self._idle: asyncio.TimerHandle | None = None
@@ -306,16 +310,17 @@ class Snapshots:
 
     @property
     def renewing(self) -> bool:
-        """Whether the tree is being read again."""
-        return self._taking is not None
+        """Whether the tree is being read again, or will be as soon as it may."""
+        return self._taking is not None or self._due is not None
 
     async def get(
         self, reports: Iterable[str] = (), *, patience: float = 1.5, fresh: bool = False
     ) -> Snapshot | None:
         """Return a snapshot in which these reports are made; None when that takes longer.
 
-        A `fresh` one is taken again, unless the tree was only just read: reading takes
-        its share of the time and no more, however often somebody asks for it.
+        A `fresh` one is taken again. Reading takes its share of the time and no more, however
+        often somebody asks for it: if that share is used up, the older snapshot is returned,
+        and the tree is read when the share allows.
 
         Raises:
             RegfsError: the tree cannot be read.
@@ -323,9 +328,8 @@ class Snapshots:
         self._asked_at = self._clock()
         until = self._asked_at + patience
         if fresh:
-            await self._rest(patience)
-        share = FRESH_SHARE if fresh else SHARE
-        if self._taking is None and self._is_old(share, 0.0 if fresh else self._max_age):
+            await self._renew(patience)
+        elif self._taking is None and self._fresh_for(SHARE, self._max_age) <= 0:
             self._take()
         if self._taking is not None:
             glance = self._kept is not None and not fresh
@@ -348,6 +352,7 @@ class Snapshots:
     def close(self) -> None:
         """End what is under way, and let the snapshot go."""
         self._doing.stopped = True
+        self._forget_due()
         self._worker.shutdown(wait=False, cancel_futures=True)
         if self._taking is not None:
             self._taking.cancel()  # or it would call a loop that is closed by then
@@ -357,9 +362,6 @@ class Snapshots:
         """Wait until the thread has ended; only after `close`."""
         self._worker.shutdown(wait=True)
 
-    def _is_old(self, share: float, least: float) -> bool:
-        return self._fresh_for(share, least) <= 0
-
     def _fresh_for(self, share: float, least: float) -> float:
         """Return the seconds until another snapshot may be taken."""
         if self._kept is None:
@@ -367,13 +369,28 @@ class Snapshots:
         pause = self._kept.took * (1 - share) / share
         return self._kept_since + max(least, pause) - self._clock()
 
-    async def _rest(self, patience: float) -> None:
-        """Wait until a snapshot may be taken anew, if that is worth waiting for."""
+    async def _renew(self, patience: float) -> None:
+        """Take a snapshot now, or soon; wait until it begins if that is worth waiting for."""
+        if self._taking is not None:
+            self._take_once_more = True  # what is new may stand where it has read already
+            return
         pause = self._fresh_for(FRESH_SHARE, 0.0)
-        if self._taking is None and 0 < pause <= patience:
+        if 0 < pause <= patience:
             await asyncio.sleep(pause)
+        if self._taking is None:
+            self._take_when_due()
+
+    def _take_when_due(self) -> None:
+        pause = self._fresh_for(FRESH_SHARE, 0.0)
+        if pause <= 0:
+            self._take()
+        elif self._due is None:
+            self._due = asyncio.get_running_loop().call_later(pause, self._take)
 
     def _take(self) -> None:
+        self._forget_due()
+        if self._taking is not None:
+            return
         if self._kept is not None and len(self._kept.inventory.blobs) > LARGE:
             self._drop()
         loop = asyncio.get_running_loop()
@@ -410,6 +427,9 @@ class Snapshots:
             self._forget_reports()
             self._kept, self._kept_since = future.result(), self._clock()
             self._look_after(IDLE)
+        if self._take_once_more:
+            self._take_once_more = False
+            self._take_when_due()
 
     def _look_after(self, seconds: float) -> None:
         if self._idle is not None:
@@ -422,6 +442,11 @@ class Snapshots:
             self._drop()
         else:
             self._look_after(IDLE - unasked)
+
+    def _forget_due(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
 
     def _drop(self) -> None:
         self._kept = None
