@@ -242,7 +242,8 @@ def test_a_fresh_snapshot_that_has_to_wait_is_taken_later(registry: Registry) ->
         assert first is not None
         first.took = 0.1
         assert await keeper.get(patience=0, fresh=True) is first
-        assert keeper.renewing
+        is_waiting = keeper.renewing
+        assert is_waiting
         clock.now += 1
         async with asyncio.timeout(60):
             while keeper.renewing:
