@@ -12,8 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import BinaryIO, Final, Protocol, Self
 
-from regfs.errors import AlgorithmUnsupported, ContentMismatch, DigestInvalid
-from regfs.spelling import quoted
+from regfs.errors import AlgorithmUnsupported, ContentMismatch, DigestInvalid, quoted
 
 ALGORITHMS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
 """Algorithm -> length of its encoded part in characters."""

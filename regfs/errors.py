@@ -1,4 +1,4 @@
-"""Everything regfs raises, drawn as one tree.
+r"""Everything regfs raises, drawn as one tree.
 
 Damage inside a tree is never raised: it is a `regfs.findings.Finding`.
 Exceptions are for misuse, refusals and storage that does not answer.
@@ -45,6 +45,14 @@ Exceptions are for misuse, refusals and storage that does not answer.
 
 Each class carries its OCI error code; HTTP statuses and exit codes are one
 table each, in the server and in the command line.
+
+Messages show a name in one way, wherever it comes from:
+
+    printable("caf\udce9\x1b[2J")    caf\xe9\x1b[2J    in a table, a path, a message
+    quoted("-tag")                   '-tag'           within a sentence
+
+Names in a tree may hold control characters, escape sequences or bytes that are not UTF-8.
+JSON spells them as JSON does, so that programs get them back.
 """
 
 from __future__ import annotations
@@ -261,3 +269,22 @@ class SourceLacks(SourceError):
     """A place that content was to come from does not have it."""
 
     code = "BLOB_UNKNOWN"
+
+
+def printable(text: object) -> str:
+    """Return `text` with everything that a terminal would act on, or cannot show, escaped."""
+    shown = str(text)
+    return shown if shown.isprintable() else "".join(map(_escape, shown))
+
+
+def quoted(text: str, limit: int = 300) -> str:
+    """Return a name in quotes, printable; a long one is cut after `limit` characters."""
+    return f"'{printable(text if len(text) <= limit else text[:limit] + '...')}'"
+
+
+def _escape(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

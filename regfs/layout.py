@@ -28,8 +28,7 @@ from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from regfs.digest import ALGORITHMS, Digest
-from regfs.errors import DigestInvalid, LayoutInvalid, NameInvalid, TagInvalid
-from regfs.spelling import quoted
+from regfs.errors import DigestInvalid, LayoutInvalid, NameInvalid, TagInvalid, quoted
 
 PREFIX: Final = "docker/registry/v2"
 BLOBS: Final = PREFIX + "/blobs"

@@ -25,7 +25,7 @@ PACKAGE = PROJECT / "regfs"
 
 LAYERS: dict[str, int] = {
     **dict.fromkeys(("errors", "findings", "digest", "layout", "progress", "parallel"), 0),
-    **dict.fromkeys(("units", "forks", "spelling"), 0),
+    "units": 0,
     **dict.fromkeys(("content", "documents", "manifests", "stores"), 1),
     **dict.fromkeys(("tree", "runs", "push"), 2),
     "graph": 3,
@@ -40,8 +40,6 @@ ARROWS = {
     ("digest", "errors"),
     ("layout", "digest"),
     ("layout", "errors"),
-    ("digest", "spelling"),
-    ("layout", "spelling"),
     ("content", "stores"),
     ("push", "runs"),
     ("push", "tree"),

@@ -19,11 +19,10 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import DescriptorInvalid, ManifestInvalid, PathMissing, StoreError
 from regfs.findings import Code, Finding
-from regfs.forks import map_in_two_processes
 from regfs.graph.model import Images
 from regfs.manifests.media_types import LIMIT, Kind
 from regfs.manifests.skim import Skimmed, skim
-from regfs.parallel import adaptive_map
+from regfs.parallel import adaptive_map, map_in_two_processes
 from regfs.progress import Progress
 from regfs.stores import Store
 from regfs.tree.inventory import Inventory

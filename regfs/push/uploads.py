@@ -45,10 +45,10 @@ from regfs.errors import (
     StoreError,
     UploadInvalid,
     UploadUnknown,
+    quoted,
 )
 from regfs.push.floor import Floor
 from regfs.runs.lock import LOCK_TIMEOUT, shared
-from regfs.spelling import quoted
 from regfs.stores import Entry, FileKind
 from regfs.tree.registry import Registry
 

@@ -16,8 +16,8 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from regfs.digest import Digest
+from regfs.errors import printable as printable
 from regfs.findings import RULES, Finding, Severity
-from regfs.spelling import printable as printable
 
 if TYPE_CHECKING:
     from rich.console import Console

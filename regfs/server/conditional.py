@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 from multidict import MultiMapping
 
 from regfs.digest import Digest
+from regfs.errors import quoted
 from regfs.server.errors import ApiError
-from regfs.spelling import quoted
 
 _TAGS: Final = re.compile(r'(W/)?(?:"([^"]*)"|([^\s,"]+))')
 _BYTES: Final = re.compile(r"\s*bytes\s*=(.*)", re.IGNORECASE | re.DOTALL)

@@ -13,9 +13,8 @@ from typing import Final
 
 import bcrypt
 
-from regfs.errors import DocumentInvalid
+from regfs.errors import DocumentInvalid, quoted
 from regfs.server.rules import RESERVED
-from regfs.spelling import quoted
 
 LONGEST_PASSWORD: Final = 72
 """Bytes that bcrypt looks at; every maker of such a hash drops the rest."""

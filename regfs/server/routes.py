@@ -25,8 +25,7 @@ from urllib.parse import unquote_to_bytes
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import DigestInvalid, NameInvalid, TagInvalid, Unknown
-from regfs.spelling import quoted
+from regfs.errors import DigestInvalid, NameInvalid, TagInvalid, Unknown, quoted
 
 PREFIX: Final = "/v2"
 _HIDDEN = re.compile(r"%(2f|5c|00)", re.IGNORECASE)

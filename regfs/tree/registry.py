@@ -29,10 +29,10 @@ from regfs.errors import (
     ReferenceInvalid,
     RegfsError,
     StoreError,
+    quoted,
 )
 from regfs.findings import Code, Finding
 from regfs.manifests.media_types import LIMIT
-from regfs.spelling import quoted
 from regfs.stores import Entry, FileKind, Report, Store, ignore
 from regfs.tree.inventory import INCOMPLETE, Inventory, LinkContent
 from regfs.tree.links import LINK_LIMIT, parse_link_content

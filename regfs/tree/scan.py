@@ -22,8 +22,7 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import PathMissing
-from regfs.forks import map_in_two_processes
-from regfs.parallel import adaptive_map
+from regfs.parallel import adaptive_map, map_in_two_processes
 from regfs.progress import SILENT, Progress
 from regfs.stores import FileKind, Leaves, Store
 from regfs.tree.folders import (

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from regfs.content.hashing import HashOutcome, Task, hash_blobs
-from regfs.spelling import printable, quoted
+from regfs.errors import printable, quoted
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from regfs.errors import quoted
 from regfs.server.errors import ApiError
-from regfs.spelling import quoted
 
 _DIGITS: Final = 18
 """Digits of a number that is taken at its value; nothing has so many entries."""

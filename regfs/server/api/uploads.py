@@ -30,13 +30,13 @@ from regfs.errors import (
     RegfsError,
     SizeInvalid,
     UploadInvalid,
+    quoted,
 )
 from regfs.push.uploads import Upload, UploadWriter
 from regfs.server.changing import changed
 from regfs.server.errors import ApiError
 from regfs.server.keys import MAY, UPLOADS
 from regfs.server.routes import Route, Verb
-from regfs.spelling import quoted
 
 AHEAD: Final = 1024 * 1024
 """Bytes that are taken from the network while those before them are written."""

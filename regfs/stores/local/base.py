@@ -18,7 +18,7 @@ import os
 import threading
 from typing import Final, Self
 
-from regfs.errors import PathDenied, PathMissing, PathUnsafe, StoreError, StoreFull
+from regfs.errors import PathDenied, PathMissing, PathUnsafe, StoreError, StoreFull, printable
 
 V2: Final = "docker/registry/v2"
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -49,14 +49,9 @@ def reason(error: OSError) -> str:
     return _WORDS.get(number) or (error.strerror or type(error).__name__).lower()
 
 
-def shown(path: str) -> str:
-    """Return `path` as one printable line."""
-    return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")
-
-
 def failure(path: str, error: OSError) -> StoreError:
     """Return the error of the contract for an error of the operating system."""
-    message = f"{shown(path) or '/'}: {reason(error)}"
+    message = f"{printable(path) or '/'}: {reason(error)}"
     if error.errno in _MISSING:
         return PathMissing(message)
     if error.errno in _DENIED:
@@ -70,7 +65,7 @@ def failure(path: str, error: OSError) -> StoreError:
 
 def unsafe(path: str, why: str) -> PathUnsafe:
     """Return the refusal to touch `path`."""
-    return PathUnsafe(f"{shown(path) or '/'}: {why}")
+    return PathUnsafe(f"{printable(path) or '/'}: {why}")
 
 
 def joined(folder: str, name: str) -> str:
@@ -207,7 +202,7 @@ class LocalTree:
     def fault(self, path: str, error: OSError) -> StoreError:
         """Return the error for `path`, looking whether a broken link is the cause."""
         if error.errno == errno.ENOENT and (link := self.broken_link(path)) is not None:
-            return unsafe(path, f"the symbolic link {shown(link)} leads nowhere")
+            return unsafe(path, f"the symbolic link {printable(link)} leads nowhere")
         return failure(path, error)
 
     def make_folders(self, folder: str) -> tuple[int, list[str]]:

@@ -14,9 +14,9 @@ import os
 import secrets
 from typing import Final
 
-from regfs.errors import StoreError
+from regfs.errors import StoreError, printable
 from regfs.stores import UNFINISHED
-from regfs.stores.local.base import LocalTree, adopt, failure, shown
+from regfs.stores.local.base import LocalTree, adopt, failure
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -99,7 +99,7 @@ class LocalWriter:
     def commit(self) -> None:
         """Make it durable and put it in place, replacing what was there."""
         if not self._open:
-            raise StoreError(f"{shown(self._path)}: the file was committed or discarded before")
+            raise StoreError(f"{printable(self._path)}: the file was committed or discarded before")
         try:
             os.fsync(self._descriptor)
             os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)

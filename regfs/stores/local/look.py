@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import BinaryIO, Final, cast
 
-from regfs.errors import PathUnsafe, StoreError
+from regfs.errors import PathUnsafe, StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.stores import Entry, FileKind, Report, Seen, ignore
-from regfs.stores.local.base import FOLDER_FLAGS, LocalTree, Shelf, failure, reason, shown, unsafe
+from regfs.stores.local.base import FOLDER_FLAGS, LocalTree, Shelf, failure, reason, unsafe
 from regfs.stores.local.files import ReadFile, Section
 
 READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
@@ -244,19 +244,19 @@ class LocalLook(LocalTree):
             return FileKind.LINK, status
         folder = stat.S_ISDIR(led.st_mode)
         if not (self.inside(target) or (folder and target in self._gates)):
-            report(Finding(Code.SYMLINK_OUTSIDE, path, actual=shown(target)))
+            report(Finding(Code.SYMLINK_OUTSIDE, path, actual=printable(target)))
             return FileKind.LINK, status
         if folder:
             if self._comes_back(path, target):
-                report(Finding(Code.SYMLINK_LOOP, path, actual=shown(target)))
+                report(Finding(Code.SYMLINK_LOOP, path, actual=printable(target)))
                 return FileKind.LINK, status
             if target != self._v2 and target not in self._gates:
-                report(Finding(Code.SYMLINK_INSIDE, path, actual=shown(target)))
+                report(Finding(Code.SYMLINK_INSIDE, path, actual=printable(target)))
             return FileKind.FOLDER, led
         if not stat.S_ISREG(led.st_mode):
-            report(Finding(Code.SPECIAL_FILE, path, actual=shown(target)))
+            report(Finding(Code.SPECIAL_FILE, path, actual=printable(target)))
             return FileKind.SPECIAL, led
-        report(Finding(Code.SYMLINK_INSIDE, path, actual=shown(target)))
+        report(Finding(Code.SYMLINK_INSIDE, path, actual=printable(target)))
         return FileKind.FILE, led
 
     def _comes_back(self, path: str, target: str) -> bool:

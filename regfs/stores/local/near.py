@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from regfs.stores.local.base import V2, shown
+from regfs.errors import printable
+from regfs.stores.local.base import V2
 
 _LOOKED_AT: Final = 100
 """Folders in which a tree is looked for."""
@@ -46,7 +47,7 @@ def guess(folder: str) -> str:
     places = list(islice(_trees_near(folder), 2))
     if places:
         more = ", and in others" if len(places) > 1 else ""
-        return f"; there is one in {shown(places[0])}{more}"
+        return f"; there is one in {printable(places[0])}{more}"
     if os.path.isfile(os.path.join(folder, "oci-layout")):
         return "; this is an OCI image layout, which `regfs heal --from` can read"
     if all(os.path.isdir(os.path.join(folder, name)) for name in ("images", "repositories")):

@@ -22,10 +22,10 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from regfs.errors import NotARegistry
+from regfs.errors import NotARegistry, printable
 from regfs.findings import Code, Finding
 from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, Capability, Entry, FileKind, Report, Store
-from regfs.stores.local.base import V2, LocalTree, failure, joined, shown, unsafe
+from regfs.stores.local.base import V2, LocalTree, failure, joined, unsafe
 from regfs.stores.local.look import unreadable
 from regfs.stores.local.near import guess, is_minio
 from regfs.stores.local.space import LocalSpace
@@ -83,7 +83,7 @@ class LocalStore(LocalWalk, LocalWriting, LocalSpace):
             if linked and entry.kind is FileKind.FOLDER:
                 target = os.path.realpath(self.full(entry.path))
                 if not walked.add(target):
-                    report(Finding(Code.SYMLINK_LOOP, entry.path, actual=shown(target)))
+                    report(Finding(Code.SYMLINK_LOOP, entry.path, actual=printable(target)))
                     entry = entry._replace(kind=FileKind.LINK)
             entries.append(entry)
         entries.reverse()
@@ -138,12 +138,14 @@ def open_local(root: str, *, empty: bool = False) -> LocalStore:
             return LocalStore(given)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         why = "no such folder" if isinstance(error, FileNotFoundError) else "not a folder"
-        raise NotARegistry(f"{shown(given)}: {why}; looked for a folder holding {V2}") from error
+        raise NotARegistry(
+            f"{printable(given)}: {why}; looked for a folder holding {V2}"
+        ) from error
     except OSError as error:
         where = os.fsdecode(error.filename) if error.filename is not None else given
         raise failure(where, error) from error
     raise NotARegistry(
-        f"{shown(given)}: not a registry: holds no {V2}{guess(given)}; {NOT_MOUNTED}"
+        f"{printable(given)}: not a registry: holds no {V2}{guess(given)}; {NOT_MOUNTED}"
         + (f" ({ALLOW_EMPTY})" if fresh else "")
     )
 
@@ -154,7 +156,7 @@ def _opened(holder: str) -> LocalStore:
     os.scandir(v2).close()
     if is_minio(v2):
         raise NotARegistry(
-            f"{shown(holder)}: this is the disk of a MinIO server, which keeps every file of "
+            f"{printable(holder)}: this is the disk of a MinIO server, which keeps every file of "
             f"{V2} as a folder in a format of its own; mount or copy the bucket through MinIO, "
             "and give that folder"
         )

@@ -17,11 +17,11 @@ import stat
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from regfs.errors import StoreError
+from regfs.errors import StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.parallel import adaptive_map
 from regfs.stores import FileKind, Listing, Report, folders_above
-from regfs.stores.local.base import joined, shown
+from regfs.stores.local.base import joined
 from regfs.stores.local.leaves import LocalLeaves
 from regfs.stores.local.look import unreadable
 
@@ -235,7 +235,7 @@ class LocalWalk(LocalLeaves):
         if kind is FileKind.FOLDER and stat.S_ISLNK(status.st_mode):
             target = os.path.realpath(self.full(path))
             if not walked.add(target):
-                report(Finding(Code.SYMLINK_LOOP, path, actual=shown(target)))
+                report(Finding(Code.SYMLINK_LOOP, path, actual=printable(target)))
                 return FileKind.LINK
         return kind
 

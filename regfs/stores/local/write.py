@@ -14,8 +14,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
 
-from regfs.errors import LockHeld, PathMissing, StoreError
-from regfs.stores.local.base import LocalTree, Shelf, adopt, failure, joined, shown, unsafe
+from regfs.errors import LockHeld, PathMissing, StoreError, printable
+from regfs.stores.local.base import LocalTree, Shelf, adopt, failure, joined, unsafe
 from regfs.stores.local.files import AppendFile, LocalWriter
 from regfs.stores.local.rename import exists, rename_new
 
@@ -146,7 +146,7 @@ class LocalWriting(LocalTree):
                 rename_new(name, new_name, here, there)
                 return
             except FileExistsError:
-                why = f"{shown(target)}: already there; nothing was moved onto it"
+                why = f"{printable(target)}: already there; nothing was moved onto it"
                 raise StoreError(why) from None
             except FileNotFoundError:
                 # The target's folder was removed after it was opened, unless the source is gone.
@@ -160,11 +160,11 @@ class LocalWriting(LocalTree):
     ) -> StoreError:
         if error.errno == errno.EXDEV:
             return StoreError(
-                f"{shown(source)}: on another file system than {shown(target)}; "
+                f"{printable(source)}: on another file system than {printable(target)}; "
                 "quarantine must be on the same file system as what is moved into it"
             )
         if not exists(name, here):
-            return PathMissing(f"{shown(source)}: no such file or folder")
+            return PathMissing(f"{printable(source)}: no such file or folder")
         return self.fault(target, error)
 
     def delete(self, paths: Iterable[str]) -> int:
@@ -264,10 +264,10 @@ class LocalWriting(LocalTree):
             text = (
                 os.pread(descriptor, 4 * _OWNER_LIMIT, 0).decode(errors="replace") if path else ""
             )
-            line = shown(text.partition("\n")[0])
+            line = printable(text.partition("\n")[0])
             others = not line and _is_shared(descriptor)
             who = line or ("others who share it" if others else "another process")
-            raise LockHeld(f"{shown(path) or '/'}: locked by {who}", shared=others) from None
+            raise LockHeld(f"{printable(path) or '/'}: locked by {who}", shared=others) from None
         except OSError as error:
             raise failure(path, error) from error
         # Whatever a killed holder wrote is void now.

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from regfs import forks
+from regfs import parallel
 from regfs.findings import Finding
-from regfs.forks import can_fork, map_in_two_processes
 from regfs.graph import Graph, read
+from regfs.parallel import can_fork, map_in_two_processes
 from regfs.stores import open_store
 from regfs.tree import scan as scan_module
 from regfs.tree.inventory import Inventory
@@ -34,7 +34,7 @@ def may_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have threads; what a fork does here takes none of their locks."""
     if not hasattr(os, "fork"):
         pytest.skip("there is no fork here")
-    monkeypatch.setattr(forks, "can_fork", lambda: True)
+    monkeypatch.setattr(parallel, "can_fork", lambda: True)
 
 
 def in_step(work: Callable[[int], Any]) -> Callable[[Iterator[int]], Iterator[Any]]:
@@ -145,7 +145,7 @@ def test_a_failure_here_does_not_wait_for_an_answer_that_nobody_reads() -> None:
     """More than a pipe holds is on its way when this process gives up."""
     script = """
 import time
-from regfs.forks import map_in_two_processes
+from regfs.parallel import map_in_two_processes
 
 def here(items):
     yield next(items)
@@ -176,20 +176,22 @@ def test_a_failure_that_stays_is_raised_here() -> None:
 def test_without_a_fork_all_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [(n, os.getpid()) for n in range(20)]
     assert list(map_in_two_processes(in_step(who), 20, fork=False)) == expected
-    monkeypatch.setattr(forks, "can_fork", lambda: False)
+    monkeypatch.setattr(parallel, "can_fork", lambda: False)
     assert list(map_in_two_processes(in_step(who), 20)) == expected
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_no_fork_beside_other_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("regfs.forks.os.listdir", lambda path: ["1"] * threads)
-    monkeypatch.setattr("regfs.forks.os.sched_getaffinity", lambda process: {0, 1}, raising=False)
-    monkeypatch.setattr("regfs.forks.sys.platform", "linux")
+    monkeypatch.setattr("regfs.parallel.os.listdir", lambda path: ["1"] * threads)
+    monkeypatch.setattr(
+        "regfs.parallel.os.sched_getaffinity", lambda process: {0, 1}, raising=False
+    )
+    monkeypatch.setattr("regfs.parallel.sys.platform", "linux")
     assert can_fork() is (threads == 1)
 
 
 def test_no_fork_on_one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("regfs.forks.os.sched_getaffinity", lambda process: {3}, raising=False)
+    monkeypatch.setattr("regfs.parallel.os.sched_getaffinity", lambda process: {3}, raising=False)
     assert not can_fork()
 
 
@@ -272,10 +274,10 @@ def test_two_processes_see_what_one_sees(
         forked.append(1)
         return fork()
 
-    monkeypatch.setattr("regfs.forks.os.fork", counted)
+    monkeypatch.setattr("regfs.parallel.os.fork", counted)
     here, graph = seen(tree, lean=lean, history=history)
     assert len(forked) >= 2
-    monkeypatch.setattr(forks, "can_fork", lambda: False)
+    monkeypatch.setattr(parallel, "can_fork", lambda: False)
     alone, expected = seen(tree, lean=lean, history=history)
     assert columns(here) == columns(alone)
     assert {digest: info[:5] for digest, info in graph.manifests.items()} == {
