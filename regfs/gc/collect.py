@@ -125,40 +125,50 @@ def collect(
         As `regfs.gc.sweep.apply`.
     """
     wait = planned.policy.min_age if wait is None else wait
+    returned: list[Returned] = []
     # Without a wait nothing can come between this settle and the one of the purge.
     at_once = bool(purge and planned.actions and wait <= 0)
-    returned: list[Returned] = []
     if at_once and not foresee(registry.store, planned, at_once=True):
-        # What is deleted in place does not come back, so whoever needs it is heard before.
-        returned += settle(registry, progress=progress)
+        # What is deleted in place does not come back, so what needs it comes first.
+        returned = settle(registry, progress=progress)
     if planned.actions:
         applied = apply(
             planned, registry, wait=wait, at_once=at_once, progress=progress, clock=clock
         )
-    else:  # nothing to do begins no run
-        root, found = registry.store.url, planned.findings
-        applied = Applied(planned.id, root, Totals(), [], found, planned.doubtful)
-    if applied.in_place:
-        return replace(applied, returned=returned)
-    returned += [] if at_once else settle(registry, progress=progress)
-    if not (purge and planned.actions):
-        return replace(applied, returned=returned)
+    else:
+        applied = _nothing_done(planned, registry)
+    if not at_once:
+        returned = settle(registry, progress=progress)
+    applied = replace(applied, returned=returned)
+    if applied.in_place or not (purge and planned.actions):
+        return applied
     if wait > 0:
         pause(wait)
+    return _purge_applied(applied, registry, progress)
 
-    def chosen(found: Sequence[Run]) -> Sequence[Run]:
+
+def _nothing_done(planned: Plan, registry: Registry) -> Applied:
+    """Return what a plan without actions does; it begins no run."""
+    root, findings = registry.store.url, planned.findings
+    return Applied(planned.id, root, Totals(), [], findings, planned.doubtful)
+
+
+def _purge_applied(applied: Applied, registry: Registry, progress: Progress) -> Applied:
+    """Settle, then delete for good what a run has just moved away."""
+    returned = list(applied.returned)
+
+    def choose(found: Sequence[Run]) -> Sequence[Run]:
         returned.extend(_settle(registry, progress, damaged=_damaged(found)))
         return found
 
-    gone = purge_runs(registry.store, planned.id, progress=progress, choose=chosen)
-    returned.extend(gone.returned)
+    purged = purge_runs(registry.store, applied.run, progress=progress, choose=choose)
     return replace(
         applied,
         purged=True,
-        freed=gone.bytes,
-        deleted=gone.deleted,
-        returned=returned,
-        stays=gone.stays,
+        freed=purged.bytes,
+        deleted=purged.deleted,
+        returned=[*returned, *purged.returned],
+        stays=purged.stays,
     )
 
 
@@ -240,66 +250,84 @@ def purge(
         Refused: `run` is too young, or one of the roots is nowhere.
         LockHeld: another run is under way.
     """
-    returned: list[Returned] = []
-    findings: list[Finding] = []
-    ages = _Ages(registry.store, run, clock, offline=offline)
-
-    def chosen(found: Sequence[Run]) -> list[Run]:
-        ripe = [one for one in found if ages.is_ripe(one)]
-        if any(one.kind is RunKind.GC for one in ripe):
-            returned.extend(_settle(registry, progress, roots, _damaged(found)))
-        if any(one.state == "interrupted" and one.kind is RunKind.GC for one in ripe):
-            # It may have been stopped by that: its links would go, and its blobs stay.
-            require_reach(registry.store)
-        if roots is not None:
-            findings.extend(missing(registry, roots, progress))
-            if findings and not ignore_missing_roots:
-                raise Refused(
-                    f"{findings[0].expected} is said to be in use, and is nowhere on this disk "
-                    f"(one of {len(findings)}); nothing was deleted. Correct the list, or say "
-                    "--ignore-missing-roots"
-                )
-        return ripe
-
-    gone = purge_runs(
+    choice = _Choice(registry, run, clock, progress, 0.0 if offline else math.inf)
+    purged = purge_runs(
         registry.store,
         run,
         older_than=older_than,
         discard=discard,
         progress=progress,
         clock=clock,
-        choose=chosen,
+        choose=lambda found: choice.settled(found, roots, ignore_missing=ignore_missing_roots),
     )
-    told = [replace(one, override=Severity.WARNING) for one in findings]
-    return replace(
-        gone,
-        returned=[*returned, *gone.returned],
-        waiting=ages.waiting,
-        findings=told,
-        future=[*gone.future, *ages.future],
-    )
+    return choice.report(purged)
 
 
-class _Ages:
-    """Which runs have waited long enough, and which of them nobody can tell that of."""
+class _Choice:
+    """Which runs a purge may delete: those that have waited, once the tree is settled."""
 
     def __init__(
-        self, store: Store, run: str | None, clock: Callable[[], float], *, offline: bool
+        self,
+        registry: Registry,
+        run: str | None,
+        clock: Callable[[], float],
+        progress: Progress,
+        longest: float,
     ) -> None:
-        self._store = store
+        self._registry = registry
         self._run = run
         self._clock = clock
-        self._offline = offline
-        self.waiting: list[str] = []
-        self.future: list[Skipped] = []
+        self._progress = progress
+        self._longest = longest
+        """Seconds that a run waits at most."""
+        self._returned: list[Returned] = []
+        self._findings: list[Finding] = []
+        self._waiting: list[str] = []
+        self._future: list[Skipped] = []
 
-    def is_ripe(self, run: Run) -> bool:
+    def report(self, purged: Purged) -> Purged:
+        """Return what was purged, with what was put back before and what has to wait."""
+        return replace(
+            purged,
+            returned=[*self._returned, *purged.returned],
+            waiting=self._waiting,
+            findings=[replace(one, override=Severity.WARNING) for one in self._findings],
+            future=[*purged.future, *self._future],
+        )
+
+    def settled(
+        self, found: Sequence[Run], roots: Roots | None, *, ignore_missing: bool
+    ) -> list[Run]:
+        """Return the runs that have waited, with all put back that is in use by now.
+
+        Raises:
+            Refused: the run that was asked for has not waited, or a root is nowhere.
+            Doubt: a part of the tree lies on another file system.
+        """
+        ripe = [one for one in found if self._is_ripe(one)]
+        collections = [one for one in ripe if one.kind is RunKind.GC]
+        if collections:
+            self._returned += _settle(self._registry, self._progress, roots, _damaged(found))
+        if any(one.state == "interrupted" for one in collections):
+            # It may have been stopped by that: its links would go, and its blobs stay.
+            require_reach(self._registry.store)
+        if roots is not None:
+            self._findings = missing(self._registry, roots, self._progress)
+        if self._findings and not ignore_missing:
+            raise Refused(
+                f"{self._findings[0].expected} is said to be in use, and is nowhere on this disk "
+                f"(one of {len(self._findings)}); nothing was deleted. Correct the list, or say "
+                "--ignore-missing-roots"
+            )
+        return ripe
+
+    def _is_ripe(self, run: Run) -> bool:
         """Return whether a run has waited; take note of one that has not.
 
         Raises:
             Refused: it has not, and is the one that was asked for.
         """
-        wait = 0.0 if self._offline else _wait(self._store, run)
+        wait = min(_wait(self._registry.store, run), self._longest)
         left = run.moved_at.timestamp() + wait - self._clock()
         if wait == 0 or left <= 0:
             return True
@@ -307,9 +335,9 @@ class _Ages:
         if self._run is not None:
             raise Refused(self._refusal(left, why))
         if why is None:
-            self.waiting.append(run.run)
+            self._waiting.append(run.run)
         else:
-            self.future.append(Skipped(run.run, why))
+            self._future.append(Skipped(run.run, why))
         return False
 
     def _refusal(self, left: float, why: str | None) -> str:

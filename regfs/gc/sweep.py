@@ -138,9 +138,7 @@ def apply(
     if planned.root != store.url:
         raise PlanStale(f"the plan was made for {planned.root}, and this is {store.url}")
     with exclusive(store):
-        inventory = scan_for_plan(store, planned.policy, progress)
-        check_owners(inventory)
-        graph = Graph.build(inventory, registry, progress=progress)
+        graph = _graph_for(planned, registry, progress)
         # What a limit has left out must not go in place of what is in use again.
         policy = replace(planned.policy, max_freed=None)
         fresh = plan(graph, policy, clock(), registry.manifest_bytes)
@@ -148,22 +146,15 @@ def apply(
         sweep = _Sweep(registry, graph, planned, fresh)
         sweep.wait = planned.policy.min_age if wait is None else wait
         in_place = not sweep.find_room(at_once=at_once)
-        progress.start("Deleting" if in_place else "Moving into quarantine", len(sweep.todo))
         sweep.run(progress, in_place=in_place)
-        progress.finish()
-        done = total(sweep.done)
-        return Applied(
-            run=planned.id,
-            root=store.url,
-            done=done,
-            skipped=sweep.skipped,
-            findings=fresh.findings,
-            doubtful=fresh.doubtful,
-            purged=in_place,
-            in_place=in_place,
-            freed=done.bytes if in_place else 0,
-            deleted=done if in_place else Totals(),
-        )
+        return sweep.report(in_place=in_place)
+
+
+def _graph_for(planned: Plan, registry: Registry, progress: Progress) -> Graph:
+    """Return the graph of a tree as it is now, for the second look of a plan."""
+    inventory = scan_for_plan(registry.store, planned.policy, progress)
+    check_owners(inventory)
+    return Graph.build(inventory, registry, progress=progress)
 
 
 class _Sweep:
@@ -174,6 +165,7 @@ class _Sweep:
         self.store = registry.store
         self.graph = graph
         self.planned = planned
+        self.fresh = fresh
         self.wait = 0.0
         self.before = self._before()
         self.done: list[Action] = []
@@ -234,6 +226,8 @@ class _Sweep:
         return find_room(self.store, run, actions, offline=offline, at_once=at_once)
 
     def run(self, progress: Progress, *, in_place: bool) -> None:
+        """Move away, or delete in place, what both plans say and is unchanged."""
+        progress.start("Deleting" if in_place else "Moving into quarantine", len(self.todo))
         run, fingerprint = self.planned.id, self.planned.fingerprint
         facts = {"fingerprint": fingerprint, "wait": self.wait}
         with ExitStack() as stack:
@@ -248,6 +242,23 @@ class _Sweep:
                 changes.sync()
             self._tidy(changes)
             changes.finish(len(self.done))
+        progress.finish()
+
+    def report(self, *, in_place: bool) -> Applied:
+        """Return what was done."""
+        done = total(self.done)
+        return Applied(
+            run=self.planned.id,
+            root=self.store.url,
+            done=done,
+            skipped=self.skipped,
+            findings=self.fresh.findings,
+            doubtful=self.fresh.doubtful,
+            purged=in_place,
+            in_place=in_place,
+            freed=done.bytes if in_place else 0,
+            deleted=done if in_place else Totals(),
+        )
 
     def _carry_out(self, changes: Changes | InPlace, kind: ActionKind, batch: list[Action]) -> None:
         """Move those of a batch that may go, when it is durable that they will."""
