@@ -1,11 +1,12 @@
 """regfs: look into, check and clean the disk of a Docker/OCI registry.
 
-    store = regfs.open_store("/var/lib/registry")
-    inventory = regfs.scan(store)
-    graph = regfs.Graph.build(inventory, regfs.Registry(store))
+    tree = regfs.open("/var/lib/registry")
+    print(len(tree.inventory.blobs), "blobs,", len(tree.graph.manifests), "manifests")
+    print(tree.usage().sum.stored, "bytes in images")
 
-Every name is imported when it is first asked for: `import regfs` costs nothing.
-Verification is in a package of its own: `from regfs.verify import verify`.
+`regfs.open` gives one object for a tree: what is there, reports, verification, collection.
+The parts it is made of are public too. Every name is imported when it is first asked for:
+`import regfs` costs nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regfs.digest import Digest
-    from regfs.errors import RegfsError
+    from regfs.errors import (
+        Doubt,
+        Invalid,
+        LockHeld,
+        NotARegistry,
+        PlanStale,
+        Refused,
+        RegfsError,
+        StoreError,
+        Unknown,
+    )
+    from regfs.facade import Tree, open
     from regfs.findings import Code, Finding, Severity
     from regfs.gc.collect import purge
     from regfs.gc.plan import Plan, plan
@@ -31,6 +43,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "open",
+    "Tree",
     "open_store",
     "Store",
     "scan",
@@ -48,9 +62,19 @@ __all__ = [
     "restore",
     "purge",
     "RegfsError",
+    "NotARegistry",
+    "Invalid",
+    "Unknown",
+    "Refused",
+    "Doubt",
+    "LockHeld",
+    "PlanStale",
+    "StoreError",
 ]
 
 _HOMES = {
+    "open": "facade",
+    "Tree": "facade",
     "open_store": "stores",
     "Store": "stores",
     "scan": "tree.scan",
@@ -68,6 +92,14 @@ _HOMES = {
     "restore": "gc.restoring",
     "purge": "gc.collect",
     "RegfsError": "errors",
+    "NotARegistry": "errors",
+    "Invalid": "errors",
+    "Unknown": "errors",
+    "Refused": "errors",
+    "Doubt": "errors",
+    "LockHeld": "errors",
+    "PlanStale": "errors",
+    "StoreError": "errors",
 }
 
 

@@ -31,8 +31,9 @@ LAYERS: dict[str, int] = {
     "graph": 3,
     **dict.fromkeys(("reports", "verify", "heal", "gc"), 4),
     "render": 5,
-    **dict.fromkeys(("cli", "server"), 6),
-    **dict.fromkeys(("__main__", ""), 7),
+    "facade": 6,
+    **dict.fromkeys(("cli", "server"), 7),
+    **dict.fromkeys(("__main__", ""), 8),
 }
 """Room -> layer; the empty name is regfs itself, which only hands names out."""
 
@@ -217,8 +218,14 @@ def loaded(code: str, *arguments: str) -> set[str]:
 
 def test_importing_regfs_costs_nothing() -> None:
     names = loaded("import regfs")
-    assert "regfs" in names
-    assert not names & {"networkx", "pydantic", "click", "rich", "regfs.graph", "regfs.stores"}
+    assert {name for name in names if name.startswith("regfs")} == {"regfs"}
+    assert not names & {"networkx", "numpy", "pydantic", "click", "rich"}
+
+
+def test_opening_a_tree_loads_neither_models_nor_graph(tree: TreeBuilder) -> None:
+    names = loaded("import regfs\nregfs.open(sys.argv[1])", str(tree.root))
+    assert "regfs.facade" in names
+    assert not names & {"networkx", "numpy", "pydantic", "click", "rich", "regfs.graph", "regfs.gc"}
 
 
 @pytest.mark.parametrize("name", regfs.__all__)

@@ -29,7 +29,7 @@ def command(session: Session, reference: str) -> Exit:
     """
     from regfs.manifests import LIMIT
 
-    digest = _stored(session, *session.find_content(reference))
+    digest = _stored(session, *session.registry.find_content(reference))
     registry, out = session.registry, sys.stdout.buffer
     if registry.blob(digest).size <= LIMIT:
         out.write(registry.manifest_bytes(digest))

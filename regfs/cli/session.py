@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from regfs.digest import Digest
+    from regfs.facade import Tree
     from regfs.findings import Finding
     from regfs.graph import Graph
     from regfs.stores import Store
@@ -77,23 +77,20 @@ class Session:
         """What point reads could not read."""
 
     @cached_property
-    def store(self) -> Store:
-        """The store at the root.
+    def tree(self) -> Tree:
+        """The tree at the root.
 
         Raises:
             NotARegistry: there is no tree, or nothing in it, which `allow_empty` allows.
         """
-        from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, open_store
+        from regfs import facade
 
-        store = open_store(self.root or _default_root(), empty=self.allow_empty)
-        if not self.allow_empty and _is_hollow(store):
-            from regfs.errors import NotARegistry
+        return facade.open(self.root or _default_root(), empty=self.allow_empty)
 
-            raise NotARegistry(
-                f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "
-                f"repositories; {NOT_MOUNTED} ({ALLOW_EMPTY})"
-            )
-        return store
+    @property
+    def store(self) -> Store:
+        """The store at the root."""
+        return self.tree.store
 
     @cached_property
     def registry(self) -> Registry:
@@ -179,26 +176,6 @@ class Session:
         """
         return [self.registry.find(text) for text in references]
 
-    def find_content(self, reference: str) -> tuple[Target, Digest]:
-        """Return what a reference to one thing means; a bare NAME means its tag `latest`.
-
-        Raises:
-            ReferenceInvalid: only a repository is named, and it has no such tag.
-            ReferenceInvalid, Unknown: as `Registry.find`.
-        """
-        from regfs.errors import ReferenceInvalid
-
-        target = self.registry.find(reference)
-        if target.digest is not None:
-            return target, target.digest
-        name = str(target.name)
-        tags = list(self.registry.tags(name))
-        if "latest" not in tags:
-            some = ", ".join(tags[:10]) + (", ..." if len(tags) > 10 else "")
-            raise ReferenceInvalid(f"{name} is a repository; name a tag: {some or 'it has none'}")
-        digest = self.registry.tag(name, "latest")
-        return target._replace(tag="latest", digest=digest), digest
-
     def complain(self, message: str) -> None:
         """Say on standard error what is wrong; being quiet does not silence it."""
         from regfs.render.tables import printable
@@ -218,11 +195,10 @@ class Session:
         from regfs.render.tables import incomplete
         from regfs.reports.causes import Causes, lacking
 
-        # What was met twice, by a listing and by reading, is one thing.
-        once = {one.path: one for one in reversed(lacking(found))}
-        for cause in Causes(reversed(once.values())):
+        unread = lacking(found)
+        for cause in Causes(unread):
             self.complain(incomplete(cause))
-        return bool(once)
+        return bool(unread)
 
     def note(self, message: str) -> None:
         """Say something beside the result, unless asked to be quiet."""
@@ -254,15 +230,6 @@ def _default_root() -> str:
         if place.endswith("/docker/registry/v2") and os.path.isdir(place):
             return here
     return DEFAULT_ROOT
-
-
-def _is_hollow(store: Store) -> bool:
-    """Return whether a tree surely holds nothing of what the first push to it makes."""
-    from regfs import layout
-
-    unread: list[Finding] = []
-    found = {entry.path for entry in store.list(layout.PREFIX, unread.append)}
-    return not unread and found.isdisjoint((layout.BLOBS, layout.REPOSITORIES))
 
 
 def given_root(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

@@ -28,7 +28,7 @@ def command(session: Session, reference: str, *, raw: bool) -> Exit:
     from regfs.render.image import show_image
     from regfs.reports.image import read_manifest, show
 
-    target, digest = session.find_content(reference)
+    target, digest = session.registry.find_content(reference)
     try:
         read_manifest(session.registry, digest)
     except BlobUnknown as error:

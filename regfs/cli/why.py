@@ -20,7 +20,7 @@ def command(session: Session, reference: str, *, limit: int) -> Exit:
     from regfs.render.image import show_reasons
     from regfs.reports.paths import reasons
 
-    target, digest = session.find_content(reference)
+    target, digest = session.registry.find_content(reference)
     report = reasons(session.graph, target, digest, limit)
     session.emit(report, lambda console: show_reasons(report, console))
     return Exit.CLEAN

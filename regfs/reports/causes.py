@@ -65,8 +65,13 @@ class Cause:
 
 
 def lacking(findings: Iterable[Finding]) -> list[Finding]:
-    """Return those findings that mean: something is there, and an answer lacks it."""
-    return [finding for finding in findings if finding.code in _UNKNOWN]
+    """Return the findings of what is there and missing from an answer, one for each path.
+
+    A listing and a read may both meet the same trouble: the first to say so counts.
+    """
+    found = [finding for finding in findings if finding.code in _UNKNOWN]
+    once = {finding.path: finding for finding in reversed(found)}
+    return list(once.values())[::-1]
 
 
 class Causes:

@@ -332,6 +332,24 @@ class Registry:
             raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
         return Target(name, tag, self.tag(name, tag))
 
+    def find_content(self, text: str) -> tuple[Target, Digest]:
+        """Return what a reference to one thing means; NAME alone means its tag `latest`.
+
+        Raises:
+            ReferenceInvalid: only a repository is named, and it has no such tag.
+            ReferenceInvalid, Unknown, StoreError: as `find`.
+        """
+        target = self.find(text)
+        if target.digest is not None:
+            return target, target.digest
+        name = str(target.name)
+        tags = list(self.tags(name))
+        if "latest" not in tags:
+            some = ", ".join(tags[:10]) + (", ..." if len(tags) > 10 else "")
+            raise ReferenceInvalid(f"{name} is a repository; name a tag: {some or 'it has none'}")
+        digest = self.tag(name, "latest")
+        return target._replace(tag="latest", digest=digest), digest
+
     def _find_in(self, name: str, digest: str) -> Target:
         self._need_repository(name)
         if not _SHORT.fullmatch(digest):

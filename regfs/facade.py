@@ -1,0 +1,394 @@
+"""`regfs.open`: one object for a registry's disk, with every question and every change.
+
+    regfs.open(root) -> Tree
+        .store  .registry  .inventory  .graph        made when they are first asked for
+        .summary .usage .reuse .bases .show .why     reports; nothing is changed
+        .removal .verify .plan                       likewise
+        .apply .restore .purge                       changes, journaled; .runs lists them
+
+Each method is one call of the function that does the work, with the parts it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from regfs import layout
+from regfs.errors import NotARegistry
+from regfs.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from regfs.digest import Digest
+    from regfs.findings import Finding
+    from regfs.gc.plan import Plan
+    from regfs.gc.policy import Policy
+    from regfs.gc.roots import Roots
+    from regfs.gc.sweep import Applied
+    from regfs.graph import Graph
+    from regfs.reports.image import Shown
+    from regfs.reports.lineage import Bases
+    from regfs.reports.paths import Reasons
+    from regfs.reports.removal import Removal
+    from regfs.reports.reuse import Reuse
+    from regfs.reports.summary import Summary
+    from regfs.reports.usage import By, Sort, Usage
+    from regfs.runs import Purged, Restored, Run
+    from regfs.stores import Store
+    from regfs.tree.inventory import Inventory
+    from regfs.tree.registry import Registry
+    from regfs.verify import Level, ReportedFinding, Result
+
+
+def open(root: str, *, empty: bool = False, progress: Progress = SILENT) -> Tree:
+    """Open the registry tree at `root`: a folder that holds `docker/registry/v2`, or is in it.
+
+    >>> tree = regfs.open("/var/lib/registry")
+    >>> len(tree.inventory.blobs), len(tree.graph.manifests)
+    (31, 13)
+
+    With `empty`, an empty folder is a fresh registry.
+
+    Raises:
+        NotARegistry: there is no tree, or there is nothing in it and `empty` is not given.
+        PathDenied: the root cannot be read.
+    """
+    from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, open_store
+
+    store = open_store(root, empty=empty)
+    if not empty and _is_hollow(store):
+        raise NotARegistry(
+            f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "
+            f"repositories; {NOT_MOUNTED} ({ALLOW_EMPTY})"
+        )
+    return Tree(store, progress)
+
+
+def _is_hollow(store: Store) -> bool:
+    """Return whether a tree surely holds nothing of what the first push to it makes."""
+    unread: list[Finding] = []
+    found = {entry.path for entry in store.list(layout.PREFIX, unread.append)}
+    return not unread and found.isdisjoint((layout.BLOBS, layout.REPOSITORIES))
+
+
+class Tree:
+    """A registry's disk.
+
+    References are NAME, NAME:TAG, NAME@DIGEST or DIGEST; seven hexadecimal digits of a
+    digest are enough. Reports answer for the tree as it was when it was listed; `refresh`
+    lists it again. What an answer lacks because it could not be read stands in `unread`.
+    """
+
+    def __init__(self, store: Store, progress: Progress = SILENT) -> None:
+        self.store = store
+        """Bytes at paths."""
+        self._progress = progress
+        self._unread: list[Finding] = []
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Point reads: tags, manifests and blobs, without listing the tree.
+
+        >>> list(tree.registry.tags("my-busybox-extended"))
+        ['latest', 'rebuilt']
+        """
+        from regfs.tree.registry import Registry
+
+        return Registry(self.store, self._unread.append)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """Everything that is there, listed once."""
+        from regfs.tree.scan import scan
+
+        return scan(self.store, progress=self._progress)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What points to what."""
+        from regfs.graph import Graph
+
+        return Graph.build(self.inventory, self.registry, progress=self._progress)
+
+    def refresh(self) -> None:
+        """Forget inventory and graph; they are made again when they are asked for."""
+        for name in ("inventory", "graph"):
+            vars(self).pop(name, None)
+
+    @property
+    def unread(self) -> list[Finding]:
+        """What the answers so far lack because it could not be read, each path once."""
+        from regfs.reports.causes import lacking
+
+        found = list(self._unread)
+        if "inventory" in vars(self):
+            found += self.inventory.findings
+        if "graph" in vars(self):
+            found += self.graph.problems.values()
+        return lacking(found)
+
+    # -- reports -----------------------------------------------------------------------------
+
+    def summary(self) -> Summary:
+        """Count what is there, whose it is, and whether it looks well.
+
+        >>> tree.summary().tags
+        8
+        """
+        from regfs.reports.summary import summary
+
+        return summary(self.graph, self.registry.manifest)
+
+    def usage(
+        self,
+        *references: str,
+        by: By | str | None = None,
+        sort: Sort | str = "stored",
+        top: int | None = None,
+    ) -> Usage:
+        """Return what images use, in bytes: stored once, unique, shared, and without sharing.
+
+        >>> tree.usage().sum.stored
+        1109168
+        >>> [(row.name, row.unique) for row in tree.usage(by="tag", sort="unique", top=1).rows]
+        [('my-busybox-extended-cached:buildcache-index', 4203)]
+
+        `by` says what a row is: by default a tag if references name any, else a repository.
+        Without references the report also has what is on the disk.
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find`.
+        """
+        from regfs.reports.usage import By, Options, Sort, disk_of, usage
+
+        targets = [self.registry.find(text) for text in references]
+        default = By.TAG if any(target.digest for target in targets) else By.REPOSITORY
+        disk = None
+        if not targets:
+            report = self._unread.append
+            disk = disk_of(self.graph, self.store, progress=self._progress, report=report)
+        options = Options(default if by is None else By(by), Sort(sort), top)
+        return usage(self.graph, self.registry.manifest, targets, options, disk)
+
+    def reuse(self, *references: str, top: int | None = None) -> Reuse:
+        """Return which layers images share, and how many bytes that saves.
+
+        >>> report = tree.reuse()
+        >>> report.saved, report.shared[0].used_by[:2]
+        (6505124, ('my-busybox:latest', 'my-busybox-extended:latest'))
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find`.
+        """
+        from regfs.manifests.image_config import parse_config
+        from regfs.reports.reuse import reuse
+
+        registry = self.registry
+        return reuse(
+            self.graph,
+            registry.manifest,
+            lambda digest: parse_config(registry.manifest_bytes(digest)),
+            [registry.find(text) for text in references],
+            top=top,
+        )
+
+    def bases(self) -> Bases:
+        """Return which image is built on which, by annotations and by layers.
+
+        >>> {image.image: image.bases for image in tree.bases().images}["my-busybox:latest"]
+        ()
+        """
+        from regfs.reports.lineage import bases
+
+        return bases(self.graph, self.registry.manifest)
+
+    def show(self, reference: str) -> Shown:
+        """Return one image in full; NAME alone means NAME:latest.
+
+        >>> tree.show("my-busybox").media_type
+        'application/vnd.oci.image.manifest.v1+json'
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_content`.
+            ContentMismatch, ManifestInvalid: its manifest is damaged.
+        """
+        from regfs.reports.image import show
+
+        target, digest = self.registry.find_content(reference)
+        return show(self.graph, self.registry, target, digest)
+
+    def why(self, reference: str, *, limit: int = 20) -> Reasons:
+        """Return up to `limit` paths from a repository to a blob or manifest.
+
+        >>> [step.kind for step in tree.why("25b1600519c0").paths[0]]
+        ['repository', 'tag', 'manifest', 'blob']
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_content`.
+        """
+        from regfs.reports.paths import reasons
+
+        target, digest = self.registry.find_content(reference)
+        return reasons(self.graph, target, digest, limit)
+
+    def removal(self, *references: str, top: int = 10) -> Removal:
+        """Return what removing these would free, in bytes, and who keeps the rest.
+
+        >>> tree.removal("my-busybox-extended-plain").freed.bytes
+        0
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find`.
+        """
+        from regfs.reports.removal import removal
+
+        return removal(self.graph, [self.registry.find(text) for text in references], top=top)
+
+    def verify(
+        self,
+        *references: str,
+        level: Level | str = "digests",
+        jobs: int | None = None,
+        on_finding: Callable[[ReportedFinding], None] | None = None,
+    ) -> Result:
+        """Check the tree, or what references reach in it; write nothing.
+
+        >>> tree.verify().checked.blobs
+        31
+
+        `level` is links, sizes, digests or content; `jobs` is how many threads hash, by
+        default one for each processor. `on_finding` hears of each finding at once.
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find`.
+        """
+        from regfs.verify import Level, verify
+
+        depth = Level(level)
+        return verify(
+            self.registry,
+            self.inventory,
+            self.graph if depth.covers(Level.SIZES) else None,
+            level=depth,
+            targets=[self.registry.find(text) for text in references],
+            jobs=jobs or os.cpu_count() or 1,
+            progress=self._progress,
+            on_finding=on_finding,
+        )
+
+    # -- changes -----------------------------------------------------------------------------
+
+    def plan(self, policy: Policy | None = None) -> Plan:
+        """Return what a collection would delete and why; change nothing. The tree is listed anew.
+
+        >>> plan = tree.plan(regfs.Policy(delete_untagged=True, min_age=0))
+        >>> plan.totals.blobs, plan.doubtful
+        (2, False)
+
+        The default policy collects only what nothing refers to, and nothing younger than an hour.
+
+        Raises:
+            Doubt: what is in use is not certain; the message says why.
+        """
+        from regfs.gc.plan import plan
+        from regfs.gc.policy import Policy
+        from regfs.gc.scanning import scan_for_plan
+        from regfs.gc.sweep import check_owners
+        from regfs.graph import Graph
+
+        policy = policy or Policy()
+        inventory = scan_for_plan(self.store, policy, self._progress)
+        check_owners(inventory)
+        graph = Graph.build(inventory, self.registry, progress=self._progress)
+        return plan(graph, policy, time.time(), self.registry.manifest_bytes)
+
+    def apply(self, plan: Plan, *, wait: float | None = None) -> Applied:
+        """Carry out a plan, as far as the tree still agrees with it: move things to quarantine.
+
+        >>> applied = tree.apply(plan)
+        >>> applied.done.blobs, applied.skipped
+        (2, [])
+
+        What is in use again by the end is put back. `wait` is how many seconds have to pass
+        before a purge; by default the `min_age` of the plan's policy.
+
+        Raises:
+            PlanStale, Doubt, LockHeld, Refused: nothing was changed.
+            StoreFull: there is no space for a quarantine; nothing was changed.
+            StoreError: the storage failed; what was done stands in the journal.
+        """
+        from regfs.gc.collect import collect
+
+        try:
+            return collect(plan, self.registry, wait=wait, progress=self._progress)
+        finally:
+            self.refresh()
+
+    def restore(self, run: str, digests: Collection[Digest] = ()) -> Restored:
+        """Put back what a run has moved, or what it has moved of `digests`.
+
+        >>> len(tree.restore(applied.run).skipped)
+        0
+
+        Raises:
+            RunUnknown: there is no such run.
+            LockHeld: another run is under way.
+            Refused: the run is purged, or cannot be taken back.
+        """
+        from regfs.gc.restoring import restore
+
+        wanted = frozenset(digests)
+        try:
+            return restore(self.store, run, digests=wanted, progress=self._progress)
+        finally:
+            self.refresh()
+
+    def purge(
+        self,
+        run: str | None = None,
+        *,
+        older_than: float = 0.0,
+        offline: bool = False,
+        discard: bool = False,
+        roots: Roots | None = None,
+        ignore_missing_roots: bool = False,
+    ) -> Purged:
+        """Delete for good what a run, or every run, has in quarantine; put back what is in use.
+
+        A run stays that is younger than `older_than` seconds, or than its wait; `offline` says
+        that nobody else writes, and that there is no wait. Bad bytes for which no good ones have
+        come stay, unless `discard` is given. `roots` are in use by the word of others.
+
+        Raises:
+            RunUnknown: there is no such run.
+            LockHeld: another run is under way.
+            Refused: `run` is too young, or one of the roots is nowhere.
+        """
+        from regfs.gc.collect import purge
+
+        try:
+            return purge(
+                self.registry,
+                run,
+                older_than=older_than,
+                offline=offline,
+                discard=discard,
+                roots=roots,
+                ignore_missing_roots=ignore_missing_roots,
+                progress=self._progress,
+            )
+        finally:
+            self.refresh()
+
+    def runs(self) -> list[Run]:
+        """Return every run that has changed this tree, oldest first.
+
+        >>> [one.state for one in tree.runs()]
+        ['restored']
+        """
+        from regfs.runs import runs
+
+        return list(runs(self.store))
