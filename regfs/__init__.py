@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from regfs.gc.policy import Policy
     from regfs.gc.restoring import restore
     from regfs.gc.sweep import apply
-    from regfs.graph import Graph
+    from regfs.graph import Graph, build_graph
     from regfs.stores import Store, open_store
     from regfs.tree.inventory import Inventory
     from regfs.tree.registry import Registry
@@ -51,6 +51,7 @@ __all__ = [
     "Inventory",
     "Registry",
     "Graph",
+    "build_graph",
     "Digest",
     "Finding",
     "Severity",
@@ -81,6 +82,7 @@ _HOMES = {
     "Inventory": "tree.inventory",
     "Registry": "tree.registry",
     "Graph": "graph",
+    "build_graph": "graph",
     "Digest": "digest",
     "Finding": "findings",
     "Severity": "findings",

@@ -109,9 +109,9 @@ class Tree:
     @cached_property
     def graph(self) -> Graph:
         """What points to what."""
-        from regfs.graph import Graph
+        from regfs.graph import build_graph
 
-        return Graph.build(self.inventory, self.registry, progress=self._progress)
+        return build_graph(self.inventory, self.registry, progress=self._progress)
 
     def refresh(self) -> None:
         """Forget inventory and graph; they are made again when they are asked for."""
@@ -297,12 +297,12 @@ class Tree:
         from regfs.gc.policy import Policy
         from regfs.gc.scanning import scan_for_plan
         from regfs.gc.sweep import check_owners
-        from regfs.graph import Graph
+        from regfs.graph import build_graph
 
         policy = policy or Policy()
         inventory = scan_for_plan(self.store, policy, self._progress)
         check_owners(inventory)
-        graph = Graph.build(inventory, self.registry, progress=self._progress)
+        graph = build_graph(inventory, self.registry, progress=self._progress)
         return plan(graph, policy, time.time(), self.registry.manifest_bytes)
 
     def apply(self, plan: Plan, *, wait: float | None = None) -> Applied:

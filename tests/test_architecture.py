@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import click
@@ -314,3 +315,14 @@ def test_every_command_takes_the_common_options(name: str) -> None:
 def test_every_command_stands_in_readme(name: str) -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     assert re.search(rf"\bregfs {name}\b", readme)
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    known = set(MODULES)
+    needs = {
+        # A package hands out what its modules define.
+        module: {one for one in inside(module) if one in known and not one.startswith(f"{module}.")}
+        for module in MODULES
+        if module
+    }
+    list(TopologicalSorter(needs).static_order())

@@ -15,7 +15,7 @@ import pytest
 
 from regfs import parallel
 from regfs.findings import Finding
-from regfs.graph import Graph, read
+from regfs.graph import Graph, build_graph, read
 from regfs.parallel import can_fork, map_in_two_processes
 from regfs.stores import open_store
 from regfs.tree import scan as scan_module
@@ -209,7 +209,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def seen(tree: TreeBuilder, **options: Any) -> tuple[Inventory, Graph]:
     store = open_store(str(tree.root))
     inventory = scan(store, clock=lambda: 0.0, **options)
-    return inventory, Graph.build(inventory, registry_of(tree))
+    return inventory, build_graph(inventory, registry_of(tree))
 
 
 def told(findings: Iterable[Finding]) -> list[str]:

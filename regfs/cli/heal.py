@@ -209,7 +209,7 @@ class _Work:
 
 def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Graph, Result]:
     """Look at the tree as it is now: what was healed a moment ago counts."""
-    from regfs.graph import Graph
+    from regfs.graph import build_graph
     from regfs.reports.causes import is_denied
     from regfs.tree.inventory import INCOMPLETE
     from regfs.tree.scan import scan
@@ -217,7 +217,7 @@ def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Gr
 
     with session.progress() as bar:
         inventory = scan(session.store, progress=bar)
-        graph = Graph.build(inventory, session.registry, progress=bar)
+        graph = build_graph(inventory, session.registry, progress=bar)
         jobs = jobs or os.cpu_count() or 1
         found = verify(
             session.registry, inventory, graph, level=Level(level), jobs=jobs, progress=bar

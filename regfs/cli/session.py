@@ -110,11 +110,11 @@ class Session:
     @cached_property
     def graph(self) -> Graph:
         """What points to what."""
-        inventory = self.inventory
-        from regfs.graph import Graph
+        from regfs.graph import build_graph
 
+        inventory = self.inventory
         with self.progress() as progress:
-            return Graph.build(inventory, self.registry, progress=progress)
+            return build_graph(inventory, self.registry, progress=progress)
 
     @cached_property
     def out(self) -> Console:

@@ -80,7 +80,7 @@ from regfs.gc.roots import Roots
 from regfs.gc.space import foresee
 from regfs.gc.sweep import Applied, apply, check_owners
 from regfs.gc.wanted import ExternalRoots, missing
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.progress import SILENT, Progress
 from regfs.runs import (
     Purged,
@@ -199,7 +199,7 @@ def _settle(
     while things := list(held(store, damaged)):
         inventory = scan(store, progress=progress, history=False, lean=True)
         check_owners(inventory)
-        graph = Graph.build(inventory, registry, progress=progress)
+        graph = build_graph(inventory, registry, progress=progress)
         use = Use(graph, {thing.digest for thing in things if thing.digest is not None})
         doubts = use.doubts()
         wanted = ExternalRoots(store, roots, things) if roots is not None else None

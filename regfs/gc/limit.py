@@ -76,7 +76,8 @@ class Limit:
         """Yield what cannot stay without a thing: what names it, and what stands beside it."""
         yield from self._other_names.get(digest, ())
         yield from self._graph.manifests_naming(digest)
-        yield from self._graph.predecessors(digest)
+        before = self._graph.predecessors(digest)
+        yield from (one for one in before if isinstance(one, Digest))
         yield from self._beside.get(_start(digest), ())
 
     def _names(self) -> dict[Digest, list[Digest]]:

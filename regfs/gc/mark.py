@@ -9,7 +9,7 @@ Links live per repository and blobs live globally, so each repository is marked 
 itself, and no step looks at what an earlier one has found, until all are marked:
 then a referrer whose subject lives in another repository follows it.
 
-A tag that only stands beside an image (see `regfs.graph.beside`) lives with that image. Where
+A tag that only stands beside an image (see `regfs.graph.attached`) lives with that image. Where
 untagged manifests may go, cosign's tags go in the run in which their image goes; a list of
 referrers goes so by a policy only, and keeps what it lists until then. What has lost its image
 before is *dangling*: what cosign made of it goes on demand only (`keep_referrers_of_dangling`).
@@ -36,7 +36,7 @@ from regfs.gc.policy import Policy
 from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
 from regfs.graph import Graph
-from regfs.graph.beside import beside, is_gone, is_own, lives
+from regfs.graph.attached import attached_to, is_gone, is_own, lives
 from regfs.tree.inventory import RepositoryInventory, TagInfo
 
 
@@ -273,7 +273,7 @@ class Mark:
 
     def _is_list(self, tag: str, info: TagInfo) -> bool:
         """Return whether a tag lists referrers: it keeps them, and not what they are about."""
-        found = beside(self._graph, tag, info.current)
+        found = attached_to(self._graph, tag, info.current)
         return found is not None and found.is_fallback
 
     def _dangling_may_go(self, repository: str) -> bool:
@@ -333,7 +333,7 @@ class Mark:
         external = self._external.get(name, ())
         waiting = {}
         for tag, info in repository.tags.items():
-            found = beside(self._graph, tag, info.current)
+            found = attached_to(self._graph, tag, info.current)
             if found is None or info.current is None or info.current in external:
                 continue
             if self.young(info.mtime) or self._choice.is_ruled(name, tag):

@@ -26,7 +26,7 @@ from typing import Final
 from regfs import layout
 from regfs.digest import Digest
 from regfs.graph import Graph
-from regfs.graph.beside import beside, lives
+from regfs.graph.attached import attached_to, lives
 from regfs.runs import (
     FOLDERS,
     Account,
@@ -158,7 +158,7 @@ class Use:
         for tag, info in repository.tags.items():
             if info.current is None:
                 roots.update(entry.digest for entry in info.history)
-            elif beside(graph, tag, info.current) is None:
+            elif attached_to(graph, tag, info.current) is None:
                 tagged.add(info.current)
             else:
                 roots.add(info.current)

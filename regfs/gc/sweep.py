@@ -28,7 +28,7 @@ from regfs.findings import Finding
 from regfs.gc.plan import Action, Plan, order, plan, total
 from regfs.gc.scanning import scan_for_plan
 from regfs.gc.space import find_room
-from regfs.graph import Graph
+from regfs.graph import Graph, build_graph
 from regfs.progress import SILENT, Progress
 from regfs.runs import Changes, InPlace, Returned, RunKind, Skipped, changing, survey
 from regfs.runs.lock import exclusive
@@ -154,7 +154,7 @@ def _graph_for(planned: Plan, registry: Registry, progress: Progress) -> Graph:
     """Return the graph of a tree as it is now, for the second look of a plan."""
     inventory = scan_for_plan(registry.store, planned.policy, progress)
     check_owners(inventory)
-    return Graph.build(inventory, registry, progress=progress)
+    return build_graph(inventory, registry, progress=progress)
 
 
 class _Sweep:

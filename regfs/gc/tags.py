@@ -21,7 +21,7 @@ from regfs.findings import Code, Finding
 from regfs.gc.decisions import Decision
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
-from regfs.graph.beside import beside
+from regfs.graph.attached import attached_to
 from regfs.manifests.media_types import Kind, Role
 from regfs.tree.inventory import RepositoryInventory
 
@@ -133,7 +133,7 @@ class TagChoice:
         ]
 
     def _beside(self, tag: str, current: Digest | None) -> str | None:
-        found = beside(self._graph, tag, current)
+        found = attached_to(self._graph, tag, current)
         return None if found is None else found.subject
 
     def _spared(

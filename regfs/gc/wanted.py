@@ -22,7 +22,7 @@ from regfs.errors import PathMissing
 from regfs.findings import Finding
 from regfs.gc.quarantine import QuarantinedItem, held
 from regfs.gc.roots import Roots, resolve
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.manifests import LIMIT
 from regfs.progress import SILENT, Progress
 from regfs.runs.totals import ActionKind
@@ -107,7 +107,7 @@ def repositories_held(store: Store) -> set[str]:
 def missing(registry: Registry, roots: Roots, progress: Progress = SILENT) -> list[Finding]:
     """Return a finding for every root that is not in the tree."""
     inventory = scan(registry.store, progress=progress, history=False, lean=True)
-    graph = Graph.build(inventory, registry, progress=progress)
+    graph = build_graph(inventory, registry, progress=progress)
 
     def is_there(finding: Finding) -> bool:
         """Return whether it is there by its digest in another algorithm."""

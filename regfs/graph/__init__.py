@@ -6,22 +6,15 @@
 What manifests point to is a dict of those that point to any (indexes, referrers);
 the blobs they name (layers, configs) are numbers in one integer array beside it,
 a slice for each manifest: as nodes they would take twelve times the memory.
-`Graph.digraph` is the whole as a networkx DiGraph, made when it is asked for.
+`digraph` returns the whole as a networkx DiGraph.
 
-`Graph.build` never raises on a bad tree. What cannot be read is a finding, and
-where it could name anything that is not seen, it *freezes*: `frozen` tells
-which repositories must not lose a thing, `blind` that unseen links may exist
-anywhere. Whether anything is deleted is not decided here.
+`build_graph` never raises on a bad tree. What cannot be read is a finding, and
+where it could name anything that is not seen, it *freezes*: `Graph.frozen` names the
+repositories that must not lose anything, `Graph.incomplete` says where unseen links may
+lie. Whether anything is deleted is not decided here.
 """
 
-from regfs.graph.model import (
-    EdgeKind,
-    Graph,
-    Leaf,
-    ManifestInfo,
-    Node,
-    NodeKind,
-    Step,
-)
+from regfs.graph.build import build_graph
+from regfs.graph.model import EdgeKind, Graph, Leaf, ManifestInfo, Node, NodeKind
 
-__all__ = ["EdgeKind", "Graph", "Leaf", "ManifestInfo", "Node", "NodeKind", "Step"]
+__all__ = ["EdgeKind", "Graph", "Leaf", "ManifestInfo", "Node", "NodeKind", "build_graph"]

@@ -1,4 +1,4 @@
-"""Fills a graph: links from the inventory, and every manifest read once.
+"""Builds a graph: links from the inventory, and every manifest read once.
 
 A manifest is read, hashed and parsed; its references are kept and the model
 dropped. What cannot be read, parsed or trusted becomes a finding, and freezes
@@ -21,8 +21,8 @@ from regfs.graph.read import Reader, Reading, read_manifest
 from regfs.manifests import media_types
 from regfs.manifests.media_types import LIMIT, Role
 from regfs.manifests.skim import Skimmed
-from regfs.progress import Progress
-from regfs.tree.inventory import INCOMPLETE, RepositoryInventory
+from regfs.progress import SILENT, Progress
+from regfs.tree.inventory import INCOMPLETE, Inventory, RepositoryInventory
 from regfs.tree.registry import Registry
 from regfs.tree.repositories import complete_history
 
@@ -33,8 +33,12 @@ _USUAL: Final = len(CANONICAL) + 1 + ALGORITHMS[CANONICAL]
 """Letters of a digest in the algorithm that blobs are stored under, and of no other."""
 
 
-def fill(graph: Graph, registry: Registry, progress: Progress) -> None:
-    """Read every manifest that the inventory of `graph` names, once, and link it all up."""
+def build_graph(inventory: Inventory, registry: Registry, *, progress: Progress = SILENT) -> Graph:
+    """Read every manifest that the inventory names, once, and link it all up.
+
+    A tree with damage raises nothing: what cannot be read is a finding.
+    """
+    graph = Graph(inventory)
     was_enabled = gc.isenabled()
     # Millions of long-lived objects and no cycles: the collector would only re-walk them.
     gc.disable()
@@ -43,6 +47,7 @@ def fill(graph: Graph, registry: Registry, progress: Progress) -> None:
     finally:
         if was_enabled:
             gc.enable()
+    return graph
 
 
 class _Builder:

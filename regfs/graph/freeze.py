@@ -8,11 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Code, Finding, Severity
-from regfs.graph.beside import is_gone
+from regfs.graph.attached import is_gone
 from regfs.graph.model import EdgeKind, Graph, Node, NodeKind
-
-_Predecessors = dict[Digest, dict[Digest, EdgeKind]]
-"""Manifest -> what points to it, and why."""
 
 
 def freeze(graph: Graph) -> None:
@@ -22,15 +19,12 @@ def freeze(graph: Graph) -> None:
     doubt: partial mirrors are legal, and what it would need was never pushed.
     """
     doubtful: dict[Digest, Finding] = {}
-    predecessors = _predecessors(graph) if graph.problems else {}
     named = _named(graph, graph.problems)
-    elsewhere = _elsewhere(graph, predecessors, named)
+    elsewhere = _elsewhere(graph, named)
     for digest, problem in graph.problems.items():
         nodes = named.get(digest, ())
         if problem.code is Code.BLOB_MISSING and not nodes:
-            graph.problems[digest] = _missing_child(
-                graph, digest, problem, predecessors.get(digest, {})
-            )
+            graph.problems[digest] = _missing_child(graph, digest, problem, _above(graph, digest))
             continue
         # A missing manifest is told once for each link that names it, with the right words.
         if problem.code is not Code.BLOB_MISSING:
@@ -39,7 +33,7 @@ def freeze(graph: Graph) -> None:
             graph.findings.extend(_dangling(node, digest) for node in nodes)
             _missing_child(graph, digest, problem, elsewhere[digest])
         doubtful[digest] = problem
-    for name, reached in _naming(graph, doubtful, predecessors):
+    for name, reached in _naming(graph, doubtful):
         reasons = [problem for digest, problem in doubtful.items() if digest in reached]
         graph.frozen.setdefault(name, []).extend(reasons)
     for subject, referrers in graph.subjects():
@@ -67,12 +61,10 @@ def _dangling_signatures(graph: Graph) -> Iterator[Finding]:
                 yield Finding(code, path, info.current, name, tag, actual=said)
 
 
-def _predecessors(graph: Graph) -> _Predecessors:
-    predecessors: _Predecessors = defaultdict(dict)
-    for manifest, targets in graph.successors.items():
-        for target, kind in targets.items():
-            predecessors[target][manifest] = kind
-    return predecessors
+def _above(graph: Graph, manifest: Digest) -> dict[Digest, EdgeKind]:
+    """Return the manifests that lead to one, and why."""
+    before = graph.predecessors(manifest).items()
+    return {one: kind for one, kind in before if isinstance(one, Digest)}
 
 
 def _named(graph: Graph, manifests: Collection[Digest]) -> dict[Digest, list[Node]]:
@@ -86,7 +78,7 @@ def _named(graph: Graph, manifests: Collection[Digest]) -> dict[Digest, list[Nod
 
 
 def _elsewhere(
-    graph: Graph, predecessors: _Predecessors, named: dict[Digest, list[Node]]
+    graph: Graph, named: dict[Digest, list[Node]]
 ) -> dict[Digest, dict[Digest, EdgeKind]]:
     """Return for each missing manifest what lists it in repositories without a link to it.
 
@@ -97,14 +89,14 @@ def _elsewhere(
         for digest, nodes in named.items()
         if graph.problems[digest].code is Code.BLOB_MISSING
     }
-    above = {one for digest in missing for one in predecessors.get(digest, ())}
+    above = {one for digest in missing for one in _above(graph, digest)}
     homes = {
         one: {node.repository for node in nodes} for one, nodes in _named(graph, above).items()
     }
     return {
         digest: {
             one: kind
-            for one, kind in predecessors.get(digest, {}).items()
+            for one, kind in _above(graph, digest).items()
             if not homes.get(one, set()) <= dangling
         }
         for digest, dangling in missing.items()
@@ -122,12 +114,10 @@ def _missing_child(
     return problem
 
 
-def _naming(
-    graph: Graph, doubtful: Collection[Digest], predecessors: _Predecessors
-) -> Iterator[tuple[str, set[Digest]]]:
+def _naming(graph: Graph, doubtful: Collection[Digest]) -> Iterator[tuple[str, set[Digest]]]:
     """Yield each repository that names any of `doubtful`, and what of them it reaches."""
     # Upwards once for all, downwards only where it leads to some of them.
-    above = _closure(doubtful, lambda one: predecessors.get(one, ()))
+    above = _closure(doubtful, lambda one: _above(graph, one))
     starts: dict[str, list[Digest]] = defaultdict(list)
     for target, nodes in _named(graph, above).items():
         for node in nodes:

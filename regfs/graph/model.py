@@ -6,20 +6,15 @@ from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Finding
 from regfs.manifests import media_types
 from regfs.manifests.media_types import Role
-from regfs.progress import SILENT, Progress
 from regfs.stores import folders_above
 from regfs.tree.inventory import INCOMPLETE, Inventory, RepositoryInventory
-from regfs.tree.registry import Registry
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 
 class NodeKind(StrEnum):
@@ -108,22 +103,16 @@ class Images(NamedTuple):
     """Bytes of each of these, by its descriptor."""
 
 
-class Step(NamedTuple):
-    """One node on the way from a root to something, and the edge that leads to it."""
-
-    node: Node | Digest
-    edge: EdgeKind | None
-
-
 _ROLES: Final = tuple(Role)
 _ROLE_NUMBERS: Final = {role: number for number, role in enumerate(_ROLES)}
 _CONFIG: Final = bytes([_ROLE_NUMBERS[Role.CONFIG]])
 _LAYER: Final = bytes([_ROLE_NUMBERS[Role.LAYER]])
-_ROLE_EDGES: Final = {
+ROLE_EDGES: Final = {
     Role.CONFIG: EdgeKind.CONFIG,
     Role.LAYER: EdgeKind.LAYER,
     Role.BLOB: EdgeKind.BLOB,
 }
+"""Role of a blob in a manifest -> the edge that leads to it; a blob in any other role is BLOB."""
 
 
 class Graph:
@@ -163,17 +152,6 @@ class Graph:
         repositories = self.inventory.repositories.values()
         return frozenset().union(*(one.revisions.numbers for one in repositories))
 
-    @classmethod
-    def build(
-        cls, inventory: Inventory, registry: Registry, *, progress: Progress = SILENT
-    ) -> Graph:
-        """Read every manifest that the inventory names, once, and link it all up."""
-        from regfs.graph.build import fill  # it fills what is defined here
-
-        graph = cls(inventory)
-        fill(graph, registry, progress)
-        return graph
-
     @cached_property
     def _unseen(self) -> frozenset[str]:
         """Places of blobs, and folders of them, that could not be seen."""
@@ -184,16 +162,6 @@ class Graph:
         """Return whether a blob that was not listed may be there: its place was not seen."""
         path = layout.path_of(layout.BlobData(digest)) if self._unseen else ""
         return bool(path) and not self._unseen.isdisjoint((path, *folders_above(path)))
-
-    @cached_property
-    def digraph(self) -> nx.DiGraph[Any]:
-        """All that points, for networkx. Nodes are `Node` and `Digest`; `kind` tells of which kind.
-
-        Made when it is asked for: to find what is garbage, nobody has to.
-        """
-        from regfs.graph.export import network
-
-        return network(self)
 
     # -- one manifest ---------------------------------------------------------
 
@@ -236,48 +204,12 @@ class Graph:
                 if entry.digest in self.inventory.blobs:
                     yield node, EdgeKind.HISTORY, entry.digest
 
-    def referrers(self, subject: Digest, repository: str | None = None) -> list[Digest]:
-        """Return the manifests about `subject`: by their subject field, or in its fallback tag.
+    def referrers_by_field(self, subject: Digest) -> Sequence[Digest]:
+        """Return the manifests whose subject field names `subject`, in this algorithm or another.
 
-        With `repository`, only those it has as revisions, as its server lists them.
+        `regfs.graph.attached.referrers` adds those that fallback tags list.
         """
-        by_field = self._referrers.get(subject, ())
-        every = self.inventory.repositories
-        if repository is None:
-            listed = [child for one in every.values() for child in self._listed(one, {subject})]
-            return list(dict.fromkeys([*by_field, *listed]))
-        if repository not in every:
-            return []
-        one = every[repository]
-        subjects = {subject, *self._revision_aliases(repository, subject)}
-        named = [referrer for referrer in by_field if self.manifests[referrer].subject in subjects]
-        found = [*named, *self._listed(one, subjects)]
-        return list(dict.fromkeys(digest for digest in found if digest in one.revisions))
-
-    def _revision_aliases(self, repository: str, digest: Digest) -> list[Digest]:
-        """Return the digests in another algorithm under which a repository has a manifest."""
-        links = self.redirected.get(repository, {}).items()
-        return [
-            link
-            for link, targets in links
-            if link.algorithm != digest.algorithm and digest in targets
-        ]
-
-    def _listed(
-        self, repository: RepositoryInventory, subjects: Collection[Digest]
-    ) -> list[Digest]:
-        """Return what the fallback tags of a manifest list."""
-        from regfs.graph.beside import beside, lists
-
-        found: list[Digest] = []
-        for tag in map(layout.fallback_tag, subjects):
-            info = repository.tags.get(tag)
-            current = None if info is None else info.current
-            if current is None or current not in repository.revisions:
-                continue
-            if beside(self, tag, current) is not None:
-                found += lists(self, current, subjects)
-        return found
+        return self._referrers.get(subject, ())
 
     # -- reaching -------------------------------------------------------------
 
@@ -352,102 +284,23 @@ class Graph:
                     above.append(manifest)
         return index
 
-    def predecessors(self, manifest: Digest) -> list[Digest]:
-        """Return the manifests that point to one."""
-        if not hasattr(self, "_predecessors"):
-            self._predecessors: dict[Digest, list[Digest]] = {}
-            for before, targets in self.successors.items():
-                for target in targets:
-                    self._predecessors.setdefault(target, []).append(before)
-        return self._predecessors.get(manifest, [])
+    def predecessors(self, manifest: Digest) -> Mapping[Node | Digest, EdgeKind]:
+        """Return the tags, revisions and manifests that lead to a manifest, and why.
 
-    def owners(self, digest: Digest) -> set[Node]:
-        """Return the tags and revisions that need a blob or manifest, through any index."""
-        starts = [digest, *self.manifests_naming(digest)]
-        found: set[Node | Digest] = set()
-        pending: list[Node | Digest] = [node for node in starts if node in self.digraph]
-        while pending:
-            node = pending.pop()
-            if node in found:
-                continue
-            found.add(node)
-            for before, edge in self.digraph.pred[node].items():
-                if edge["kind"] is not EdgeKind.SUBJECT:
-                    pending.append(before)
-        return {
-            node
-            for node in found
-            if isinstance(node, Node) and node.kind in (NodeKind.TAG, NodeKind.REVISION)
-        }
-
-    def why(self, digest: Digest) -> Iterator[list[Step]]:
-        """Yield every path from a repository to a blob or manifest, one at a time.
-
-        There can be very many; take as many as are wanted. Referrers count: a path
-        may lead over a subject to what is about it.
+        Empty for what nothing names as a manifest.
         """
-        from regfs.graph.paths import trace
+        return self._predecessors.get(manifest, _NOTHING)
 
-        def before(node: Node | Digest) -> Iterable[tuple[Node | Digest, EdgeKind]]:
-            found = self._before(node)
-            if node == digest:
-                for holder in self.manifests_naming(digest):
-                    found.setdefault(holder, self._role_edge(holder, digest))
-            return found.items()
-
-        def is_root(node: Node | Digest) -> bool:
-            return isinstance(node, Node) and node.kind is NodeKind.REPOSITORY
-
-        start: Node | Digest = digest
-        for hops in trace(start, before, is_root):
-            edges = [None, *(hop.edge for hop in reversed(hops))]
-            yield [Step(hop.node, edge) for hop, edge in zip(reversed(hops), edges, strict=False)]
-
-    def _before(self, node: Node | Digest) -> dict[Node | Digest, EdgeKind]:
-        """Return what keeps a node, with the reasons."""
-        if node not in self.digraph:
-            return {}
-        pred = self.digraph.pred[node].items()
-        found = {
-            before: edge["kind"] for before, edge in pred if edge["kind"] is not EdgeKind.SUBJECT
-        }
-        # What keeps a referrer is its subject: the edge is walked the other way round.
-        info = self.manifests.get(node) if isinstance(node, Digest) else None
-        if info is not None and info.subject is not None and info.subject in self.digraph:
-            found.setdefault(info.subject, EdgeKind.SUBJECT)
-        return found
-
-    def _role_edge(self, manifest: Digest, blob: Digest) -> EdgeKind:
-        roles = (leaf.role for leaf in self.leaves(manifest) if leaf.digest == blob)
-        role = next(roles, None)
-        return EdgeKind.ANNOTATION if role is None else _ROLE_EDGES.get(role, EdgeKind.BLOB)
-
-    # -- whole ----------------------------------------------------------------
-
-    def complete(self, repositories: Collection[str] | None = None) -> nx.DiGraph[Any]:
-        """Return a networkx graph with the blobs as nodes too, of some or all repositories.
-
-        Blob nodes carry `size` in bytes (None when missing). For export and for
-        small registries: it takes about 1 kB a blob.
-        """
-        import networkx as nx
-
-        nodes: set[Node | Digest] = set()
-        for name in self.inventory.repositories if repositories is None else repositories:
-            start = Node(NodeKind.REPOSITORY, name)
-            if start in self.digraph:
-                nodes |= {start} | nx.descendants(self.digraph, start)
-        whole: nx.DiGraph[Any] = self.digraph.subgraph(nodes).copy()
-        for manifest in [node for node in nodes if isinstance(node, Digest)]:
-            for leaf in self.leaves(manifest):
-                if leaf.digest not in whole:
-                    stored = self.inventory.blobs.get(leaf.digest)
-                    size = None if stored is None else stored.size
-                    whole.add_node(leaf.digest, kind=NodeKind.BLOB, size=size)
-                if not whole.has_edge(manifest, leaf.digest):
-                    kind = _ROLE_EDGES.get(leaf.role, EdgeKind.BLOB)
-                    whole.add_edge(manifest, leaf.digest, kind=kind)
-        return whole
+    @cached_property
+    def _predecessors(self) -> dict[Digest, dict[Node | Digest, EdgeKind]]:
+        index: dict[Digest, dict[Node | Digest, EdgeKind]] = {}
+        for repository in self.inventory.repositories.values():
+            for node, kind, target in self.links(repository):
+                index.setdefault(target, {}).setdefault(node, kind)
+        for manifest, targets in self.successors.items():
+            for target, kind in targets.items():
+                index.setdefault(target, {})[manifest] = kind
+        return index
 
     # -- used while building --------------------------------------------------
 
@@ -495,4 +348,4 @@ class Graph:
         return self._referrers.items()
 
 
-_NOTHING: Final[Mapping[Digest, EdgeKind]] = {}
+_NOTHING: Final[Mapping[Any, EdgeKind]] = {}

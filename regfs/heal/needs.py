@@ -21,6 +21,7 @@ from regfs.digest import BUFFER_SIZE, Digest
 from regfs.errors import ManifestInvalid, RegfsError, SourceError, SourceLacks, StoreError
 from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
+from regfs.graph.paths import owners
 from regfs.heal.reach import Reach
 from regfs.heal.report import HealItem, HealPlan
 from regfs.heal.source import BlobRequest, Source
@@ -113,7 +114,7 @@ class _Needs:
         if digest is None:
             return
         needed = Digest(digest)
-        manifest = needed in self._graph.digraph
+        manifest = bool(self._graph.predecessors(needed))
         absent = code in (Code.TAG_DANGLING, Code.LINK_DANGLING, Code.INDEX_CHILD_MISSING)
         if absent and self._there(needed) is not None:
             if manifest:
@@ -142,7 +143,7 @@ class _Needs:
 
     def _users(self, digest: Digest) -> tuple[str, ...]:
         """Return the repositories that use a digest, else those that link it."""
-        names = {node.repository for node in self._graph.owners(digest)}
+        names = {node.repository for node in owners(self._graph, digest)}
         if not names:
             repositories = self._inventory.repositories.values()
             names = {one.name for one in repositories if digest in one.layers}

@@ -20,7 +20,8 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import BlobUnknown, ManifestInvalid, ManifestTooLarge, RegfsError
 from regfs.graph import Graph
-from regfs.graph.beside import beside
+from regfs.graph.attached import attached_to
+from regfs.graph.attached import referrers as referrers_of
 from regfs.manifests import (
     LIMIT,
     Descriptor,
@@ -207,9 +208,9 @@ def show(
 def _stands(graph: Graph, target: Target, digest: Digest) -> layout.SubjectTag | None:
     """Return what a manifest stands beside: by the tag it was asked for, or by all it has."""
     if target.tag is not None:
-        return beside(graph, target.tag, digest)
+        return attached_to(graph, target.tag, digest)
     every = [
-        beside(graph, tag, digest)
+        attached_to(graph, tag, digest)
         for name, repository in graph.inventory.repositories.items()
         if target.name in (None, name)
         for tag, info in repository.tags.items()
@@ -232,7 +233,7 @@ def _referrers(
     graph: Graph, name: str | None, digest: Digest, has: Callable[[Digest], bool]
 ) -> Iterator[ShownReferrer]:
     blobs = graph.inventory.blobs
-    referrers = [referrer for referrer in graph.referrers(digest, name) if has(referrer)]
+    referrers = [referrer for referrer in referrers_of(graph, digest, name) if has(referrer)]
     tags = _tags(graph, set(referrers)) if referrers else {}
     for referrer in referrers:
         info = graph.manifests.get(referrer)

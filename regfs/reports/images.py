@@ -16,7 +16,7 @@ from typing import NamedTuple
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import EdgeKind, Graph
-from regfs.graph.beside import beside
+from regfs.graph.attached import attached_to
 from regfs.manifests import (
     DockerManifestList,
     ImageIndex,
@@ -87,12 +87,11 @@ def _tops(graph: Graph, repository: RepositoryInventory) -> Iterator[tuple[str |
     for tag, info in sorted(repository.tags.items()):
         if info.current is not None:
             tagged = True
-            if beside(graph, tag, info.current) is None:
+            if attached_to(graph, tag, info.current) is None:
                 yield tag, info.current
     if not tagged:
         for digest in sorted(repository.revisions):
-            before = graph.digraph.pred[digest] if digest in graph.digraph else {}
-            if not any(edge["kind"] is EdgeKind.CHILD for edge in before.values()):
+            if EdgeKind.CHILD not in graph.predecessors(digest).values():
                 yield None, digest
 
 

@@ -209,7 +209,7 @@ def _described(registry: Registry, tag: Tag, digest: Digest) -> Tag:
 def _beside(
     registry: Registry, tag: str | None, digest: Digest, manifest: Manifest
 ) -> layout.SubjectTag | None:
-    """Return what a tag stands beside, as `regfs.graph.beside` does; here without a graph."""
+    """Return what a tag stands beside, as `regfs.graph.attached` does; here without a graph."""
     found = None if tag is None else layout.subject_tag(tag)
     if found is None or found.names(digest):
         return None

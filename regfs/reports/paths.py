@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from regfs.digest import Digest
-from regfs.graph import EdgeKind, Graph, Node, NodeKind, Step
+from regfs.graph import EdgeKind, Graph, Node, NodeKind
+from regfs.graph.paths import Step, why
 from regfs.reports.contents import doubtful
 from regfs.tree.registry import Target
 
@@ -54,7 +55,7 @@ def reasons(
     shows: Callable[[list[Step]], bool] = lambda path: True,
 ) -> Reasons:
     """Return up to `limit` paths that lead to a blob or manifest, of those that `shows` admits."""
-    looked_at = islice(graph.why(digest), limit * LOOKED_AT)
+    looked_at = islice(why(graph, digest), limit * LOOKED_AT)
     paths = list(islice(filter(shows, looked_at), limit * 5 + 1))
     # A tag says more than a revision, which every manifest has.
     paths.sort(key=_is_by_revision)
@@ -95,4 +96,4 @@ def _name(node: Node | Digest) -> str:
 def _kind(graph: Graph, node: Node | Digest) -> str:
     if isinstance(node, Node):
         return node.kind.value
-    return (NodeKind.MANIFEST if node in graph.digraph else NodeKind.BLOB).value
+    return (NodeKind.MANIFEST if graph.predecessors(node) else NodeKind.BLOB).value

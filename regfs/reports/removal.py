@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from regfs.digest import Digest
 from regfs.errors import ManifestUnknown
 from regfs.graph import Graph
-from regfs.graph.beside import beside, is_own
+from regfs.graph.attached import attached_to, is_own
 from regfs.reports.contents import holdings
 from regfs.tree.inventory import RepositoryInventory, TagInfo
 from regfs.tree.registry import Target
@@ -191,7 +191,7 @@ def _kept(graph: Graph, gone: _Gone, *, prune: bool) -> set[Digest]:
             doubtful.update(e.digest for info in tags.values() for e in info.history)
         prunes = prune and name not in graph.frozen and _is_tagged(graph, repository)
         for tag, info in tags.items():
-            found = beside(graph, tag, info.current)
+            found = attached_to(graph, tag, info.current)
             is_list = prunes and found is not None and found.is_fallback
             (lists if is_list else roots).update(_meant(info))
         if prunes:

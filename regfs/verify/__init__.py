@@ -26,7 +26,7 @@ from dataclasses import replace
 from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Code, Finding, Severity
-from regfs.graph import Graph
+from regfs.graph import Graph, build_graph
 from regfs.progress import SILENT, Progress
 from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Registry, Target
@@ -94,7 +94,7 @@ def verify(
         registry.store, inventory, level, selection, ledger, Timing(started, clock, steady)
     )
     if level.covers(Level.SIZES) and graph is None:
-        graph = Graph.build(inventory, registry, progress=progress)
+        graph = build_graph(inventory, registry, progress=progress)
     scope = scope_of(targets, inventory, graph)
     elsewhere = Elsewhere(registry)
     collector = Collector(Affected(inventory, graph, elsewhere), scope.has_finding, on_finding)

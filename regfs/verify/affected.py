@@ -12,7 +12,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import LayoutInvalid
 from regfs.findings import Finding
-from regfs.graph import EdgeKind, Graph, Node, NodeKind
+from regfs.graph import EdgeKind, Graph, NodeKind
 from regfs.tree.inventory import Inventory
 from regfs.verify.elsewhere import Elsewhere
 
@@ -86,12 +86,12 @@ class Affected:
 
         A referrer is no part of its subject, nor the subject of it.
         """
-        adjacency = graph.digraph.pred
         found: set[Digest] = set()
         holders = (
             one for one in graph.manifests_naming(digest) if not self._is_spared(one, digest)
         )
-        pending = [node for node in (digest, *holders) if node in adjacency]
+        pending = [digest, *holders]
+        repositories = self._inventory.repositories
         names: set[str] = set()
         while pending:
             manifest = pending.pop()
@@ -99,12 +99,12 @@ class Affected:
                 continue
             found.add(manifest)
             tagged, revisions, indexes = set(), set(), []
-            for before, edge in adjacency[manifest].items():
+            for before, kind in graph.predecessors(manifest).items():
                 if isinstance(before, Digest):
-                    if edge["kind"] is EdgeKind.CHILD:
+                    if kind is EdgeKind.CHILD:
                         indexes.append(before)
                 elif repository is None or before.repository == repository:
-                    if edge["kind"] is EdgeKind.CURRENT:
+                    if kind is EdgeKind.CURRENT:
                         tagged.add(before.repository)
                         names.add(str(before))
                     elif before.kind is NodeKind.REVISION:
@@ -113,6 +113,6 @@ class Affected:
             names.update(
                 f"{name}@{manifest}"
                 for name in revisions - tagged
-                if not any(Node(NodeKind.REVISION, name, index) in adjacency for index in indexes)
+                if not any(map(repositories[name].revisions.__contains__, indexes))
             )
         return names

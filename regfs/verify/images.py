@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from regfs.digest import Digest
-from regfs.graph import EdgeKind, Graph, Node, NodeKind
+from regfs.graph import EdgeKind, Graph
 from regfs.tree.inventory import Inventory, RepositoryInventory
 from regfs.tree.registry import Target
 from regfs.verify.affected import Affected
@@ -64,8 +64,7 @@ def _images(content: RepositoryInventory, graph: Graph | None) -> Iterator[Pulla
         one: None for digest in content.revisions for one in graph.revision_targets(name, digest)
     }
     for digest in served:
-        befores = graph.digraph.pred.get(digest, {})
-        indexes = (before for before, edge in befores.items() if edge["kind"] is EdgeKind.CHILD)
-        listed = any(Node(NodeKind.REVISION, name, index) in graph.digraph for index in indexes)
+        before = graph.predecessors(digest).items()
+        listed = any(kind is EdgeKind.CHILD and one in content.revisions for one, kind in before)
         if digest not in tagged and not listed:
             yield PullableImage(name, None, digest)

@@ -10,6 +10,7 @@ import pytest
 from regfs.digest import Digest, digests_noted
 from regfs.findings import Code
 from regfs.graph import EdgeKind
+from regfs.graph.paths import why
 from regfs.reports.removal import removal
 from tests.support.builder import Content, TreeBuilder, blob_of, image, index, raw
 from tests.support.registries import collect, going, plan_of, registry_of, scan_and_build
@@ -100,7 +101,7 @@ def test_every_other_question_counts_it(tree: TreeBuilder) -> None:
     tree.add_blob("app", "what nydus reads on demand")
     _, graph = scan_and_build(tree, lean=False)
     assert graph.manifests_naming(Digest(DATA)) == [manifest]
-    edges = {step.edge for path in graph.why(Digest(DATA)) for step in path}
+    edges = {step.edge for path in why(graph, Digest(DATA)) for step in path}
     assert EdgeKind.ANNOTATION in edges
     freed = removal(graph, [registry_of(tree).find("app:v1")]).freed
     assert freed.blobs == len(tree.blobs())

@@ -10,7 +10,7 @@ from regfs.digest import ALGORITHMS, Digest
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.gc.retention import RetentionPolicy
-from regfs.graph.beside import beside
+from regfs.graph.attached import attached_to, referrers
 from tests.support.builder import TreeBuilder, artifact, blob_of, digest_of, image, index
 from tests.support.images import Content
 from tests.support.registries import collect, going, plan_of, registry_of, scan_and_build
@@ -71,7 +71,7 @@ def test_a_tag_of_its_own_digest_is_an_ordinary_tag(
     untagged = tree.push("mirror", None, image(["untagged"]))
     inventory, graph = scan_and_build(tree)
     current = inventory.repositories["mirror"].tags[own(digest)].current
-    assert beside(graph, own(digest), current) is None
+    assert attached_to(graph, own(digest), current) is None
     assert going(plan_of(tree, delete_untagged=True), "revision") == {untagged}
 
 
@@ -91,14 +91,14 @@ def test_an_image_under_the_digest_it_had_before_it_was_converted_is_ordinary(
     tree.push("mirror", own(digest_of(b"another")), image(["converted"]))
     assert plan_of(tree, delete_untagged=True, keep_referrers_of_dangling=False).actions == []
     _, graph = scan_and_build(tree)
-    assert graph.referrers(Digest(GONE.digest), "mirror") == []
+    assert referrers(graph, Digest(GONE.digest), "mirror") == []
 
 
 def test_an_index_of_platforms_under_its_own_digest_lists_no_referrers(tree: TreeBuilder) -> None:
     content = index(OLD, NEW)
     tree.push("mirror", own(content.digest), content)
     _, graph = scan_and_build(tree)
-    assert graph.referrers(Digest(content.digest), "mirror") == []
+    assert referrers(graph, Digest(content.digest), "mirror") == []
 
 
 # -- fallback tags, in every algorithm ----------------------------------------------------

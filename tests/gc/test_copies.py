@@ -17,7 +17,7 @@ from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.gc.scanning import scan_for_plan
 from regfs.gc.sweep import apply
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.runs import restore
 from regfs.stores import open_store
 from regfs.tree.leftovers import is_for_one
@@ -34,7 +34,7 @@ def planned(tree: TreeBuilder, later: float = 2 * DAY, **policy: Any) -> Plan:
     registry = registry_of(tree)
     options = Policy(**{"leftovers": True, **policy})
     inventory = scan_for_plan(registry.store, options)
-    graph = Graph.build(inventory, registry)
+    graph = build_graph(inventory, registry)
     return plan(graph, options, time.time() + later, registry.manifest_bytes)
 
 
@@ -126,7 +126,7 @@ def test_a_half_stays_when_it_is_all_there_is_of_what_an_image_needs(
     made = planned(app, min_age=0.0)
     assert halves(made) == set()
     registry = registry_of(app)
-    if "app" not in Graph.build(scan_for_plan(registry.store, Policy()), registry).frozen:
+    if "app" not in build_graph(scan_for_plan(registry.store, Policy()), registry).frozen:
         assert made.kept["copies"] == 1
     # Its bytes put in place heal what is broken.
     half.rename(file)

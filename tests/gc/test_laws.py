@@ -17,7 +17,7 @@ from regfs.gc.policy import Policy
 from regfs.gc.retention import RetentionPolicy
 from regfs.gc.scanning import scan_for_plan
 from regfs.gc.sweep import Applied, apply
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.render.tables import to_json
 from regfs.runs import purge as purge_run
 from regfs.runs import restore
@@ -83,7 +83,7 @@ POLICIES = st.builds(
 def planned(tree: TreeBuilder, policy: Policy, now: float | None = None) -> Plan:
     registry = registry_of(tree)
     inventory = scan_for_plan(registry.store, policy)
-    graph = Graph.build(inventory, registry)
+    graph = build_graph(inventory, registry)
     now = time.time() if now is None else now
     return plan(graph, policy, now, registry.manifest_bytes)
 

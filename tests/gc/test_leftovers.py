@@ -12,7 +12,7 @@ from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.gc.scanning import scan_for_plan
 from regfs.gc.sweep import Applied, apply
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.runs import restore
 from regfs.stores import open_store
 from regfs.tree.leftovers import is_for_one, is_unfinished
@@ -30,7 +30,7 @@ def planned(tree: TreeBuilder, **policy: Any) -> Plan:
     registry = registry_of(tree)
     options = Policy(**{"leftovers": True, **policy})
     inventory = scan_for_plan(registry.store, options)
-    graph = Graph.build(inventory, registry)
+    graph = build_graph(inventory, registry)
     return plan(graph, options, time.time(), registry.manifest_bytes)
 
 

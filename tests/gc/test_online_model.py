@@ -38,7 +38,7 @@ from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.gc.scanning import scan_for_plan
 from regfs.gc.sweep import Applied
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.runs import purge as purge_run
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
@@ -85,7 +85,7 @@ def start(
         registry = Registry(store)
         policy = Policy(delete_untagged=True, min_age=WAIT, allow_no_manifests=True)
         inventory = scan_for_plan(store, policy)
-        made = plan(Graph.build(inventory, registry), policy, now())
+        made = plan(build_graph(inventory, registry), policy, now())
         # By chance two of one second would come in any order, and no example twice the same.
         made = replace(made, id=f"{made.id[:-6]}{number:06x}")
         return (by or collect)(made, registry, purge=purge, clock=now, pause=pause)

@@ -16,7 +16,7 @@ from regfs.errors import Doubt
 from regfs.findings import Code
 from regfs.gc.plan import Plan, fingerprint, plan, total
 from regfs.gc.policy import Policy
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.tree.scan import scan
 from tests.support.builder import (
     Blob,
@@ -579,7 +579,7 @@ def test_some_repositories_alone_cannot_be_planned(tree: TreeBuilder) -> None:
     registry = registry_of(tree)
     some = scan(registry.store, want=lambda name: name == "other")
     with pytest.raises(Doubt, match="only some of the repositories"):
-        plan(Graph.build(some, registry), Policy(), time.time())
+        plan(build_graph(some, registry), Policy(), time.time())
 
 
 def test_an_empty_registry_has_an_empty_plan(tree: TreeBuilder) -> None:

@@ -17,7 +17,7 @@ from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.gc.scanning import scan_for_plan
 from regfs.gc.sweep import Applied, apply
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.runs import runs
 from regfs.stores import Seen, Store, open_store
 from regfs.tree.registry import Registry
@@ -57,7 +57,7 @@ def reasons(applied: Applied) -> dict[str, str]:
 def plan_of_leftovers(tree: TreeBuilder, **knobs: Any) -> Plan:
     registry, policy = registry_of(tree), Policy(leftovers=True, **knobs)
     inventory = scan_for_plan(registry.store, policy)
-    return plan(Graph.build(inventory, registry), policy, time.time())
+    return plan(build_graph(inventory, registry), policy, time.time())
 
 
 @pytest.fixture

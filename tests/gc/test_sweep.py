@@ -21,7 +21,7 @@ from regfs.errors import Doubt, LockHeld, PlanStale, Refused, RunUnknown, StoreE
 from regfs.gc.plan import Plan, load, plan
 from regfs.gc.policy import Policy
 from regfs.gc.sweep import Applied, apply
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.render.tables import to_json
 from regfs.runs import claim, purge, restore, runs
 from regfs.stores import Store, open_store
@@ -37,7 +37,7 @@ PLAIN = Policy(min_age=0)
 def make_plan(tree: TreeBuilder, policy: Policy = UNTAGGED) -> Plan:
     registry = Registry(open_store(str(tree.root)))
     inventory = scan(registry.store)
-    graph = Graph.build(inventory, registry)
+    graph = build_graph(inventory, registry)
     return plan(graph, policy, time.time())
 
 

@@ -10,6 +10,7 @@ import pytest
 from regfs.digest import Digest
 from regfs.findings import Code, Finding
 from regfs.graph import EdgeKind, Graph, read
+from regfs.graph.export import digraph, digraph_with_blobs
 from regfs.graph.read import Reader, Reading
 from regfs.manifests import Role
 from regfs.progress import SILENT
@@ -301,13 +302,13 @@ def test_a_subject_is_no_child(tree: TreeBuilder) -> None:
 def test_a_subject_that_is_listed_is_a_child(tree: TreeBuilder) -> None:
     graph, digest = about_itself(tree, listed=True)
     assert graph.children(digest) == [ONE.digest, TWO.digest]
-    assert graph.digraph.edges[digest, ONE.digest]["kind"] is EdgeKind.CHILD
+    assert digraph(graph).edges[digest, ONE.digest]["kind"] is EdgeKind.CHILD
 
 
 def test_a_layer_that_is_a_manifest_stays_a_child_in_the_complete_graph(tree: TreeBuilder) -> None:
     tree.push("lib", "v1", ONE)
     digest = tree.push("app", "v1", image([Blob(ONE.data)]))
-    whole = graph_of(tree).complete()
+    whole = digraph_with_blobs(graph_of(tree))
     assert whole.edges[digest, ONE.digest]["kind"] is EdgeKind.CHILD
     assert whole.nodes[ONE.digest]["kind"] == "manifest"
 

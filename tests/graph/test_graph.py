@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 import regfs.graph.read
 from regfs.digest import Digest
 from regfs.findings import Code, Finding, Severity
-from regfs.graph import EdgeKind, Graph, Leaf, Node, NodeKind, Step
+from regfs.graph import EdgeKind, Graph, Leaf, Node, NodeKind, build_graph
+from regfs.graph.attached import referrers
+from regfs.graph.export import digraph, digraph_with_blobs
+from regfs.graph.paths import Step, owners, why
 from regfs.manifests import Kind, Role
 from regfs.tree.inventory import Inventory
 from regfs.tree.links import parse_link_content
@@ -52,7 +55,7 @@ def of(kind: NodeKind, repository: str, name: str = "") -> Node:
 
 
 def edges(graph: Graph) -> dict[tuple[Any, Any], EdgeKind]:
-    found: Any = graph.digraph.edges(data="kind")
+    found: Any = digraph(graph).edges(data="kind")
     return {(a, b): kind for a, b, kind in found}
 
 
@@ -77,7 +80,7 @@ def test_an_image_is_reached_by_its_tag_and_its_revision(tree: TreeBuilder) -> N
         (V1, digest): EdgeKind.CURRENT,
         (revision, digest): EdgeKind.CONTENT,
     }
-    kinds = dict(graph.digraph.nodes(data="kind"))
+    kinds = dict(digraph(graph).nodes(data="kind"))
     assert kinds == {
         APP: NodeKind.REPOSITORY,
         V1: NodeKind.TAG,
@@ -202,15 +205,15 @@ def test_the_same_manifest_in_two_repositories_is_one_node(tree: TreeBuilder) ->
     tree.push("lib", "v1")
     graph = graph_of(tree)
     assert list(graph.manifests) == [digest]
-    assert Counter(node.repository for node in graph.digraph.pred[digest]) == {"app": 2, "lib": 2}
+    assert Counter(node.repository for node in digraph(graph).pred[digest]) == {"app": 2, "lib": 2}
 
 
 def test_history_leads_on_only_where_current_does_not(tree: TreeBuilder) -> None:
     old, new = tree.push("app", "v1", image(["old"])), tree.push("app", "v1", image(["new"]))
-    assert list(graph_of(tree).digraph.succ[V1]) == [new]
+    assert list(digraph(graph_of(tree)).succ[V1]) == [new]
     tree.break_("tag-current-garbage", "app", "v1")
     graph = graph_of(tree)
-    assert set(graph.digraph.succ[V1]) == {old, new}
+    assert set(digraph(graph).succ[V1]) == {old, new}
     assert edges(graph)[V1, Digest(old)] is EdgeKind.HISTORY
 
 
@@ -219,7 +222,7 @@ def test_a_tag_can_point_to_what_is_no_revision(tree: TreeBuilder) -> None:
     tree.delete_revision("app", digest)
     graph = graph_of(tree)
     assert list(graph.manifests) == [digest]
-    assert graph.owners(digest) == {V1}
+    assert owners(graph, digest) == {V1}
 
 
 # -- links that name something else ------------------------------------------------------------
@@ -259,7 +262,7 @@ def test_a_layer_in_another_algorithm_counts_by_both_digests(tree: TreeBuilder) 
     graph = graph_of(tree)
     assert {layer.digest, stored} <= graph.needs([digest])
     assert graph.manifests_naming(Digest(stored)) == [digest]
-    assert graph.owners(Digest(stored)) >= {V1}
+    assert owners(graph, Digest(stored)) >= {V1}
 
 
 def test_a_layer_that_is_stored_in_another_algorithm_is_no_alias(tree: TreeBuilder) -> None:
@@ -330,11 +333,11 @@ def test_referrers_by_field_and_by_fallback_tag(tree: TreeBuilder) -> None:
     listed = artifact(["listed"])
     tree.fallback("app", digest, listed)
     graph = graph_of(tree)
-    assert set(graph.referrers(digest)) == {by_field, elsewhere, listed.digest}
-    assert graph.referrers(digest, "app") == [by_field, listed.digest]
-    assert graph.referrers(digest, "lib") == [elsewhere]
-    assert graph.referrers(digest, "other") == []
-    assert graph.referrers(Digest(by_field)) == []
+    assert set(referrers(graph, digest)) == {by_field, elsewhere, listed.digest}
+    assert referrers(graph, digest, "app") == [by_field, listed.digest]
+    assert referrers(graph, digest, "lib") == [elsewhere]
+    assert referrers(graph, digest, "other") == []
+    assert referrers(graph, Digest(by_field)) == []
 
 
 def test_a_referrer_that_is_listed_and_says_so_itself_counts_once(tree: TreeBuilder) -> None:
@@ -342,14 +345,14 @@ def test_a_referrer_that_is_listed_and_says_so_itself_counts_once(tree: TreeBuil
     both = artifact(["both"], subject=digest)
     tree.fallback("app", digest, both)
     graph = graph_of(tree)
-    assert graph.referrers(digest) == graph.referrers(digest, "app") == [both.digest]
+    assert referrers(graph, digest) == referrers(graph, digest, "app") == [both.digest]
 
 
 def test_a_damaged_fallback_tag_lists_nothing(tree: TreeBuilder) -> None:
     digest = Digest(tree.push("app", "v1"))
     tree.fallback("app", digest, artifact())
     tree.break_("tag-current-empty", "app", digest.replace(":", "-"))
-    assert graph_of(tree).referrers(digest) == []
+    assert referrers(graph_of(tree), digest) == []
 
 
 # -- asking back ---------------------------------------------------------------------------------
@@ -366,17 +369,17 @@ def test_holders_and_owners(tree: TreeBuilder) -> None:
     assert set(graph.manifests_naming(base)) == {shared.digest, alone.digest}
     assert graph.manifests_naming(one) == [shared.digest]
     assert graph.manifests_naming(unused) == graph.manifests_naming(Digest(OTHER)) == []
-    assert graph.owners(one) >= {V1}
-    assert graph.owners(base) == graph.owners(one) | {revision}
-    assert graph.owners(Digest(alone.digest)) == {revision}
-    assert graph.owners(unused) == graph.owners(Digest(OTHER)) == set()
+    assert owners(graph, one) >= {V1}
+    assert owners(graph, base) == owners(graph, one) | {revision}
+    assert owners(graph, Digest(alone.digest)) == {revision}
+    assert owners(graph, unused) == owners(graph, Digest(OTHER)) == set()
 
 
 def test_a_referrer_does_not_own_its_subject(tree: TreeBuilder) -> None:
     digest = Digest(tree.push("app", None))
     tree.push("app", "about", artifact(subject=digest))
     graph = graph_of(tree)
-    assert graph.owners(digest) == {of(NodeKind.REVISION, "app", digest)}
+    assert owners(graph, digest) == {of(NodeKind.REVISION, "app", digest)}
 
 
 def test_why_tells_every_path(tree: TreeBuilder) -> None:
@@ -392,7 +395,7 @@ def test_why_tells_every_path(tree: TreeBuilder) -> None:
         path(start, (revisions[1], EdgeKind.REVISION), (top, EdgeKind.CONTENT), *end),
         path(start, (V1, EdgeKind.TAG), (top, EdgeKind.CURRENT), *end),
     ]
-    paths = list(graph_of(tree).why(layer))
+    paths = list(why(graph_of(tree), layer))
     assert len(paths) == 3
     assert all(one in paths for one in expected)
 
@@ -403,19 +406,19 @@ def test_why_a_manifest_a_config_and_a_blob(tree: TreeBuilder) -> None:
     config = Digest(tree.push("app", "v1", image()))
     graph = graph_of(tree)
     revision = of(NodeKind.REVISION, "app", digest)
-    (only,) = graph.why(digest)
+    (only,) = why(graph, digest)
     assert only == path((APP, None), (revision, EdgeKind.REVISION), (digest, EdgeKind.CONTENT))
-    (only,) = graph.why(Digest(content.blobs[0].digest))
+    (only,) = why(graph, Digest(content.blobs[0].digest))
     assert only[-1].edge is EdgeKind.BLOB
     document = tree.document(config)
-    for found_path in graph.why(Digest(document["config"]["digest"])):
+    for found_path in why(graph, Digest(document["config"]["digest"])):
         assert found_path[-1].edge is EdgeKind.CONFIG
 
 
 def test_why_leads_over_a_subject_to_what_is_about_it(tree: TreeBuilder) -> None:
     digest = Digest(tree.push("app", "v1"))
     about = Digest(tree.push("app", None, artifact(subject=digest)))
-    paths = list(graph_of(tree).why(about))
+    paths = list(why(graph_of(tree), about))
     end = path((digest, EdgeKind.CURRENT), (about, EdgeKind.SUBJECT))
     assert [*path((APP, None), (V1, EdgeKind.TAG)), *end] in paths
 
@@ -424,7 +427,7 @@ def test_nothing_keeps_what_nothing_points_to(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     unused = Digest(tree.blob(b"unused"))
     graph = graph_of(tree)
-    assert list(graph.why(unused)) == list(graph.why(Digest(OTHER))) == []
+    assert list(why(graph, unused)) == list(why(graph, Digest(OTHER))) == []
 
 
 def _list(tree: TreeBuilder, *digests: str, subject: str | None = None) -> str:
@@ -457,10 +460,10 @@ def test_of_very_many_paths_some_can_be_taken(tree: TreeBuilder) -> None:
     tree.tag("app", "v1", top)
     graph = graph_of(tree)
     layer = Digest(content.blobs[1].digest)
-    paths = list(islice(graph.why(layer), 20))
+    paths = list(islice(why(graph, layer), 20))
     assert len({tuple(one) for one in paths}) == 20
     assert len(graph.reachable([Digest(top)])) == 101
-    assert len(graph.owners(layer)) == 3
+    assert len(owners(graph, layer)) == 3
 
 
 def test_ways_up_to_no_root_do_not_count(tree: TreeBuilder) -> None:
@@ -472,7 +475,7 @@ def test_ways_up_to_no_root_do_not_count(tree: TreeBuilder) -> None:
     graph = graph_of(tree)
     assert Digest(top) in graph.manifests
     layer = Digest(content.blobs[1].digest)
-    assert [one[0].node for one in graph.why(layer)] == [of(NodeKind.REPOSITORY, "lib")]
+    assert [one[0].node for one in why(graph, layer)] == [of(NodeKind.REPOSITORY, "lib")]
 
 
 def test_ways_up_in_a_circle_end(tree: TreeBuilder) -> None:
@@ -484,7 +487,7 @@ def test_ways_up_in_a_circle_end(tree: TreeBuilder) -> None:
     tree.revision("app", about)
     graph = graph_of(tree)
     for digest in (base.digest, over, about, base.blobs[1].digest):
-        paths = list(graph.why(Digest(digest)))
+        paths = list(why(graph, Digest(digest)))
         assert paths
         assert len({tuple(one) for one in paths}) == len(paths)
         assert all(len(set(one)) == len(one) for one in paths)
@@ -500,7 +503,7 @@ def test_the_complete_graph_has_blobs_as_nodes(tree: TreeBuilder) -> None:
     missing = document["layers"][1]["digest"]
     tree.delete_blob(missing)
     graph = graph_of(tree)
-    whole = graph.complete()
+    whole = digraph_with_blobs(graph)
     assert set(whole) >= set(map(Digest, tree.blobs()))
     config = Digest(document["config"]["digest"])
     expected = {"kind": NodeKind.BLOB, "size": document["config"]["size"]}
@@ -508,18 +511,18 @@ def test_the_complete_graph_has_blobs_as_nodes(tree: TreeBuilder) -> None:
     assert whole.nodes[Digest(missing)] == {"kind": NodeKind.BLOB, "size": None}
     assert whole.edges[digest, config]["kind"] is EdgeKind.CONFIG
     assert whole.edges[digest, Digest(missing)]["kind"] is EdgeKind.LAYER
-    assert set(graph.digraph) < set(whole)
+    assert set(digraph(graph)) < set(whole)
 
 
 def test_the_complete_graph_of_some_repositories(tree: TreeBuilder) -> None:
     digest = tree.push("app", "v1", image(["base", "one"]))
     other = tree.push("lib", "v1", image(["base", "two"]))
     graph = graph_of(tree)
-    part = graph.complete(["app", "no such repository"])
+    part = digraph_with_blobs(graph, ["app", "no such repository"])
     assert digest in part
     assert other not in part
     assert {node.repository for node in part if isinstance(node, Node)} == {"app"}
-    assert len(graph.complete([])) == 0
+    assert len(digraph_with_blobs(graph, [])) == 0
 
 
 # -- damage ------------------------------------------------------------------------------------
@@ -572,7 +575,7 @@ def test_damage_is_told_and_puts_in_doubt_what_it_must(tree: TreeBuilder, kind: 
     assert sorted(finding.code for finding in graph.findings) == sorted(codes)
     assert list(graph.frozen) == (["app"] if frozen else [])
     assert bool(graph.incomplete) == incomplete
-    assert graph.owners(Digest(tree.current("lib", "v1")))
+    assert owners(graph, Digest(tree.current("lib", "v1")))
 
 
 def test_no_expectation_is_left_behind() -> None:
@@ -714,8 +717,8 @@ def test_blobs_without_any_repository_are_doubt(tree: TreeBuilder) -> None:
 def test_an_empty_registry_has_an_empty_graph(tree: TreeBuilder) -> None:
     tree.folder(tree.v2 / "repositories")
     graph = graph_of(tree)
-    assert len(graph.digraph) == 0
-    assert (graph.incomplete, graph.findings, list(graph.complete())) == ([], [], [])
+    assert len(digraph(graph)) == 0
+    assert (graph.incomplete, graph.findings, list(digraph_with_blobs(graph))) == ([], [], [])
 
 
 # -- size and shape -----------------------------------------------------------------------------
@@ -734,8 +737,8 @@ def test_a_chain_of_ten_thousand_indexes(tree: TreeBuilder) -> None:
     assert graph.findings == []
     layer = Digest(content.blobs[1].digest)
     assert layer in graph.needs(graph.reachable([Digest(top)]))
-    assert V1 in graph.owners(layer)
-    assert sorted(map(len, graph.why(layer))) == [4, 10_004, 10_004]
+    assert V1 in owners(graph, layer)
+    assert sorted(map(len, why(graph, layer))) == [4, 10_004, 10_004]
 
 
 def test_damage_at_every_step_of_a_long_chain(tree: TreeBuilder) -> None:
@@ -781,12 +784,12 @@ def test_garbage_of_python_is_collected_as_before(
 
     monkeypatch.setattr("regfs.graph.read.skim", fail)
     with pytest.raises(Bug):
-        Graph.build(inventory, registry)
+        build_graph(inventory, registry)
     assert gc.isenabled()
     gc.disable()
     try:
         with pytest.raises(Bug):
-            Graph.build(inventory, registry)
+            build_graph(inventory, registry)
         assert not gc.isenabled()
     finally:
         gc.enable()
@@ -822,7 +825,7 @@ def test_progress_counts_manifests(tree: TreeBuilder) -> None:
     tree.push("app", "v1", index(image()))
     registry = registry_of(tree)
     progress = Counting()
-    Graph.build(scan(registry.store), registry, progress=progress)
+    build_graph(scan(registry.store), registry, progress=progress)
     assert progress.count == 2
 
 
@@ -832,11 +835,11 @@ def test_an_inventory_can_be_older_than_the_tree(tree: TreeBuilder) -> None:
     registry = registry_of(tree)
     inventory = scan(registry.store)
     tree.delete_blob(digest)
-    graph = Graph.build(inventory, registry)
+    graph = build_graph(inventory, registry)
     assert list(graph.frozen) == ["app"]
     tree.push("app", "v1")
     inventory.blobs = Inventory("", 0).blobs
-    assert list(Graph.build(inventory, registry).manifests) == [digest]
+    assert list(build_graph(inventory, registry).manifests) == [digest]
 
 
 def test_a_child_that_goes_while_manifests_are_read(tree: TreeBuilder) -> None:
@@ -848,7 +851,7 @@ def test_a_child_that_goes_while_manifests_are_read(tree: TreeBuilder) -> None:
     registry = registry_of(tree)
     inventory = scan(registry.store)
     tree.delete_blob(child.digest)
-    graph = Graph.build(inventory, registry)
+    graph = build_graph(inventory, registry)
     assert [finding.code for finding in graph.findings] == [Code.INDEX_CHILD_MISSING]
     assert graph.frozen == {}
 
@@ -858,7 +861,7 @@ def test_a_link_that_cannot_be_read_is_told_once_and_is_doubt(tree: TreeBuilder)
     registry = registry_of(tree)
     inventory = scan(registry.store)
     inventory.repositories["app"].links[digest] = parse_link_content(None)
-    graph = Graph.build(inventory, registry)
+    graph = build_graph(inventory, registry)
     assert graph.findings == []
     assert [reason.code for reason in graph.frozen["app"]] == [Code.PATH_UNREADABLE]
     assert list(graph.manifests) == [digest]
@@ -874,15 +877,15 @@ def test_forwards_and_backwards_agree(recipe: Any, data: st.DataObject) -> None:
         tree = build(folder, recipe)
         inventory, graph = scan_and_build(tree)
     needed: dict[Digest, set[Node]] = {}
-    for node in graph.digraph:
+    for node in digraph(graph):
         if isinstance(node, Node) and node.kind is not NodeKind.REPOSITORY:
-            for blob in graph.needs(graph.reachable(graph.digraph.succ[node])):
+            for blob in graph.needs(graph.reachable(digraph(graph).succ[node])):
                 needed.setdefault(blob, set()).add(node)
     for blob in set(inventory.blobs) | set(needed):
-        assert graph.owners(blob) == needed.get(blob, set())
-    whole = graph.complete()
+        assert owners(graph, blob) == needed.get(blob, set())
+    whole = digraph_with_blobs(graph)
     for blob in data.draw(st.lists(st.sampled_from(sorted(inventory.blobs)), max_size=3)):
-        for steps in islice(graph.why(blob), 50):
+        for steps in islice(why(graph, blob), 50):
             assert steps[0].edge is None
             assert steps[-1].node == blob
             for above, below in pairwise(steps):
@@ -890,4 +893,4 @@ def test_forwards_and_backwards_agree(recipe: Any, data: st.DataObject) -> None:
                 ends = pair[::-1] if below.edge is EdgeKind.SUBJECT else pair
                 assert whole.edges[ends]["kind"] is below.edge
         if blob in needed:
-            assert next(graph.why(blob), None) is not None
+            assert next(why(graph, blob), None) is not None

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs.errors import ManifestUnknown
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.reports.removal import Removal, removal
 from regfs.reports.summary import Owner, summary
 from regfs.reports.usage import By, Disk, Options, Sort, Usage, UsageRow, disk_of, usage
@@ -264,7 +264,7 @@ def test_the_order_of_repositories_and_tags_does_not_matter(recipe: Recipe, by: 
         build(tree, recipe)
         inventory, graph = scan_and_build(tree, lean=False)
         read = registry_of(tree).manifest
-        turned = Graph.build(_reversed(inventory), registry_of(tree))
+        turned = build_graph(_reversed(inventory), registry_of(tree))
         assert usage(turned, read, options=Options(by)) == usage(graph, read, options=Options(by))
 
 

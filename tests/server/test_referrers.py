@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs.digest import Digest
+from regfs.graph.attached import referrers
 from regfs.server.api import referrers as api
 from regfs.stores import open_store
 from regfs.tree.pages import Folders
@@ -450,8 +451,8 @@ def test_the_answer_is_what_the_tree_says(
                 )
             ]
             new = Referrers(registry, Folders(registry.store))
-            for referrers in (old, new):
-                found = referrers.of("app", Digest(subject.digest))
+            for lister in (old, new):
+                found = lister.of("app", Digest(subject.digest))
                 assert [referrer.digest for referrer in found] == sorted(expected)
                 for referrer in found:
                     assert json.loads(referrer.descriptor)["digest"] == referrer.digest
@@ -516,5 +517,5 @@ def test_graph_and_server_list_the_same_referrers(
     registry = Registry(open_store(str(tree.root)))
     served = Referrers(registry, Folders(registry.store))
     for asked in {subject, Digest(BASE.digest), Digest(OTHER.digest)}:
-        expected = {one for one in graph.referrers(asked, "app") if one in graph.manifests}
+        expected = {one for one in referrers(graph, asked, "app") if one in graph.manifests}
         assert {one.digest for one in served.of("app", asked)} == expected

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from regfs.digest import Digest
 from regfs.errors import SourceError, SourceLacks
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.heal.needs import plan_heal
 from regfs.heal.opening import open_source
 from regfs.heal.relink import plan_relink, relink
@@ -98,7 +98,7 @@ def plan_of(
 ) -> HealPlan:
     registry = Registry(open_store(str(tree.root)))
     inventory = scan(registry.store)
-    graph = Graph.build(inventory, registry)
+    graph = build_graph(inventory, registry)
     result = verify(registry, inventory, graph, level=level)
     return plan_heal(registry, inventory, graph, result, source, **options)
 
@@ -117,7 +117,7 @@ def heal_from(
 def relink_plan(tree: TreeBuilder) -> RelinkPlan:
     registry = Registry(open_store(str(tree.root)))
     inventory = scan(registry.store)
-    graph = Graph.build(inventory, registry)
+    graph = build_graph(inventory, registry)
     return plan_relink(
         registry, inventory, graph, verify(registry, inventory, graph, level=Level.LINKS)
     )

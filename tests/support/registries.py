@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.gc.sweep import Applied, apply
-from regfs.graph import Graph
+from regfs.graph import Graph, build_graph
 from regfs.runs import purge as purge_run
 from regfs.stores import Store, open_store
 from regfs.tree.inventory import Inventory
@@ -52,7 +52,7 @@ def scan_and_build(
     """List and link a tree as gc does."""
     registry = registry_of(tree)
     inventory = scan(registry.store, history=history, lean=lean)
-    return inventory, Graph.build(inventory, registry)
+    return inventory, build_graph(inventory, registry)
 
 
 def plan_of(

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from regfs.cli.app import run
 from regfs.findings import Code, Finding
-from regfs.graph import Graph
+from regfs.graph import build_graph
 from regfs.render.junit import junit_pieces
 from regfs.render.metrics import metrics_text
 from regfs.render.verify import human_duration, show_result, verdict
@@ -74,7 +74,7 @@ def made(
 def images_in(tree: TreeBuilder, *targets: str, level: Level = Level.DIGESTS) -> list[str]:
     registry = Registry(open_store(str(tree.root)))
     inventory = scan(registry.store)
-    graph = Graph.build(inventory, registry) if level.covers(Level.SIZES) else None
+    graph = build_graph(inventory, registry) if level.covers(Level.SIZES) else None
     meant = [registry.find(target) for target in targets]
     return [str(one) for one in images_of(meant, inventory, graph)]
 

@@ -410,7 +410,7 @@ def _blob(look: Look, text: str) -> Digest:
     graph = snapshot.graph
     known = (
         digest in snapshot.inventory.blobs
-        or digest in graph.digraph
+        or graph.predecessors(digest)
         or graph.manifests_naming(digest)
     )
     if not known or not look.holds(digest):

@@ -25,7 +25,7 @@ from regfs.errors import PathMissing, RegfsError
 from regfs.findings import Code, Finding, Severity
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
-from regfs.graph import Graph
+from regfs.graph import Graph, build_graph
 from regfs.manifests.image_config import ImageConfig, parse_config
 from regfs.reports.images import Image, images
 from regfs.reports.moment import moment
@@ -410,7 +410,7 @@ class Snapshots:
     def _read(self) -> Snapshot:
         began = self._clock()
         inventory = scan(self._registry.store, progress=self._doing)
-        graph = Graph.build(inventory, self._registry, progress=self._doing)
+        graph = build_graph(inventory, self._registry, progress=self._doing)
         snapshot = Snapshot(self._registry, inventory, graph, 0.0)
         for report in FIRST:
             self._doing.start("Adding up")

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Final
 
 from regfs.digest import Digest
-from regfs.graph import Node, Step
+from regfs.graph import Node
+from regfs.graph.paths import Step
 from regfs.reports.moment import moment
 from regfs.reports.paths import Place, reasons
 from regfs.server.ui import addresses

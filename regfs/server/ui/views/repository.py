@@ -12,7 +12,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Finding
 from regfs.graph import Graph
-from regfs.graph.beside import beside
+from regfs.graph.attached import attached_to
 from regfs.reports.contents import holdings_of
 from regfs.reports.moment import moment
 from regfs.server.ui import addresses
@@ -200,7 +200,7 @@ def _problem(graph: Graph, info: TagInfo) -> str:
 def _kind_of_tag(graph: Graph, tag: str, info: TagInfo) -> str:
     """Return what a tag points to, in a word: of one that stands beside an image what it holds."""
     known = info.current in graph.manifests
-    found = beside(graph, tag, info.current) if known else None
+    found = attached_to(graph, tag, info.current) if known else None
     return kind_of(graph, info.current) if found is None else found.holds
 
 

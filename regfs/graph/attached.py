@@ -1,13 +1,13 @@
-"""Which tags only stand beside an image, and which are an image's own.
+"""Which tags are attached to an image, and which are an image's own; the referrers of an image.
 
     sha256-<hex>         a list of the referrers of sha256:<hex>, or one referrer itself
     sha256-<hex>.sig     what cosign has made for sha256:<hex>; .att and .sbom likewise
     sha256-<hex>         of the very manifest it points to, or of an image that a tool has
                          converted: an ordinary tag
 
-The name alone tells nothing of the first and the last: what it points to is looked at. What
-cannot be known counts as standing beside: such a tag never speaks for the untagged manifests
-of a repository, and never goes unless its image does.
+The name alone does not tell the first from the last: what the tag points to does. A tag of
+which that cannot be known counts as attached: it never speaks for the untagged manifests of a
+repository, and never goes unless its image does.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from regfs.tree.inventory import RepositoryInventory
 
 
-def beside(graph: Graph, tag: str, current: Digest | None) -> layout.SubjectTag | None:
-    """Return what a tag stands beside; None of an ordinary tag."""
+def attached_to(graph: Graph, tag: str, current: Digest | None) -> layout.SubjectTag | None:
+    """Return what a tag is attached to; None of an ordinary tag."""
     found = layout.subject_tag(tag)
     if found is None or current is None:
         return found
@@ -46,7 +46,7 @@ def is_own(graph: Graph, repository: RepositoryInventory, tag: str) -> bool:
     as the manifest that its name speaks of is in the repository.
     """
     current = repository.tags[tag].current
-    if current is None or beside(graph, tag, current) is not None:
+    if current is None or attached_to(graph, tag, current) is not None:
         return False
     named = layout.subject_tag(tag)
     if named is None or _is_named_after(graph, named, current):
@@ -55,7 +55,7 @@ def is_own(graph: Graph, repository: RepositoryInventory, tag: str) -> bool:
 
 
 def lives(graph: Graph, found: layout.SubjectTag, live: Collection[Digest]) -> bool:
-    """Return whether what a tag stands beside is among manifests that live, by any digest."""
+    """Return whether what a tag is attached to is among manifests that live, by any digest."""
     if found.among(live):
         return True
     aliases = graph.aliases.items()
@@ -68,7 +68,7 @@ def lists(graph: Graph, index: Digest, subjects: Collection[Digest]) -> list[Dig
 
 
 def is_gone(graph: Graph, found: layout.SubjectTag) -> bool:
-    """Return whether nothing in the tree is left of what a tag stands beside.
+    """Return whether nothing in the tree is left of what a tag is attached to.
 
     Neither a link nor a blob, and nothing that could not be read or seen may be it.
     """
@@ -98,3 +98,45 @@ def _is_about(graph: Graph, found: layout.SubjectTag, current: Digest) -> bool:
 def _about(graph: Graph, manifest: Digest) -> About | None:
     info = graph.manifests.get(manifest)
     return None if info is None else About(info.subject, info.artifact_type)
+
+
+def referrers(graph: Graph, subject: Digest, repository: str | None = None) -> list[Digest]:
+    """Return the manifests about `subject`: by their subject field, or in its fallback tag.
+
+    With `repository`, only those it has as revisions, as its server lists them.
+    """
+    by_field = graph.referrers_by_field(subject)
+    every = graph.inventory.repositories
+    if repository is None:
+        listed = [child for one in every.values() for child in _in_lists(graph, one, {subject})]
+        return list(dict.fromkeys([*by_field, *listed]))
+    if repository not in every:
+        return []
+    one = every[repository]
+    subjects = {subject, *_revision_aliases(graph, repository, subject)}
+    named = [referrer for referrer in by_field if graph.manifests[referrer].subject in subjects]
+    found = [*named, *_in_lists(graph, one, subjects)]
+    return list(dict.fromkeys(digest for digest in found if digest in one.revisions))
+
+
+def _revision_aliases(graph: Graph, repository: str, digest: Digest) -> list[Digest]:
+    """Return the digests in another algorithm under which a repository has a manifest."""
+    links = graph.redirected.get(repository, {}).items()
+    return [
+        link for link, targets in links if link.algorithm != digest.algorithm and digest in targets
+    ]
+
+
+def _in_lists(
+    graph: Graph, repository: RepositoryInventory, subjects: Collection[Digest]
+) -> list[Digest]:
+    """Return what the fallback tags of a manifest list."""
+    found: list[Digest] = []
+    for tag in map(layout.fallback_tag, subjects):
+        info = repository.tags.get(tag)
+        current = None if info is None else info.current
+        if current is None or current not in repository.revisions:
+            continue
+        if attached_to(graph, tag, current) is not None:
+            found += lists(graph, current, subjects)
+    return found
