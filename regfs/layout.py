@@ -293,6 +293,21 @@ def _folders(digest: Digest) -> str:
     return digest.replace(":", "/", 1)
 
 
+def blob_path(digest: Digest) -> str:
+    """Return where the bytes of a blob lie."""
+    return f"{blob_folder(digest)}/data"
+
+
+def parent_of(path: str) -> str:
+    """Return the folder that holds `path`; the root, which is empty, of a path of one component."""
+    return path.rpartition("/")[0]
+
+
+def name_of(path: str) -> str:
+    """Return the last component of `path`."""
+    return path.rpartition("/")[2]
+
+
 def from_bytes(path: bytes) -> str:
     """Return a path of bytes as regfs spells it, whatever the locale."""
     return path.decode("utf-8", "surrogateescape")
@@ -570,12 +585,12 @@ def is_temporary(path: str) -> bool:
 
 def is_nfs_leftover(path: str) -> bool:
     """Return whether `path` is the name NFS gives a file that is deleted while it is open."""
-    return bool(_NFS_LEFTOVER.fullmatch(path.rpartition("/")[2]))
+    return bool(_NFS_LEFTOVER.fullmatch(name_of(path)))
 
 
 def is_lost_and_found(folder: str) -> bool:
     """Return whether `folder` belongs to a file system mounted above it; no name has a plus."""
-    return folder.rpartition("/")[2] == "lost+found"
+    return name_of(folder) == "lost+found"
 
 
 def repository_of(path: str) -> str | None:

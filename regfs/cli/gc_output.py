@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
+from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Code, Severity
 from regfs.gc.plan import Action, Plan
@@ -96,8 +97,8 @@ def _day(seconds: float | None) -> str:
 def _name(action: Action) -> str:
     if action.kind in (ActionKind.DIRECTORY, ActionKind.TAG):
         # A digest would not tell which of two folders, or of two tags of one manifest.
-        return action.path.partition("/_manifests/tags/")[2] or action.path.rpartition("/")[2]
-    return Digest(action.digest).short if action.digest else action.path.rpartition("/")[2]
+        return action.path.partition("/_manifests/tags/")[2] or layout.name_of(action.path)
+    return Digest(action.digest).short if action.digest else layout.name_of(action.path)
 
 
 def _show_doubt(out: Console, plan: Plan) -> None:

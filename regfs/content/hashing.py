@@ -136,7 +136,7 @@ class _Work:
         """Hash blobs that fit into memory; those of one folder stand together."""
         for _, group in groupby(digests, _start):
             together = list(group)
-            folder = layout.blob_folder(together[0]).rpartition("/")[0]
+            folder = layout.parent_of(layout.blob_folder(together[0]))
             make = getattr(hashlib, together[0].algorithm)
             names = [digest[_ALGORITHM + 1 :] for digest in together]
             contents = self._store.contents(folder, names, "data", SMALL + 1, seen=True)
@@ -157,7 +157,7 @@ class _Work:
     def take_large(self, digest: Digest, unpack: bool) -> None:
         """Hash a blob as a stream, and on the way what is packed in it."""
         try:
-            with self._store.open(_path(digest)) as stream:
+            with self._store.open(layout.blob_path(digest)) as stream:
                 if unpack:
                     self._unpack(digest, stream)
                 else:
@@ -205,7 +205,7 @@ class _Work:
 
     def _hash_again(self, digest: Digest) -> None:
         """Hash a blob until it is right, or stays the same while it is read."""
-        path = _path(digest)
+        path = layout.blob_path(digest)
         before = self._store.stat(path)
         for _ in range(_ATTEMPTS):
             with self._store.open(path) as stream:
@@ -228,10 +228,6 @@ class _Work:
         else:
             problem = Problem(digest, Code.BLOB_CORRUPT, f"{found} ({size} bytes)")
         self.problems.append(problem)
-
-
-def _path(digest: Digest) -> str:
-    return f"{layout.blob_folder(digest)}/data"
 
 
 def _start(digest: Digest) -> str:

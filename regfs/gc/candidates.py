@@ -205,7 +205,7 @@ class Candidates:
     def _with_strangers(self) -> set[str]:
         """Return the repositories with something in their folder that is not of the layout."""
         above = len(layout.REPOSITORIES) + 1
-        beside = {path.rpartition("/")[0][above:] for path in self._inventory.foreign}
+        beside = {layout.parent_of(path)[above:] for path in self._inventory.foreign}
         within = {layout.repository_of(path) for path in self._inventory.foreign}
         return beside | {name for name in within if name is not None}
 
@@ -263,7 +263,7 @@ class Candidates:
         # What is in a folder comes before it.
         for path, mtime in sorted(self._inventory.empty.items(), reverse=True):
             if path in staying or not self._may_tidy(path, mtime, incomplete):
-                staying.add(path.rpartition("/")[0])
+                staying.add(layout.parent_of(path))
             else:
                 reason = "folder is empty: what it was made for is gone"
                 name = layout.repository_of(path)

@@ -93,7 +93,7 @@ def _beside(tags: Iterable[Action]) -> dict[str, list[Digest]]:
     """Return the start of a digest -> what tags that go have put beside it."""
     found: dict[str, list[Digest]] = {}
     for action in tags:
-        subject = layout.subject_tag(action.path.rpartition("/")[2])
+        subject = layout.subject_tag(layout.name_of(action.path))
         if subject is not None and action.digest is not None:
             found.setdefault(_start(subject.subject), []).append(Digest(action.digest))
     return found

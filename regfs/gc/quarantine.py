@@ -189,7 +189,7 @@ class Use:
 
     def _stands_beside(self, name: str, path: str) -> bool:
         """Return whether a tag stands beside a manifest that is in use."""
-        found = layout.subject_tag(path.rpartition("/")[2])
+        found = layout.subject_tag(layout.name_of(path))
         return found is not None and lives(self._graph, found, self._live.get(name, ()))
 
     def doubts(self) -> set[str]:

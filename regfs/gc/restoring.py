@@ -113,7 +113,7 @@ class _Needs:
 
     def _read(self, digest: str) -> list[Digest]:
         """Return what is written in a manifest; of anything else nothing."""
-        place = layout.path_of(layout.BlobData(Digest(digest)))
+        place = layout.blob_path(Digest(digest))
         for path in (self._blobs.get(digest), place):
             if path is None:
                 continue
@@ -144,7 +144,7 @@ class _Needs:
         }
         found = []
         for digest in sorted(self._digests & deleted.keys() - self._blobs.keys()):
-            path = layout.path_of(layout.BlobData(Digest(digest)))
+            path = layout.blob_path(Digest(digest))
             try:
                 self._store.stat(path)
             except StoreError:

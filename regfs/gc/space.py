@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from regfs import layout
 from regfs.errors import StoreFull
 from regfs.gc.plan import Action, Plan
 from regfs.runs import RESERVE, RUNS, begun, claim, unclaim
@@ -87,7 +88,7 @@ def changed_folders(actions: Iterable[Action]) -> list[str]:
     """Return the folders that moving these things changes, sorted."""
     sources = {_source(action) for action in actions}
     # A folder that moves elsewhere is changed itself: it gets another one above it.
-    return sorted(sources | {source.rpartition("/")[0] for source in sources})
+    return sorted(sources | {layout.parent_of(source) for source in sources})
 
 
 def find_room(

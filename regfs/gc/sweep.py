@@ -421,7 +421,7 @@ def _source(action: Action, seen: Seen | StoreError) -> str:
     itself = action.kind in _FOLDERS or action.kind is ActionKind.TEMPORARY
     if itself or isinstance(seen, StoreError) or not seen.alone:
         return action.path
-    return action.path.rpartition("/")[0]
+    return layout.parent_of(action.path)
 
 
 def _intent(move: _Move) -> dict[str, object]:
@@ -440,7 +440,7 @@ def _folders_of(store: Store, repository: str) -> list[str]:
     """Return the folders of one repository; none when there is any file in them."""
     found = []
     for entry in store.list(repository, ignore):
-        name = entry.path.rpartition("/")[2]
+        name = layout.name_of(entry.path)
         if entry.kind is not FileKind.FOLDER or (name.startswith("_") and name not in layout.PARTS):
             return []
     for part in sorted(layout.PARTS):

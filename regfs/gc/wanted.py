@@ -90,7 +90,7 @@ class ExternalRoots:
         Raises:
             StoreError: it cannot be read, so that what is in use is not known.
         """
-        path = self._blobs.get(digest) or layout.path_of(layout.BlobData(digest))
+        path = self._blobs.get(digest) or layout.blob_path(digest)
         try:
             # Not verified: what a broken one names is in use as well.
             data = self._store.read(path, LIMIT + 1)

@@ -232,7 +232,7 @@ class _Builder:
 
     def _add_manifest(self, digest: Digest, manifest: Manifest | Skimmed, size: int) -> None:
         if manifest.kind is media_types.Kind.UNKNOWN:
-            path = layout.path_of(layout.BlobData(digest))
+            path = layout.blob_path(digest)
             kind = manifest.media_type or "none given"
             finding = Finding(Code.MANIFEST_UNKNOWN_TYPE, path, digest, actual=kind)
             self.graph.findings.append(finding)
@@ -316,7 +316,7 @@ class _Builder:
         while path:
             if path in self.unseen:
                 return path
-            path = path.rpartition("/")[0]
+            path = layout.parent_of(path)
         return None
 
     def _unseen_or_broken(self, reading: Reading) -> Reading:

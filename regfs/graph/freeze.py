@@ -40,7 +40,7 @@ def freeze(graph: Graph) -> None:
         digests = graph.named_as(subject)
         if not any(one in graph.manifests or one in graph.problems for one in digests):
             for referrer in referrers:
-                path = layout.path_of(layout.BlobData(referrer))
+                path = layout.blob_path(referrer)
                 finding = Finding(Code.SUBJECT_MISSING, path, referrer, expected=subject)
                 graph.findings.append(finding)
 
@@ -108,7 +108,7 @@ def _missing_child(
 ) -> Finding:
     for index, kind in listed.items():
         if kind is EdgeKind.CHILD:
-            path = layout.path_of(layout.BlobData(index))
+            path = layout.blob_path(index)
             problem = Finding(Code.INDEX_CHILD_MISSING, path, index, expected=digest)
             graph.findings.append(problem)
     return problem

@@ -160,7 +160,7 @@ class Graph:
 
     def is_unseen(self, digest: Digest) -> bool:
         """Return whether a blob that was not listed may be there: its place was not seen."""
-        path = layout.path_of(layout.BlobData(digest)) if self._unseen else ""
+        path = layout.blob_path(digest) if self._unseen else ""
         return bool(path) and not self._unseen.isdisjoint((path, *folders_above(path)))
 
     # -- one manifest ---------------------------------------------------------

@@ -95,7 +95,7 @@ class Reader:
 
     def _folder(self, wanted: list[Digest]) -> _Packed:
         """Read what lies in one folder, in this process or in another one."""
-        folder = layout.blob_folder(wanted[0]).rpartition("/")[0]
+        folder = layout.parent_of(layout.blob_folder(wanted[0]))
         make = getattr(hashlib, wanted[0].algorithm)
         names = [digest[_ALGORITHM + 1 :] for digest in wanted]
         contents = self._store.contents(folder, names, "data", LIMIT + 1)
@@ -154,7 +154,7 @@ def _is_slow(waited: float, packed: _Packed) -> bool:
 def read_manifest(store: Store, digest: Digest) -> Reading:
     """Read, check and parse one manifest."""
     try:
-        content = store.read(layout.path_of(layout.BlobData(digest)), LIMIT + 1)
+        content = store.read(layout.blob_path(digest), LIMIT + 1)
     except PathMissing:
         return _broken(digest, b"", Code.BLOB_MISSING, None)
     except StoreError as error:
@@ -186,6 +186,6 @@ def _understood(digest: Digest, content: bytes) -> Reading:
 def _broken(
     digest: Digest, content: bytes, code: Code, actual: str | None, expected: str | None = None
 ) -> Reading:
-    path = layout.path_of(layout.BlobData(digest))
+    path = layout.blob_path(digest)
     problem = Finding(code, path, digest, expected=expected, actual=actual)
     return Reading(digest, content, None, problem)

@@ -45,7 +45,7 @@ class Fetched:
     def commit(self) -> None:
         """Put it in place, replacing what was there, and make that durable."""
         self._store.replace(self._source, self._path)
-        self._store.sync(self._path.rpartition("/")[0])
+        self._store.sync(layout.parent_of(self._path))
 
     def discard(self) -> None:
         """Forget it. Safe to call twice, and after commit."""

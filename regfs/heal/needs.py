@@ -163,7 +163,7 @@ class _Needs:
         sizes = [size]
         for holder in self._graph.manifests_naming(digest):
             sizes += [leaf.size for leaf in self._graph.leaves(holder) if leaf.digest == digest]
-        path = layout.path_of(layout.BlobData(digest))
+        path = layout.blob_path(digest)
         self._items[digest] = HealItem(digest, path, code, max(sizes), manifest, repositories)
         self._pending.append(digest)
 
@@ -233,7 +233,7 @@ class _Needs:
 
     def _there(self, digest: Digest) -> Entry | None:
         try:
-            return self._registry.store.stat(layout.path_of(layout.BlobData(digest)))
+            return self._registry.store.stat(layout.blob_path(digest))
         except StoreError:
             return None  # if it cannot be put there either, that is told then
 

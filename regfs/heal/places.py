@@ -80,7 +80,7 @@ def open_tree(path: str) -> Files:
         NotARegistry: there is none.
     """
     store = open_store(path)
-    return Files(store, store.url, lambda digest: layout.path_of(layout.BlobData(digest)))
+    return Files(store, store.url, layout.blob_path)
 
 
 def open_layout(path: str) -> Files:

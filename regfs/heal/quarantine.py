@@ -55,7 +55,7 @@ def quarantine(
         changes: Changes | None = None
         for digest in wanted:
             progress.advance(1)
-            path = layout.path_of(layout.BlobData(digest))
+            path = layout.blob_path(digest)
             if (reason := _why_not(registry, digest)) is not None:
                 skipped.append(Skipped(path, reason))
                 continue

@@ -196,7 +196,7 @@ def _turn(store: Store) -> Iterator[None]:
 
 def is_right(store: Store, digest: Digest) -> bool:
     """Return whether a blob is there with the bytes of its digest."""
-    path = layout.path_of(layout.BlobData(digest))
+    path = layout.blob_path(digest)
     with suppress(StoreError):
         if store.stat(path).kind is FileKind.FILE:
             with store.open(path) as stream:

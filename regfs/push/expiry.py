@@ -101,7 +101,7 @@ class Expiry:
             if "_uploads" not in repository.parts or layout.name_problem(name) is not None:
                 continue
             for folder in self._store.list(layout.uploads_folder(name), report):
-                upload = folder.path.rpartition("/")[2]
+                upload = layout.name_of(folder.path)
                 state = self._state(name, upload) if folder.kind is FileKind.FOLDER else None
                 if state is not None and self._last(name, upload, state) + self._age <= now:
                     yield (name, upload), state

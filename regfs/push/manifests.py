@@ -240,7 +240,7 @@ class Publisher:
 
     def _exists(self, key: layout.Key) -> bool:
         path = layout.path_of(key)
-        folder = path.rpartition("/")[0]
+        folder = layout.parent_of(path)
         return any(
             entry.path == path and entry.kind is FileKind.FILE
             for entry in self.store.list(folder, ignore)
@@ -257,7 +257,7 @@ class Publisher:
     def _remove(self, key: layout.LayerLink | layout.RevisionLink) -> None:
         """Remove a link, and the folder that was made for it when nothing else is in it."""
         path = layout.path_of(key)
-        folder = path.rpartition("/")[0]
+        folder = layout.parent_of(path)
         self.store.delete([path])
         self.store.sync(folder)
         self.store.delete([folder])
@@ -274,7 +274,7 @@ class Publisher:
         links = [e.path for e in below if isinstance(layout.key_of(e.path), layout.TagIndex)]
         folders = [e.path for e in below if e.kind is FileKind.FOLDER]
         self.store.delete([current])
-        self.store.sync(current.rpartition("/")[0])
+        self.store.sync(layout.parent_of(current))
         self.store.delete(links)
         self.store.delete([*sorted(folders, reverse=True), folder])
 

@@ -438,7 +438,7 @@ class UploadWriter:
         with shared(store, patience=uploads._patience):
             try:
                 source = layout.path_of(layout.UploadData(name, upload))
-                store.replace(source, layout.path_of(layout.BlobData(digest)))
+                store.replace(source, layout.blob_path(digest))
             except PathMissing:
                 raise self._gone() from None
             store.sync(layout.blob_folder(digest))

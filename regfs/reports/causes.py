@@ -15,6 +15,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from regfs import layout
 from regfs.findings import RULES, Code, Finding
 from regfs.tree.inventory import INCOMPLETE
 
@@ -118,7 +119,7 @@ def _key(finding: Finding) -> Hashable:
     if code in _OF_ONE_REPOSITORY:
         return code, finding.repository
     if code in _OF_ONE_FOLDER:
-        return code, finding.path.rpartition("/")[0]
+        return code, layout.parent_of(finding.path)
     if code is Code.BLOBS_MISSING:
         return _NO_BLOBS
     if code in _EVERYWHERE:

@@ -145,7 +145,7 @@ def read_manifest(registry: Registry, digest: Digest, largest: int = LIMIT) -> M
         ContentMismatch, ManifestInvalid: it is damaged, or no manifest.
         ManifestTooLarge: it has more than `largest` bytes.
     """
-    path = layout.path_of(layout.BlobData(digest))
+    path = layout.blob_path(digest)
     try:
         return registry.manifest(digest, largest)
     except BlobUnknown:
@@ -378,7 +378,7 @@ class _Viewer:
         if has_urls and not (stored and self._is_linked(layer)):
             return LayerFacts(layer, size, media_type, present=False, elsewhere=True, images=0)
         if stored is None:
-            path = layout.path_of(layout.BlobData(layer))
+            path = layout.blob_path(layer)
             unseen = self._graph.is_unseen(layer)
             self.problems.append(f"{path}: layer {'cannot be seen' if unseen else 'is not there'}")
         return LayerFacts(
@@ -444,7 +444,7 @@ class _Viewer:
         )
 
     def _config(self, digest: Digest) -> ImageConfig | None:
-        path = layout.path_of(layout.BlobData(digest))
+        path = layout.blob_path(digest)
         try:
             if not self._may_have(digest):
                 raise BlobUnknown(path)

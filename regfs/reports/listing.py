@@ -343,7 +343,7 @@ def uploads(registry: Registry, names: Iterator[str]) -> UploadListing:
                 for entry in registry.store.walk(folder.path, registry.report)
                 if entry.kind is FileKind.FILE
             ]
-            upload = folder.path.rpartition("/")[2]
+            upload = layout.name_of(folder.path)
             found.append(
                 ListedUpload(
                     repository=name,

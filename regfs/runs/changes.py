@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import StoreError
 from regfs.runs.journal import (
@@ -112,7 +113,7 @@ class Changes:
 
     def begin(self, path: str) -> Writer:
         """Begin a file, announced before, that `create` will put at `path`."""
-        if at(self._store, path.rpartition("/")[0]) is None:
+        if at(self._store, layout.parent_of(path)) is None:
             self._new.add(path)
         return self._store.create(path)
 
@@ -136,7 +137,7 @@ class Changes:
         there = at(self._store, path)
         if there is not None:
             self.intend_move(path, path, kind=kind, digest=digest, size=there.size)
-        new = path in self._new or at(self._store, path.rpartition("/")[0]) is None
+        new = path in self._new or at(self._store, layout.parent_of(path)) is None
         self.note(create=path, kind=kind, digest=digest, size=size, content=content, folder=new)
         self.flush()
         if there is not None and small:
@@ -203,11 +204,11 @@ def _is_folder(store: Store, path: str) -> bool:
 
 def movable(store: Store, path: str) -> str:
     """Return what to rename for a file: the folder made for it, unless it holds more than that."""
-    folder = path.rpartition("/")[0]
+    folder = layout.parent_of(path)
     inside = store.list(folder, ignore)
     return folder if [entry.path for entry in inside] == [path] else path
 
 
 def _is_unfinished(path: str, name: str) -> bool:
-    last = path.rpartition("/")[2]
+    last = layout.name_of(path)
     return last.startswith(f".{name}.") and last.endswith(UNFINISHED)

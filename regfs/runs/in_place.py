@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from regfs import layout
 from regfs.errors import PathMissing, StoreError, StoreFull
 from regfs.runs.changes import remove_empty
 from regfs.runs.journal import RunKind, continued, now
@@ -61,7 +62,7 @@ class InPlace:
         """Take note that something does not go, after all: only what went is written down."""
 
     def _delete(self, source: str) -> None:
-        self._touched[source.rpartition("/")[0]] = None
+        self._touched[layout.parent_of(source)] = None
         path = str(self._intended[source]["path"])
         if path == source and self._store.stat(path).kind is FileKind.FOLDER:
             deleted = self._store.delete_tree(path)

@@ -139,7 +139,7 @@ def journals(store: Store) -> Iterator[Journal]:
     """Yield what is written down of every run, oldest first."""
     for entry in store.list(RUNS, ignore):
         try:
-            yield read_journal(store, entry.path.rpartition("/")[2])
+            yield read_journal(store, layout.name_of(entry.path))
         except RunUnknown:
             continue
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from regfs import layout
 from regfs.errors import StoreFull
 from regfs.runs.journal import RUNS, at, journal_of
 from regfs.stores import Store, ignore
@@ -49,7 +50,7 @@ def unclaim(store: Store, run: str) -> None:
 def unclaim_unbegun(store: Store) -> None:
     """Give back the reserves of runs that were killed before they began; we hold the lock."""
     for entry in store.list(RUNS, ignore):
-        run = entry.path.rpartition("/")[2]
+        run = layout.name_of(entry.path)
         if not begun(store, run):
             unclaim(store, run)
 

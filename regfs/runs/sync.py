@@ -41,8 +41,8 @@ class Touched:
 
     def moved(self, source: str, target: str) -> None:
         """Note that a thing is about to be moved."""
-        self._from[source.rpartition("/")[0]] = None
-        self._to[target.rpartition("/")[0]] = None
+        self._from[layout.parent_of(source)] = None
+        self._to[layout.parent_of(target)] = None
 
     def sync(self) -> None:
         """Make every move durable: new names first."""
@@ -77,7 +77,7 @@ def sync_cut_off(store: Store) -> None:
     is relied on from now on, so it has to be on the disk.
     """
     for entry in store.list(RUNS, ignore):
-        run = entry.path.rpartition("/")[2]
+        run = layout.name_of(entry.path)
         if at(store, journal_of(run)) is None or _has_ended(store, run):
             continue
         found = read_journal(store, run)
@@ -115,13 +115,13 @@ def _changed_by(run: str, lines: Iterable[Line]) -> set[str]:
     for line in lines:
         if "move" in line:
             for path in (line["move"], line["path"]):
-                folder = path.rpartition("/")[0]
+                folder = layout.parent_of(path)
                 found |= {folder, f"{quarantine}/{folder}"}
         elif "create" in line:
-            folder = line["create"].rpartition("/")[0]
+            folder = layout.parent_of(line["create"])
             found |= {folder, f"{quarantine}/{UNDONE}/{folder}"}
         elif "replace" in line:
-            folder = line["replace"].rpartition("/")[0]
+            folder = layout.parent_of(line["replace"])
             found |= {folder, f"{quarantine}/{REPLACED}/{folder}"}
     # Nobody remembers any more which of those above were new.
     above = {place for folder in found for place in folders_above(folder)}

@@ -51,11 +51,6 @@ def report_other(inventory: Inventory, entry: Entry) -> None:
         inventory.findings.append(Finding(Code.PATH_UNREADABLE, entry.path, actual=words))
 
 
-def name_of(entry: Entry) -> str:
-    """Return the last part of the path of an entry."""
-    return entry.path.rpartition("/")[2]
-
-
 def algorithms_in(store: Store, inventory: Inventory, folder: str) -> list[str]:
     """Return the digest algorithms that have a folder in `folder`; name what else is there."""
     names = store.subfolders(folder, inventory.findings.append)
@@ -64,14 +59,15 @@ def algorithms_in(store: Store, inventory: Inventory, folder: str) -> list[str]:
         return sorted(names)
     found = []
     for entry in store.list(folder, inventory.findings.append):
-        if entry.kind is FileKind.FOLDER and name_of(entry) in ALGORITHMS:
-            found.append(name_of(entry))
+        name = layout.name_of(entry.path)
+        if entry.kind is FileKind.FOLDER and name in ALGORITHMS:
+            found.append(name)
         elif entry.kind is FileKind.FOLDER:
             unknown = not is_junk_folder(entry.path)
             code = Code.ALGORITHM_UNSUPPORTED if unknown else Code.FOREIGN_PATH
             report_foreign(inventory, entry.path, code)
         elif entry.kind is FileKind.FILE:
-            report_file(inventory, entry.path, _ALGORITHM_NAME.fullmatch(name_of(entry)))
+            report_file(inventory, entry.path, _ALGORITHM_NAME.fullmatch(name))
     return found
 
 
@@ -115,8 +111,8 @@ def checked_leaves(
     if leaves.absent:
         inventory.vacant.extend(f"{folder}/{name}" for name in leaves.absent)
     for entry in leaves.others:
-        is_digest = re.fullmatch(f"[0-9a-f]{{{width}}}", name_of(entry))
-        if entry.kind is FileKind.FILE and entry.path.rpartition("/")[0] == folder:
+        is_digest = re.fullmatch(f"[0-9a-f]{{{width}}}", layout.name_of(entry.path))
+        if entry.kind is FileKind.FILE and layout.parent_of(entry.path) == folder:
             report_file(inventory, entry.path, is_digest)
         else:
             report_other(inventory, entry)

@@ -35,25 +35,25 @@ _RSYNC_FILE: Final = re.compile(r"\.(.+)\.[0-9A-Za-z]{6}", re.DOTALL)
 
 def is_junk_folder(path: str) -> bool:
     """Return whether a folder is of somebody else, with all that it holds."""
-    return _FOLDER.fullmatch(_name(path)) is not None
+    return _FOLDER.fullmatch(layout.name_of(path)) is not None
 
 
 def is_junk_file(path: str) -> bool:
     """Return whether a file is of somebody else, by its name or by the folder it is in."""
-    name = _name(path)
-    return _FILE.fullmatch(name) is not None or is_junk_folder(path.rpartition("/")[0])
+    name = layout.name_of(path)
+    return _FILE.fullmatch(name) is not None or is_junk_folder(layout.parent_of(path))
 
 
 def is_rsync_folder(path: str) -> bool:
     """Return whether rsync keeps halves of files in this folder, or whole ones until the end."""
-    return _name(path) in _RSYNC_FOLDERS
+    return layout.name_of(path) in _RSYNC_FOLDERS
 
 
 def rsync_target(path: str) -> str | None:
     """Return the file of the layout that a half is of, which rsync has left; else None."""
     folder, _, name = path.rpartition("/")
     if is_rsync_folder(folder):
-        target = f"{folder.rpartition('/')[0]}/{name}"
+        target = f"{layout.parent_of(folder)}/{name}"
     elif found := _RSYNC_FILE.fullmatch(name):
         target = f"{folder}/{found[1]}"
     else:
@@ -62,7 +62,3 @@ def rsync_target(path: str) -> str | None:
         return None if isinstance(layout.key_of(target), layout.Foreign) else target
     except LayoutInvalid:  # a name of nothing but dots
         return None
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]

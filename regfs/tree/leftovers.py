@@ -48,7 +48,7 @@ _FOR_ONE: Final = re.compile(
 def is_for_one(folder: str) -> bool:
     """Return whether a folder is worth nothing when it is empty."""
     if is_rsync_folder(folder):
-        folder = folder.rpartition("/")[0]
+        folder = layout.parent_of(folder)
     return _FOR_ONE.fullmatch(folder) is not None and "/_uploads/" not in folder
 
 

@@ -228,7 +228,7 @@ class Registry:
         Raises:
             BlobUnknown: it is not there.
         """
-        path = layout.path_of(layout.BlobData(digest))
+        path = layout.blob_path(digest)
         try:
             return self.store.stat(path)
         except PathMissing:
@@ -243,7 +243,7 @@ class Registry:
             BlobUnknown: it is not there.
         """
         try:
-            return self.store.open(layout.path_of(layout.BlobData(digest)), offset, length)
+            return self.store.open(layout.blob_path(digest), offset, length)
         except PathMissing:
             raise BlobUnknown(f"no such blob: {digest}") from None
 
@@ -254,7 +254,7 @@ class Registry:
             BlobUnknown: it is not there.
             ContentMismatch: after the last piece, when the bytes are others.
         """
-        path = layout.path_of(layout.BlobData(digest))
+        path = layout.blob_path(digest)
         with self.open_blob(digest) as raw:
             reader = VerifiedReader(raw, digest, path)
             while piece := reader.read(BUFFER_SIZE):
@@ -268,7 +268,7 @@ class Registry:
             ManifestTooLarge: it is larger than `limit` bytes; nothing was read.
             ContentMismatch: the bytes have another digest.
         """
-        path = layout.path_of(layout.BlobData(digest))
+        path = layout.blob_path(digest)
         try:
             data = self._read(path, limit + 1, Code.BLOB_UNREADABLE)
         except PathMissing:
@@ -294,7 +294,7 @@ class Registry:
         try:
             return parse(data)
         except ManifestInvalid as error:
-            path = layout.path_of(layout.BlobData(digest))
+            path = layout.blob_path(digest)
             raise self._told(path, Code.MANIFEST_UNREADABLE, error) from None
 
     def find(self, text: str) -> Target:

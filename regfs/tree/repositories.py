@@ -13,7 +13,6 @@ from regfs.tree.folders import (
     algorithms_in,
     checked_leaves,
     leaves_in,
-    name_of,
     report_file,
     report_foreign,
     report_other,
@@ -58,7 +57,7 @@ def _scan_links(store: Store, inventory: Inventory, table: DigestTable, folder: 
 def _scan_manifests(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
     revisions = layout.revisions_folder(repository.name)
     tags = layout.tags_folder(repository.name)
-    for entry in store.list(tags.rpartition("/")[0], inventory.findings.append):
+    for entry in store.list(layout.parent_of(tags), inventory.findings.append):
         if entry.kind not in (FileKind.FOLDER, FileKind.FILE):
             continue  # the store has said why it cannot be listed
         if entry.kind is FileKind.FILE:
@@ -145,7 +144,7 @@ def _is_no_folder(entry: Entry, folder: str) -> bool:
     cannot be seen whole, and loses nothing.
     """
     return (
-        entry.kind in (FileKind.FILE, FileKind.SPECIAL) and entry.path.rpartition("/")[0] == folder
+        entry.kind in (FileKind.FILE, FileKind.SPECIAL) and layout.parent_of(entry.path) == folder
     )
 
 
@@ -204,14 +203,15 @@ def _scan_uploads(store: Store, inventory: Inventory, repository: RepositoryInve
             if folder.kind in (FileKind.FILE, FileKind.FOLDER):
                 report_foreign(inventory, folder.path)
             continue
-        began = upload_started(store, repository.name, name_of(folder))
+        upload = layout.name_of(folder.path)
+        began = upload_started(store, repository.name, upload)
         files = [entry for entry in store.walk(folder.path, report) if entry.kind is FileKind.FILE]
-        repository.uploads[name_of(folder)] = UploadInfo(
+        repository.uploads[upload] = UploadInfo(
             size=sum(entry.size for entry in files),
             allocated=sum(entry.allocated for entry in files),
             files=len(files),
             mtime=max(entry.mtime for entry in [folder, *files]),
-            started_at=layout.upload_time(name_of(folder)) if began is None else began,
-            has_data=any(name_of(entry) == "data" for entry in files),
+            started_at=layout.upload_time(upload) if began is None else began,
+            has_data=any(layout.name_of(entry.path) == "data" for entry in files),
             has_start=began is not None,
         )

@@ -28,7 +28,6 @@ from regfs.stores import FileKind, Leaves, Store
 from regfs.tree.folders import (
     algorithms_in,
     leaves_in,
-    name_of,
     report_file,
     report_foreign,
     report_other,
@@ -201,7 +200,7 @@ def _asker(
         for digest in digests:
             above[digest[:common]].append(digest)
         for together in above.values():
-            folder = place(together[0]).rpartition("/")[0]
+            folder = layout.parent_of(place(together[0]))
             names = {digest[_ALGORITHM + 1 :]: digest for digest in together}
             # What cannot be told of is left out, and said to be unseen unless there is nothing.
             found = store.leaves(folder, leaf, report, only=names.keys())
@@ -249,9 +248,10 @@ def _blob_folders(store: Store, inventory: Inventory) -> list[_BlobFolder]:
     folders = []
     for algorithm in algorithms_in(store, inventory, layout.BLOBS):
         for entry in store.list(layout.blobs_folder(algorithm), inventory.findings.append):
-            is_prefix = re.fullmatch("[0-9a-f]{2}", name_of(entry))
+            name = layout.name_of(entry.path)
+            is_prefix = re.fullmatch("[0-9a-f]{2}", name)
             if entry.kind is FileKind.FOLDER and is_prefix:
-                folders.append(_BlobFolder(algorithm, name_of(entry), entry.path))
+                folders.append(_BlobFolder(algorithm, name, entry.path))
             elif entry.kind is FileKind.FOLDER:
                 report_foreign(inventory, entry.path)
             elif entry.kind is FileKind.FILE:
@@ -291,7 +291,7 @@ def walk_repositories(
         folder = pending.pop()
         nested, parts, strays = [], set(), []
         for entry in store.list(folder, inventory.findings.append):
-            name = name_of(entry)
+            name = layout.name_of(entry.path)
             if name in layout.PARTS and entry.kind is FileKind.FOLDER:
                 parts.add(name)
             elif entry.kind is FileKind.FOLDER and _may_lead_on(entry.path):
@@ -322,4 +322,4 @@ def _is_in_the_way(folder: str, name: str) -> bool:
 def _may_lead_on(folder: str) -> bool:
     """Return whether repositories can lie in a folder: not in those of others, read or not."""
     others = is_junk_folder(folder) or layout.is_lost_and_found(folder)
-    return not (others or folder.rpartition("/")[2].startswith("_"))
+    return not (others or layout.name_of(folder).startswith("_"))

@@ -210,7 +210,7 @@ class _Run:
             unpacking.finish()
             round_.prove(self._broken_content(), unpacking.unfinished)
         for digest, code in round_.broken.items():
-            path = layout.path_of(layout.BlobData(digest))
+            path = layout.blob_path(digest)
             context.add(Finding(code, path, digest, actual="so in an earlier run, not read again"))
 
     def _hash(
@@ -262,7 +262,7 @@ class _Run:
 
     def _report_one(self, closure: Closure, problem: Problem) -> None:
         digest, code, actual, whole = problem
-        path = layout.path_of(layout.BlobData(digest))
+        path = layout.blob_path(digest)
         if code is Code.BLOB_MISSING:
             if closure.lost(digest):  # else it was deleted meanwhile, as it may be
                 self._context.add(Finding(code, path, digest))

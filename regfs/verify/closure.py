@@ -75,7 +75,7 @@ class Closure:
         if context.scope.everything and not graph.incomplete:
             for digest in context.inventory.blobs:
                 if digest not in used:
-                    path = layout.path_of(layout.BlobData(digest))
+                    path = layout.blob_path(digest)
                     context.add(Finding(Code.BLOB_UNREFERENCED, path, digest))
 
     def may_be_absent(self, manifest: Digest, blob: Digest) -> bool:
@@ -125,7 +125,7 @@ class Closure:
         for digest, number in blobs.numbers.items():
             if blobs.sizes[number] or digest.is_of_nothing:
                 continue
-            path = layout.path_of(layout.BlobData(digest))
+            path = layout.blob_path(digest)
             if self._size_now(path) == 0:
                 code = Code.BLOB_CORRUPT
                 self._context.add(Finding(code, path, digest, expected=digest, actual="0 bytes"))
@@ -206,7 +206,7 @@ class Closure:
         told = problem is not None and problem.code in (Code.INDEX_CHILD_MISSING, Code.BLOB_MISSING)
         if told and (not hollow or index not in self._solid):
             return  # by the graph, with this weight
-        path = layout.path_of(layout.BlobData(index))
+        path = layout.blob_path(index)
         actual = "no revision link in this repository"
         finding = Finding(
             Code.INDEX_CHILD_MISSING, path, index, content.name, expected=child, actual=actual
@@ -252,14 +252,14 @@ class Closure:
     def report_size(self, mismatch: SizeMismatch, *, right: bool) -> None:
         """Say that sizes do not agree; `right`: the blob has its digest, so the manifest errs."""
         manifest, blob, promised, stored = mismatch
-        path = layout.path_of(layout.BlobData(blob))
+        path = layout.blob_path(blob)
         bad = (Code.BLOB_CORRUPT, Code.BLOB_UNREADABLE, Code.BLOB_MISSING)
         told = any(self._context.collector.has(code, path) for code in bad)
         if told or blob in self._graph.problems or self._size_now(path) != stored:
             return  # told already, or not as it was listed
         wanted, found = f"{promised} bytes", f"{stored} bytes"
         if right or blob in self._graph.manifests:
-            path = layout.path_of(layout.BlobData(manifest))
+            path = layout.blob_path(manifest)
             code = Code.DESCRIPTOR_SIZE_MISMATCH
             expected = f"{found} of {blob}"
             self._context.add(Finding(code, path, manifest, expected=expected, actual=wanted))

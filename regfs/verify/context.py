@@ -31,7 +31,7 @@ class FileState(Enum):
 
 def _is_of_others(folder: str) -> bool:
     """Return whether a folder that cannot be read surely is junk: among tags it may be a tag."""
-    return is_junk_folder(folder) and not folder.rpartition("/")[0].endswith("/_manifests/tags")
+    return is_junk_folder(folder) and not layout.parent_of(folder).endswith("/_manifests/tags")
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Context:
         """
         if digest in self.inventory.blobs:
             return FileState.THERE
-        return self.file(layout.path_of(layout.BlobData(digest)))
+        return self.file(layout.blob_path(digest))
 
     def file(self, path: str) -> FileState:
         """Return whether a file is there now."""
@@ -85,7 +85,7 @@ class Context:
     def need_blob(self, digest: Digest) -> bool:
         """Return whether a blob that is needed is there; say so if it is not."""
         state = self.blob(digest)
-        path = layout.path_of(layout.BlobData(digest))
+        path = layout.blob_path(digest)
         if state is FileState.ABSENT:
             self.add(Finding(Code.BLOB_MISSING, path, digest))
         elif state is FileState.UNKNOWN:

@@ -97,6 +97,6 @@ def _rows(
 ) -> list[ReportedFinding]:
     collector = Collector(Affected(inventory, graph), lambda finding: True, on_finding)
     for digest, code in broken:
-        finding = Finding(code, layout.path_of(layout.BlobData(digest)), digest)
+        finding = Finding(code, layout.blob_path(digest), digest)
         collector.add(in_cache(finding) if inventory.proxy_cache else finding)
     return collector.rows

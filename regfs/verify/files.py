@@ -27,7 +27,7 @@ class Files:
         self._changed = array("q", bytes(8 * count))
         folders: dict[str, list[Digest]] = defaultdict(list)
         for digest in blobs.numbers:
-            folders[layout.blob_folder(digest).rpartition("/")[0]].append(digest)
+            folders[layout.parent_of(layout.blob_folder(digest))].append(digest)
         for folder, digests in folders.items():
             names = (digest.encoded for digest in digests)
             found = store.identify(folder, names, "data")

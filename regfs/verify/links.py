@@ -136,7 +136,7 @@ class _Walk:
         above, _, name = path.rpartition("/")
         start, _, algorithm = above.rpartition("/")
         if content is None:
-            algorithm = start.rpartition("/")[2]
+            algorithm = layout.name_of(start)
             digest = f"{algorithm}:{name}"
             place = f"{layout.BLOBS}/{algorithm}/{name[:2]}"
             return digest in self._known and above == place and files == ["data"]
@@ -222,7 +222,7 @@ class _Walk:
             return False
 
     def _check_name(self, path: str) -> None:
-        name = path.rpartition("/")[2]
+        name = layout.name_of(path)
         if any("\udc80" <= character <= "\udcff" for character in name):
             self._context.add(Finding(Code.NAME_NOT_UTF8, path))
 

@@ -143,7 +143,7 @@ class Unpacking:
         return (blob, *self._graph.aliases.get(blob, ()))
 
     def _check_signature(self, digest: Digest, manifest: DockerManifestV1) -> None:
-        finding = Finding(Code.SIGNATURE_MISSING, _path(digest), digest)
+        finding = Finding(Code.SIGNATURE_MISSING, layout.blob_path(digest), digest)
         if not manifest.signatures:
             # Registries since 2.5 store what was signed, and sign it anew when they serve it.
             self._context.add(replace(finding, override=Severity.INFO))
@@ -172,13 +172,13 @@ class Unpacking:
                     self.unfinished.add(digest)
                 continue
             found, diff_id = unpacked
-            finding = Finding(Code.LAYER_TYPE_MISMATCH, _path(layer.digest), digest)
+            finding = Finding(Code.LAYER_TYPE_MISMATCH, layout.blob_path(layer.digest), digest)
             if found is not packing:
                 self._context.add(_told(finding, packing.value, found.value))
             if diff_ids and diff_ids[position] != diff_id:
                 if diff_ids[position].algorithm != CANONICAL:
                     continue
-                finding = Finding(Code.DIFFID_MISMATCH, _path(layer.digest), digest)
+                finding = Finding(Code.DIFFID_MISMATCH, layout.blob_path(layer.digest), digest)
                 self._context.add(_told(finding, diff_ids[position], diff_id))
 
     def _unpacked(self, layer: Digest) -> tuple[Packing, Digest] | None:
@@ -200,7 +200,7 @@ class Unpacking:
         stored = next((one for one in self._names(digest) if one in self._numbers), None)
         if stored is None:
             return None
-        path = _path(stored)
+        path = layout.blob_path(stored)
         try:
             data = self._context.registry.store.read(path, LIMIT + 1)
             if len(data) <= LIMIT and Digest.of(data, stored.algorithm) != stored:
@@ -214,7 +214,7 @@ class Unpacking:
 
     def _check_counts(self, digest: Digest, layers: int, config: ImageConfig) -> None:
         wanted = f"{layers} layers"
-        finding = Finding(Code.LAYER_COUNT_MISMATCH, _path(digest), digest)
+        finding = Finding(Code.LAYER_COUNT_MISMATCH, layout.blob_path(digest), digest)
         diff_ids = len(config.rootfs.diff_ids)
         steps = sum(1 for entry in config.history if not entry.empty_layer)
         if diff_ids != layers:
@@ -223,10 +223,6 @@ class Unpacking:
             # No client cares; only what tells how an image was made is misled.
             actual = f"{steps} steps of the history that left one"
             self._context.add(_told(finding, wanted, actual, Severity.WARNING))
-
-
-def _path(blob: Digest) -> str:
-    return layout.path_of(layout.BlobData(blob))
 
 
 def _told(

@@ -195,7 +195,7 @@ class Snapshot:
         """All that is known to be wrong, each once, the gravest first."""
         noted = self.ledger.coverage.findings if self.ledger.coverage else ()
         gone = [
-            Finding(Code.BLOB_MISSING, layout.path_of(layout.BlobData(Digest(digest))), digest)
+            Finding(Code.BLOB_MISSING, layout.blob_path(Digest(digest)), digest)
             for digest in self.usage_repository.missing
         ]
         structure = [*self.inventory.findings, *self.graph.findings, *gone]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from regfs import layout
 from regfs.digest import Digest
 from regfs.gc.actions import Action
 from regfs.gc.plan import Plan
@@ -62,10 +63,10 @@ def collecting(look: Look, untagged: bool, number: int) -> Collecting:
 def _which(action: Action) -> Hyperlink:
     name, digest = action.repository, action.digest
     if action.kind is ActionKind.TAG and name is not None:
-        tag = action.path.rpartition("/")[2]
+        tag = layout.name_of(action.path)
         return Hyperlink(tag, addresses.of_tag(name, tag))
     if digest is None:
-        return Hyperlink(action.path.rpartition("/")[2], "")
+        return Hyperlink(layout.name_of(action.path), "")
     short = Digest(digest).short
     if action.kind is ActionKind.REVISION and name is not None:
         return Hyperlink(short, addresses.of_manifest(name, digest))

@@ -113,7 +113,7 @@ def below(path: str) -> str:
 
 def blob_path(digest: Digest | str) -> str:
     """Return where a blob lies."""
-    return below(layout.path_of(layout.BlobData(Digest(digest))))
+    return below(layout.blob_path(Digest(digest)))
 
 
 @dataclass(frozen=True, slots=True)
