@@ -1,4 +1,4 @@
-"""The v2 path dictionary, both ways, and the grammar of names and tags.
+"""The v2 path dictionary: what each path means, and where each thing lies.
 
     docker/registry/v2/
       blobs/<alg>/<hex[:2]>/<hex>/data                              BlobData
@@ -15,7 +15,7 @@
 
 Every other path is `Foreign`. `key_of` takes names and tags as they are on the
 disk, legal or not: a folder no client can ask for may still keep a blob alive.
-Whether they are legal is asked apart, of `name_problem` and `tag_problem`.
+Whether they are legal is a question of `regfs.names`.
 
 Paths are str relative to the root, with `/`; bytes that are not UTF-8 are
 surrogate escapes. Nothing here touches a disk.
@@ -24,11 +24,11 @@ surrogate escapes. Nothing here touches a disk.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from regfs.digest import ALGORITHMS, Digest
-from regfs.errors import DigestInvalid, LayoutInvalid, NameInvalid, TagInvalid, quoted
+from regfs.errors import DigestInvalid, LayoutInvalid, quoted
 
 PREFIX: Final = "docker/registry/v2"
 BLOBS: Final = PREFIX + "/blobs"
@@ -41,10 +41,6 @@ PARTS: Final = frozenset({"_manifests", "_layers", "_uploads"})
 """What lies in the folder of a repository; a folder with none of these is none."""
 STATE: Final = ".regfs"
 """The folder of regfs itself: journal, quarantine, ledger, lock."""
-
-NAME_LENGTH: Final = 255
-"""Longest repository name; a first component that reads as a host is counted by itself."""
-TAG_LENGTH: Final = 128
 
 
 class BlobData(NamedTuple):
@@ -163,18 +159,6 @@ _UPLOAD_ID = re.compile(_UUID)
 _TEMPORARY = re.compile(rf"(.+)\.{_UUID}\.tmp", re.DOTALL)
 _NFS_LEFTOVER = re.compile(r"\.nfs[0-9A-Fa-f.]{4,}")
 _UUID7 = re.compile(rf"[0-9a-f]{{8}}-{_HEX4}-7[0-9a-f]{{3}}-[89ab][0-9a-f]{{3}}-[0-9a-f]{{12}}")
-
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
-# A port or an IPv6 address reads as a host too, but no storage driver takes a path with a colon.
-_HOST = re.compile(r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*(?:\.[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*)*")
-_TAG_TEXT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_CUT: Final = 64
-"""Digits of a digest that a fallback tag holds at most (OCI 1.1, referrers tag schema)."""
-_ENDINGS: Final = {"sig": "signature", "att": "attestation", "sbom": "SBOM"}
-"""Ending of a cosign tag -> what it holds."""
-_SUBJECT_TAG = re.compile(
-    rf"({'|'.join(ALGORITHMS)})-([0-9a-f]{{{_CUT},}})(?:\.({'|'.join(_ENDINGS)}))?"
-)
 _BARE = re.compile(r"[0-9a-f]{64}")
 
 _BLOBS_START: Final = BLOBS + "/"
@@ -446,120 +430,7 @@ def _all_checked(digests: Iterable[Digest]) -> list[str]:
     return found
 
 
-# Names, tags, uploads
-
-
-def name_problem(name: str) -> str | None:
-    """Return why no client can ask for a repository of that name; None when one can."""
-    host, slash, rest = name.partition("/")
-    if not (slash and _HOST.fullmatch(host)):
-        rest = name
-    if not name:
-        return "is empty"
-    if max(len(host), len(rest)) > NAME_LENGTH:
-        return f"is longer than {NAME_LENGTH} characters"
-    for component in rest.split("/"):
-        if not component:
-            return "has an empty component"
-        if not _COMPONENT.fullmatch(component):
-            return (
-                f"has the component {quoted(component)}, which is not lower-case letters and "
-                "digits joined by one of . _ __ or dashes"
-            )
-    return None
-
-
-def could_be_component(text: str, *, first: bool) -> bool:
-    """Return whether a folder of that name can lead to a repository; the first may be a host."""
-    return bool(_COMPONENT.fullmatch(text) or (first and _HOST.fullmatch(text)))
-
-
-def check_name(name: str) -> None:
-    """Raise NameInvalid when `name` breaks the grammar of repository names."""
-    if problem := name_problem(name):
-        raise NameInvalid(f"repository name {quoted(name)} {problem}")
-
-
-def tag_problem(tag: str) -> str | None:
-    """Return why no client can ask for a tag of that name; None when one can."""
-    if not tag:
-        return "is empty"
-    if len(tag) > TAG_LENGTH:
-        return f"is longer than {TAG_LENGTH} characters"
-    if not _TAG_TEXT.fullmatch(tag):
-        return "is not letters, digits, _ . and -, the first neither . nor -"
-    return None
-
-
-def check_tag(tag: str) -> None:
-    """Raise TagInvalid when `tag` breaks the grammar of tags."""
-    if problem := tag_problem(tag):
-        raise TagInvalid(f"tag {quoted(tag)} {problem}")
-
-
-class SubjectTag(NamedTuple):
-    """A tag whose name says which manifest it stands beside."""
-
-    algorithm: str
-    digits: str
-    """Of the digest of that manifest: all, or the first 64."""
-    ending: str
-    """`sig`, `att` or `sbom` of a cosign tag; empty for a fallback tag."""
-
-    @property
-    def is_fallback(self) -> bool:
-        """Whether it is named as a list of referrers; else cosign has named it."""
-        return not self.ending
-
-    @property
-    def holds(self) -> str:
-        """What it holds: `signature`, `attestation`, `SBOM` or `referrers`."""
-        return _ENDINGS.get(self.ending, "referrers")
-
-    @property
-    def subject(self) -> str:
-        """The digest of what it stands beside, as far as the tag says it."""
-        return f"{self.algorithm}:{self.digits}"
-
-    def names(self, digest: str | None) -> bool:
-        """Return whether it stands beside the manifest of that digest."""
-        return digest is not None and digest.startswith(self.subject)
-
-    def among(self, digests: Collection[Digest]) -> list[Digest]:
-        """Return those of some digests that it can stand beside."""
-        if len(self.digits) == ALGORITHMS[self.algorithm]:
-            whole = Digest(self.subject)
-            return [whole] if whole in digests else []
-        return [digest for digest in digests if self.names(digest)]
-
-
-def subject_tag(tag: str) -> SubjectTag | None:
-    """Return what a tag's name says that it stands beside; None of a name that says nothing.
-
-    `<algorithm>-<hex>` lists the referrers of a manifest where a registry has no API for this
-    (OCI 1.1, the hex cut to 64 digits), and `<algorithm>-<hex>.sig` and the like is what cosign
-    puts beside an image. Tools that mirror by digest name a manifest after itself in the first
-    way: whether such a tag is a list only what it points to tells.
-    """
-    found = _SUBJECT_TAG.fullmatch(tag)
-    if found is None:
-        return None
-    algorithm, digits, ending = found[1], found[2], found[3] or ""
-    whole = len(digits) == ALGORITHMS[algorithm]
-    if len(digits) != _CUT and not (ending and whole):
-        return None
-    return SubjectTag(algorithm, digits, ending)
-
-
-def fallback_tag(subject: Digest) -> str:
-    """Return the tag that lists the referrers of `subject` (OCI 1.1 referrers tag schema)."""
-    return f"{subject.algorithm}-{subject.encoded[:_CUT]}"
-
-
-def cosign_tags(subject: Digest) -> list[str]:
-    """Return the tags under which cosign puts things beside a manifest."""
-    start = f"{subject.algorithm}-{subject.encoded}"
-    return [f"{start}.{ending}" for ending in _ENDINGS]
+# Uploads and what others leave
 
 
 def upload_time(upload: str) -> float | None:

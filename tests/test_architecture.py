@@ -25,7 +25,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "regfs"
 
 LAYERS: dict[str, int] = {
-    **dict.fromkeys(("errors", "findings", "digest", "layout", "progress", "parallel"), 0),
+    **dict.fromkeys(("errors", "findings", "digest", "names", "layout", "progress", "parallel"), 0),
     "units": 0,
     **dict.fromkeys(("content", "documents", "manifests", "stores"), 1),
     **dict.fromkeys(("tree", "runs", "push"), 2),
@@ -40,6 +40,8 @@ LAYERS: dict[str, int] = {
 
 ARROWS = {
     ("digest", "errors"),
+    ("names", "digest"),
+    ("names", "errors"),
     ("layout", "digest"),
     ("layout", "errors"),
     ("content", "stores"),

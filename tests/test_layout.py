@@ -1,8 +1,7 @@
-"""The path dictionary both ways, and who may be named what."""
+"""The path dictionary both ways."""
 
 from __future__ import annotations
 
-import re
 from typing import get_args
 
 import pytest
@@ -10,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from regfs import layout
-from regfs.digest import ALGORITHMS, Digest
-from regfs.errors import DigestInvalid, LayoutInvalid, NameInvalid, TagInvalid
+from regfs.digest import Digest
+from regfs.errors import DigestInvalid, LayoutInvalid
 from regfs.layout import (
     BlobData,
     Foreign,
@@ -28,6 +27,7 @@ from regfs.layout import (
     key_of,
     path_of,
 )
+from regfs.names import name_problem, tag_problem
 from tests.support import strategies
 
 HEX = "ab" + "0123456789" * 6 + "cd"
@@ -298,83 +298,14 @@ def test_no_folder_is_made_from_what_is_no_digest() -> None:
             layout.revision_folder("a", Digest(text))
 
 
-# Names and tags
-
-# The grammar as the reference registry states it, without ports and IPv6 hosts,
-# which its storage refuses.
-_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|[-]+)[a-z0-9]+)*"
-_HOST_PART = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_NAME = re.compile(
-    rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*/)?{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII
-)
-
-
-@given(st.text("aB1._-/", max_size=10) | strategies.names() | st.text(max_size=6))
-def test_a_name_is_fine_when_the_reference_registry_says_so(name: str) -> None:
-    assert (layout.name_problem(name) is None) == bool(_NAME.fullmatch(name))
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("a", "a/b", "a/b/c", "a__b", "a---b", "0", "a.b_c-d", "Team/app", "My-Host.io/x"),
-        *("tags/list", "blobs/uploads", "manifests/x"),
-        *("a" * 255, "x/" + "a" * 255, "a/" * 127 + "a"),
-    ],
-)
-def test_legal_names(name: str) -> None:
-    layout.check_name(name)
-    assert key_of(path_of(TagCurrent(name, "v1"))) == TagCurrent(name, "v1")
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("", "is empty"),
-        ("App", "'App'"),
-        ("team/App", "'App'"),
-        ("a//b", "empty component"),
-        ("/a", "empty component"),
-        ("a/", "empty component"),
-        ("a/_layers", "'_layers'"),
-        ("a___b", "'a___b'"),
-        ("a._b", "'a._b'"),
-        ("-a", "'-a'"),
-        ("a\n", r"'a\n'"),
-        ("..", "'..'"),
-        ("localhost:5000/foo", "'localhost:5000'"),
-        ("caf\udce9", r"'caf\xe9'"),
-        ("\u0661", "'\u0661'"),
-        ("a" * 256, "longer than 255"),
-        ("x/" + "a" * 256, "longer than 255"),
-        ("a" * 256 + "/x", "longer than 255"),
-        ("x_y/" + "a" * 252, "longer than 255"),
-    ],
-)
-def test_illegal_names_are_refused_in_words(name: str, reason: str) -> None:
-    assert reason in (layout.name_problem(name) or "")
-    with pytest.raises(NameInvalid, match=re.escape(reason)):
-        layout.check_name(name)
-
-
-@given(strategies.tags())
-def test_legal_tags(tag: str) -> None:
-    layout.check_tag(tag)
-
-
-@pytest.mark.parametrize(
-    "tag", ["", ".a", "-a", "a/b", "a:b", "a b", "a" * 129, "a\n", "caf\u00e9", "v\u0661", "\udcff"]
-)
-def test_illegal_tags_are_refused(tag: str) -> None:
-    with pytest.raises(TagInvalid):
-        layout.check_tag(tag)
+# Lengths, uploads, leftovers
 
 
 @pytest.mark.parametrize("unit", ["a-", "a.", "a__", "a/", "-", "a", "A.", "_"])
 def test_hostile_length_does_not_hang(unit: str) -> None:
     text = unit * 50_000 + "!"
-    assert layout.name_problem(text) is not None
-    assert layout.tag_problem(text) is not None
+    assert name_problem(text) is not None
+    assert tag_problem(text) is not None
     assert not layout.is_temporary(text + ".tmp")
     assert type(key_of(f"{REPOSITORIES}/x/_manifests/revisions/{text}")) is Foreign
 
@@ -383,59 +314,6 @@ def test_an_error_about_a_long_text_is_short() -> None:
     with pytest.raises(LayoutInvalid) as caught:
         key_of("/" + "a" * 10_000)
     assert len(str(caught.value)) < 500
-
-
-# Tags and uploads that tell something
-
-
-@pytest.mark.parametrize(("algorithm", "size"), ALGORITHMS.items())
-def test_the_fallback_tag_names_its_subject(algorithm: str, size: int) -> None:
-    subject, other = (
-        Digest(f"{algorithm}:{'ab' * (size // 2)}"),
-        Digest(f"{algorithm}:{'0' * size}"),
-    )
-    found = layout.subject_tag(layout.fallback_tag(subject))
-    assert found is not None
-    assert found.is_fallback
-    assert (found.algorithm, len(found.digits), found.holds) == (algorithm, 64, "referrers")
-    assert found.among([other, subject]) == [subject]
-    assert not found.names(other)
-    assert not found.names(None)
-
-
-@pytest.mark.parametrize(
-    "tag",
-    [
-        "v1",
-        f"sha256-{HEX[:-1]}",
-        f"sha256-{HEX}0",
-        f"sha256-{HEX}\n",
-        f"sha256-{HEX.upper()}",
-        f"sha384-{'0' * 96}",
-        f"sha512-{'0' * 63}",
-        f"blake3-{HEX}",
-        f"sha256-{HEX}.sigx",
-        f"sha256-{HEX}.",
-        f"sha384-{'0' * 80}.sig",
-    ],
-)
-def test_other_tags_name_no_subject(tag: str) -> None:
-    assert layout.subject_tag(tag) is None
-
-
-@pytest.mark.parametrize(
-    ("ending", "holds"), [("sig", "signature"), ("att", "attestation"), ("sbom", "SBOM")]
-)
-def test_the_cosign_tag_names_its_subject(ending: str, holds: str) -> None:
-    found = layout.subject_tag(f"sha256-{HEX}.{ending}")
-    assert found is not None
-    assert not found.is_fallback
-    assert (found.subject, found.holds) == (D, holds)
-    assert found.among([D]) == [D]
-    long = Digest(f"sha384:{'a' * 96}")
-    whole = layout.subject_tag(f"sha384-{'a' * 96}.{ending}")
-    assert whole is not None
-    assert whole.among([long]) == [long]
 
 
 def test_the_id_of_an_upload_tells_when_it_began_from_version_7_on() -> None:

@@ -19,6 +19,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.gc.actions import Action
 from regfs.graph import Graph
+from regfs.names import subject_tag
 from regfs.runs.totals import ActionKind
 
 _LINKS: Final = frozenset(
@@ -93,7 +94,7 @@ def _beside(tags: Iterable[Action]) -> dict[str, list[Digest]]:
     """Return the start of a digest -> what tags that go have put beside it."""
     found: dict[str, list[Digest]] = {}
     for action in tags:
-        subject = layout.subject_tag(layout.name_of(action.path))
+        subject = subject_tag(layout.name_of(action.path))
         if subject is not None and action.digest is not None:
             found.setdefault(_start(subject.subject), []).append(Digest(action.digest))
     return found

@@ -37,6 +37,7 @@ from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
 from regfs.graph import Graph
 from regfs.graph.attached import attached_to, is_gone, is_own, lives
+from regfs.names import SubjectTag, subject_tag
 from regfs.tree.inventory import RepositoryInventory, TagInfo
 
 
@@ -347,7 +348,7 @@ class Mark:
                 waiting[tag] = info
         return waiting
 
-    def _is_gone(self, found: layout.SubjectTag) -> bool:
+    def _is_gone(self, found: SubjectTag) -> bool:
         """Return whether nothing is left of what a tag stands beside, here or by anyone's word."""
         return not found.among(self.outside) and is_gone(self._graph, found)
 
@@ -375,8 +376,8 @@ class Mark:
         return grown
 
 
-def _subject(tag: str) -> layout.SubjectTag:
+def _subject(tag: str) -> SubjectTag:
     """Return what a tag that waits stands beside."""
-    found = layout.subject_tag(tag)
+    found = subject_tag(tag)
     assert found is not None
     return found

@@ -27,6 +27,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.graph import Graph
 from regfs.graph.attached import attached_to, lives
+from regfs.names import subject_tag
 from regfs.runs import (
     FOLDERS,
     Account,
@@ -189,7 +190,7 @@ class Use:
 
     def _stands_beside(self, name: str, path: str) -> bool:
         """Return whether a tag stands beside a manifest that is in use."""
-        found = layout.subject_tag(layout.name_of(path))
+        found = subject_tag(layout.name_of(path))
         return found is not None and lives(self._graph, found, self._live.get(name, ()))
 
     def doubts(self) -> set[str]:

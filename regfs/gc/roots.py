@@ -25,6 +25,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import DigestInvalid, DocumentInvalid
 from regfs.findings import Code, Finding
+from regfs.names import name_problem, tag_problem
 from regfs.tree.inventory import Inventory
 
 
@@ -179,7 +180,7 @@ def _readings(line: str, exists: Callable[[str], bool], hosts: Sequence[str]) ->
     folder, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
     if colon:
-        problem = layout.tag_problem(tag)
+        problem = tag_problem(tag)
         if problem is not None:
             raise ValueError(f"tag {tag!r} {problem}")
         reference = reference or tag
@@ -232,7 +233,7 @@ def _after_host(name: str, hosts: Sequence[str]) -> str | None:
 
 
 def _legal(name: str, exists: Callable[[str], bool]) -> str:
-    problem = layout.name_problem(name)
+    problem = name_problem(name)
     if problem is not None and not exists(name):
         raise ValueError(f"repository name {name!r} {problem}")
     return name

@@ -16,8 +16,8 @@ from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
-from regfs import layout
 from regfs.manifests.media_types import Kind
+from regfs.names import SubjectTag, fallback_tag, subject_tag
 from regfs.tree.fallback import About, is_about, listed
 from regfs.tree.inventory import INCOMPLETE
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from regfs.tree.inventory import RepositoryInventory
 
 
-def attached_to(graph: Graph, tag: str, current: Digest | None) -> layout.SubjectTag | None:
+def attached_to(graph: Graph, tag: str, current: Digest | None) -> SubjectTag | None:
     """Return what a tag is attached to; None of an ordinary tag."""
-    found = layout.subject_tag(tag)
+    found = subject_tag(tag)
     if found is None or current is None:
         return found
     if _is_named_after(graph, found, current):
@@ -48,13 +48,13 @@ def is_own(graph: Graph, repository: RepositoryInventory, tag: str) -> bool:
     current = repository.tags[tag].current
     if current is None or attached_to(graph, tag, current) is not None:
         return False
-    named = layout.subject_tag(tag)
+    named = subject_tag(tag)
     if named is None or _is_named_after(graph, named, current):
         return True
     return not named.among(repository.revisions)
 
 
-def lives(graph: Graph, found: layout.SubjectTag, live: Collection[Digest]) -> bool:
+def lives(graph: Graph, found: SubjectTag, live: Collection[Digest]) -> bool:
     """Return whether what a tag is attached to is among manifests that live, by any digest."""
     if found.among(live):
         return True
@@ -67,7 +67,7 @@ def lists(graph: Graph, index: Digest, subjects: Collection[Digest]) -> list[Dig
     return listed(subjects, graph.children(index), partial(_about, graph))
 
 
-def is_gone(graph: Graph, found: layout.SubjectTag) -> bool:
+def is_gone(graph: Graph, found: SubjectTag) -> bool:
     """Return whether nothing in the tree is left of what a tag is attached to.
 
     Neither a link nor a blob, and nothing that could not be read or seen may be it.
@@ -78,14 +78,14 @@ def is_gone(graph: Graph, found: layout.SubjectTag) -> bool:
     return not any(one.code in INCOMPLETE for one in graph.inventory.findings)
 
 
-def _is_named_after(graph: Graph, found: layout.SubjectTag, current: Digest) -> bool:
+def _is_named_after(graph: Graph, found: SubjectTag, current: Digest) -> bool:
     if found.names(current):
         return True
     aliases = graph.aliases.items()
     return any(current in stored and found.names(alias) for alias, stored in aliases)
 
 
-def _is_about(graph: Graph, found: layout.SubjectTag, current: Digest) -> bool:
+def _is_about(graph: Graph, found: SubjectTag, current: Digest) -> bool:
     """Return whether a manifest is a list of referrers, or is itself about what the tag names."""
     info = graph.manifests.get(current)
     if info is None:
@@ -132,7 +132,7 @@ def _in_lists(
 ) -> list[Digest]:
     """Return what the fallback tags of a manifest list."""
     found: list[Digest] = []
-    for tag in map(layout.fallback_tag, subjects):
+    for tag in map(fallback_tag, subjects):
         info = repository.tags.get(tag)
         current = None if info is None else info.current
         if current is None or current not in repository.revisions:

@@ -10,6 +10,7 @@ from regfs.digest import Digest
 from regfs.findings import Code, Finding, Severity
 from regfs.graph.attached import is_gone
 from regfs.graph.model import EdgeKind, Graph, Node, NodeKind
+from regfs.names import subject_tag
 
 
 def freeze(graph: Graph) -> None:
@@ -51,7 +52,7 @@ def _dangling_signatures(graph: Graph) -> Iterator[Finding]:
     """Yield a finding for each cosign tag whose image is gone."""
     for name, repository in graph.inventory.repositories.items():
         for tag, info in repository.tags.items():
-            found = layout.subject_tag(tag)
+            found = subject_tag(tag)
             if found is None or found.is_fallback or info.current is None:
                 continue
             if is_gone(graph, found):

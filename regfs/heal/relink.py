@@ -296,7 +296,7 @@ def _changed(registry: Registry, link: Link) -> str | None:
     """Return why a link is not to be written after all."""
     if _etag(registry.store, link.path) != link.etag:
         return "it has changed since it was looked at"
-    blob = layout.path_of(layout.BlobData(link.digest))
+    blob = layout.blob_path(link.digest)
     try:
         there = registry.store.stat(blob).kind is FileKind.FILE
     except StoreError:

@@ -38,6 +38,7 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.errors import LockHeld, StoreError
 from regfs.findings import Code, Finding
+from regfs.names import name_problem
 from regfs.push.uploads import Uploads
 from regfs.runs.lock import shared
 from regfs.stores import Entry, FileKind
@@ -98,7 +99,7 @@ class Expiry:
         seen = Inventory(url=self._store.url, taken_at=now)
         for repository in walk_repositories(self._store, seen):
             name = repository.name
-            if "_uploads" not in repository.parts or layout.name_problem(name) is not None:
+            if "_uploads" not in repository.parts or name_problem(name) is not None:
                 continue
             for folder in self._store.list(layout.uploads_folder(name), report):
                 upload = layout.name_of(folder.path)

@@ -51,6 +51,7 @@ from regfs.manifests import (
     UnknownManifest,
     parse,
 )
+from regfs.names import check_name, check_tag
 from regfs.runs.lock import LOCK_TIMEOUT, shared
 from regfs.stores import FileKind, ignore
 from regfs.tree.links import parse_link_content
@@ -117,9 +118,9 @@ class Publisher:
             ConditionFailed: `only_if` has said no.
             LockHeld: a run is under way.
         """
-        layout.check_name(name)
+        check_name(name)
         for tag in tags:
-            layout.check_tag(tag)
+            check_tag(tag)
         manifest = _accepted(data, media_type, self._limit)
         found = Digest.of(data, CANONICAL if digest is None else digest.algorithm)
         if digest is not None and found != digest:

@@ -47,6 +47,7 @@ from regfs.errors import (
     UploadUnknown,
     quoted,
 )
+from regfs.names import check_name, name_problem
 from regfs.push.floor import Floor
 from regfs.runs.lock import LOCK_TIMEOUT, shared
 from regfs.stores import Entry, FileKind
@@ -121,7 +122,7 @@ class Uploads:
             AlgorithmUnsupported: regfs cannot compute such digests.
             StoreFull: the disk has no room for more.
         """
-        layout.check_name(name)
+        check_name(name)
         if algorithm not in ALGORITHMS:
             raise AlgorithmUnsupported(f"unsupported digest algorithm: {quoted(algorithm, 100)}")
         self._floor.see_to(0)
@@ -221,7 +222,7 @@ class Uploads:
             NameInvalid: no repository can be called so.
             LockHeld: a run is under way.
         """
-        layout.check_name(name)
+        check_name(name)
         found = self._source(digest, source, allowed)
         if found is None:
             return False
@@ -240,7 +241,7 @@ class Uploads:
         """Return a repository that has a blob, and may be read from."""
         names = [source] if source is not None else self._all_names(digest)
         for name in names:
-            if layout.name_problem(name) is not None or not allowed(name):
+            if name_problem(name) is not None or not allowed(name):
                 continue
             if self.registry.linked(layout.LayerLink(name, digest)) is not None:
                 return name

@@ -37,6 +37,7 @@ from regfs.manifests import (
     is_buildkit_cache,
 )
 from regfs.manifests.image_config import ImageConfig, parse_config
+from regfs.names import SubjectTag, cosign_tags, subject_tag
 from regfs.reports.history import BuildStep, LayerFacts, config_steps, schema1_steps
 from regfs.reports.images import Image, images
 from regfs.reports.moment import moment
@@ -205,7 +206,7 @@ def show(
     )
 
 
-def _stands(graph: Graph, target: Target, digest: Digest) -> layout.SubjectTag | None:
+def _stands(graph: Graph, target: Target, digest: Digest) -> SubjectTag | None:
     """Return what a manifest stands beside: by the tag it was asked for, or by all it has."""
     if target.tag is not None:
         return attached_to(graph, target.tag, digest)
@@ -251,8 +252,8 @@ def _made_by_cosign(graph: Graph, name: str | None, digest: Digest) -> Iterator[
     """Yield what cosign has put beside a manifest: it names no subject, only its tag does."""
     blobs = graph.inventory.blobs
     for repository in graph.inventory.repositories.values():
-        for tag in layout.cosign_tags(digest) if name in (None, repository.name) else ():
-            info, found = repository.tags.get(tag), layout.subject_tag(tag)
+        for tag in cosign_tags(digest) if name in (None, repository.name) else ():
+            info, found = repository.tags.get(tag), subject_tag(tag)
             if info is None or info.current is None or found is None:
                 continue
             yield ShownReferrer(

@@ -16,6 +16,7 @@ from regfs.errors import BlobUnknown, ManifestUnknown, NameUnknown, RegfsError, 
 from regfs.findings import Finding
 from regfs.manifests import Kind as ManifestKind
 from regfs.manifests import Manifest, Role, is_attestation
+from regfs.names import SubjectTag, subject_tag
 from regfs.reports.moment import moment
 from regfs.stores import FileKind
 from regfs.tree.inventory import INCOMPLETE
@@ -208,9 +209,9 @@ def _described(registry: Registry, tag: Tag, digest: Digest) -> Tag:
 
 def _beside(
     registry: Registry, tag: str | None, digest: Digest, manifest: Manifest
-) -> layout.SubjectTag | None:
+) -> SubjectTag | None:
     """Return what a tag stands beside, as `regfs.graph.attached` does; here without a graph."""
-    found = None if tag is None else layout.subject_tag(tag)
+    found = None if tag is None else subject_tag(tag)
     if found is None or found.names(digest):
         return None
     if not found.is_fallback:

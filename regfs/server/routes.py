@@ -23,9 +23,9 @@ from enum import Enum
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import DigestInvalid, NameInvalid, TagInvalid, Unknown, quoted
+from regfs.names import check_name, tag_problem
 
 PREFIX: Final = "/v2"
 _HIDDEN = re.compile(r"%(2f|5c|00)", re.IGNORECASE)
@@ -140,14 +140,14 @@ def _decoded(raw: str) -> str:
 
 def _name(parts: list[str]) -> str:
     name = "/".join(parts)
-    layout.check_name(name)
+    check_name(name)
     return name
 
 
 def _reference(text: str) -> str:
     if ":" in text:
         return Digest.parse(text)
-    if problem := layout.tag_problem(text):
+    if problem := tag_problem(text):
         raise TagInvalid(f"tag {quoted(text, 200)} {problem}")
     return text
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from regfs.digest import Digest
-from regfs.layout import SubjectTag
+from regfs.names import SubjectTag
 
 
 class About(NamedTuple):

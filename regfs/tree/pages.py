@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.errors import NameUnknown, PathMissing, PathUnsafe, StoreError
 from regfs.findings import Code, Finding
+from regfs.names import name_problem, tag_problem
 from regfs.stores import FileKind, Store
 from regfs.tree.cache import LRUCache
 
@@ -205,7 +206,7 @@ class Paging:
             pending.append((prefix, names, position + 1))
             name = prefix + names[position]
             parts, nested = self._look(name)
-            if parts and layout.name_problem(name) is None:
+            if parts and name_problem(name) is None:
                 yield name
             if nested:
                 pending.append((f"{name}/", nested, 0))
@@ -232,7 +233,7 @@ class Paging:
     def _look(self, name: str) -> tuple[bool, list[str]]:
         """Return whether a folder is a repository, and which folders in it can lead to others."""
         # No longer name can be asked for, or begins one that can.
-        if name and layout.name_problem(f"{name}/a") is not None:
+        if name and name_problem(f"{name}/a") is not None:
             return self._is_legal_repository(name), []
         if not name:
             names = self._folders.names(layout.REPOSITORIES)
@@ -248,10 +249,10 @@ class Paging:
 
     def _is_legal_repository(self, name: str) -> bool:
         try:
-            return layout.name_problem(name) is None and self._is_repository(name)
+            return name_problem(name) is None and self._is_repository(name)
         except StoreError:
             return False
 
 
 def _askable(tags: list[str]) -> list[str]:
-    return [tag for tag in tags if layout.tag_problem(tag) is None]
+    return [tag for tag in tags if tag_problem(tag) is None]

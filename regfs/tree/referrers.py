@@ -35,6 +35,7 @@ from regfs.manifests import (
     parse,
 )
 from regfs.manifests.media_types import Role
+from regfs.names import fallback_tag, subject_tag
 from regfs.tree.cache import LRUCache
 from regfs.tree.fallback import About, is_about, listed
 from regfs.tree.pages import Folders
@@ -182,8 +183,8 @@ class Referrers:
     # Manifests that are listed by the fallback tag
 
     def _listed(self, name: str, subject: Digest, subjects: Collection[Digest]) -> list[Digest]:
-        tag = layout.fallback_tag(subject)
-        named = layout.subject_tag(tag)
+        tag = fallback_tag(subject)
+        named = subject_tag(tag)
         try:
             tagged = self._registry.tag(name, tag)
             # A tool that mirrors by digest names the image after itself.

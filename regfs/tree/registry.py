@@ -33,6 +33,7 @@ from regfs.errors import (
 )
 from regfs.findings import Code, Finding
 from regfs.manifests.media_types import LIMIT
+from regfs.names import name_problem, tag_problem
 from regfs.stores import Entry, FileKind, Report, Store, ignore
 from regfs.tree.inventory import INCOMPLETE, Inventory, LinkContent
 from regfs.tree.links import LINK_LIMIT, parse_link_content
@@ -322,12 +323,12 @@ class Registry:
         if short and not (self._is_repository(name, perhaps=True) and tag in self.tags(name)):
             return Target(None, None, self._complete(text, None))
         if not colon:
-            problem = layout.name_problem(text)
+            problem = name_problem(text)
             if problem is not None:
                 raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
             raise NameUnknown(f"no such repository: {text}")
         self._need_repository(name)
-        problem = layout.tag_problem(tag)
+        problem = tag_problem(tag)
         if problem is not None and tag not in self.tags(name):
             raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
         return Target(name, tag, self.tag(name, tag))
@@ -379,7 +380,7 @@ class Registry:
     def _need_repository(self, name: str) -> None:
         if self._is_repository(name):
             return
-        problem = layout.name_problem(name)
+        problem = name_problem(name)
         if problem is not None:
             raise ReferenceInvalid(f"not a repository name: {quoted(name)}: {problem}")
         raise NameUnknown(f"no such repository: {name}")

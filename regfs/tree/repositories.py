@@ -8,6 +8,7 @@ from itertools import repeat
 from regfs import layout
 from regfs.digest import ALGORITHMS, Digest
 from regfs.findings import Code, Finding
+from regfs.names import name_problem, tag_problem
 from regfs.stores import Entry, FileKind, Leaves, Store
 from regfs.tree.folders import (
     algorithms_in,
@@ -33,7 +34,7 @@ from regfs.tree.links import LINK_LIMIT, parse_link_content, upload_started
 def scan_repository(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
     """List those parts of a repository that exist."""
     name = repository.name
-    problem = layout.name_problem(name)
+    problem = name_problem(name)
     if problem is not None:
         path = layout.repository_folder(name)
         code = Code.REPOSITORY_INVALID_NAME
@@ -108,11 +109,11 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
     for entry in leaves.others:
         above, _, last = entry.path.rpartition("/")
         if entry.kind is FileKind.FILE:  # for a tag, or for a folder within one
-            report_file(inventory, entry.path, above != folder or layout.tag_problem(last) is None)
+            report_file(inventory, entry.path, above != folder or tag_problem(last) is None)
         else:
             report_other(inventory, entry)
     for tag in repository.tags:
-        if layout.tag_problem(tag) is not None:
+        if tag_problem(tag) is not None:
             path = layout.tag_folder(repository.name, tag)
             report(Finding(Code.TAG_INVALID, path, repository=repository.name, tag=tag))
 

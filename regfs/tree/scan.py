@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import PathMissing
+from regfs.names import could_be_component
 from regfs.parallel import adaptive_map, map_in_two_processes
 from regfs.progress import SILENT, Progress
 from regfs.stores import FileKind, Leaves, Store
@@ -316,7 +317,7 @@ def walk_repositories(
 def _is_in_the_way(folder: str, name: str) -> bool:
     """Return whether a file has the name of a folder that a repository may lie in or consist of."""
     is_first = folder == layout.REPOSITORIES
-    return name in layout.PARTS or layout.could_be_component(name, first=is_first)
+    return name in layout.PARTS or could_be_component(name, first=is_first)
 
 
 def _may_lead_on(folder: str) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs.errors import DigestInvalid, NameInvalid, TagInvalid
-from regfs.layout import name_problem, tag_problem
+from regfs.names import name_problem, tag_problem
 from regfs.server.routes import NoSuchPath, Route, RouteKind, Verb, parse, path_in, verb_of
 from tests.support.builder import TreeBuilder
 from tests.support.server import hosted

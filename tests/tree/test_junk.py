@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs import layout
 from regfs.cli.app import run
 from regfs.findings import Code
+from regfs.names import name_problem, tag_problem
 from regfs.stores import open_store
 from regfs.tree.junk import is_junk_file, is_junk_folder, rsync_target
 from regfs.tree.scan import scan
@@ -180,13 +180,13 @@ def test_a_tag_is_one_whatever_it_is_called(shared: TreeBuilder) -> None:
 
 @given(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True))
 def test_no_folder_that_a_client_can_make_is_junk(name: str) -> None:
-    assert layout.tag_problem(name) is None
+    assert tag_problem(name) is None
     assert not is_junk_folder(f"{V2}/repositories/app/_manifests/tags/{name}")
 
 
 @given(st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+){0,3}", fullmatch=True))
 def test_no_repository_that_a_client_can_push_to_is_junk(name: str) -> None:
-    if layout.name_problem(name) is None:
+    if name_problem(name) is None:
         assert not is_junk_folder(f"{V2}/repositories/{name}")
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from regfs import layout
 from regfs.errors import NameUnknown, StoreError
 from regfs.findings import Code, Finding
+from regfs.names import name_problem
 from regfs.stores import Entry, Leaves, Report
 from regfs.stores.local.store import LocalStore
 from regfs.tree.cache import LRUCache
@@ -171,7 +172,7 @@ def test_pages_put_together_are_the_whole(
     whole = [
         name
         for name in Registry(LocalStore(str(tree.root))).repositories()
-        if layout.name_problem(name) is None
+        if name_problem(name) is None
     ]
     assert every_page(pages, n) == whole
     for last in whole:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import ManifestTooLarge, RegfsError
+from regfs.names import name_problem, tag_problem
 from regfs.reports.history import BuildStep
 from regfs.reports.image import Config, ListedEntry, Shown, ShownImage, ShownReferrer, show
 from regfs.reports.images import Image as ListedImage
@@ -225,7 +226,7 @@ def _referrers(name: str, shown: Shown | None) -> Few[ReferrerRow]:
 
 
 def _reference(name: str, tag: str | None, digest: Digest) -> str:
-    if layout.name_problem(name) or (tag is not None and layout.tag_problem(tag)):
+    if name_problem(name) or (tag is not None and tag_problem(tag)):
         return ""
     return f"{name}@{digest}" if tag is None else f"{name}:{tag}"
 

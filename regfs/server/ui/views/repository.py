@@ -13,6 +13,7 @@ from regfs.digest import Digest
 from regfs.findings import Finding
 from regfs.graph import Graph
 from regfs.graph.attached import attached_to
+from regfs.names import name_problem
 from regfs.reports.contents import holdings_of
 from regfs.reports.moment import moment
 from regfs.server.ui import addresses
@@ -103,7 +104,7 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
         name=name,
         href=addresses.of_repository(name),
         path=below(layout.repository_folder(name)),
-        problem=layout.name_problem(name) or "",
+        problem=name_problem(name) or "",
         usage=usage_of(look).get(name),
         manifests=len(one.revisions),
         layer_links=len(one.layers),
