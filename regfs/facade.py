@@ -265,16 +265,18 @@ class Tree:
         Raises:
             ReferenceInvalid, Unknown: as `Registry.find`.
         """
-        from regfs.verify import Level, verify
+        from regfs.verify import Level, VerifyOptions, verify
 
         depth = Level(level)
         return verify(
             self.registry,
             self.inventory,
             self.graph if depth.covers(Level.SIZES) else None,
-            level=depth,
-            targets=[self.registry.find(text) for text in references],
-            jobs=jobs or os.cpu_count() or 1,
+            VerifyOptions(
+                level=depth,
+                targets=tuple(self.registry.find(text) for text in references),
+                jobs=jobs or os.cpu_count() or 1,
+            ),
             progress=self._progress,
             on_finding=on_finding,
         )

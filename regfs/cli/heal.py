@@ -213,15 +213,13 @@ def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Gr
     from regfs.reports.causes import is_denied
     from regfs.tree.inventory import INCOMPLETE
     from regfs.tree.scan import scan
-    from regfs.verify import Level, verify
+    from regfs.verify import Level, VerifyOptions, verify
 
     with session.progress() as bar:
         inventory = scan(session.store, progress=bar)
         graph = build_graph(inventory, session.registry, progress=bar)
-        jobs = jobs or os.cpu_count() or 1
-        found = verify(
-            session.registry, inventory, graph, level=Level(level), jobs=jobs, progress=bar
-        )
+        asked = VerifyOptions(level=Level(level), jobs=jobs or os.cpu_count() or 1)
+        found = verify(session.registry, inventory, graph, asked, progress=bar)
     if found.interrupted:
         raise KeyboardInterrupt  # half of what is wrong is nothing to act upon
     # What is damaged is what this is about; what cannot be seen nobody will mend.

@@ -146,7 +146,7 @@ def _verify(
     **limits: Any,
 ) -> tuple[Result, Iterable[PullableImage], bool]:
     """Verify; return what came of it, the images it was about, and whether it was recorded."""
-    from regfs.verify import Level, Selection, images_of, verify
+    from regfs.verify import Level, Selection, VerifyOptions, images_of, verify
 
     started = time.time()
     depth, selection = Level(level), Selection(**limits)
@@ -157,18 +157,16 @@ def _verify(
         inventory = session.inventory
         graph = session.graph if depth.covers(Level.SIZES) else None
         with session.progress() as progress:
-            result = verify(
-                session.registry,
-                inventory,
-                graph,
+            asked = VerifyOptions(
                 level=depth,
-                targets=targets,
+                targets=tuple(targets),
                 jobs=jobs or os.cpu_count() or 1,
-                progress=progress,
-                on_finding=on_finding,
                 selection=selection,
                 ledger=held,
                 started=started,
+            )
+            result = verify(
+                session.registry, inventory, graph, asked, progress=progress, on_finding=on_finding
             )
     recorded = not tell_trouble(session, held, ledger)
     return result, images_of(targets, inventory, graph), recorded

@@ -74,13 +74,13 @@ def merge_ledgers(
     from regfs.render.verify import coverage_document, show_coverage
     from regfs.stores import locate
     from regfs.verify.coverage import cover, pick_from
-    from regfs.verify.files import Files
+    from regfs.verify.files import identify_blobs
     from regfs.verify.ledger import merge
 
     places = [(one, *locate(one, session.store)) for one in files]
     with _ledger_of(session, file) as target:
         target.load(pick_from(session.inventory))
-        file_of = Files(session.store, session.inventory.blobs).of
+        file_of = identify_blobs(session.store, session.inventory.blobs).find
         parts = [_shard(session, *place, file_of) for place in places]
         target.replace(merge([target.ledger, *parts]))
         found = cover(

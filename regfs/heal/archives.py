@@ -94,7 +94,7 @@ class _Member(io.RawIOBase):
 
 
 class Archive:
-    """A tar file."""
+    """A tar file; nothing is found in it before it is indexed."""
 
     def __init__(self, file: BinaryIO, url: str) -> None:
         self.url = url
@@ -103,7 +103,6 @@ class Archive:
         self._links: dict[str, str] = {}
         self._places: dict[Digest, _Place] = {}
         self._docker = False
-        self._index()
 
     def size(self, wanted: BlobRequest) -> int:
         """Return the size of the member."""
@@ -124,7 +123,13 @@ class Archive:
             raise SourceLacks(_UNPLAIN if self._docker else "the source does not have it")
         return place
 
-    def _index(self) -> None:
+    def index(self) -> None:
+        """Find out which member has which digest.
+
+        Raises:
+            NotARegistry: it holds no image.
+            SourceError: it cannot be read.
+        """
         try:
             self._list()
         except (tarfile.TarError, ValueError, EOFError, OSError) as error:
@@ -210,7 +215,9 @@ def open_archive(path: str) -> Archive:
     except (OSError, EOFError, gzip.BadGzipFile) as error:
         raise SourceError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     try:
-        return Archive(file, os.path.abspath(path))
+        archive = Archive(file, os.path.abspath(path))
+        archive.index()
+        return archive
     except BaseException:
         file.close()
         raise

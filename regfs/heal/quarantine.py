@@ -50,8 +50,7 @@ def quarantine(
     skipped: list[Skipped] = []
     total = 0
     progress.start("Moving into quarantine", len(wanted))
-    with ExitStack() as stack:
-        stack.enter_context(exclusive(store))
+    with exclusive(store), ExitStack() as stack:
         changes: Changes | None = None
         for digest in wanted:
             progress.advance(1)

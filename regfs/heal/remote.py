@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, cast
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
 from requests import RequestException, Response
 from urllib3.exceptions import HTTPError
 
 from regfs.digest import BUFFER_SIZE
 from regfs.errors import Invalid, SourceError, SourceLacks
-from regfs.heal.session import HttpSession
+from regfs.heal.session import HttpSession, stored_credentials
 from regfs.heal.source import BlobRequest, Credentials, RegistryAccess
 from regfs.manifests import MANIFEST_TYPES
 
@@ -247,9 +248,6 @@ def open_registry(text: str, access: RegistryAccess) -> RegistrySource:
         port = -1
     if not parts.hostname or port == -1:
         raise Invalid(f"not the address of a registry: {text.partition('@')[2] or text}")
-    credentials = access.credentials
-    if parts.username:
-        credentials = credentials or Credentials(parts.username, parts.password or "")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     host = f"{host}:{port}" if port is not None else host
     names = access.repositories
@@ -262,6 +260,9 @@ def open_registry(text: str, access: RegistryAccess) -> RegistrySource:
     hub = host in _HUB
     base = f"{scheme}://{'registry-1.docker.io' if hub else host}{prefix}"
     may_be_plain = parts.scheme == "docker" and not access.verify_tls
+    if access.ca is not None and not os.path.isfile(access.ca):
+        raise Invalid(f"{access.ca}: no such file of certificates")
+    credentials = _credentials(parts, urlsplit(base).netloc, access)
     http = HttpSession(base, access, credentials, may_be_plain=may_be_plain)
     source = RegistrySource(http, names, library=hub)
     try:
@@ -270,3 +271,16 @@ def open_registry(text: str, access: RegistryAccess) -> RegistrySource:
         source.close()
         raise
     return source
+
+
+def _credentials(address: SplitResult, host: str, access: RegistryAccess) -> Credentials | None:
+    """Return what to log in to `host` with: what was given, what is in the address, what is stored.
+
+    Raises:
+        Invalid: the file of credentials cannot be read.
+    """
+    if access.credentials is not None:
+        return access.credentials
+    if address.username:
+        return Credentials(address.username, address.password or "")
+    return stored_credentials(access.authfile, host)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import queue
 import re
 import threading
@@ -60,7 +59,7 @@ class HttpSession:
         self.base = base
         self._access = access
         self._may_be_plain = may_be_plain
-        self._credentials = credentials or _from_authfile(access.authfile, urlsplit(base).netloc)
+        self._credentials = credentials
         self._authorizations: dict[str, str] = {}
         """Scope -> the header that was good for it."""
         self._end = access.clock() + access.max_duration
@@ -68,8 +67,6 @@ class HttpSession:
         self._session.trust_env = False
         self._session.proxies.update(access.proxies)
         self._session.verify = (access.ca or True) if access.verify_tls else False
-        if access.ca is not None and not os.path.isfile(access.ca):
-            raise Invalid(f"{access.ca}: no such file of certificates")
 
     def close(self) -> None:
         """Close the connections."""
@@ -352,7 +349,7 @@ def _retry_after(response: Response) -> float:
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
 
-def _from_authfile(path: str | None, host: str) -> Credentials | None:
+def stored_credentials(path: str | None, host: str) -> Credentials | None:
     """Return what `docker login` has kept for a host.
 
     Raises:

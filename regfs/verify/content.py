@@ -29,7 +29,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import ExitStack
+from contextlib import contextmanager
 from itertools import islice
 from operator import itemgetter
 from typing import Final
@@ -120,51 +120,59 @@ def hash_all(
     unpack: Callable[[Digest], bool] | None = None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Generator[HashOutcome, None, None]:
-    """Hash `blobs` (digest and size), and yield what came of each task when it is done.
+    """Hash `blobs` (digest and size); yield what came of each task when it is done.
 
-    Of those that `unpack` picks the content is read as well. With an `executor` of the
-    caller, tasks travel by themselves, and progress comes a task at a time; without one,
-    `jobs` threads of this process do them, each with a process of its own for what
-    Python would not do side by side. Once `is_over`, nothing more is begun, and what
-    runs is finished.
+    Layers that `unpack` picks are unpacked too. Tasks go to `executor`, with progress a task at
+    a time, or else to `jobs` threads here, each with a process of its own for what Python cannot
+    do side by side. Once `is_over`, nothing more begins, and what runs is finished.
 
     Raises:
         StoreError: a worker of `executor` was lost.
     """
     watch = Watch()
-    with ExitStack() as stack:
-        if executor is None:
-            crew = Crew(store, watch.advance, processes=jobs > 1)
-            pool = ThreadPoolExecutor(jobs)
-            # Left by a key or by whoever consumes this, threads end at their next piece, and
-            # processes at once: what they do changes nothing.
-            stack.callback(crew.close)
-            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-            stack.callback(crew.kill)
-            stack.callback(watch.stop)
-            submit: Callable[[Task], Future[HashOutcome]] = lambda task: pool.submit(  # noqa: E731
-                crew.run, task
-            )
-        else:
-            remote = executor
-            submit = lambda task: remote.submit(hash_blobs, task)  # noqa: E731
-        waiting = tasks(store.url, blobs, unpack)
+    waiting = tasks(store.url, blobs, unpack)
+    with _pool(store, jobs, executor, watch) as submit:
         running = {} if is_over() else {submit(t): t for t in islice(waiting, 4 * jobs)}
-        stack.callback(_cancel, running)
-        while running:
-            done, _ = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
-            progress.advance(watch.take())
-            for future in done:
-                task = running.pop(future)
-                if executor is not None:
-                    progress.advance(task.bytes)
-                outcome = _outcome(future)
-                if not is_over():
-                    running.update((submit(task), task) for task in islice(waiting, 1))
-                yield outcome
-            if is_over():
-                for future in [future for future in running if future.cancel()]:
-                    del running[future]
+        try:
+            while running:
+                done, _ = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
+                progress.advance(watch.take())
+                for future in done:
+                    task = running.pop(future)
+                    if executor is not None:
+                        progress.advance(task.bytes)
+                    outcome = _outcome(future)
+                    if not is_over():
+                        running.update((submit(task), task) for task in islice(waiting, 1))
+                    yield outcome
+                if is_over():
+                    running = {f: task for f, task in running.items() if not f.cancel()}
+        finally:
+            for future in running:
+                future.cancel()
+
+
+@contextmanager
+def _pool(
+    store: Store, jobs: int, executor: Executor | None, watch: Watch
+) -> Iterator[Callable[[Task], Future[HashOutcome]]]:
+    """Yield what hands a task to `executor`, or to threads that end with the block.
+
+    When the block ends early, threads stop at their next piece and processes at once: what
+    they do changes nothing.
+    """
+    if executor is not None:
+        yield lambda task: executor.submit(hash_blobs, task)
+        return
+    crew = Crew(store, watch.advance, processes=jobs > 1)
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield lambda task: pool.submit(crew.run, task)
+    finally:
+        watch.stop()
+        crew.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
+        crew.close()
 
 
 def _outcome(future: Future[HashOutcome]) -> HashOutcome:
@@ -172,8 +180,3 @@ def _outcome(future: Future[HashOutcome]) -> HashOutcome:
         return future.result()
     except BrokenExecutor as error:
         raise StoreError(f"a worker was lost: {error}") from error
-
-
-def _cancel(running: dict[Future[HashOutcome], Task]) -> None:
-    for future in running:
-        future.cancel()

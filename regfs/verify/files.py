@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
+from collections.abc import Mapping
 
 from regfs import layout
 from regfs.digest import Digest
@@ -16,32 +17,41 @@ from regfs.stores import FileId, Store
 from regfs.tree.inventory import DigestTable
 
 
-class Files:
-    """The files of blobs as they are when this is made; a million take 24 MB."""
+class BlobFiles:
+    """The files of blobs at one moment, as columns; a million take 24 MB."""
 
-    def __init__(self, store: Store, blobs: DigestTable) -> None:
-        self._numbers = blobs.numbers
-        count = len(blobs.numbers)
+    def __init__(self, numbers: Mapping[Digest, int]) -> None:
+        """`numbers` gives each blob its row; no file is known yet."""
+        self._numbers = numbers
+        count = len(numbers)
         self._devices = array("Q", bytes(8 * count))
         self._inodes = array("Q", bytes(8 * count))
         self._changed = array("q", bytes(8 * count))
-        folders: dict[str, list[Digest]] = defaultdict(list)
-        for digest in blobs.numbers:
-            folders[layout.parent_of(layout.blob_folder(digest))].append(digest)
-        for folder, digests in folders.items():
-            names = (digest.encoded for digest in digests)
-            found = store.identify(folder, names, "data")
-            for digest, file in zip(digests, found, strict=True):
-                if file is not None:
-                    self._put(blobs.numbers[digest], file)
 
-    def _put(self, number: int, file: FileId) -> None:
+    def put(self, digest: Digest, file: FileId) -> None:
+        """Note which file a blob is."""
+        number = self._numbers[digest]
         self._devices[number], self._inodes[number], self._changed[number] = file
 
-    def of(self, digest: Digest) -> FileId | None:
-        """Return which file a blob is; None when it is not there, or cannot be asked about."""
+    def find(self, digest: Digest) -> FileId | None:
+        """Return which file a blob is; None if it is not there or cannot be looked at."""
         number = self._numbers.get(digest)
         if number is None:
             return None
         file = FileId(self._devices[number], self._inodes[number], self._changed[number])
         return file if file.inode else None
+
+
+def identify_blobs(store: Store, blobs: DigestTable) -> BlobFiles:
+    """Return which files the blobs of a listing are now."""
+    files = BlobFiles(blobs.numbers)
+    folders: dict[str, list[Digest]] = defaultdict(list)
+    for digest in blobs.numbers:
+        folders[layout.parent_of(layout.blob_folder(digest))].append(digest)
+    for folder, digests in folders.items():
+        names = (digest.encoded for digest in digests)
+        found = store.identify(folder, names, "data")
+        for digest, file in zip(digests, found, strict=True):
+            if file is not None:
+                files.put(digest, file)
+    return files

@@ -18,12 +18,13 @@ from typing import Final, NamedTuple
 
 from regfs.digest import Digest
 from regfs.findings import Code
-from regfs.stores import FileId, Store
-from regfs.tree.inventory import Inventory
+from regfs.stores import Store
+from regfs.tree.inventory import DigestTable, Inventory
 from regfs.verify.coverage import pick_from
-from regfs.verify.files import Files
+from regfs.verify.files import identify_blobs
 from regfs.verify.ledger import LedgerEntry
 from regfs.verify.ledger_file import LedgerFile
+from regfs.verify.options import VerifyOptions
 from regfs.verify.report import Level
 from regfs.verify.schedule import Known, Selection, schedule
 
@@ -44,15 +45,34 @@ _PASSING: Final = frozenset({Code.BLOB_MISSING, Code.BLOB_CHANGED})
 class Timing(NamedTuple):
     """What time it is, in seconds."""
 
-    started: float
-    """When the run began, since the epoch, UTC."""
     now: Callable[[], float]
+    """Since the epoch, UTC."""
     steady: Callable[[], float]
-    """By a clock that nobody turns back."""
+    """By a clock that nobody sets back."""
+    end: float | None
+    """When to begin nothing more, by the steady clock; None for never."""
 
-    def end(self, limit: float) -> float:
-        """Return when `limit` seconds of the run are over, by the steady clock."""
-        return self.steady() + limit - max(0.0, self.now() - self.started)
+
+def open_pass(
+    store: Store, inventory: Inventory, options: VerifyOptions, started: float
+) -> ReadPass:
+    """Return the pass that `options` ask for, with the ledger loaded.
+
+    Raises:
+        Invalid: the selection makes no sense at this level, or without a ledger.
+    """
+    level, selection, ledger = options.level, options.selection, options.ledger
+    selection.check(level, ledger=ledger is not None)
+    timing = Timing(options.clock, options.steady, None)
+    if selection.max_duration is not None:
+        spent = max(0.0, options.clock() - started)
+        timing = timing._replace(end=options.steady() + selection.max_duration - spent)
+    known = None
+    if ledger is not None and level.covers(Level.DIGESTS):
+        ledger.load(pick_from(inventory))
+        file_of = identify_blobs(store, inventory.blobs).find
+        known = Known(ledger.ledger, level, options.clock(), file_of)
+    return ReadPass(inventory.blobs, level, selection, ledger, known, timing)
 
 
 class ReadPass:
@@ -60,41 +80,29 @@ class ReadPass:
 
     def __init__(
         self,
-        store: Store,
-        inventory: Inventory,
+        blobs: DigestTable,
         level: Level,
         selection: Selection,
         file: LedgerFile | None,
+        known: Known | None,
         timing: Timing,
     ) -> None:
-        """Load the ledger.
-
-        Raises:
-            Invalid: `selection` makes no sense at this level, or without a ledger.
-        """
-        selection.check(level, ledger=file is not None)
+        """`known` is what `file` says, with the files of now; None where no content is read."""
         self.skipped = 0
         """Blobs that need not be read."""
         self.left: tuple[int, int] = (0, 0)
         """Blobs that were not read and are due, and their bytes."""
         self.broken: dict[Digest, Code] = {}
-        """Of those the ones that were broken in an earlier round, and are as they were then."""
-        self._blobs = inventory.blobs
+        """Of those the ones that were broken in an earlier pass, and are as they were then."""
+        self._blobs = blobs
         self._level = level
         self._selection = selection
         self._file = file
-        self._known: Known | None = None
-        self._file_of: Callable[[Digest], FileId | None] = lambda digest: None
+        self._known = known
         self._timing = timing
         self._doubtful: set[Digest] = set()
         self._done: list[Digest] = []
         """What may yet be proven at level content."""
-        limit = selection.max_duration
-        self._end = None if limit is None else timing.end(limit)
-        if file is not None and level.covers(Level.DIGESTS):
-            file.load(pick_from(inventory))
-            self._file_of = Files(store, inventory.blobs).of
-            self._known = Known(file.ledger, level, timing.now(), self._file_of)
 
     def is_proven(self, digest: Digest) -> bool:
         """Return whether a blob as it is was found intact at this level in an earlier round."""
@@ -128,19 +136,27 @@ class ReadPass:
             self._blobs, wanted, self._selection, self._known, fresh=fresh, sample=sample
         )
         self.skipped = plan.skipped
-        for digest in plan.broken:
-            entry = None if self._known is None else self._known.ledger.find(digest, self._level)
-            same = entry and entry.file == self._file_of(digest)
-            if entry and same and entry.result and entry[:2] == self._blobs[digest][:2]:
-                self.broken[digest] = entry.result
+        self.broken = self._still_broken(plan.broken)
         due = [(digest, self._size(digest)) for digest in plan.due]
         left = sum(map(self._size, plan.left))
         self.left = (len(due) + len(plan.left), sum(size for _, size in due) + left)
         return due
 
+    def _still_broken(self, blobs: Iterable[Digest]) -> dict[Digest, Code]:
+        """Return what is wrong with those that are as they were when that was found."""
+        broken: dict[Digest, Code] = {}
+        if (known := self._known) is not None:
+            for digest in blobs:
+                entry = known.ledger.find(digest, self._level)
+                same = entry and entry.file == known.file_of(digest)
+                if entry and same and entry.result and entry[:2] == self._blobs[digest][:2]:
+                    broken[digest] = entry.result
+        return broken
+
     def is_over(self) -> bool:
         """Return whether nothing more is to be begun."""
-        return self._end is not None and self._timing.steady() >= self._end
+        end = self._timing.end
+        return end is not None and self._timing.steady() >= end
 
     def done(self, digests: Iterable[Digest], problems: dict[Digest, Code]) -> None:
         """Take what came of blobs that `begin` told to read."""
@@ -175,11 +191,13 @@ class ReadPass:
 
     def _note(self, results: Iterable[tuple[Digest, Code | None, Level]]) -> None:
         assert self._file is not None
+        assert self._known is not None
+        file_of = self._known.file_of
         now, blobs = self._timing.now(), self._blobs
         self._file.record(
             (digest, LedgerEntry(blobs.sizes[n], blobs.mtimes[n], code, level, now, file))
             for digest, code, level in results
-            for n, file in ((blobs.numbers[digest], self._file_of(digest)),)
+            for n, file in ((blobs.numbers[digest], file_of(digest)),)
             if file is not None
         )
 

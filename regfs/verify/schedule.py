@@ -135,23 +135,9 @@ def schedule(
     is what is due first; with `sample` a random one instead, for where no result is
     kept, and the first would be the same each time.
     """
-    shard = selection.subset if isinstance(selection.subset, Shard) else None
-    groups: dict[float, list[Digest]] = {}
-    skipped = total = 0
-    for digest in wanted:
-        number = blobs.numbers[digest]
-        size = blobs.sizes[number]
-        total += size
-        if shard is not None and not shard.has(digest):
-            continue
-        entry = None if known is None else known.entry(digest, size, blobs.mtimes[number])
-        if digest in fresh and entry is not None and entry.result is None:
-            entry = None
-        if known is not None and _is_fresh(entry, selection.max_age, known.now):
-            skipped += 1
-        else:
-            groups.setdefault(_group(entry), []).append(digest)
-    budget = _budget(selection, total)
+    wanted = list(wanted)
+    groups, skipped = _groups(blobs, wanted, selection, known, fresh)
+    budget = _budget(selection, sum(blobs.sizes[blobs.numbers[one]] for one in wanted))
     if budget is not None and sample is not None:
         mixed = [digest for group in groups.values() for digest in group]
         sample.shuffle(mixed)
@@ -163,6 +149,32 @@ def schedule(
         return Schedule(broken + rest, skipped, [], broken)
     due, left = _limited(blobs, broken, rest, budget)
     return Schedule(due, skipped, left, broken)
+
+
+def _groups(
+    blobs: DigestTable,
+    wanted: Iterable[Digest],
+    selection: Selection,
+    known: Known | None,
+    fresh: Container[Digest],
+) -> tuple[dict[float, list[Digest]], int]:
+    """Return the blobs of the shard by when they are due, and how many are not due at all."""
+    shard = selection.subset if isinstance(selection.subset, Shard) else None
+    groups: dict[float, list[Digest]] = {}
+    skipped = 0
+    for digest in wanted:
+        if shard is not None and not shard.has(digest):
+            continue
+        number = blobs.numbers[digest]
+        size, mtime = blobs.sizes[number], blobs.mtimes[number]
+        entry = None if known is None else known.entry(digest, size, mtime)
+        if digest in fresh and entry is not None and entry.result is None:
+            entry = None
+        if known is not None and _is_fresh(entry, selection.max_age, known.now):
+            skipped += 1
+        else:
+            groups.setdefault(_group(entry), []).append(digest)
+    return groups, skipped
 
 
 def _is_fresh(entry: LedgerEntry | None, max_age: float | None, now: float) -> bool:

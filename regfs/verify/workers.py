@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO, Final, cast
+from typing import IO, Final, Self, cast
 
 from regfs.content.hashing import HashOutcome, Task, hash_blobs
 from regfs.stores import Store
@@ -38,18 +38,22 @@ class WorkerLost(Exception):
 class Worker:
     """A process that does tasks, one at a time, for one thread."""
 
-    def __init__(self) -> None:
-        """Start it.
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    @classmethod
+    def start(cls) -> Self:
+        """Start a process.
 
         Raises:
-            WorkerLost: the system does not let us.
+            WorkerLost: the system refuses.
         """
         path = list(map(str, sys.path))
         code = f"import sys; sys.path[:] = {path}; from regfs.content.hashing import serve; serve()"
         # A key is pressed for us: not for it, nor while it is too young to say so itself.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 # Nothing of this process's surroundings counts: they are in the path already.
                 [sys.executable, "-I", "-S", "-c", code],
                 stdin=subprocess.PIPE,
@@ -61,6 +65,7 @@ class Worker:
             raise WorkerLost from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return cls(process)
 
     def run(self, task: Task, advance: Callable[[int], None]) -> HashOutcome:
         """Have a task done; `advance` is called in this thread.
@@ -134,7 +139,7 @@ class Crew:
             if not self._processes:
                 return None
             try:
-                worker = Worker()
+                worker = Worker.start()
             except WorkerLost:
                 return None
             self._workers.append(worker)

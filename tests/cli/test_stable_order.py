@@ -17,7 +17,7 @@ from regfs.errors import printable, quoted
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
-from regfs.verify import ReportedFinding, verify
+from regfs.verify import ReportedFinding, VerifyOptions, verify
 from regfs.verify import content as content_module
 from tests.support.builder import Blob, TreeBuilder, artifact, blob_of, image, index
 from tests.support.verification import BASE
@@ -124,7 +124,8 @@ def test_what_threads_find_is_told_in_the_order_of_the_tree(
     monkeypatch.setattr("regfs.verify.workers.hash_blobs", work)
     rows: list[ReportedFinding] = []
     registry = Registry(open_store(str(tree.root)))
-    verify(registry, scan(registry.store), jobs=4, on_finding=rows.append)
+    asked = VerifyOptions(jobs=4)
+    verify(registry, scan(registry.store), options=asked, on_finding=rows.append)
     ages = [(tree.root / row.finding.path).stat().st_mtime for row in rows]
     assert len(ages) == 4
     assert ages == sorted(ages)

@@ -17,7 +17,7 @@ from regfs.gc.plan import Plan
 from regfs.gc.sweep import Applied, apply
 from regfs.progress import Silent
 from regfs.runs import purge
-from regfs.verify import Level, verify
+from regfs.verify import Level, VerifyOptions, verify
 from tests.gc.test_policies import judged, keep, tags_of
 from tests.support.builder import Blob, TreeBuilder, artifact, blob_of, digest_of, image, index
 from tests.support.registries import (
@@ -329,7 +329,7 @@ def test_a_young_manifest_of_a_layer_that_goes_loses_its_link_too(tree: TreeBuil
 def errors(tree: TreeBuilder) -> set[Finding]:
     """Return what a verification without content finds broken."""
     inventory, graph = scan_and_build(tree, lean=False)
-    found = verify(registry_of(tree), inventory, graph, level=Level.SIZES)
+    found = verify(registry_of(tree), inventory, graph, VerifyOptions(level=Level.SIZES))
     return {row.finding for row in found.findings if row.finding.severity is Severity.ERROR}
 
 

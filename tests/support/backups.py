@@ -21,7 +21,7 @@ from regfs.heal.source import BlobRequest, Source
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
-from regfs.verify import Level, verify
+from regfs.verify import Level, VerifyOptions, verify
 from tests.support.builder import TreeBuilder, image, index
 
 ONE = image(["base", "one"])
@@ -99,7 +99,7 @@ def plan_of(
     registry = Registry(open_store(str(tree.root)))
     inventory = scan(registry.store)
     graph = build_graph(inventory, registry)
-    result = verify(registry, inventory, graph, level=level)
+    result = verify(registry, inventory, graph, VerifyOptions(level=level))
     return plan_heal(registry, inventory, graph, result, source, **options)
 
 
@@ -119,7 +119,10 @@ def relink_plan(tree: TreeBuilder) -> RelinkPlan:
     inventory = scan(registry.store)
     graph = build_graph(inventory, registry)
     return plan_relink(
-        registry, inventory, graph, verify(registry, inventory, graph, level=Level.LINKS)
+        registry,
+        inventory,
+        graph,
+        verify(registry, inventory, graph, VerifyOptions(level=Level.LINKS)),
     )
 
 

@@ -17,7 +17,7 @@ from regfs.findings import Code, Severity
 from regfs.stores import Listing, Report, Store, open_store
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
-from regfs.verify import ReportedFinding, Result, verify
+from regfs.verify import ReportedFinding, Result, VerifyOptions, verify
 from tests.support.builder import TreeBuilder, image, index, layer
 
 BASE = layer({"base": b"base"})
@@ -77,8 +77,10 @@ def check(tree: TreeBuilder, *targets: str, store: Any = None, **options: Any) -
     """Verify a tree, and be sure that it is the same afterwards."""
     registry = Registry(store or open_store(str(tree.root)))
     before = tree.files(""), tree.folders("")
-    meant = [registry.find(target) for target in targets]
-    result = verify(registry, scan(registry.store), targets=meant, **options)
+    meant = tuple(registry.find(target) for target in targets)
+    hooks = {name: options.pop(name) for name in ("progress", "on_finding") if name in options}
+    asked = VerifyOptions(targets=meant, **options)
+    result = verify(registry, scan(registry.store), options=asked, **hooks)
     assert (tree.files(""), tree.folders("")) == before
     return result
 

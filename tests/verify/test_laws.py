@@ -20,7 +20,7 @@ from regfs.findings import Code, Finding, Severity
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
-from regfs.verify import Level, Result, verify
+from regfs.verify import Level, Result, VerifyOptions, verify
 from tests.support.builder import TreeBuilder, image, index
 from tests.support.damage import DAMAGE, Victim
 from tests.support.registries import Recipe, build, new_tree, recipes
@@ -232,5 +232,5 @@ def test_verify_changes_no_byte_mode_or_time_of_a_tree(
         tree.break_(kind, "a", "victim")
         before = state(tree)
         registry = Registry(open_store(str(tree.root)))
-        verify(registry, scan(registry.store), level=level)
+        verify(registry, scan(registry.store), options=VerifyOptions(level=level))
         assert state(tree) == before

@@ -27,7 +27,7 @@ from regfs.render.verify import human_duration, show_result, verdict
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
-from regfs.verify import Checked, Level, PullableImage, Result, images_of, verify
+from regfs.verify import Checked, Level, PullableImage, Result, VerifyOptions, images_of, verify
 from regfs.verify.report import HARM_LIMIT, Collector
 from tests.support.builder import TreeBuilder, artifact, digest_of, image, index
 from tests.support.damage import DAMAGE
@@ -156,7 +156,11 @@ def test_a_clock_that_is_set_back_takes_no_time() -> None:
 def test_the_time_of_listing_counts_where_the_caller_says_so(shop: TreeBuilder) -> None:
     registry = Registry(open_store(str(shop.root)))
     times = iter([110.0, 150.0])
-    result = verify(registry, scan(registry.store), started=100.0, clock=lambda: next(times))
+    result = verify(
+        registry,
+        scan(registry.store),
+        options=VerifyOptions(started=100.0, clock=lambda: next(times)),
+    )
     assert (result.started, result.finished) == (100.0, 110.0)
     assert check(shop, clock=iter([1.0, 3.0]).__next__).seconds == 2
 
@@ -551,7 +555,7 @@ def test_what_was_found_before_a_key_is_in_every_report(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("regfs.verify.hash_all", interrupt)
+    monkeypatch.setattr("regfs.verify.levels.hash_all", interrupt)
     reports = tmp_path / "verify.xml", tmp_path / "regfs.prom"
     assert verified(shop, "--junit", str(reports[0]), "--metrics", str(reports[1])) == 130
     assert "1 image is damaged so far" in capsys.readouterr().out

@@ -14,11 +14,19 @@ from regfs.digest import Digest
 from regfs.errors import Invalid, PathMissing
 from regfs.findings import Code
 from regfs.gc.sweep import Applied, apply
-from regfs.progress import Silent
+from regfs.progress import SILENT, Progress, Silent
 from regfs.stores import locate, open_store
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
-from regfs.verify import LedgerFile, Level, ReportedFinding, Result, Selection, verify
+from regfs.verify import (
+    LedgerFile,
+    Level,
+    ReportedFinding,
+    Result,
+    Selection,
+    VerifyOptions,
+    verify,
+)
 from regfs.verify.ledger import LedgerEntry
 from regfs.verify.ledger_file import read_ledger
 from regfs.verify.schedule import Shard
@@ -47,7 +55,9 @@ class Rounds:
         self.read: set[Digest] = set()
         """What the last round has read, manifests included."""
 
-    def __call__(self, selection: Selection | None = None, **options: Any) -> Result:
+    def __call__(
+        self, selection: Selection | None = None, progress: Progress = SILENT, **options: Any
+    ) -> Result:
         self.now += 60.0
         self.store = watched(self.tree) if self.store is None else self.store
         registry = Registry(self.store)
@@ -57,11 +67,14 @@ class Rounds:
                 return verify(
                     registry,
                     scan(registry.store),
-                    selection=selection or Selection(),
-                    ledger=ledger,
-                    clock=lambda: self.now,
-                    jobs=1,
-                    **options,
+                    options=VerifyOptions(
+                        selection=selection or Selection(),
+                        ledger=ledger,
+                        clock=lambda: self.now,
+                        jobs=1,
+                        **options,
+                    ),
+                    progress=progress,
                 )
         finally:
             self.read = {Digest(names[path]) for path in self.store.reads if path in names}
@@ -197,7 +210,7 @@ def test_only_what_is_asked_for_is_scheduled(shop: TreeBuilder, rounds: Rounds) 
 def test_an_age_without_a_ledger_makes_no_sense(shop: TreeBuilder) -> None:
     registry = Registry(open_store(str(shop.root)))
     with pytest.raises(Invalid, match="without a ledger"):
-        verify(registry, scan(registry.store), selection=YOUNG)
+        verify(registry, scan(registry.store), options=VerifyOptions(selection=YOUNG))
 
 
 # -- level content ---------------------------------------------------------------------
@@ -379,7 +392,8 @@ def test_wherever_a_round_dies_the_next_one_completes_it(shop: TreeBuilder, tmp_
 
         try:
             with LedgerFile(CrashingStore(beside, at), name, owner="test") as ledger:
-                verify(Registry(store), scan(store), ledger=ledger, on_finding=note, jobs=1)
+                asked = VerifyOptions(ledger=ledger, jobs=1)
+                verify(Registry(store), scan(store), options=asked, on_finding=note)
         except Crash:
             deaths += 1
             rounds.now = time.time()

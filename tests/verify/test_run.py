@@ -18,7 +18,7 @@ from regfs.progress import Silent
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
-from regfs.verify import Level, ReportedFinding, verify
+from regfs.verify import Level, ReportedFinding, VerifyOptions, verify
 from regfs.verify.content import BATCH_BYTES, BATCH_FILES, tasks
 from tests.support.builder import Blob, TreeBuilder, digest_of, image, index
 from tests.support.verification import BASE, V1, check, codes, grave, stocked, touched, watched
@@ -131,7 +131,7 @@ def test_links_that_vanish_are_no_findings(shop: TreeBuilder) -> None:
     store = watched(shop)
     store.before = lambda path: link.unlink(missing_ok=True) if path.endswith("link") else None
     registry = Registry(store)
-    result = verify(registry, scan(registry.store), level=Level.LINKS)
+    result = verify(registry, scan(registry.store), options=VerifyOptions(level=Level.LINKS))
     assert codes(result) == []
 
 

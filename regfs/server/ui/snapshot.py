@@ -40,7 +40,7 @@ from regfs.tree.scan import scan
 from regfs.verify.affected import Affected
 from regfs.verify.cache import in_cache
 from regfs.verify.coverage import cover, pick_from
-from regfs.verify.files import Files
+from regfs.verify.files import identify_blobs
 from regfs.verify.ledger_file import LEDGER, read_ledger
 from regfs.verify.report import Coverage, ReportedFinding
 
@@ -231,7 +231,7 @@ class Snapshot:
         except RegfsError as error:
             return LedgerState(None, None, str(error))
         latest = max((entry.checked_at for _, entry in known), default=None)
-        file_of = Files(self.registry.store, self.inventory.blobs).of
+        file_of = identify_blobs(self.registry.store, self.inventory.blobs).find
         coverage = cover(self.inventory, known, file_of, lambda: self.graph)
         return LedgerState(coverage, None if latest is None else moment(latest))
 

@@ -1,0 +1,180 @@
+"""The levels of a verification, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.findings import Code, Finding, Severity
+from regfs.graph import Graph
+from regfs.verify.affected import key_at
+from regfs.verify.closure import Closure
+from regfs.verify.content import HashOutcome, Problem, hash_all
+from regfs.verify.context import Context
+from regfs.verify.links import check_links
+from regfs.verify.options import VerifyOptions
+from regfs.verify.report import Checked, Level
+from regfs.verify.rounds import OF_CONTENT, ReadPass
+from regfs.verify.unpack import Unpacking
+
+
+class Levels:
+    """One verification: what it checks, and how much it has checked so far."""
+
+    def __init__(
+        self,
+        context: Context,
+        graph: Graph | None,
+        options: VerifyOptions,
+        read_pass: ReadPass,
+    ) -> None:
+        self._context = context
+        self._graph = graph if options.level.covers(Level.SIZES) else None
+        self._level = options.level
+        self._options = options
+        self._pass = read_pass
+        self._links = 0
+        self._blobs_done = 0
+        self._bytes_done = 0
+
+    def checked(self) -> Checked:
+        """Return how much was looked at so far."""
+        manifests = 0 if self._graph is None else len(self._read())
+        return Checked(
+            self._blobs_done,
+            self._bytes_done,
+            self._links,
+            manifests,
+            self._pass.skipped,
+            *self._pass.left,
+        )
+
+    def check(self) -> bool:
+        """Run every level that was asked for; return False if Ctrl-C ended them early."""
+        try:
+            self._check()
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def _check(self) -> None:
+        for finding in self._context.inventory.findings:
+            self._context.add(finding)
+        self._links = check_links(self._context)
+        if self._graph is None:
+            return
+        closure = Closure(self._context, self._graph)
+        closure.check()
+        mismatches = list(closure.size_mismatches())
+        self._count_manifests()
+        if self._level is Level.SIZES:
+            self._blobs_done = sum(1 for _ in self._blobs())
+        else:
+            self._check_content(closure, [mismatch.blob for mismatch in mismatches])
+        hashed = self._level.covers(Level.DIGESTS)
+        for mismatch in mismatches:
+            closure.report_size(mismatch, right=hashed and self._pass.was_read(mismatch.blob))
+
+    def _read(self) -> list[Digest]:
+        """Return the manifests whose bytes were read and hashed for the graph."""
+        assert self._graph is not None
+        hashed = {Code.BLOB_CORRUPT, Code.MANIFEST_UNREADABLE, Code.DESCRIPTOR_INVALID}
+        problems = self._graph.problems
+        known = (d for d in self._graph.manifests if d not in problems)
+        broken = (d for d, problem in problems.items() if problem.code in hashed)
+        scope, blobs = self._context.scope, self._context.inventory.blobs
+        return [d for d in (*known, *broken) if scope.has_blob(d) and d in blobs]
+
+    def _count_manifests(self) -> None:
+        read = self._read()
+        self._blobs_done = len(read)
+        blobs = self._context.inventory.blobs
+        self._bytes_done = sum(blobs[digest].size for digest in read)
+
+    def _blobs(self) -> Iterator[Digest]:
+        """Yield the blobs that are asked for."""
+        scope = self._context.scope
+        return (digest for digest in self._context.inventory.blobs if scope.has_blob(digest))
+
+    def _check_content(self, closure: Closure, doubtful: Iterable[Digest]) -> None:
+        """Hash the blobs that are due and that the graph has not hashed already."""
+        assert self._graph is not None
+        context, read_pass = self._context, self._pass
+        unpacking = None
+        if self._level.covers(Level.CONTENT):
+            unpacking = Unpacking(context, self._graph)
+            unpacking.begin(read_pass.is_proven)
+        done = dict.fromkeys(self._read())
+        problems = self._graph.problems
+        wanted = (digest for digest in self._blobs() if digest not in done)
+        due = read_pass.begin(wanted, () if unpacking is None else unpacking.fresh, doubtful)
+        read_pass.record(done, {d: problems[d].code for d in done if d in problems})
+        self._hash(closure, due, unpacking)
+        if unpacking is not None:
+            unpacking.finish()
+            read_pass.prove(self._broken_content(), unpacking.unfinished)
+        for digest, code in read_pass.broken.items():
+            path = layout.blob_path(digest)
+            context.add(Finding(code, path, digest, actual="so in an earlier run, not read again"))
+
+    def _hash(
+        self, closure: Closure, due: list[tuple[Digest, int]], unpacking: Unpacking | None
+    ) -> None:
+        progress = self._context.progress
+        progress.start("Hashing blobs", sum(size for _, size in due), "bytes")
+        found = hash_all(
+            self._context.registry.store,
+            due,
+            jobs=self._options.jobs,
+            executor=self._options.executor,
+            progress=progress,
+            unpack=None if unpacking is None else unpacking.wants,
+            is_over=self._pass.is_over,
+        )
+        waiting: dict[int, tuple[Problem, ...]] = {}
+        following = 0
+        try:
+            with closing(found):
+                for outcome in found:
+                    self._take(outcome, unpacking)
+                    waiting[outcome.number] = outcome.problems
+                    while following in waiting:
+                        self._report(closure, waiting.pop(following))
+                        following += 1
+        finally:  # if Ctrl-C ends the run, some tasks were never done
+            for number in sorted(waiting):
+                self._report(closure, waiting[number])
+        progress.finish()
+
+    def _take(self, outcome: HashOutcome, unpacking: Unpacking | None) -> None:
+        self._blobs_done += outcome.blobs
+        self._bytes_done += outcome.bytes
+        self._pass.done(outcome.digests, {one.digest: one.code for one in outcome.problems})
+        if unpacking is not None:
+            unpacking.take(outcome.layers)
+
+    def _broken_content(self) -> dict[Digest, Code]:
+        """Return what was found in blobs that are intact as such."""
+        rows = self._context.collector.rows
+        broken = [row.finding for row in rows if row.finding.code in OF_CONTENT]
+        keys = ((key_at(finding.path), finding.code) for finding in broken)
+        return {key.digest: code for key, code in keys if isinstance(key, layout.BlobData)}
+
+    def _report(self, closure: Closure, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self._report_one(closure, problem)
+
+    def _report_one(self, closure: Closure, problem: Problem) -> None:
+        digest, code, actual, whole = problem
+        path = layout.blob_path(digest)
+        if code is Code.BLOB_MISSING:
+            if closure.lost(digest):  # else it was deleted meanwhile, as it may be
+                self._context.add(Finding(code, path, digest))
+            return
+        expected = digest if code is Code.BLOB_CORRUPT else None
+        finding = Finding(code, path, digest, expected=expected, actual=actual)
+        # A blob that came right at last harms no image.
+        self._context.add(replace(finding, override=Severity.INFO) if whole else finding)

@@ -1,0 +1,39 @@
+"""What a verification is asked to do: one object that callers make and hand down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from regfs.tree.registry import Target
+from regfs.verify.ledger_file import LedgerFile
+from regfs.verify.report import Level
+from regfs.verify.schedule import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """How deep to look, at what, and by which means."""
+
+    level: Level = Level.DIGESTS
+    """How deep to look."""
+    targets: tuple[Target, ...] = ()
+    """Repositories, tags and digests to check, with what they reach; none means everything."""
+    jobs: int = 2
+    """Tasks that run at the same time."""
+    executor: Executor | None = None
+    """Workers that see the same store and do the hashing; None uses threads and processes here."""
+    selection: Selection = field(default_factory=Selection)
+    """Which blobs to read, of those that `targets` reach."""
+    ledger: LedgerFile | None = None
+    """Where results are recorded, entered by the caller; earlier results set the order."""
+    started: float | None = None
+    """When the caller began, in seconds since the epoch (UTC); None means now.
+
+    Time spent on listing the tree counts towards `selection.max_duration` this way."""
+    clock: Callable[[], float] = time.time
+    """Returns seconds since the epoch (UTC)."""
+    steady: Callable[[], float] = time.monotonic
+    """Returns seconds by a clock that nobody sets back."""
