@@ -20,12 +20,11 @@ push has to bring, and not what an index lists, for some registries do not look 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import Doubt, PathMissing, StoreError
+from regfs.errors import Doubt, StoreError
 from regfs.findings import Code, Finding
 from regfs.graph import Graph
 from regfs.heal.reach import Reach
@@ -36,7 +35,7 @@ from regfs.progress import SILENT, Progress
 from regfs.runs import Changes, RunKind, Skipped, changing, clear_unfinished, new_run
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import ActionKind
-from regfs.stores import FileKind, Store
+from regfs.stores import FileKind, Store, stat_or_none
 from regfs.tree.inventory import INCOMPLETE, Inventory, RepositoryInventory, TagInfo
 from regfs.tree.registry import Registry
 from regfs.verify import Result
@@ -135,9 +134,8 @@ class _Planning:
 
     def _take(self, key: LayerLink | RevisionLink, reason: str) -> None:
         path = layout.path_of(key)
-        with suppress(PathMissing):
-            self.store.stat(path)
-            return  # something is there: whether it can be mended its finding tells
+        if stat_or_none(self.store, path) is not None:
+            return  # whether it can be mended its finding tells
         if not self._is_right(key.digest):
             self._skip(path, "the blob it would name is not right")
             return
@@ -181,10 +179,8 @@ class _Planning:
     def _is_plain(self, path: str) -> bool:
         """Return whether a file that could be a link, or nothing at all, is at a path."""
         try:
-            entry = self.store.stat(path)
-            return entry.kind is FileKind.FILE and entry.size <= _LONGEST
-        except PathMissing:
-            return True
+            entry = stat_or_none(self.store, path)
+            return entry is None or (entry.kind is FileKind.FILE and entry.size <= _LONGEST)
         except StoreError:
             return False
 
@@ -234,10 +230,8 @@ def _above(name: str) -> Iterable[str]:
 
 
 def _etag(store: Store, path: str) -> str | None:
-    try:
-        return store.stat(path).etag
-    except PathMissing:
-        return None
+    entry = stat_or_none(store, path)
+    return None if entry is None else entry.etag
 
 
 # -- writing ----------------------------------------------------------------------

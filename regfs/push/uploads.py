@@ -50,7 +50,7 @@ from regfs.errors import (
 from regfs.names import check_name, name_problem
 from regfs.push.floor import Floor
 from regfs.runs.lock import LOCK_TIMEOUT, shared
-from regfs.stores import Entry, FileKind
+from regfs.stores import Entry, FileKind, stat_or_none
 from regfs.tree.registry import Registry
 
 REMEMBERED: Final = 1024
@@ -266,11 +266,8 @@ class Uploads:
         if not layout.is_upload(upload):
             raise UploadUnknown(f"no such upload in {name}: {quoted(upload, 100)}")
         for key in (layout.UploadData(name, upload), layout.UploadStartedAt(name, upload)):
-            try:
-                there = self.store.stat(layout.path_of(key))
-            except PathMissing:
-                continue
-            if there.kind is FileKind.FILE:
+            there = stat_or_none(self.store, layout.path_of(key))
+            if there is not None and there.kind is FileKind.FILE:
                 return there if isinstance(key, layout.UploadData) else None
         raise UploadUnknown(f"no such upload in {name}: {upload}")
 

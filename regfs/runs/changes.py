@@ -10,7 +10,6 @@ from regfs.digest import Digest
 from regfs.errors import StoreError
 from regfs.runs.journal import (
     RunKind,
-    at,
     continued,
     journals,
     now,
@@ -21,7 +20,7 @@ from regfs.runs.reach import require_reach
 from regfs.runs.space import claim_once
 from regfs.runs.states import Account, kind_of
 from regfs.runs.sync import Touched, sync_cut_off
-from regfs.stores import UNFINISHED, FileKind, Store, Writer, ignore
+from regfs.stores import UNFINISHED, FileKind, Store, Writer, ignore, stat_or_none
 
 
 class Changes:
@@ -113,7 +112,7 @@ class Changes:
 
     def begin(self, path: str) -> Writer:
         """Begin a file, announced before, that `create` will put at `path`."""
-        if at(self._store, layout.parent_of(path)) is None:
+        if stat_or_none(self._store, layout.parent_of(path)) is None:
             self._new.add(path)
         return self._store.create(path)
 
@@ -134,10 +133,10 @@ class Changes:
         aside and then replaced, so that at no moment nothing is there: a damaged link may
         be the only thing that tells of what it links.
         """
-        there = at(self._store, path)
+        there = stat_or_none(self._store, path)
         if there is not None:
             self.intend_move(path, path, kind=kind, digest=digest, size=there.size)
-        new = path in self._new or at(self._store, layout.parent_of(path)) is None
+        new = path in self._new or stat_or_none(self._store, layout.parent_of(path)) is None
         self.note(create=path, kind=kind, digest=digest, size=size, content=content, folder=new)
         self.flush()
         if there is not None and small:
@@ -198,7 +197,7 @@ def remove_empty(store: Store, folders: Iterable[str]) -> int:
 
 
 def _is_folder(store: Store, path: str) -> bool:
-    found = at(store, path)
+    found = stat_or_none(store, path)
     return found is not None and found.kind is FileKind.FOLDER
 
 

@@ -34,7 +34,7 @@ from typing import Final
 from regfs import layout
 from regfs.errors import PathMissing, RunUnknown
 from regfs.runs.lines import Line, Lines, Reading, empty, read
-from regfs.stores import Entry, Store, ignore
+from regfs.stores import Store, ignore, stat_or_none
 
 RUNS: Final = f"{layout.STATE}/runs"
 UNDONE: Final = "undone"
@@ -173,7 +173,9 @@ def require_run(store: Store, run: str) -> None:
         RunUnknown: there is none.
     """
     named = "/" not in run and run not in ("", ".", "..")
-    if not (named and any(at(store, path) for path in (journal_of(run), quarantine_of(run)))):
+    if not (
+        named and any(stat_or_none(store, path) for path in (journal_of(run), quarantine_of(run)))
+    ):
         raise RunUnknown(f"no such run: {run}")
 
 
@@ -197,11 +199,3 @@ def _is_complete(line: Line) -> bool:
         if name in line
         for part, kind in parts.items()
     ) and ("applied" not in line or seconds_of(line["applied"]) is not None)
-
-
-def at(store: Store, path: str) -> Entry | None:
-    """Return what is at a path; None when there is nothing."""
-    try:
-        return store.stat(path)
-    except PathMissing:
-        return None

@@ -36,7 +36,6 @@ from regfs.runs.journal import (
     Returned,
     RunKind,
     Skipped,
-    at,
     continued,
     now,
     quarantine_of,
@@ -50,7 +49,7 @@ from regfs.runs.states import Run, Survey, survey, surveys
 from regfs.runs.sync import sync_all, sync_cut_off
 from regfs.runs.totals import ActionKind, Totals, sum_up
 from regfs.runs.undo import put_back
-from regfs.stores import Store
+from regfs.stores import Store, stat_or_none
 
 _SLACK: Final = 2.0
 """Seconds by which a clock may stand before what a file system and a journal have noted down."""
@@ -277,7 +276,7 @@ def _delete(
         store.delete(sorted(found.contents.folders, reverse=True))
         progress.finish()
         # A power cut could bring it back, and nobody purges again what is said to be purged.
-        if not partly and at(store, quarantine) is None:
+        if not partly and stat_or_none(store, quarantine) is None:
             store.sync(f"{RUNS}/{run}")
             journal.write(purged=now(), files=files, bytes=size)
         else:

@@ -20,8 +20,8 @@ from typing import Final
 
 from regfs import layout
 from regfs.errors import StoreFull
-from regfs.runs.journal import RUNS, at, journal_of
-from regfs.stores import Store, ignore
+from regfs.runs.journal import RUNS, journal_of
+from regfs.stores import Store, ignore, stat_or_none
 
 RESERVE: Final = 64 << 10
 """Bytes for the lines that end a run, and for what folders grow by when things come back."""
@@ -61,13 +61,13 @@ def claim_once(store: Store, run: str) -> None:
     Raises:
         StoreFull: there is not so much space.
     """
-    if at(store, reserve_of(run)) is None:
+    if stat_or_none(store, reserve_of(run)) is None:
         store.claim(reserve_of(run), RESERVE)
 
 
 def begun(store: Store, run: str) -> bool:
     """Return whether a run has a journal already."""
-    return at(store, journal_of(run)) is not None
+    return stat_or_none(store, journal_of(run)) is not None
 
 
 def unreserve(store: Store, run: str) -> None:
@@ -84,7 +84,7 @@ def spending(store: Store, run: str) -> Iterator[None]:
     Raises:
         StoreFull: from the block, with the bytes that were not enough.
     """
-    reserve = at(store, reserve_of(run))
+    reserve = stat_or_none(store, reserve_of(run))
     unreserve(store, run)
     try:
         yield

@@ -25,7 +25,6 @@ from regfs.runs.journal import (
     RUNS,
     Journal,
     RunKind,
-    at,
     journal_of,
     journals,
     read_journal,
@@ -33,7 +32,7 @@ from regfs.runs.journal import (
 )
 from regfs.runs.lines import Line
 from regfs.runs.totals import Totals, sum_up
-from regfs.stores import FileKind, Store, ignore
+from regfs.stores import FileKind, Store, ignore, stat_or_none
 
 _LATEST: Final = 253_402_300_799.0
 """The end of the year 9999, after which there are no dates."""
@@ -215,5 +214,5 @@ def _moved_at(store: Store, journal: Journal, lying: Contents) -> float:
     # Every move has touched the folder in quarantine that it led to.
     run = f"{RUNS}/{journal.run}"
     inside = (entry.mtime for entry in store.walk(run, ignore) if entry.kind is FileKind.FOLDER)
-    above = (at(store, path) for path in (run, journal_of(journal.run)))
+    above = (stat_or_none(store, path) for path in (run, journal_of(journal.run)))
     return max([0.0, *inside, *(one.mtime for one in above if one is not None)])

@@ -14,7 +14,6 @@ from regfs.runs.journal import (
     REPLACED,
     RUNS,
     UNDONE,
-    at,
     continued,
     journal_of,
     now,
@@ -23,7 +22,7 @@ from regfs.runs.journal import (
 )
 from regfs.runs.lines import Line, tail_of
 from regfs.runs.space import spending
-from regfs.stores import Store, folders_above, ignore
+from regfs.stores import Store, folders_above, ignore, stat_or_none
 
 _ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
 """Words of lines before which everything was synced."""
@@ -78,7 +77,7 @@ def sync_cut_off(store: Store) -> None:
     """
     for entry in store.list(RUNS, ignore):
         run = layout.name_of(entry.path)
-        if at(store, journal_of(run)) is None or _has_ended(store, run):
+        if stat_or_none(store, journal_of(run)) is None or _has_ended(store, run):
             continue
         found = read_journal(store, run)
         if found.damage is not None:

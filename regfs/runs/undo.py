@@ -28,7 +28,6 @@ from regfs.runs.journal import (
     Returned,
     RunKind,
     Skipped,
-    at,
     continued,
     now,
     quarantine_of,
@@ -41,7 +40,7 @@ from regfs.runs.space import spending
 from regfs.runs.states import Account, Survey, survey
 from regfs.runs.sync import Touched, sync_cut_off, sync_everything
 from regfs.runs.totals import ActionKind
-from regfs.stores import Entry, FileKind, Store
+from regfs.stores import Entry, FileKind, Store, stat_or_none
 
 _RANK: Final = {kind.value: rank for rank, kind in enumerate(ActionKind)}
 
@@ -267,9 +266,9 @@ class _Undoing:
         """Move out what the run put in place; return whether it was there."""
         path = line["create"]
         undone = f"{self.quarantine}/{UNDONE}"
-        if at(self.store, f"{undone}/{path}") is not None:
+        if stat_or_none(self.store, f"{undone}/{path}") is not None:
             return False
-        there = at(self.store, path)
+        there = stat_or_none(self.store, path)
         if there is None:
             return False
         if not _is_written(self.store, there, line):
@@ -277,7 +276,7 @@ class _Undoing:
                 self._skip(path, "it is not what the run wrote any more")
             return False
         source = movable(self.store, path) if line.get("folder") else path
-        if at(self.store, f"{undone}/{source}") is not None:
+        if stat_or_none(self.store, f"{undone}/{source}") is not None:
             source = path
         self.store.move(*self._moving(source, f"{undone}/{source}"))
         return True
@@ -290,7 +289,7 @@ class _Undoing:
         """Move one thing from quarantine to its place; return whether it was moved."""
         if thing.area is not Area.MOVED and not self._is_last(thing):
             return False
-        if at(self.store, thing.lies) is None:
+        if stat_or_none(self.store, thing.lies) is None:
             return False
         source = thing.path if thing.line is None else str(thing.line.get("move", thing.path))
         if thing.area is Area.MOVED and source != thing.path and self._fill(thing, source):
@@ -310,13 +309,13 @@ class _Undoing:
 
     def _fill(self, thing: Thing, path: str) -> bool:
         """Move a thing, or the folder made for it, to a place that is free; return whether."""
-        if at(self.store, path) is not None:
+        if stat_or_none(self.store, path) is not None:
             return False
         area = thing.area.value
         try:
             self.store.move(*self._moving(f"{self.quarantine}/{area}{path}", path))
         except StoreError:
-            if at(self.store, path) is None:
+            if stat_or_none(self.store, path) is None:
                 raise
             return False  # the registry has made it in this moment
         return True
@@ -339,9 +338,9 @@ class _Undoing:
         path = thing.path
         if thing.kind == ActionKind.TAG and not path.endswith("/current/link"):
             path += "/current/link"  # its history may say more by now than it did
-        there, aside = at(self.store, path), f"{self.quarantine}/{REPLACED}/{path}"
+        there, aside = stat_or_none(self.store, path), f"{self.quarantine}/{REPLACED}/{path}"
         if there is not None:
-            if at(self.store, aside) is not None:
+            if stat_or_none(self.store, aside) is not None:
                 self._skip(path, "it is bad, and so is what was moved aside before")
                 return False
             said = {"kind": thing.kind, "digest": thing.digest, "size": there.size}

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from enum import Enum, Flag, auto
 from typing import BinaryIO, Final, NamedTuple, Protocol, runtime_checkable
 
-from regfs.errors import StoreError
+from regfs.errors import PathMissing, StoreError
 from regfs.findings import Finding
 
 Report = Callable[[Finding], None]
@@ -371,6 +371,18 @@ class Store(Protocol):
 
 def ignore(finding: Finding) -> None:
     """Take a report and drop it: for whoever asks only what is there."""
+
+
+def stat_or_none(store: Store, path: str) -> Entry | None:
+    """Return what is at `path`; None when there is nothing.
+
+    Raises:
+        StoreError: the storage does not say what is there.
+    """
+    try:
+        return store.stat(path)
+    except PathMissing:
+        return None
 
 
 def folders_above(path: str) -> Iterator[str]:

@@ -25,7 +25,7 @@ from regfs import layout
 from regfs.errors import NameUnknown, PathMissing, PathUnsafe, StoreError
 from regfs.findings import Code, Finding
 from regfs.names import name_problem, tag_problem
-from regfs.stores import FileKind, Store
+from regfs.stores import FileKind, Store, stat_or_none
 from regfs.tree.cache import LRUCache
 
 TICK: Final = 2.0
@@ -172,11 +172,8 @@ class Paging:
     def _is_repository(self, name: str) -> bool:
         folder = layout.repository_folder(name)
         for part in layout.PARTS:
-            try:
-                self._folders.store.stat(f"{folder}/{part}")
-            except PathMissing:
-                continue
-            return True
+            if stat_or_none(self._folders.store, f"{folder}/{part}") is not None:
+                return True
         return False
 
     # Repositories

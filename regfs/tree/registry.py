@@ -34,7 +34,7 @@ from regfs.errors import (
 from regfs.findings import Code, Finding
 from regfs.manifests.media_types import LIMIT
 from regfs.names import name_problem, tag_problem
-from regfs.stores import Entry, FileKind, Report, Store, ignore
+from regfs.stores import Entry, FileKind, Report, Store, ignore, stat_or_none
 from regfs.tree.inventory import INCOMPLETE, Inventory, LinkContent
 from regfs.tree.links import LINK_LIMIT, parse_link_content
 from regfs.tree.scan import walk_repositories
@@ -117,10 +117,8 @@ class Registry:
 
     def _is_folder(self, path: str) -> bool:
         """Return whether a folder is at a path, or its place cannot be looked at."""
-        try:
-            return self.store.stat(path).kind in (FileKind.FOLDER, FileKind.LINK)
-        except PathMissing:
-            return False
+        entry = stat_or_none(self.store, path)
+        return entry is not None and entry.kind in (FileKind.FOLDER, FileKind.LINK)
 
     def tags(self, name: str) -> dict[str, float]:
         """Return the tags of a repository that can be asked for, and when each was set.
@@ -451,10 +449,5 @@ class Registry:
     def holds(self, name: str, digest: Digest) -> bool:
         """Return whether a repository has a link to this manifest or blob."""
         keys = (layout.RevisionLink(name, digest), layout.LayerLink(name, digest))
-        for key in keys:
-            try:
-                if self.store.stat(layout.path_of(key)).kind is FileKind.FILE:
-                    return True
-            except PathMissing:
-                continue
-        return False
+        found = (stat_or_none(self.store, layout.path_of(key)) for key in keys)
+        return any(entry is not None and entry.kind is FileKind.FILE for entry in found)

@@ -14,18 +14,17 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import PathMissing
 from regfs.names import could_be_component
 from regfs.parallel import adaptive_map, map_in_two_processes
 from regfs.progress import SILENT, Progress
-from regfs.stores import FileKind, Leaves, Store
+from regfs.stores import FileKind, Leaves, Store, stat_or_none
 from regfs.tree.folders import (
     algorithms_in,
     leaves_in,
@@ -234,10 +233,8 @@ def _without_collector() -> Iterator[None]:
 
 def _scan_owners(store: Store, inventory: Inventory) -> None:
     report = inventory.findings.append
-    with suppress(PathMissing):
-        # Not by listing the root: what else lies there is none of our business.
-        store.stat(layout.SCHEDULER_STATE)
-        inventory.proxy_cache = True
+    # Not by listing the root: what else lies there is none of our business.
+    inventory.proxy_cache = stat_or_none(store, layout.SCHEDULER_STATE) is not None
     inventory.lockfiles = [entry.path for entry in store.list(layout.LOCKFILES, report)]
     known = {layout.BLOBS, layout.REPOSITORIES}
     for entry in store.list(layout.PREFIX, report):
