@@ -1,14 +1,18 @@
-"""How durations are written: `90s`, `30m`, `1h`, `7d`, `2w`, `1y`, or several together: `1d12h`.
+"""Durations, sizes and times, as people and JSON write them.
 
     seconds_of("1d12h") -> 129600.0        written(129600.0) -> "1d12h"
+    human_size(1_090_000) -> "1.09 MB"     human_duration(200) -> "3 min 20 s"
+    rfc3339(0.0) -> "1970-01-01T00:00:00Z"
 
-A year has 365 days. On the command line and in policy files alike.
+Durations are written `90s`, `30m`, `1h`, `7d`, `2w`, `1y`, or several together, `1d12h`, on the
+command line and in policy files alike. A year has 365 days.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 _SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
@@ -38,3 +42,48 @@ def written(seconds: float) -> str:
     if fraction or not text:
         text += f"{fraction:.9f}".rstrip("0").rstrip(".") + "s"
     return text
+
+
+def human_duration(seconds: float) -> str:
+    """Return a duration in its two largest units: `0.42 s`, `59 s`, `3 min 20 s`, `2 d 5 h`."""
+    if seconds < 9.95:
+        return f"{seconds:.2g} s" if seconds >= 0.01 else "0.01 s"
+    left = round(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count} {unit}" if count else "")
+    return " ".join(part for part in parts[:2] if part)
+
+
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def human_size(size: int) -> str:
+    """Return a number of bytes in decimal units with three digits, as `docker images` does."""
+    value = float(size)
+    for unit in _UNITS:
+        if abs(value) < 999.5 or unit == _UNITS[-1]:
+            break
+        value /= 1000
+    if unit == "B":
+        return f"{size} B"
+    return f"{value:.3g} {unit}" if abs(value) < 999.5 else f"{value:.0f} {unit}"
+
+
+def utc_time(seconds: float) -> datetime:
+    """Return seconds since the epoch as a UTC time, or the nearest one that exists."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        edge = datetime.max if seconds > 0 else datetime.min
+        return edge.replace(tzinfo=UTC)
+
+
+def rfc3339(time: datetime | float, timespec: str = "seconds") -> str:
+    """Return a time, or seconds since the epoch, as RFC 3339 in UTC; `timespec` as isoformat's."""
+    if not isinstance(time, datetime):
+        time = utc_time(time)
+    # Not strftime: it writes the year 1 as 1.
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"

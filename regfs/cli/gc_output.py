@@ -15,9 +15,10 @@ from regfs.digest import Digest
 from regfs.findings import Code, Severity
 from regfs.gc.plan import Action, Plan
 from regfs.render.gc import KEPT, in_words
-from regfs.render.tables import human_size, print_cause, print_finding, printable, rfc3339, table
+from regfs.render.tables import print_cause, print_finding, printable, table
 from regfs.reports.causes import Causes
 from regfs.runs.totals import ActionKind, Totals, sum_up
+from regfs.units import human_size, rfc3339
 
 if TYPE_CHECKING:
     from regfs.gc.decisions import Decision

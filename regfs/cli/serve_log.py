@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from regfs.units import rfc3339
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,11 +48,9 @@ class _OneLine(logging.Formatter):
         told = printable(" ".join(words.split()))
         if self._as_json:
             import json
-            from datetime import UTC, datetime
 
-            at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+            time = rfc3339(record.created, "milliseconds")
             level = record.levelname.lower()
-            time = at.replace("+00:00", "Z")
             told = json.dumps({"time": time, "level": level, "message": told})
         else:
             told = f"regfs: {told}"

@@ -76,6 +76,21 @@ class Session:
         self.unread: list[Finding] = []
         """What point reads could not read."""
 
+    def configure(
+        self,
+        *,
+        root: str | None,
+        allow_empty: bool,
+        as_json: bool,
+        quiet: bool,
+        verbose: int,
+        **rest: Any,
+    ) -> dict[str, Any]:
+        """Take the options that all commands have; return the others."""
+        self.root, self.allow_empty = root or self.root, allow_empty
+        self.json, self.quiet, self.verbose = as_json, quiet, verbose
+        return rest
+
     @cached_property
     def tree(self) -> Tree:
         """The tree at the root.
@@ -270,22 +285,11 @@ def command(
 
     def decorate(function: Function) -> click.Command:
         @click.pass_obj
-        def wrapper(
-            session: Session,
-            /,
-            *,
-            root: str | None,
-            allow_empty: bool,
-            as_json: bool,
-            quiet: bool,
-            verbose: int,
-            **rest: Any,
-        ) -> int:
-            session.root, session.allow_empty = root or session.root, allow_empty
-            session.json, session.quiet, session.verbose = as_json, quiet, verbose
+        def wrapper(session: Session, /, **options: Any) -> int:
+            rest = session.configure(**options)
             try:
                 result = function(session, **rest) or Exit.CLEAN
-            except BrokenPipeError:  # told here, for click would take it for a failure
+            except BrokenPipeError:  # handled here: click would take it for a failure
                 drop_output()
                 return Exit.CLEAN.value
             if answers and session.tell_unread() and result is Exit.CLEAN:

@@ -28,7 +28,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from typing import BinaryIO, Final, NamedTuple
 
@@ -52,6 +51,7 @@ from regfs.push.floor import Floor
 from regfs.runs.lock import LOCK_TIMEOUT, shared
 from regfs.stores import Entry, FileKind, stat_or_none
 from regfs.tree.registry import Registry
+from regfs.units import rfc3339
 
 REMEMBERED: Final = 1024
 """Uploads whose running digest is kept in memory."""
@@ -128,9 +128,8 @@ class Uploads:
         self._floor.see_to(0)
         now = self._clock()
         upload = Upload(name, new_id(now), 0)
-        began = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         with self.store.create(layout.path_of(layout.UploadStartedAt(name, upload.id))) as file:
-            file.write(began.encode())
+            file.write(rfc3339(now).encode())
         self._remember((name, upload.id), _Running(Hasher(algorithm)))
         return upload
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from regfs.render.tables import human_size
 from regfs.runs.totals import Totals
+from regfs.units import human_size
 
 KEPT: Final = {
     "young": "too young (--min-age, --uploads-older-than)",

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from regfs.render.tables import human_size, plural, printable, short, table
+from regfs.render.tables import plural, printable, short, table
 from regfs.runs import Skipped
+from regfs.units import human_size
 
 if TYPE_CHECKING:
     from regfs.heal.report import Ambiguous, Healed, HealPlan, Left, Link, Quarantined, Relinked

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from regfs.render.reports import line, say
-from regfs.render.tables import human_size, printable, rfc3339, short, table
+from regfs.render.tables import printable, short, table
+from regfs.units import human_size, rfc3339
 
 if TYPE_CHECKING:
     from rich.console import Console

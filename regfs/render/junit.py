@@ -15,7 +15,6 @@ itself is a test case in error. There can be a million: each is written by itsel
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from io import StringIO
 from typing import Final, NamedTuple
 from xml.sax.saxutils import XMLGenerator
@@ -23,6 +22,7 @@ from xml.sax.xmlreader import AttributesImpl
 
 from regfs.findings import Code, Finding, Severity
 from regfs.render.tables import printable
+from regfs.units import rfc3339
 from regfs.verify import PullableImage, Result
 from regfs.verify.report import ImageDamage
 
@@ -90,14 +90,13 @@ def _totals(
             failed += 1
         elif result.interrupted:
             skipped += 1
-    started = datetime.fromtimestamp(result.started, UTC).replace(tzinfo=None)
     return {
         "tests": str(len(images) + len(loose)),
         "failures": str(failed),
         "errors": str(sum(1 for case in loose if case.error)),
         "skipped": str(skipped),
         "time": f"{result.seconds:.3f}",
-        "timestamp": started.isoformat(timespec="seconds"),
+        "timestamp": rfc3339(result.started).removesuffix("Z"),
     }
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from regfs.render.tables import human_size, printable, short, table
+from regfs.render.tables import printable, short, table
 from regfs.reports.listing import Entries, Repositories, Repository, Tag, Tags, UploadListing
+from regfs.units import human_size
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from rich.measure import Measurement
 from rich.text import Text
 
-from regfs.render.tables import human_size, plural, printable, rfc3339, short, table
+from regfs.render.tables import plural, printable, short, table
 from regfs.reports.lineage import plainest
+from regfs.units import human_size, rfc3339
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
@@ -18,32 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 from regfs.digest import Digest
 from regfs.errors import printable as printable
 from regfs.findings import RULES, Finding, Severity
+from regfs.units import rfc3339
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from regfs.reports.causes import Cause
-
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-
-
-def human_size(size: int) -> str:
-    """Return a number of bytes in decimal units with three digits, as `docker images` does."""
-    value = float(size)
-    for unit in _UNITS:
-        if abs(value) < 999.5 or unit == _UNITS[-1]:
-            break
-        value /= 1000
-    if unit == "B":
-        return f"{size} B"
-    return f"{value:.3g} {unit}" if abs(value) < 999.5 else f"{value:.0f} {unit}"
-
-
-def rfc3339(moment: datetime) -> str:
-    """Return a time as RFC 3339 in UTC, to the second."""
-    # Not strftime: it writes the year 1 as 1.
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def plural(count: int, one: str, many: str = "") -> str:

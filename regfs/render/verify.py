@@ -4,30 +4,20 @@
     show_result  totals, findings by severity and code, images, and the verdict
     result_document, row_document    what --json and --ndjson print
 
-For other programs there are render_junit.py and render_metrics.py.
+For other programs there are junit.py and metrics.py.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from regfs.findings import RULES, Code, Severity
-from regfs.render.tables import (
-    document,
-    finding_document,
-    human_size,
-    plural,
-    print_finding,
-    printable,
-    rfc3339,
-    table,
-)
-from regfs.reports.moment import moment
+from regfs.render.tables import finding_document, plural, print_finding, printable, table
 from regfs.tree.inventory import INCOMPLETE
+from regfs.units import human_duration, human_size, rfc3339, utc_time
+from regfs.verify.report import CoverageDocument, FindingDocument, MoreDocument, VerifyDocument
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,31 +33,28 @@ LISTED: Final = 20
 """Images that are named in the summary, unless all are asked for."""
 
 
-def result_document(result: Result) -> dict[str, Any]:
+def result_document(result: Result) -> VerifyDocument:
     """Return a result as the JSON document of the command."""
-    return {
-        "root": result.root,
-        "level": result.level.value,
-        "checked": document(result.checked),
-        "findings": [row_document(row) for row in result.findings],
-        "more": [
-            {"code": code.value, "severity": severity.value, "count": count}
+    return VerifyDocument(
+        root=result.root,
+        level=result.level,
+        checked=result.checked,
+        findings=[row_document(row) for row in result.findings],
+        more=[
+            MoreDocument(code.value, severity, count)
             for (severity, code), count in sorted(result.more.items())
         ],
-        "interrupted": result.interrupted,
-        "started_at": rfc3339(datetime.fromtimestamp(result.started, UTC)),
-        "finished_at": rfc3339(datetime.fromtimestamp(result.finished, UTC)),
-        "seconds": round(result.seconds, 3),
-    }
+        interrupted=result.interrupted,
+        started_at=utc_time(result.started),
+        finished_at=utc_time(result.finished),
+        seconds=round(result.seconds, 3),
+    )
 
 
-def row_document(row: ReportedFinding) -> dict[str, Any]:
+def row_document(row: ReportedFinding) -> FindingDocument:
     """Return a finding with the images it touches."""
-    return {
-        **finding_document(row.finding),
-        "images": list(row.images),
-        "affected": row.affected,
-    }
+    words = finding_document(row.finding)
+    return FindingDocument(**words, images=list(row.images), affected=row.affected)
 
 
 def print_row(console: Console, row: ReportedFinding) -> None:
@@ -126,7 +113,7 @@ def show_coverage(console: Console, found: Coverage) -> None:
         f"({human_size(found.bytes)}) verified"
     ]
     if found.oldest is not None:
-        lines[0] += f", the first of them at {rfc3339(moment(found.oldest))}"
+        lines[0] += f", the first of them at {rfc3339(found.oldest)}"
     if found.unknown:
         size = human_size(found.unknown_bytes)
         lines.append(f"{plural(found.unknown, 'blob')} ({size}) never verified, or changed since")
@@ -140,11 +127,18 @@ def show_coverage(console: Console, found: Coverage) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-def coverage_document(found: Coverage) -> dict[str, Any]:
+def coverage_document(found: Coverage) -> CoverageDocument:
     """Return what a ledger tells of a tree as the JSON document of `--merge`."""
-    oldest = None if found.oldest is None else rfc3339(moment(found.oldest))
-    rows = [row_document(row) for row in found.findings]
-    return {**document(replace(found, findings=())), "oldest": oldest, "findings": rows}
+    return CoverageDocument(
+        root=found.root,
+        level=found.level,
+        verified=found.verified,
+        bytes=found.bytes,
+        unknown=found.unknown,
+        unknown_bytes=found.unknown_bytes,
+        oldest=None if found.oldest is None else utc_time(found.oldest),
+        findings=[row_document(row) for row in found.findings],
+    )
 
 
 def verdict(result: Result) -> str:
@@ -175,19 +169,6 @@ def _speed(result: Result) -> str:
         return f"took {human_duration(seconds)}"
     rate = human_size(int(result.checked.bytes / seconds))
     return f"took {human_duration(seconds)}, {rate}/s"
-
-
-def human_duration(seconds: float) -> str:
-    """Return a duration in its two largest units: `0.42 s`, `59 s`, `3 min 20 s`, `2 d 5 h`."""
-    if seconds < 9.95:
-        return f"{seconds:.2g} s" if seconds >= 0.01 else "0.01 s"
-    left = round(seconds)
-    parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count or parts:
-            parts.append(f"{count} {unit}" if count else "")
-    return " ".join(part for part in parts[:2] if part)
 
 
 def _list_images(console: Console, images: Mapping[str, ImageDamage], verbose: int) -> int:

@@ -40,8 +40,8 @@ from regfs.manifests.image_config import ImageConfig, parse_config
 from regfs.names import SubjectTag, cosign_tags, subject_tag
 from regfs.reports.history import BuildStep, LayerFacts, config_steps, schema1_steps
 from regfs.reports.images import Image, images
-from regfs.reports.moment import moment
 from regfs.tree.registry import Registry, Target
+from regfs.units import utc_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,52 +158,63 @@ def read_manifest(registry: Registry, digest: Digest, largest: int = LIMIT) -> M
         raise ManifestInvalid(text if text.startswith(path) else f"{path}: {text}") from None
 
 
+class Bounds(NamedTuple):
+    """What `show` looks at; by default at everything."""
+
+    among: Iterable[Image] | None = None
+    """The images whose layers are compared; None for all."""
+    has: Callable[[Digest], bool] = lambda digest: True
+    """Whether a digest that the manifest names may be shown; others count as absent."""
+    largest: int = LIMIT
+    """Bytes; larger manifests and configs are not read."""
+    only: Digest | None = None
+    """The image of an index that is described in full, or the first one if the index has no
+    such image; None for all."""
+
+
 def show(
     graph: Graph,
     registry: Registry,
     target: Target,
     digest: Digest,
-    *,
-    among: Iterable[Image] | None = None,
-    has: Callable[[Digest], bool] = lambda digest: True,
-    largest: int = LIMIT,
-    only: Digest | None = None,
+    bounds: Bounds = Bounds(),  # noqa: B008  # immutable
 ) -> Shown:
-    """Tell all about the manifest `digest`, which `target` led to.
-
-    Layers are compared with those of the images `among`; by default with all. What it names
-    and `has` says no to is shown as if it were not there. Manifests and configs of more than
-    `largest` bytes are not read. With `only`, of the images in an index that one is told of
-    in full, or the first one where it has no such.
+    """Describe the manifest `digest`, which `target` led to, within `bounds`.
 
     Raises:
         BlobUnknown, ContentMismatch, ManifestInvalid: the manifest itself cannot be read.
     """
-    manifest = read_manifest(registry, digest, largest)
-    every = images(graph, registry.manifest) if among is None else among
-    viewer = _Viewer(graph, registry, target, digest, every, _Bounds(has, largest))
-    stands = _stands(graph, target, digest)
-    subject = None if manifest.subject is None else manifest.subject.digest
+    manifest = read_manifest(registry, digest, bounds.largest)
+    viewer = _Viewer(graph, registry, target, digest, bounds)
+    shown = tuple(viewer.images(digest, manifest, bounds.only))
+    kind, subject = _role(graph, target, digest, manifest) or (viewer.kind(manifest), None)
     blob = registry.blob(digest)
-    shown = tuple(viewer.images(digest, manifest, only))
-    kind = "build-cache" if is_buildkit_cache(manifest) else viewer.kind(manifest)
     return Shown(
         reference=str(target),
         repository=target.name,
         tag=target.tag,
         digest=digest,
         media_type=manifest.media_type,
-        kind=kind if stands is None else stands.holds,
+        kind=kind,
         size=blob.size,
-        pushed=moment(blob.mtime),
+        pushed=utc_time(blob.mtime),
         tags=tuple(_tags(graph, {digest})[digest]),
         annotations=dict(manifest.annotations),
-        subject=subject or (None if stands is None else stands.subject),
+        subject=subject if manifest.subject is None else manifest.subject.digest,
         entries=tuple(viewer.entries(manifest)),
         images=shown,
-        referrers=tuple(_referrers(graph, target.name, digest, has)),
+        referrers=tuple(_referrers(graph, target.name, digest, bounds.has)),
         problems=tuple(viewer.problems),
     )
+
+
+def _role(
+    graph: Graph, target: Target, digest: Digest, manifest: Manifest
+) -> tuple[str, str | None] | None:
+    """Return what a manifest is beyond its own kind, and the subject that its tag names."""
+    if (stands := _stands(graph, target, digest)) is not None:
+        return stands.holds, stands.subject
+    return ("build-cache", None) if is_buildkit_cache(manifest) else None
 
 
 def _stands(graph: Graph, target: Target, digest: Digest) -> SubjectTag | None:
@@ -264,11 +275,6 @@ def _made_by_cosign(graph: Graph, name: str | None, digest: Digest) -> Iterator[
             )
 
 
-class _Bounds(NamedTuple):
-    has: Callable[[Digest], bool]
-    largest: int
-
-
 class _Viewer:
     def __init__(
         self,
@@ -276,16 +282,15 @@ class _Viewer:
         registry: Registry,
         target: Target,
         digest: Digest,
-        every: Iterable[Image],
-        bounds: _Bounds,
+        bounds: Bounds,
     ) -> None:
         self._graph = graph
-        self._may_have, self._largest = bounds
+        self._may_have, self._largest = bounds.has, bounds.largest
         self._registry = registry
         self._name = target.name
         self.problems: list[str] = []
         self._users: Counter[Digest] = Counter()
-        for image in every:
+        for image in images(graph, registry.manifest) if bounds.among is None else bounds.among:
             is_this = digest in (image.top, image.manifest)
             if is_this and target.tag is not None:
                 is_this = (image.repository, image.tag) == (target.name, target.tag)

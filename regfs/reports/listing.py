@@ -17,11 +17,11 @@ from regfs.findings import Finding
 from regfs.manifests import Kind as ManifestKind
 from regfs.manifests import Manifest, Role, is_attestation
 from regfs.names import SubjectTag, subject_tag
-from regfs.reports.moment import moment
 from regfs.stores import FileKind
 from regfs.tree.inventory import INCOMPLETE
 from regfs.tree.links import upload_started
 from regfs.tree.registry import Registry
+from regfs.units import utc_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _repository(registry: Registry, name: str) -> Repository:
         tags=len(tags),
         revisions=len(revisions),
         uploads=sum(entry.kind is FileKind.FOLDER for entry in uploads),
-        changed=moment(max(times)) if times else None,
+        changed=utc_time(max(times)) if times else None,
         complete=not any(finding.code in INCOMPLETE for finding in unread),
     )
 
@@ -170,14 +170,14 @@ def tags(registry: Registry, name: str, *, details: bool = False) -> Tags:
     found = []
     for tag, mtime in registry.tags(name).items():
         if not details:
-            found.append(Tag(tag, name, moment(mtime)))
+            found.append(Tag(tag, name, utc_time(mtime)))
             continue
         try:
             digest = registry.tag(name, tag)
         except (ManifestUnknown, StoreError) as error:
-            found.append(Tag(tag, name, moment(mtime), problem=str(error)))
+            found.append(Tag(tag, name, utc_time(mtime), problem=str(error)))
             continue
-        found.append(_described(registry, Tag(tag, name, moment(mtime)), digest))
+        found.append(_described(registry, Tag(tag, name, utc_time(mtime)), digest))
     return Tags(tuple(found))
 
 
@@ -266,7 +266,7 @@ def untagged(registry: Registry, name: str, *, details: bool = False) -> Tags:
     found = []
     for digest, mtime in registry.revisions(name).items():
         if digest not in tagged:
-            plain = Tag(None, name, moment(mtime), digest)
+            plain = Tag(None, name, utc_time(mtime), digest)
             found.append(_described(registry, plain, digest) if details else plain)
     return Tags(tuple(found))
 
@@ -351,7 +351,7 @@ def uploads(registry: Registry, names: Iterator[str]) -> UploadListing:
                     id=upload,
                     size=sum(entry.size for entry in files),
                     started_at=_started(registry, name, upload),
-                    changed=moment(max(entry.mtime for entry in [folder, *files])),
+                    changed=utc_time(max(entry.mtime for entry in [folder, *files])),
                 )
             )
     return UploadListing(tuple(found))
@@ -361,4 +361,4 @@ def _started(registry: Registry, name: str, upload: str) -> datetime | None:
     seconds = upload_started(registry.store, name, upload)
     if seconds is None:
         seconds = layout.upload_time(upload)
-    return None if seconds is None else moment(seconds)
+    return None if seconds is None else utc_time(seconds)

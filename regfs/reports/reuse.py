@@ -10,7 +10,7 @@ Only layers are counted: configs and manifests are hardly ever shared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
@@ -76,6 +76,10 @@ class NearDuplicate:
     wasted: int
     """Bytes of all copies but the smallest."""
 
+    def is_of(self, layers: Container[str]) -> bool:
+        """Return whether any of the copies is among `layers`."""
+        return any(copy.digest in layers for copy in self.layers)
+
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
@@ -118,17 +122,12 @@ def reuse(
     All are the images `among`; by default those of the graph.
     """
     every = images(graph, read) if among is None else among
-    wanted = list(targets)
-    asked = chosen(graph, every, wanted) if wanted else every
+    asked = chosen(graph, every, wanted) if (wanted := list(targets)) else every
     every_user = _users(every)
     users = {layer: every_user[layer] for image in asked for layer in image.layers}
     blobs = graph.inventory.blobs
     sizes = {layer: blobs[layer].size if layer in blobs else 0 for layer in users}
-    # Sorted as they are, for only what is shown needs all its names.
-    shared = sorted(
-        (layer for layer, used in users.items() if len(used) > 1),
-        key=lambda layer: (-sizes[layer] * (len(users[layer]) - 1), -len(users[layer]), layer),
-    )
+    shared = _most_saving(users, sizes)
     seen = {image.name: image for used in users.values() for image in used}
     apparent = sum(sizes[layer] * len(used) for layer, used in users.items())
     stored = sum(sizes.values())
@@ -142,15 +141,11 @@ def reuse(
         apparent=apparent,
         stored=stored,
         saved=apparent - stored,
-        shared=tuple(
-            _shared(layer, sizes[layer], layer in blobs, users[layer]) for layer in shared[:top]
-        ),
+        shared=tuple(_shared(one, sizes[one], one in blobs, users[one]) for one in shared[:top]),
         shared_omitted=0 if top is None else max(len(shared) - top, 0),
         compared=tuple(image.name for image in compared),
         pairs=tuple(_pairs(compared, sizes)),
-        near_duplicates=tuple(
-            one for one in duplicates if any(copy.digest in users for copy in one.layers)
-        ),
+        near_duplicates=tuple(one for one in duplicates if one.is_of(users)),
         configs_unread=unread,
     )
 
@@ -165,6 +160,19 @@ def _users(every: list[Image]) -> _Users:
         for layer in dict.fromkeys(image.layers):
             users.setdefault(layer, []).append(image)
     return users
+
+
+def _most_saving(users: _Users, sizes: dict[Digest, int]) -> list[Digest]:
+    """Return the shared layers, sorted by the bytes that sharing saves, most first.
+
+    Only those that are shown get a row: it holds the names of all their images.
+    """
+
+    def key(layer: Digest) -> tuple[int, int, Digest]:
+        used = len(users[layer])
+        return -sizes[layer] * (used - 1), -used, layer
+
+    return sorted((layer for layer, used in users.items() if len(used) > 1), key=key)
 
 
 def _shared(layer: Digest, size: int, present: bool, used: list[Image]) -> SharedLayer:

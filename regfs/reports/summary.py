@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from regfs.digest import Digest
 from regfs.findings import Severity
 from regfs.graph import Graph
 from regfs.reports.contents import Read, doubtful, holdings, missing, weight
-from regfs.reports.moment import moment
-from regfs.tree.inventory import Inventory
+from regfs.tree.inventory import Inventory, RepositoryInventory
+from regfs.units import utc_time
 
 
 class Owner(StrEnum):
@@ -42,6 +44,10 @@ class Blobs:
 
     count: int
     bytes: int
+
+    def minus(self, other: Blobs) -> Blobs:
+        """Return what is left without `other`."""
+        return Blobs(self.count - other.count, self.bytes - other.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +89,16 @@ class Summary:
 def summary(graph: Graph, read: Read) -> Summary:
     """Add everything up."""
     inventory = graph.inventory
-    repositories = inventory.repositories.values()
-    blobs, apparent = inventory.blobs, 0
-    needed: set[Digest] = set()
-    tagged: dict[str, set[Digest]] = {name: set() for name in inventory.repositories}
-    for held in holdings(graph):
-        needed |= held.manifests
-        apparent += sum(weight(graph, manifest) for manifest in held.manifests)
-        if held.tag is not None:
-            tops = inventory.repositories[held.repository].tags[held.tag].current
-            tagged[held.repository] |= graph.reachable([tops] if tops else [])
-    present = {digest for digest in graph.needs(needed) if digest in blobs}
+    repositories, blobs = inventory.repositories.values(), inventory.blobs
+    used = _used(graph)
+    present = {digest for digest in graph.needs(used.manifests) if digest in blobs}
     doubt = doubtful(graph) - present
-    doubt_bytes = sum(blobs[digest].size for digest in doubt)
-    gone = {one.digest: one.size for manifest in needed for one in missing(graph, manifest, read)}
-    needed_bytes = sum(blobs[digest].size for digest in present)
-    stored = sum(blobs.sizes)
-    uploads = [upload for one in repositories for upload in one.uploads.values()]
+    gone = {one.digest: one.size for held in used.manifests for one in missing(graph, held, read)}
+    stored, needed, unsure = (
+        Blobs(len(blobs), sum(blobs.sizes)),
+        _sum(graph, present),
+        _sum(graph, doubt),
+    )
     known = [info for digest, info in graph.manifests.items() if digest not in graph.problems]
     found = Counter(finding.severity.value for finding in [*inventory.findings, *graph.findings])
     return Summary(
@@ -110,25 +109,56 @@ def summary(graph: Graph, read: Read) -> Summary:
         tags=sum(len(one.tags) for one in repositories),
         revisions=sum(len(one.revisions) for one in repositories),
         untagged=sum(
-            digest not in tagged[one.name] for one in repositories for digest in one.revisions
+            digest not in used.tagged[one.name] for one in repositories for digest in one.revisions
         ),
         layer_links=sum(len(one.layers) for one in repositories),
         manifests=dict(Counter(info.media_type for info in known).most_common()),
         unreadable_manifests=len(graph.problems),
-        blobs=Blobs(len(blobs), stored),
-        needed=Blobs(len(present), needed_bytes),
-        doubtful=Blobs(len(doubt), doubt_bytes),
-        unreferenced=Blobs(
-            len(blobs) - len(present) - len(doubt), stored - needed_bytes - doubt_bytes
-        ),
+        blobs=stored,
+        needed=needed,
+        doubtful=unsure,
+        unreferenced=stored.minus(needed).minus(unsure),
         missing=Blobs(len(gone), sum(gone.values())),
-        apparent=apparent,
-        saved=apparent - needed_bytes,
-        uploads=UploadTotals(len(uploads), sum(upload.size for upload in uploads)),
-        oldest=moment(min(blobs.mtimes)) if blobs else None,
-        newest=moment(max(blobs.mtimes)) if blobs else None,
+        apparent=used.apparent,
+        saved=used.apparent - needed.bytes,
+        uploads=_uploads(repositories),
+        oldest=utc_time(min(blobs.mtimes)) if blobs else None,
+        newest=utc_time(max(blobs.mtimes)) if blobs else None,
         findings={severity.value: found[severity.value] for severity in Severity},
     )
+
+
+class _Used(NamedTuple):
+    manifests: set[Digest]
+    """What tags reach, and what is untagged."""
+    tagged: dict[str, set[Digest]]
+    """Repository -> the manifests that its tags reach."""
+    apparent: int
+    """Bytes, as often as each image has them."""
+
+
+def _used(graph: Graph) -> _Used:
+    repositories = graph.inventory.repositories
+    manifests: set[Digest] = set()
+    tagged: dict[str, set[Digest]] = {name: set() for name in repositories}
+    apparent = 0
+    for held in holdings(graph):
+        manifests |= held.manifests
+        apparent += sum(weight(graph, manifest) for manifest in held.manifests)
+        if held.tag is not None:
+            top = repositories[held.repository].tags[held.tag].current
+            tagged[held.repository] |= graph.reachable([top] if top else [])
+    return _Used(manifests, tagged, apparent)
+
+
+def _sum(graph: Graph, digests: Collection[Digest]) -> Blobs:
+    blobs = graph.inventory.blobs
+    return Blobs(len(digests), sum(blobs[digest].size for digest in digests))
+
+
+def _uploads(repositories: Iterable[RepositoryInventory]) -> UploadTotals:
+    sizes = [upload.size for one in repositories for upload in one.uploads.values()]
+    return UploadTotals(len(sizes), sum(sizes))
 
 
 def _owner(inventory: Inventory) -> Owner:

@@ -35,6 +35,7 @@ from regfs import layout
 from regfs.errors import PathMissing, RunUnknown
 from regfs.runs.lines import Line, Lines, Reading, empty, read
 from regfs.stores import Store, ignore, stat_or_none
+from regfs.units import rfc3339
 
 RUNS: Final = f"{layout.STATE}/runs"
 UNDONE: Final = "undone"
@@ -81,7 +82,7 @@ def new_run() -> str:
 
 def now() -> str:
     """Return the time of a line."""
-    return datetime.now(UTC).strftime(_TIME)
+    return rfc3339(datetime.now(UTC))
 
 
 def seconds_of(text: object) -> float | None:

@@ -28,13 +28,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 from regfs import layout
 from regfs.errors import LockHeld, Refused, StoreError, StoreFull
 from regfs.stores import Store
+from regfs.units import rfc3339
 
 LOCK: Final = f"{layout.STATE}/lock"
 SERVING: Final = f"{layout.STATE}/serving"
@@ -49,7 +49,7 @@ _PAUSE: Final = 0.02
 
 def owner() -> str:
     """Return one line that says who holds the lock."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = rfc3339(time.time())
     return f"regfs, process {os.getpid()} on {socket.gethostname()} since {now}"
 
 

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from regfs.units import rfc3339
+
 _USERINFO: Final = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 _MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # noqa: SIM905
 _STRANGE: Final = re.compile(r"[^ -~]|[\"\\]")
@@ -71,9 +73,8 @@ def _second(at: int) -> str:
 
 def as_json(exchange: Exchange) -> str:
     """Return an object on one line; what is empty is left out."""
-    at = datetime.fromtimestamp(exchange.at, UTC).isoformat(timespec="milliseconds")
     document: dict[str, str | int | float] = {
-        "time": at.replace("+00:00", "Z"),
+        "time": rfc3339(exchange.at, "milliseconds"),
         "remote": exchange.remote,
         "user": exchange.user,
         "method": exchange.method,

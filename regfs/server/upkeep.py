@@ -12,9 +12,9 @@ from aiohttp import web
 
 from regfs.errors import RegfsError
 from regfs.push.expiry import Expiry
-from regfs.render.tables import human_size, plural
+from regfs.render.tables import plural
 from regfs.server.keys import SETTINGS, UPLOADS
-from regfs.units import written
+from regfs.units import human_size, written
 
 _PAUSE: Final = 3600.0
 """Seconds between two looks at all uploads."""

@@ -18,17 +18,15 @@ from regfs.digest import Digest
 from regfs.findings import RULES, Code, Finding, Severity
 from regfs.render.tables import (
     document,
-    human_size,
     plural,
     print_finding,
     printable,
-    rfc3339,
     short,
     table,
     to_json,
     to_json_line,
 )
-from regfs.reports.moment import moment
+from regfs.units import human_size, rfc3339, utc_time
 
 DIGEST = Digest.parse("sha256:" + "0123456789abcdef" * 4)
 
@@ -103,7 +101,7 @@ def test_a_time_elsewhere_is_told_in_utc() -> None:
 
 @given(st.floats(allow_nan=False) | st.integers(-(2**70), 2**70))
 def test_any_number_of_seconds_is_some_time(seconds: float) -> None:
-    found = moment(seconds)
+    found = utc_time(seconds)
     assert found.tzinfo is UTC
     assert len(rfc3339(found)) == 20
 

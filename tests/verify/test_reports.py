@@ -23,10 +23,11 @@ from regfs.findings import Code, Finding
 from regfs.graph import build_graph
 from regfs.render.junit import junit_pieces
 from regfs.render.metrics import metrics_text
-from regfs.render.verify import human_duration, show_result, verdict
+from regfs.render.verify import show_result, verdict
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
+from regfs.units import human_duration
 from regfs.verify import Checked, Level, PullableImage, Result, VerifyOptions, images_of, verify
 from regfs.verify.report import HARM_LIMIT, Collector
 from tests.support.builder import TreeBuilder, artifact, digest_of, image, index

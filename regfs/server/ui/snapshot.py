@@ -28,7 +28,6 @@ from regfs.gc.policy import Policy
 from regfs.graph import Graph, build_graph
 from regfs.manifests.image_config import ImageConfig, parse_config
 from regfs.reports.images import Image, images
-from regfs.reports.moment import moment
 from regfs.reports.reuse import Reuse, reuse
 from regfs.reports.summary import Summary
 from regfs.reports.summary import summary as summarise
@@ -37,6 +36,7 @@ from regfs.server.ui.own import Own
 from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
+from regfs.units import utc_time
 from regfs.verify.affected import Affected
 from regfs.verify.cache import in_cache
 from regfs.verify.coverage import cover, pick_from
@@ -87,7 +87,7 @@ class Snapshot:
         self.graph = graph
         self.took = took
         """Seconds it took to take."""
-        self.taken_at = moment(inventory.taken_at)
+        self.taken_at = utc_time(inventory.taken_at)
 
     def has(self, report: str) -> bool:
         """Return whether a report is there already."""
@@ -233,7 +233,7 @@ class Snapshot:
         latest = max((entry.checked_at for _, entry in known), default=None)
         file_of = identify_blobs(self.registry.store, self.inventory.blobs).find
         coverage = cover(self.inventory, known, file_of, lambda: self.graph)
-        return LedgerState(coverage, None if latest is None else moment(latest))
+        return LedgerState(coverage, None if latest is None else utc_time(latest))
 
 
 FIRST: Final = ("summary", "usage_repository", "images", "wrong")

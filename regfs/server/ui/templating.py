@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from regfs.render.tables import human_size, plural, printable, rfc3339, short
+from regfs.render.tables import plural, printable, short
+from regfs.units import human_size, rfc3339
 
 
 class Asset(NamedTuple):

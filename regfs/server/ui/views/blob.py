@@ -10,11 +10,11 @@ from typing import Final
 from regfs.digest import Digest
 from regfs.graph import Node
 from regfs.graph.paths import Step
-from regfs.reports.moment import moment
 from regfs.reports.paths import Place, reasons
 from regfs.server.ui import addresses
 from regfs.server.ui.views.parts import Hyperlink, Look, blob_path
 from regfs.tree.registry import Target
+from regfs.units import utc_time
 
 PATHS: Final = 20
 """Paths from a repository that are shown."""
@@ -61,7 +61,7 @@ def blob(look: Look, digest: Digest) -> Blob:
     return Blob(
         digest=digest,
         size=report.size,
-        written=None if stored is None else moment(stored.mtime),
+        written=None if stored is None else utc_time(stored.mtime),
         path=blob_path(digest),
         is_manifest=digest in snapshot.graph.manifests,
         ways=tuple(_stations(look, way) for way in report.paths),

@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 from regfs.digest import Digest
 from regfs.findings import Finding, Severity
 from regfs.reports.causes import Cause, Causes
-from regfs.reports.moment import moment
 from regfs.server.ui import addresses
 from regfs.server.ui.snapshot import LedgerState
 from regfs.server.ui.views.parts import Hyperlink, Look, PagedRows, page_of
+from regfs.units import utc_time
 from regfs.verify.report import ReportedFinding
 
 IMAGES: Final = 5
@@ -83,7 +83,7 @@ def findings(look: Look, severity: str, number: int, *, each: bool = False) -> F
     every = coverage.verified + coverage.unknown if coverage else 0
     return Findings(
         ledger=ledger,
-        oldest=None if coverage is None or coverage.oldest is None else moment(coverage.oldest),
+        oldest=None if coverage is None or coverage.oldest is None else utc_time(coverage.oldest),
         verified_share=100 * coverage.verified // every if coverage and every else 0,
         choices=tuple(_choices(counts, chosen)),
         page=page.replaced(_row(look, row, also) for row, also in page.rows),

@@ -15,9 +15,8 @@ from regfs.digest import Digest
 from regfs.errors import ManifestTooLarge, RegfsError
 from regfs.names import name_problem, tag_problem
 from regfs.reports.history import BuildStep
-from regfs.reports.image import Config, ListedEntry, Shown, ShownImage, ShownReferrer, show
+from regfs.reports.image import Bounds, Config, ListedEntry, Shown, ShownImage, ShownReferrer, show
 from regfs.reports.images import Image as ListedImage
-from regfs.reports.moment import moment
 from regfs.server.ui import addresses
 from regfs.server.ui.snapshot import LARGEST
 from regfs.server.ui.views.parts import (
@@ -31,6 +30,7 @@ from regfs.server.ui.views.parts import (
     image_link,
 )
 from regfs.tree.registry import Target
+from regfs.units import utc_time
 
 USERS: Final = 8
 """Other images that are named with a layer; the rest is counted."""
@@ -208,16 +208,8 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
 
 
 def _show(look: Look, target: Target, digest: Digest, only: Digest) -> Shown:
-    return show(
-        look.snapshot.graph,
-        look.snapshot.registry,
-        target,
-        digest,
-        among=look.images,
-        has=partial(look.has, str(target.name)),
-        largest=LARGEST,
-        only=only,
-    )
+    bounds = Bounds(look.images, partial(look.has, str(target.name)), LARGEST, only)
+    return show(look.snapshot.graph, look.snapshot.registry, target, digest, bounds)
 
 
 def _referrers(name: str, shown: Shown | None) -> Few[ReferrerRow]:
@@ -431,7 +423,7 @@ def _history(look: Look, name: str, tag: str | None) -> Iterator[HistoryRow]:
         yield HistoryRow(
             digest=entry.digest,
             href=addresses.of_manifest(name, entry.digest) if look.has(name, entry.digest) else "",
-            pushed=moment(entry.mtime),
+            pushed=utc_time(entry.mtime),
             current=entry.digest == info.current,
         )
 

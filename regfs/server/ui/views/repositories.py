@@ -11,8 +11,7 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.findings import Severity
 from regfs.render.reports import percent
-from regfs.render.tables import human_size, plural
-from regfs.reports.moment import moment
+from regfs.render.tables import plural
 from regfs.reports.summary import Owner
 from regfs.server.ui import addresses
 from regfs.server.ui.snapshot import LedgerState, Snapshot
@@ -27,6 +26,7 @@ from regfs.server.ui.views.parts import (
     usage_of,
 )
 from regfs.tree.inventory import RepositoryInventory
+from regfs.units import human_size, utc_time
 
 
 class Figure(NamedTuple):
@@ -164,7 +164,7 @@ def _row(one: _Facts, largest: int) -> RepositoryRow:
         apparent=row.apparent if row else 0,
         stored=row.stored if row else 0,
         unique=row.unique if row else 0,
-        pushed=moment(pushed) if pushed else None,
+        pushed=utc_time(pushed) if pushed else None,
         share=round(100 * row.stored / largest) if row and largest else 0,
     )
 

@@ -15,10 +15,10 @@ from regfs.graph import Graph
 from regfs.graph.attached import attached_to
 from regfs.names import name_problem
 from regfs.reports.contents import holdings_of
-from regfs.reports.moment import moment
 from regfs.server.ui import addresses
 from regfs.server.ui.views.parts import Look, PagedRows, Usage, below, page_of, usage_of
 from regfs.tree.inventory import RepositoryInventory, TagInfo
+from regfs.units import utc_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +148,8 @@ def _uploads(one: RepositoryInventory) -> tuple[UploadRow, ...]:
         UploadRow(
             id=upload,
             size=info.size,
-            started=None if info.started_at is None else moment(info.started_at),
-            changed=moment(info.mtime),
+            started=None if info.started_at is None else utc_time(info.started_at),
+            changed=utc_time(info.mtime),
             path=_within(one.name, layout.upload_folder(one.name, upload)),
         )
         for upload, info in sorted(one.uploads.items(), key=lambda item: -item[1].mtime)
@@ -179,7 +179,7 @@ def _tag_row(
         kind=_kind_of_tag(graph, tag, info),
         platforms=", ".join(dict.fromkeys(platforms)),
         size=look.snapshot.own.weight(one.name, manifests),
-        pushed=moment(info.mtime) if info.mtime else None,
+        pushed=utc_time(info.mtime) if info.mtime else None,
         history=len(info.history),
         problem=_problem(graph, info),
         path=_within(one.name, layout.path_of(layout.TagCurrent(one.name, tag))),
@@ -227,7 +227,7 @@ def _untagged(
             kind=kind_of(graph, digest),
             media_type=info.media_type if info else "",
             size=look.snapshot.own.weight(one.name, [digest]),
-            pushed=moment(one.revisions[digest].mtime),
+            pushed=utc_time(one.revisions[digest].mtime),
             about=info.subject if info else None,
             path=_within(one.name, layout.path_of(layout.RevisionLink(one.name, digest))),
         )
