@@ -109,7 +109,7 @@ def command(
 
     if source is None and not relink:
         raise click.UsageError("say --from SOURCE, --relink, or both")
-    work = _Work(session, dry_run, options)
+    work = _HealCommand(session, dry_run, options)
     if source is not None:
         work.heal(source, level)
     if relink and not work.is_stopped:
@@ -123,7 +123,7 @@ def command(
     return _exit(session, work, remains or [])
 
 
-class _Work:
+class _HealCommand:
     """One call of the command: what was planned, what was done, and what was seen last."""
 
     def __init__(self, session: Session, dry_run: bool, options: dict[str, Any]) -> None:
@@ -233,7 +233,7 @@ def _show(session: Session, people: Callable[..., None], report: object) -> None
         people(session.out, report, verbose=session.verbose)
 
 
-def _exit(session: Session, work: _Work, remains: Sequence[Left]) -> Exit:
+def _exit(session: Session, work: _HealCommand, remains: Sequence[Left]) -> Exit:
     stopped = None if work.healed is None else work.healed.stopped
     if stopped is not None:
         session.complain(f"{stopped}; what was done stands, and the next run does the rest")

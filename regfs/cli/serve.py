@@ -18,7 +18,7 @@ from regfs.errors import Doubt, Refused, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from regfs.cli.serve_files import Files
+    from regfs.cli.serve_files import ServeFiles
     from regfs.server.address import Address
     from regfs.server.settings import Settings
 
@@ -118,7 +118,7 @@ def command(session: Session, **options: Any) -> Exit:
         import regfs.server.app  # noqa: F401
     except ModuleNotFoundError as error:
         raise Doubt(f"{error.name} is missing; install regfs[serve]") from None
-    from regfs.cli.serve_files import Files
+    from regfs.cli.serve_files import ServeFiles
     from regfs.cli.serve_log import log_to_standard_error
     from regfs.runs.lock import refuse_if_locked, serving_alone
     from regfs.server.address import parse
@@ -131,7 +131,7 @@ def command(session: Session, **options: Any) -> Exit:
     log_to_standard_error(as_json=options["log_format"] == "json")
     # The first push makes the tree; to serve an empty folder read-only is a mistake.
     session.allow_empty = session.allow_empty or options["writable"]
-    files = Files(options, session.note)
+    files = ServeFiles(options, session.note)
     refuse_if_locked(session.store)
     with serving_alone(session.store) if options["writable"] else nullcontext():
         heard = _serve(session, address, options, files)
@@ -175,7 +175,7 @@ def _serve(
     session: Session,
     address: Address,
     options: dict[str, Any],
-    files: Files,
+    files: ServeFiles,
 ) -> signal.Signals | None:
     import asyncio
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("regfs.serve")
 
 
-class Files:
+class ServeFiles:
     """What the files say that the options name."""
 
     def __init__(self, options: dict[str, Any], note: Callable[[str], None]) -> None:

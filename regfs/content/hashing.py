@@ -106,7 +106,7 @@ def hash_blobs(
     task: Task, store: Store | None = None, advance: Advance | None = None
 ) -> HashOutcome:
     """Hash the blobs of one task; runs anywhere. `store` saves opening the url in this process."""
-    work = _Work(store or open_store(task.url, empty=True), advance or _ignore)
+    work = _HashTask(store or open_store(task.url, empty=True), advance or _ignore)
     small = [one.digest for one in task.items if one.size <= SMALL and not one.unpack]
     work.take_small(sorted(small))
     for digest, size, unpack in task.items:
@@ -121,7 +121,7 @@ def _ignore(amount: int) -> None:
     """Nobody asks how far it is."""
 
 
-class _Work:
+class _HashTask:
     """One task while it is done."""
 
     def __init__(self, store: Store, advance: Advance) -> None:

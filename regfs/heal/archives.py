@@ -46,7 +46,7 @@ _UNPLAIN: Final = (
 )
 
 
-class _Place(NamedTuple):
+class _Span(NamedTuple):
     offset: int
     size: int
 
@@ -72,7 +72,7 @@ class _Headers:
 class _Member(io.RawIOBase):
     """One member, read by position: several can be read in turns."""
 
-    def __init__(self, descriptor: int, place: _Place, url: str) -> None:
+    def __init__(self, descriptor: int, place: _Span, url: str) -> None:
         super().__init__()
         self._descriptor = descriptor
         self._offset, self._left = place
@@ -99,9 +99,9 @@ class Archive:
     def __init__(self, file: BinaryIO, url: str) -> None:
         self.url = url
         self._file = file
-        self._files: dict[str, _Place] = {}
+        self._files: dict[str, _Span] = {}
         self._links: dict[str, str] = {}
-        self._places: dict[Digest, _Place] = {}
+        self._places: dict[Digest, _Span] = {}
         self._docker = False
 
     def size(self, wanted: BlobRequest) -> int:
@@ -117,7 +117,7 @@ class Archive:
         """Close the file."""
         self._file.close()
 
-    def _find(self, wanted: BlobRequest) -> _Place:
+    def _find(self, wanted: BlobRequest) -> _Span:
         place = self._places.get(wanted.digest)
         if place is None:
             raise SourceLacks(_UNPLAIN if self._docker else "the source does not have it")
@@ -154,20 +154,20 @@ class Archive:
                 name = posixpath.normpath(member.name)
                 if member.isreg() and not member.issparse():
                     # As for whoever unpacks it, the last of a name counts.
-                    self._files[name] = _Place(member.offset_data, member.size)
+                    self._files[name] = _Span(member.offset_data, member.size)
                 elif member.issym():
                     target = posixpath.join(posixpath.dirname(name), member.linkname)
                     self._links[name] = posixpath.normpath(target)
                 elif member.islnk():
                     self._links[name] = posixpath.normpath(member.linkname)
 
-    def _take(self, text: object, place: _Place) -> None:
+    def _take(self, text: object, place: _Span) -> None:
         try:
             self._places[Digest.parse(str(text))] = place
         except DigestInvalid:
             return
 
-    def _resolve(self, name: object) -> _Place | None:
+    def _resolve(self, name: object) -> _Span | None:
         path = posixpath.normpath(str(name))
         for _ in range(_HOPS):
             if path in self._files:
@@ -192,7 +192,7 @@ class Archive:
                     if place is not None and diff_id not in self._places:
                         self._take(diff_id, place)
 
-    def _json(self, place: _Place | None) -> Any:
+    def _json(self, place: _Span | None) -> Any:
         if place is None or place.size > LIMIT:
             return None
         try:

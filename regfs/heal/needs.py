@@ -57,7 +57,7 @@ def plan_heal(
 
     `sparse` also asks for what an index lists and no repository links.
     """
-    needs = _Needs(registry, inventory, graph, source, sparse=sparse)
+    needs = _NeededBlobs(registry, inventory, graph, source, sparse=sparse)
     for row in result.findings:
         needs.take(row.finding)
     needs.take_unlinked()
@@ -76,7 +76,7 @@ def plan_heal(
     )
 
 
-class _Needs:
+class _NeededBlobs:
     """Collects what is needed."""
 
     def __init__(

@@ -29,7 +29,7 @@ from regfs.findings import Code, Finding
 from regfs.graph import Graph
 from regfs.heal.reach import Reach
 from regfs.heal.repair import is_right
-from regfs.heal.report import Ambiguous, Link, Relinked, RelinkPlan
+from regfs.heal.report import Ambiguous, LinkToWrite, Relinked, RelinkPlan
 from regfs.layout import LayerLink, RevisionLink, TagCurrent, TagIndex, tolerant_link
 from regfs.progress import SILENT, Progress
 from regfs.runs import Changes, RunKind, Skipped, changing, clear_unfinished, new_run
@@ -83,7 +83,7 @@ class _Planning:
         self.store = registry.store
         self.inventory = inventory
         self.graph = graph
-        self.links: dict[str, Link] = {}
+        self.links: dict[str, LinkToWrite] = {}
         self.ambiguous: list[Ambiguous] = []
         self.skipped: list[Skipped] = []
         self._reach = Reach(registry, graph)
@@ -140,7 +140,7 @@ class _Planning:
             self._skip(path, "the blob it would name is not right")
             return
         kind = ActionKind.LAYER_LINK if isinstance(key, LayerLink) else ActionKind.REVISION
-        self.links[path] = Link(kind, path, key.digest, key.name, None, reason)
+        self.links[path] = LinkToWrite(kind, path, key.digest, key.name, None, reason)
 
     def _is_right(self, digest: Digest) -> bool:
         if digest not in self._right:
@@ -174,7 +174,7 @@ class _Planning:
 
     def _set(self, path: str, name: str, tag: str, digest: Digest, reason: str) -> None:
         etag = _etag(self.store, path)
-        self.links[path] = Link(ActionKind.TAG, path, digest, name, tag, reason, etag)
+        self.links[path] = LinkToWrite(ActionKind.TAG, path, digest, name, tag, reason, etag)
 
     def _is_plain(self, path: str) -> bool:
         """Return whether a file that could be a link, or nothing at all, is at a path."""
@@ -208,7 +208,7 @@ class _Planning:
         }[type(key)]
         etag = _etag(self.store, path)
         why = "its path says what it names"
-        self.links[path] = Link(kind, path, digest, key.name, tag, why, etag)
+        self.links[path] = LinkToWrite(kind, path, digest, key.name, tag, why, etag)
 
     def _why_not(self, path: str, digest: Digest) -> str | None:
         try:
@@ -247,7 +247,7 @@ def relink(planned: RelinkPlan, registry: Registry, *, progress: Progress = SILE
     store = registry.store
     if not planned.links:
         return Relinked(None, store.url, [], planned.ambiguous, planned.skipped)
-    written: list[Link] = []
+    written: list[LinkToWrite] = []
     skipped = list(planned.skipped)
     progress.start("Writing links", len(planned.links))
     with exclusive(store):
@@ -268,7 +268,7 @@ def relink(planned: RelinkPlan, registry: Registry, *, progress: Progress = SILE
     return Relinked(run, store.url, written, planned.ambiguous, skipped)
 
 
-def _write(changes: Changes, link: Link) -> None:
+def _write(changes: Changes, link: LinkToWrite) -> None:
     data = str(link.digest).encode("ascii")  # and nothing more: a newline would break it
     begun = changes.begin(link.path)
     try:
@@ -286,7 +286,7 @@ def _write(changes: Changes, link: Link) -> None:
         begun.discard()
 
 
-def _changed(registry: Registry, link: Link) -> str | None:
+def _changed(registry: Registry, link: LinkToWrite) -> str | None:
     """Return why a link is not to be written after all."""
     if _etag(registry.store, link.path) != link.etag:
         return "it has changed since it was looked at"

@@ -98,7 +98,7 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class LinkToWrite:
     """One link to be written."""
 
     kind: ActionKind
@@ -129,7 +129,7 @@ class RelinkPlan:
     """Which links would be written."""
 
     root: str
-    links: list[Link]
+    links: list[LinkToWrite]
     """In the order in which they are written: what is referred to comes first."""
     ambiguous: list[Ambiguous]
     skipped: list[Skipped]
@@ -142,7 +142,7 @@ class Relinked:
 
     run: str | None
     root: str
-    written: list[Link]
+    written: list[LinkToWrite]
     ambiguous: list[Ambiguous]
     skipped: list[Skipped]
 

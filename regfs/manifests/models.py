@@ -155,7 +155,7 @@ class _Manifest(Document, ABC):
     def _references(self) -> list[Reference]: ...
 
 
-class _Image(_Manifest):
+class _ImageFields(_Manifest):
     kind: ClassVar[Kind] = Kind.IMAGE
 
     config: Descriptor
@@ -176,11 +176,11 @@ class _Image(_Manifest):
         return [self.config.reference(Role.CONFIG), *layers]
 
 
-class ImageManifest(_Image):
+class ImageManifest(_ImageFields):
     """An OCI image, or an artifact in the shape of one."""
 
 
-class DockerManifest(_Image):
+class DockerManifest(_ImageFields):
     """A Docker image, schema 2."""
 
 

@@ -12,7 +12,15 @@ from regfs.runs import Skipped
 from regfs.units import human_size
 
 if TYPE_CHECKING:
-    from regfs.heal.report import Ambiguous, Healed, HealPlan, Left, Link, Quarantined, Relinked
+    from regfs.heal.report import (
+        Ambiguous,
+        Healed,
+        HealPlan,
+        Left,
+        LinkToWrite,
+        Quarantined,
+        Relinked,
+    )
     from regfs.heal.report import RelinkPlan as Plan
 
 SHOWN: Final = 100
@@ -104,7 +112,7 @@ def show_relinked(out: Console, relinked: Relinked, *, verbose: int) -> None:
     _undo(out, relinked.run if relinked.written else None)
 
 
-def _show_links(out: Console, title: str, links: Iterable[Link], verbose: int) -> None:
+def _show_links(out: Console, title: str, links: Iterable[LinkToWrite], verbose: int) -> None:
     rows: list[tuple[object, ...]] = [
         (
             link.kind.value,

@@ -62,24 +62,24 @@ class Bases:
     """By name."""
 
 
-class _Node:
+class _LayerNode:
     """A place in the tree of layer prefixes."""
 
     __slots__ = ("below", "images")
 
     def __init__(self) -> None:
-        self.below: dict[Digest, _Node] = {}
+        self.below: dict[Digest, _LayerNode] = {}
         self.images: list[Image] = []
 
 
 def bases(graph: Graph, read: Read) -> Bases:
     """Find the base of every image."""
     every = images(graph, read)
-    root = _Node()
+    root = _LayerNode()
     for image in every:
         node = root
         for layer in image.layers:
-            node = node.below.setdefault(layer, _Node())
+            node = node.below.setdefault(layer, _LayerNode())
         node.images.append(image)
     finder = _BaseFinder(graph, read, root, every)
     found = [finder.lineage(image) for image in every]
@@ -96,7 +96,7 @@ def _names(found: Iterable[Image]) -> tuple[str, ...]:
 
 
 class _BaseFinder:
-    def __init__(self, graph: Graph, read: Read, root: _Node, every: list[Image]) -> None:
+    def __init__(self, graph: Graph, read: Read, root: _LayerNode, every: list[Image]) -> None:
         self._graph = graph
         self._read = read
         self._root = root

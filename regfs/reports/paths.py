@@ -17,7 +17,7 @@ LOOKED_AT = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PathNode:
     """One station of a path."""
 
     kind: str
@@ -38,7 +38,7 @@ class Reasons:
     """Bytes; None when it is not there, or cannot be seen."""
     unseen: bool
     """Its place cannot be read, so nobody knows whether it is there."""
-    paths: tuple[tuple[Place, ...], ...]
+    paths: tuple[tuple[PathNode, ...], ...]
     more: bool
     """There are more paths than were asked for."""
     doubtful: bool
@@ -80,9 +80,9 @@ def _is_by_revision(path: list[Step]) -> bool:
     return any(step.edge is EdgeKind.REVISION for step in path)
 
 
-def _places(graph: Graph, path: list[Step]) -> tuple[Place, ...]:
+def _places(graph: Graph, path: list[Step]) -> tuple[PathNode, ...]:
     return tuple(
-        Place(_kind(graph, step.node), _name(step.node), step.edge.value if step.edge else None)
+        PathNode(_kind(graph, step.node), _name(step.node), step.edge.value if step.edge else None)
         for step in path
     )
 

@@ -33,7 +33,7 @@ from typing import Final
 
 from regfs import layout
 from regfs.errors import PathMissing, RunUnknown
-from regfs.runs.lines import Line, Lines, Reading, empty, read
+from regfs.runs.lines import JournalReading, Line, Lines, empty, read
 from regfs.stores import Store, ignore, stat_or_none
 from regfs.units import rfc3339
 
@@ -112,7 +112,7 @@ class Journal:
     """Those before any damage."""
     damage: str | None
     """What is wrong with the journal; None of one that is whole."""
-    reading: Reading
+    reading: JournalReading
     """Where it goes on."""
 
 

@@ -36,7 +36,7 @@ _CHECK: Final = re.compile(rb', "check": "([0-9a-f]{16})"}$')
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class JournalReading:
     """What the bytes of a journal tell."""
 
     lines: list[Line]
@@ -54,7 +54,7 @@ class Reading:
 class Lines:
     """A journal that is open to be added to."""
 
-    def __init__(self, file: BinaryIO, reading: Reading) -> None:
+    def __init__(self, file: BinaryIO, reading: JournalReading) -> None:
         self._file = file
         self._check = reading.check
         start = b"\n" if reading.open else b""
@@ -81,14 +81,14 @@ class Lines:
         return text
 
 
-def empty(run: str) -> Reading:
+def empty(run: str) -> JournalReading:
     """Return the reading of a journal that is not there yet."""
-    return Reading([], None, _sum(b"", run.encode()))
+    return JournalReading([], None, _sum(b"", run.encode()))
 
 
-def read(run: str, data: bytes) -> Reading:
+def read(run: str, data: bytes) -> JournalReading:
     """Return what the journal of a run tells."""
-    return _Reader(run, data).read()
+    return _LineParser(run, data).read()
 
 
 def tail_of(data: bytes) -> Line | None:
@@ -119,7 +119,7 @@ def _written(check: str, line: Mapping[str, object]) -> tuple[bytes, str]:
     return text[:-1] + f', "check": "{fresh}"}}\n'.encode(), fresh
 
 
-class _Reader:
+class _LineParser:
     """Goes through a journal once."""
 
     def __init__(self, run: str, data: bytes) -> None:
@@ -135,11 +135,13 @@ class _Reader:
         self._check = empty(run).check
         self._lines: list[Line] = []
 
-    def read(self) -> Reading:
+    def read(self) -> JournalReading:
         while self._place < len(self._pieces):
             if not (self._take() or self._pass_torn()):
                 return self._end()
-        return Reading(self._lines, None, self._continued(len(self._data)), 0, self._is_open())
+        return JournalReading(
+            self._lines, None, self._continued(len(self._data)), 0, self._is_open()
+        )
 
     def _is_open(self) -> bool:
         return bool(self._pieces[-1])
@@ -203,14 +205,14 @@ class _Reader:
             size += len(piece) + 1
         return False
 
-    def _end(self) -> Reading:
+    def _end(self) -> JournalReading:
         """Return what was read, when what follows is no line."""
         check = self._continued(self._start)
         rest = self._data[self._start :]
         if self._is_torn(check):
-            return Reading(self._lines, None, check, len(rest) + 1, True)
+            return JournalReading(self._lines, None, check, len(rest) + 1, True)
         damage = f"line {self._place + 1} does not continue the lines before it"
-        return Reading(self._lines, damage, check, len(rest), self._is_open())
+        return JournalReading(self._lines, damage, check, len(rest), self._is_open())
 
     def _is_torn(self, check: str) -> bool:
         """Return whether what follows is what a crash leaves, or several of them."""

@@ -31,7 +31,7 @@ from regfs.errors import DocumentInvalid
 from regfs.server.errors import ApiError
 from regfs.server.htpasswd import PasswordFile, matches
 from regfs.server.keys import ROUTE
-from regfs.server.lines import LineFull, Lines, client_of
+from regfs.server.lines import FairQueue, LineFull, client_of
 from regfs.server.routes import Route, RouteKind, Verb, verb_of
 from regfs.server.rules import Access
 
@@ -70,7 +70,7 @@ class Gate:
         self._under_way: dict[bytes, asyncio.Future[bool]] = {}
         threads = max(1, (os.cpu_count() or 2) // 2)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="regfs-bcrypt")
-        self._lines = Lines(threads)
+        self._lines = FairQueue(threads)
         self._look_at = 0.0
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Turns at work that costs much: one waiting line for each client, served in rotation.
 
-    lines = Lines(at_once=2)
+    lines = FairQueue(at_once=2)
     async with lines.turn("192.0.2.7", longest=128):    # raises LineFull at once when it is
         ...                                             # at most two are here at a time
 
@@ -23,8 +23,8 @@ class LineFull(Exception):
     """So many requests of one client wait already that no more are taken."""
 
 
-class Lines:
-    """The lines before one kind of work."""
+class FairQueue:
+    """Requests that wait for one kind of work; the clients take turns."""
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once

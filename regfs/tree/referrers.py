@@ -72,7 +72,7 @@ class _Content(NamedTuple):
     """None likewise, and of what is no manifest."""
 
 
-class _Known(NamedTuple):
+class _KnownReferrers(NamedTuple):
     """What is known of one repository."""
 
     listings: tuple[list[str], ...]
@@ -91,7 +91,7 @@ class Referrers:
         self._registry = registry
         self._folders = folders
         self._contents: LRUCache[Digest, _Content] = LRUCache(_MEMORY)
-        self._repositories: LRUCache[str, _Known] = LRUCache(_NAMES)
+        self._repositories: LRUCache[str, _KnownReferrers] = LRUCache(_NAMES)
         # One at a time: those who wait would read the very same manifests.
         self._reading = threading.Lock()
 
@@ -114,14 +114,14 @@ class Referrers:
 
     # Manifests that name their subject
 
-    def _index(self, name: str) -> _Known:
+    def _index(self, name: str) -> _KnownReferrers:
         """Return what is known of a repository, after reading what is new in it."""
         folders = [layout.revisions_folder(name, algorithm) for algorithm in ALGORITHMS]
         listings = tuple(self._folders.names(folder) for folder in folders)
         known = self._repositories.get(name)
         if known is None or known.listings != listings:
             known = self._grown(
-                _Known(listings, {}, self._aliases(name, listings), {}), _digests(listings)
+                _KnownReferrers(listings, {}, self._aliases(name, listings), {}), _digests(listings)
             )
         else:
             changed = [one for one, etag in known.damaged.items() if self._etag(one) != etag]
@@ -131,7 +131,7 @@ class Referrers:
         self._repositories.put(name, known, sum(map(len, listings)) + 1)
         return known
 
-    def _grown(self, known: _Known, digests: Iterable[Digest]) -> _Known:
+    def _grown(self, known: _KnownReferrers, digests: Iterable[Digest]) -> _KnownReferrers:
         by_subject, damaged = dict(known.by_subject), dict(known.damaged)
         for digest in digests:
             # Asked first: what is put right while it is read shows the next time.

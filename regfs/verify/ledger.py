@@ -62,7 +62,7 @@ Pick = Callable[[str], Digest | None]
 """Returns the digest to keep an entry under; None leaves it out."""
 
 
-class _Table:
+class _ResultColumns:
     """The results of one level, as columns: a million entries take 49 MB beside their keys."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Ledger:
     """The results of many verifications: of each blob the last one of each level."""
 
     def __init__(self) -> None:
-        self._tables: dict[Level, _Table] = {}
+        self._tables: dict[Level, _ResultColumns] = {}
 
     def put(self, digest: Digest, entry: LedgerEntry) -> None:
         """Note a result; it takes the place of the one before."""
@@ -147,10 +147,10 @@ class Ledger:
                 self._table(level).put(digest, row)
         return len(found)
 
-    def _table(self, level: Level) -> _Table:
+    def _table(self, level: Level) -> _ResultColumns:
         table = self._tables.get(level)
         if table is None:
-            table = self._tables[level] = _Table()
+            table = self._tables[level] = _ResultColumns()
         return table
 
     def __iter__(self) -> Iterator[tuple[Digest, LedgerEntry]]:

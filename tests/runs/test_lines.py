@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.runs.lines import Lines, Reading, empty, read, tail_of
+from regfs.runs.lines import JournalReading, Lines, empty, read, tail_of
 
 RUN = "20260101T000000Z-aaaaaa"
 
@@ -32,7 +32,7 @@ def old(*lines: dict[str, object]) -> bytes:
     return b"\n" + b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-def whole(data: bytes, run: str = RUN) -> Reading:
+def whole(data: bytes, run: str = RUN) -> JournalReading:
     found = read(run, data)
     assert found.damage is None
     return found

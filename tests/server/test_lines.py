@@ -1,4 +1,4 @@
-"""Lines: who waits for whom."""
+"""FairQueue: who waits for whom."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.server.lines import LineFull, Lines, client_of
+from regfs.server.lines import FairQueue, LineFull, client_of
 
 
-async def served(lines: Lines, asked: list[str], left: Collection[int] = ()) -> list[int]:
+async def served(lines: FairQueue, asked: list[str], left: Collection[int] = ()) -> list[int]:
     """Let requests of these clients come at once; return them in the order of their turns."""
     order: list[int] = []
     go = asyncio.Event()
@@ -40,7 +40,7 @@ async def served(lines: Lines, asked: list[str], left: Collection[int] = ()) -> 
 
 def test_one_of_each_client_comes_before_the_second_of_any() -> None:
     asked = ["a"] * 10 + ["b"] + ["c"] * 2
-    order = asyncio.run(served(Lines(1), asked))
+    order = asyncio.run(served(FairQueue(1), asked))
     assert [asked[number] for number in order[:6]] == ["a", "a", "b", "c", "a", "c"]
 
 
@@ -53,7 +53,7 @@ def test_everybody_has_a_turn_in_the_order_of_the_own_line(
     asked: list[str], at_once: int, left: set[int]
 ) -> None:
     left = {number for number in left if number < len(asked)}
-    lines = Lines(at_once)
+    lines = FairQueue(at_once)
     order = asyncio.run(served(lines, asked, left))
     assert {*order} | left == {*range(len(asked))}
     for client in "abc":
@@ -65,7 +65,7 @@ def test_everybody_has_a_turn_in_the_order_of_the_own_line(
 
 def test_a_line_has_an_end_and_others_have_none_of_it() -> None:
     async def story() -> None:
-        lines = Lines(1)
+        lines = FairQueue(1)
         async with lines.turn("a", longest=1):
             with pytest.raises(LineFull):
                 async with lines.turn("a", longest=1):

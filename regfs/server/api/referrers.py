@@ -25,7 +25,7 @@ _BEGIN: Final = f'{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":['.e
 _END: Final = b"]}"
 
 
-class _Page(NamedTuple):
+class _ReferrersPage(NamedTuple):
     body: bytes
     last: str
     """The digest of the last on it, when others come after; else empty."""
@@ -46,7 +46,7 @@ async def get(request: web.Request, route: Route) -> web.StreamResponse:
     return web.Response(body=page.body, headers=headers, content_type=OCI_INDEX)
 
 
-def _page(referrers: Referrers, route: Route, types: Collection[str], last: str) -> _Page:
+def _page(referrers: Referrers, route: Route, types: Collection[str], last: str) -> _ReferrersPage:
     found = [
         one
         for one in referrers.of(route.name, route.digest)
@@ -54,7 +54,7 @@ def _page(referrers: Referrers, route: Route, types: Collection[str], last: str)
     ]
     shown = found[: _fitting(found)]
     body = _BEGIN + b",".join(one.descriptor for one in shown) + _END
-    return _Page(body, shown[-1].digest if len(shown) < len(found) else "")
+    return _ReferrersPage(body, shown[-1].digest if len(shown) < len(found) else "")
 
 
 def _fitting(referrers: list[Referrer], limit: int = LIMIT) -> int:

@@ -22,7 +22,7 @@ MANIFESTS: Final = "manifests"
 RAW: Final = "raw"
 
 
-class Address(NamedTuple):
+class PageAddress(NamedTuple):
     """What a path below `/r/` names."""
 
     name: str
@@ -63,16 +63,16 @@ def with_query(path: str, **query: object) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def place_of(path: str) -> Address | None:
+def place_of(path: str) -> PageAddress | None:
     """Return what a raw path below `/r/` names; None when it is no such path."""
     if not path.startswith(REPOSITORY):
         return None
     text = unquote(path[len(REPOSITORY) :], errors="surrogateescape")
     name, found, rest = text.partition("/_")
     if not found:
-        return Address(text.rstrip("/"))
+        return PageAddress(text.rstrip("/"))
     part, _, reference = rest.partition("/")
-    return Address(name, part, reference)
+    return PageAddress(name, part, reference)
 
 
 def blob_of(path: str) -> str:

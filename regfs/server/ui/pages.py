@@ -29,10 +29,10 @@ from regfs.reports.contents import named
 from regfs.server.auth import GATE, USER
 from regfs.server.errors import ApiError, as_api_error
 from regfs.server.keys import MAY, REGISTRY
-from regfs.server.lines import LineFull, Lines, client_of
+from regfs.server.lines import FairQueue, LineFull, client_of
 from regfs.server.routes import Verb, path_in
 from regfs.server.ui import addresses
-from regfs.server.ui.addresses import Address
+from regfs.server.ui.addresses import PageAddress
 from regfs.server.ui.packing import HEADERS, packed
 from regfs.server.ui.snapshot import Snapshot, Snapshots
 from regfs.server.ui.templating import assets, environment
@@ -123,7 +123,7 @@ class _Pages:
         self._snapshots = Snapshots(app[REGISTRY])
         self._root = app[REGISTRY].store.url
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="regfs-view")
-        self._lines = Lines(THREADS)
+        self._lines = FairQueue(THREADS)
         self._assets = assets()
         self._environment = environment(self._assets)
 
@@ -275,7 +275,7 @@ class _Pages:
         response.headers.update(refusal.headers)
         return response
 
-    async def _raw(self, request: web.Request, place: Address) -> web.StreamResponse:
+    async def _raw(self, request: web.Request, place: PageAddress) -> web.StreamResponse:
         """Return the bytes of a manifest or config as text that no browser takes for a page."""
         snapshot = await self._snapshots.get(patience=60.0)
         if snapshot is None:
@@ -358,14 +358,14 @@ def _number(request: web.Request) -> int:
 # -- what is asked for, and whether it may be shown -------------------------------------
 
 
-def _repository(look: Look, place: Address) -> RepositoryInventory:
+def _repository(look: Look, place: PageAddress) -> RepositoryInventory:
     one = look.repository(place.name)
     if one is None:
         raise Refusal(404, "Not found", f"No such repository: {place.name}")
     return one
 
 
-def _image(look: Look, place: Address, of: str) -> Any:
+def _image(look: Look, place: PageAddress, of: str) -> Any:
     one = _repository(look, place)
     if place.part == addresses.MANIFESTS:
         digest = _in_repository(look, one, place.reference)

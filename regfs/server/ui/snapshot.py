@@ -240,7 +240,7 @@ FIRST: Final = ("summary", "usage_repository", "images", "wrong")
 """Reports that are made with every snapshot: nearly every page needs them."""
 
 
-class _Stopped(Exception):
+class _SnapshotStopped(Exception):
     """The server is shutting down, so the snapshot is no longer needed."""
 
 
@@ -263,7 +263,7 @@ class _Doing:
     def advance(self, amount: int) -> None:
         """Note how far it is."""
         if self.stopped:
-            raise _Stopped
+            raise _SnapshotStopped
         self._done += amount
 
     def finish(self) -> None:

@@ -54,14 +54,14 @@ class Walked:
         return True
 
 
-class _Leaf(NamedTuple):
+class _LeafFile(NamedTuple):
     """The file that is to be read in every folder that has it."""
 
     name: str
     limit: int
 
 
-class _Seen(NamedTuple):
+class _FolderNames(NamedTuple):
     """What a folder showed, before anything in it was looked at."""
 
     folders: list[str]
@@ -85,7 +85,7 @@ class LocalWalk(LocalLeaves):
         """
         # Without links nothing is met twice.
         walked = Walked(os.path.realpath(self.full(folder))) if links else None
-        wanted = _Leaf(leaf, limit)
+        wanted = _LeafFile(leaf, limit)
         look = self._look_anyhow if links else self._look_unlinked
         top = look(folder, wanted, report)
         first = () if top is None else (self._settled(folder, top, wanted, report, walked),)
@@ -100,16 +100,16 @@ class LocalWalk(LocalLeaves):
                 pending.append(self._folders_in(listing, wanted, report, walked))
 
     def _folders_in(
-        self, above: Listing, leaf: _Leaf, report: Report, walked: Walked | None
+        self, above: Listing, leaf: _LeafFile, report: Report, walked: Walked | None
     ) -> Iterator[Listing]:
         """Yield the folders directly in one that was listed."""
 
-        def look(chunk: list[str]) -> list[_Seen | None]:
+        def look(chunk: list[str]) -> list[_FolderNames | None]:
             return self._look_plain(above.path, chunk, leaf)
 
         names = self._reachable(above, report)
         chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
-        answers: Iterator[list[_Seen | None]] = map(look, chunks)
+        answers: Iterator[list[_FolderNames | None]] = map(look, chunks)
         if len(chunks) > 1:  # a pool that is not used costs as much as listing a folder
             answers = adaptive_map(look, chunks, _is_slow)
         for chunk, answer in zip(chunks, answers, strict=True):
@@ -134,13 +134,15 @@ class LocalWalk(LocalLeaves):
                 report(unreadable(joined(above.path, name), OSError(errno.ENAMETOOLONG, "")))
         return names
 
-    def _look_plain(self, folder: str, names: list[str], leaf: _Leaf) -> list[_Seen | None]:
+    def _look_plain(
+        self, folder: str, names: list[str], leaf: _LeafFile
+    ) -> list[_FolderNames | None]:
         """Return what some folders in `folder` show; None of one that takes a closer look."""
         try:
             parent = self.open_folder(folder, listing=True)
         except (OSError, StoreError):
             return [None] * len(names)
-        found: list[_Seen | None] = []
+        found: list[_FolderNames | None] = []
         try:
             for name in names:
                 try:
@@ -154,12 +156,12 @@ class LocalWalk(LocalLeaves):
             os.close(parent)
         return found
 
-    def _look_anyhow(self, folder: str, leaf: _Leaf, report: Report) -> _Seen | None:
+    def _look_anyhow(self, folder: str, leaf: _LeafFile, report: Report) -> _FolderNames | None:
         """Return what a folder shows that may be a link; report why it cannot be listed."""
         descriptor = self._open_listed(folder, report)
         return None if descriptor is None else self._look(descriptor, folder, leaf)
 
-    def _look_unlinked(self, folder: str, leaf: _Leaf, report: Report) -> _Seen | None:
+    def _look_unlinked(self, folder: str, leaf: _LeafFile, report: Report) -> _FolderNames | None:
         """Return what a folder shows that is no link; report why it cannot be listed."""
         try:
             parent, name = self.open_parent(folder)
@@ -174,7 +176,7 @@ class LocalWalk(LocalLeaves):
             return None
         return self._look(descriptor, folder, leaf)
 
-    def _look(self, descriptor: int, folder: str, leaf: _Leaf) -> _Seen:
+    def _look(self, descriptor: int, folder: str, leaf: _LeafFile) -> _FolderNames:
         """Return what an open folder shows, and close it."""
         folders, files, odd = [], [], []
         content: bytes | StoreError | None = None
@@ -195,10 +197,10 @@ class LocalWalk(LocalLeaves):
                 content = self._content(descriptor, folder, leaf.name, leaf.limit)
         finally:
             os.close(descriptor)
-        return _Seen(folders, files, odd, content, trouble)
+        return _FolderNames(folders, files, odd, content, trouble)
 
     def _settled(
-        self, path: str, seen: _Seen, leaf: _Leaf, report: Report, walked: Walked | None
+        self, path: str, seen: _FolderNames, leaf: _LeafFile, report: Report, walked: Walked | None
     ) -> Listing:
         """Return the listing of a folder, in order; report what is neither file nor folder."""
         folders, files, odd, content, error = seen
@@ -246,7 +248,7 @@ class LocalWalk(LocalLeaves):
             return error
 
 
-def _is_slow(waited: float, answer: list[_Seen | None]) -> bool:
+def _is_slow(waited: float, answer: list[_FolderNames | None]) -> bool:
     return waited > _COLD * max(len(answer), _CHUNK)
 
 

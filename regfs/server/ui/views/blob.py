@@ -10,7 +10,7 @@ from typing import Final
 from regfs.digest import Digest
 from regfs.graph import Node
 from regfs.graph.paths import Step
-from regfs.reports.paths import Place, reasons
+from regfs.reports.paths import PathNode, reasons
 from regfs.server.ui import addresses
 from regfs.server.ui.views.parts import Hyperlink, Look, blob_path
 from regfs.tree.registry import Target
@@ -28,7 +28,7 @@ LINKS: Final = 50
 class Station:
     """One station on the way from a repository."""
 
-    place: Place
+    place: PathNode
     link: Hyperlink | None
 
 
@@ -81,7 +81,7 @@ def _may_be_shown(look: Look, way: list[Step]) -> bool:
     return all(look.holds(one.node) for one in way if isinstance(one.node, Digest))
 
 
-def _stations(look: Look, way: tuple[Place, ...]) -> tuple[Station, ...]:
+def _stations(look: Look, way: tuple[PathNode, ...]) -> tuple[Station, ...]:
     """Return a path from a repository, each station with where it can be seen."""
     name = way[0].name
     found = []

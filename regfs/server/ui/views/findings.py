@@ -21,7 +21,7 @@ IMAGES: Final = 5
 """Images that are named with one finding."""
 
 
-class Choice(NamedTuple):
+class SeverityFilter(NamedTuple):
     """A severity that can be looked at alone."""
 
     label: str
@@ -52,7 +52,7 @@ class Findings:
     ledger: LedgerState
     oldest: datetime | None
     verified_share: int
-    choices: tuple[Choice, ...]
+    choices: tuple[SeverityFilter, ...]
     page: PagedRows[FindingRow]
     grouped: int
     """How many findings are shown as part of another."""
@@ -105,12 +105,12 @@ def _also(cause: Cause) -> str:
     return ", ".join([*cause.others, *([f"{more:,} more"] if more else [])])
 
 
-def _choices(counts: Counter[str], chosen: str) -> list[Choice]:
-    choices = [Choice("all", counts.total(), "/findings", not chosen)]
+def _choices(counts: Counter[str], chosen: str) -> list[SeverityFilter]:
+    choices = [SeverityFilter("all", counts.total(), "/findings", not chosen)]
     for severity in Severity:
         if number := counts[severity.value]:
             href = addresses.with_query("/findings", severity=severity.value)
-            choices.append(Choice(severity.value, number, href, severity.value == chosen))
+            choices.append(SeverityFilter(severity.value, number, href, severity.value == chosen))
     return choices
 
 
