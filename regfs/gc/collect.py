@@ -75,7 +75,7 @@ from regfs.errors import Refused
 from regfs.findings import Finding, Severity
 from regfs.gc.plan import Plan
 from regfs.gc.policy import HOUR
-from regfs.gc.quarantine import KEPT, QuarantinedItem, Use, held
+from regfs.gc.quarantine import KEPT, Use, quarantined_items
 from regfs.gc.roots import Roots
 from regfs.gc.space import foresee
 from regfs.gc.sweep import Applied, apply, check_owners
@@ -88,7 +88,6 @@ from regfs.runs import (
     Run,
     RunKind,
     Skipped,
-    Thing,
     in_the_future,
     put_back,
     read_journal,
@@ -196,34 +195,25 @@ def _settle(
     store = registry.store
     returned: list[Returned] = []
     suspected: set[str] = set()
-    while things := list(held(store, damaged)):
+    while items := list(quarantined_items(store, damaged)):
         inventory = scan(store, progress=progress, history=False, lean=True)
         check_owners(inventory)
         graph = build_graph(inventory, registry, progress=progress)
-        use = Use(graph, {thing.digest for thing in things if thing.digest is not None})
+        use = Use(graph, {item.digest for item in items if item.digest is not None})
         doubts = use.doubts()
-        wanted = ExternalRoots(store, roots, things) if roots is not None else None
-        back = _put_back(
+        wanted = ExternalRoots(store, roots, items) if roots is not None else None
+        back = put_back(
             store,
-            [one for one in things if use.needs(one) or (wanted is not None and wanted.needs(one))],
+            [one for one in items if use.needs(one) or (wanted is not None and wanted.needs(one))],
         )
         # In doubt for a moment, or for lack of what is only just put back, is no doubt yet.
         if not back:
-            back = _put_back(store, list(use.doubtful(things, doubts & suspected)))
+            back = put_back(store, list(use.doubtful(items, doubts & suspected)))
         returned += back
         if not back and doubts <= suspected:
             break
         suspected = doubts
     return returned
-
-
-def _put_back(store: Store, things: Iterable[QuarantinedItem]) -> list[Returned]:
-    by_run: dict[str, list[Thing]] = {}
-    for one in things:
-        by_run.setdefault(one.thing.run, []).append(one.thing)
-    # Where two runs have moved the same, the later one has it as it was last.
-    back = [put_back(store, run, by_run[run]) for run in sorted(by_run, reverse=True)]
-    return [one for some in back for one in some]
 
 
 def purge(
@@ -355,9 +345,7 @@ def _wait(store: Store, run: Run) -> float:
     """Return how many seconds have to pass after a run has moved its last thing."""
     if run.kind is not RunKind.GC or run.state in ("purging", "damaged"):
         return 0.0
-    lines = read_journal(store, run.run).lines
-    waits = [float(line["wait"]) for line in lines if "run" in line and "wait" in line]
-    return max(waits, default=WAIT)
+    return max(read_journal(store, run.run).account.waits, default=WAIT)
 
 
 def quarantined(store: Store) -> int:

@@ -20,7 +20,6 @@ fallback tag keeps these, and must not keep the image that they are about.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from regfs import layout
@@ -30,16 +29,14 @@ from regfs.graph.attached import attached_to, lives
 from regfs.names import subject_tag
 from regfs.runs import (
     FOLDERS,
-    Account,
-    Area,
+    Change,
+    Item,
     Journal,
     RunKind,
-    Thing,
     contents,
     created,
     is_good,
     journals,
-    kind_of,
     present,
 )
 from regfs.runs.totals import ActionKind
@@ -52,88 +49,62 @@ KEPT: Final = frozenset({"applied", "interrupted", "restored", "purging"})
 Files = list[tuple[int, float]]
 """Size and mtime of each."""
 
-_KINDS: Final = frozenset(kind.value for kind in ActionKind)
 _LINKS: Final = frozenset({ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK})
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantinedItem:
-    """One thing in quarantine."""
-
-    thing: Thing
-    kind: ActionKind
-    digest: Digest | None
-    written: bool
-    """Whether it was written to after it had been looked at."""
-
-    @property
-    def path(self) -> str:
-        """Its place in the tree."""
-        return self.thing.path
-
-    @property
-    def repository(self) -> str | None:
-        """The repository in which it lay."""
-        return layout.repository_of(self.path)
-
-
-def held(store: Store, damaged: Collection[str] = ()) -> Iterator[QuarantinedItem]:
+def quarantined_items(store: Store, damaged: Collection[str] = ()) -> Iterator[Item]:
     """Yield what lies in the quarantine of collections, and in that of damaged runs.
 
     Where lines can be relied on, what they name is looked for. In a damaged run, and in one
     that is known to be damaged by what lies there, everything is that lies there.
     """
     for journal in journals(store):
-        account = Account.of(journal.lines)
         if journal.damage is not None or journal.run in damaged:
             # Of what run it was may not be known: what it has moved for being bad stays there.
-            found = [one for one in contents(store, journal).things if one.area is Area.MOVED]
-            things = [one for one in found if is_good(store, one)]
-        elif kind_of(journal) is RunKind.GC and account.state in KEPT:
-            things = _by_lines(journal, account)
+            found = contents(store, journal).items
+            items = [one for one in found if one.change is Change.MOVE and is_good(store, one)]
+        elif journal.account.kind is RunKind.GC and journal.account.state in KEPT:
+            items = _by_lines(journal)
         else:
             continue
-        yield from _held(store, journal.run, things)
+        yield from _lying(store, items)
 
 
-def _by_lines(journal: Journal, account: Account) -> list[Thing]:
-    lines = {line["path"]: line for line in journal.lines if "move" in line}
+def _by_lines(journal: Journal) -> list[Item]:
+    account = journal.account
+    items = {one.path: one for one in account.items if one.change is Change.MOVE}
     return [
-        Thing(journal.run, Area.MOVED, path, one["kind"], one["digest"], one, [], one["size"])
-        for path, one in lines.items()
+        one
+        for one in items.values()
         # What a purge was at when it was cut off may lack some of its files.
-        if one["kind"] not in FOLDERS or (account.state != "purging" and path not in account.gone)
+        if one.kind not in FOLDERS or (account.state != "purging" and one.path not in account.gone)
     ]
 
 
-def _held(store: Store, run: str, things: Iterable[Thing]) -> Iterator[QuarantinedItem]:
-    known = [one for one in things if one.kind in _KINDS]
-    single = {one.lies for one in known if one.kind not in FOLDERS}
-    there = present(store, single)
-    for thing in known:
-        if thing.kind in FOLDERS:
-            inside = store.walk(thing.lies, ignore)
+def _lying(store: Store, items: Iterable[Item]) -> Iterator[Item]:
+    """Yield those items that lie in quarantine, with whether they were written to."""
+    # What a later version has moved is left to it.
+    some = [item for item in items if isinstance(item.kind, ActionKind)]
+    there = present(store, {one.lies for one in some if one.kind not in FOLDERS})
+    for item in some:
+        if item.kind in FOLDERS:
+            inside = store.walk(item.lies, ignore)
             files = [(entry.size, entry.mtime) for entry in inside if entry.kind is FileKind.FILE]
         else:
-            files = [there[thing.lies]] if thing.lies in there else []
+            files = [there[item.lies]] if item.lies in there else []
         if files:
-            digest = None if thing.digest is None else Digest(thing.digest)
-            yield QuarantinedItem(
-                thing, ActionKind(thing.kind), digest, _is_written(run, thing, files)
-            )
+            yield item._replace(written=_is_written(item, files))
 
 
-def _is_written(run: str, thing: Thing, files: Files) -> bool:
+def _is_written(item: Item, files: Files) -> bool:
     """Return whether files are not what they were when it was decided that they go."""
     latest = max(mtime for _, mtime in files)
-    line = thing.line
-    if line is None or "mtime" not in line:  # lost, or of a version that did not note it
-        return latest > created(run).timestamp()
-    size, mtime = int(line["size"]), float(line["mtime"])
-    if sum(length for length, _ in files) != size or latest > mtime:
+    if item.mtime is None:  # its line is lost, or of a version that did not note it
+        return latest > created(item.run).timestamp()
+    if sum(length for length, _ in files) != item.size or latest > item.mtime:
         return True
     # The folder of an upload counted too, and may be later than all files in it.
-    return latest < mtime and line["kind"] != ActionKind.UPLOAD
+    return latest < item.mtime and item.kind is not ActionKind.UPLOAD
 
 
 class Use:
@@ -175,18 +146,18 @@ class Use:
         layers.fetch(asked)
         yield from (digest for digest in asked if layers.get(digest) is not None)
 
-    def needs(self, thing: QuarantinedItem) -> bool:
-        """Return whether something present needs a thing, or has just been written there."""
-        if thing.written:
+    def needs(self, item: Item) -> bool:
+        """Return whether something present needs an item, or has just been written there."""
+        if item.written:
             return True
-        name, digest = thing.repository or "", thing.digest
-        if thing.kind is ActionKind.BLOB:
+        name, digest = item.repository or "", item.digest
+        if item.kind is ActionKind.BLOB:
             return digest in self._named
-        if thing.kind is ActionKind.TAG:
-            return self._stands_beside(name, thing.path)
-        if thing.kind is ActionKind.LAYER_LINK:
+        if item.kind is ActionKind.TAG:
+            return self._stands_beside(name, item.path)
+        if item.kind is ActionKind.LAYER_LINK:
             return digest in self._needed.get(name, ())
-        return thing.kind is ActionKind.REVISION and digest in self._live.get(name, ())
+        return item.kind is ActionKind.REVISION and digest in self._live.get(name, ())
 
     def _stands_beside(self, name: str, path: str) -> bool:
         """Return whether a tag stands beside a manifest that is in use."""
@@ -201,10 +172,8 @@ class Use:
         """
         return {*self._graph.frozen, *([""] if self._graph.incomplete else [])}
 
-    def doubtful(
-        self, things: Iterable[QuarantinedItem], doubts: Collection[str]
-    ) -> Iterator[QuarantinedItem]:
-        """Yield those things that something in doubt could need."""
+    def doubtful(self, items: Iterable[Item], doubts: Collection[str]) -> Iterator[Item]:
+        """Yield those items that something in doubt could need."""
         repositories = self._graph.inventory.repositories
         named = {
             entry.digest
@@ -213,9 +182,9 @@ class Use:
             for info in repositories[name].tags.values()
             for entry in info.history
         }
-        for thing in things:
-            if thing.kind is ActionKind.BLOB:
-                if "" in doubts or thing.digest in named:
-                    yield thing
-            elif thing.kind in _LINKS and thing.repository in doubts:
-                yield thing
+        for item in items:
+            if item.kind is ActionKind.BLOB:
+                if "" in doubts or item.digest in named:
+                    yield item
+            elif item.kind in _LINKS and item.repository in doubts:
+                yield item

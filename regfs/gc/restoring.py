@@ -15,7 +15,7 @@ Nothing is taken along that a restored thing does not need, and no link in anoth
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from regfs import layout
@@ -25,17 +25,15 @@ from regfs.manifests import LIMIT
 from regfs.progress import SILENT, Progress
 from regfs.runs import (
     FOLDERS,
-    Account,
-    Area,
-    Line,
+    Change,
+    Item,
+    Journal,
     Restored,
     Returned,
     RunKind,
     Skipped,
-    Thing,
     is_good,
     journals,
-    kind_of,
     put_back,
     read_journal,
     surveys,
@@ -44,8 +42,8 @@ from regfs.runs import restore as restore_run
 from regfs.runs.totals import ActionKind
 from regfs.stores import Store
 
-_ROOTS = frozenset({ActionKind.REVISION.value, ActionKind.TAG.value})
-_LINKS = frozenset({ActionKind.REVISION.value, ActionKind.LAYER_LINK.value})
+_ROOTS = frozenset({ActionKind.REVISION, ActionKind.TAG})
+_LINKS = frozenset({ActionKind.REVISION, ActionKind.LAYER_LINK})
 
 
 def restore(
@@ -59,9 +57,9 @@ def restore(
     along: list[Returned] = []
     lost: list[Skipped] = []
 
-    def before(things: Sequence[Thing]) -> None:
-        if kind_of(read_journal(store, run)) is RunKind.GC:
-            needs = _Needs(store, things)
+    def before(items: Sequence[Item]) -> None:
+        if read_journal(store, run).account.kind is RunKind.GC:
+            needs = _Needs(store, items)
             along.extend(needs.take_along())
             lost.extend(needs.lost())
 
@@ -72,37 +70,37 @@ def restore(
 class _Needs:
     """What some things in quarantine need, wherever it lies."""
 
-    def __init__(self, store: Store, things: Sequence[Thing]) -> None:
+    def __init__(self, store: Store, items: Sequence[Item]) -> None:
         self._store = store
-        chosen = {thing.lies for thing in things}
+        chosen = {item.lies for item in items}
         self._others = [one for one in _held(store) if one.lies not in chosen]
-        self._blobs: dict[str, str] = {
+        self._blobs: dict[Digest, str] = {
             one.digest: one.lies
-            for one in [*self._others, *things]
+            for one in [*self._others, *items]
             if one.kind == ActionKind.BLOB and one.digest is not None
         }
         """Blob -> where it lies in quarantine."""
-        self._by_repository: dict[str, set[str]] = defaultdict(set)
-        for thing in things:
-            name, digest = layout.repository_of(thing.path), self._named(thing)
+        self._by_repository: dict[str, set[Digest]] = defaultdict(set)
+        for item in items:
+            name, digest = layout.repository_of(item.path), self._named(item)
             if name is None or digest is None:
                 continue
-            if thing.kind in _ROOTS:
+            if item.kind in _ROOTS:
                 self._follow(digest, self._by_repository[name])
-            elif thing.kind == ActionKind.LAYER_LINK:
+            elif item.kind == ActionKind.LAYER_LINK:
                 self._by_repository[name].add(digest)
-        self._digests: set[str] = set().union(*self._by_repository.values())
+        self._digests: set[Digest] = set().union(*self._by_repository.values())
 
-    def _named(self, thing: Thing) -> str | None:
-        """Return the digest of a thing; of a tag that is known by its path, what it says."""
-        if thing.kind != ActionKind.TAG or thing.digest is not None:
-            return thing.digest
+    def _named(self, item: Item) -> Digest | None:
+        """Return the digest of an item; of a tag that is known by its path, what it says."""
+        if item.kind != ActionKind.TAG or item.digest is not None:
+            return item.digest
         try:
-            return layout.parse_link(self._store.read(f"{thing.lies}/current/link", 4096))
+            return layout.parse_link(self._store.read(f"{item.lies}/current/link", 4096))
         except (StoreError, DigestInvalid):
             return None
 
-    def _follow(self, digest: str, found: set[str]) -> None:
+    def _follow(self, digest: Digest, found: set[Digest]) -> None:
         """Add a manifest, and all that is written in it and in what it names."""
         pending = [digest]
         while pending:
@@ -111,9 +109,9 @@ class _Needs:
                 found.add(one)
                 pending.extend(self._read(one))
 
-    def _read(self, digest: str) -> list[Digest]:
+    def _read(self, digest: Digest) -> list[Digest]:
         """Return what is written in a manifest; of anything else nothing."""
-        place = layout.blob_path(Digest(digest))
+        place = layout.blob_path(digest)
         for path in (self._blobs.get(digest), place):
             if path is None:
                 continue
@@ -128,23 +126,26 @@ class _Needs:
         """Put back what is needed and lies elsewhere; blobs first."""
         blobs = [one for one in self._others if one.kind == ActionKind.BLOB]
         links = [one for one in self._others if one.kind in _LINKS]
-        back = _put_back(self._store, [one for one in blobs if one.digest in self._digests])
-        return back + _put_back(self._store, [one for one in links if self._needs_link(one)])
+        some = [one for one in blobs if one.digest in self._digests]
+        back = put_back(self._store, some, make_room=True)
+        some = [one for one in links if self._needs_link(one)]
+        return back + put_back(self._store, some, make_room=True)
 
-    def _needs_link(self, thing: Thing) -> bool:
-        name = layout.repository_of(thing.path) or ""
-        return thing.digest in self._by_repository.get(name, ())
+    def _needs_link(self, item: Item) -> bool:
+        name = layout.repository_of(item.path) or ""
+        return item.digest in self._by_repository.get(name, ())
 
     def lost(self) -> list[Skipped]:
         """Return which blobs are needed, and were deleted for good by some run."""
         deleted = {
-            line["digest"]: journal.run
+            item.digest: item.run
             for journal in journals(self._store)
-            for line in _deleted(journal.lines)
+            for item in _deleted_blobs(journal)
+            if item.digest is not None
         }
         found = []
         for digest in sorted(self._digests & deleted.keys() - self._blobs.keys()):
-            path = layout.blob_path(Digest(digest))
+            path = layout.blob_path(digest)
             try:
                 self._store.stat(path)
             except StoreError:
@@ -152,32 +153,23 @@ class _Needs:
         return found
 
 
-def _held(store: Store) -> list[Thing]:
+def _held(store: Store) -> list[Item]:
     """Return what lies whole in the quarantine of collections, and of damaged runs."""
     return [
-        thing
+        item
         for one in surveys(store)
         if one.run.kind is RunKind.GC or one.run.damage is not None
-        for thing in one.contents.things
-        if thing.area is Area.MOVED
-        and thing.kind not in FOLDERS
+        for item in one.contents.items
+        if item.change is Change.MOVE
+        and item.kind not in FOLDERS
         # Of a damaged run it may not be known why it has moved things: for being bad, perhaps.
-        and (one.run.damage is None or is_good(store, thing))
+        and (one.run.damage is None or is_good(store, item))
     ]
 
 
-def _put_back(store: Store, things: Iterable[Thing]) -> list[Returned]:
-    by_run: dict[str, list[Thing]] = defaultdict(list)
-    for thing in things:
-        by_run[thing.run].append(thing)
-    # Where two runs have moved the same, the later one has it as it was last.
-    back = [put_back(store, run, by_run[run], make_room=True) for run in sorted(by_run)[::-1]]
-    return [one for some in back for one in some]
-
-
-def _deleted(lines: Iterable[Line]) -> list[Line]:
-    """Return the lines of blobs that a run has deleted for good."""
-    account = Account.of(lines)
+def _deleted_blobs(journal: Journal) -> list[Item]:
+    """Return the blobs that a run has deleted for good."""
+    account = journal.account
     gone = [*account.gone.values()]
     gone += account.moved.values() if account.state in ("purging", "purged") else []
-    return [line for line in gone if line["kind"] == ActionKind.BLOB]
+    return [item for item in gone if item.kind is ActionKind.BLOB]

@@ -30,7 +30,7 @@ from regfs.gc.scanning import scan_for_plan
 from regfs.gc.space import find_room
 from regfs.graph import Graph, build_graph
 from regfs.progress import SILENT, Progress
-from regfs.runs import Changes, InPlace, Returned, RunKind, Skipped, changing, survey
+from regfs.runs import Change, Changes, InPlace, Item, Returned, RunKind, Skipped, changing, survey
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import ActionKind, Totals
 from regfs.stores import Entry, FileKind, Seen, Store, folders_above, ignore
@@ -214,7 +214,7 @@ class _Sweep:
             )
         if state != "interrupted":
             raise PlanStale(f"plan {self.planned.id} is {state} already; make a new one")
-        return {line["path"] for line in found.journal.lines if "move" in line}
+        return {item.path for item in found.journal.account.items if item.change is Change.MOVE}
 
     def find_room(self, *, at_once: bool) -> bool:
         """Return whether there is space for a quarantine."""
@@ -270,7 +270,7 @@ class _Sweep:
             for action, seen in zip(batch, looks, strict=True)
             if self._may(action, seen) and not isinstance(seen, StoreError)
         ]
-        changes.intend_moves(_intent(move) for move in moves)
+        changes.intend([_item(self.planned.id, move) for move in moves])
         self._move(changes, moves)
 
     def _tidy(self, changes: Changes | InPlace) -> None:
@@ -424,16 +424,19 @@ def _source(action: Action, seen: Seen | StoreError) -> str:
     return layout.parent_of(action.path)
 
 
-def _intent(move: _Move) -> dict[str, object]:
+def _item(run: str, move: _Move) -> Item:
     action = move.action
-    return {
-        "move": move.source,
-        "path": action.path,
-        "kind": action.kind.value,
-        "digest": action.digest,
-        "size": action.size,
-        "mtime": action.mtime,
-    }
+    digest = None if action.digest is None else Digest(action.digest)
+    return Item(
+        run=run,
+        change=Change.MOVE,
+        path=action.path,
+        kind=action.kind,
+        digest=digest,
+        size=action.size,
+        source=move.source,
+        mtime=action.mtime,
+    )
 
 
 def _folders_of(store: Store, repository: str) -> list[str]:

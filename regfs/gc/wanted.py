@@ -20,11 +20,12 @@ from regfs import layout
 from regfs.digest import Digest, digests_in
 from regfs.errors import PathMissing
 from regfs.findings import Finding
-from regfs.gc.quarantine import QuarantinedItem, held
+from regfs.gc.quarantine import quarantined_items
 from regfs.gc.roots import Roots, resolve
 from regfs.graph import build_graph
 from regfs.manifests import LIMIT
 from regfs.progress import SILENT, Progress
+from regfs.runs import Item
 from regfs.runs.totals import ActionKind
 from regfs.stores import Store
 from regfs.tree.registry import Registry
@@ -34,20 +35,20 @@ from regfs.tree.scan import scan
 class ExternalRoots:
     """What a list of roots names, of what some things in quarantine are."""
 
-    def __init__(self, store: Store, roots: Roots, things: Iterable[QuarantinedItem]) -> None:
+    def __init__(self, store: Store, roots: Roots, items: Iterable[Item]) -> None:
         self._store = store
         self._said = {*roots.said, *roots.perhaps}
         self._blobs: dict[Digest, str] = {}
         """Blob -> where it lies in quarantine."""
         self._manifests: set[Digest] = set()
         """Whose links lie in quarantine."""
-        for thing in things:
-            if thing.digest is None:
+        for item in items:
+            if item.digest is None:
                 continue
-            if thing.kind is ActionKind.BLOB:
-                self._blobs[thing.digest] = thing.thing.lies
-            elif thing.kind is ActionKind.REVISION:
-                self._manifests.add(thing.digest)
+            if item.kind is ActionKind.BLOB:
+                self._blobs[item.digest] = item.lies
+            elif item.kind is ActionKind.REVISION:
+                self._manifests.add(item.digest)
         said = {root.reference for root in self._said if isinstance(root.reference, Digest)}
         self._digests = self._named(said | self._holders(said - self._manifests))
         """Everything that is in use, as far as it is written in manifests."""
@@ -58,16 +59,16 @@ class ExternalRoots:
             if root.name is not None and not isinstance(root.reference, Digest)
         }
 
-    def needs(self, thing: QuarantinedItem) -> bool:
-        """Return whether a thing in quarantine is in use."""
-        if thing.kind is ActionKind.TAG:
-            return thing.path in self._tags
-        if thing.kind is ActionKind.LAYER_LINK:
+    def needs(self, item: Item) -> bool:
+        """Return whether an item in quarantine is in use."""
+        if item.kind is ActionKind.TAG:
+            return item.path in self._tags
+        if item.kind is ActionKind.LAYER_LINK:
             # The others come back when the manifest that needs them has. This one may be all
             # that tells a digest in another algorithm.
-            return thing.digest in self._links
-        in_use = thing.kind in (ActionKind.BLOB, ActionKind.REVISION)
-        return in_use and thing.digest in self._digests
+            return item.digest in self._links
+        in_use = item.kind in (ActionKind.BLOB, ActionKind.REVISION)
+        return in_use and item.digest in self._digests
 
     def _holders(self, digests: set[Digest]) -> set[Digest]:
         """Return the manifests in quarantine that name any of these."""
@@ -101,7 +102,7 @@ class ExternalRoots:
 
 def repositories_held(store: Store) -> set[str]:
     """Return the repositories of which something lies in quarantine: a name may be there only."""
-    return {thing.repository for thing in held(store) if thing.repository is not None}
+    return {item.repository for item in quarantined_items(store) if item.repository is not None}
 
 
 def missing(registry: Registry, roots: Roots, progress: Progress = SILENT) -> list[Finding]:

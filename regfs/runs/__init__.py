@@ -53,52 +53,52 @@ change is changed here, so nothing without a journal. Clients of a server change
 tree apart from this, in `uploads` and `publishing`: they bring content, and take links away.
 
     lines       the lines of a journal and their checks
-    journal     what they say
+    records     what they say
+    account     what that comes to
+    journal     all lines of one run
     contents    what lies in a quarantine, and which line names it
-    states      what has become of a run, and when it has moved things
+    status      what has become of a run, and when it has moved things
     places      what lies at the place of a thing by now
     reach       how far things can be moved
     space       what a run needs of it, set aside before it begins
     in_place    deleting where there is no space for a quarantine
-    syncing     which folders a power cut could still take back
+    sync        which folders a power cut could still take back
     changes     during a run
-    undoing     restore, and putting back what is in use again
-    purging     deleting for good
+    undo        restore, and putting back what is in use again
+    purge       deleting for good
 """
 
 from regfs.runs.changes import Changes, changing, clear_unfinished, movable
-from regfs.runs.contents import FOLDERS, Area, Thing, contents
+from regfs.runs.contents import FOLDERS, Contents, contents
 from regfs.runs.in_place import InPlace
 from regfs.runs.journal import (
-    RUNS,
     Journal,
     Returned,
-    RunKind,
     Skipped,
     journals,
     new_run,
-    quarantine_of,
     read_journal,
     require_run,
 )
-from regfs.runs.lines import Line
+from regfs.runs.paths import RUNS, quarantine_of
 from regfs.runs.places import is_good, present
 from regfs.runs.purge import Purged, in_the_future, purge
 from regfs.runs.reach import require_reach, require_writable
+from regfs.runs.records import Change, Item, RunKind
 from regfs.runs.space import RESERVE, begun, claim, unclaim
-from regfs.runs.states import Account, Run, Runs, created, kind_of, runs, survey, surveys
+from regfs.runs.status import Run, Runs, created, runs, survey, surveys
 from regfs.runs.undo import Restored, put_back, restore
 
 __all__ = [
     "FOLDERS",
     "RESERVE",
     "RUNS",
-    "Account",
-    "Area",
+    "Change",
     "Changes",
+    "Contents",
     "InPlace",
+    "Item",
     "Journal",
-    "Line",
     "Purged",
     "Restored",
     "Returned",
@@ -106,7 +106,6 @@ __all__ = [
     "RunKind",
     "Runs",
     "Skipped",
-    "Thing",
     "begun",
     "changing",
     "claim",
@@ -116,7 +115,6 @@ __all__ = [
     "in_the_future",
     "is_good",
     "journals",
-    "kind_of",
     "movable",
     "new_run",
     "present",

@@ -8,18 +8,14 @@ from contextlib import contextmanager
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import StoreError
-from regfs.runs.journal import (
-    RunKind,
-    continued,
-    journals,
-    now,
-    quarantine_of,
-)
+from regfs.runs.journal import continued, journals
 from regfs.runs.lines import Lines
+from regfs.runs.paths import quarantine_of
 from regfs.runs.reach import require_reach
+from regfs.runs.records import Change, Item, RunKind, now
 from regfs.runs.space import claim_once
-from regfs.runs.states import Account, kind_of
 from regfs.runs.sync import Touched, sync_cut_off
+from regfs.runs.totals import ActionKind
 from regfs.stores import UNFINISHED, FileKind, Store, Writer, ignore, stat_or_none
 
 
@@ -28,6 +24,7 @@ class Changes:
 
     def __init__(self, store: Store, run: str, journal: Lines) -> None:
         self._store = store
+        self.run = run
         self._journal = journal
         self._quarantine = quarantine_of(run)
         self._touched = Touched(store)
@@ -48,31 +45,13 @@ class Changes:
             self._touched.sync()
             self.note(synced=now())
 
-    def intend_move(
-        self,
-        path: str,
-        source: str,
-        *,
-        kind: str,
-        digest: str | None,
-        size: int,
-        mtime: float | None = None,
-    ) -> None:
-        """Say that `path` will be moved away, by moving `source`: itself or its folder.
-
-        `mtime` is that of when it was looked at: another one, later, tells that somebody
-        who had opened it before has written to it.
-        """
-        known = {} if mtime is None else {"mtime": mtime}
-        self.note(move=source, path=path, kind=kind, digest=digest, size=size, **known)
-
-    def intend_moves(self, lines: Iterable[dict[str, object]]) -> None:
-        """Say it of many, with the fields of `intend_move`, and make it durable."""
-        self._journal.write_all(lines)
+    def intend(self, items: Iterable[Item]) -> None:
+        """Say what will be changed, and make that durable."""
+        self._journal.write_all(item.line() for item in items)
         self.flush()
 
     def move(self, source: str) -> None:
-        """Move into quarantine what `intend_move` has named.
+        """Move into quarantine the source of an item that is intended.
 
         Raises:
             PathMissing: it is gone.
@@ -121,8 +100,8 @@ class Changes:
         path: str,
         begun: Writer,
         *,
-        kind: str,
-        digest: str,
+        kind: ActionKind,
+        digest: Digest,
         size: int,
         content: Digest,
         small: bool = False,
@@ -134,11 +113,14 @@ class Changes:
         be the only thing that tells of what it links.
         """
         there = stat_or_none(self._store, path)
-        if there is not None:
-            self.intend_move(path, path, kind=kind, digest=digest, size=there.size)
         new = path in self._new or stat_or_none(self._store, layout.parent_of(path)) is None
-        self.note(create=path, kind=kind, digest=digest, size=size, content=content, folder=new)
-        self.flush()
+        item = Item(
+            self.run, Change.CREATE, path, kind, digest, size, path, content=content, folder=new
+        )
+        before = []
+        if there is not None:
+            before.append(Item(self.run, Change.MOVE, path, kind, digest, there.size, path))
+        self.intend([*before, item])
         if there is not None and small:
             with self._store.create(f"{self._quarantine}/{path}") as copy:
                 copy.write(self._store.read(path, there.size + 1))
@@ -179,10 +161,11 @@ def clear_unfinished(store: Store) -> None:
     The caller holds the lock, so nobody is still writing them.
     """
     for journal in journals(store):
-        cut_off = Account.of(journal.lines).state == "interrupted" and journal.damage is None
-        if not cut_off or kind_of(journal) is RunKind.GC:
+        account = journal.account
+        cut_off = account.state == "interrupted" and journal.damage is None
+        if not cut_off or account.kind is RunKind.GC:
             continue
-        for path in {line["begin"] for line in journal.lines if "begin" in line}:
+        for path in account.begun:
             folder, _, name = path.rpartition("/")
             # The file's own folder only, and only what `create` calls such a file.
             beside = (entry.path for entry in store.list(folder, ignore))

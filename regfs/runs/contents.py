@@ -13,55 +13,27 @@ tree, and tells by the layout what it is.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, field
 from typing import Final
 
 from regfs import layout
+from regfs.digest import Digest
 from regfs.errors import StoreError
-from regfs.runs.journal import REPLACED, UNDONE, Journal, quarantine_of
-from regfs.runs.lines import Line
+from regfs.runs.journal import Journal
+from regfs.runs.paths import quarantine_of
+from regfs.runs.records import Change, Item
 from regfs.runs.totals import ActionKind
 from regfs.stores import UNFINISHED, Store, folders_above
 
-FOLDERS: Final = frozenset({ActionKind.TAG.value, ActionKind.UPLOAD.value})
+FOLDERS: Final = frozenset({ActionKind.TAG, ActionKind.UPLOAD})
 """Kinds of which a folder is moved with all that it holds."""
 _TREE: Final = "docker/"
 """Nothing outside of it is ever moved."""
 
-
-class Area(Enum):
-    """Why a thing lies in quarantine."""
-
-    MOVED = ""
-    UNDONE = f"{UNDONE}/"
-    """The run had put it in place, and a restore took it out."""
-    REPLACED = f"{REPLACED}/"
-    """It lay at the place of something good that went back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """One thing in quarantine."""
-
-    run: str
-    area: Area
-    path: str
-    """Its place in the tree."""
-    kind: str
-    digest: str | None
-    line: Line | None
-    """The line that names it; None when it is known by its path only."""
-    files: list[str]
-    """Where its files lie now."""
-    size: int
-    """Bytes, as its line tells, or as they are."""
-
-    @property
-    def lies(self) -> str:
-        """Where it lies now."""
-        return f"{quarantine_of(self.run)}/{self.area.value}{self.path}"
+_Place = tuple[Change, str]
+"""Why something lies in quarantine, and its place in the tree."""
 
 
 @dataclass(slots=True)
@@ -69,7 +41,7 @@ class Contents:
     """What lies in the quarantine of one run."""
 
     run: str
-    things: list[Thing] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     """Paths in the store of what no line names, or that cannot be looked at."""
     folders: list[str] = field(default_factory=list)
@@ -97,70 +69,48 @@ def contents(store: Store, journal: Journal) -> Contents:
     named, others = _by_line(journal, sorted(entries), found.folders)
     if journal.damage is None:
         found.strays = others
-    things = {(thing.area, thing.path): thing for thing in named}
-    _add_by_path(store, found, others, things)
-    found.things = list(things.values())
+    _add_by_path(store, found, others, named)
+    found.items = list(named.values())
     return found
 
 
 def _by_line(
     journal: Journal, entries: list[str], folders: list[str]
-) -> tuple[list[Thing], list[str]]:
-    """Return the things that lines name, and what no line names."""
-    run, start = journal.run, len(quarantine_of(journal.run)) + 1
-    names = _named(journal)
-    things: dict[tuple[Area, str], Thing] = {}
+) -> tuple[dict[_Place, Item], list[str]]:
+    """Return the items that lines name, and what no line names."""
+    start = len(quarantine_of(journal.run)) + 1
+    # A line of later says what is so by now.
+    names = {(item.change, item.path): item for item in journal.account.items}
+    files: defaultdict[_Place, list[str]] = defaultdict(list)
     others: list[str] = []
-
-    def thing_of(area: Area, line: Line) -> Thing:
-        key = area, str(line["path"])
-        if key not in things:
-            made = Thing(run, *key, line["kind"], line["digest"], line, [], line["size"])
-            things[key] = made
-        return things[key]
-
     for entry in entries:
-        area, path = _area(entry[start:])
-        line = _line_of(names[area], path)
-        if line is None:
+        change, path = _place(entry[start:])
+        named = _named_path(names, change, path)
+        if named is None:
             others.append(entry)
         else:
-            thing_of(area, line).files.append(entry)
+            files[change, named].append(entry)
     for folder in folders:  # one that was moved may be empty
-        area, path = _area(folder[start:])
-        if path in names[area]:
-            thing_of(area, names[area][path])
-    return list(things.values()), others
+        place = _place(folder[start:])
+        if place in names:
+            files[place] += []
+    return {place: names[place]._replace(files=tuple(of)) for place, of in files.items()}, others
 
 
-def _line_of(lines: Mapping[str, Line], path: str) -> Line | None:
-    """Return the line that names a file, a folder it was moved with, or what was being written."""
-    if path in lines:
-        return lines[path]
-    above = next((folder for folder in folders_above(path) if folder in lines), None)
-    return lines.get(above or _finished(path))
+def _named_path(names: Mapping[_Place, Item], change: Change, path: str) -> str | None:
+    """Return the path of the item that a file belongs to: itself, or what it was moved with."""
+    if (change, path) in names:
+        return path
+    above = next((folder for folder in folders_above(path) if (change, folder) in names), None)
+    found = above or _finished(path)
+    return found if (change, found) in names else None
 
 
-def _area(path: str) -> tuple[Area, str]:
-    for area in (Area.UNDONE, Area.REPLACED):
-        if path.startswith(area.value):
-            return area, path[len(area.value) :]
-    return Area.MOVED, path
-
-
-def _named(journal: Journal) -> dict[Area, dict[str, Line]]:
-    """Return by area which paths lines name, each with its line."""
-    moved: dict[str, Line] = {}
-    made: dict[str, Line] = {}
-    replaced: dict[str, Line] = {}
-    for line in journal.lines:
-        if "move" in line:
-            moved[line["path"]] = line
-        elif "create" in line:
-            made[line["create"]] = {**line, "path": line["create"]}
-        elif "replace" in line:
-            replaced[line["replace"]] = {**line, "path": line["replace"]}
-    return {Area.MOVED: moved, Area.UNDONE: made, Area.REPLACED: replaced}
+def _place(path: str) -> _Place:
+    for change in (Change.CREATE, Change.REPLACE):
+        if path.startswith(change.folder):
+            return change, path.removeprefix(change.folder)
+    return Change.MOVE, path
 
 
 def _finished(path: str) -> str:
@@ -174,25 +124,26 @@ def _finished(path: str) -> str:
 
 
 def _add_by_path(
-    store: Store, found: Contents, files: list[str], things: dict[tuple[Area, str], Thing]
+    store: Store, found: Contents, files: list[str], items: dict[_Place, Item]
 ) -> None:
     """Add what no line names, by its path."""
-    run, start = found.run, len(quarantine_of(found.run)) + 1
-    places = [(file, *_area(file[start:])) for file in files]
+    start = len(quarantine_of(found.run)) + 1
+    places = [(file, *_place(file[start:])) for file in files]
     tags = {
         path.rpartition("/current/")[0]
         for _, _, path in places
         if isinstance(layout.key_of(path), layout.TagCurrent)
     }
-    for file, area, path in places:
+    for file, change, path in places:
         if not path.startswith(_TREE):
             found.outside.append(file)
             continue
-        kind, place, digest = _told_by(path, tags)
-        size = _size_of(store, file)
-        before = things.get((area, place)) or Thing(run, area, place, kind, digest, None, [], 0)
-        files_of = [*before.files, file]
-        things[area, place] = replace(before, files=files_of, size=before.size + size)
+        kind, place, digest = _by_path(path, tags)
+        known = items.get((change, place)) or Item(
+            found.run, change, place, kind, digest, 0, source=place, named=False
+        )
+        size = known.size + _size_of(store, file)
+        items[change, place] = known._replace(size=size, files=(*known.files, file))
 
 
 def _size_of(store: Store, path: str) -> int:
@@ -202,23 +153,23 @@ def _size_of(store: Store, path: str) -> int:
         return 0
 
 
-def _told_by(path: str, tags: set[str]) -> tuple[str, str, str | None]:
-    """Return by its path of what kind a file is, what it belongs to, and its digest."""
+def _by_path(path: str, tags: set[str]) -> tuple[ActionKind, str, Digest | None]:
+    """Return the kind of a file by its path, the path of the item it is of, and its digest."""
     key = layout.key_of(path)
     match key:
         case layout.BlobData():
-            return ActionKind.BLOB, path, str(key.digest)
+            return ActionKind.BLOB, path, key.digest
         case layout.LayerLink():
-            return ActionKind.LAYER_LINK, path, str(key.digest)
+            return ActionKind.LAYER_LINK, path, key.digest
         case layout.RevisionLink():
-            return ActionKind.REVISION, path, str(key.digest)
+            return ActionKind.REVISION, path, key.digest
         case layout.TagCurrent():
             return ActionKind.TAG, path.rpartition("/current/")[0], None
         case layout.TagIndex():
             folder = path.rpartition("/index/")[0]
             if folder in tags:
                 return ActionKind.TAG, folder, None
-            return ActionKind.TAG_INDEX, path, str(key.digest)
+            return ActionKind.TAG_INDEX, path, key.digest
         case layout.UploadData() | layout.UploadStartedAt() | layout.UploadHashState():
             name = f"{layout.uploads_folder(key.name)}/{key.id}"
             return ActionKind.UPLOAD, name, None

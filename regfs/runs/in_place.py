@@ -27,7 +27,8 @@ from contextlib import suppress
 from regfs import layout
 from regfs.errors import PathMissing, StoreError, StoreFull
 from regfs.runs.changes import remove_empty
-from regfs.runs.journal import RunKind, continued, now
+from regfs.runs.journal import continued
+from regfs.runs.records import Item, RunKind, now
 from regfs.runs.sync import sync_all
 from regfs.stores import FileKind, Store
 
@@ -39,14 +40,14 @@ class InPlace:
         self._store = store
         self._run = run
         self._touched: dict[str, None] = {}
-        self._intended: dict[str, dict[str, object]] = {}
-        """What is moved by other runs -> the line that says so."""
-        self._deleted: list[dict[str, object]] = []
+        self._intended: dict[str, Item] = {}
+        """Source -> item."""
+        self._deleted: list[Item] = []
         self._count = 0
 
-    def intend_moves(self, lines: Iterable[dict[str, object]]) -> None:
-        """Take note of what is to go, with the fields of `Changes.intend_move`."""
-        self._intended = {str(line["move"]): line for line in lines}
+    def intend(self, items: Iterable[Item]) -> None:
+        """Take note of what is to go."""
+        self._intended = {item.source: item for item in items}
 
     def move_many(self, sources: Iterable[str]) -> Iterator[StoreError | None]:
         """Delete one after the other; yield why one was not deleted, or None when it was."""
@@ -63,7 +64,7 @@ class InPlace:
 
     def _delete(self, source: str) -> None:
         self._touched[layout.parent_of(source)] = None
-        path = str(self._intended[source]["path"])
+        path = self._intended[source].path
         if path == source and self._store.stat(path).kind is FileKind.FOLDER:
             deleted = self._store.delete_tree(path)
         else:
@@ -90,6 +91,6 @@ class InPlace:
         run, store = self._run, self._store
         with suppress(StoreFull), continued(store, run) as journal:
             journal.write(run=run, kind=RunKind.GC, at=now(), root=store.url, in_place=done)
-            journal.write_all(self._deleted)
+            journal.write_all(item.line() for item in self._deleted)
             journal.write(purged=now(), files=self._count)
             journal.flush()

@@ -22,19 +22,17 @@ from regfs import layout
 from regfs.digest import Digest, hash_stream
 from regfs.errors import DigestInvalid, PathMissing, StoreError
 from regfs.findings import Finding
-from regfs.runs.contents import Thing
+from regfs.runs.records import Item
 from regfs.runs.totals import ActionKind
 from regfs.stores import Entry, FileKind, Store
 
-_LINKS: Final = frozenset(
-    {ActionKind.LAYER_LINK.value, ActionKind.REVISION.value, ActionKind.TAG_INDEX.value}
-)
+_LINKS: Final = frozenset({ActionKind.LAYER_LINK, ActionKind.REVISION, ActionKind.TAG_INDEX})
 _LONGEST: Final = 4096
 """Bytes of a link that are looked at."""
 
 
 class Place(Enum):
-    """What lies at the place of a thing."""
+    """What lies at the place of a item."""
 
     FREE = "nothing"
     GOOD = "what it should be"
@@ -42,39 +40,39 @@ class Place(Enum):
     UNKNOWN = "something that cannot be looked at"
 
 
-def place_of(store: Store, thing: Thing) -> Place:
-    """Return what lies at the place of a thing."""
+def place_of(store: Store, item: Item) -> Place:
+    """Return what lies at the place of a item."""
     try:
-        entry = store.stat(thing.path)
+        entry = store.stat(item.path)
     except PathMissing:
         return Place.FREE
     except StoreError:
         return Place.UNKNOWN
-    is_file = thing.kind == ActionKind.BLOB and entry.kind is FileKind.FILE
-    if is_file and entry.size != thing.size and is_good(store, thing):
+    is_file = item.kind == ActionKind.BLOB and entry.kind is FileKind.FILE
+    if is_file and entry.size != item.size and is_good(store, item):
         return Place.BAD  # nobody has to read it for that
-    found = _look(store, thing, thing.path)
+    found = _look(store, item, item.path)
     # A link may hold its digest in another algorithm, as the one in quarantine does.
-    if found is Place.UNKNOWN and thing.kind in _LINKS and _are_alike(store, thing):
+    if found is Place.UNKNOWN and item.kind in _LINKS and _are_alike(store, item):
         return Place.GOOD
     return found
 
 
-def is_good(store: Store, thing: Thing) -> bool:
+def is_good(store: Store, item: Item) -> bool:
     """Return whether a thing in quarantine is what it should be."""
-    return _look(store, thing, thing.lies) is Place.GOOD
+    return _look(store, item, item.lies) is Place.GOOD
 
 
-def _look(store: Store, thing: Thing, path: str) -> Place:
-    """Return what lies at a path, taken for a thing."""
+def _look(store: Store, item: Item, path: str) -> Place:
+    """Return what lies at a path, taken for a item."""
     try:
-        if thing.kind == ActionKind.TAG:
+        if item.kind == ActionKind.TAG:
             return _tag(store, path)
         entry = store.stat(path)
-        if thing.kind == ActionKind.BLOB:
-            return _blob(store, entry, thing.digest)
-        if thing.kind in _LINKS:
-            return _link(store, entry, thing.digest)
+        if item.kind == ActionKind.BLOB:
+            return _blob(store, entry, item.digest)
+        if item.kind in _LINKS:
+            return _link(store, entry, item.digest)
     except PathMissing:
         return Place.FREE
     except (StoreError, DigestInvalid):
@@ -102,9 +100,9 @@ def _link(store: Store, entry: Entry, digest: str | None) -> Place:
     return Place.GOOD if digest in (None, said) else Place.UNKNOWN
 
 
-def _are_alike(store: Store, thing: Thing) -> bool:
+def _are_alike(store: Store, item: Item) -> bool:
     try:
-        here, there = (store.read(path, _LONGEST) for path in (thing.path, thing.lies))
+        here, there = (store.read(path, _LONGEST) for path in (item.path, item.lies))
     except StoreError:
         return False
     return here == there

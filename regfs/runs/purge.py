@@ -30,22 +30,14 @@ from typing import Final
 from regfs.errors import Refused
 from regfs.findings import Finding
 from regfs.progress import SILENT, Progress
-from regfs.runs.contents import Area, Thing
-from regfs.runs.journal import (
-    RUNS,
-    Returned,
-    RunKind,
-    Skipped,
-    continued,
-    now,
-    quarantine_of,
-    require_run,
-)
+from regfs.runs.journal import Returned, Skipped, continued, require_run
 from regfs.runs.lines import Line
 from regfs.runs.lock import exclusive
+from regfs.runs.paths import RUNS, quarantine_of
 from regfs.runs.places import Place, is_good, place_of, present
+from regfs.runs.records import Change, Item, RunKind, now
 from regfs.runs.space import spending, unclaim_unbegun, unreserve
-from regfs.runs.states import Run, Survey, survey, surveys
+from regfs.runs.status import Run, Survey, survey, surveys
 from regfs.runs.sync import sync_all, sync_cut_off
 from regfs.runs.totals import ActionKind, Totals, sum_up
 from regfs.runs.undo import put_back
@@ -160,7 +152,7 @@ def _all(store: Store, run: str | None) -> Iterable[Survey]:
 def _is_over(found: Survey) -> bool:
     """Return whether nothing is left to do: of what lies nowhere nothing can be deleted."""
     lying = found.contents
-    lies = bool(lying.things or lying.strays or lying.outside)
+    lies = bool(lying.items or lying.strays or lying.outside)
     return not lies and found.run.state in ("purged", "restored", "damaged")
 
 
@@ -179,13 +171,13 @@ def _purge(store: Store, found: Survey, discard: bool, progress: Progress) -> Pu
     if found.run.damage is not None:  # since it was chosen
         return Purged([], 0, 0, damaged=[Skipped(run, found.run.damage)])
     back, stays = _last_look(store, found, discard, progress)
-    returned = put_back(store, run, back, make_room=True) if back else []
+    returned = put_back(store, back, make_room=True) if back else []
     places = {one.path for one in returned}
-    for thing in back:
-        if thing.path not in places:
-            stays[thing.lies] = Skipped(thing.path, "it is good, and could not be put back")
-    kept = {thing.lies for thing in back} | stays.keys()
-    going = [one for one in found.contents.things if one.lies not in kept]
+    for item in back:
+        if item.path not in places:
+            stays[item.lies] = Skipped(item.path, "it is good, and could not be put back")
+    kept = {item.lies for item in back} | stays.keys()
+    going = [one for one in found.contents.items if one.lies not in kept]
     # What made room for something good lies there now: nobody has seen it go yet.
     purged = _delete(store, found, going, bool(kept), progress)
     return replace(purged, returned=returned, stays=list(stays.values()))
@@ -193,25 +185,25 @@ def _purge(store: Store, found: Survey, discard: bool, progress: Progress) -> Pu
 
 def _last_look(
     store: Store, found: Survey, discard: bool, progress: Progress
-) -> tuple[list[Thing], dict[str, Skipped]]:
+) -> tuple[list[Item], dict[str, Skipped]]:
     """Return what has to go back; and by where it lies what stays, with the reason."""
-    back: list[Thing] = []
+    back: list[Item] = []
     stays: dict[str, Skipped] = {}
-    things = found.contents.things
-    there = present(store, [thing.path for thing in things])
-    progress.start("Looking once more", len(things))
-    for thing in things:
+    items = found.contents.items
+    there = present(store, [item.path for item in items])
+    progress.start("Looking once more", len(items))
+    for item in items:
         progress.advance(1)
-        free = thing.path not in there
-        if _is_worthless(thing) or (free and not _may_be_the_last(found.run.kind, thing)):
+        free = item.path not in there
+        if _is_worthless(item) or (free and not _may_be_the_last(found.run.kind, item)):
             continue
-        place = Place.FREE if free else place_of(store, thing)
+        place = Place.FREE if free else place_of(store, item)
         if place is Place.GOOD:
             continue
-        if _may_go_back(thing, place) and is_good(store, thing):
-            back.append(thing)
+        if _may_go_back(item, place) and is_good(store, item):
+            back.append(item)
         elif not discard:
-            stays[thing.lies] = Skipped(thing.path, _STAYS[place])
+            stays[item.lies] = Skipped(item.path, _STAYS[place])
     progress.finish()
     return back, stays
 
@@ -224,23 +216,23 @@ _STAYS: Final = {
 """Why a thing stays in quarantine."""
 
 
-def _may_go_back(thing: Thing, place: Place) -> bool:
+def _may_go_back(item: Item, place: Place) -> bool:
     """Return whether a thing is what has to lie at its place: a tag may have been set anew."""
-    return place is not Place.UNKNOWN and thing.kind != ActionKind.TAG
+    return place is not Place.UNKNOWN and item.kind != ActionKind.TAG
 
 
-def _is_worthless(thing: Thing) -> bool:
+def _is_worthless(item: Item) -> bool:
     """Return whether a thing is a link that a run of heal wrote: what it says is in an image."""
-    return thing.area is Area.UNDONE and thing.kind != ActionKind.BLOB
+    return item.change is Change.CREATE and item.kind != ActionKind.BLOB
 
 
-def _may_be_the_last(kind: RunKind, thing: Thing) -> bool:
+def _may_be_the_last(kind: RunKind, item: Item) -> bool:
     """Return whether a thing can be needed although nothing is at its place.
 
     What a collection has moved was put back before if it was in use.
     """
-    by_collection = kind is RunKind.GC and thing.area is Area.MOVED
-    return thing.kind == ActionKind.BLOB and not by_collection
+    by_collection = kind is RunKind.GC and item.change is Change.MOVE
+    return item.kind == ActionKind.BLOB and not by_collection
 
 
 def _told_by(found: Survey, partly: bool) -> Line:
@@ -251,7 +243,7 @@ def _told_by(found: Survey, partly: bool) -> Line:
 
 
 def _delete(
-    store: Store, found: Survey, going: list[Thing], partly: bool, progress: Progress
+    store: Store, found: Survey, going: list[Item], partly: bool, progress: Progress
 ) -> Purged:
     """Delete things for good: the files that were listed, and folders that are empty then."""
     run, quarantine = found.run.run, quarantine_of(found.run.run)
@@ -263,15 +255,15 @@ def _delete(
         unreserve(store, run)
     with spending(store, run), continued(store, run) as journal:
         going_now = {one.lies for one in going}
-        stays = [one.path for one in found.contents.things if one.lies not in going_now]
+        stays = [one.path for one in found.contents.items if one.lies not in going_now]
         journal.write_all({"stays": path} for path in stays)
         # From here on a restore would be partial: said before the first byte goes.
         journal.write(purging=now(), **_told_by(found, partly))
         journal.flush()
         progress.start("Deleting from quarantine", len(going))
         files = 0
-        for thing in going:
-            files += store.delete(thing.files)
+        for item in going:
+            files += store.delete(item.files)
             progress.advance(1)
         store.delete(sorted(found.contents.folders, reverse=True))
         progress.finish()

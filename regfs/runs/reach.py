@@ -12,7 +12,7 @@ from typing import Final
 
 from regfs import layout
 from regfs.errors import Doubt
-from regfs.runs.journal import RUNS
+from regfs.runs.paths import RUNS
 from regfs.stores import Store, folders_above
 
 _SHOWN: Final = 5

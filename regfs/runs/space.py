@@ -20,16 +20,11 @@ from typing import Final
 
 from regfs import layout
 from regfs.errors import StoreFull
-from regfs.runs.journal import RUNS, journal_of
+from regfs.runs.paths import RUNS, journal_of, reserve_of
 from regfs.stores import Store, ignore, stat_or_none
 
 RESERVE: Final = 64 << 10
 """Bytes for the lines that end a run, and for what folders grow by when things come back."""
-
-
-def reserve_of(run: str) -> str:
-    """Return the path of a run's reserve."""
-    return f"{RUNS}/{run}/reserve"
 
 
 def claim(store: Store, run: str, size: int, keep: int = RESERVE) -> None:

@@ -10,17 +10,10 @@ from typing import Final
 
 from regfs import layout
 from regfs.errors import PathMissing, PathUnsafe
-from regfs.runs.journal import (
-    REPLACED,
-    RUNS,
-    UNDONE,
-    continued,
-    journal_of,
-    now,
-    quarantine_of,
-    read_journal,
-)
-from regfs.runs.lines import Line, tail_of
+from regfs.runs.journal import continued, read_journal
+from regfs.runs.lines import tail_of
+from regfs.runs.paths import RUNS, journal_of, quarantine_of
+from regfs.runs.records import Change, Item, now
 from regfs.runs.space import spending
 from regfs.stores import Store, folders_above, ignore, stat_or_none
 
@@ -82,9 +75,9 @@ def sync_cut_off(store: Store) -> None:
         found = read_journal(store, run)
         if found.damage is not None:
             sync_everything(store, run)
-        elif not found.lines:
+        elif found.reading.lines == []:
             continue  # it has not begun
-        sync_all(store, sorted(_changed_by(run, found.lines), key=_quarantine_first))
+        sync_all(store, sorted(_changed_by(found.account.items), key=_quarantine_first))
         with spending(store, run), continued(store, run) as journal:
             journal.write(synced=now())
             journal.flush()
@@ -107,21 +100,14 @@ def _has_ended(store: Store, run: str) -> bool:
     return last is not None and any(word in last for word in _ENDS)
 
 
-def _changed_by(run: str, lines: Iterable[Line]) -> set[str]:
+def _changed_by(items: Iterable[Item]) -> set[str]:
     """Return the folders that moves out and back may have changed, with all above them."""
-    quarantine = quarantine_of(run)
     found: set[str] = set()
-    for line in lines:
-        if "move" in line:
-            for path in (line["move"], line["path"]):
-                folder = layout.parent_of(path)
-                found |= {folder, f"{quarantine}/{folder}"}
-        elif "create" in line:
-            folder = layout.parent_of(line["create"])
-            found |= {folder, f"{quarantine}/{UNDONE}/{folder}"}
-        elif "replace" in line:
-            folder = layout.parent_of(line["replace"])
-            found |= {folder, f"{quarantine}/{REPLACED}/{folder}"}
+    for item in items:
+        paths = {item.source, item.path} if item.change is Change.MOVE else {item.path}
+        for path in paths:
+            folder = layout.parent_of(path)
+            found |= {folder, f"{quarantine_of(item.run)}/{item.change.folder}{folder}"}
     # Nobody remembers any more which of those above were new.
     above = {place for folder in found for place in folders_above(folder)}
     return {place for place in found | above if place.startswith((layout.PREFIX, RUNS))}

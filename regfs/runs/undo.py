@@ -12,7 +12,8 @@ good ones follow. Cut off in between, the place is free and the next restore fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Final
@@ -21,28 +22,20 @@ from regfs.digest import CANONICAL, hash_stream
 from regfs.errors import AlgorithmUnsupported, Refused, StoreError
 from regfs.progress import SILENT, Progress
 from regfs.runs.changes import movable
-from regfs.runs.contents import FOLDERS, Area, Thing
-from regfs.runs.journal import (
-    REPLACED,
-    UNDONE,
-    Returned,
-    RunKind,
-    Skipped,
-    continued,
-    now,
-    quarantine_of,
-    require_run,
-)
+from regfs.runs.contents import FOLDERS
+from regfs.runs.journal import Returned, Skipped, continued, require_run
 from regfs.runs.lines import Line, Lines
 from regfs.runs.lock import exclusive
+from regfs.runs.paths import quarantine_of
 from regfs.runs.places import Place, is_good, place_of
+from regfs.runs.records import Change, Item, RunKind, now
 from regfs.runs.space import spending
-from regfs.runs.states import Account, Survey, survey
+from regfs.runs.status import Survey, survey
 from regfs.runs.sync import Touched, sync_cut_off, sync_everything
 from regfs.runs.totals import ActionKind
 from regfs.stores import Entry, FileKind, Store, stat_or_none
 
-_RANK: Final = {kind.value: rank for rank, kind in enumerate(ActionKind)}
+_RANK: Final[dict[str, int]] = {kind: rank for rank, kind in enumerate(ActionKind)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +62,7 @@ def restore(
     *,
     digests: frozenset[str] = frozenset(),
     progress: Progress = SILENT,
-    before: Callable[[Sequence[Thing]], None] | None = None,
+    before: Callable[[Sequence[Item]], None] | None = None,
 ) -> Restored:
     """Take back what a run did, or only what it did to one of `digests`. Safe to repeat.
 
@@ -88,15 +81,15 @@ def restore(
         found = survey(store, run)
         if found.run.state in ("purging", "purged"):
             raise Refused(f"run {run} is purged: what it moved is deleted")
-        things = [one for one in found.contents.things if not digests or one.digest in digests]
+        items = [one for one in found.contents.items if not digests or one.digest in digests]
         if before is not None:
-            before([one for one in things if one.area is Area.MOVED])
+            before([one for one in items if one.change is Change.MOVE])
         with spending(store, run), continued(store, run) as journal:
-            undoing = _Undoing(store, run, journal, found.contents.things)
+            undoing = _Undoing(store, run, journal)
             if found.run.damage is None:
                 _restore_lines(found, undoing, digests, progress)
             else:
-                _restore_all_there_is(found, undoing, things)
+                _restore_all_there_is(found, undoing, items)
             if digests:
                 journal.write(synced=now())
             else:
@@ -113,12 +106,12 @@ def _restore_lines(
     todo = _todo(found)
     if found.run.kind is RunKind.GC:
         # One that was carried on after a crash may have gone through the kinds twice.
-        todo.sort(key=lambda line: -_RANK.get(line["kind"], 0))
+        todo = _backwards(todo)
     if digests:
-        todo = [line for line in todo if line["digest"] in digests]
+        todo = [item for item in todo if item.digest in digests]
     journal.write(undoing=now(), **lying(found))
     journal.flush()
-    undoing.made = {line["made"] for line in found.journal.lines if "made" in line}
+    undoing.made = found.journal.account.made
     progress.start("Restoring", len(todo))
     undoing.undo_all(todo, progress)
     progress.finish()
@@ -126,61 +119,68 @@ def _restore_lines(
         journal.write_all({"returned": path} for path in undoing.back)
 
 
-def _restore_all_there_is(found: Survey, undoing: _Undoing, things: Iterable[Thing]) -> None:
+def _restore_all_there_is(found: Survey, undoing: _Undoing, items: Iterable[Item]) -> None:
     """Put back what lies in the quarantine of a damaged run."""
     sync_everything(undoing.store, undoing.run)
     undoing.journal.write(undoing=now())
-    undoing.put_back(_backwards(things))
+    undoing.put_back(_backwards(items))
     undoing.leave(found.contents.outside)
 
 
 def lying(found: Survey) -> Line:
-    """Return what a run that was cut off has moved: nothing will tell it afterwards."""
-    if found.run.state != "interrupted" or any("lying" in line for line in found.journal.lines):
+    """Return what a run that was cut off has moved: nothing will say so afterwards."""
+    if found.run.state != "interrupted" or found.journal.account.lying is not None:
         return {}
     return {"lying": asdict(found.run.done)}
 
 
-def _todo(found: Survey) -> list[Line]:
-    """Return the lines of what can be taken back, the last first."""
-    account = Account.of(found.journal.lines)
+def _todo(found: Survey) -> list[Item]:
+    """Return what can be taken back, the last first."""
+    account = found.journal.account
     there = {
-        thing.path
-        for thing in found.contents.things
+        item.path
+        for item in found.contents.items
         # What a purge was at when it was cut off may lack some of its files.
-        if thing.area is Area.MOVED and not (thing.kind in FOLDERS and thing.path in account.gone)
+        if item.change is Change.MOVE and not (item.kind in FOLDERS and item.path in account.gone)
     }
+    places = {Change.MOVE: there, Change.CREATE: account.created.keys(), Change.REPLACE: ()}
+    return [item for item in reversed(account.items) if item.path in places[item.change]]
+
+
+def _backwards(items: Iterable[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: -_RANK.get(item.kind, 0))
+
+
+def put_back(store: Store, items: Iterable[Item], *, make_room: bool = False) -> list[Returned]:
+    """Put back items that are in use again; the caller holds the lock.
+
+    What has something at its place by now stays there, unless that is bad and is to
+    `make_room`. What is said to be back is so for good: a purge may come next.
+    """
+    by_run: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        by_run[item.run].append(item)
+    # Where two runs have moved the same, the later one has it as it was last.
     return [
-        line
-        for line in reversed(found.journal.lines)
-        if line.get("path") in there or line.get("create") in account.made
+        one
+        for run in sorted(by_run, reverse=True)
+        for one in _put_back(store, run, by_run[run], make_room=make_room)
     ]
 
 
-def _backwards(things: Iterable[Thing]) -> list[Thing]:
-    return sorted(things, key=lambda thing: -_RANK.get(thing.kind, 0))
-
-
-def put_back(
-    store: Store, run: str, things: Collection[Thing], *, make_room: bool = False
-) -> list[Returned]:
-    """Put back things of a run that are in use again; the caller holds the lock.
-
-    What has something at its place by now stays there, unless that is bad and is to
-    `make_room`. What is told to be back is so for good: a purge may come next.
-    """
+def _put_back(store: Store, run: str, items: Iterable[Item], *, make_room: bool) -> list[Returned]:
     with spending(store, run), continued(store, run) as journal:
-        undoing = _Undoing(store, run, journal, things, make_room=make_room)
+        undoing = _Undoing(store, run, journal, make_room=make_room)
         journal.write(undoing=now())
         journal.flush()
-        returned = [
-            Returned(run, one.path, one.kind, one.digest, one.size, one.path in undoing.replaced)
-            for one in undoing.put_back(_backwards(things))
-        ]
-        journal.write_all({"returned": one.path, "at": now()} for one in returned)
+        back = undoing.put_back(_backwards(items))
+        journal.write_all({"returned": one.path, "at": now()} for one in back)
         journal.write(synced=now())
         journal.flush()
-    return returned
+    return [
+        Returned(run, one.path, str(one.kind), one.digest, one.size, one.path in undoing.replaced)
+        for one in back
+    ]
 
 
 class _Undoing:
@@ -191,7 +191,6 @@ class _Undoing:
         store: Store,
         run: str,
         journal: Lines,
-        things: Iterable[Thing],
         *,
         make_room: bool = True,
     ) -> None:
@@ -199,7 +198,6 @@ class _Undoing:
         self.journal = journal
         self.run = run
         self.quarantine = quarantine_of(run)
-        self.things = {(one.area, one.path): one for one in things}
         self.made: set[str] = set()
         """What the run has surely put in place."""
         self.make_room = make_room
@@ -222,96 +220,91 @@ class _Undoing:
         for path in paths:
             self._skip(path, "it stays: it lies at no path that tells a place in the tree")
 
-    def undo_all(self, lines: Iterable[Line], progress: Progress) -> None:
-        """Take lines back, one after the other; each kind is on the disk before the next."""
-        for _, some in groupby(lines, key=lambda line: line["kind"]):
+    def undo_all(self, items: Iterable[Item], progress: Progress) -> None:
+        """Take items back, one after the other; each kind is on the disk before the next."""
+        for _, some in groupby(items, key=lambda item: item.kind):
             self._undo_some(some, progress)
             self.touched.sync()
 
-    def _undo_some(self, lines: Iterable[Line], progress: Progress) -> None:
-        asked: list[Line] = []
+    def _undo_some(self, items: Iterable[Item], progress: Progress) -> None:
+        asked: list[Item] = []
 
         def moves() -> Iterator[tuple[str, str]]:
-            for line in lines:
+            for item in items:
                 progress.advance(1)
-                if "create" in line:
-                    if self._take_out(line):
-                        self.removed += 1
+                if item.change is Change.CREATE:
+                    self.removed += self._take_out(item)
                 else:
-                    asked.append(line)
-                    yield self._moving(f"{self.quarantine}/{line['move']}", line["move"])
+                    asked.append(item)
+                    yield self._moving(f"{self.quarantine}/{item.source}", item.source)
 
         for failure in self.store.move_many(moves()):
-            line = asked.pop()
+            item = asked.pop()
             # It is not there, or something is at its place: that needs a look at what there is.
-            if failure is None or self._return(line["path"]):
-                self._count(line["path"], line["size"])
+            if failure is None or self._put_back(item):
+                self._count(item)
 
-    def put_back(self, things: Iterable[Thing]) -> list[Thing]:
-        """Put things back, as `undo_all`; return those that were moved."""
-        found: list[Thing] = []
-        for _, some in groupby(things, key=lambda thing: thing.kind):
-            found.extend(thing for thing in some if self._put_back(thing))
+    def put_back(self, items: Iterable[Item]) -> list[Item]:
+        """Put items back, as `undo_all`; return those that were moved."""
+        found: list[Item] = []
+        for _, some in groupby(items, key=lambda item: item.kind):
+            found.extend(item for item in some if self._put_back(item))
             self.touched.sync()
-        for thing in found:
-            self._count(thing.path, thing.size)
+        for item in found:
+            self._count(item)
         return found
 
-    def _count(self, path: str, size: int) -> None:
+    def _count(self, item: Item) -> None:
         self.restored += 1
-        self.bytes += size
-        self.back.append(path)
+        self.bytes += item.size
+        self.back.append(item.path)
 
-    def _take_out(self, line: Line) -> bool:
+    def _take_out(self, item: Item) -> bool:
         """Move out what the run put in place; return whether it was there."""
-        path = line["create"]
-        undone = f"{self.quarantine}/{UNDONE}"
-        if stat_or_none(self.store, f"{undone}/{path}") is not None:
+        path = item.path
+        undone = f"{self.quarantine}/{Change.CREATE.folder}"
+        if stat_or_none(self.store, item.lies) is not None:
             return False
         there = stat_or_none(self.store, path)
         if there is None:
             return False
-        if not _is_written(self.store, there, line):
+        if not _is_written(self.store, there, item):
             if path in self.made:
                 self._skip(path, "it is not what the run wrote any more")
             return False
-        source = movable(self.store, path) if line.get("folder") else path
-        if stat_or_none(self.store, f"{undone}/{source}") is not None:
+        source = movable(self.store, path) if item.folder else path
+        if stat_or_none(self.store, f"{undone}{source}") is not None:
             source = path
-        self.store.move(*self._moving(source, f"{undone}/{source}"))
+        self.store.move(*self._moving(source, f"{undone}{source}"))
         return True
 
-    def _return(self, path: str) -> bool:
-        thing = self.things.get((Area.MOVED, path))
-        return thing is not None and self._put_back(thing)
-
-    def _put_back(self, thing: Thing) -> bool:
+    def _put_back(self, item: Item) -> bool:
         """Move one thing from quarantine to its place; return whether it was moved."""
-        if thing.area is not Area.MOVED and not self._is_last(thing):
+        if item.change is not Change.MOVE and not self._is_last(item):
             return False
-        if stat_or_none(self.store, thing.lies) is None:
+        if stat_or_none(self.store, item.lies) is None:
             return False
-        source = thing.path if thing.line is None else str(thing.line.get("move", thing.path))
-        if thing.area is Area.MOVED and source != thing.path and self._fill(thing, source):
+        is_moved = item.change is Change.MOVE
+        if is_moved and item.source != item.path and self._fill(item, item.source):
             return True
         # The registry has made the folder again: what counts is whether the file is there.
-        if self._fill(thing, thing.path):
+        if self._fill(item, item.path):
             return True
-        if thing.kind in FOLDERS and thing.line is None:
-            return self._fill_folder(thing)
-        return self.make_room and self._replace(thing)
+        if item.kind in FOLDERS and not item.named:
+            return self._fill_folder(item)
+        return self.make_room and self._replace(item)
 
-    def _is_last(self, thing: Thing) -> bool:
+    def _is_last(self, item: Item) -> bool:
         """Return whether what a restore took out, or set aside, is the only good copy."""
-        if thing.kind != ActionKind.BLOB or not is_good(self.store, thing):
+        if item.kind != ActionKind.BLOB or not is_good(self.store, item):
             return False
-        return place_of(self.store, thing) in (Place.FREE, Place.BAD)
+        return place_of(self.store, item) in (Place.FREE, Place.BAD)
 
-    def _fill(self, thing: Thing, path: str) -> bool:
+    def _fill(self, item: Item, path: str) -> bool:
         """Move a thing, or the folder made for it, to a place that is free; return whether."""
         if stat_or_none(self.store, path) is not None:
             return False
-        area = thing.area.value
+        area = item.change.folder
         try:
             self.store.move(*self._moving(f"{self.quarantine}/{area}{path}", path))
         except StoreError:
@@ -320,37 +313,42 @@ class _Undoing:
             return False  # the registry has made it in this moment
         return True
 
-    def _fill_folder(self, thing: Thing) -> bool:
+    def _fill_folder(self, item: Item) -> bool:
         """Put back those files of a folder whose places are free; the last is what it says now."""
-        start = len(f"{self.quarantine}/{thing.area.value}")
-        paths = [file[start:] for file in thing.files]
+        start = len(f"{self.quarantine}/{item.change.folder}")
+        paths = [file[start:] for file in item.files]
         paths.sort(key=lambda path: "/current/" in path)
-        return any([self._fill(thing, path) for path in paths])
+        return any([self._fill(item, path) for path in paths])
 
-    def _replace(self, thing: Thing) -> bool:
+    def _replace(self, item: Item) -> bool:
         """Put a thing back if what lies at its place is bad, and it is not."""
-        place = place_of(self.store, thing)
+        place = place_of(self.store, item)
         bad = place in (Place.BAD, Place.FREE)
-        if not bad or not is_good(self.store, thing):
+        if not bad or not is_good(self.store, item):
             also = ", and it is not right either" if bad else ""
-            self._skip(thing.path, f"it is there again{also}")
+            self._skip(item.path, f"it is there again{also}")
             return False
-        path = thing.path
-        if thing.kind == ActionKind.TAG and not path.endswith("/current/link"):
+        path = item.path
+        if item.kind == ActionKind.TAG and not path.endswith("/current/link"):
             path += "/current/link"  # its history may say more by now than it did
-        there, aside = stat_or_none(self.store, path), f"{self.quarantine}/{REPLACED}/{path}"
+        there, aside = (
+            stat_or_none(self.store, path),
+            f"{self.quarantine}/{Change.REPLACE.folder}{path}",
+        )
         if there is not None:
             if stat_or_none(self.store, aside) is not None:
                 self._skip(path, "it is bad, and so is what was moved aside before")
                 return False
-            said = {"kind": thing.kind, "digest": thing.digest, "size": there.size}
-            self.journal.write(replace=path, **said)
+            bad_item = item._replace(
+                change=Change.REPLACE, path=path, source=path, size=there.size, mtime=None
+            )
+            self.journal.write(**bad_item.line())
             self.journal.flush()
             self.store.move(*self._moving(path, aside))
             self.touched.sync()
-        if not self._fill(thing, path):
+        if not self._fill(item, path):
             return False
-        self.replaced.append(thing.path)
+        self.replaced.append(item.path)
         return True
 
     def _moving(self, source: str, target: str) -> tuple[str, str]:
@@ -363,14 +361,14 @@ class _Undoing:
             self.skipped.append(Skipped(path, reason))
 
 
-def _is_written(store: Store, there: Entry, line: Line) -> bool:
+def _is_written(store: Store, there: Entry, item: Item) -> bool:
     """Return whether a file is what a run wrote, by its content."""
-    if there.kind is not FileKind.FILE or there.size != line["size"]:
+    if there.kind is not FileKind.FILE or there.size != item.size:
         return False
     try:
         with store.open(there.path) as stream:
-            algorithm = str(line["content"]).partition(":")[0] or CANONICAL
+            algorithm = item.content.partition(":")[0] or CANONICAL
             (found,), _ = hash_stream(stream, (algorithm,))
     except (StoreError, AlgorithmUnsupported):
         return False
-    return str(found) == str(line["content"])
+    return str(found) == item.content

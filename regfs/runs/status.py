@@ -1,0 +1,140 @@
+"""What has become of a run: told by its journal, and by what lies in its quarantine.
+
+    applied       all was done; what it moved lies in quarantine
+    interrupted   it was cut off: `done` lies in quarantine, `left` was not moved
+    restored      it was taken back, and stays so, whatever is deleted of it later
+    purging       a purge was cut off
+    purged        what it had moved is deleted
+    damaged       its journal does not account for what lies in its quarantine
+
+Only what was really moved is counted. When it was moved its journal says; of a run that did
+not come to its end, and of one that is damaged, the folders of its quarantine say so: each
+move has touched the one that it led to. The name of a run, and the time in it, are those of
+a plan, and are only for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from regfs.runs.contents import Contents, contents
+from regfs.runs.journal import Journal, journals, read_journal
+from regfs.runs.paths import RUNS, journal_of
+from regfs.runs.records import Change, Item, RunKind
+from regfs.runs.totals import Totals, sum_up
+from regfs.stores import FileKind, Store, ignore, stat_or_none
+
+_LATEST: Final = 253_402_300_799.0
+"""The end of the year 9999, after which there are no dates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run, as its journal and its quarantine tell."""
+
+    run: str
+    kind: RunKind
+    created_at: datetime
+    """When its plan was made."""
+    moved_at: datetime
+    """When it has moved its last thing."""
+    state: str
+    """applied | interrupted | restored | purging | purged | damaged"""
+    done: Totals
+    """What it moved away, and is not back in place."""
+    left: Totals = field(default_factory=Totals)
+    """What it was to move, and was cut off before."""
+    made: Totals = field(default_factory=Totals)
+    """What was meant to be put in place."""
+    damage: str | None = None
+    """What is wrong with a run that is damaged."""
+
+
+Runs = list[Run]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A run, with what says so."""
+
+    run: Run
+    journal: Journal
+    contents: Contents
+
+
+def survey(store: Store, run: str) -> Survey:
+    """Look at one run.
+
+    Raises:
+        RunUnknown: there is none of this name.
+    """
+    return _survey(store, read_journal(store, run))
+
+
+def surveys(store: Store) -> Iterator[Survey]:
+    """Look at every run, oldest first."""
+    return (_survey(store, journal) for journal in journals(store))
+
+
+def _survey(store: Store, journal: Journal) -> Survey:
+    found = contents(store, journal)
+    return Survey(_run(store, journal, found), journal, found)
+
+
+def runs(store: Store) -> Runs:
+    """Return every run, oldest first."""
+    return [one.run for one in surveys(store)]
+
+
+def _totals_of(items: Iterable[Item]) -> Totals:
+    return sum_up((item.kind, item.size) for item in items)
+
+
+def _run(store: Store, journal: Journal, found: Contents) -> Run:
+    account = journal.account
+    damage = journal.damage or found.damage
+    there = {item.path for item in found.items if item.change is Change.MOVE}
+    state, left = account.state, Totals()
+    if damage is not None:
+        state = "damaged"
+        done = _totals_of(found.items)
+    elif state in ("applied", "interrupted"):
+        done = _totals_of(item for path, item in account.moved.items() if path in there)
+    else:
+        done = account.lying or _totals_of([*account.moved.values(), *account.gone.values()])
+    if state == "interrupted":
+        left = _totals_of(item for path, item in account.moved.items() if path not in there)
+    return Run(
+        journal.run,
+        account.kind,
+        created(journal.run),
+        datetime.fromtimestamp(min(_moved_at(store, journal, found), _LATEST), UTC),
+        state,
+        done,
+        left,
+        _totals_of(account.created.values()),
+        damage,
+    )
+
+
+def created(run: str) -> datetime:
+    """Return when the plan of a run was made, as its name says."""
+    try:
+        return datetime.strptime(run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _moved_at(store: Store, journal: Journal, found: Contents) -> float:
+    """Return when a run has moved its last thing, or somewhat later."""
+    applied_at = journal.account.applied_at
+    if applied_at is not None and journal.damage is None and not found.strays:
+        return applied_at + 1.0  # it was written without the fraction of the second
+    # Every move has touched the folder in quarantine that it led to.
+    run = f"{RUNS}/{journal.run}"
+    inside = (entry.mtime for entry in store.walk(run, ignore) if entry.kind is FileKind.FOLDER)
+    above = (stat_or_none(store, path) for path in (run, journal_of(journal.run)))
+    return max([0.0, *inside, *(one.mtime for one in above if one is not None)])
