@@ -433,9 +433,9 @@ def _roots(
     session: Session, file: str | None, hosts: tuple[str, ...], ignore_missing: bool
 ) -> Roots | None:
     """Read a list of roots; the repository that one names may be in quarantine only."""
-    from regfs.gc.wanted import repositories_held
+    from regfs.gc.external_roots import repositories_in_quarantine
 
-    gone = repositories_held(session.store) if file is not None else set()
+    gone = repositories_in_quarantine(session.store) if file is not None else set()
     return read_roots(
         session,
         file,

@@ -30,7 +30,7 @@ def prepare(session: Session, made: Plan, *, purge: bool, wait: float | None) ->
         PathDenied, StoreError: we may not write there.
         StoreFull: there is no space for a quarantine.
     """
-    from regfs.gc.space import changed_folders, foresee
+    from regfs.gc.space import changed_folders, check_room
     from regfs.runs import require_writable
 
     if not made.actions:
@@ -38,7 +38,7 @@ def prepare(session: Session, made: Plan, *, purge: bool, wait: float | None) ->
     store = session.store
     require_writable(store, changed_folders(made.actions))
     at_once = purge and (made.policy.min_age if wait is None else wait) <= 0
-    if not foresee(store, made, at_once=at_once):
+    if not check_room(store, made, at_once=at_once):
         session.note(
             "There is no space left for a quarantine: this is deleted in place, references first."
         )

@@ -73,13 +73,13 @@ from typing import Final
 
 from regfs.errors import Refused
 from regfs.findings import Finding, Severity
+from regfs.gc.external_roots import ExternalRoots, missing
 from regfs.gc.plan import Plan
 from regfs.gc.policy import HOUR
-from regfs.gc.quarantine import KEPT, Use, quarantined_items
+from regfs.gc.quarantine import MAY_HOLD_ITEMS, InUse, quarantined_items
 from regfs.gc.roots import Roots
-from regfs.gc.space import foresee
+from regfs.gc.space import check_room
 from regfs.gc.sweep import Applied, apply, check_owners
-from regfs.gc.wanted import ExternalRoots, missing
 from regfs.graph import build_graph
 from regfs.progress import SILENT, Progress
 from regfs.runs import (
@@ -91,7 +91,7 @@ from regfs.runs import (
     in_the_future,
     put_back,
     read_journal,
-    require_reach,
+    require_one_filesystem,
     runs,
 )
 from regfs.runs import purge as purge_runs
@@ -127,7 +127,7 @@ def collect(
     returned: list[Returned] = []
     # Without a wait nothing can come between this settle and the one of the purge.
     at_once = bool(purge and planned.actions and wait <= 0)
-    if at_once and not foresee(registry.store, planned, at_once=True):
+    if at_once and not check_room(registry.store, planned, at_once=True):
         # What is deleted in place does not come back, so what needs it comes first.
         returned = settle(registry, progress=progress)
     if planned.actions:
@@ -199,7 +199,7 @@ def _settle(
         inventory = scan(store, progress=progress, history=False, lean=True)
         check_owners(inventory)
         graph = build_graph(inventory, registry, progress=progress)
-        use = Use(graph, {item.digest for item in items if item.digest is not None})
+        use = InUse(graph, {item.digest for item in items if item.digest is not None})
         doubts = use.doubts()
         wanted = ExternalRoots(store, roots, items) if roots is not None else None
         back = put_back(
@@ -300,7 +300,7 @@ class _Choice:
             self._returned += _settle(self._registry, self._progress, roots, _damaged(found))
         if any(one.state == "interrupted" for one in collections):
             # It may have been stopped by that: its links would go, and its blobs stay.
-            require_reach(self._registry.store)
+            require_one_filesystem(self._registry.store)
         if roots is not None:
             self._findings = missing(self._registry, roots, self._progress)
         if self._findings and not ignore_missing:
@@ -350,7 +350,7 @@ def _wait(store: Store, run: Run) -> float:
 
 def quarantined(store: Store) -> int:
     """Return how many bytes wait in the quarantine of collections, and of damaged runs."""
-    waiting = KEPT - {"restored"}
+    waiting = MAY_HOLD_ITEMS - {"restored"}
     return sum(
         one.done.bytes
         for one in runs(store)

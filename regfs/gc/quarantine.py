@@ -43,7 +43,7 @@ from regfs.runs.totals import ActionKind
 from regfs.stores import FileKind, Store, ignore
 from regfs.tree.inventory import RepositoryInventory
 
-KEPT: Final = frozenset({"applied", "interrupted", "restored", "purging"})
+MAY_HOLD_ITEMS: Final = frozenset({"applied", "interrupted", "restored", "purging"})
 """States of runs whose quarantine may still hold something."""
 
 Files = list[tuple[int, float]]
@@ -63,7 +63,7 @@ def quarantined_items(store: Store, damaged: Collection[str] = ()) -> Iterator[I
             # Of what run it was may not be known: what it has moved for being bad stays there.
             found = contents(store, journal).items
             items = [one for one in found if one.change is Change.MOVE and is_good(store, one)]
-        elif journal.account.kind is RunKind.GC and journal.account.state in KEPT:
+        elif journal.account.kind is RunKind.GC and journal.account.state in MAY_HOLD_ITEMS:
             items = _by_lines(journal)
         else:
             continue
@@ -85,13 +85,13 @@ def _lying(store: Store, items: Iterable[Item]) -> Iterator[Item]:
     """Yield those items that lie in quarantine, with whether they were written to."""
     # What a later version has moved is left to it.
     some = [item for item in items if isinstance(item.kind, ActionKind)]
-    there = present(store, {one.lies for one in some if one.kind not in FOLDERS})
+    there = present(store, {one.quarantine_path for one in some if one.kind not in FOLDERS})
     for item in some:
         if item.kind in FOLDERS:
-            inside = store.walk(item.lies, ignore)
+            inside = store.walk(item.quarantine_path, ignore)
             files = [(entry.size, entry.mtime) for entry in inside if entry.kind is FileKind.FILE]
         else:
-            files = [there[item.lies]] if item.lies in there else []
+            files = [there[item.quarantine_path]] if item.quarantine_path in there else []
         if files:
             yield item._replace(written=_is_written(item, files))
 
@@ -107,7 +107,7 @@ def _is_written(item: Item, files: Files) -> bool:
     return latest < item.mtime and item.kind is not ActionKind.UPLOAD
 
 
-class Use:
+class InUse:
     """What is in use in a tree as it was just scanned."""
 
     def __init__(self, graph: Graph, candidates: Collection[Digest]) -> None:

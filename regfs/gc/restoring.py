@@ -72,10 +72,10 @@ class _Needs:
 
     def __init__(self, store: Store, items: Sequence[Item]) -> None:
         self._store = store
-        chosen = {item.lies for item in items}
-        self._others = [one for one in _held(store) if one.lies not in chosen]
+        chosen = {item.quarantine_path for item in items}
+        self._others = [one for one in _held(store) if one.quarantine_path not in chosen]
         self._blobs: dict[Digest, str] = {
-            one.digest: one.lies
+            one.digest: one.quarantine_path
             for one in [*self._others, *items]
             if one.kind == ActionKind.BLOB and one.digest is not None
         }
@@ -96,7 +96,7 @@ class _Needs:
         if item.kind != ActionKind.TAG or item.digest is not None:
             return item.digest
         try:
-            return layout.parse_link(self._store.read(f"{item.lies}/current/link", 4096))
+            return layout.parse_link(self._store.read(f"{item.quarantine_path}/current/link", 4096))
         except (StoreError, DigestInvalid):
             return None
 

@@ -8,7 +8,7 @@ from regfs import layout
 from regfs.gc.plan import needs_history
 from regfs.gc.policy import Policy
 from regfs.progress import SILENT, Progress
-from regfs.runs import require_reach
+from regfs.runs import require_one_filesystem
 from regfs.stores import Store, folders_above
 from regfs.tree.inventory import Inventory
 from regfs.tree.scan import scan
@@ -21,7 +21,7 @@ def scan_for_plan(store: Store, policy: Policy, progress: Progress = SILENT) -> 
         Doubt: a part of it lies on another file system, so a plan could not be carried out.
     """
     inventory = scan(store, progress=progress, history=needs_history(policy), lean=True)
-    require_reach(store, _folders(inventory))
+    require_one_filesystem(store, _folders(inventory))
     if policy.leftovers:
         from regfs.tree.leftovers import find_leftovers
 

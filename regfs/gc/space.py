@@ -118,7 +118,7 @@ def find_room(
     return True
 
 
-def foresee(store: Store, planned: Plan, *, at_once: bool) -> bool:
+def check_room(store: Store, planned: Plan, *, at_once: bool) -> bool:
     """Return, or raise, what `find_room` will for a plan, and leave nothing behind."""
     run, offline = planned.id, planned.policy.min_age == 0
     if begun(store, run):

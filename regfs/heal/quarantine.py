@@ -16,7 +16,7 @@ from regfs.errors import PathMissing
 from regfs.findings import Code
 from regfs.heal.report import Quarantined
 from regfs.progress import SILENT, Progress
-from regfs.runs import Change, Changes, Item, RunKind, Skipped, changing, movable, new_run
+from regfs.runs import Change, Changes, Item, RunKind, Skipped, changing, new_run, rename_source
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import ActionKind
 from regfs.stores import FileKind
@@ -86,7 +86,7 @@ def _why_not(registry: Registry, digest: Digest) -> str | None:
 def _move(registry: Registry, changes: Changes, path: str, digest: Digest) -> int:
     entry = registry.store.stat(path)
     assert entry.kind is FileKind.FILE  # it was read as one
-    source = movable(registry.store, path)
+    source = rename_source(registry.store, path)
     item = Item(changes.run, Change.MOVE, path, ActionKind.BLOB, digest, entry.size, source)
     changes.intend([item])
     changes.move(source)

@@ -31,7 +31,7 @@ from regfs.heal.fetching import FETCHED, HEALING, Fetched, fetch
 from regfs.heal.report import Healed, HealItem, HealOutcome, HealPlan, HealState
 from regfs.heal.source import Source
 from regfs.progress import SILENT, Progress
-from regfs.runs import Changes, RunKind, changing, clear_unfinished, new_run, require_reach
+from regfs.runs import Changes, RunKind, changing, clear_unfinished, new_run, require_one_filesystem
 from regfs.runs.lock import exclusive, owner
 from regfs.runs.totals import ActionKind
 from regfs.stores import FileKind, Store
@@ -67,7 +67,7 @@ def heal(
     repair = _Repair(store, source, progress)
     with store.lock(HEALING, owner()):
         with exclusive(store):  # who cannot have it learns that before anything is fetched
-            require_reach(store)
+            require_one_filesystem(store)
             clear_unfinished(store)
         progress.start("Fetching", planned.bytes, "bytes")
         stopped = repair.fetch(todo)

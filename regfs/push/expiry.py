@@ -134,7 +134,7 @@ class Expiry:
     def _delete(self, key: _Key, state: _State) -> bool:
         """Delete an upload that is idle and unchanged; return whether it was deleted."""
         try:
-            with self._uploads.alone_at(*key) as alone, shared(self._store, patience=0):
+            with self._uploads.alone_at(*key) as alone, shared(self._store, timeout=0):
                 if not alone or self._state(*key) != state:
                     return False
                 self._uploads.remove(*key)

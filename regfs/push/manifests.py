@@ -76,20 +76,20 @@ class Publisher:
     """Writes and deletes manifests, tags and links. May be used from several threads."""
 
     def __init__(
-        self, registry: Registry, *, limit: int = LIMIT, patience: float = LOCK_TIMEOUT
+        self, registry: Registry, *, limit: int = LIMIT, timeout: float = LOCK_TIMEOUT
     ) -> None:
-        """`limit` is in bytes; `patience` how many seconds a change waits for a run to end."""
+        """`limit` is in bytes; `timeout` how many seconds a change waits for a run to end."""
         self.registry = registry
         self.store = registry.store
         self._limit = limit
-        self._patience = patience
+        self._timeout = timeout
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
 
     @contextmanager
     def _changing(self, name: str) -> Iterator[None]:
         """Change the links of a repository, one request after the other, and beside no run."""
         stripe = self._stripes[crc32(name.encode()) % _STRIPES]
-        with shared(self.store, patience=self._patience), stripe:
+        with shared(self.store, timeout=self._timeout), stripe:
             yield
 
     # -- put ---------------------------------------------------------------------------

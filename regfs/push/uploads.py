@@ -97,10 +97,10 @@ class Uploads:
         *,
         largest: int | None = None,
         keep_free: int = 0,
-        patience: float = LOCK_TIMEOUT,
+        timeout: float = LOCK_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`patience` is how many seconds a commit or a mount waits for a run to end.
+        """`timeout` is how many seconds a commit or a mount waits for a run to end.
 
         `largest` is how many bytes a blob may have, or None; `keep_free` how many stay free.
         """
@@ -108,7 +108,7 @@ class Uploads:
         self.store = registry.store
         self._largest = largest
         self._floor = Floor(self.store, layout.REPOSITORIES, keep_free)
-        self._patience = patience
+        self._timeout = timeout
         self._clock = clock
         self._guard = threading.Lock()
         self._claims: dict[_Key, _Claim] = {}
@@ -225,7 +225,7 @@ class Uploads:
         found = self._source(digest, source, allowed)
         if found is None:
             return False
-        with shared(self.store, patience=self._patience):
+        with shared(self.store, timeout=self._timeout):
             there = self.registry.linked(layout.LayerLink(found, digest))
             if there is None:
                 return False
@@ -432,7 +432,7 @@ class UploadWriter:
         """Move the bytes to their place, then link them."""
         uploads, (name, upload) = self._uploads, self._key
         store = uploads.store
-        with shared(store, patience=uploads._patience):
+        with shared(store, timeout=uploads._timeout):
             try:
                 source = layout.path_of(layout.UploadData(name, upload))
                 store.replace(source, layout.blob_path(digest))

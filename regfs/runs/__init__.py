@@ -34,7 +34,7 @@ folders are synced, each once, where something rests on what was done before:
 
 A process that is killed leaves moves that are not synced, to a machine that runs on. Its
 journal then ends otherwise than in one of those lines, and whoever changes the tree next
-syncs the folders that it names before anything else (`sync_cut_off`). So at any moment
+syncs the folders that it names before anything else (`sync_interrupted`). So at any moment
 
     moving out      each thing lies in its place or in quarantine, the intent is in the
                     journal: the next run does the rest, a restore takes it back
@@ -68,7 +68,7 @@ tree apart from this, in `uploads` and `publishing`: they bring content, and tak
     purge       deleting for good
 """
 
-from regfs.runs.changes import Changes, changing, clear_unfinished, movable
+from regfs.runs.changes import Changes, changing, clear_unfinished, rename_source
 from regfs.runs.contents import FOLDERS, Contents, contents
 from regfs.runs.in_place import InPlace
 from regfs.runs.journal import (
@@ -82,8 +82,8 @@ from regfs.runs.journal import (
 )
 from regfs.runs.paths import RUNS, quarantine_of
 from regfs.runs.places import is_good, present
+from regfs.runs.preconditions import require_one_filesystem, require_writable
 from regfs.runs.purge import Purged, in_the_future, purge
-from regfs.runs.reach import require_reach, require_writable
 from regfs.runs.records import Change, Item, RunKind
 from regfs.runs.space import RESERVE, begun, claim, unclaim
 from regfs.runs.status import Run, Runs, created, runs, survey, surveys
@@ -115,14 +115,14 @@ __all__ = [
     "in_the_future",
     "is_good",
     "journals",
-    "movable",
+    "rename_source",
     "new_run",
     "present",
     "purge",
     "put_back",
     "quarantine_of",
     "read_journal",
-    "require_reach",
+    "require_one_filesystem",
     "require_run",
     "require_writable",
     "restore",

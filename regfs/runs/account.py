@@ -16,17 +16,17 @@ class Account:
     """What a run was to do and has done, as far as its journal says."""
 
     kind: RunKind = RunKind.GC
-    """One that does not say so is a collection."""
+    """A run that does not say is a collection."""
     waits: list[float] = field(default_factory=list)
     """Seconds from its last move until it may be purged, each time it was begun."""
     items: list[Item] = field(default_factory=list)
     """All that lines name, in their order."""
     moved: dict[str, Item] = field(default_factory=dict)
-    """By path what was meant to be moved, and was neither left, nor put back, nor deleted."""
+    """By path what was to be moved, and was neither left in place, put back nor deleted."""
     created: dict[str, Item] = field(default_factory=dict)
-    """By path what was meant to be created, and was not left."""
+    """By path what was to be created, unless that was given up."""
     gone: dict[str, Item] = field(default_factory=dict)
-    """What was deleted for good by itself."""
+    """By path what a partial purge deleted."""
     begun: set[str] = field(default_factory=set)
     """Beside which paths a file may have been begun."""
     made: set[str] = field(default_factory=set)
@@ -35,17 +35,17 @@ class Account:
     restored: bool = False
     applied_at: float | None = None
     """Seconds since the epoch."""
-    lying: Totals | None = None
-    """What a run that was cut off had moved, when it was taken back or purged."""
+    moved_totals: Totals | None = None
+    """What an interrupted run had moved, when it was taken back or purged."""
     _before: dict[str, Item] = field(default_factory=dict)
-    """Of what was meant to be moved twice, the item before."""
+    """By path the earlier item of two that were meant to be moved."""
     _stays: set[str] = field(default_factory=set)
-    """What the next purge does not delete."""
+    """Paths that the next purge does not delete."""
     _heads: int = 0
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Account:
-        """Go through records in order: a run that was carried on may say the same twice."""
+        """Go through records in order: a run that was continued may say the same twice."""
         account = cls()
         for record in records:
             match record:
@@ -95,7 +95,7 @@ class Account:
         if stage.word in _STATES:
             self.state = stage.word
         self.restored |= stage.word == "restored"
-        self.lying = stage.lying or self.lying
+        self.moved_totals = stage.lying or self.moved_totals
         if stage.word == "applied" and stage.at is not None:
             self.applied_at = max(self.applied_at or 0.0, stage.at)
         if self.state == "purged" and self.restored:

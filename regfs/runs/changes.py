@@ -11,10 +11,10 @@ from regfs.errors import StoreError
 from regfs.runs.journal import continued, journals
 from regfs.runs.lines import Lines
 from regfs.runs.paths import quarantine_of
-from regfs.runs.reach import require_reach
+from regfs.runs.preconditions import require_one_filesystem
 from regfs.runs.records import Change, Item, RunKind, now
 from regfs.runs.space import claim_once
-from regfs.runs.sync import Touched, sync_cut_off
+from regfs.runs.sync import ChangedFolders, sync_interrupted
 from regfs.runs.totals import ActionKind
 from regfs.stores import UNFINISHED, FileKind, Store, Writer, ignore, stat_or_none
 
@@ -27,7 +27,7 @@ class Changes:
         self.run = run
         self._journal = journal
         self._quarantine = quarantine_of(run)
-        self._touched = Touched(store)
+        self._touched = ChangedFolders(store)
         self._new: set[str] = set()
         """Files whose folder was not there before."""
 
@@ -145,8 +145,8 @@ def changing(store: Store, run: str, kind: RunKind, **facts: object) -> Iterator
         Doubt: what it would move lies on another file system.
         StoreFull: there is no space for what has to be written down to end it.
     """
-    require_reach(store)
-    sync_cut_off(store)
+    require_one_filesystem(store)
+    sync_interrupted(store)
     claim_once(store, run)
     with continued(store, run) as journal:
         changes = Changes(store, run, journal)
@@ -184,7 +184,7 @@ def _is_folder(store: Store, path: str) -> bool:
     return found is not None and found.kind is FileKind.FOLDER
 
 
-def movable(store: Store, path: str) -> str:
+def rename_source(store: Store, path: str) -> str:
     """Return what to rename for a file: the folder made for it, unless it holds more than that."""
     folder = layout.parent_of(path)
     inside = store.list(folder, ignore)

@@ -54,12 +54,12 @@ def owner() -> str:
 
 
 @contextmanager
-def exclusive(store: Store, *, patience: float = LOCK_TIMEOUT) -> Iterator[None]:
+def exclusive(store: Store, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Be the only one who changes the tree while the block runs.
 
     Raises:
         LockHeld: another run is under way; or others change links, and did not end in
-            `patience` seconds.
+            `timeout` seconds.
     """
     with ExitStack() as held:
 
@@ -67,11 +67,11 @@ def exclusive(store: Store, *, patience: float = LOCK_TIMEOUT) -> Iterator[None]
             with ExitStack() as files, ExitStack() as waiting:
                 files.enter_context(store.lock(_ROOT, owner(), shared=True))
                 take = partial(store.lock, owner=owner())
-                _until(lambda: waiting.enter_context(take(_NEXT)), patience, alone=True)
-                _until(lambda: files.enter_context(take(LOCK)), patience, alone=True)
+                _until(lambda: waiting.enter_context(take(_NEXT)), timeout, alone=True)
+                _until(lambda: files.enter_context(take(LOCK)), timeout, alone=True)
                 held.push(files.pop_all())
 
-        _enter(store, held, enter, patience, alone=True)
+        _enter(store, held, enter, timeout, alone=True)
         yield
 
 
@@ -112,11 +112,11 @@ def serving_alone(store: Store) -> Iterator[None]:
 
 
 @contextmanager
-def shared(store: Store, *, patience: float = LOCK_TIMEOUT) -> Iterator[None]:
+def shared(store: Store, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Change links while the block runs, as others may; no run is under way meanwhile.
 
     Raises:
-        LockHeld: a run is, and did not end in `patience` seconds.
+        LockHeld: a run is, and did not end in `timeout` seconds.
     """
     with ExitStack() as held:
 
@@ -127,24 +127,24 @@ def shared(store: Store, *, patience: float = LOCK_TIMEOUT) -> Iterator[None]:
                     files.enter_context(store.lock(LOCK, owner(), shared=True))
                 held.push(files.pop_all())
 
-        _enter(store, held, enter, patience, alone=False)
+        _enter(store, held, enter, timeout, alone=False)
         yield
 
 
 def _enter(
-    store: Store, held: ExitStack, enter: Callable[[], None], patience: float, *, alone: bool
+    store: Store, held: ExitStack, enter: Callable[[], None], timeout: float, *, alone: bool
 ) -> None:
     """Take the files, or where there is no space to make them, the root folder alone."""
     try:
-        _until(enter, patience, alone=alone)
+        _until(enter, timeout, alone=alone)
     except StoreFull:
         take = partial(store.lock, _ROOT, owner())
-        _until(lambda: held.enter_context(take()), patience, alone=alone)
+        _until(lambda: held.enter_context(take()), timeout, alone=alone)
 
 
-def _until(enter: Callable[[], object], patience: float, *, alone: bool) -> None:
+def _until(enter: Callable[[], object], timeout: float, *, alone: bool) -> None:
     """Try to get a lock until it is got, or it is no use to wait any longer."""
-    last = time.monotonic() + patience
+    last = time.monotonic() + timeout
     while True:
         try:
             enter()

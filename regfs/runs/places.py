@@ -60,7 +60,7 @@ def place_of(store: Store, item: Item) -> Place:
 
 def is_good(store: Store, item: Item) -> bool:
     """Return whether a thing in quarantine is what it should be."""
-    return _look(store, item, item.lies) is Place.GOOD
+    return _look(store, item, item.quarantine_path) is Place.GOOD
 
 
 def _look(store: Store, item: Item, path: str) -> Place:
@@ -102,7 +102,7 @@ def _link(store: Store, entry: Entry, digest: str | None) -> Place:
 
 def _are_alike(store: Store, item: Item) -> bool:
     try:
-        here, there = (store.read(path, _LONGEST) for path in (item.path, item.lies))
+        here, there = (store.read(path, _LONGEST) for path in (item.path, item.quarantine_path))
     except StoreError:
         return False
     return here == there

@@ -1,22 +1,21 @@
 """Deleting for good what runs have moved away.
 
-Why it is safe. What is in use by now was put back just before, by `regfs.gc.collect`, which
-is asked by `choose`. Here, under the same lock, everything that lies in the quarantine of
-a run is accounted for, thing by thing:
+Why it is safe. `regfs.gc.collect` puts back what is in use again just before (`choose` asks it
+to). Then, under the same lock, a purge accounts for each item in the quarantine of a run:
 
     a line names it         else the run is damaged, and nothing of it is deleted
-    its place is looked at  by size, then by digest (`regfs.runs.places`)
-        a good copy         this one goes
-        bad bytes           this one goes back if it is good, else it stays; and so does a
-                            tag, of which nobody knows what it was set to
-        nothing             what a collection has moved is in use nowhere, and goes. What was
-                            moved for being bad stays until a good one has come: it may be
-                            all that is left of it. (`discard` says that nobody wants it.)
-        cannot be known     it stays
+    its place is checked    by size, then by digest (`regfs.runs.places`)
+        a good copy         the item is deleted
+        bad bytes           the item goes back if it is good, and stays otherwise. A tag stays:
+                            nobody knows what it was set to.
+        nothing             an item of a collection is in use nowhere, and is deleted. An item
+                            that was moved because it is bad stays until a good copy has come:
+                            it may be all that is left. (`discard` says that nobody wants it.)
+        cannot be read      the item stays
 
-`purging` is durable before the first byte goes, and with it what `stays`: that can still be
-restored, as if the rest had never been. Files are deleted that were listed and looked at, and
-folders that are empty then: what somebody puts there meanwhile stays.
+`purging` and what `stays` are durable before the first byte is deleted; what stays can still be
+restored. A purge deletes only files that it has listed and checked, and folders that are empty
+then: what somebody adds meanwhile stays.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ from regfs.runs.lock import exclusive
 from regfs.runs.paths import RUNS, quarantine_of
 from regfs.runs.places import Place, is_good, place_of, present
 from regfs.runs.records import Change, Item, RunKind, now
-from regfs.runs.space import spending, unclaim_unbegun, unreserve
+from regfs.runs.space import spending, unclaim_abandoned, unreserve
 from regfs.runs.status import Run, Survey, survey, surveys
-from regfs.runs.sync import sync_all, sync_cut_off
+from regfs.runs.sync import sync_all, sync_interrupted
 from regfs.runs.totals import ActionKind, Totals, sum_up
 from regfs.runs.undo import put_back
 from regfs.stores import Store, stat_or_none
@@ -57,20 +56,20 @@ class Purged:
     deleted: Totals = field(default_factory=Totals)
     """The same by kind, as the journals tell."""
     returned: list[Returned] = field(default_factory=list)
-    """What was in use again and was put back instead."""
+    """What is in use again, and was put back instead."""
     waiting: list[str] = field(default_factory=list)
-    """Runs that are too young: a push that began before them may still be under way."""
+    """Runs that have not waited long enough: a push from before may still be under way."""
     findings: list[Finding] = field(default_factory=list)
-    """What was said to be in use and is not on this disk."""
+    """Roots from outside that are not on this disk."""
     stays: list[Skipped] = field(default_factory=list)
-    """What stays in quarantine, by its place, and why."""
+    """What stays in quarantine, by its path in the tree, and why."""
     damaged: list[Skipped] = field(default_factory=list)
-    """Runs that are damaged; nothing of them was deleted."""
+    """Damaged runs; nothing of them was deleted."""
     future: list[Skipped] = field(default_factory=list)
-    """Runs that have moved things later than now, by the clock; they stay."""
+    """Runs that moved items later than now, by the clock; they stay."""
 
     def plus(self, other: Purged) -> Purged:
-        """Return what two runs came to."""
+        """Return the sum of both."""
         return replace(
             self,
             runs=[*self.runs, *other.runs],
@@ -93,21 +92,21 @@ def purge(
     clock: Callable[[], float] = time.time,
     choose: Callable[[Sequence[Run]], Iterable[Run]] = iter,
 ) -> Purged:
-    """Delete for good what a run moved away, or all runs did `older_than` seconds ago or before.
+    """Delete for good what a run moved away, or every run that ended `older_than` seconds ago.
 
-    Nothing is asked here about what is in use: `regfs.gc.collect.purge` does, by `choose`,
-    which is given the runs while the lock is held, and says which of them go. Those that
-    are damaged are among them, to be looked at, and never go.
+    This does not check what is in use: `regfs.gc.collect.purge` does, in `choose`, which gets
+    the runs while the lock is held and returns those to purge. Damaged runs are among them, to
+    be looked at, and are never purged.
 
     Raises:
         RunUnknown: there is no such run.
-        Refused: `run` is damaged, or has moved things later than now.
+        Refused: `run` is damaged, or moved items later than now.
         LockHeld: another run is under way.
     """
     if run is not None:
         require_run(store, run)
     with exclusive(store):
-        unclaim_unbegun(store)
+        unclaim_abandoned(store)
         found = [one.run for one in _all(store, run) if not _is_over(one)]
         done = Purged([], 0, 0)
         done.damaged.extend(Skipped(one.run, one.damage) for one in found if one.damage)
@@ -116,15 +115,15 @@ def purge(
             raise Refused(_refusal([*done.damaged, *done.future][0], bool(done.damaged)))
         going = [one.run for one in choose(old) if one.damage is None]
         if going:
-            sync_cut_off(store)
+            sync_interrupted(store)
         for one in going:
-            # What was put back, or synced, is written down by now, and lies elsewhere.
+            # What was put back, or synced, is in the journal by now: survey the run again.
             done = done.plus(_purge(store, survey(store, one), discard, progress))
         return done
 
 
 def _is_old(run: Run, older_than: float, now: float, done: Purged) -> bool:
-    """Return whether a run has moved its last thing so long ago; say so if nobody can tell."""
+    """Return whether a run moved its last item so long ago; note it if nobody can know."""
     if older_than <= 0:
         return True
     why = in_the_future(run, now)
@@ -134,13 +133,13 @@ def _is_old(run: Run, older_than: float, now: float, done: Purged) -> bool:
 
 
 def in_the_future(run: Run, now: float) -> str | None:
-    """Return why nobody can say how long ago a run was, when the clock stands before it."""
+    """Return why the age of a run is unknown, when the clock stands before it; else None."""
     moved = run.moved_at.timestamp()
     if moved <= now + _SLACK:
         return None
     stands = datetime.fromtimestamp(now, UTC)
     return (
-        f"it has moved things at {run.moved_at:%Y-%m-%dT%H:%M:%SZ}, and the clock stands at "
+        f"it moved items at {run.moved_at:%Y-%m-%dT%H:%M:%SZ}, and the clock stands at "
         f"{stands:%Y-%m-%dT%H:%M:%SZ}; nobody can say how long ago that was"
     )
 
@@ -150,10 +149,10 @@ def _all(store: Store, run: str | None) -> Iterable[Survey]:
 
 
 def _is_over(found: Survey) -> bool:
-    """Return whether nothing is left to do: of what lies nowhere nothing can be deleted."""
-    lying = found.contents
-    lies = bool(lying.items or lying.strays or lying.outside)
-    return not lies and found.run.state in ("purged", "restored", "damaged")
+    """Return whether a run is over and nothing lies in its quarantine."""
+    inside = found.contents
+    holds_any = bool(inside.items or inside.strays or inside.outside)
+    return not holds_any and found.run.state in ("purged", "restored", "damaged")
 
 
 def _refusal(run: Skipped, damaged: bool) -> str:
@@ -166,7 +165,7 @@ def _refusal(run: Skipped, damaged: bool) -> str:
 
 
 def _purge(store: Store, found: Survey, discard: bool, progress: Progress) -> Purged:
-    """Delete what one run moved away, as far as each thing may go."""
+    """Delete those items of one run that may go."""
     run = found.run.run
     if found.run.damage is not None:  # since it was chosen
         return Purged([], 0, 0, damaged=[Skipped(run, found.run.damage)])
@@ -175,10 +174,11 @@ def _purge(store: Store, found: Survey, discard: bool, progress: Progress) -> Pu
     places = {one.path for one in returned}
     for item in back:
         if item.path not in places:
-            stays[item.lies] = Skipped(item.path, "it is good, and could not be put back")
-    kept = {item.lies for item in back} | stays.keys()
-    going = [one for one in found.contents.items if one.lies not in kept]
-    # What made room for something good lies there now: nobody has seen it go yet.
+            why = "it is good, and could not be put back"
+            stays[item.quarantine_path] = Skipped(item.path, why)
+    kept = {item.quarantine_path for item in back} | stays.keys()
+    going = [one for one in found.contents.items if one.quarantine_path not in kept]
+    # `put_back` may have set bad bytes aside meanwhile; they stay until the next purge.
     purged = _delete(store, found, going, bool(kept), progress)
     return replace(purged, returned=returned, stays=list(stays.values()))
 
@@ -186,7 +186,7 @@ def _purge(store: Store, found: Survey, discard: bool, progress: Progress) -> Pu
 def _last_look(
     store: Store, found: Survey, discard: bool, progress: Progress
 ) -> tuple[list[Item], dict[str, Skipped]]:
-    """Return what has to go back; and by where it lies what stays, with the reason."""
+    """Return what has to go back; and by its path in quarantine what stays, with the reason."""
     back: list[Item] = []
     stays: dict[str, Skipped] = {}
     items = found.contents.items
@@ -203,40 +203,40 @@ def _last_look(
         if _may_go_back(item, place) and is_good(store, item):
             back.append(item)
         elif not discard:
-            stays[item.lies] = Skipped(item.path, _STAYS[place])
+            stays[item.quarantine_path] = Skipped(item.path, _STAYS[place])
     progress.finish()
     return back, stays
 
 
 _STAYS: Final = {
-    Place.FREE: "nothing lies at its place: good bytes have not come yet",
-    Place.BAD: "what lies at its place is bad as well: good bytes have not come yet",
-    Place.UNKNOWN: "what lies at its place cannot be judged",
+    Place.FREE: "no good copy has come to its place yet",
+    Place.BAD: "the copy at its place is bad as well",
+    Place.UNKNOWN: "what lies at its place cannot be checked",
 }
 """Why a thing stays in quarantine."""
 
 
 def _may_go_back(item: Item, place: Place) -> bool:
-    """Return whether a thing is what has to lie at its place: a tag may have been set anew."""
+    """Return whether an item belongs at its place: a tag may have been set again."""
     return place is not Place.UNKNOWN and item.kind != ActionKind.TAG
 
 
 def _is_worthless(item: Item) -> bool:
-    """Return whether a thing is a link that a run of heal wrote: what it says is in an image."""
+    """Return whether an item is a link that heal wrote: an image says the same."""
     return item.change is Change.CREATE and item.kind != ActionKind.BLOB
 
 
 def _may_be_the_last(kind: RunKind, item: Item) -> bool:
-    """Return whether a thing can be needed although nothing is at its place.
+    """Return whether an item may be needed although nothing lies at its place.
 
-    What a collection has moved was put back before if it was in use.
+    What a collection moved and is in use was put back before.
     """
     by_collection = kind is RunKind.GC and item.change is Change.MOVE
     return item.kind == ActionKind.BLOB and not by_collection
 
 
-def _told_by(found: Survey, partly: bool) -> Line:
-    """Return what has to be known of a purge when nothing lies there any more."""
+def _purge_facts(found: Survey, partly: bool) -> Line:
+    """Return what the journal has to keep of a purge, for when the quarantine is empty."""
     if partly:
         return {"partly": True}
     return {"lying": asdict(found.run.done)} if found.run.state == "interrupted" else {}
@@ -245,20 +245,20 @@ def _told_by(found: Survey, partly: bool) -> Line:
 def _delete(
     store: Store, found: Survey, going: list[Item], partly: bool, progress: Progress
 ) -> Purged:
-    """Delete things for good: the files that were listed, and folders that are empty then."""
+    """Delete items for good: the files that were listed, and folders that are empty then."""
     run, quarantine = found.run.run, quarantine_of(found.run.run)
     if partly and not going:
         return Purged([], 0, 0)
     size, deleted = sum(one.size for one in going), sum_up((one.kind, one.size) for one in going)
     if not partly:
-        # The space that was kept for it: the first line has to be written before anything goes.
+        # The first line has to be written before anything is deleted: this is its space.
         unreserve(store, run)
     with spending(store, run), continued(store, run) as journal:
-        going_now = {one.lies for one in going}
-        stays = [one.path for one in found.contents.items if one.lies not in going_now]
+        going_now = {one.quarantine_path for one in going}
+        stays = [one.path for one in found.contents.items if one.quarantine_path not in going_now]
         journal.write_all({"stays": path} for path in stays)
-        # From here on a restore would be partial: said before the first byte goes.
-        journal.write(purging=now(), **_told_by(found, partly))
+        # From here on a restore would be partial, so this is durable before the first deletion.
+        journal.write(purging=now(), **_purge_facts(found, partly))
         journal.flush()
         progress.start("Deleting from quarantine", len(going))
         files = 0
@@ -267,7 +267,7 @@ def _delete(
             progress.advance(1)
         store.delete(sorted(found.contents.folders, reverse=True))
         progress.finish()
-        # A power cut could bring it back, and nobody purges again what is said to be purged.
+        # A power cut could bring items back, and nobody purges a purged run again.
         if not partly and stat_or_none(store, quarantine) is None:
             store.sync(f"{RUNS}/{run}")
             journal.write(purged=now(), files=files, bytes=size)

@@ -94,7 +94,7 @@ class Item(NamedTuple):
     """Whether it was written to after its mtime, when that was looked at."""
 
     @property
-    def lies(self) -> str:
+    def quarantine_path(self) -> str:
         """Its place in quarantine."""
         return f"{quarantine_of(self.run)}/{self.change.folder}{self.path}"
 

@@ -42,7 +42,7 @@ def unclaim(store: Store, run: str) -> None:
     store.delete([reserve_of(run), f"{RUNS}/{run}"])
 
 
-def unclaim_unbegun(store: Store) -> None:
+def unclaim_abandoned(store: Store) -> None:
     """Give back the reserves of runs that were killed before they began; we hold the lock."""
     for entry in store.list(RUNS, ignore):
         run = layout.name_of(entry.path)

@@ -1,16 +1,15 @@
-"""What has become of a run: told by its journal, and by what lies in its quarantine.
+"""What has become of a run, by its journal and by what lies in its quarantine.
 
     applied       all was done; what it moved lies in quarantine
-    interrupted   it was cut off: `done` lies in quarantine, `left` was not moved
+    interrupted   it did not end: `done` lies in quarantine, `left` was not moved
     restored      it was taken back, and stays so, whatever is deleted of it later
-    purging       a purge was cut off
+    purging       a purge did not end
     purged        what it had moved is deleted
     damaged       its journal does not account for what lies in its quarantine
 
-Only what was really moved is counted. When it was moved its journal says; of a run that did
-not come to its end, and of one that is damaged, the folders of its quarantine say so: each
-move has touched the one that it led to. The name of a run, and the time in it, are those of
-a plan, and are only for people.
+Only what was really moved counts. The journal says when; for a run that did not end, or is
+damaged, the mtimes of the folders in its quarantine do: each move has touched the folder that it
+led to. The name of a run, and the time in it, are those of its plan, and are only for people.
 """
 
 from __future__ import annotations
@@ -40,17 +39,17 @@ class Run:
     created_at: datetime
     """When its plan was made."""
     moved_at: datetime
-    """When it has moved its last thing."""
+    """When it moved its last item."""
     state: str
     """applied | interrupted | restored | purging | purged | damaged"""
     done: Totals
     """What it moved away, and is not back in place."""
     left: Totals = field(default_factory=Totals)
-    """What it was to move, and was cut off before."""
+    """What it was to move, and did not come to."""
     made: Totals = field(default_factory=Totals)
-    """What was meant to be put in place."""
+    """What it was to create."""
     damage: str | None = None
-    """What is wrong with a run that is damaged."""
+    """Why the run is damaged; None if it is not."""
 
 
 Runs = list[Run]
@@ -104,7 +103,7 @@ def _run(store: Store, journal: Journal, found: Contents) -> Run:
     elif state in ("applied", "interrupted"):
         done = _totals_of(item for path, item in account.moved.items() if path in there)
     else:
-        done = account.lying or _totals_of([*account.moved.values(), *account.gone.values()])
+        done = account.moved_totals or _totals_of([*account.moved.values(), *account.gone.values()])
     if state == "interrupted":
         left = _totals_of(item for path, item in account.moved.items() if path not in there)
     return Run(
@@ -129,11 +128,11 @@ def created(run: str) -> datetime:
 
 
 def _moved_at(store: Store, journal: Journal, found: Contents) -> float:
-    """Return when a run has moved its last thing, or somewhat later."""
+    """Return when a run moved its last item, or somewhat later."""
     applied_at = journal.account.applied_at
     if applied_at is not None and journal.damage is None and not found.strays:
-        return applied_at + 1.0  # it was written without the fraction of the second
-    # Every move has touched the folder in quarantine that it led to.
+        return applied_at + 1.0  # the journal leaves out fractions of a second
+    # Every move has touched the folder that it led to.
     run = f"{RUNS}/{journal.run}"
     inside = (entry.mtime for entry in store.walk(run, ignore) if entry.kind is FileKind.FOLDER)
     above = (stat_or_none(store, path) for path in (run, journal_of(journal.run)))

@@ -23,7 +23,7 @@ _TAIL: Final = 4096
 """Bytes at the end of a journal in which its last line is looked for."""
 
 
-class Touched:
+class ChangedFolders:
     """The folders that moves have changed since they were last synced."""
 
     def __init__(self, store: Store) -> None:
@@ -62,7 +62,7 @@ def sync_all(store: Store, folders: Iterable[str]) -> None:
             break
 
 
-def sync_cut_off(store: Store) -> None:
+def sync_interrupted(store: Store) -> None:
     """Sync what runs have moved whose journal ends in the middle of it; the caller holds the lock.
 
     They were killed, or an error of the storage ended them. What they moved can be seen, and

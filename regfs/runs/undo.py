@@ -1,13 +1,13 @@
 """Taking back what a run did: all of it, or what is in use again.
 
-Runs go backwards: what is referred to comes before what refers to it, and is on the
-disk before that. Of a run that is damaged everything goes back that lies in its
-quarantine, to the place that its path says.
+A run is taken back in reverse: what is referred to comes first, and is durable before what
+refers to it. From a damaged run everything in its quarantine goes back, to the place that its
+path says.
 
-Nothing is deleted. Where a thing has a good copy at its place by now, what lies in quarantine
-stays there. Where the place holds bytes that are empty, short or wrong, and those in quarantine
-are proven right, the bad ones make room: they are moved aside, which is on the disk before the
-good ones follow. Cut off in between, the place is free and the next restore fills it.
+Nothing is deleted. An item stays in quarantine if a good copy lies at its place. If its place
+holds empty, short or wrong bytes, and the item is proven good, the bad bytes are moved aside,
+and that is durable before the item follows. If a crash comes in between, the place is free and
+the next restore fills it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 from regfs.digest import CANONICAL, hash_stream
 from regfs.errors import AlgorithmUnsupported, Refused, StoreError
 from regfs.progress import SILENT, Progress
-from regfs.runs.changes import movable
+from regfs.runs.changes import rename_source
 from regfs.runs.contents import FOLDERS
 from regfs.runs.journal import Returned, Skipped, continued, require_run
 from regfs.runs.lines import Line, Lines
@@ -31,7 +31,7 @@ from regfs.runs.places import Place, is_good, place_of
 from regfs.runs.records import Change, Item, RunKind, now
 from regfs.runs.space import spending
 from regfs.runs.status import Survey, survey
-from regfs.runs.sync import Touched, sync_cut_off, sync_everything
+from regfs.runs.sync import ChangedFolders, sync_everything, sync_interrupted
 from regfs.runs.totals import ActionKind
 from regfs.stores import Entry, FileKind, Store, stat_or_none
 
@@ -47,13 +47,13 @@ class Restored:
     bytes: int
     skipped: list[Skipped] = field(default_factory=list)
     removed: int = 0
-    """Files that the run had put in place, and that lie in its quarantine now."""
+    """Files that the run had created, and that lie in its quarantine now."""
     replaced: list[str] = field(default_factory=list)
-    """Paths at which something bad lay, which was moved aside for what went back."""
+    """Paths at which bad bytes were moved aside for what went back."""
     along: list[Returned] = field(default_factory=list)
-    """What lay in the quarantine of other runs, and what was restored needs."""
+    """What the restored items need, from the quarantine of other runs."""
     lost: list[Skipped] = field(default_factory=list)
-    """What was restored needs this, and it is deleted for good."""
+    """What the restored items need, and is deleted for good."""
 
 
 def restore(
@@ -66,18 +66,18 @@ def restore(
 ) -> Restored:
     """Take back what a run did, or only what it did to one of `digests`. Safe to repeat.
 
-    What it moved away is put back; what it put in place is moved out, if it still is
-    what the run wrote. What has a good copy at its place again by now (pushed since) stays
-    in quarantine. `before` is told, while the lock is held, of what will go back.
+    What it moved away is put back; what it created is moved out, if it still is what the run
+    wrote. An item with a good copy at its place (pushed since) stays in quarantine. `before`
+    gets the items that will go back, while the lock is held.
 
     Raises:
         RunUnknown: there is no such run.
         Refused: it is purged, or a purge has begun.
         LockHeld: another run is under way.
     """
-    require_run(store, run)  # of a run that never was, not even a lock is left behind
+    require_run(store, run)  # before the lock: an unknown run leaves nothing behind
     with exclusive(store):
-        sync_cut_off(store)
+        sync_interrupted(store)
         found = survey(store, run)
         if found.run.state in ("purging", "purged"):
             raise Refused(f"run {run} is purged: what it moved is deleted")
@@ -101,15 +101,15 @@ def restore(
 def _restore_lines(
     found: Survey, undoing: _Undoing, digests: frozenset[str], progress: Progress
 ) -> None:
-    """Take back what lines tell, the last first; of a collection what is referred to first."""
+    """Take back what lines name, the last first; of a collection what is referred to first."""
     journal = undoing.journal
     todo = _todo(found)
     if found.run.kind is RunKind.GC:
-        # One that was carried on after a crash may have gone through the kinds twice.
+        # A run that was continued after a crash may have gone through the kinds twice.
         todo = _backwards(todo)
     if digests:
         todo = [item for item in todo if item.digest in digests]
-    journal.write(undoing=now(), **lying(found))
+    journal.write(undoing=now(), **_moved_fact(found))
     journal.flush()
     undoing.made = found.journal.account.made
     progress.start("Restoring", len(todo))
@@ -127,9 +127,9 @@ def _restore_all_there_is(found: Survey, undoing: _Undoing, items: Iterable[Item
     undoing.leave(found.contents.outside)
 
 
-def lying(found: Survey) -> Line:
-    """Return what a run that was cut off has moved: nothing will say so afterwards."""
-    if found.run.state != "interrupted" or found.journal.account.lying is not None:
+def _moved_fact(found: Survey) -> Line:
+    """Return what an interrupted run has moved: afterwards nothing shows it."""
+    if found.run.state != "interrupted" or found.journal.account.moved_totals is not None:
         return {}
     return {"lying": asdict(found.run.done)}
 
@@ -140,7 +140,7 @@ def _todo(found: Survey) -> list[Item]:
     there = {
         item.path
         for item in found.contents.items
-        # What a purge was at when it was cut off may lack some of its files.
+        # A purge that was interrupted may have deleted some files of a folder.
         if item.change is Change.MOVE and not (item.kind in FOLDERS and item.path in account.gone)
     }
     places = {Change.MOVE: there, Change.CREATE: account.created.keys(), Change.REPLACE: ()}
@@ -154,8 +154,8 @@ def _backwards(items: Iterable[Item]) -> list[Item]:
 def put_back(store: Store, items: Iterable[Item], *, make_room: bool = False) -> list[Returned]:
     """Put back items that are in use again; the caller holds the lock.
 
-    What has something at its place by now stays there, unless that is bad and is to
-    `make_room`. What is said to be back is so for good: a purge may come next.
+    An item stays in quarantine if something lies at its place, unless that is bad and is to
+    `make_room`. What is back is durable on return: a purge may come next.
     """
     by_run: defaultdict[str, list[Item]] = defaultdict(list)
     for item in items:
@@ -199,15 +199,15 @@ class _Undoing:
         self.run = run
         self.quarantine = quarantine_of(run)
         self.made: set[str] = set()
-        """What the run has surely put in place."""
+        """Paths at which the run surely created something."""
         self.make_room = make_room
         self.restored = self.removed = self.bytes = 0
         self.back: list[str] = []
         self.replaced: list[str] = []
         self.skipped: list[Skipped] = []
         self.stays: set[str] = set()
-        """Paths of which it is said already that they stay as they are."""
-        self.touched = Touched(store)
+        """Paths that are reported as skipped already."""
+        self.touched = ChangedFolders(store)
 
     def report(self) -> Restored:
         """Return what was done."""
@@ -216,9 +216,9 @@ class _Undoing:
         )
 
     def leave(self, paths: Iterable[str]) -> None:
-        """Say that these stay where they lie."""
+        """Report that these stay in quarantine."""
         for path in paths:
-            self._skip(path, "it stays: it lies at no path that tells a place in the tree")
+            self._skip(path, "it stays: its path in quarantine is no path of a registry")
 
     def undo_all(self, items: Iterable[Item], progress: Progress) -> None:
         """Take items back, one after the other; each kind is on the disk before the next."""
@@ -240,7 +240,7 @@ class _Undoing:
 
         for failure in self.store.move_many(moves()):
             item = asked.pop()
-            # It is not there, or something is at its place: that needs a look at what there is.
+            # It is not there, or its place is taken: look at what there is.
             if failure is None or self._put_back(item):
                 self._count(item)
 
@@ -260,34 +260,34 @@ class _Undoing:
         self.back.append(item.path)
 
     def _take_out(self, item: Item) -> bool:
-        """Move out what the run put in place; return whether it was there."""
+        """Move out what the run created; return whether it was there."""
         path = item.path
         undone = f"{self.quarantine}/{Change.CREATE.folder}"
-        if stat_or_none(self.store, item.lies) is not None:
+        if stat_or_none(self.store, item.quarantine_path) is not None:
             return False
         there = stat_or_none(self.store, path)
         if there is None:
             return False
         if not _is_written(self.store, there, item):
             if path in self.made:
-                self._skip(path, "it is not what the run wrote any more")
+                self._skip(path, "it has changed since the run wrote it")
             return False
-        source = movable(self.store, path) if item.folder else path
+        source = rename_source(self.store, path) if item.folder else path
         if stat_or_none(self.store, f"{undone}{source}") is not None:
             source = path
         self.store.move(*self._moving(source, f"{undone}{source}"))
         return True
 
     def _put_back(self, item: Item) -> bool:
-        """Move one thing from quarantine to its place; return whether it was moved."""
+        """Move an item from quarantine to its place; return whether it was moved."""
         if item.change is not Change.MOVE and not self._is_last(item):
             return False
-        if stat_or_none(self.store, item.lies) is None:
+        if stat_or_none(self.store, item.quarantine_path) is None:
             return False
         is_moved = item.change is Change.MOVE
         if is_moved and item.source != item.path and self._fill(item, item.source):
             return True
-        # The registry has made the folder again: what counts is whether the file is there.
+        # The registry may have made the folder again: what counts is whether the file is there.
         if self._fill(item, item.path):
             return True
         if item.kind in FOLDERS and not item.named:
@@ -295,13 +295,13 @@ class _Undoing:
         return self.make_room and self._replace(item)
 
     def _is_last(self, item: Item) -> bool:
-        """Return whether what a restore took out, or set aside, is the only good copy."""
+        """Return whether an item that a restore took out or set aside is the only good copy."""
         if item.kind != ActionKind.BLOB or not is_good(self.store, item):
             return False
         return place_of(self.store, item) in (Place.FREE, Place.BAD)
 
     def _fill(self, item: Item, path: str) -> bool:
-        """Move a thing, or the folder made for it, to a place that is free; return whether."""
+        """Move an item, or the folder made for it, to `path` if that is free; return whether."""
         if stat_or_none(self.store, path) is not None:
             return False
         area = item.change.folder
@@ -310,22 +310,22 @@ class _Undoing:
         except StoreError:
             if stat_or_none(self.store, path) is None:
                 raise
-            return False  # the registry has made it in this moment
+            return False  # the registry has just created it
         return True
 
     def _fill_folder(self, item: Item) -> bool:
-        """Put back those files of a folder whose places are free; the last is what it says now."""
+        """Put back those files of a folder whose places are free; `current` comes last."""
         start = len(f"{self.quarantine}/{item.change.folder}")
         paths = [file[start:] for file in item.files]
         paths.sort(key=lambda path: "/current/" in path)
         return any([self._fill(item, path) for path in paths])
 
     def _replace(self, item: Item) -> bool:
-        """Put a thing back if what lies at its place is bad, and it is not."""
+        """Put an item back if it is good and what lies at its place is bad."""
         place = place_of(self.store, item)
         bad = place in (Place.BAD, Place.FREE)
         if not bad or not is_good(self.store, item):
-            also = ", and it is not right either" if bad else ""
+            also = ", and the copy in quarantine is bad too" if bad else ""
             self._skip(item.path, f"it is there again{also}")
             return False
         path = item.path
@@ -337,7 +337,7 @@ class _Undoing:
         )
         if there is not None:
             if stat_or_none(self.store, aside) is not None:
-                self._skip(path, "it is bad, and so is what was moved aside before")
+                self._skip(path, "it is bad, and bad bytes were moved aside from there before")
                 return False
             bad_item = item._replace(
                 change=Change.REPLACE, path=path, source=path, size=there.size, mtime=None

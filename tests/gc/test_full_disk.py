@@ -232,7 +232,7 @@ def test_where_no_lock_can_be_made_two_still_exclude_each_other(tmp_path: Path) 
                     filled.empty()
                 for enter in (exclusive, shared):
                     with pytest.raises(LockHeld):
-                        enter(open_store(root), patience=0.05).__enter__()
+                        enter(open_store(root), timeout=0.05).__enter__()
         with exclusive(open_store(root)):
             pass
 
@@ -245,5 +245,5 @@ def test_who_shares_and_can_make_no_lock_excludes_a_run(tmp_path: Path) -> None:
         with shared(open_store(root)):
             filled.empty()
             with pytest.raises(LockHeld):
-                exclusive(open_store(root), patience=0.05).__enter__()
+                exclusive(open_store(root), timeout=0.05).__enter__()
         purge(open_store(root))

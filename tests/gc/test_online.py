@@ -22,10 +22,10 @@ from regfs.errors import DocumentInvalid, Refused
 from regfs.findings import Code
 from regfs.gc import collect as collect_module
 from regfs.gc.collect import collect, purge, settle
+from regfs.gc.external_roots import repositories_in_quarantine
 from regfs.gc.policy_file import load_policy
 from regfs.gc.roots import Roots, parse_roots
 from regfs.gc.sweep import Applied
-from regfs.gc.wanted import repositories_held
 from regfs.runs import Returned, Run, runs
 from regfs.stores import open_store
 from tests.gc.test_online_model import ONE, WAIT, start, with_garbage
@@ -423,7 +423,7 @@ def test_an_interrupted_wait_says_how_to_go_on(
 
 
 def said(tree: TreeBuilder, *lines: str) -> Roots:
-    gone = repositories_held(open_store(str(tree.root)))
+    gone = repositories_in_quarantine(open_store(str(tree.root)))
     return parse_roots("\n".join(lines).encode(), "roots.txt", lambda name: name in gone)
 
 
@@ -498,7 +498,7 @@ def test_the_name_of_a_repository_that_is_in_quarantine_is_no_host(tree: TreeBui
     tree.push("example.com/app", "v1", OLD)
     tree.push("other", "v1", image(["new"]))
     run = move(tree, allow_tagless=("example.com/app",)).run
-    assert repositories_held(open_store(str(tree.root))) == set(), run
+    assert repositories_in_quarantine(open_store(str(tree.root))) == set(), run
     tree.untag("example.com/app", "v1")
     move(tree, allow_tagless=("example.com/app",))
     shutil.rmtree(tree.repository_path("example.com/app"))

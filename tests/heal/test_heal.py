@@ -262,7 +262,7 @@ def test_others_change_the_tree_while_a_source_is_read(shop: TreeBuilder) -> Non
     planned = plan_of(shop, source)
 
     def push_then_give() -> Any:
-        with exclusive(store_of(shop), patience=0), pytest.raises(LockHeld):
+        with exclusive(store_of(shop), timeout=0), pytest.raises(LockHeld):
             held.append("the tree is ours")
             heal(planned, Registry(store_of(shop)), source)
         return io.BytesIO(good)
@@ -358,7 +358,7 @@ def test_what_was_pushed_since_is_not_taken_out(shop: TreeBuilder) -> None:
     before = shop.files()
     restored = restore(store_of(shop), run)
     assert shop.files() == before
-    assert [skip.reason for skip in restored.skipped] == ["it is not what the run wrote any more"]
+    assert [skip.reason for skip in restored.skipped] == ["it has changed since the run wrote it"]
 
 
 def test_one_digest_of_a_heal_can_be_taken_back_alone(shop: TreeBuilder) -> None:

@@ -44,7 +44,7 @@ class Server:
         self.tree = tree
         self.now = time.time()
         store = open_store(str(tree.root)) if store is None else store
-        self.uploads = Uploads(Registry(store), patience=0)
+        self.uploads = Uploads(Registry(store), timeout=0)
         self.expiry = Expiry(self.uploads, WEEK, clock=lambda: self.now)
 
     def begin(self, data: bytes = b"") -> Upload:

@@ -46,7 +46,7 @@ SHA256, SHA512 = Digest.of(DATA), Digest.of(DATA, "sha512")
 
 def uploads_of(tree: TreeBuilder, **options: Any) -> Uploads:
     """Return the uploads of a tree as a server that has just begun sees them."""
-    return Uploads(Registry(open_store(str(tree.root))), patience=0, **options)
+    return Uploads(Registry(open_store(str(tree.root))), timeout=0, **options)
 
 
 def send(some: Uploads, upload: Upload, data: bytes, start: int | None = None) -> Upload:
@@ -445,7 +445,7 @@ def test_what_goes_before_its_turn_has_come_is_not_mounted(
     push(tree, DATA, "base")
 
     @contextmanager
-    def late(store: Store, *, patience: float) -> Iterator[None]:
+    def late(store: Store, *, timeout: float) -> Iterator[None]:
         tree.layer_path("base", SHA256).unlink()
         yield
 
@@ -501,7 +501,7 @@ def test_nothing_is_linked_while_a_run_is_under_way(tree: TreeBuilder) -> None:
 
 
 def test_the_end_of_a_run_is_waited_for(tree: TreeBuilder) -> None:
-    some = Uploads(Registry(open_store(str(tree.root))), patience=60)
+    some = Uploads(Registry(open_store(str(tree.root))), timeout=60)
     upload = some.begin("app")
     begun = threading.Event()
     over = threading.Event()

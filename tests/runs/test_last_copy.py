@@ -213,7 +213,7 @@ def test_bad_bytes_stay_until_good_ones_have_come(
 ) -> None:
     command = ["-r", str(set_aside.root), "gc", "purge"]
     assert regfs(command) == 1
-    assert "good bytes have not come yet" in capsys.readouterr().err
+    assert "no good copy has come" in capsys.readouterr().err
     assert holds(set_aside, b"corrupt")
     push_badly(set_aside, LAYER.data[:5])
     assert regfs(command) == 1

@@ -63,14 +63,14 @@ def wait_until(found: Callable[[], bool]) -> None:
 
 def may_share(store: Store) -> bool:
     try:
-        with shared(store, patience=0):
+        with shared(store, timeout=0):
             return True
     except LockHeld:
         return False
 
 
 def test_those_who_share_do_not_wait_for_each_other(store: Store) -> None:
-    with shared(store, patience=0), shared(store, patience=0):
+    with shared(store, timeout=0), shared(store, timeout=0):
         assert may_share(store)
         refuse_if_locked(store)
 
@@ -82,11 +82,11 @@ def test_a_run_waits_for_those_before_it_and_goes_before_those_after_it(
     ended = threading.Event()
 
     def run() -> None:
-        with exclusive(store, patience=60):
+        with exclusive(store, timeout=60):
             order.append("run")
             ended.wait(60)
 
-    with shared(store, patience=0):
+    with shared(store, timeout=0):
         background(run)
         wait_until(lambda: not may_share(store))  # the run stands at the door
         order.append("pushed before")
@@ -94,7 +94,7 @@ def test_a_run_waits_for_those_before_it_and_goes_before_those_after_it(
     assert not may_share(store)
 
     def push() -> None:
-        with shared(store, patience=60):
+        with shared(store, timeout=60):
             order.append("pushed after")
 
     background(push)
@@ -105,7 +105,7 @@ def test_a_run_waits_for_those_before_it_and_goes_before_those_after_it(
 
 def test_a_second_run_is_told_at_once_who_is_there(store: Store) -> None:
     with exclusive(store), pytest.raises(LockHeld, match=r"regfs, process \d+") as raised:
-        exclusive(store, patience=3600).__enter__()
+        exclusive(store, timeout=3600).__enter__()
     assert not raised.value.shared
     with exclusive(store):
         pass
@@ -113,7 +113,7 @@ def test_a_second_run_is_told_at_once_who_is_there(store: Store) -> None:
 
 def test_a_run_gives_up_when_others_never_end(store: Store) -> None:
     with shared(store), pytest.raises(LockHeld):
-        exclusive(store, patience=0.05).__enter__()
+        exclusive(store, timeout=0.05).__enter__()
     assert may_share(store)
     with exclusive(store):
         pass
@@ -128,7 +128,7 @@ def test_a_busy_server_lets_a_run_begin(
 
     def push() -> None:
         while not over.is_set():
-            with shared(store, patience=60):
+            with shared(store, timeout=60):
                 held.release()
                 time.sleep(0.02)
 
@@ -137,7 +137,7 @@ def test_a_busy_server_lets_a_run_begin(
     for _ in range(8):
         held.acquire()
     for _ in range(3):
-        with exclusive(store, patience=60):
+        with exclusive(store, timeout=60):
             pass
     over.set()
 
@@ -163,8 +163,8 @@ class Live:
     def push(self, who: int, times: int) -> None:
         """Push one image after the other to tags of one's own, as clients do: again if refused."""
         some = Pusher(open_store(str(self.tree.root)))
-        some.uploads = Uploads(some.registry, patience=120)
-        some.publisher = Publisher(some.registry, patience=120)
+        some.uploads = Uploads(some.registry, timeout=120)
+        some.publisher = Publisher(some.registry, timeout=120)
         name = f"app{who % 2}"
         for number in range(times):
             tag, content = f"{who}-{number % 2}", self.content(who + number)

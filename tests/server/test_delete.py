@@ -135,7 +135,7 @@ def test_nothing_is_deleted_while_a_run_is_under_way(
 ) -> None:
     pusher(tree).push("team/app", "v1", V1)
     before = tree.files()
-    monkeypatch.setattr(app, "Publisher", functools.partial(Publisher, patience=0))
+    monkeypatch.setattr(app, "Publisher", functools.partial(Publisher, timeout=0))
     with hosted(tree.root, writable=True, delete=True) as url:
         with lock.exclusive(open_store(str(tree.root))):
             for path in (MANIFESTS + "v1", MANIFESTS + V1.digest, BLOBS + CONFIG):

@@ -561,8 +561,8 @@ def test_while_a_run_is_under_way_clients_are_told_to_come_again(
 ) -> None:
     pusher(tree).before("team/app", V1)
     pusher(tree).add_blob("base", Blob(DATA))
-    monkeypatch.setattr(app, "Uploads", functools.partial(Uploads, patience=0))
-    monkeypatch.setattr(app, "Publisher", functools.partial(Publisher, patience=0))
+    monkeypatch.setattr(app, "Uploads", functools.partial(Uploads, timeout=0))
+    monkeypatch.setattr(app, "Publisher", functools.partial(Publisher, timeout=0))
     with hosted(tree.root, writable=True) as url:
         client = Client(url)
         place = client.begin()
@@ -584,7 +584,7 @@ def test_who_reads_does_not_wait_with_those_who_wait_for_a_run(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pusher(tree).before("team/app", V1)
-    monkeypatch.setattr(app, "Publisher", functools.partial(Publisher, patience=300))
+    monkeypatch.setattr(app, "Publisher", functools.partial(Publisher, timeout=300))
     answers: list[int] = []
     with hosted(tree.root, writable=True) as url:
 

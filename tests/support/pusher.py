@@ -26,8 +26,8 @@ class Pusher:
 
     def __init__(self, store: Any) -> None:
         self.registry = Registry(store)
-        self.uploads = Uploads(self.registry, patience=0)
-        self.publisher = Publisher(self.registry, patience=0)
+        self.uploads = Uploads(self.registry, timeout=0)
+        self.publisher = Publisher(self.registry, timeout=0)
 
     def add_blob(self, name: str, blob: Blob) -> Digest:
         """Push a blob under the digest that its descriptor says."""

@@ -46,7 +46,7 @@ class ExternalRoots:
             if item.digest is None:
                 continue
             if item.kind is ActionKind.BLOB:
-                self._blobs[item.digest] = item.lies
+                self._blobs[item.digest] = item.quarantine_path
             elif item.kind is ActionKind.REVISION:
                 self._manifests.add(item.digest)
         said = {root.reference for root in self._said if isinstance(root.reference, Digest)}
@@ -100,7 +100,7 @@ class ExternalRoots:
         return digests_in(data) if len(data) <= LIMIT else []
 
 
-def repositories_held(store: Store) -> set[str]:
+def repositories_in_quarantine(store: Store) -> set[str]:
     """Return the repositories of which something lies in quarantine: a name may be there only."""
     return {item.repository for item in quarantined_items(store) if item.repository is not None}
 

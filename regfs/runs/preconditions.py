@@ -19,7 +19,7 @@ _SHOWN: Final = 5
 _TOP: Final = (layout.PREFIX, layout.BLOBS, layout.REPOSITORIES)
 
 
-def require_reach(store: Store, folders: Iterable[str] = ()) -> None:
+def require_one_filesystem(store: Store, folders: Iterable[str] = ()) -> None:
     """See that what lies in the registry, and in `folders`, can be renamed into quarantine.
 
     Raises:
