@@ -18,11 +18,11 @@ from typing import Final
 _SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|min|m|h|d|w|y)")
 
-WHAT_TO_SAY: Final = "is no duration; say e.g. 90s, 30m, 1h, 7d or 2w"
+WHAT_TO_SAY: Final = "is not a duration; use e.g. 90s, 30m, 1h, 7d or 2w"
 
 
 def seconds_of(text: str) -> float | None:
-    """Return the seconds of a duration; None when `text` is none, or longer than can be counted."""
+    """Return the seconds of a duration; None if `text` is none, or is too long to count."""
     text = text.strip().lower()
     if text == "0":
         return 0.0
@@ -34,7 +34,7 @@ def seconds_of(text: str) -> float | None:
 
 
 def written(seconds: float) -> str:
-    """Return a duration as `seconds_of` reads it, in days, hours, minutes and seconds."""
+    """Return a duration as `seconds_of` reads it: days, hours, minutes and seconds."""
     whole, fraction = divmod(seconds, 60)
     minutes = int(whole)
     parts = [(minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "m")]

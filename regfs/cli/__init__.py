@@ -13,7 +13,7 @@ def main() -> None:
     """Run the command line and exit with its code."""
     try:
         if sys.argv[1:] == ["--version"]:
-            code = _tell_version()
+            code = _print_version()
         else:
             import gc
 
@@ -30,9 +30,9 @@ def main() -> None:
 
 
 def _leave(code: int) -> None:
-    """End at once: to take millions of objects apart takes long.
+    """Exit at once: tearing down millions of objects takes long.
 
-    Not while another thread is at work, which Python would wait for.
+    Return while another thread is running: Python has to wait for it.
     """
     import os
     import threading
@@ -40,13 +40,13 @@ def _leave(code: int) -> None:
 
     if threading.active_count() == 1:
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # it was closed when we began
+            if stream is not None:  # it was closed before we started
                 with suppress(OSError, ValueError):  # its reader has left
                     stream.flush()
         os._exit(code)
 
 
-def _tell_version() -> int:
+def _print_version() -> int:
     import os
 
     from regfs import __version__

@@ -1,7 +1,7 @@
 """The group of commands, loaded one at a time, and how errors become exit codes.
 
-Here alone an exception turns into a line on standard error and a number. Exit
-codes are those of `EXITS`; every command's help lists them.
+Only here does an exception become a line on standard error and an exit code. `EXITS`
+maps errors to codes; the help of every command lists its codes.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ EXITS: Final[tuple[tuple[type[RegfsError], Exit], ...]] = (
     (StoreError, Exit.STORAGE),
     (RegfsError, Exit.STORAGE),
 )
-"""Error class -> exit code; the first that fits."""
+"""Error class -> exit code; the first match counts."""
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command when it is asked for."""
+    """A group that imports a command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, in the order of the tour."""
@@ -96,7 +96,7 @@ class LazyGroup(click.Group):
     "--root",
     metavar="ROOT",
     callback=given_root,
-    help="Where the registry tree is (see below).",
+    help="The folder of the registry tree (see below).",
 )
 @click.pass_context
 def cli(ctx: click.Context, root: str | None) -> None:
@@ -109,7 +109,7 @@ def cli(ctx: click.Context, root: str | None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; return its exit code. No exception but the interpreter's own leaves."""
+    """Run one command line and return its exit code, whatever is raised on the way."""
     if sys.stdout is None:
         _say("standard output is closed: there is nowhere to write to")
         return Exit.STORAGE.value
@@ -136,10 +136,10 @@ def run(arguments: list[str]) -> int:
         if os.environ.get("REGFS_TRACEBACK"):
             traceback.print_exc()
         if isinstance(error, OSError):
-            # Of a tree the library tells with its own errors: this is a full disk below `> file`.
+            # Trouble with a tree is a RegfsError: this is, say, a full disk below `> file`.
             drop_output()
             _say(f"{error.filename or 'standard output'}: {error.strerror or error}")
-        else:  # a bug of ours: still one line, and the whole story on demand
+        else:  # a bug: still one line, with the traceback on demand
             _say(
                 f"internal error: {type(error).__name__}: {error} "
                 "(set REGFS_TRACEBACK=1 to see where; please report it)"

@@ -1,4 +1,4 @@
-"""Progress on a terminal: what is done, how fast, and how long it will still take."""
+"""Progress on a terminal: what is done, how fast, and the time left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.progress import (
 
 
 class RichProgress:
-    """A `regfs.progress.Progress` drawn on standard error; it leaves nothing behind."""
+    """A `regfs.progress.Progress` drawn on standard error, and erased at the end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -31,7 +31,7 @@ class RichProgress:
         self.finish()
 
     def start(self, task: str, total: int | None = None, unit: str = "items") -> None:
-        """Begin a task; the one before ends."""
+        """Begin a task and end the previous one."""
         self.finish()
         columns = (
             (DownloadColumn(), TransferSpeedColumn())

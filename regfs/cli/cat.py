@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def command(session: Session, reference: str) -> Exit:
     """Write the bytes of a manifest (NAME:TAG) or of any blob (DIGEST) to standard output.
 
-    Whether they match their digest is known at the end: if not, the exit code is 1. What
-    is no larger than a manifest may be is checked before a byte is written.
+    The bytes are checked against their digest while they are written; if they do not match,
+    the exit code is 1. Anything no larger than a manifest is checked before it is written.
     """
     from regfs.manifests import LIMIT
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from regfs.reports.usage import Disk
 
 DOCUMENTS = {"": "regfs.reports.usage:Usage", "rm": "regfs.reports.removal:Removal"}
-# Spelled out, so that help need not import the reports: `By` and `Sort` of reports/usage.
+# The values of `By` and `Sort` in reports/usage.py, which --help does not import.
 ROWS: Final = ("repository", "tag", "layer", "namespace", "media-type")
 LAYERS: Final = 50
-"""Layers people are shown: there can be a million."""
+"""Layers that are printed for people: there can be a million."""
 SORTS: Final = ("stored", "apparent", "unique", "shared", "name")
 
 
@@ -31,7 +31,7 @@ SORTS: Final = ("stored", "apparent", "unique", "shared", "name")
     answers=True,
 )
 @click.argument("references", metavar="[REF]...", nargs=-1)
-@click.option("--by", type=click.Choice(ROWS), help="What a row is.")
+@click.option("--by", type=click.Choice(ROWS), help="What each row is about.")
 @click.option(
     "-s",
     "--sort",
@@ -40,8 +40,10 @@ SORTS: Final = ("stored", "apparent", "unique", "shared", "name")
     show_default=True,
     help="Largest first by this size, or by name.",
 )
-@click.option("-n", "--top", type=click.IntRange(1), help="Only so many rows (layers: 50).")
-@click.option("--rm", is_flag=True, help="What removing REF... would free, and who keeps the rest.")
+@click.option("-n", "--top", type=click.IntRange(1), help="Rows to show (default for layers: 50).")
+@click.option(
+    "--rm", is_flag=True, help="What removing REF... would free, and what keeps the rest."
+)
 def command(
     session: Session,
     references: tuple[str, ...],
@@ -51,9 +53,9 @@ def command(
     top: int | None,
     rm: bool,
 ) -> Exit:
-    """Show what images use: stored once, unique, shared, and without any sharing.
+    """Show what images use: stored, unique, shared, and without any sharing.
 
-    Rows are repositories, or tags when tags are named. Nothing is removed by --rm.
+    Rows are repositories, or tags if REF names tags. --rm removes nothing.
     """
     from regfs.render.reports import show_removal, show_usage
     from regfs.reports.removal import removal

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regfs.cli.gc_carry_out import Measure, carry_out, prepare, tell_stays
+from regfs.cli.gc_carry_out import Measure, carry_out, prepare, report_kept
 from regfs.cli.gc_roots import read_file, read_roots, roots_options
 from regfs.cli.options import Duration, Size, option_group
 from regfs.cli.report_file import ReportFile
@@ -36,28 +36,27 @@ DOCUMENTS = {
 """Sub-command -> the type of its JSON document."""
 
 
-_HELP = """Give space back: plan, review, apply, undo.
+_HELP = """Free space: plan, review, apply, undo.
 
-Nothing is deleted by apply: what a plan names is moved into quarantine within
-the tree (.regfs), from where `gc restore` brings it back. `gc purge` frees the
-space. On a full disk `gc run --offline --purge` does without a quarantine. The
-registry may go on running: what comes back into use is put back, and is only
-deleted --wait after it was moved. But a registry that caches blob descriptors
-(storage.cache) has to be restarted before the purge.
+`gc apply` deletes nothing: it moves what a plan names into a quarantine within
+the tree (.regfs), and `gc restore` moves it back. `gc purge` frees the space. On
+a full disk, `gc run --offline --purge` works without a quarantine. The registry
+may keep running: whatever comes back into use is put back, and nothing is deleted
+before --wait has passed. But a registry that caches blob descriptors
+(storage.cache) must be restarted before the purge.
 
 \b
 Examples:
-  regfs gc plan -m -o plan.json      what would go, manifests without a tag too
+  regfs gc plan -m -o plan.json      what would be deleted, untagged manifests too
   regfs gc apply plan.json           move it into quarantine
-  regfs gc restore RUN               take it all back
+  regfs gc restore RUN               undo it
   regfs gc purge --older-than 7d     free the space of runs a week old
 
 \b
 Exit codes:
   0   clean
-  1   something was kept because it could not be known, something is lost that a
-      restored run needs, or a plan was made although one of --roots is not on this
-      disk (see the findings)
+  1   something was kept because it is in doubt, something that a restored run needs
+      is lost, or one of --roots is not on this disk (see the findings)
   2   usage
   3   refused (stale plan, lock held, damaged run, one of --roots not on this disk,
       doubt that needs a decision)
@@ -77,76 +76,78 @@ _policy_options = option_group(
         "-m",
         "--delete-untagged",
         is_flag=True,
-        help="Manifests that no tag reaches go too, but where --policy says that they stay.",
+        help="Also delete manifests that no tag reaches, unless --policy keeps them.",
     ),
     click.option(
         "--min-age",
         type=Duration(),
         default="1h",
         show_default=True,
-        help="Touch nothing younger, and take what is younger for in use.",
+        help="Touch nothing younger; anything younger counts as in use.",
     ),
-    click.option("--offline", is_flag=True, help="Nobody else writes: --min-age 0."),
+    click.option(
+        "--offline", is_flag=True, help="Nobody else writes to the tree: same as --min-age 0."
+    ),
     click.option(
         "--allow-tagless",
         metavar="NAME",
         multiple=True,
-        help="With -m: this repository has no tags on purpose; its manifests may go.",
+        help="With -m: this repository has no tags on purpose; its manifests may go. Repeatable.",
     ),
     click.option(
         "--allow-no-manifests",
         is_flag=True,
-        help="Not one manifest is in this tree, and that is on purpose: all may go.",
+        help="The tree has no manifests on purpose: everything may go.",
     ),
     click.option(
         "--uploads-older-than",
         type=Duration(),
         default="7d",
         show_default=True,
-        help="Uploads that were begun longer ago and never finished go.",
+        help="Delete unfinished uploads that began longer ago.",
     ),
     click.option(
         "--policy",
         "policy_file",
         metavar="FILE",
         type=click.Path(dir_okay=False),
-        help="Which tags may go, by repository: TOML or JSON.",
+        help="Rules for which tags may be deleted, by repository: TOML or JSON.",
     ),
     roots_options(
-        help="What is in use elsewhere, one a line: NAME:TAG, NAME@DIGEST or DIGEST. One that "
-        "is not on this disk refuses the run.",
+        help="Images in use elsewhere, one per line: NAME:TAG, NAME@DIGEST or DIGEST. The run is "
+        "refused if one of them is not on this disk.",
     ),
     click.option(
         "--keep-referrers-of-dangling/--delete-referrers-of-dangling",
         default=True,
         show_default=True,
-        help="With -m: signatures and the like whose image is not there.",
+        help="With -m: signatures and other referrers whose image is missing.",
     ),
     click.option(
         "--keep-referrers-of-subject/--delete-referrers-of-subject",
         default=True,
         show_default=True,
-        help="With -m: untagged signatures and the like of an image that stays.",
+        help="With -m: untagged signatures and other referrers of images that stay.",
     ),
     click.option(
         "--tag-history",
         metavar="N",
         type=click.IntRange(0),
-        help="Of each tag, only the last N digests it pointed to before stay listed.",
+        help="Keep only the last N former digests in the history of each tag.",
     ),
     click.option(
         "--leftovers",
         is_flag=True,
-        help="Walk the whole tree for halves of files and copies, and empty folders too.",
+        help="Walk the whole tree for partial files, partial copies and empty folders too.",
     ),
     click.option(
-        "--empty-repositories", is_flag=True, help="Repositories that hold nothing any more go."
+        "--empty-repositories", is_flag=True, help="Delete repositories that hold nothing any more."
     ),
     click.option(
         "--max-freed",
         metavar="SIZE",
         type=Size(),
-        help="Take blobs, the largest first, until so much is freed, and only the manifests "
+        help="Stop once so much is freed: take the largest blobs first, and only the manifests "
         "and links that go with them.",
     ),
 )
@@ -156,16 +157,16 @@ _metrics_option = click.option(
     "--metrics",
     metavar="FILE",
     type=ReportFile(),
-    help="Write metrics for node_exporter's textfile collector, which wants a name in .prom.",
+    help="Write metrics for node_exporter's textfile collector, which reads *.prom files.",
 )
 
 
 _carry_out_options = option_group(
-    click.option("--purge", is_flag=True, help="Delete after the wait; there is no way back then."),
+    click.option("--purge", is_flag=True, help="Delete after the wait; this cannot be undone."),
     click.option(
         "--wait",
         type=Duration(),
-        help="How long a push under way may take to need what was moved; default --min-age.",
+        help="How long to wait for pushes under way before deleting; default: --min-age.",
     ),
     _metrics_option,
 )
@@ -229,9 +230,9 @@ def _make_plan(session: Session, policy: Policy) -> Plan:
 )
 @_policy_options
 @click.option("-o", "--output", metavar="FILE", help="Write the plan there, for gc apply.")
-@click.option("--explain", is_flag=True, help="Every decision of --policy, with its reason.")
+@click.option("--explain", is_flag=True, help="Print every decision of --policy with its reason.")
 def plan_command(session: Session, /, output: str | None, explain: bool, **options: Any) -> Exit:
-    """Print what would go, what stays and why; delete nothing.
+    """Print what would be deleted, what stays and why; delete nothing.
 
     With -o the plan is also written to a file, to be reviewed and given to gc apply.
     """
@@ -239,7 +240,7 @@ def plan_command(session: Session, /, output: str | None, explain: bool, **optio
     from regfs.render.tables import json_pieces
 
     if explain and options["policy_file"] is None:
-        raise click.UsageError("--explain tells what --policy FILE has decided; give both")
+        raise click.UsageError("--explain needs --policy FILE")
     made = _make_plan(session, _policy(session, options))
     if output is not None:
         try:
@@ -267,11 +268,11 @@ def plan_command(session: Session, /, output: str | None, explain: bool, **optio
 )
 @click.argument("plan_file", metavar="PLAN", type=click.Path(dir_okay=False, allow_dash=True))
 @_carry_out_options
-@click.option("--offline", is_flag=True, help="Nobody else writes: do not wait.")
+@click.option("--offline", is_flag=True, help="Nobody else writes to the tree: do not wait.")
 def apply_command(session: Session, /, plan_file: str, offline: bool, **options: Any) -> Exit:
-    """Check a plan against the tree as it is now, and carry it out into quarantine.
+    """Check a plan against the tree as it is now, then move what it names into quarantine.
 
-    What is in use again, or has changed since the plan was made, stays.
+    Anything that is in use again, or has changed since the plan was made, stays.
     """
     from regfs.gc.plan import load
 
@@ -297,7 +298,7 @@ def run_command(
     metrics: str | None,
     **options: Any,
 ) -> Exit:
-    """Plan and apply in one go; shows the plan and asks first."""
+    """Plan and apply in one step; show the plan and ask first."""
     from regfs.cli.gc_output import show_plan
     from regfs.gc.sweep import check_roots
 
@@ -311,7 +312,9 @@ def run_command(
     prepare(session, made, purge=purge, wait=0.0 if offline else wait)
     if made.actions and not yes:
         if not sys.stdin.isatty():
-            raise Refused("nobody to ask: say --yes to go on, or -n to only see the plan")
+            raise Refused(
+                "cannot ask for confirmation: give --yes to continue, or -n to see the plan"
+            )
         what = "Delete this for good" if purge else "Move this into quarantine"
         if not click.confirm(f"{what}?", err=True):
             raise Refused("nothing was done")
@@ -331,8 +334,8 @@ def run_command(
 def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> Exit:
     """Put back what a run moved into quarantine. Safe to repeat.
 
-    What that needs and other runs have moved comes back with it. Where something bad lies
-    at the place of a good copy, it makes room and stays in quarantine.
+    Whatever it needs that other runs have moved comes back with it. Bad bytes at the place
+    of a good copy are moved into quarantine.
     """
     from regfs.cli.gc_output import show_restored
     from regfs.digest import Digest
@@ -343,7 +346,7 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
         done = restore(session.store, run, digests=wanted, progress=progress)
     session.emit(done, lambda out: show_restored(out, done))
     for one in done.lost:
-        session.complain(f"{one.path}: needed by what was restored, and lost: {one.reason}")
+        session.complain(f"{one.path}: needed by what was restored, but lost: {one.reason}")
     return Exit.FINDINGS if done.lost else Exit.CLEAN
 
 
@@ -362,17 +365,17 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
     "--older-than",
     type=Duration(),
     default="0",
-    help="Only what was moved at least so long ago; default all.",
+    help="Only what was moved at least so long ago; default: everything.",
 )
-@click.option("--offline", is_flag=True, help="Nobody else writes: there is no wait.")
+@click.option("--offline", is_flag=True, help="Nobody else writes to the tree: do not wait.")
 @click.option(
     "--discard",
     is_flag=True,
-    help="Delete bad bytes too for which no good ones have come; there may be no other copy.",
+    help="Also delete bad bytes that have no good copy yet; there may be no other copy.",
 )
 @roots_options(
-    help="What is in use elsewhere, as in gc plan: it is put back, not deleted. One that is "
-    "neither on this disk nor in quarantine refuses the purge.",
+    help="Images in use elsewhere, as in gc plan: they are put back, not deleted. The purge is "
+    "refused if one of them is neither on this disk nor in quarantine.",
 )
 @_metrics_option
 def purge_command(
@@ -389,9 +392,9 @@ def purge_command(
 ) -> Exit:
     """Delete for good what runs have moved into quarantine; this frees the space.
 
-    What has come back into use since is put back instead. A run that is younger than its
-    wait stays: a push that began before it may still be under way. The last good copy of
-    something goes back to its place, and bad bytes stay until good ones have come.
+    Anything that is in use again is put back instead. A run younger than its wait stays: a
+    push that began before it may still be under way. The last good copy of anything is put
+    back, and bad bytes stay until there is a good copy.
     """
     from regfs.cli.gc_output import show_purged
     from regfs.gc.collect import purge
@@ -411,12 +414,12 @@ def purge_command(
         )
     measure.write(done.deleted, done.bytes)
     session.emit(done, lambda out: show_purged(out, done, verbose=session.verbose))
-    return _tell_left(session, done)
+    return _report_left(session, done)
 
 
-def _tell_left(session: Session, done: Purged) -> Exit:
-    """Say what a purge has not deleted, and why."""
-    tell_stays(session, done.stays)
+def _report_left(session: Session, done: Purged) -> Exit:
+    """Report what a purge has not deleted, and why."""
+    report_kept(session, done.stays)
     for run in done.future:
         session.complain(f"not deleted: run {run.path}: {run.reason}")
     for run in done.damaged:
@@ -432,7 +435,7 @@ def _tell_left(session: Session, done: Purged) -> Exit:
 def _roots(
     session: Session, file: str | None, hosts: tuple[str, ...], ignore_missing: bool
 ) -> Roots | None:
-    """Read a list of roots; the repository that one names may be in quarantine only."""
+    """Read a list of roots; a repository that it names may be in quarantine only."""
     from regfs.gc.external_roots import repositories_in_quarantine
 
     gone = repositories_in_quarantine(session.store) if file is not None else set()
@@ -447,7 +450,7 @@ def _roots(
 
 @regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"], answers=True)
 def runs_command(session: Session, /) -> Exit:
-    """List the runs of this tree, and what has become of what they moved.
+    """List the runs of this tree and the state of each.
 
     A run is damaged when its journal does not account for what lies in its quarantine.
     """
@@ -455,7 +458,7 @@ def runs_command(session: Session, /) -> Exit:
     from regfs.runs import RUNS, runs
 
     found = runs(session.store)
-    session.store.list(RUNS, session.unread.append)  # what cannot be seen is not "no runs"
+    session.store.list(RUNS, session.unread.append)  # an unreadable folder is not "no runs"
     session.emit(found, lambda out: show_runs(out, found))
     damaged = [one for one in found if one.damage is not None]
     for one in damaged:

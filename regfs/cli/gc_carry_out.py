@@ -24,10 +24,10 @@ _SHOWN: Final = 20
 
 
 def prepare(session: Session, made: Plan, *, purge: bool, wait: float | None) -> None:
-    """See that a plan can be carried out, before somebody is asked whether it shall be.
+    """Check that a plan can be carried out, before the user is asked to confirm it.
 
     Raises:
-        PathDenied, StoreError: we may not write there.
+        PathDenied, StoreError: the tree is not writable.
         StoreFull: there is no space for a quarantine.
     """
     from regfs.gc.space import changed_folders, check_room
@@ -40,7 +40,7 @@ def prepare(session: Session, made: Plan, *, purge: bool, wait: float | None) ->
     at_once = purge and (made.policy.min_age if wait is None else wait) <= 0
     if not check_room(store, made, at_once=at_once):
         session.note(
-            "There is no space left for a quarantine: this is deleted in place, references first."
+            "There is no space for a quarantine: everything is deleted in place, references first."
         )
 
 
@@ -53,7 +53,7 @@ def carry_out(
     offline: bool,
     metrics: str | None,
 ) -> Exit:
-    """Carry out a plan, settle, and purge after the wait if that is wanted; tell what was done."""
+    """Carry out a plan, settle, purge after the wait if asked to, and print what was done."""
     from regfs.cli.gc_output import show_applied
     from regfs.gc.collect import collect
 
@@ -70,37 +70,37 @@ def carry_out(
             )
     except KeyboardInterrupt:
         session.complain(
-            "what was moved stays in quarantine; to go on: "
-            f"regfs gc purge {made.id}, to take it back: regfs gc restore {made.id}"
+            "what was moved stays in quarantine; to continue: "
+            f"regfs gc purge {made.id}, to undo: regfs gc restore {made.id}"
         )
         raise
     measure.write(applied.deleted, applied.freed)
     if session.json or made.actions or applied.returned:
         session.emit(applied, lambda out: show_applied(out, applied, verbose=session.verbose))
-    tell_stays(session, applied.stays)
+    report_kept(session, applied.stays)
     return Exit.FINDINGS if applied.doubtful or applied.stays else Exit.CLEAN
 
 
 def _pause(session: Session, seconds: float) -> None:
     session.note(
-        f"Waiting {written(seconds)} for pushes that may be under way, then what was moved is "
+        f"Waiting {written(seconds)} for pushes that may be under way; then what was moved is "
         "deleted. If the registry caches blob descriptors (storage.cache), restart it now."
     )
     time.sleep(seconds)
 
 
-def tell_stays(session: Session, stays: Sequence[Skipped]) -> None:
-    """Say what a purge has left in quarantine, and why."""
+def report_kept(session: Session, stays: Sequence[Skipped]) -> None:
+    """Report what a purge has left in quarantine, and why."""
     for one in stays[:_SHOWN]:
         session.complain(f"not deleted: {one.path}: {one.reason}")
     if len(stays) > _SHOWN:
         session.complain(f"and {len(stays) - _SHOWN} more were not deleted (--json names all)")
     if stays:
-        session.note("Delete that as well: regfs gc purge --discard")
+        session.note("To delete that as well: regfs gc purge --discard")
 
 
 class Measure:
-    """Takes the time of one command, and writes its metrics if there is a file for them."""
+    """Measures the time of one command, and writes its metrics if a file is given."""
 
     def __init__(self, session: Session, file: str | None) -> None:
         if file == "-":
@@ -112,7 +112,7 @@ class Measure:
         self._started = time.monotonic()
 
     def write(self, deleted: Totals, freed: int) -> None:
-        """Write what the command came to.
+        """Write the metrics of the command.
 
         Raises:
             StoreError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""What the gc commands print for people; the same for a dry run and a real one."""
+"""What the gc commands print for people."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from regfs.runs import Purged, Restored, Returned, Run, Skipped
 
 SHOWN: Final = 20
-"""Rows of a long list that are shown unless more is asked for."""
+"""Rows of a long list that are shown without -v."""
 
 
 def _say(out: Console, text: str) -> None:
-    """Print a line as it is: what is folded at the edge of a terminal cannot be copied."""
+    """Print a line without folding it, so that it can be copied."""
     out.print(printable(text), markup=False, soft_wrap=True)
 
 
 _OF_THE_RUN: Final = frozenset({Code.ROOT_MISSING, Code.PATTERN_SLOW})
-"""About what the run was told, which no verification says."""
+"""Findings about the input of the run, which verify does not report."""
 
 
 def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
-    """Print a plan: what goes, what stays and why, and what it comes to."""
+    """Print a plan: what would be deleted and why, what is kept, and the totals."""
     actions: Sequence[Action] = plan.actions
     if not verbose:
-        # The large things are what people look for; the links to them are many and small.
+        # People look for the large things; links are many and small.
         actions = nsmallest(SHOWN, actions, key=lambda action: (-action.size, action.path))
     rows = [
         (
@@ -55,7 +55,7 @@ def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
         for action in actions
     ]
     if rows:
-        out.print(table("To go", ("what", ">size", "repository", "which", "why"), rows))
+        out.print(table("To delete", ("what", ">size", "repository", "which", "why"), rows))
         if len(plan.actions) > len(rows):
             out.print(f"... and {len(plan.actions) - len(rows)} more (-v shows all)")
     for reason, count in plan.kept.items():
@@ -82,11 +82,11 @@ def show_decisions(out: Console, decisions: Sequence[Decision]) -> None:
         columns = ("repository", "tag", "=digest", "", "=pushed", "=created", "why")
         out.print(table("Decisions", columns, rows))
     else:
-        out.print("The policy is about no tag of this tree.")
+        out.print("The policy applies to no tag of this tree.")
 
 
 def _day(seconds: float | None) -> str:
-    """Return a day, in UTC; of what is not known, or nobody had to ask for, a dash."""
+    """Return a day in UTC, or a dash if the time is unknown or was not needed."""
     if seconds is None:
         return "-"
     try:
@@ -97,7 +97,7 @@ def _day(seconds: float | None) -> str:
 
 def _name(action: Action) -> str:
     if action.kind in (ActionKind.DIRECTORY, ActionKind.TAG):
-        # A digest would not tell which of two folders, or of two tags of one manifest.
+        # Two folders, or two tags of one manifest, may have the same digest.
         return action.path.partition("/_manifests/tags/")[2] or layout.name_of(action.path)
     return Digest(action.digest).short if action.digest else layout.name_of(action.path)
 
@@ -121,7 +121,7 @@ def _show_doubt(out: Console, plan: Plan) -> None:
 
 
 def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
-    """Print what a run did, and how to take it back or free the space."""
+    """Print what a run did, and how to undo it or free the space."""
     _show_skipped(out, applied.skipped, verbose=verbose)
     if not applied.in_place:
         _say(out, f"Moved into quarantine: {in_words(applied.done)}")
@@ -131,7 +131,7 @@ def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
         out.print("Restart the registry if it caches blob descriptors (storage.cache).")
         return
     if applied.done != Totals():
-        _say(out, f"Take it back:   regfs gc restore {applied.run}")
+        _say(out, f"Undo:           regfs gc restore {applied.run}")
         _say(out, f"Free the space: regfs gc purge {applied.run}")
         out.print("Restart the registry if it caches blob descriptors (storage.cache).")
 
@@ -140,14 +140,14 @@ def _show_skipped(out: Console, skipped: Iterable[Skipped], *, verbose: int) -> 
     everything = list(skipped)
     if verbose:
         for skip in everything:
-            _say(out, f"Stayed: {skip.path}: {skip.reason}")
+            _say(out, f"Kept: {skip.path}: {skip.reason}")
         return
     for reason, count in Counter(skip.reason for skip in everything).most_common(SHOWN):
-        _say(out, f"Stayed: {count} x {reason}")
+        _say(out, f"Kept: {count} x {reason}")
 
 
 def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) -> None:
-    """Print what was in use again, and is in place again."""
+    """Print what is in use again and was put back."""
     if returned:
         totals = sum_up((one.kind, one.size) for one in returned)
         _say(out, f"In use again, and put back: {in_words(totals)}")
@@ -157,11 +157,11 @@ def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) 
 
 
 def _show_replaced(out: Console, paths: Sequence[str]) -> None:
-    """Print where something bad has made room for the good copy."""
+    """Print where a good copy has replaced bad bytes."""
     for path in paths:
-        _say(out, f"Bad, and good again: {path}")
+        _say(out, f"Replaced bad bytes by the good copy: {path}")
     if paths:
-        out.print("The bad bytes lie in quarantine until the next purge.")
+        out.print("The bad bytes stay in quarantine until the next purge.")
 
 
 def show_restored(out: Console, restored: Restored) -> None:
@@ -175,7 +175,7 @@ def show_restored(out: Console, restored: Restored) -> None:
         runs = ", ".join(sorted({one.run for one in restored.along}))
         _say(out, f"Needed by it, and put back from run {runs}: {in_words(totals)}")
     if restored.removed:
-        _say(out, f"Moved out: {restored.removed} that the run had put in place")
+        _say(out, f"Moved into quarantine: {restored.removed} that the run had put in place")
 
 
 def show_purged(out: Console, purged: Purged, *, verbose: int) -> None:
@@ -186,7 +186,7 @@ def show_purged(out: Console, purged: Purged, *, verbose: int) -> None:
         out.print(f"... and {len(purged.findings) - SHOWN} more roots that are not on this disk")
     _show_returned(out, purged.returned, verbose=verbose)
     for run in purged.waiting:
-        _say(out, f"Not yet: run {run}, younger than its wait (--offline: now)")
+        _say(out, f"Not deleted yet: run {run} is younger than its wait (--offline: delete now)")
     count = len(purged.runs)
     runs = "1 run" if count == 1 else f"{count} runs"
     _say(out, f"Deleted: {purged.files} files of {runs}, {human_size(purged.bytes)}")
@@ -212,7 +212,7 @@ def show_runs(out: Console, runs: Sequence[Run]) -> None:
 
 
 def _done(run: Run) -> str:
-    """Return what a run moved away, and what it put in place."""
+    """Return what a run moved into quarantine and what it put in place."""
     parts = [in_words(run.done)] if run.done != Totals() or run.made == Totals() else []
     parts += [f"not moved: {in_words(run.left)}"] if run.left != Totals() else []
     parts += [f"put in place: {in_words(run.made)}"] if run.made != Totals() else []

@@ -1,4 +1,4 @@
-"""`--roots` of `regfs gc`: reading the list, and which of its lines are meant."""
+"""`--roots` of `regfs gc`: reading the list of what is in use elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def roots_options(help: str) -> Decorator:
-    """Return what adds the options of a list of roots to a command."""
+    """Return a decorator that adds `--roots` and its options to a command."""
     return option_group(
         click.option(
             "--roots",
@@ -31,13 +31,13 @@ def roots_options(help: str) -> Decorator:
             "roots_hosts",
             metavar="HOST",
             multiple=True,
-            help="Of --roots pass by lines of hosts other than this registry, which is called "
-            "HOST[:PORT][/PREFIX]; repeatable. Lines without a host are always meant.",
+            help="What --roots calls this registry, HOST[:PORT][/PREFIX]: lines of other hosts are "
+            "skipped, lines without a host never are. Repeatable.",
         ),
         click.option(
             "--ignore-missing-roots",
             is_flag=True,
-            help="Go on although lines of --roots are not found on this disk.",
+            help="Continue even if lines of --roots are not found on this disk.",
         ),
     )
 
@@ -50,22 +50,22 @@ def read_roots(
     ignore_missing: bool,
     exists: Callable[[str], bool],
 ) -> Roots | None:
-    """Return what a list of roots says, and say how many of its lines were passed by."""
+    """Read a list of roots, and note how many of its lines were skipped."""
     if file is None:
         if hosts or ignore_missing:
             option = "--roots-host" if hosts else "--ignore-missing-roots"
-            raise click.UsageError(f"{option} is about the lines of --roots FILE; give both")
+            raise click.UsageError(f"{option} needs --roots FILE")
         return None
     from regfs.gc.roots import parse_roots
 
     roots = parse_roots(read_file(file), file, exists, hosts)
     if roots.elsewhere:
-        session.note(f"regfs: {file}: lines of other hosts, passed by: {roots.elsewhere}")
+        session.note(f"regfs: {file}: lines of other hosts, skipped: {roots.elsewhere}")
     return roots
 
 
 def read_file(file: str) -> bytes:
-    """Return what a file holds that was named on the command line; `-` is standard input.
+    """Return the bytes of a file named on the command line; `-` is standard input.
 
     Raises:
         DocumentInvalid: it cannot be read.

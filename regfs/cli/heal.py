@@ -1,4 +1,4 @@
-"""`regfs heal`: put back what is missing or corrupt, and links that can be proven."""
+"""`regfs heal`: restore missing and corrupt content, and links that can be proven."""
 
 from __future__ import annotations
 
@@ -34,21 +34,25 @@ _source_options = option_group(
         help="A tree, an OCI layout (folder), an archive of skopeo or docker save, or a "
         "registry: docker://host[:port][/name], https://host[/prefix].",
     ),
-    click.option("--creds", metavar="USER:PASSWORD", help="Others can see it."),
-    click.option("--creds-file", metavar="FILE", help="Its first line is USER:PASSWORD."),
-    click.option("--authfile", metavar="FILE", help="As docker login writes it."),
+    click.option(
+        "--creds",
+        metavar="USER:PASSWORD",
+        help="User and password; other users of this machine can see them.",
+    ),
+    click.option("--creds-file", metavar="FILE", help="A file whose first line is USER:PASSWORD."),
+    click.option("--authfile", metavar="FILE", help="Credentials as docker login writes them."),
     click.option(
         "--tls-verify/--insecure",
         default=True,
-        help="--insecure: any certificate, and docker:// without TLS.",
+        help="--insecure accepts any certificate, and docker:// without TLS.",
     ),
-    click.option("--ca", metavar="FILE", help="Certificates to trust instead of the usual."),
+    click.option("--ca", metavar="FILE", help="Certificates to trust instead of the system's."),
     click.option(
         "--repository",
         "repositories",
         metavar="NAME",
         multiple=True,
-        help="Ask for digests in this repository of the registry first; repeatable.",
+        help="Look in this repository of the source registry first. Repeatable.",
     ),
     click.option(
         "--timeout",
@@ -62,14 +66,14 @@ _source_options = option_group(
         type=Size(),
         default="1kB",
         show_default=True,
-        help="Leave content that a registry gives more slowly, in a second.",
+        help="Give up on content that arrives more slowly than this, per second.",
     ),
     click.option(
         "--max-duration",
         type=Duration(),
         default="1d",
         show_default=True,
-        help="Ask a registry for nothing more when the time is up; what came is put in place.",
+        help="Fetch nothing more after this time; what has arrived is put in place.",
     ),
 )
 
@@ -85,30 +89,34 @@ _source_options = option_group(
     ],
 )
 @_source_options
-@click.option("--relink", is_flag=True, help="Also write links that reachability proves.")
-@click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--relink", is_flag=True, help="Also write lost links that images prove.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only show what would be done.")
 @click.option(
     "--level",
     type=click.Choice(LEVELS),
     default=LEVELS[-1],
     show_default=True,
-    help="sizes: find what is missing, empty or of a wrong size. digests: also what is corrupt.",
+    help="sizes: find what is missing, empty or of the wrong size. digests: also what is corrupt.",
 )
-@click.option("--sparse", is_flag=True, help="Also fetch what indexes list and nobody has pushed.")
-@click.option("--jobs", metavar="N", type=click.IntRange(1), help="Threads; one a processor.")
+@click.option(
+    "--sparse", is_flag=True, help="Also fetch images that indexes list and nobody has pushed."
+)
+@click.option(
+    "--jobs", metavar="N", type=click.IntRange(1), help="Threads (default: one per processor)."
+)
 def command(
     session: Session, source: str | None, relink: bool, dry_run: bool, level: str, **options: Any
 ) -> Exit:
-    """Put missing and corrupt content back from another place, and links that are lost.
+    """Restore missing and corrupt content from another place, and lost links.
 
-    What is fetched is verified before it is put in place; bad bytes go into quarantine.
-    All of it is journaled, and `regfs gc restore RUN` takes it back.
+    Content is verified before it is put in place; bad bytes go into quarantine. Every
+    change is journaled, and `regfs gc restore RUN` undoes it.
     """
     from regfs.heal.report import HealDocument
     from regfs.render import heal as render_heal
 
     if source is None and not relink:
-        raise click.UsageError("say --from SOURCE, --relink, or both")
+        raise click.UsageError("give --from SOURCE, --relink, or both")
     work = _HealCommand(session, dry_run, options)
     if source is not None:
         work.heal(source, level)
@@ -124,7 +132,7 @@ def command(
 
 
 class _HealCommand:
-    """One call of the command: what was planned, what was done, and what was seen last."""
+    """One call of the command: what was planned, what was done, and the last verification."""
 
     def __init__(self, session: Session, dry_run: bool, options: dict[str, Any]) -> None:
         self.plan: HealPlan | None = None
@@ -135,7 +143,7 @@ class _HealCommand:
         self._dry_run = dry_run
         self._options = options
         self._seen: Result | None = None
-        """A look at the tree since which nothing was changed."""
+        """The last verification, unless something was changed since."""
 
     @property
     def is_stopped(self) -> bool:
@@ -153,7 +161,7 @@ class _HealCommand:
 
         session = self._session
         with closing(open_source(place, _access(place, self._options))) as source:
-            inventory, graph, result = self._look(level)
+            inventory, graph, result = self._verify(level)
             with session.progress() as bar:
                 self.plan = plan_heal(
                     session.registry,
@@ -179,7 +187,7 @@ class _HealCommand:
         from regfs.render import heal as render_heal
 
         session = self._session
-        planned = plan_relink(session.registry, *self._look("sizes"))
+        planned = plan_relink(session.registry, *self._verify("sizes"))
         if self._dry_run:
             self.relink_plan = planned
             _show(session, render_heal.show_relink_plan, planned)
@@ -191,24 +199,24 @@ class _HealCommand:
         _show(session, render_heal.show_relinked, self.relinked)
 
     def left(self) -> list[Left] | None:
-        """Return what is wrong still; None of a run that stopped, or is only planned."""
+        """Return what is still wrong; None if the run stopped early or is only planned."""
         from regfs.heal.left import left
 
         to_fetch = self.plan is not None and self.plan.fetch > 0
         to_link = self.relink_plan is not None and bool(self.relink_plan.links)
         if self.is_stopped or (self._dry_run and (to_fetch or to_link)):
             return None
-        result = self._seen or self._look("sizes")[2]
+        result = self._seen or self._verify("sizes")[2]
         return left(result, self.plan, self.healed)
 
-    def _look(self, level: str) -> tuple[Inventory, Graph, Result]:
-        found = _look(self._session, level, self._options["jobs"])
+    def _verify(self, level: str) -> tuple[Inventory, Graph, Result]:
+        found = _verify(self._session, level, self._options["jobs"])
         self._seen = found[2]
         return found
 
 
-def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Graph, Result]:
-    """Look at the tree as it is now: what was healed a moment ago counts."""
+def _verify(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Graph, Result]:
+    """Scan and verify the tree as it is now."""
     from regfs.graph import build_graph
     from regfs.reports.causes import is_denied
     from regfs.tree.inventory import INCOMPLETE
@@ -221,8 +229,8 @@ def _look(session: Session, level: str, jobs: int | None) -> tuple[Inventory, Gr
         asked = VerifyOptions(level=Level(level), jobs=jobs or os.cpu_count() or 1)
         found = verify(session.registry, inventory, graph, asked, progress=bar)
     if found.interrupted:
-        raise KeyboardInterrupt  # half of what is wrong is nothing to act upon
-    # What is damaged is what this is about; what cannot be seen nobody will mend.
+        raise KeyboardInterrupt  # a partial result must not be acted upon
+    # Damage is what heal repairs; what cannot be read makes its answer incomplete.
     seen = [*inventory.findings, *(row.finding for row in found.findings)]
     session.unread = [one for one in seen if one.code in INCOMPLETE or is_denied(one)]
     return inventory, graph, found
@@ -236,12 +244,12 @@ def _show(session: Session, people: Callable[..., None], report: object) -> None
 def _exit(session: Session, work: _HealCommand, remains: Sequence[Left]) -> Exit:
     stopped = None if work.healed is None else work.healed.stopped
     if stopped is not None:
-        session.complain(f"{stopped}; what was done stands, and the next run does the rest")
+        session.complain(f"{stopped}; what was done stays, and the next run does the rest")
         return Exit.INTERRUPTED if stopped == "interrupted" else Exit.STORAGE
     made, linked = work.healed or work.plan, work.relinked or work.relink_plan
     broken = getattr(made, "broken", 0) or getattr(made, "lacking", 0)
     still = linked is not None and bool(linked.ambiguous or linked.skipped)
-    unseen = session.tell_unread()
+    unseen = session.report_unread()
     return Exit.FINDINGS if broken or still or remains or unseen else Exit.CLEAN
 
 
@@ -277,7 +285,7 @@ def _credentials(text: str | None, path: str | None) -> Credentials | None:
         return None
     user, colon, password = text.partition(":")
     if not colon or not user:
-        raise DocumentInvalid("credentials are USER:PASSWORD")
+        raise DocumentInvalid("credentials must be USER:PASSWORD")
     return Credentials(user, password)
 
 

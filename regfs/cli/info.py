@@ -12,7 +12,7 @@ DOCUMENTS = {"": "regfs.reports.summary:Summary"}
     name="info", examples=["regfs info", "regfs -r /srv/registry info --json"], answers=True
 )
 def command(session: Session) -> Exit:
-    """Count what is there, whose it is, how old, and whether it looks well."""
+    """Show counts, sizes, who manages the tree, its age, and its health at a glance."""
     from regfs.render.reports import show_summary
     from regfs.reports.summary import summary
 

@@ -1,4 +1,4 @@
-"""`regfs ls`: repositories, tags, and what is in an index."""
+"""`regfs ls`: repositories, tags, and the content of an index."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ DOCUMENTS = {
     answers=True,
 )
 @click.argument("reference", metavar="[REF]", required=False)
-@click.option("-l", "--long", "details", is_flag=True, help="Sizes, times, platforms.")
-@click.option("--untagged", is_flag=True, help="Manifests that no tag reaches.")
-@click.option("--uploads", is_flag=True, help="Uploads that were never finished.")
-@click.option("--empty", is_flag=True, help="Repositories without a tag or manifest.")
+@click.option("-l", "--long", "details", is_flag=True, help="Show sizes, times and platforms.")
+@click.option("--untagged", is_flag=True, help="List manifests that no tag reaches.")
+@click.option("--uploads", is_flag=True, help="List unfinished uploads.")
+@click.option("--empty", is_flag=True, help="List repositories without tags and manifests.")
 def command(session: Session, reference: str | None, *, details: bool, **only: bool) -> Exit:
-    """List repositories; of NAME the tags; of NAME:TAG what is in it."""
+    """List repositories, the tags of NAME, or the content of NAME:TAG."""
     from regfs.render.listing import show_listing
 
     report = _report(session, reference, details, **only)
@@ -55,7 +55,7 @@ def _report(
     from regfs.reports import listing
 
     if untagged + uploads + empty > 1:
-        raise click.UsageError("--untagged, --uploads and --empty exclude each other")
+        raise click.UsageError("--untagged, --uploads and --empty cannot be combined")
     registry = session.registry
     target = registry.find(reference) if reference else None
     if target is None and not (untagged or uploads):

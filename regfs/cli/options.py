@@ -19,7 +19,7 @@ Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def option_group(*options: Decorator) -> Decorator:
-    """Return what adds several options to a command, in this order."""
+    """Return a decorator that adds several options to a command, in this order."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -49,7 +49,7 @@ class Duration(click.ParamType[float]):
 _MULTIPLES: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(?:([kmgtp]?)(i?)b?)", re.IGNORECASE)
 _LONGEST: Final = 20
-"""Characters of a number: what no disk holds is a slip."""
+"""Characters of a number: a longer one is a typing error."""
 
 
 class Size(click.ParamType[int]):
@@ -64,7 +64,7 @@ class Size(click.ParamType[int]):
         text = str(value).strip()
         found = _SIZE.fullmatch(text) if len(text) <= _LONGEST else None
         if found is None or (found[3] and not found[2]):
-            self.fail(f"{value!r} is no size; say e.g. 500MB, 10G or 1.5TiB", param, ctx)
+            self.fail(f"{value!r} is not a size; use e.g. 500MB, 10G or 1.5TiB", param, ctx)
         factor = (1024 if found[3] else 1000) ** _MULTIPLES[found[2].lower()]
         return int(Decimal(found[1]) * factor)
 
@@ -77,7 +77,7 @@ class Subset(click.ParamType["Chosen"]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Chosen:
-        """Return what is meant."""
+        """Return the part."""
         from regfs.verify.schedule import SHARDS_LIMIT, ByteCount, Shard, Share
 
         text = str(value).strip()
@@ -88,8 +88,8 @@ class Subset(click.ParamType["Chosen"]):
             return Shard(number, total)
         if found := re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)%", text):
             if not 0 < float(found[1]) <= 100:
-                self.fail(f"{value!r}: a share is above 0% and at most 100%", param, ctx)
+                self.fail(f"{value!r}: a share must be above 0% and at most 100%", param, ctx)
             return Share(float(found[1]) / 100)
         if "/" in text or "%" in text:
-            self.fail(f"{value!r} is no part; say e.g. 3/16, 5% or 10G", param, ctx)
+            self.fail(f"{value!r} is not a part; use e.g. 3/16, 5% or 10G", param, ctx)
         return ByteCount(Size().convert(value, param, ctx))

@@ -1,4 +1,4 @@
-"""Files that a command writes beside its output, for other programs: whole, or not at all."""
+"""Files that a command writes for other programs, each atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from regfs.errors import StoreError
 
 _LONGEST: Final = 1 << 20
-"""Bytes of what a file held before that are looked at."""
+"""Bytes of a previous report that are read."""
 
 
 class ReportFile(click.ParamType[str]):
@@ -25,21 +25,21 @@ class ReportFile(click.ParamType[str]):
         """Return the path."""
         path = str(value)
         if path != "-" and "/docker/registry/v2/" in os.path.realpath(path):
-            self.fail(f"{path!r} lies in a registry tree, where nothing is written", param, ctx)
+            self.fail(f"{path!r} is inside a registry tree, where no report is written", param, ctx)
         return path
 
 
 def write_report(file: str, make: Callable[[str], Iterable[str]]) -> None:
-    """Write what `make` yields when given what the file holds now (nothing, for `-`).
+    """Write what `make` yields, given the previous content of the file (none for `-`).
 
     Raises:
-        StoreError: it cannot be written; what was there stays as it was.
+        StoreError: it cannot be written; the previous content is unchanged.
     """
     if file == "-":
         for piece in make(""):
             click.echo(piece.encode(), nl=False)
         return
-    # The file that a link leads to is replaced, not the link.
+    # Replace the file that a link leads to, not the link.
     path = Path(os.path.realpath(file))
     try:
         if path.exists() and not path.is_file():  # a pipe or a device
@@ -61,7 +61,7 @@ def _replace(path: Path, pieces: Iterable[str]) -> None:
     import secrets
     import shutil
 
-    # Beside it, for only there a rename is atomic; readers know it by its other ending.
+    # In the same folder, where a rename is atomic; readers skip it by its suffix.
     beside = path.with_name(f"{path.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
         with beside.open("x", encoding="utf-8") as stream:

@@ -16,11 +16,11 @@ DOCUMENTS = {"": "regfs.reports.reuse:Reuse"}
     answers=True,
 )
 @click.argument("references", metavar="[REF]...", nargs=-1)
-@click.option("-n", "--top", type=click.IntRange(1), help="Only so many layers (default 20).")
+@click.option("-n", "--top", type=click.IntRange(1), help="Layers to show (default: 20).")
 def command(session: Session, references: tuple[str, ...], *, top: int | None) -> Exit:
-    """Tell which layers images share, and how much that saves.
+    """Show which layers images share, and how much that saves.
 
-    Of the layers of REF..., or of all images.
+    With REF..., only the layers of these images.
     """
     from regfs.manifests.image_config import parse_config
     from regfs.render.reports import show_reuse

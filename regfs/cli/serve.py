@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from regfs.server.settings import Settings
 
 TURN = 0.0005
-"""Seconds that a thread computes while another waits. A pull waits so long at each of its system
-calls while a page is made; at Python's 5 ms it would take ten times as long."""
-FILES_WANTED = 65_536
-"""Open files that a server asks for: each client is one, and so is what it is sent."""
+"""Seconds for which a thread keeps the interpreter while another waits. A pull waits this long at
+each system call while a page is made; with Python's 5 ms it would take ten times as long."""
+OPEN_FILES = 65_536
+"""Open files that the server asks for: one for each client, and one for what it is sent."""
 _SHORTEST_EXPIRY = 3600.0
 
 
@@ -48,26 +48,26 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
     metavar="HOST:PORT",
     default="127.0.0.1:5000",
     show_default=True,
-    help="Where to listen; port 0 takes any that is free. Also :PORT (everywhere), unix:/PATH.",
+    help="Where to listen; port 0 picks a free one. Also :PORT (every interface) and unix:/PATH.",
 )
-@click.option("--writable", is_flag=True, help="Take pushes; without it nothing is changed.")
+@click.option("--writable", is_flag=True, help="Accept pushes; without it the server is read-only.")
 @click.option("--delete", is_flag=True, help="Let clients delete; needs --writable.")
 @_file("--htpasswd", help="Users and passwords, as `htpasswd -B` writes them.")
 @_file("--access", help="Who may do what to which repositories: TOML or JSON; needs --htpasswd.")
 @_file("--tls-cert", help="Certificate chain (PEM).")
-@_file("--tls-key", help="Its key, PEM.")
+@_file("--tls-key", help="Private key of the certificate (PEM).")
 @click.option(
     "--insecure",
     is_flag=True,
-    help="Serve others than this machine without passwords, or passwords without TLS.",
+    help="Serve other machines without passwords, or accept passwords without TLS.",
 )
 @click.option(
     "--host-name",
     "host_names",
     metavar="NAME",
     multiple=True,
-    help="A name of this server. On loopback without passwords others are not answered, "
-    "but for localhost; behind a proxy its pages may come from there. Can be repeated.",
+    help="A name of this server. On loopback without passwords, requests for any other name "
+    "but localhost are refused; behind a proxy, pages may be served under it. Repeatable.",
 )
 @click.option(
     "--cors-origin",
@@ -75,9 +75,9 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
     metavar="ORIGIN",
     multiple=True,
     help="A site, such as https://ui.example.com, whose pages may use the API; "
-    "with * any page may read. Can be repeated.",
+    "with * any page may read. Repeatable.",
 )
-@click.option("--max-blob-size", metavar="SIZE", type=Size(), help="The largest blob taken.")
+@click.option("--max-blob-size", metavar="SIZE", type=Size(), help="Refuse larger blobs.")
 @click.option(
     "--keep-free",
     metavar="SIZE",
@@ -91,27 +91,27 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
     type=Duration(),
     default="7d",
     show_default=True,
-    help="Delete uploads that nobody has gone on with for so long; 0: never.",
+    help="Delete uploads that have been idle for so long; 0: never.",
 )
 @click.option(
     "--grace",
     type=Duration(),
     default="10s",
     show_default=True,
-    help="What requests under way get when the server is told to end.",
+    help="How long running requests may take after the server is told to stop.",
 )
 @click.option(
     "--log-format",
     type=click.Choice(["combined", "json", "none"]),
     default="combined",
     show_default=True,
-    help="Of the log of requests, on standard error.",
+    help="Format of the access log on standard error.",
 )
 def command(session: Session, **options: Any) -> Exit:
     """Serve the tree as a registry, read-only unless --writable.
 
-    SIGTERM lets requests and uploads under way end. SIGHUP reads passwords, rules and
-    certificates again; of a file that is wrong what it said before stays.
+    SIGTERM lets running requests and uploads finish. SIGHUP rereads passwords, rules and
+    certificates; if a file is invalid, its previous content stays in force.
     """
     _check(options)
     try:
@@ -129,7 +129,7 @@ def command(session: Session, **options: Any) -> Exit:
         raise click.UsageError(f"--listen {options['listen']}: {error}") from None
     _refuse_insecure(address, options)
     log_to_standard_error(as_json=options["log_format"] == "json")
-    # The first push makes the tree; to serve an empty folder read-only is a mistake.
+    # The first push makes the tree; serving an empty folder read-only is a mistake.
     session.allow_empty = session.allow_empty or options["writable"]
     files = ServeFiles(options, session.note)
     refuse_if_locked(session.store)
@@ -142,9 +142,9 @@ def _check(options: dict[str, Any]) -> None:
     if options["delete"] and not options["writable"]:
         raise click.UsageError("--delete needs --writable")
     if 0 < options["expire_uploads"] < _SHORTEST_EXPIRY:
-        raise click.UsageError("--expire-uploads: an hour at least, clients pause that long")
+        raise click.UsageError("--expire-uploads must be at least an hour: clients pause that long")
     if options["access"] and not options["htpasswd"]:
-        raise click.UsageError("--access tells what users may do: it needs --htpasswd")
+        raise click.UsageError("--access needs --htpasswd: its rules are about users")
     if bool(options["tls_cert"]) != bool(options["tls_key"]):
         raise click.UsageError("--tls-cert and --tls-key go together")
 
@@ -161,13 +161,13 @@ def _refuse_insecure(address: Address, options: dict[str, Any]) -> None:
     if not options["htpasswd"]:
         raise Refused(
             f"{address} can be reached from elsewhere, and nobody would need a password: "
-            "say --htpasswd FILE, listen at 127.0.0.1, or say --insecure"
+            "give --htpasswd FILE, listen on 127.0.0.1, or give --insecure"
         )
     if not options["tls_cert"]:
         raise Refused(
             f"{address} can be reached from elsewhere, and passwords would travel in the clear: "
-            "say --tls-cert and --tls-key, listen at 127.0.0.1 behind a proxy that does TLS, "
-            "or say --insecure"
+            "give --tls-cert and --tls-key, listen on 127.0.0.1 behind a proxy that does TLS, "
+            "or give --insecure"
         )
 
 
@@ -186,14 +186,14 @@ def _serve(
     from regfs.tree.registry import Registry
 
     settings = _settings(options, address)
-    # Not the session's, which remembers whatever could not be read.
+    # Not the session's registry, which remembers every finding.
     app = make_app(Registry(session.store), settings, gate=files.gate)
     _allow_many_files()
     sys.setswitchinterval(TURN)
     try:
         sockets = sockets_at(address)
     except OSError as error:
-        raise StoreError(f"cannot listen at {address}: {error.strerror or error}") from None
+        raise StoreError(f"cannot listen on {address}: {error.strerror or error}") from None
     mode = "read-only"
     if settings.writable:
         mode = "writable, with deletion" if settings.delete else "writable"
@@ -207,15 +207,15 @@ def _serve(
 
     observe = access_log(options["log_format"])
     tls = None if files.tls is None else files.tls.context
-    again = files.read_again
-    return asyncio.run(run(app, sockets, ready=ready, tls=tls, observe=observe, reload=again))
+    reload = files.reload
+    return asyncio.run(run(app, sockets, ready=ready, tls=tls, observe=observe, reload=reload))
 
 
 def _settings(options: dict[str, Any], address: Address) -> Settings:
     from regfs.server.address import is_local
     from regfs.server.settings import Limits, Settings
 
-    # Whoever is let in for being on this machine must not be a page that a browser here shows.
+    # A page in a browser on this machine must not get in just for running on it.
     open_here = not options["htpasswd"] and not address.path and is_local(address)
     return Settings(
         host_names=_host_names([*options["host_names"], address.host]),
@@ -237,7 +237,7 @@ def _host_names(given: Iterable[str]) -> frozenset[str]:
     for text in filter(None, given):
         host = host_of(text) or host_of(f"[{text}]")
         if host is None:
-            raise click.UsageError(f"--host-name {text}: say a name, such as registry.example.com")
+            raise click.UsageError(f"--host-name {text}: give a name, such as registry.example.com")
         found.add(host[0])
     return frozenset(found)
 
@@ -250,7 +250,7 @@ def _origins(given: tuple[str, ...]) -> frozenset[str]:
         origin = origin_in(text)
         if origin is None:
             raise click.UsageError(
-                f"--cors-origin {text}: say scheme and host, such as https://ui.example.com, or *"
+                f"--cors-origin {text}: give scheme and host, such as https://ui.example.com, or *"
             )
         found.add(origin)
     return frozenset(found)
@@ -260,6 +260,6 @@ def _allow_many_files() -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

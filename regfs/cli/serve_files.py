@@ -1,7 +1,7 @@
-"""The files that `regfs serve` lives by: passwords, rules, a certificate and its key.
+"""The files of `regfs serve`: passwords, rules, a certificate and its key.
 
-They are read when it begins, and again on SIGHUP, each by itself: one that is wrong by then is
-told, and what it said before goes on to count.
+They are read at the start and again on SIGHUP, each by itself. If one is invalid by then, that
+is logged and its previous content stays in force.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _log = logging.getLogger("regfs.serve")
 
 
 class ServeFiles:
-    """What the files say that the options name."""
+    """The content of the files that the options name."""
 
     def __init__(self, options: dict[str, Any], note: Callable[[str], None]) -> None:
-        """Read them; `note` is told what is strange about them.
+        """Read them; `note` gets remarks about them.
 
         Raises:
             DocumentInvalid: one of them cannot be used.
@@ -37,7 +37,7 @@ class ServeFiles:
         self._rules: str | None = options["access"]
         self._certificate: str | None = options["tls_cert"]
         self.gate: Gate | None = None
-        """Who may do what; None: everybody may do everything."""
+        """Who may do what; None if everybody may do everything."""
         self.tls: Certificate | None = None
         try:
             if self._users:
@@ -49,8 +49,8 @@ class ServeFiles:
 
             self.tls = Certificate(self._certificate, options["tls_key"])
 
-    def read_again(self) -> None:
-        """Read them again, and log what came of it."""
+    def reload(self) -> None:
+        """Read them again and log the outcome."""
         parts = [
             (self._users, self._read_users, "the users"),
             (self._rules, self._read_rules, "the rules"),
@@ -80,7 +80,7 @@ class ServeFiles:
         return gate
 
     def _remark(self, gate: Gate, note: Callable[[str], None]) -> None:
-        """Tell of users whom the rules name, and who cannot log in."""
+        """Note users whom the rules name but who cannot log in."""
         for user in gate.access.users if gate.access else ():
             if user not in gate.passwords.users:
                 note(f"{self._rules}: {user} has no password in {self._users}")

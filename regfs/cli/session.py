@@ -32,7 +32,7 @@ PIPED_WIDTH: Final = 4096
 
 
 class Exit(Enum):
-    """The exit codes; nothing else is ever returned."""
+    """The exit codes."""
 
     CLEAN = 0
     FINDINGS = 1
@@ -72,9 +72,9 @@ class Session:
         self.history = True
         """Whether the command needs to know what tags have pointed to before."""
         self.lean = False
-        """Whether the command asks about few of the files only."""
+        """Whether the command asks about few of the files only: see `scan`."""
         self.unread: list[Finding] = []
-        """What point reads could not read."""
+        """Findings of point reads that failed."""
 
     def configure(
         self,
@@ -147,14 +147,14 @@ class Session:
 
     @cached_property
     def err(self) -> Console:
-        """Where everything that is no result goes."""
+        """Where everything else goes."""
         from rich.console import Console
 
         return Console(stderr=True, highlight=False)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """Show progress on standard error while the block runs, when that is a terminal."""
+        """Show progress on standard error while the block runs, if that is a terminal."""
         if self.quiet or not sys.stderr.isatty():
             yield SILENT
             return
@@ -164,7 +164,7 @@ class Session:
             yield progress
 
     def emit(self, report: Any, people: Callable[[Console], None]) -> None:
-        """Print a report: as JSON when that was asked for, else with `people`."""
+        """Print a report: as JSON with --json, else with `people`."""
         if self.json:
             from regfs.render.tables import json_pieces
 
@@ -175,7 +175,7 @@ class Session:
             people(self.out)
 
     def is_repository(self, name: str) -> bool:
-        """Return whether the tree has a repository of that name; of any text."""
+        """Return whether the tree has a repository of that name; the name may be any text."""
         from regfs.errors import LayoutInvalid
 
         try:
@@ -192,15 +192,15 @@ class Session:
         return [self.registry.find(text) for text in references]
 
     def complain(self, message: str) -> None:
-        """Say on standard error what is wrong; being quiet does not silence it."""
+        """Print what is wrong on standard error, even with --quiet."""
         from regfs.render.tables import printable
 
         click.echo(f"regfs: {printable(message)}", err=True)
 
-    def tell_unread(self) -> bool:
-        """Say what an answer lacks because it could not be read; return whether there is any."""
+    def report_unread(self) -> bool:
+        """Report what an answer lacks because it could not be read; return whether there is any."""
         found = list(self.unread)
-        # Only what the command has made: it is not made to look for trouble.
+        # Only what the command has made already: nothing is scanned to look for trouble.
         if "inventory" in vars(self):
             found += self.inventory.findings
         if "graph" in vars(self):
@@ -216,7 +216,7 @@ class Session:
         return bool(unread)
 
     def note(self, message: str) -> None:
-        """Say something beside the result, unless asked to be quiet."""
+        """Print a remark on standard error, unless --quiet is given."""
         if not self.quiet:
             from regfs.render.tables import printable
 
@@ -224,8 +224,8 @@ class Session:
 
 
 def drop_output() -> None:
-    """Let what is still buffered for standard output go nowhere: its reader has left (`| head`)."""
-    with suppress(OSError):  # it is no file, as in tests
+    """Discard what is buffered for standard output: its reader has left (`| head`)."""
+    with suppress(OSError):  # it is not a file, as in tests
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -248,14 +248,14 @@ def _default_root() -> str:
 
 
 def given_root(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return the root that was given; an empty one is a variable that was never set."""
+    """Return the root that was given; refuse an empty one, an unset variable most likely."""
     if value == "":
-        raise click.BadParameter("is empty; leave it out, or name a folder", ctx, param)
+        raise click.BadParameter("is empty; leave it out, or give a folder", ctx, param)
     return value
 
 
 _USUAL: Final = (Exit.CLEAN, Exit.USAGE, Exit.NOT_FOUND, Exit.STORAGE, Exit.INTERRUPTED)
-"""What any command may come to."""
+"""Exit codes of every command."""
 
 
 def _epilog(examples: Sequence[str], exits: Iterable[Exit]) -> str:
@@ -277,9 +277,9 @@ def command(
 ) -> Callable[[Function], click.Command]:
     """Make a function a command with the options, examples and exit codes all commands have.
 
-    The function gets the Session first, and returns an Exit or None for CLEAN. If it
-    `answers` a question about the tree, what could not be read for it is told at the end,
-    and makes CLEAN FINDINGS: an answer that lacks something is never silent.
+    The function gets the Session first, and returns an Exit, or None for CLEAN. If it
+    `answers` a question about the tree, what could not be read for it is reported at the
+    end and turns CLEAN into FINDINGS: an incomplete answer is never silent.
     """
     epilog = _epilog(examples, [*_USUAL, *exits, *([Exit.FINDINGS] if answers else [])])
 
@@ -292,7 +292,7 @@ def command(
             except BrokenPipeError:  # handled here: click would take it for a failure
                 drop_output()
                 return Exit.CLEAN.value
-            if answers and session.tell_unread() and result is Exit.CLEAN:
+            if answers and session.report_unread() and result is Exit.CLEAN:
                 result = Exit.FINDINGS
             return int(result.value)
 
@@ -311,14 +311,14 @@ def _common_options() -> list[click.Parameter]:
             ["-r", "--root"],
             metavar="ROOT",
             callback=given_root,
-            help="Where the registry tree is.",
+            help="The folder of the registry tree.",
         ),
         click.Option(
-            ["--allow-empty"], is_flag=True, help="Take an empty folder for a fresh registry."
+            ["--allow-empty"], is_flag=True, help="Accept an empty folder as a fresh registry."
         ),
         click.Option(
             ["--json", "as_json"], is_flag=True, help="One JSON document on standard output."
         ),
-        click.Option(["-q", "--quiet"], is_flag=True, help="No progress and no remarks."),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Print no progress and no remarks."),
         click.Option(["-v", "--verbose"], count=True, help="Say more; twice for everything."),
     ]

@@ -18,9 +18,9 @@ DOCUMENTS = {"": "regfs.reports.image:Shown"}
     answers=True,
 )
 @click.argument("reference", metavar="REF")
-@click.option("--raw", is_flag=True, help="The manifest's bytes, as they are stored.")
+@click.option("--raw", is_flag=True, help="Print the bytes of the manifest as they are stored.")
 def command(session: Session, reference: str, *, raw: bool) -> Exit:
-    """Show an image: manifest, config, layers with what made each, sharing, referrers.
+    """Show an image: manifest, config, layers and what made each, sharing, referrers.
 
     NAME alone means NAME:latest.
     """

@@ -1,4 +1,4 @@
-"""`regfs verify`: check the tree, tell what is wrong while it is found, and sum it up."""
+"""`regfs verify`: check the tree, print findings as they come, and a summary."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from regfs.cli.options import Duration, Size, Subset
 from regfs.cli.report_file import ReportFile, write_report
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.cli.verify_ledger import held_ledger, merge_ledgers, tell_trouble
-from regfs.cli.verify_telling import Teller, teller_of
+from regfs.cli.verify_findings import FindingPrinter, printer_of
+from regfs.cli.verify_ledger import merge_ledgers, open_ledger, report_trouble
 from regfs.errors import StoreError
 from regfs.findings import Severity
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from regfs.verify import PullableImage, ReportedFinding, Result
 
 LEVELS: Final = ("links", "sizes", "digests", "content")
-"""As `regfs.verify.Level`, whose module is only loaded when it is needed."""
+"""The values of `regfs.verify.Level`, whose module is loaded only when it is needed."""
 
 DOCUMENTS: Final = {
     "": "regfs.verify.report:VerifyDocument",
@@ -53,9 +53,9 @@ DOCUMENTS: Final = {
     type=click.Choice(LEVELS),
     default="digests",
     show_default=True,
-    help="links: the listing and the links. sizes: also the manifests, and whether all they need "
-    "is there. digests: also the content of every blob. content: layers are unpacked too, and "
-    "compared with their configs.",
+    help="links: check the listing and every link. sizes: also read manifests, and check that "
+    "what they need is there. digests: also hash every blob. content: also unpack layers, and "
+    "compare them with their configs.",
 )
 @click.option(
     "--subset",
@@ -66,24 +66,26 @@ DOCUMENTS: Final = {
 @click.option(
     "--max-age",
     type=Duration(),
-    help="Do not read again what was found intact so lately; what was broken is always read.",
+    help="Skip blobs that were found intact within this time; broken ones are always read.",
 )
-@click.option("--max-duration", type=Duration(), help="Begin nothing more when the time is up.")
-@click.option("--max-bytes", type=Size(), help="Read no more than that, but at least one blob.")
+@click.option("--max-duration", type=Duration(), help="Start reading no blob after this time.")
+@click.option("--max-bytes", type=Size(), help="Read no more than this, but at least one blob.")
 @click.option(
     "--ledger",
     metavar="FILE",
     type=click.Path(dir_okay=False),
     help="Where results are kept, instead of .regfs/ledger in the tree.",
 )
-@click.option("--no-ledger", is_flag=True, help="Neither use nor keep results of other runs.")
+@click.option("--no-ledger", is_flag=True, help="Neither use nor record results.")
 @click.option(
     "--merge",
     is_flag=True,
-    help="Instead of verifying, take in the ledgers FILE... and tell what they found.",
+    help="Instead of verifying, merge the ledgers FILE... and report what they found.",
 )
-@click.option("--jobs", metavar="N", type=click.IntRange(1), help="Threads; one a processor.")
-@click.option("--ndjson", is_flag=True, help="One JSON document a line for each finding, at once.")
+@click.option(
+    "--jobs", metavar="N", type=click.IntRange(1), help="Threads (default: one per processor)."
+)
+@click.option("--ndjson", is_flag=True, help="Print each finding at once, as a line of JSON.")
 @click.option(
     "--junit",
     metavar="FILE",
@@ -94,12 +96,12 @@ DOCUMENTS: Final = {
     "--metrics",
     metavar="FILE",
     type=ReportFile(),
-    help="Write metrics for node_exporter's textfile collector, which wants a name in .prom.",
+    help="Write metrics for node_exporter's textfile collector, which reads *.prom files.",
 )
 @click.option(
     "--quarantine",
     is_flag=True,
-    help="Move corrupt data aside, so that a push heals it; gc restore brings it back.",
+    help="Move corrupt data into quarantine, so that a push heals it; gc restore moves it back.",
 )
 def command(
     session: Session,
@@ -111,22 +113,22 @@ def command(
     merge: bool,
     **options: Any,
 ) -> Exit:
-    """Check that the tree, or what REF reaches in it, is whole; changes no image.
+    """Check that the tree, or what REF reaches in it, is intact; change no image.
 
-    REF is NAME, NAME:TAG, NAME@DIGEST or DIGEST. Findings tell which images are
-    damaged by them. Normal leftovers are only counted, unless -v is given.
-    What came of each blob is kept in a ledger: what was verified longest ago is read first.
+    REF is NAME, NAME:TAG, NAME@DIGEST or DIGEST. Findings name the images that they
+    damage. Normal leftovers are only counted, unless -v is given. The result for each blob
+    is kept in a ledger: blobs verified longest ago are read first.
     """
-    _make_room(session, (junit, metrics), ndjson)
+    _reserve_output(session, (junit, metrics), ndjson)
     if merge:
         given = {"junit": junit, "metrics": metrics, "quarantine": quarantine}
         return _merge(session, references, ndjson, options | given)
-    teller = teller_of(session, ndjson=ndjson)
-    result, images, recorded = _verify(session, references, teller, **options)
-    if isinstance(teller, Teller):
-        teller.tell_again()
+    printer = printer_of(session, ndjson=ndjson)
+    result, images, recorded = _verify(session, references, printer, **options)
+    if isinstance(printer, FindingPrinter):
+        printer.print_causes()
     if not ndjson:
-        _tell_result(session, result)
+        _show_result(session, result)
     if quarantine and not result.interrupted:
         _quarantine(session, result)
     code = _exit(session, result)
@@ -145,14 +147,14 @@ def _verify(
     no_ledger: bool,
     **limits: Any,
 ) -> tuple[Result, Iterable[PullableImage], bool]:
-    """Verify; return what came of it, the images it was about, and whether it was recorded."""
+    """Verify; return the result, the images it covers, and whether it was recorded."""
     from regfs.verify import Level, Selection, VerifyOptions, images_of, verify
 
     started = time.time()
     depth, selection = Level(level), Selection(**limits)
-    # What tags pointed to before is only asked of where images are looked at.
+    # Histories of tags matter only where images are looked at.
     session.history = depth.covers(Level.SIZES)
-    with held_ledger(session, ledger, depth, selection, unused=no_ledger) as held:
+    with open_ledger(session, ledger, depth, selection, unused=no_ledger) as record:
         targets = session.find(references)
         inventory = session.inventory
         graph = session.graph if depth.covers(Level.SIZES) else None
@@ -162,18 +164,18 @@ def _verify(
                 targets=tuple(targets),
                 jobs=jobs or os.cpu_count() or 1,
                 selection=selection,
-                ledger=held,
+                ledger=record,
                 started=started,
             )
             result = verify(
                 session.registry, inventory, graph, asked, progress=progress, on_finding=on_finding
             )
-    recorded = not tell_trouble(session, held, ledger)
+    recorded = not report_trouble(session, record, ledger)
     return result, images_of(targets, inventory, graph), recorded
 
 
 def _merge(session: Session, files: Sequence[str], ndjson: bool, options: dict[str, Any]) -> Exit:
-    """Take in the ledgers of shards."""
+    """Merge the ledgers of shards."""
     from regfs.verify import Level
 
     level, ledger = options.pop("level"), options.pop("ledger")
@@ -181,13 +183,13 @@ def _merge(session: Session, files: Sequence[str], ndjson: bool, options: dict[s
         raise click.UsageError("--merge needs the ledgers to merge: FILE...")
     if given := [name for name, value in options.items() if value]:
         wrong = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise click.UsageError(f"--merge reads no blob, and makes no sense with {wrong}")
-    teller = teller_of(session, ndjson=ndjson)
-    return merge_ledgers(session, files, ledger, Level(level), teller, show=not ndjson)
+        raise click.UsageError(f"--merge reads no blobs: it cannot be combined with {wrong}")
+    printer = printer_of(session, ndjson=ndjson)
+    return merge_ledgers(session, files, ledger, Level(level), printer, show=not ndjson)
 
 
-def _make_room(session: Session, files: Iterable[str | None], ndjson: bool) -> None:
-    """See to it that a report on standard output is alone there."""
+def _reserve_output(session: Session, files: Iterable[str | None], ndjson: bool) -> None:
+    """Make sure that at most one document goes to standard output."""
     there = sum(1 for file in files if file == "-")
     if there + session.json + ndjson > 1:
         raise click.UsageError("only one document can go to standard output")
@@ -198,7 +200,7 @@ def _make_room(session: Session, files: Iterable[str | None], ndjson: bool) -> N
 def _reports(
     result: Result, images: Iterable[PullableImage], junit: str | None, metrics: str | None
 ) -> Iterator[tuple[str, Callable[[str], Iterable[str]]]]:
-    """Yield the files to write, and what makes each of what it held before."""
+    """Yield the files to write, and for each the function that makes its new content."""
     if junit is not None:
         from regfs.render.junit import junit_pieces
 
@@ -210,7 +212,7 @@ def _reports(
 
 
 def _write(session: Session, reports: Iterable[tuple[str, Callable[[str], Iterable[str]]]]) -> bool:
-    """Write every report that can be written; tell whether all could."""
+    """Write every report that can be written; return whether all could."""
     whole = True
     for file, make in reports:
         try:
@@ -222,7 +224,7 @@ def _write(session: Session, reports: Iterable[tuple[str, Callable[[str], Iterab
 
 
 def _quarantine(session: Session, result: Result) -> None:
-    """Move aside what is corrupt; told beside the result, which stays what was found."""
+    """Move corrupt data into quarantine and report that; the result stays as it was found."""
     from regfs.heal.quarantine import corrupt
     from regfs.heal.quarantine import quarantine as move_aside
     from regfs.render.heal import show_quarantined
@@ -240,7 +242,7 @@ def _exit(session: Session, result: Result) -> Exit:
     return Exit.FINDINGS if result.severity is Severity.ERROR else Exit.CLEAN
 
 
-def _tell_result(session: Session, result: Result) -> None:
+def _show_result(session: Session, result: Result) -> None:
     from regfs.render.verify import result_document, show_result
 
     session.emit(

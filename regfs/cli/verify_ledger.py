@@ -1,4 +1,4 @@
-"""The ledger of `regfs verify`: which file it is, who may use it now, and `--merge`."""
+"""The ledger of `regfs verify`: which file it is, its lock, and `--merge`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def held_ledger(
+def open_ledger(
     session: Session,
     file: str | None,
     level: Level,
@@ -28,16 +28,16 @@ def held_ledger(
     *,
     unused: bool,
 ) -> Iterator[LedgerFile | None]:
-    """Hold the ledger while the block runs: `file`, or else the one of the tree; None if `unused`.
+    """Open and lock the ledger for the block: `file`, or the one of the tree; None if `unused`.
 
-    What makes no sense is refused here, before the tree is listed.
+    Options that contradict each other are refused here, before the tree is listed.
     """
     from regfs.verify import Level
 
     reads = level.covers(Level.DIGESTS)
     if file is not None and (unused or not reads):
         other = "--no-ledger" if unused else f"--level {level.value}, which reads no content"
-        raise click.UsageError(f"--ledger makes no sense with {other}")
+        raise click.UsageError(f"--ledger cannot be combined with {other}")
     selection.check(level, ledger=reads and not unused)
     if unused or not reads:
         yield None
@@ -50,8 +50,8 @@ def held_ledger(
         yield ledger
 
 
-def tell_trouble(session: Session, ledger: LedgerFile | None, file: str | None) -> bool:
-    """Say what was not recorded; return whether that is a failure, for `file` was asked for."""
+def report_trouble(session: Session, ledger: LedgerFile | None, file: str | None) -> bool:
+    """Report what was not recorded; return whether that is a failure: `file` was asked for."""
     if ledger is None or ledger.trouble is None:
         return False
     if file is None:
@@ -70,7 +70,7 @@ def merge_ledgers(
     *,
     show: bool,
 ) -> Exit:
-    """Merge the ledgers of shards into one, and tell what it says of the tree; hash no blob."""
+    """Merge the ledgers of shards, and report what the result says of the tree; hash no blob."""
     from regfs.render.verify import coverage_document, show_coverage
     from regfs.stores import locate
     from regfs.verify.coverage import cover, pick_from
@@ -94,7 +94,7 @@ def merge_ledgers(
     if show:
         document = coverage_document(found) if session.json else None
         session.emit(document, lambda out: show_coverage(out, found))
-    if tell_trouble(session, target, file):
+    if report_trouble(session, target, file):
         return Exit.STORAGE
     return Exit.FINDINGS if found.severity is Severity.ERROR else Exit.CLEAN
 
@@ -106,33 +106,33 @@ def _shard(
     path: str,
     file_of: Callable[[Digest], FileId | None],
 ) -> Ledger:
-    """Return what the ledger of a shard says of this tree.
+    """Return the results in the ledger of a shard that are about this tree.
 
     Raises:
-        Refused: it says nothing of it, and is about other files.
+        Refused: it has results, and none is about a file of this tree.
     """
     from regfs.verify.coverage import of_this_tree, pick_from
     from regfs.verify.ledger_file import read_ledger
 
-    told = 0
+    count = 0
     known = pick_from(session.inventory)
 
     def pick(text: str) -> Digest | None:
-        nonlocal told
-        told += 1
+        nonlocal count
+        count += 1
         return known(text)
 
     found = of_this_tree(read_ledger(store, path, pick), session.inventory, file_of)
-    if told and not len(found):
+    if count and not len(found):
         raise Refused(
-            f"{name}: a ledger of another tree, or of a copy of this one: none of its {told} "
-            "results is of a file that lies here; nothing was merged"
+            f"{name}: a ledger of another tree, or of a copy of this one: none of its {count} "
+            "results is about a file of this tree; nothing was merged"
         )
     return found
 
 
 def _ledger_of(session: Session, file: str | None) -> LedgerFile:
-    """Return the ledger that is meant."""
+    """Return the ledger in `file`, or the one of the tree."""
     from regfs.runs.lock import owner
     from regfs.stores import locate
     from regfs.verify import LedgerFile

@@ -14,7 +14,13 @@ DOCUMENTS = {"": "regfs.reports.paths:Reasons"}
     name="why", examples=["regfs why 25b1600519c0", "regfs why app:v1 --limit 100"], answers=True
 )
 @click.argument("reference", metavar="REF|DIGEST")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Paths shown.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Paths to show.",
+)
 def command(session: Session, reference: str, *, limit: int) -> Exit:
     """Show every path from a repository to a blob or manifest, or that nothing keeps it."""
     from regfs.render.image import show_reasons

@@ -37,7 +37,7 @@ def test_explain_tells_every_decision(
     policy = str(tmp_path / "keep.toml")
     assert gc(old, "plan", "--policy", policy, "--explain") == 0
     out = capsys.readouterr().out
-    decisions = out[: out.index("To go")]
+    decisions = out[: out.index("To delete")]
     lines = [line for line in decisions.splitlines() if "team/app" in line]
     assert [line.split()[1] for line in lines] == ["keep", "old"]
     assert [line.split()[3] for line in lines] == ["keep", "drop"]
@@ -60,7 +60,7 @@ def test_explain_of_a_policy_about_nothing(
 ) -> None:
     (tmp_path / "none.toml").write_text(POLICY.replace("**", "elsewhere"))
     assert gc(old, "plan", "--policy", str(tmp_path / "none.toml"), "--explain") == 0
-    assert "about no tag" in capsys.readouterr().out
+    assert "applies to no tag" in capsys.readouterr().out
 
 
 def test_explain_without_a_policy_is_misuse(old: TreeBuilder) -> None:
@@ -179,7 +179,7 @@ def test_a_host_with_a_prefix_makes_its_lines_understood(
     )
     policy = ("--offline", "--policy", str(tmp_path / "keep.toml"), "--roots", str(roots))
     assert gc(old, "run", *policy, "--yes", "--roots-host", "proxy.example.com/docker") == 0
-    assert "lines of other hosts, passed by: 2" in capsys.readouterr().err
+    assert "lines of other hosts, skipped: 2" in capsys.readouterr().err
     assert old.tags("team/app") == ["keep", "old"]
 
 

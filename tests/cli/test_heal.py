@@ -52,7 +52,7 @@ def test_a_heal_tells_what_it_did_and_how_to_take_it_back(shop: TreeBuilder, cap
     assert run(["-r", str(shop.root), "gc", "runs"]) == 0
     assert "heal" in capsys.readouterr().out
     assert run(["-r", str(shop.root), "gc", "restore", name]) == 0
-    assert "Moved out: 1" in capsys.readouterr().out
+    assert "Moved into quarantine: 1" in capsys.readouterr().out
     assert shop.files() == damaged
 
 

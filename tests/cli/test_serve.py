@@ -71,7 +71,7 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, st
     ("options", "told"),
     [
         (["--delete"], "--delete needs --writable"),
-        (["--access", "rules.toml"], "it needs --htpasswd"),
+        (["--access", "rules.toml"], "--access needs --htpasswd"),
         (["--tls-cert", "x.pem"], "--tls-cert and --tls-key go together"),
         (["--listen", "localhost"], "say HOST:PORT"),
         (["--listen", "127.0.0.1:65536"], "say HOST:PORT"),
@@ -80,10 +80,10 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, st
         (["--listen", "unix:relative"], "unix:/PATH"),
         (["--htpasswd", "/nothing/there"], "/nothing/there: No such file"),
         (["--tls-cert", "/nothing/c", "--tls-key", "/nothing/k"], "/nothing/c: No such file"),
-        (["--max-blob-size", "large"], "no size"),
-        (["--keep-free", "much"], "no size"),
-        (["--expire-uploads", "59m"], "an hour at least"),
-        (["--host-name", "https://registry.example/"], "say a name"),
+        (["--max-blob-size", "large"], "is not a size"),
+        (["--keep-free", "much"], "is not a size"),
+        (["--expire-uploads", "59m"], "at least an hour"),
+        (["--host-name", "https://registry.example/"], "give a name"),
     ],
 )
 def test_what_cannot_be_meant(
@@ -189,7 +189,7 @@ def test_a_port_in_use(tree: TreeBuilder, capsys: pytest.CaptureFixture[str]) ->
         where = f"127.0.0.1:{other.getsockname()[1]}"
         code, line = refused(capsys, tree.root, "--listen", where)
     assert code == 5
-    assert line == f"regfs: cannot listen at {where}: Address already in use"
+    assert line == f"regfs: cannot listen on {where}: Address already in use"
 
 
 # -- how it begins and ends --------------------------------------------------------------

@@ -84,7 +84,7 @@ def test_sizes_are_decimal_unless_they_say_otherwise(text: str, size: int) -> No
 
 @pytest.mark.parametrize("text", ["", "G", "-1", "1iB", "1X", "1e9", "1 0", "1GBs", "9" * 40])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="is no size"):
+    with pytest.raises(click.BadParameter, match="is not a size"):
         Size().convert(text, None, None)
 
 

@@ -400,7 +400,7 @@ def test_a_purge_too_early_is_refused_in_one_line(moved: TreeBuilder) -> None:
     )
     assert isinstance(done.exception, Refused)
     assert "\n" not in str(done.exception)
-    assert f"Not yet: run {run}" in regfs_gc(moved, "purge")
+    assert f"Not deleted yet: run {run}" in regfs_gc(moved, "purge")
 
 
 def test_an_interrupted_wait_says_how_to_go_on(

@@ -76,12 +76,12 @@ def test_the_ending_of_the_name_decides_first() -> None:
     [
         (
             f'{ENTRY}\npushedWithin = "30 days"',
-            'policies[0].keepTags[0].pushedWithin: "30 days" is no duration; '
+            'policies[0].keepTags[0].pushedWithin: "30 days" is not a duration; '
             "say e.g. 90s, 30m, 1h, 7d or 2w",
         ),
         (
             f"{ENTRY}pushedWithin = 7",
-            "policies[0].keepTags[0].pushedWithin: 7 is no duration; "
+            "policies[0].keepTags[0].pushedWithin: 7 is not a duration; "
             "say e.g. 90s, 30m, 1h, 7d or 2w",
         ),
         (
@@ -234,7 +234,7 @@ def test_a_number_that_is_too_long_is_refused(name: str, data: str) -> None:
 def test_a_long_value_is_cut() -> None:
     found = refused(f"{ENTRY}pushedWithin = '{'x' * 500}'")
     assert len(found) < 250
-    assert "xxx... is no duration" in found
+    assert "xxx... is not a duration" in found
 
 
 KEYS = [

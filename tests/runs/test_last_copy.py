@@ -71,7 +71,7 @@ def test_good_bytes_go_back_where_bad_ones_lie(
 ) -> None:
     path = push_badly(moved, BAD[bad], needed=needed)
     assert regfs(["-r", str(moved.root), "gc", "purge", "--offline"]) == 0
-    assert "Bad, and good again" in capsys.readouterr().out
+    assert "Replaced bad bytes by the good copy" in capsys.readouterr().out
     assert path.read_bytes() == LAYER.data
     assert holds(moved, BAD[bad])  # until somebody has seen it
     assert regfs(["-r", str(moved.root), "gc", "purge", "--offline"]) == 0

@@ -110,7 +110,7 @@ def test_what_is_no_origin(
 ) -> None:
     tree.push("app", "v1")
     assert command(["-r", str(tree.root), "serve", "--cors-origin", text]) == 2
-    assert "say scheme and host" in capsys.readouterr().err
+    assert "give scheme and host" in capsys.readouterr().err
 
 
 @needs_programs("curl")

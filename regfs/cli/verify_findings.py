@@ -1,4 +1,4 @@
-"""How `regfs verify` tells of findings while it runs: each at once, what has one cause once."""
+"""How `regfs verify` prints findings while it runs: at once, and once for each cause."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     from regfs.findings import Code
     from regfs.verify import ReportedFinding
 
-TOLD: Final = 1000
-"""Findings of one code that are told on a terminal; of the rest only the number."""
+PRINTED: Final = 1000
+"""Findings of one code that are printed; the rest are only counted."""
 
 
-def teller_of(session: Session, *, ndjson: bool) -> Callable[[ReportedFinding], None] | None:
-    """Return what tells of a finding at once."""
+def printer_of(session: Session, *, ndjson: bool) -> Callable[[ReportedFinding], None] | None:
+    """Return a function that prints a finding; None if findings are printed at the end."""
     from regfs.render.tables import to_json_line
     from regfs.render.verify import row_document
 
     if ndjson:
         return lambda row: click.echo(to_json_line(row_document(row)))
-    return None if session.json else Teller(session)
+    return None if session.json else FindingPrinter(session)
 
 
-class Teller:
-    """Tells people of findings: asked for more (-v), of each, else of one for each cause."""
+class FindingPrinter:
+    """Prints findings for people: with -v each of them, else the first of each cause."""
 
     def __init__(self, session: Session) -> None:
-        # On one terminal the findings go above the bar, which only its own console can do.
+        # On a shared terminal, only the console of the progress bar can print above it.
         shared = sys.stdout.isatty() and sys.stderr.isatty() and not session.quiet
         self._console = session.err if shared else session.out
         self._session = session
-        self._told: Counter[Code] = Counter()
+        self._printed: Counter[Code] = Counter()
         self._causes = Causes()
 
     def __call__(self, row: ReportedFinding) -> None:
-        """Tell of one."""
+        """Print a finding."""
         from regfs.render.verify import print_row
 
         code = row.finding.code
@@ -52,14 +52,14 @@ class Teller:
             return
         if not self._causes.add(row.finding) and not self._session.verbose:
             return
-        self._told[code] += 1
-        if self._told[code] <= TOLD:
+        self._printed[code] += 1
+        if self._printed[code] <= PRINTED:
             print_row(self._console, row)
-        elif self._told[code] == TOLD + 1:
-            self._session.note(f"regfs: more than {TOLD} of {code}; from here on they are counted")
+        elif self._printed[code] == PRINTED + 1:
+            self._session.note(f"regfs: more than {PRINTED} of {code}; the rest are only counted")
 
-    def tell_again(self) -> None:
-        """Say of each cause that has come up more than once what to do, and where it has."""
+    def print_causes(self) -> None:
+        """Print each cause with more than one finding: what to do, and where."""
         from regfs.render.tables import print_cause
 
         if self._session.verbose:
@@ -68,4 +68,4 @@ class Teller:
         for cause in again:
             print_cause(self._console, cause)
         if again:
-            self._session.note("regfs: what has one cause was told once; -v tells of each")
+            self._session.note("regfs: findings of one cause are printed once; -v prints each")
