@@ -77,12 +77,12 @@ def test_the_ending_of_the_name_decides_first() -> None:
         (
             f'{ENTRY}\npushedWithin = "30 days"',
             'policies[0].keepTags[0].pushedWithin: "30 days" is not a duration; '
-            "say e.g. 90s, 30m, 1h, 7d or 2w",
+            "use e.g. 90s, 30m, 1h, 7d or 2w",
         ),
         (
             f"{ENTRY}pushedWithin = 7",
             "policies[0].keepTags[0].pushedWithin: 7 is not a duration; "
-            "say e.g. 90s, 30m, 1h, 7d or 2w",
+            "use e.g. 90s, 30m, 1h, 7d or 2w",
         ),
         (
             f'{ENTRY}createdWithin = "0d"',
