@@ -28,7 +28,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -108,7 +108,7 @@ def map_in_two_processes(
     there: Work[Any] | None = None,
     fork: bool = True,
     advance: Callable[[Iterable[int]], None] = lambda items: None,
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """Yield the answers of `work` to 0, 1, .. `count` - 1, in that order.
 
     `there` is what the other process does in place of `work`; its answers come as they are.

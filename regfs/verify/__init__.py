@@ -5,7 +5,7 @@
         .findings   what is wrong, each with the images it damages
         .images     the damaged images, each with what is wrong with it
 
-    links      report.Level.LINKS    the listing, and what every link says    links.py
+    links      report.Level.LINKS    the layout, and what every link says     walk.py
     sizes      + what images need    is it there, and as long as promised     closure.py
     digests    + all content         every blob hashed, once                  content.py
     content    + what is in layers   unpacked while they are hashed           unpack.py
@@ -77,7 +77,7 @@ def verify(
     elsewhere = Elsewhere(registry)
     collector = Collector(Affected(inventory, graph, elsewhere), scope.has_finding, on_finding)
     context = Context(registry, inventory, scope, collector, progress, elsewhere)
-    levels = Levels(context, graph, options, read_pass)
+    levels = Levels(context, collector, graph, options, read_pass)
     interrupted = not levels.check()
     return Result(
         registry.store.url,

@@ -16,7 +16,7 @@ from regfs.tree.junk import is_junk_folder
 from regfs.tree.registry import Registry
 from regfs.verify.cache import in_cache
 from regfs.verify.elsewhere import Elsewhere
-from regfs.verify.report import Collector
+from regfs.verify.report import FindingSink
 from regfs.verify.scope import Scope
 
 
@@ -41,7 +41,7 @@ class Context:
     registry: Registry
     inventory: Inventory
     scope: Scope
-    collector: Collector
+    collector: FindingSink
     progress: Progress
     elsewhere: Elsewhere
     _states: dict[str, FileState] = field(default_factory=dict)

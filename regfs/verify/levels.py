@@ -14,11 +14,11 @@ from regfs.verify.affected import key_at
 from regfs.verify.closure import Closure
 from regfs.verify.content import HashOutcome, Problem, hash_all
 from regfs.verify.context import Context
-from regfs.verify.links import check_links
 from regfs.verify.options import VerifyOptions
-from regfs.verify.report import Checked, Level
+from regfs.verify.report import Checked, Collector, Level
 from regfs.verify.rounds import OF_CONTENT, ReadPass
 from regfs.verify.unpack import Unpacking
+from regfs.verify.walk import check_links
 
 
 class Levels:
@@ -27,11 +27,14 @@ class Levels:
     def __init__(
         self,
         context: Context,
+        collector: Collector,
         graph: Graph | None,
         options: VerifyOptions,
         read_pass: ReadPass,
     ) -> None:
+        """`context` hands what is found to `collector`."""
         self._context = context
+        self._collector = collector
         self._graph = graph if options.level.covers(Level.SIZES) else None
         self._level = options.level
         self._options = options
@@ -158,7 +161,7 @@ class Levels:
 
     def _broken_content(self) -> dict[Digest, Code]:
         """Return what was found in blobs that are intact as such."""
-        rows = self._context.collector.rows
+        rows = self._collector.rows
         broken = [row.finding for row in rows if row.finding.code in OF_CONTENT]
         keys = ((key_at(finding.path), finding.code) for finding in broken)
         return {key.digest: code for key, code in keys if isinstance(key, layout.BlobData)}

@@ -239,6 +239,16 @@ def _identity(finding: Finding) -> tuple[str, ...]:
     return (finding.code, finding.path)
 
 
+class FindingSink(Protocol):
+    """What takes findings as they come."""
+
+    def add(self, finding: Finding) -> None:
+        """Take a finding."""
+
+    def has(self, code: Code, path: str) -> bool:
+        """Return whether this was found."""
+
+
 class Collector:
     """Takes findings as they come, each once, and passes them on with their images."""
 
@@ -281,3 +291,21 @@ class Collector:
     def has(self, code: Code, path: str) -> bool:
         """Return whether this was found."""
         return (code, path) in self._seen
+
+
+class Recorder:
+    """Keeps findings of one part of a tree, to be added to `collector` when it is their turn."""
+
+    def __init__(self, collector: FindingSink) -> None:
+        self.findings: list[Finding] = []
+        self._collector = collector
+        self._seen: set[tuple[str, ...]] = set()
+
+    def add(self, finding: Finding) -> None:
+        """Keep a finding."""
+        self._seen.add(_identity(finding))
+        self.findings.append(finding)
+
+    def has(self, code: Code, path: str) -> bool:
+        """Return whether this was found, here or by the collector before."""
+        return (code, path) in self._seen or self._collector.has(code, path)

@@ -55,9 +55,9 @@ class Watched:
                 yield from self._store.contents(folder, [name], leaf, limit, seen=seen)
 
     def tree(
-        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0
+        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0, links: bool = True
     ) -> Iterator[Listing]:
-        for listing in self._store.tree(folder, report):
+        for listing in self._store.tree(folder, report, links=links):
             content: bytes | StoreError | None = None
             if leaf in listing.files:
                 above, _, name = listing.path.rpartition("/")
