@@ -1,4 +1,4 @@
-"""Changing a tree during a run: each change is journaled before it is made."""
+"""Changing a tree during a run: each change is in the journal before it is made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from regfs.stores import UNFINISHED, FileKind, Store, Writer, ignore, stat_or_no
 
 
 class Changes:
-    """The changes of one run: each is journaled, `flush` makes the intents durable."""
+    """The changes of one run."""
 
     def __init__(self, store: Store, run: str, journal: Lines) -> None:
         self._store = store
@@ -36,22 +36,22 @@ class Changes:
         self._journal.write(**line)
 
     def flush(self) -> None:
-        """Wait until the lines are on the disk."""
+        """Make the lines durable."""
         self._journal.flush()
 
     def sync(self) -> None:
-        """Wait until everything that was moved is on the disk: what comes next may rest on it."""
+        """Make everything that was moved durable: what comes next may rest on it."""
         if self._touched:
             self._touched.sync()
             self.note(synced=now())
 
     def intend(self, items: Iterable[Item]) -> None:
-        """Say what will be changed, and make that durable."""
+        """Write down what will be changed, and make that durable."""
         self._journal.write_all(item.line() for item in items)
         self.flush()
 
     def move(self, source: str) -> None:
-        """Move into quarantine the source of an item that is intended.
+        """Move into quarantine the source of an intended item.
 
         Raises:
             PathMissing: it is gone.
@@ -60,14 +60,14 @@ class Changes:
         self._store.move(*self._aside(source))
 
     def move_many(self, sources: Iterable[str]) -> Iterator[StoreError | None]:
-        """Move one after the other; yield what `move` would raise, or None when it is moved.
+        """Move one after the other; yield what `move` would raise, or None for each that moved.
 
-        Each is taken when the one before it has been moved, and its answer heard.
+        A source is asked for only when the answer for the one before was taken.
         """
         return self._store.move_many(map(self._aside, sources))
 
     def leave(self, path: str) -> None:
-        """Say that what was to be moved was not, after all."""
+        """Write down that an intended change was given up."""
         self.note(left=path)
 
     def _aside(self, source: str) -> tuple[str, str]:
@@ -76,21 +76,20 @@ class Changes:
         return source, target
 
     def remove_empty(self, folders: Iterable[str]) -> int:
-        """Remove folders that are empty, those inside others first; return how many were.
+        """Remove those folders that are empty, the innermost first; return how many.
 
-        One that holds anything is left as it is: there is nothing to take back, and
-        what a restore puts back brings its folders with it.
+        This is not journaled: a restore makes the folders again that it needs.
         """
         return remove_empty(self._store, folders)
 
     def announce(self, paths: Iterable[str]) -> None:
-        """Say which files will be begun: where a run that is killed may leave half of one."""
+        """Write down which files will be begun: a killed run may leave half of one there."""
         for path in paths:
             self.note(begin=path)
         self.flush()
 
     def begin(self, path: str) -> Writer:
-        """Begin a file, announced before, that `create` will put at `path`."""
+        """Begin an announced file that `create` will put at `path`."""
         if stat_or_none(self._store, layout.parent_of(path)) is None:
             self._new.add(path)
         return self._store.create(path)
@@ -106,11 +105,11 @@ class Changes:
         content: Digest,
         small: bool = False,
     ) -> None:
-        """Put a file in place whose bytes are known to be right, and what lay there aside.
+        """Put a file whose bytes are known to be good in place, and move aside what lay there.
 
         `content` is the digest of the bytes, `size` their number. A `small` file is copied
-        aside and then replaced, so that at no moment nothing is there: a damaged link may
-        be the only thing that tells of what it links.
+        aside and then replaced, so that the place is never empty: a damaged link may be all
+        that names what it links.
         """
         there = stat_or_none(self._store, path)
         new = path in self._new or stat_or_none(self._store, layout.parent_of(path)) is None
@@ -131,7 +130,7 @@ class Changes:
         self.note(made=path)
 
     def finish(self, done: int) -> None:
-        """Say that all was done."""
+        """Write down that all is done, when that is durable."""
         self.sync()
         self.note(applied=now(), done=done)
         self.flush()
@@ -139,11 +138,11 @@ class Changes:
 
 @contextmanager
 def changing(store: Store, run: str, kind: RunKind, **facts: object) -> Iterator[Changes]:
-    """Begin a run, or carry it on; the caller holds the lock.
+    """Begin a run, or continue it; the caller holds the lock.
 
     Raises:
         Doubt: what it would move lies on another file system.
-        StoreFull: there is no space for what has to be written down to end it.
+        StoreFull: there is no space for what ends a run.
     """
     require_one_filesystem(store)
     sync_interrupted(store)
@@ -156,14 +155,14 @@ def changing(store: Store, run: str, kind: RunKind, **facts: object) -> Iterator
 
 
 def clear_unfinished(store: Store) -> None:
-    """Delete the halves of files that runs which were killed have left beside their places.
+    """Delete unfinished files that killed runs have left beside their places.
 
     The caller holds the lock, so nobody is still writing them.
     """
     for journal in journals(store):
         account = journal.account
-        cut_off = account.state == "interrupted" and journal.damage is None
-        if not cut_off or account.kind is RunKind.GC:
+        interrupted = account.state == "interrupted" and journal.damage is None
+        if not interrupted or account.kind is RunKind.GC:
             continue
         for path in account.begun:
             folder, _, name = path.rpartition("/")
@@ -173,8 +172,8 @@ def clear_unfinished(store: Store) -> None:
 
 
 def remove_empty(store: Store, folders: Iterable[str]) -> int:
-    """Remove folders that are empty, those inside others first; return how many were."""
-    # A file can have come to be where the folder was, and it would be deleted.
+    """Remove those folders that are empty, the innermost first; return how many."""
+    # A file may lie there by now, and `delete` would delete it.
     still = (path for path in sorted(folders, reverse=True) if _is_folder(store, path))
     return store.delete(still)
 
@@ -185,7 +184,7 @@ def _is_folder(store: Store, path: str) -> bool:
 
 
 def rename_source(store: Store, path: str) -> str:
-    """Return what to rename for a file: the folder made for it, unless it holds more than that."""
+    """Return what to rename for a file: its folder if that holds nothing else, else the file."""
     folder = layout.parent_of(path)
     inside = store.list(folder, ignore)
     return folder if [entry.path for entry in inside] == [path] else path

@@ -1,14 +1,14 @@
 """What lies in the quarantine of a run, and which line of the journal names it.
 
-Everything that lies there is listed, never only what lines name. A file belongs to the line of
-its own path, to that of the folder that was moved (a tag, an upload), or it was being written
-when its folder was moved: a temporary file of the registry, or of a run that was killed.
+Everything that lies there is listed, not only what lines name. A file belongs to the line of
+its own path, or of the folder that was moved (a tag, an upload); or it was being written when
+its folder was moved: a temporary file of the registry, or of a killed run.
 
-What no line names is a stray. A line is durable before what it names is moved, so a
-stray says that lines are gone, or that somebody has put it there: the run is damaged.
+What no line names is a stray. A line is durable before what it names is moved, so a stray
+shows that lines are lost, or that somebody has put it there: the run is damaged.
 
-In a damaged run a thing is known by where it lies: its path in quarantine is its place in the
-tree, and tells by the layout what it is.
+In a damaged run the path of a thing in quarantine is its place in the tree, and by the layout
+says what it is.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from regfs.runs.totals import ActionKind
 from regfs.stores import UNFINISHED, Store, folders_above
 
 FOLDERS: Final = frozenset({ActionKind.TAG, ActionKind.UPLOAD})
-"""Kinds of which a folder is moved with all that it holds."""
+"""Kinds that are moved as a folder, with all that it holds."""
 _TREE: Final = "docker/"
-"""Nothing outside of it is ever moved."""
+"""Nothing outside this folder is ever moved."""
 
 _Place = tuple[Change, str]
 """Why something lies in quarantine, and its place in the tree."""
@@ -43,14 +43,14 @@ class Contents:
     run: str
     items: list[Item] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
-    """Paths in the store of what no line names, or that cannot be looked at."""
+    """Paths in the store that no line names, or that cannot be read."""
     folders: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
-    """Paths in the store of what no path says the place of."""
+    """Paths in the store that correspond to no place in the tree."""
 
     @property
     def damage(self) -> str | None:
-        """What is wrong with it; None when a line names each thing."""
+        """What is wrong with it; None when a line names everything."""
         return None if not self.strays else f"no line names {self.strays[0]}"
 
 
@@ -58,8 +58,8 @@ def contents(store: Store, journal: Journal) -> Contents:
     """Return what lies in the quarantine of a run."""
     found = Contents(journal.run)
     entries: set[str] = set()
-    """What lies in folders and is no folder, and folders that cannot be read."""
-    # What a link leads to does not lie here.
+    """All that is no folder, and folders that cannot be read."""
+    # A symbolic link is not followed: what it leads to does not lie here.
     listings = store.tree(
         quarantine_of(journal.run), lambda finding: entries.add(finding.path), links=False
     )
@@ -79,7 +79,7 @@ def _by_line(
 ) -> tuple[dict[_Place, Item], list[str]]:
     """Return the items that lines name, and what no line names."""
     start = len(quarantine_of(journal.run)) + 1
-    # A line of later says what is so by now.
+    # The last line of a path counts.
     names = {(item.change, item.path): item for item in journal.account.items}
     files: defaultdict[_Place, list[str]] = defaultdict(list)
     others: list[str] = []
@@ -114,7 +114,7 @@ def _place(path: str) -> _Place:
 
 
 def _finished(path: str) -> str:
-    """Return which file was being written, when one of this name was."""
+    """Return the file that a temporary file was to become; "" for any other name."""
     folder, _, name = path.rpartition("/")
     if layout.is_temporary(path):  # `<name>.<uuid>.tmp` of the registry
         return path[: -len(".tmp")].rpartition(".")[0]
@@ -126,7 +126,7 @@ def _finished(path: str) -> str:
 def _add_by_path(
     store: Store, found: Contents, files: list[str], items: dict[_Place, Item]
 ) -> None:
-    """Add what no line names, by its path."""
+    """Add items for files that no line names, by their paths."""
     start = len(quarantine_of(found.run)) + 1
     places = [(file, *_place(file[start:])) for file in files]
     tags = {

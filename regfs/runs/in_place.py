@@ -1,22 +1,22 @@
 """Deleting in place, where there is no space for a quarantine.
 
-Only a run that was to delete what it moves anyway, and beside which nobody writes, may do
-this (`regfs.gc.sweep`). It takes no space: it writes nothing until it has freed some. There
-is no way back, and why nothing that is needed is lost rests on less than in a quarantine:
+Only a run that would purge what it moves anyway, and beside which nobody writes, may do this
+(`regfs.gc.sweep`). It takes no space: it writes nothing until it has freed some. There is no
+way back, so the argument that nothing needed is lost rests on less than with a quarantine:
 
-    what goes       is decided under the lock, by a scan made under the same lock, and each
-                    thing is looked at again just before it goes, as when it is moved.
-    in which order  references before what they refer to, and every folder of one kind is
-                    synced before the next kind is touched. A crash or a power cut at any
-                    moment leaves garbage, which the next run takes, and no link to
-                    something that is gone.
-    what goes with  a file goes by its name, and its folder only if it is empty then: what
-    it              came to lie beside it stays. A tag or an upload goes as a whole folder; half
-                    of a tag still names its manifest or nothing, and that manifest goes later.
+    what is deleted  is decided under the lock, by a scan made under the same lock, and each
+                     thing is checked again just before, as when it is moved.
+    in which order   references before what they refer to, and every folder of one kind is
+                     synced before the next kind is touched. A crash or a power cut at any
+                     moment leaves garbage, which the next run takes, and no link to
+                     something that is gone.
+    what with it     a file is deleted by its name, and its folder only if that is empty then:
+                     what came to lie beside it stays. A tag or an upload is deleted as a
+                     folder; half of a tag still names its manifest, or nothing, and that
+                     manifest is deleted later.
 
-It stands in no journal before it happens, since a line would say nothing that a restore or the
-next run needs: nothing lies anywhere else. When it is done, and there is space by then, a
-journal tells what was deleted.
+Nothing is journaled before, since neither a restore nor the next run could use it: nothing lies
+anywhere else. When all is done, and if there is space by then, a journal lists what was deleted.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class InPlace:
         self._count = 0
 
     def intend(self, items: Iterable[Item]) -> None:
-        """Take note of what is to go."""
+        """Note what is to be deleted."""
         self._intended = {item.source: item for item in items}
 
     def move_many(self, sources: Iterable[str]) -> Iterator[StoreError | None]:
-        """Delete one after the other; yield why one was not deleted, or None when it was."""
+        """Delete one after the other; yield why one was not deleted, or None for each that was."""
         for source in sources:
             try:
                 self._delete(source)
@@ -60,7 +60,7 @@ class InPlace:
                 yield None
 
     def leave(self, path: str) -> None:
-        """Take note that something does not go, after all: only what went is written down."""
+        """Do nothing: only what was deleted is written down."""
 
     def _delete(self, source: str) -> None:
         self._touched[layout.parent_of(source)] = None
@@ -81,12 +81,12 @@ class InPlace:
         return remove_empty(self._store, folders)
 
     def sync(self) -> None:
-        """Wait until no power cut brings back what was deleted: what comes next may rest on it."""
+        """Make every deletion durable: what comes next may rest on it."""
         sync_all(self._store, self._touched)
         self._touched.clear()
 
     def finish(self, done: int) -> None:
-        """Write down that it was done, if there is space for that by now."""
+        """Write down what was deleted, if there is space by now."""
         self.sync()
         run, store = self._run, self._store
         with suppress(StoreFull), continued(store, run) as journal:

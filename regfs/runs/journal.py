@@ -1,7 +1,7 @@
 """The journal of a run: read, checked, and continued.
 
-Lines are only added. A last one that a crash has cut off is as if it were not there. How
-damage is told from that, `regfs.runs.lines` says; what lines say, `regfs.runs.records`.
+Lines are only added. A last line that a crash has torn counts as not written; how that is told
+from damage is in `regfs.runs.lines`, and what lines say in `regfs.runs.records`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from regfs.stores import Store, ignore, stat_or_none
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """One thing that was to be done and was not, and why."""
+    """One path at which something was to be done and was not, and why."""
 
     path: str
     reason: str
@@ -31,7 +31,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """One thing that a run had moved away and that came back into use; it is in place again."""
+    """One item that a run had moved away, that is in use again and back in place."""
 
     run: str
     path: str
@@ -39,7 +39,7 @@ class Returned:
     digest: str | None
     size: int
     replaced: bool = False
-    """Whether something bad lay at its place, which was moved aside."""
+    """Whether bad bytes lay at its place, and were moved aside."""
 
 
 def new_run() -> str:
@@ -49,19 +49,19 @@ def new_run() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What is written down of a run."""
+    """What is written down about a run."""
 
     run: str
     account: Account
-    """Of its lines, up to any damage."""
+    """What its lines add up to, as far as they are whole."""
     damage: str | None
-    """What is wrong with the journal; None of one that is whole."""
+    """What is wrong with the journal; None if it is whole."""
     reading: JournalReading
     """Where it goes on."""
 
 
 def read_journal(store: Store, run: str) -> Journal:
-    """Return what is written down of a run; damage is told, not raised.
+    """Return the journal of a run; damage is reported in it, not raised.
 
     Raises:
         RunUnknown: there is no such run.
@@ -77,7 +77,7 @@ def read_journal(store: Store, run: str) -> Journal:
 
 
 def _parsed(run: str, found: JournalReading) -> tuple[list[Record], str | None]:
-    """Return what lines say, up to any damage, and what is wrong then."""
+    """Return what lines say, up to any damage, and what is wrong there."""
     records: list[Record] = []
     for number, line in enumerate(found.lines):
         if number == 0 and "run" not in line:
@@ -85,7 +85,7 @@ def _parsed(run: str, found: JournalReading) -> tuple[list[Record], str | None]:
         try:
             record = parse(run, line)
         except ValueError:
-            return records, f"a line does not tell what it should: {str(line)[:200]}"
+            return records, f"a line does not say what it should: {str(line)[:200]}"
         if isinstance(record, Head) and record.run != run:
             return records, f"it is of another run: {record.run[:80]}"
         if record is not None:
@@ -94,7 +94,7 @@ def _parsed(run: str, found: JournalReading) -> tuple[list[Record], str | None]:
 
 
 def journals(store: Store) -> Iterator[Journal]:
-    """Yield what is written down of every run, oldest first."""
+    """Yield the journal of every run, oldest first."""
     for entry in store.list(RUNS, ignore):
         try:
             yield read_journal(store, layout.name_of(entry.path))

@@ -3,21 +3,21 @@
     {"run": "20261129T..", .., "check": "9f86d081884c7d65"}
     {"move": "docker/..",  .., "check": "60303ae22b998861"}
 
-A check is the start of the SHA-256 of the check before it and of the line without its own; the
-first continues from the name of the run. So a line that was changed, left out, doubled or put
-elsewhere, and a journal under the name of another run, do not pass. A checksum of each line
-alone would let four of these five pass, and a CRC costs as much to write down.
+A check is the start of the SHA-256 of the previous check and of the line without its own; the
+first continues from the name of the run. So a line that was changed, left out, repeated or
+moved, and a journal under the name of another run, do not pass. A checksum of each line alone
+would let four of these five pass, and a CRC takes as much space.
 
-What a check cannot see is that the end of a file is gone. What was moved by lines that
-are gone still lies in quarantine, and no line names it: `regfs.runs.journal` looks for that.
+A check cannot show that the end of a file is lost. But what those lines moved still lies in
+quarantine, and no line names it: `regfs.runs.contents` looks for that.
 
-A process or a machine that stops may leave the last line torn: it has no newline. Whoever adds
-to the journal says so in a line of its own, `{"torn": bytes}`, and that may be torn as well.
-Anything else that is not a line is damage, and nothing after it is believed.
+A process or a machine that stops may leave the last line torn, without a newline. Whoever adds
+to the journal then says so in a line of its own, `{"torn": bytes}`, which may be torn as well.
+Anything else that is no line is damage, and nothing after it is believed.
 
-Versions before this one wrote lines without a check. They are read as they were then, up to the
-first line that has a check; that one seals all bytes before it. In such lines a change that
-leaves JSON cannot be seen, and neither can a line that is gone; any other damage is.
+Early versions wrote lines without checks. They are read as they are, up to the first line with
+a check, which covers all bytes before it. In such lines a lost line, or a change that leaves
+valid JSON, goes unseen; any other damage does not.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _CHECK: Final = re.compile(rb', "check": "([0-9a-f]{16})"}$')
 
 @dataclass(frozen=True, slots=True)
 class JournalReading:
-    """What the bytes of a journal tell."""
+    """What the bytes of a journal say."""
 
     lines: list[Line]
     """Those before any damage."""
     damage: str | None
-    """Which line is damaged and how; None of a journal that is whole."""
+    """Which line is damaged and how; None if the journal is whole."""
     check: str
     """What the next line continues from."""
     torn: int = 0
-    """Bytes at the end that a crash has left of a line."""
+    """Bytes of a torn line at the end."""
     open: bool = False
     """Whether the end lacks a newline."""
 
@@ -59,7 +59,7 @@ class Lines:
         self._check = reading.check
         start = b"\n" if reading.open else b""
         if reading.torn and reading.damage is None:
-            # In one write: what a crash leaves of it is told from damage by how it begins.
+            # In one write: how the rest of it begins tells a torn line from damage.
             self._file.write(start + self._next({"torn": reading.torn}))
         elif start:
             self._file.write(start)
@@ -73,7 +73,7 @@ class Lines:
         self._file.write(b"".join(map(self._next, lines)))
 
     def flush(self) -> None:
-        """Wait until the lines are on the disk."""
+        """Make the lines durable."""
         self._file.flush()
 
     def _next(self, line: Mapping[str, object]) -> bytes:
@@ -82,23 +82,23 @@ class Lines:
 
 
 def empty(run: str) -> JournalReading:
-    """Return the reading of a journal that is not there yet."""
+    """Return the reading of a journal that does not exist yet."""
     return JournalReading([], None, _sum(b"", run.encode()))
 
 
 def read(run: str, data: bytes) -> JournalReading:
-    """Return what the journal of a run tells."""
+    """Return what the journal of a run says."""
     return _LineParser(run, data).read()
 
 
 def tail_of(data: bytes) -> Line | None:
-    """Return the last line of a journal from its last bytes; None of one that may not be whole."""
+    """Return the last line of a journal, from its last bytes; None if it may not be whole."""
     *before, last, end = [b"", b"", *data.split(b"\n")]
     if end:
         return None
     found, earlier = _CHECK.search(last), _CHECK.search(before[-1])
     text = last if found is None else last[: found.start()] + b"}"
-    # Beside lines of an earlier version there is nothing to check it by.
+    # After a line without a check there is nothing to check it by.
     if earlier and (found is None or _sum(earlier[1], text) != found[1].decode()):
         return None
     try:
@@ -120,18 +120,18 @@ def _written(check: str, line: Mapping[str, object]) -> tuple[bytes, str]:
 
 
 class _LineParser:
-    """Goes through a journal once."""
+    """Reads a journal line by line, once."""
 
     def __init__(self, run: str, data: bytes) -> None:
         self._run = run
         self._data = data
         self._pieces = data.split(b"\n")
         self._place = 0
-        """Number of the piece that is read, from 0."""
+        """Index of the piece that is read next."""
         self._start = 0
-        """Where it starts."""
+        """Offset of that piece, in bytes."""
         self._old = True
-        """Whether no line had a check yet."""
+        """Whether no line with a check has come yet."""
         self._check = empty(run).check
         self._lines: list[Line] = []
 
@@ -147,7 +147,7 @@ class _LineParser:
         return bool(self._pieces[-1])
 
     def _continued(self, start: int) -> str:
-        """Return what a line that starts there continues from."""
+        """Return the check that a line at this offset continues from."""
         if not self._old:
             return self._check
         before = self._data[:start]
@@ -174,7 +174,7 @@ class _LineParser:
         self._place += pieces
 
     def _parsed(self, piece: bytes, start: int) -> Line | None:
-        """Return a line that continues what was read so far; None when it is none."""
+        """Return the line in a piece, if it continues those before; else None."""
         found = _CHECK.search(piece)
         if found is None and not self._old:
             return None
@@ -194,7 +194,7 @@ class _LineParser:
         return line
 
     def _pass_torn(self) -> bool:
-        """Pass what a crash has left of a line, if the line after it says so."""
+        """Skip a torn line, if the line after it says so; return whether."""
         size = 0
         for ahead, piece in enumerate(self._pieces[self._place :]):
             if ahead and piece[:9] == b'{"torn": ':
@@ -206,7 +206,7 @@ class _LineParser:
         return False
 
     def _end(self) -> JournalReading:
-        """Return what was read, when what follows is no line."""
+        """Return what was read so far; what follows is no line."""
         check = self._continued(self._start)
         rest = self._data[self._start :]
         if self._is_torn(check):
@@ -215,7 +215,7 @@ class _LineParser:
         return JournalReading(self._lines, damage, check, len(rest), self._is_open())
 
     def _is_torn(self, check: str) -> bool:
-        """Return whether what follows is what a crash leaves, or several of them."""
+        """Return whether what follows is one torn line, or several."""
         first, *others = self._pieces[self._place :]
         size = len(first) + 1
         for piece in others:

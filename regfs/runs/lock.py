@@ -1,24 +1,24 @@
-"""Taking turns at a tree: one run alone, or a server's many changes of links together.
+"""The lock of a tree: held by one run alone, or shared by the many changes of a server.
 
-Who makes or removes a link shares the lock, from its look at what the link is about to
-name until the link is durable. A run of gc holds it alone, and scans the tree while it
-does. So a link is either there before the scan, and keeps what it names; or what it would
-name is seen to be gone, and the link is refused.
+Whoever writes or removes a link shares the lock, from checking that what the link will name
+exists until the link is durable. A run of gc holds it alone while it scans and moves. So a link
+is either there before the scan, and keeps what it names; or the check finds that what it would
+name is gone, and the link is refused.
 
-    server    look at layers | write links |                       | look at layers: gone
-    gc                            (waits)  | scan | move away      |
+    server    check layers | write links |                       | check layers: gone
+    gc                          (waits)  | scan | move away      |
 
-A run waits for those who share the lock, and whoever comes later waits for the run: else
+A run waits for those who share the lock, and whoever comes later waits for the run; otherwise
 a busy server would never let one begin.
 
     .regfs/lock         held by a run alone, or shared
-    .regfs/lock.next    held by a run while it waits; who wants to share passes by it
+    .regfs/lock.next    held by a run while it waits; a share is taken through it
     .regfs/serving      held by a server that takes pushes, for as long as it serves
     the root folder     shared by all who hold a file; held alone by whoever cannot make one
 
-A lock needs no bytes, so a run can begin on a full disk. Where not even an empty file can
-be made, the root folder is locked instead. Everybody else shares that lock, so they wait for
-each other though they hold different things.
+A lock file is empty, so a run can begin on a full disk. Where not even an empty file can be
+made, the root folder is locked instead. Everybody else shares that lock, so both ways exclude
+each other.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ LOCK: Final = f"{layout.STATE}/lock"
 SERVING: Final = f"{layout.STATE}/serving"
 _NEXT: Final = f"{layout.STATE}/lock.next"
 _ROOT: Final = ""
-"""The root folder, which is there without any space for it."""
+"""The root folder, which needs no space to be locked."""
 LOCK_TIMEOUT: Final = 10.0
-"""Seconds to wait for the others to end."""
+"""Seconds to wait for others to release the lock."""
 _PAUSE: Final = 0.02
-"""Seconds between two looks whether they have."""
+"""Seconds between two attempts."""
 
 
 def owner() -> str:
@@ -76,10 +76,10 @@ def exclusive(store: Store, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
 
 
 def refuse_if_locked(store: Store) -> None:
-    """Return if no run is under way, or none can be: nothing is made to find that out.
+    """See that no run is under way; make nothing to find that out.
 
     Raises:
-        LockHeld: one is.
+        LockHeld: a run is under way.
     """
     try:
         with store.lock(_ROOT, owner(), shared=True):
@@ -94,11 +94,11 @@ def refuse_if_locked(store: Store) -> None:
 def serving_alone(store: Store) -> Iterator[None]:
     """Be the only server that takes pushes while the block runs.
 
-    Who writes to an upload, and which change of a repository comes first, a server settles
-    among its own requests only. Those that just read may be many.
+    A server orders writes to uploads and repositories among its own requests only. Any number
+    of servers may read.
 
     Raises:
-        Refused: there is another one.
+        Refused: another server takes pushes.
     """
     with ExitStack() as held:
         try:
@@ -116,7 +116,7 @@ def shared(store: Store, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Change links while the block runs, as others may; no run is under way meanwhile.
 
     Raises:
-        LockHeld: a run is, and did not end in `timeout` seconds.
+        LockHeld: a run is under way, and did not end in `timeout` seconds.
     """
     with ExitStack() as held:
 
@@ -134,7 +134,7 @@ def shared(store: Store, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
 def _enter(
     store: Store, held: ExitStack, enter: Callable[[], None], timeout: float, *, alone: bool
 ) -> None:
-    """Take the files, or where there is no space to make them, the root folder alone."""
+    """Lock the files; where there is no space to make them, lock the root folder alone."""
     try:
         _until(enter, timeout, alone=alone)
     except StoreFull:
@@ -143,14 +143,14 @@ def _enter(
 
 
 def _until(enter: Callable[[], object], timeout: float, *, alone: bool) -> None:
-    """Try to get a lock until it is got, or it is no use to wait any longer."""
+    """Try until a lock is taken, or waiting is of no use."""
     last = time.monotonic() + timeout
     while True:
         try:
             enter()
             return
         except LockHeld as error:
-            # Two runs do not queue: a person is told at once.
+            # Two runs do not queue: the second is refused at once.
             if (alone and not error.shared) or time.monotonic() >= last:
                 raise
         time.sleep(_PAUSE)

@@ -1,14 +1,14 @@
-"""What lies at the place of a thing in quarantine: the good copy, none, or bytes that are bad.
+"""What lies at the place of an item in quarantine: a good copy, nothing, or bad bytes.
 
-Asked before a thing is deleted for good, and before it is put back. A name proves nothing: the
-reference registry syncs nothing, so after a power cut a blob that was pushed again may be
-empty or short, and the copy in quarantine may be the last that is good. So what lies there is
+This is checked before an item is deleted for good, and before it is put back. A name proves
+nothing: the reference registry syncs nothing, so after a power cut a blob that was pushed again
+may be empty or short, and the copy in quarantine the last good one. So what lies there is
 compared by size, which costs nothing, and then by digest.
 
     blob                 has the bytes of its digest
-    link                 its content is a digest: that of its path, for what has one there
-    tag                  its `current/link` says a digest, whichever it is by now
-    upload, leftover     whatever it is: nobody relies on it
+    link                 holds a digest: that of its path, if the path has one
+    tag                  `current/link` holds a digest, any digest
+    upload, leftover     anything: nobody relies on it
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from regfs.stores import Entry, FileKind, Store
 
 _LINKS: Final = frozenset({ActionKind.LAYER_LINK, ActionKind.REVISION, ActionKind.TAG_INDEX})
 _LONGEST: Final = 4096
-"""Bytes of a link that are looked at."""
+"""Bytes of a link that are read."""
 
 
 class Place(Enum):
-    """What lies at the place of a item."""
+    """What lies at the place of an item."""
 
     FREE = "nothing"
     GOOD = "what it should be"
     BAD = "something that is empty, short or wrong"
-    UNKNOWN = "something that cannot be looked at"
+    UNKNOWN = "something that cannot be checked"
 
 
 def place_of(store: Store, item: Item) -> Place:
-    """Return what lies at the place of a item."""
+    """Return what lies at the place of an item."""
     try:
         entry = store.stat(item.path)
     except PathMissing:
@@ -50,7 +50,7 @@ def place_of(store: Store, item: Item) -> Place:
         return Place.UNKNOWN
     is_file = item.kind == ActionKind.BLOB and entry.kind is FileKind.FILE
     if is_file and entry.size != item.size and is_good(store, item):
-        return Place.BAD  # nobody has to read it for that
+        return Place.BAD  # without reading it
     found = _look(store, item, item.path)
     # A link may hold its digest in another algorithm, as the one in quarantine does.
     if found is Place.UNKNOWN and item.kind in _LINKS and _are_alike(store, item):
@@ -59,12 +59,12 @@ def place_of(store: Store, item: Item) -> Place:
 
 
 def is_good(store: Store, item: Item) -> bool:
-    """Return whether a thing in quarantine is what it should be."""
+    """Return whether an item in quarantine is what it should be."""
     return _look(store, item, item.quarantine_path) is Place.GOOD
 
 
 def _look(store: Store, item: Item, path: str) -> Place:
-    """Return what lies at a path, taken for a item."""
+    """Return what lies at a path, as a copy of an item."""
     try:
         if item.kind == ActionKind.TAG:
             return _tag(store, path)
@@ -96,7 +96,7 @@ def _link(store: Store, entry: Entry, digest: str | None) -> Place:
         said = layout.parse_link(store.read(entry.path, _LONGEST))
     except DigestInvalid:
         return Place.BAD
-    # One that says another digest than its path is for a person to look at.
+    # A link to another digest than that of its path is for a person to judge.
     return Place.GOOD if digest in (None, said) else Place.UNKNOWN
 
 
@@ -109,7 +109,7 @@ def _are_alike(store: Store, item: Item) -> bool:
 
 
 def present(store: Store, paths: Iterable[str]) -> dict[str, tuple[int, float]]:
-    """Return size and time of what lies at those of many paths where something lies."""
+    """Return size and mtime at each of many paths where something lies; (-1, 0) if unreadable."""
     found: dict[str, tuple[int, float]] = {}
     usual: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     single: list[str] = []
@@ -120,7 +120,7 @@ def present(store: Store, paths: Iterable[str]) -> dict[str, tuple[int, float]]:
             usual[above, leaf][name] = path
         else:
             single.append(path)
-    # There may be 10^5 of these: they are asked for together that lie together.
+    # There may be 10^5 of these: those in one folder are asked for together.
     for (above, leaf), named in usual.items():
         trouble: list[Finding] = []
         leaves = store.leaves(above, leaf, trouble.append, only=named.keys())
@@ -136,7 +136,7 @@ def present(store: Store, paths: Iterable[str]) -> dict[str, tuple[int, float]]:
         except PathMissing:
             continue
         except StoreError:
-            found[path] = (-1, 0.0)  # something is there, and nobody can say what
+            found[path] = (-1, 0.0)
     return found
 
 

@@ -1,8 +1,8 @@
-"""How far a run can move things: within one file system, by renaming, where we may write.
+"""What has to hold before a run begins: one file system, and the right to write.
 
-A rename to another file system, or to another mount of the same one, fails. Were that found
-out during a run, links would lie in quarantine and the blobs they named in their place. So it
-is found out before, and the run is refused.
+A rename to another file system, or to another mount of the same one, fails. If that came up
+during a run, links would lie in quarantine while the blobs they name lie in place. So it is
+checked before, and the run is refused.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def require_one_filesystem(store: Store, folders: Iterable[str] = ()) -> None:
 
 
 def require_writable(store: Store, folders: Iterable[str] = ()) -> None:
-    """See that we may keep a journal and a quarantine, and change what is in `folders`.
+    """See that we may write a journal and a quarantine, and change what is in `folders`.
 
     Nothing is written to find that out.
 

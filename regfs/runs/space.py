@@ -1,15 +1,15 @@
-"""The space of a run: set aside before anything is moved, and there when the run is ended.
+"""The space of a run: set aside before anything is moved, and available to end it.
 
     .regfs/runs/<run>/reserve       bytes that nobody else can take
 
-A run needs space of its own: lines of its journal, folders in its quarantine. `claim` takes
-all of it at once, while nothing is moved yet, and fails where there is not so much. What is
-left of it, `reserve`, stays for as long as something lies in quarantine. Whoever restores or
-purges the run deletes the reserve first (`spending`), so that both work on a full disk: their
-lines and the folders that a restore makes again take the space that the reserve had.
+A run needs space itself: lines of its journal, folders in its quarantine. `claim` takes all of
+it at once, before anything is moved, and fails if there is not so much. What is left of it,
+`reserve`, stays for as long as something lies in quarantine. A restore or a purge deletes the
+reserve first (`spending`), so both work on a full disk: their lines, and the folders that a
+restore makes again, take the space of the reserve.
 
-A reserve holds nothing. That it is gone, after a crash or on a tree of an earlier version,
-harms nothing but a restore or purge for which there is no space.
+A reserve holds no data. Without one, after a crash or in a tree of an early version, only a
+restore or a purge on a full disk fails.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def claim(store: Store, run: str, size: int, keep: int = RESERVE) -> None:
 
 
 def unclaim(store: Store, run: str) -> None:
-    """Give back the reserve of a run that has not begun, with the run's folder if it is empty."""
+    """Delete the reserve of a run that has not begun, and its folder if that is empty."""
     store.delete([reserve_of(run), f"{RUNS}/{run}"])
 
 
 def unclaim_abandoned(store: Store) -> None:
-    """Give back the reserves of runs that were killed before they began; we hold the lock."""
+    """Delete the reserves of runs that were killed before they began; the caller holds the lock."""
     for entry in store.list(RUNS, ignore):
         run = layout.name_of(entry.path)
         if not begun(store, run):
@@ -51,7 +51,7 @@ def unclaim_abandoned(store: Store) -> None:
 
 
 def claim_once(store: Store, run: str) -> None:
-    """Set the usual reserve aside for a run that has none.
+    """Set a reserve aside for a run that has none.
 
     Raises:
         StoreFull: there is not so much space.
@@ -66,18 +66,18 @@ def begun(store: Store, run: str) -> bool:
 
 
 def unreserve(store: Store, run: str) -> None:
-    """Give back the reserve of a run that ends, for what is written at its end."""
+    """Delete the reserve of a run, so that its last lines have space."""
     store.delete([reserve_of(run)])
 
 
 @contextmanager
 def spending(store: Store, run: str) -> Iterator[None]:
-    """Let the reserve of a run be used while the block runs; then take it again, if there is room.
+    """Free the reserve of a run while the block runs; then take it again, if there is space.
 
     The caller holds the lock.
 
     Raises:
-        StoreFull: from the block, with the bytes that were not enough.
+        StoreFull: from the block; the message says how many bytes to free.
     """
     reserve = stat_or_none(store, reserve_of(run))
     unreserve(store, run)

@@ -1,6 +1,6 @@
-"""Which folders a power cut could still take moves back from, and making them durable.
+"""Making moves durable: which folders they have changed since these were last synced.
 
-Why, and when, is told in `regfs.runs`.
+`regfs.runs` says why and when.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from regfs.runs.space import spending
 from regfs.stores import Store, folders_above, ignore, stat_or_none
 
 _ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
-"""Words of lines before which everything was synced."""
+"""Stages before which everything was synced."""
 _TAIL: Final = 4096
 """Bytes at the end of a journal in which its last line is looked for."""
 
@@ -37,7 +37,7 @@ class ChangedFolders:
         self._to[layout.parent_of(target)] = None
 
     def sync(self) -> None:
-        """Make every move durable: new names first."""
+        """Make every move durable, the new names first."""
         sync_all(self._store, self._to)
         sync_all(self._store, self._from)
         self._to.clear()
@@ -48,7 +48,7 @@ class ChangedFolders:
 
 
 def sync_all(store: Store, folders: Iterable[str]) -> None:
-    """Make the names in folders durable; of one that is gone, that it is."""
+    """Make the names in folders durable; for a folder that is gone, its absence."""
     done: set[str] = set()
     for folder in folders:
         for place in (folder, *folders_above(folder), ""):
@@ -57,16 +57,16 @@ def sync_all(store: Store, folders: Iterable[str]) -> None:
             try:
                 store.sync(place)
             except (PathMissing, PathUnsafe):
-                continue  # gone; or never moved to, for that is refused likewise
+                continue  # it is gone; or nothing was moved there, as that would be refused too
             done.add(place)
             break
 
 
 def sync_interrupted(store: Store) -> None:
-    """Sync what runs have moved whose journal ends in the middle of it; the caller holds the lock.
+    """Sync what interrupted runs have moved; the caller holds the lock.
 
-    They were killed, or an error of the storage ended them. What they moved can be seen, and
-    is relied on from now on, so it has to be on the disk.
+    They were killed, or the storage failed. What they moved is visible, and is relied on from
+    now on, so it has to be durable.
     """
     for entry in store.list(RUNS, ignore):
         run = layout.name_of(entry.path)
@@ -76,7 +76,7 @@ def sync_interrupted(store: Store) -> None:
         if found.damage is not None:
             sync_everything(store, run)
         elif found.reading.lines == []:
-            continue  # it has not begun
+            continue  # the run has not begun
         sync_all(store, sorted(_changed_by(found.account.items), key=_quarantine_first))
         with spending(store, run), continued(store, run) as journal:
             journal.write(synced=now())
@@ -84,7 +84,7 @@ def sync_interrupted(store: Store) -> None:
 
 
 def sync_everything(store: Store, run: str) -> None:
-    """Sync whatever may have changed for what lies in a quarantine, of which no line may tell."""
+    """Sync every folder that moves into a quarantine may have changed, without its lines."""
     quarantine = quarantine_of(run)
     found = [listing.path for listing in store.tree(quarantine, ignore, links=False)]
     sync_all(store, found)
@@ -96,7 +96,7 @@ def _has_ended(store: Store, run: str) -> bool:
     with store.open(journal_of(run), max(size - _TAIL, 0)) as stream:
         tail = stream.read()
     last = tail_of(tail)
-    # One that was cut off at its end says nothing of what came before.
+    # A journal with a torn end says nothing about what came before.
     return last is not None and any(word in last for word in _ENDS)
 
 
@@ -108,7 +108,7 @@ def _changed_by(items: Iterable[Item]) -> set[str]:
         for path in paths:
             folder = layout.parent_of(path)
             found |= {folder, f"{quarantine_of(item.run)}/{item.change.folder}{folder}"}
-    # Nobody remembers any more which of those above were new.
+    # Which of those above were new is not known any more.
     above = {place for folder in found for place in folders_above(folder)}
     return {place for place in found | above if place.startswith((layout.PREFIX, RUNS))}
 

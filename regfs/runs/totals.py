@@ -1,4 +1,4 @@
-"""What a run moves or makes, by kind, and how much it is together."""
+"""What a run moves or creates, by kind, and how much that is together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class ActionKind(StrEnum):
-    """What something in the tree is; in the order in which things are moved away."""
+    """What an item is; in the order in which items are moved away."""
 
     TAG = "tag"
     TAG_INDEX = "tag-index"
@@ -24,11 +24,11 @@ class ActionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the things of a plan or a run add up to."""
+    """What the items of a plan or a run add up to."""
 
     blobs: int = 0
     bytes: int = 0
-    """Bytes of everything, links included."""
+    """Bytes of all items, links included."""
     manifests: int = 0
     layer_links: int = 0
     tag_indexes: int = 0
@@ -39,13 +39,13 @@ class Totals:
     repositories: int = 0
 
     def plus(self, other: Totals) -> Totals:
-        """Return both together."""
+        """Return the sum of both."""
         pairs = zip(astuple(self), astuple(other), strict=True)
         return Totals(*(mine + theirs for mine, theirs in pairs))
 
 
 def sum_up(things: Iterable[tuple[str, int]]) -> Totals:
-    """Add up kinds of things and their sizes in bytes."""
+    """Return the totals of items, each given as its kind and its size in bytes."""
     everything = list(things)
     counts = Counter([kind for kind, _ in everything])
     size = sum([length for _, length in everything])

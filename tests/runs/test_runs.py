@@ -135,7 +135,7 @@ def test_a_line_that_does_not_tell_what_was_moved_is_damage(
     path.rename(moved)
     (run,) = runs(store_of(shop))
     assert (run.state, run.done.blobs) == ("damaged", 1)
-    with pytest.raises(Refused, match="does not tell what it should"):
+    with pytest.raises(Refused, match="does not say what it should"):
         purge(store_of(shop), RUN)
     assert moved.exists()
     assert restore(store_of(shop), RUN).restored == 1
