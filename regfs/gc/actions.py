@@ -1,4 +1,4 @@
-"""One thing that a collection takes away. Pure data."""
+"""One item that a collection takes away. Pure data."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from regfs.runs.totals import ActionKind
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to move away, and what the decision relied on."""
+    """One item to move away, and what the decision relied on."""
 
     kind: ActionKind
     path: str
-    """A file; of a tag, upload, directory or repository its folder."""
+    """A file; for a tag, upload, directory or repository its folder."""
     digest: str | None
     repository: str | None
     size: int
     """Bytes of the file, or of all files in the folder."""
     mtime: float
-    """As it was when planned: another time means somebody has used it since."""
+    """When planned, in seconds since the epoch: another mtime later means that it was used."""
     reason: str

@@ -1,63 +1,64 @@
 """Collecting beside a running registry: apply, settle, wait, settle, purge.
 
-The reference registry takes no lock and tells nobody what it is about to do, so nothing can
-be agreed with it. It is made safe by quarantine, time, and marking again:
+The reference registry takes no lock and announces nothing, so a collection cannot coordinate
+with it. Quarantine, time and marking again make it safe:
 
     apply     what is older than min_age and not marked is moved away, links before blobs
-    settle    the tree is marked again, and what is in use by now is put back, until
-              nothing comes back any more
-    wait      as long as a request may take from its look at a thing to its own write
-    settle    once more; only now it is known that nothing more will come into use
+    settle    the tree is marked again, and what is in use by now is put back, until nothing
+              more comes back
+    wait      as long as a request may take from its check of a thing to its own write
+    settle    once more; now nothing more can come into use
     purge     the rest is deleted
 
 Why nothing is lost that the registry acknowledges. A blob D leaves its place at a moment T.
-A manifest that needs D is acknowledged only after the registry has seen D and the layer
-link to it in that very request (C), and has then written the links to the manifest (L).
+The registry acknowledges a manifest that needs D only after it has checked D, and the layer
+link to it, in that very request (C), and has then written the links to the manifest (L).
 C after T: D is there again, pushed anew or put back. C before T: L comes before C + wait,
-so the last settle, which begins after T + wait, finds the link and puts D back. Marking is
-as in a plan, all that is present being a root, so what D needs comes back as well: a
-manifest that is put back is read in the next round. Request by request (the order within
-each is that of distribution 2.8 to 3.1):
+so the last settle, which begins after T + wait, finds the link and puts D back. Marking works
+as in a plan, with all that is present as roots, so what D needs comes back as well: a manifest
+that is put back is read in the next round. Request by request (the order within each is that
+of distribution 2.8 to 3.1):
 
-    HEAD blob, then PUT manifest    the answer to HEAD is not relied on: PUT looks again, and
-        refuses the push with MANIFEST_BLOB_UNKNOWN when D has gone. The client pushes again.
-    upload of a blob that exists    the registry looks for `data`, drops what was sent, writes
-        the layer link. D may go in between: then a layer link names it, and it comes back.
-    mount                           looks at the other repository, writes the layer link here:
+    HEAD blob, then PUT manifest    the answer to HEAD does not count: PUT checks again, and
+        refuses the push with MANIFEST_BLOB_UNKNOWN if D is gone. The client pushes again.
+    upload of a blob that exists    the registry checks for `data`, drops what was sent and
+        writes the layer link. If D is moved in between, a layer link names it, and it comes
+        back.
+    mount                           checks the other repository, writes the layer link here:
         likewise.
-    PUT of a manifest that exists   its layers are looked at, its bytes are not written again,
-        its links are: revision, then the tag's index, then current. Whichever of them lie in
+    PUT of a manifest that exists   its layers are checked, its bytes are not written again,
+        its links are: revision, then the tag's index, then current. Whichever of them are in
         place bring the rest back. The revision may lie in quarantine while the tag does not:
         a tag that points to it brings it back.
-    PUT of an index                 looks at the revisions and blobs of its children, not at
-        their layers: a child that is put back is a root again, with all that it needs.
-    DELETE                          takes links away, and nobody waits for what they named. A
-        link that settle puts back at that moment is garbage, and goes with the next run.
-    a file opened before T          2.8 opens a link at its place, truncates and writes it. Is
-        the folder moved meanwhile, then what is written, and acknowledged, lies in quarantine.
-        It is newer than when it was looked at: whatever is comes back, a tag too.
+    PUT of an index                 checks the revisions and blobs of its children, not their
+        layers: a child that is put back is a root again, with all that it needs.
+    DELETE                          removes links, and nobody waits for what they named. A link
+        that settle puts back at that moment is garbage, and goes with the next run.
+    a file opened before T          2.8 opens a link at its place, truncates and writes it. If
+        the folder is moved meanwhile, what is written and acknowledged lies in quarantine.
+        It is newer than when it was checked, and whatever is newer comes back, a tag too.
     temporary file and rename       3.1 writes `link.<uuid>.tmp` and renames it to `link`, by
-        path. With the folder gone the rename fails, and so does the request; done before it,
-        the link has gone along and is newer, as above.
-    an upload under way             is younger than min_age, or goes on and is newer.
+        path. If the folder is gone, the rename fails, and so does the request; if the rename
+        came first, the link was moved with its folder and is newer, as above.
+    an upload under way             is younger than min_age, or is written to and so newer.
 
-Between apply and settle, some seconds, an image that was pushed in that time may lack what
+Between apply and settle, for some seconds, an image that was pushed in that time may lack what
 it shares with garbage; a pull fails then, and works when it is tried again.
 
-What is relied on:
+The argument relies on this:
 
     no cache of blob descriptors    (`storage.cache.blobdescriptor`, which Debian's
-        configuration turns on.) With one the registry does not look at D, but remembers it: it
-        acknowledges a push of what lies in quarantine, and at any time, not only during the
-        wait. Settle brings that back; after a purge nobody can. Such a registry has to be
-        restarted between apply and purge, so that it forgets.
-    no request takes longer         than `wait` from its look at D to its write of a link. This
-        is not the time of an upload: the look comes when all bytes have arrived.
+        configuration turns on.) With one the registry does not check D but remembers it: it
+        acknowledges a push of what lies in quarantine, at any time, not only during the wait.
+        Settle brings that back; after a purge nobody can. Such a registry has to be restarted
+        between apply and purge, so that it forgets.
+    no request takes longer         than `wait` from its check of D to its write of a link.
+        This is not the time of an upload: the check comes when all bytes have arrived.
     the clock                       is not set forward between apply and a purge by another
         process, by more than what is left of the wait. A run that waits by itself does not
-        look at the clock. That mtimes are later than the plan when written later matters
-        only for what was open while its folder was moved.
-    one file system                 shows every process the same: not an NFS client that caches.
+        read the clock. That what is written later has a later mtime matters only for files
+        that were open while their folder was moved.
+    one file system                 shows every process the same: no NFS client that caches.
     no other collector              such as the registry's own garbage-collect.
 
 With `wait` 0 (`--offline`) nobody else writes, and settle finds nothing.
@@ -103,7 +104,7 @@ from regfs.tree.scan import scan
 from regfs.units import written
 
 WAIT: Final = HOUR
-"""Seconds, for a run that has not noted down how long to wait."""
+"""Seconds, for a run whose journal does not say how long to wait."""
 
 
 def collect(
@@ -118,17 +119,17 @@ def collect(
 ) -> Applied:
     """Carry out a plan and settle; to purge, wait and settle before.
 
-    `pause` lets so many seconds pass. An exception from it leaves everything in quarantine.
+    `pause` waits so many seconds. An exception from it leaves everything in quarantine.
 
     Raises:
         As `regfs.gc.sweep.apply`.
     """
     wait = planned.policy.min_age if wait is None else wait
     returned: list[Returned] = []
-    # Without a wait nothing can come between this settle and the one of the purge.
+    # Without a wait nothing can change between this settle and the one of the purge.
     at_once = bool(purge and planned.actions and wait <= 0)
     if at_once and not check_room(registry.store, planned, at_once=True):
-        # What is deleted in place does not come back, so what needs it comes first.
+        # What is deleted in place cannot be put back, so settle comes first.
         returned = settle(registry, progress=progress)
     if planned.actions:
         applied = apply(
@@ -172,11 +173,11 @@ def _purge_applied(applied: Applied, registry: Registry, progress: Progress) -> 
 
 
 def settle(registry: Registry, *, progress: Progress = SILENT) -> list[Returned]:
-    """Put back whatever is in use by now of what collections have moved away.
+    """Put back what collections have moved away and is in use by now.
 
     Raises:
         LockHeld: another run is under way.
-        Doubt: the tree belongs to another owner by now.
+        Doubt: another program manages the tree by now.
     """
     with exclusive(registry.store):
         return _settle(registry, progress)
@@ -201,12 +202,16 @@ def _settle(
         graph = build_graph(inventory, registry, progress=progress)
         use = InUse(graph, {item.digest for item in items if item.digest is not None})
         doubts = use.doubts()
-        wanted = ExternalRoots(store, roots, items) if roots is not None else None
+        external = ExternalRoots(store, roots, items) if roots is not None else None
         back = put_back(
             store,
-            [one for one in items if use.needs(one) or (wanted is not None and wanted.needs(one))],
+            [
+                one
+                for one in items
+                if use.needs(one) or (external is not None and external.needs(one))
+            ],
         )
-        # In doubt for a moment, or for lack of what is only just put back, is no doubt yet.
+        # A doubt that may end by itself, or by what was just put back, does not count yet.
         if not back:
             back = put_back(store, list(use.doubtful(items, doubts & suspected)))
         returned += back
@@ -230,10 +235,10 @@ def purge(
 ) -> Purged:
     """Settle, then delete for good what a run, or every run old enough, has in quarantine.
 
-    A collection that moved something less than its wait ago is left for later; `offline`
-    says that nobody else writes, and that there is nothing to wait for. `roots` are in use
-    by the word of somebody outside; one that is nowhere, not in quarantine either, refuses the
-    purge, for what it means may go by another name; unless that is to be ignored.
+    A collection that moved something less than its wait ago is left for later; `offline` says
+    that nobody else writes, so that there is nothing to wait for. `roots` from outside are in
+    use. A root that is neither in the tree nor in quarantine refuses the purge, since what it
+    means may have another name here, unless `ignore_missing_roots`.
 
     Raises:
         RunUnknown: there is no such run.
@@ -254,7 +259,7 @@ def purge(
 
 
 class _Choice:
-    """Which runs a purge may delete: those that have waited, once the tree is settled."""
+    """Which runs a purge may delete: those that have waited, when the tree is settled."""
 
     def __init__(
         self,
@@ -276,7 +281,7 @@ class _Choice:
         self._future: list[Skipped] = []
 
     def report(self, purged: Purged) -> Purged:
-        """Return what was purged, with what was put back before and what has to wait."""
+        """Return what was purged, with what was put back before and which runs have to wait."""
         return replace(
             purged,
             returned=[*self._returned, *purged.returned],
@@ -288,10 +293,10 @@ class _Choice:
     def settled(
         self, found: Sequence[Run], roots: Roots | None, *, ignore_missing: bool
     ) -> list[Run]:
-        """Return the runs that have waited, with all put back that is in use by now.
+        """Return the runs that have waited, after putting back what is in use by now.
 
         Raises:
-            Refused: the run that was asked for has not waited, or a root is nowhere.
+            Refused: the named run has not waited, or a root is nowhere.
             Doubt: a part of the tree lies on another file system.
         """
         ripe = [one for one in found if self._is_ripe(one)]
@@ -299,23 +304,23 @@ class _Choice:
         if collections:
             self._returned += _settle(self._registry, self._progress, roots, _damaged(found))
         if any(one.state == "interrupted" for one in collections):
-            # It may have been stopped by that: its links would go, and its blobs stay.
+            # Another file system may have stopped it: its links would go, and its blobs stay.
             require_one_filesystem(self._registry.store)
         if roots is not None:
             self._findings = missing(self._registry, roots, self._progress)
         if self._findings and not ignore_missing:
             raise Refused(
-                f"{self._findings[0].expected} is said to be in use, and is nowhere on this disk "
-                f"(one of {len(self._findings)}); nothing was deleted. Correct the list, or say "
+                f"{self._findings[0].expected} is a root, and is nowhere on this disk "
+                f"(one of {len(self._findings)}); nothing was deleted. Correct the list, or give "
                 "--ignore-missing-roots"
             )
         return ripe
 
     def _is_ripe(self, run: Run) -> bool:
-        """Return whether a run has waited; take note of one that has not.
+        """Return whether a run has waited; note one that has not.
 
         Raises:
-            Refused: it has not, and is the one that was asked for.
+            Refused: it has not, and is the named one.
         """
         wait = min(_wait(self._registry.store, run), self._longest)
         left = run.moved_at.timestamp() + wait - self._clock()
@@ -332,24 +337,24 @@ class _Choice:
 
     def _refusal(self, left: float, why: str | None) -> str:
         if why is not None:
-            way = "set the clock right, or say --offline if nobody else writes"
+            way = "set the clock right, or give --offline if nobody else writes"
             return f"run {self._run}: {why}: {way}"
         return (
-            f"run {self._run} has moved things a short while ago, and a push under way then may "
+            f"run {self._run} moved things a short while ago, and a push that was under way may "
             f"still need them: purge it in {written(math.ceil(left))}, or with --offline if "
             "nobody else writes"
         )
 
 
 def _wait(store: Store, run: Run) -> float:
-    """Return how many seconds have to pass after a run has moved its last thing."""
+    """Return how many seconds have to pass after the last move of a run."""
     if run.kind is not RunKind.GC or run.state in ("purging", "damaged"):
         return 0.0
     return max(read_journal(store, run.run).account.waits, default=WAIT)
 
 
 def quarantined(store: Store) -> int:
-    """Return how many bytes wait in the quarantine of collections, and of damaged runs."""
+    """Return how many bytes lie in the quarantine of collections, and of damaged runs."""
     waiting = MAY_HOLD_ITEMS - {"restored"}
     return sum(
         one.done.bytes

@@ -1,4 +1,4 @@
-"""What was decided of one tag or untagged manifest. Pure data, and no model to load for it."""
+"""What was decided about one tag or untagged manifest. Pure data, without pydantic."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Decision:
     digest: str | None
     keep: bool
     reason: str
-    """In words, with the rule and the age it went by."""
+    """In words, with the rule and the age that decided."""
     pushed: float | None
     created: float | None
-    """None also when nobody had to ask."""
+    """None also if no rule asked for it."""
     beside: str | None = None
-    """What a tag stands beside and lives with; None where a rule has kept it, or it has its own
-    life."""
+    """What a tag is attached to and goes with; None if a rule keeps it, or it is attached to
+    nothing."""

@@ -1,13 +1,12 @@
-"""How far a run goes that is to free so many bytes and no more. Pure.
+"""What goes when a run is to free about so many bytes (`max_freed`). Pure.
 
-    blobs       the largest first, until as much is freed as was asked for; with each goes every
+    blobs       the largest first, until that many bytes are freed; with each goes every
                 manifest that names it, and what names that
-    links       of what goes, and of no other: a tag, manifest or layer link whose blobs stay
-                frees nothing
+    links       only those of what goes: a tag, manifest or layer link whose blobs stay frees
+                nothing
 
-So what stays of an image stays whole: no manifest that is left in place needs what goes. What
-stands beside an image (a signature under a tag of its name) goes with it. The next run finds
-the rest.
+So what stays of an image stays whole: no manifest that stays needs what goes. What is attached
+to an image (a signature under a tag of its name) goes with it. The next run finds the rest.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ _LINKS: Final = frozenset(
     {ActionKind.TAG, ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK}
 )
 _START: Final = 64
-"""Digits of a digest that every tag which names one holds."""
+"""Hexadecimal digits of a digest in the name of an attached tag."""
 
 
 class Limit:
-    """What goes of all that could."""
+    """What goes of all that may."""
 
     def __init__(
         self, graph: Graph, limit: int | None, blobs: list[Action], tags: Iterable[Action]
@@ -40,21 +39,21 @@ class Limit:
         self._graph = graph
         self._left = {} if limit is None else {action.digest: action for action in blobs}
         self._named: set[Digest] = set()
-        """What goes, by every name it has, and all that names any of it."""
+        """Digests of what goes, in every algorithm, and of all that names it."""
         if limit is None:
             self.taken = blobs
             return
         self._other_names = self._names()
-        self._beside = _beside(tags)
+        self._attached = _attached(tags)
         self._take(limit)
 
     @property
     def left(self) -> int:
-        """How many blobs stay that could go."""
+        """How many blobs stay that may go."""
         return len(self._left)
 
     def takes(self, action: Action) -> bool:
-        """Return whether an action is needed for what goes; where no blob stays, each is."""
+        """Return whether an action belongs to what goes; if no blob stays, each does."""
         return not self._left or action.kind not in _LINKS or action.digest in self._named
 
     def _take(self, limit: int) -> None:
@@ -71,18 +70,18 @@ class Limit:
                 if (taken := self._left.pop(digest, None)) is not None:
                     freed += taken.size
                     self.taken.append(taken)
-                pending += self._going_along(digest)
+                pending += self._dependents(digest)
 
-    def _going_along(self, digest: Digest) -> Iterator[Digest]:
-        """Yield what cannot stay without a thing: what names it, and what stands beside it."""
+    def _dependents(self, digest: Digest) -> Iterator[Digest]:
+        """Yield what cannot stay without a digest: what names it, and what is attached to it."""
         yield from self._other_names.get(digest, ())
         yield from self._graph.manifests_naming(digest)
         before = self._graph.predecessors(digest)
         yield from (one for one in before if isinstance(one, Digest))
-        yield from self._beside.get(_start(digest), ())
+        yield from self._attached.get(_start(digest), ())
 
     def _names(self) -> dict[Digest, list[Digest]]:
-        """Return by which digests in other algorithms a blob is named."""
+        """Return blob -> its digests in other algorithms."""
         found: dict[Digest, list[Digest]] = {}
         for alias, stored in self._graph.aliases.items():
             for digest in stored:
@@ -90,8 +89,8 @@ class Limit:
         return found
 
 
-def _beside(tags: Iterable[Action]) -> dict[str, list[Digest]]:
-    """Return the start of a digest -> what tags that go have put beside it."""
+def _attached(tags: Iterable[Action]) -> dict[str, list[Digest]]:
+    """Return start of a digest -> what tags that go attach to it."""
     found: dict[str, list[Digest]] = {}
     for action in tags:
         subject = subject_tag(layout.name_of(action.path))

@@ -1,20 +1,19 @@
 """What lies in the quarantine of collections, and which of it is in use by now. Changes nothing.
 
-In use is, by the tree as it was just scanned,
+By the tree as it was just scanned, an item is in use if it is
 
-    blob          what a layer link, a revision, a tag or a manifest that these reach names
-    layer link    what a manifest needs that is reached in its repository
-    revision      what is reached in its repository: by a tag, from an index
-    anything      that was written to after it was looked at: who writes has an answer to give
+    a blob        that a layer link, a revision, a tag, or a manifest reached from these names
+    a layer link  to what a manifest needs that is reached in its repository
+    a revision    that is reached in its repository: by a tag, from an index
+    a tag         attached to a manifest that is reached in its repository (a signature's image)
+    anything      that was written to after it was checked: a writer may have acknowledged it
 
-    tag           what it stands beside (a signature, its image) is reached in its repository
+Any other tag is not in use: that it went was a decision. The history of a tag names nothing, as
+long as the tag says what it points to.
 
-Any other tag is never in use but by the last: that it went was a decision. Its history
-names nothing either, as long as it tells what it points to.
-
-Whatever is present is a root here, so what a collection has left in place brings nothing
-back by itself. Only a subject is not followed from everything: the list of referrers in a
-fallback tag keeps these, and must not keep the image that they are about.
+Whatever is present is a root here, so what a collection left in place brings nothing back by
+itself. Only subjects are not followed from everything: the list of referrers in a fallback tag
+keeps the referrers, and must not keep the image that they are about.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from regfs.stores import FileKind, Store, ignore
 from regfs.tree.inventory import RepositoryInventory
 
 MAY_HOLD_ITEMS: Final = frozenset({"applied", "interrupted", "restored", "purging"})
-"""States of runs whose quarantine may still hold something."""
+"""States of runs whose quarantine may still hold items."""
 
 Files = list[tuple[int, float]]
 """Size and mtime of each."""
@@ -55,12 +54,12 @@ _LINKS: Final = frozenset({ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind
 def quarantined_items(store: Store, damaged: Collection[str] = ()) -> Iterator[Item]:
     """Yield what lies in the quarantine of collections, and in that of damaged runs.
 
-    Where lines can be relied on, what they name is looked for. In a damaged run, and in one
-    that is known to be damaged by what lies there, everything is that lies there.
+    Of a whole run, what its lines name is looked for. Of a run with a damaged journal, or one
+    in `damaged`, everything that lies there is.
     """
     for journal in journals(store):
         if journal.damage is not None or journal.run in damaged:
-            # Of what run it was may not be known: what it has moved for being bad stays there.
+            # It may be no collection: what was moved because it is bad stays there.
             found = contents(store, journal).items
             items = [one for one in found if one.change is Change.MOVE and is_good(store, one)]
         elif journal.account.kind is RunKind.GC and journal.account.state in MAY_HOLD_ITEMS:
@@ -76,14 +75,14 @@ def _by_lines(journal: Journal) -> list[Item]:
     return [
         one
         for one in items.values()
-        # What a purge was at when it was cut off may lack some of its files.
+        # A purge that was interrupted may have deleted some files of a folder.
         if one.kind not in FOLDERS or (account.state != "purging" and one.path not in account.gone)
     ]
 
 
 def _lying(store: Store, items: Iterable[Item]) -> Iterator[Item]:
-    """Yield those items that lie in quarantine, with whether they were written to."""
-    # What a later version has moved is left to it.
+    """Yield those items that lie in quarantine, with `written` set."""
+    # What a kind of a later version means is not known here.
     some = [item for item in items if isinstance(item.kind, ActionKind)]
     there = present(store, {one.quarantine_path for one in some if one.kind not in FOLDERS})
     for item in some:
@@ -97,13 +96,13 @@ def _lying(store: Store, items: Iterable[Item]) -> Iterator[Item]:
 
 
 def _is_written(item: Item, files: Files) -> bool:
-    """Return whether files are not what they were when it was decided that they go."""
+    """Return whether files have changed since it was decided that they go."""
     latest = max(mtime for _, mtime in files)
-    if item.mtime is None:  # its line is lost, or of a version that did not note it
+    if item.mtime is None:  # its line is lost, or of an early version
         return latest > created(item.run).timestamp()
     if sum(length for length, _ in files) != item.size or latest > item.mtime:
         return True
-    # The folder of an upload counted too, and may be later than all files in it.
+    # The mtime of an upload counts its folder, which may be later than all files in it.
     return latest < item.mtime and item.kind is not ActionKind.UPLOAD
 
 
@@ -114,7 +113,7 @@ class InUse:
         self._graph = graph
         self._candidates = candidates
         self._named: set[Digest] = set()
-        """Blobs that anything present names."""
+        """Blobs that something present names."""
         self._live: dict[str, set[Digest]] = {}
         """Repository -> manifests that its links and tags reach."""
         self._needed: dict[str, set[Digest]] = {}
@@ -140,40 +139,40 @@ class InUse:
         self._named |= named.union(*(graph.aliases.get(digest, ()) for digest in named))
 
     def _linked(self, repository: RepositoryInventory) -> Iterator[Digest]:
-        """Yield those blobs in question that a layer link names, by its path or its content."""
+        """Yield those candidates that a layer link names, by its path or its content."""
         layers, aliases = repository.layers, self._graph.aliases
         asked = [digest for digest in layers if digest in self._candidates or digest in aliases]
         layers.fetch(asked)
         yield from (digest for digest in asked if layers.get(digest) is not None)
 
     def needs(self, item: Item) -> bool:
-        """Return whether something present needs an item, or has just been written there."""
+        """Return whether something present needs an item, or it has been written to."""
         if item.written:
             return True
         name, digest = item.repository or "", item.digest
         if item.kind is ActionKind.BLOB:
             return digest in self._named
         if item.kind is ActionKind.TAG:
-            return self._stands_beside(name, item.path)
+            return self._is_attached(name, item.path)
         if item.kind is ActionKind.LAYER_LINK:
             return digest in self._needed.get(name, ())
         return item.kind is ActionKind.REVISION and digest in self._live.get(name, ())
 
-    def _stands_beside(self, name: str, path: str) -> bool:
-        """Return whether a tag stands beside a manifest that is in use."""
+    def _is_attached(self, name: str, path: str) -> bool:
+        """Return whether a tag is attached to a manifest that is in use."""
         found = subject_tag(layout.name_of(path))
         return found is not None and lives(self._graph, found, self._live.get(name, ()))
 
     def doubts(self) -> set[str]:
-        """Return the repositories of which it is not known what they need; "" for the whole tree.
+        """Return the repositories whose needs are not known; "" stands for the whole tree.
 
-        They may be in doubt only because of what lies in quarantine, or for a moment:
-        the reference registry truncates a link before it writes it.
+        They may be in doubt only because of what lies in quarantine, or for a moment: the
+        reference registry truncates a link before it writes it.
         """
         return {*self._graph.frozen, *([""] if self._graph.incomplete else [])}
 
     def doubtful(self, items: Iterable[Item], doubts: Collection[str]) -> Iterator[Item]:
-        """Yield those items that something in doubt could need."""
+        """Yield those items that something in doubt may need."""
         repositories = self._graph.inventory.repositories
         named = {
             entry.digest

@@ -1,15 +1,15 @@
-"""Taking back one run of several, so that no image is left in parts.
+"""Taking back one run of several, so that no image is left incomplete.
 
-What one run has moved may need what another one has moved later: with `--max-freed` the links of
-an image go in one night, and some of its blobs in the next. So before anything of a run goes
-back, what it needs is looked for in the quarantine of the others, and of the rest of its own:
+What one run moved may need what a later run moved: with `--max-freed` the links of an image may
+go in one night, and some of its blobs in the next. So before anything of a run goes back, what it
+needs is looked for in the quarantine of other runs, and in the rest of its own:
 
-    a revision, a tag    its manifest; what is written in that, in the same repository
+    a revision, a tag    its manifest; all that names, in the same repository
     a layer link         its blob
 
-Blobs come back first, then links to them, then the run itself: at no moment a link leads
-nowhere that did not before. What is needed and was deleted for good is named.
-Nothing is taken along that a restored thing does not need, and no link in another repository.
+Blobs come back first, then links to them, then the run itself, so no restored link ever leads
+nowhere. What is needed and was deleted for good is reported. Nothing else comes back: nothing
+that no restored item needs, and no link in another repository.
 """
 
 from __future__ import annotations
@@ -68,18 +68,19 @@ def restore(
 
 
 class _Needs:
-    """What some things in quarantine need, wherever it lies."""
+    """What some items in quarantine need, wherever that lies."""
 
     def __init__(self, store: Store, items: Sequence[Item]) -> None:
         self._store = store
         chosen = {item.quarantine_path for item in items}
-        self._others = [one for one in _held(store) if one.quarantine_path not in chosen]
+        others = _files_in_quarantine(store)
+        self._others = [one for one in others if one.quarantine_path not in chosen]
         self._blobs: dict[Digest, str] = {
             one.digest: one.quarantine_path
             for one in [*self._others, *items]
             if one.kind == ActionKind.BLOB and one.digest is not None
         }
-        """Blob -> where it lies in quarantine."""
+        """Blob -> its path in quarantine."""
         self._by_repository: dict[str, set[Digest]] = defaultdict(set)
         for item in items:
             name, digest = layout.repository_of(item.path), self._named(item)
@@ -92,7 +93,7 @@ class _Needs:
         self._digests: set[Digest] = set().union(*self._by_repository.values())
 
     def _named(self, item: Item) -> Digest | None:
-        """Return the digest of an item; of a tag that is known by its path, what it says."""
+        """Return the digest of an item; for a tag that no line names, read it."""
         if item.kind != ActionKind.TAG or item.digest is not None:
             return item.digest
         try:
@@ -101,7 +102,7 @@ class _Needs:
             return None
 
     def _follow(self, digest: Digest, found: set[Digest]) -> None:
-        """Add a manifest, and all that is written in it and in what it names."""
+        """Add a manifest, and everything reached from it."""
         pending = [digest]
         while pending:
             one = pending.pop()
@@ -110,7 +111,7 @@ class _Needs:
                 pending.extend(self._read(one))
 
     def _read(self, digest: Digest) -> list[Digest]:
-        """Return what is written in a manifest; of anything else nothing."""
+        """Return the digests in a manifest; none for anything else."""
         place = layout.blob_path(digest)
         for path in (self._blobs.get(digest), place):
             if path is None:
@@ -136,7 +137,7 @@ class _Needs:
         return item.digest in self._by_repository.get(name, ())
 
     def lost(self) -> list[Skipped]:
-        """Return which blobs are needed, and were deleted for good by some run."""
+        """Return the needed blobs that some run has deleted for good."""
         deleted = {
             item.digest: item.run
             for journal in journals(self._store)
@@ -149,12 +150,12 @@ class _Needs:
             try:
                 self._store.stat(path)
             except StoreError:
-                found.append(Skipped(path, f"run {deleted[digest]} is purged: it is deleted"))
+                found.append(Skipped(path, f"run {deleted[digest]} is purged, with this blob"))
         return found
 
 
-def _held(store: Store) -> list[Item]:
-    """Return what lies whole in the quarantine of collections, and of damaged runs."""
+def _files_in_quarantine(store: Store) -> list[Item]:
+    """Return the files in the quarantine of collections, and the good ones of damaged runs."""
     return [
         item
         for one in surveys(store)
@@ -162,7 +163,7 @@ def _held(store: Store) -> list[Item]:
         for item in one.contents.items
         if item.change is Change.MOVE
         and item.kind not in FOLDERS
-        # Of a damaged run it may not be known why it has moved things: for being bad, perhaps.
+        # A damaged run may have moved items because they are bad.
         and (one.run.damage is None or is_good(store, item))
     ]
 

@@ -1,4 +1,4 @@
-"""Looking at a tree as a plan needs it, and no more closely."""
+"""Scanning as much of a tree as a plan needs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from regfs.tree.scan import scan
 
 
 def scan_for_plan(store: Store, policy: Policy, progress: Progress = SILENT) -> Inventory:
-    """List a tree as a plan by `policy` needs it.
+    """Scan a tree as a plan by `policy` needs it.
 
     Raises:
-        Doubt: a part of it lies on another file system, so a plan could not be carried out.
+        Doubt: a part of it lies on another file system, so a plan could not be applied.
     """
     inventory = scan(store, progress=progress, history=needs_history(policy), lean=True)
     require_one_filesystem(store, _folders(inventory))
@@ -30,7 +30,7 @@ def scan_for_plan(store: Store, policy: Policy, progress: Progress = SILENT) -> 
 
 
 def _folders(inventory: Inventory) -> set[str]:
-    """Return the folders of a tree in which a disk of its own may be: not those of single files."""
+    """Return the folders where another file system may be mounted: not those of single files."""
     beginnings = {digest[: digest.index(":") + 3] for digest in inventory.blobs}
     found = {f"{layout.BLOBS}/{text.replace(':', '/')}" for text in beginnings}
     found |= {f"{layout.REPOSITORIES}/{name}" for name in inventory.repositories}

@@ -1,13 +1,13 @@
-"""How much space a run takes while it frees some, and what it does where there is none.
+"""How much space a run takes before it frees any, and what it does where there is none.
 
-Moving is renaming, so what is moved takes no space in quarantine. The folders it is moved to
-do, and so does the journal. Both are reckoned here before anything is moved, rather too high
-than too low, and claimed from the disk.
+Moving is renaming, so what is moved takes no space in quarantine. The folders it is moved to do,
+and so does the journal. Both are estimated here before anything is moved, rather too high than
+too low, and claimed from the disk.
 
-    there is so much                        everything goes into quarantine
-    there is not, and the run is to         deleted in place, references first
-        delete at once (--offline --purge)  (`regfs.runs.in_place`)
-    else                                    refused, with the bytes that it takes
+    there is enough                         everything goes into quarantine
+    there is not, and the run deletes at    items are deleted in place, references first
+        once (--offline --purge)            (`regfs.runs.in_place`)
+    there is not                            the run is refused, with the bytes that it takes
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from regfs.stores import Room, Store, folders_above
 from regfs.tree.leftovers import is_for_one
 
 _LINE: Final = 256
-"""Bytes of a line of the journal beside its two paths, at most."""
+"""Bytes of a journal line without its two paths, at most."""
 _ENTRY: Final = 16
-"""Bytes that a folder needs for one name beside the name itself, at most."""
+"""Bytes that a folder needs for a name, without the name itself, at most."""
 _BLOCK: Final = 4096
 _SLACK: Final = 4 * _BLOCK
-"""For what a file system writes down of one file, and for the first lines of the journal."""
+"""For the metadata of a file, and the first lines of the journal."""
 _OWN_FOLDERS: Final = 4
 """`.regfs`, `runs`, that of the run, and its quarantine."""
 _OWN_FILES: Final = 4
 """The journal, the reserve, and two locks."""
 _REMOVED: Final = frozenset({ActionKind.DIRECTORY, ActionKind.REPOSITORY})
-"""What is only removed, when it is empty."""
+"""Kinds that are only removed if they are empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a run takes until what it has moved is deleted."""
+    """The space that a run takes until what it has moved is deleted."""
 
     bytes: int
     claimed: int
-    """Bytes without what it takes to claim them."""
+    """Bytes, without those that claiming them takes."""
     keep: int
-    """Bytes for a restore or a purge, of those above."""
+    """Bytes of those for a restore or a purge."""
     files: int
-    """Files and folders that are made."""
+    """Number of files and folders that are created."""
 
 
 def need_of(actions: Sequence[Action], room: Room, *, offline: bool) -> Need:
-    """Return how much space it takes to move things into quarantine, and to have them back."""
+    """Return how much space it takes to move items into quarantine and back."""
     names: defaultdict[str, int] = defaultdict(int)
     journal = 0
     for action in actions:
@@ -65,7 +65,7 @@ def need_of(actions: Sequence[Action], room: Room, *, offline: bool) -> Need:
             folder, _, name = _source(action).rpartition("/")
             names[folder] += len(os.fsencode(name)) + _ENTRY
     folders = {above for folder in names for above in (folder, *folders_above(folder))}
-    # A folder that fills in no order ends up half empty. Its first block is counted below.
+    # A folder that is filled in no order ends up half empty. Its first block is counted below.
     grown = sum(2 * size for size in names.values() if 2 * size > _BLOCK) if room.folder else 0
     if any(action.kind in _REMOVED for action in actions):
         again = len(folders)
@@ -79,25 +79,25 @@ def need_of(actions: Sequence[Action], room: Room, *, offline: bool) -> Need:
 
 
 def _source(action: Action) -> str:
-    """Return what is renamed for a thing: mostly the folder made for it."""
+    """Return what is renamed for an item: mostly the folder made for it."""
     folder, _, name = action.path.rpartition("/")
     return folder if name in ("data", "link") else action.path
 
 
 def changed_folders(actions: Iterable[Action]) -> list[str]:
-    """Return the folders that moving these things changes, sorted."""
+    """Return the folders that moving these items changes, sorted."""
     sources = {_source(action) for action in actions}
-    # A folder that moves elsewhere is changed itself: it gets another one above it.
+    # A folder that moves is changed itself: its parent is another one.
     return sorted(sources | {layout.parent_of(source) for source in sources})
 
 
 def find_room(
     store: Store, run: str, actions: Sequence[Action], *, offline: bool, at_once: bool
 ) -> bool:
-    """Set aside what it takes to move things into quarantine; return whether there is so much.
+    """Claim the space for a quarantine; return whether there is enough.
 
     Raises:
-        StoreFull: there is not, and the run is not to delete `at_once`; nothing was made.
+        StoreFull: there is not, and the run does not delete `at_once`; nothing was made.
     """
     room = store.room()
     need = need_of(actions, room, offline=offline)
@@ -119,10 +119,10 @@ def find_room(
 
 
 def check_room(store: Store, planned: Plan, *, at_once: bool) -> bool:
-    """Return, or raise, what `find_room` will for a plan, and leave nothing behind."""
+    """Return or raise what `find_room` would for a plan, and claim nothing."""
     run, offline = planned.id, planned.policy.min_age == 0
     if begun(store, run):
-        return True  # it was begun before, and has its reserve
+        return True  # it has its reserve already
     found = find_room(store, run, planned.actions, offline=offline, at_once=at_once)
     if found:
         unclaim(store, run)

@@ -1,15 +1,14 @@
 """Carrying out a plan.
 
-`apply` looks at the tree afresh: it plans again with the same policy and only
-does what both plans say, and each thing once more must be as it was seen just
-before it is moved. How it is moved, journaled and taken back is in `regfs.runs`.
+`apply` scans the tree again, plans again with the same policy, and only does what both plans
+say; just before an item is moved, it must still be as it was planned. How items are moved,
+journaled and taken back is in `regfs.runs`.
 
-The order makes every crash harmless. References are moved before what they
-refer to, and come back after it. A journal line that says what will be moved
-is durable before the first rename of its batch. Whether a thing was moved is
-then seen from where it lies, so carrying on after a crash is doing it again.
+The order makes every crash harmless. References are moved before what they refer to, and come
+back after it. The journal lines of a batch are durable before its first rename. Whether an item
+was moved then shows in where it lies, so continuing after a crash is doing the same again.
 
-This is the only module that has many things removed at once.
+No other module removes many things at once.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ from regfs.tree.links import LINK_LIMIT, parse_link_content
 from regfs.tree.registry import Registry
 
 BATCH: Final = 2048
-"""Actions made durable in the journal together, before the first of them is done."""
+"""Actions whose journal lines are made durable together, before the first of them is done."""
 
 _LINKS: Final = frozenset(
     {ActionKind.TAG, ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK}
 )
 _FOLDERS: Final = frozenset({ActionKind.TAG, ActionKind.UPLOAD})
-"""What is moved as a folder with all that it holds."""
+"""Kinds that are moved as a folder, with all that it holds."""
 _EMPTY: Final = frozenset({ActionKind.DIRECTORY, ActionKind.REPOSITORY})
 
 
@@ -61,23 +60,23 @@ class Applied:
     findings: list[Finding]
     doubtful: bool
     returned: list[Returned] = field(default_factory=list)
-    """What came back into use meanwhile, of this run and earlier ones; it is in place again."""
+    """What came back into use, of this run and earlier ones; it is in place again."""
     purged: bool = False
     in_place: bool = False
-    """It was deleted without a quarantine, for which there was no space."""
+    """Whether items were deleted without a quarantine, for lack of space."""
     freed: int = 0
     """Bytes that were deleted for good."""
     deleted: Totals = field(default_factory=Totals)
     """What was deleted for good."""
     stays: list[Skipped] = field(default_factory=list)
-    """What was not deleted, by its place, and why."""
+    """What was not deleted, by its path in the tree, and why."""
 
 
 def check_owners(inventory: Inventory) -> None:
     """Refuse a tree that something else manages.
 
     Raises:
-        Doubt: it belongs to a registry that keeps its own books.
+        Doubt: another program keeps track of its content.
     """
     if inventory.lockfiles:
         raise Doubt(
@@ -93,20 +92,19 @@ def check_owners(inventory: Inventory) -> None:
 
 
 def check_roots(planned: Plan) -> None:
-    """Refuse a plan that does not know what is in use.
+    """Refuse a plan whose list of roots names what is not in the tree.
 
-    A line that names nothing here may be written in another way than this tree is: what it
-    means would go.
+    Such a line may mean something that has another name here, and that would go.
 
     Raises:
-        Refused: some of the roots are not there, and that was not to be ignored.
+        Refused: some of the roots are missing, and that is not to be ignored.
     """
     missing = planned.missing_roots
     if missing:
         raise Refused(
             f"{len(missing)} of the roots {'is' if len(missing) == 1 else 'are'} not on this disk, "
             f"first {missing[0].expected}; correct the list, name this registry as the list does "
-            "(--roots-host HOST[/PREFIX]), or say --ignore-missing-roots"
+            "(--roots-host HOST[/PREFIX]), or give --ignore-missing-roots"
         )
 
 
@@ -121,25 +119,25 @@ def apply(
 ) -> Applied:
     """Carry out a plan, as far as the tree still agrees with it.
 
-    `wait` is noted down: so many seconds pass before what was moved is purged. Left out,
-    it is the `min_age` of the plan. `at_once` says that nobody else writes and that a purge
-    follows in any case: where there is no space for a quarantine, none is made.
+    `wait` is written down: the seconds that have to pass before what was moved is purged; the
+    default is the `min_age` of the plan. `at_once` says that nobody else writes and that a
+    purge follows: where there is no space for a quarantine, items are deleted in place.
 
     Raises:
         PlanStale: the plan was made for another root.
-        Refused: something in use by the word of others is not there.
-        Doubt: the tree belongs to another owner, or to more than one file system.
+        Refused: a root from outside is not in the tree.
+        Doubt: another program manages the tree, or it lies on more than one file system.
         LockHeld: another run is under way.
         StoreFull: there is no space for a quarantine; nothing was moved.
-        StoreError: the storage failed; what was done until then stands in the journal
-            and can be restored, or the run can simply be started again.
+        StoreError: the storage failed; what was done until then is in the journal: it can be
+            restored, or the same plan applied again.
     """
     store = registry.store
     if planned.root != store.url:
         raise PlanStale(f"the plan was made for {planned.root}, and this is {store.url}")
     with exclusive(store):
         graph = _graph_for(planned, registry, progress)
-        # What a limit has left out must not go in place of what is in use again.
+        # With the limit, something else could go in place of what is in use again.
         policy = replace(planned.policy, max_freed=None)
         fresh = plan(graph, policy, clock(), registry.manifest_bytes)
         check_roots(fresh)
@@ -170,25 +168,25 @@ class _Sweep:
         self.before = self._before()
         self.done: list[Action] = []
         self.moved: list[str] = []
-        """What was renamed for it: files, or the folders made for them."""
+        """What was renamed: files, or the folders made for them."""
         self.skipped: list[Skipped] = []
         self.kept: set[str] = set()
-        """Digests that something which stayed may need."""
-        self.held: set[str] = set()
-        """Digests of blobs that a blob which stays may need."""
+        """Digests that something may need which stays."""
+        self.kept_blobs: set[str] = set()
+        """Blobs that a blob may need which stays without a link."""
         still = {(action.kind, action.path): action for action in fresh.actions}
         for key in still.keys() - {(action.kind, action.path) for action in planned.actions}:
-            # It may go by now, but nobody has agreed to that: it stays, and is not left dangling.
+            # It may go by now, but nobody has agreed: it stays, and so does what it needs.
             extra = still[key]
             if extra.kind is ActionKind.BLOB:
-                # No link leads to it, so it needs none: what a limit leaves is such.
-                self.held |= self._needed_by(extra.digest) - {str(extra.digest)}
+                # A blob without links needs no links: such is what a limit leaves.
+                self.kept_blobs |= self._needed_by(extra.digest) - {str(extra.digest)}
             else:
                 self._need(extra.digest)
         self.todo: list[Action] = []
-        """What is moved, what refers before what it refers to."""
+        """What is moved, references before what they refer to."""
         self.folders: list[Action] = []
-        """What is only removed when it is empty: folders, and those of repositories."""
+        """What is only removed if it is empty: folders, and those of repositories."""
         for action in planned.actions:
             now = still.get((action.kind, action.path))
             if now is None:
@@ -198,10 +196,10 @@ class _Sweep:
                 self._keep(now, "it has changed since the plan")
             else:
                 (self.folders if action.kind in _EMPTY else self.todo).append(now)
-        self.todo.sort(key=order)  # whatever the order of a plan that came from a file
+        self.todo.sort(key=order)  # a plan from a file may have any order
 
     def _before(self) -> set[str]:
-        """Return what an interrupted run of the same plan has meant to move already."""
+        """Return the paths that an interrupted run of the same plan was to move."""
         try:
             found = survey(self.store, self.planned.id)
         except RunUnknown:
@@ -219,7 +217,7 @@ class _Sweep:
     def find_room(self, *, at_once: bool) -> bool:
         """Return whether there is space for a quarantine."""
         actions = [*self.todo, *self.folders]
-        # What a run that was cut off has moved already lies in a quarantine, and so does the rest.
+        # An interrupted run has a quarantine already: the rest goes there too.
         at_once = at_once and not self.before
         offline = self.planned.policy.min_age == 0
         run = self.planned.id
@@ -238,7 +236,7 @@ class _Sweep:
                 while batch := list(islice(some, BATCH)):
                     self._carry_out(changes, kind, batch)
                     progress.advance(len(batch))
-                # What referred to the next ones is away for good before they are touched.
+                # What refers to the next kind is durably gone before that is touched.
                 changes.sync()
             self._tidy(changes)
             changes.finish(len(self.done))
@@ -261,10 +259,10 @@ class _Sweep:
         )
 
     def _carry_out(self, changes: Changes | InPlace, kind: ActionKind, batch: list[Action]) -> None:
-        """Move those of a batch that may go, when it is durable that they will."""
+        """Move those of a batch that may go, when their intents are durable."""
         limit = LINK_LIMIT if kind in _LINKS else 0
         looks = self.store.examine((action.path for action in batch), limit=limit)
-        # Looked at in order: what stays of the references keeps what they refer to.
+        # Checked in order: references that stay keep what they refer to.
         moves = [
             _Move(action, seen)
             for action, seen in zip(batch, looks, strict=True)
@@ -274,8 +272,8 @@ class _Sweep:
         self._move(changes, moves)
 
     def _tidy(self, changes: Changes | InPlace) -> None:
-        """Remove folders that hold nothing. It is the file system that says so, at that moment."""
-        # Folders before the repositories they are in, and what is inside others first.
+        """Remove folders that are empty, as the file system finds them at that moment."""
+        # Folders before the repositories they are in, and the innermost first.
         inside_first = sorted(self.folders, key=lambda one: one.path, reverse=True)
         for action in sorted(inside_first, key=lambda one: one.kind is ActionKind.REPOSITORY):
             folders = [action.path]
@@ -286,21 +284,21 @@ class _Sweep:
                 continue
             self.done.append(action)
             if action.kind is ActionKind.REPOSITORY:
-                # Others may lie in its folder, and it in one that holds nothing else.
+                # Its folder may hold others, and may lie in one that holds nothing else.
                 around = [action.path, *folders_above(action.path)]
                 changes.remove_empty(p for p in around if p.startswith(f"{layout.REPOSITORIES}/"))
         if self.planned.policy.min_age == 0:
-            # Nobody else writes, so nobody is about to use them.
+            # Nobody else writes, so nobody is about to use these folders.
             emptied = {above for source in self.moved for above in folders_above(source)}
             changes.remove_empty(folder for folder in emptied if is_for_one(folder))
 
     def _keep(self, action: Action, reason: str) -> None:
-        """Leave a thing in place, with everything that it may need."""
+        """Leave an item in place, with everything that it may need."""
         self.skipped.append(Skipped(action.path, reason))
         self._need(action.digest)
 
     def _need(self, digest: str | None) -> None:
-        """Keep a thing that is named by something which stays, and everything that it needs."""
+        """Keep a digest that something names which stays, and everything that it needs."""
         self.kept |= self._needed_by(digest)
 
     def _needed_by(self, digest: str | None) -> set[Digest]:
@@ -310,31 +308,31 @@ class _Sweep:
         return needed.union(*(self.graph.aliases.get(item, ()) for item in needed))
 
     def _is_kept(self, action: Action) -> bool:
-        held = action.kind is ActionKind.BLOB and action.digest in self.held
-        return held or action.digest in self.kept
+        is_kept_blob = action.kind is ActionKind.BLOB and action.digest in self.kept_blobs
+        return is_kept_blob or action.digest in self.kept
 
     def _may(self, action: Action, seen: Seen | StoreError) -> bool:
-        """Return whether a thing still is what was planned, and says what its path says."""
+        """Return whether an item is as planned, and a link names the digest of its path."""
         if self._is_kept(action):
-            self._keep(action, "something that stayed may need it")
+            self._keep(action, "something that stays may need it")
             return False
         reason = self._changed(action, seen)
         if reason is None and action.kind in _LINKS:
             link = self._link(action, seen)
             if link.digest is None:
-                reason = f"its content names nothing that can be understood: {link.text}"
+                reason = f"its content is no digest: {link.text}"
             elif link.digest != action.digest and not self._is_alias(action, link.digest):
                 self._need(link.digest)
                 reason = f"its content names another digest: {link.digest}"
         elif action.kind is ActionKind.TAG:
-            # Somebody has set it again: what it says now is in use.
+            # It was set again: what it points to now is in use.
             self._need(self.registry.link(f"{action.path}/current/link").digest)
         if reason is not None:
             self._keep(action, reason)
         return reason is None
 
     def _link(self, action: Action, seen: Seen | StoreError) -> LinkContent:
-        """Return what a link says, as it was read when it was looked at."""
+        """Return what a link says, as it was read when it was checked."""
         if action.kind is ActionKind.TAG:
             return self.registry.link(f"{action.path}/current/link")
         if isinstance(seen, Seen) and isinstance(seen.content, bytes):
@@ -346,7 +344,7 @@ class _Sweep:
         return content in self.graph.aliases.get(Digest(action.digest or ""), set())
 
     def _changed(self, action: Action, seen: Seen | StoreError) -> str | None:
-        """Return how a thing differs from what was seen when it was planned, or None."""
+        """Return how an item differs from what was planned, or None."""
         if isinstance(seen, PathMissing):
             return "it is gone"
         if isinstance(seen, StoreError):
@@ -368,14 +366,14 @@ class _Sweep:
             return "it holds what is neither a file nor a folder"
         files = [entry for entry in inside if entry.kind is FileKind.FILE]
         size = sum(file.size for file in files)
-        # An upload was seen with its folder, a tag by its links alone.
+        # The mtime of an upload counts its folder, that of a tag only its links.
         upload = action.kind is ActionKind.UPLOAD
         mtime = max([entry.mtime for entry in [*([folder] if upload else []), *files]], default=0.0)
         same = (size, mtime) == (action.size, action.mtime)
         return None if same else "it has changed while this run was under way"
 
     def _move(self, changes: Changes | InPlace, moves: list[_Move]) -> None:
-        """Move what once more is as it was, each looked at just before."""
+        """Move items, each if it is unchanged when it is checked just before."""
         asked: list[_Move] = []
 
         def unchanged() -> Iterator[str]:
@@ -383,7 +381,7 @@ class _Sweep:
             for move, seen in zip(moves, looks, strict=True):
                 reason = self._changed(move.action, seen)
                 if reason is None and self._is_kept(move.action):
-                    reason = "something that stayed may need it"
+                    reason = "something that stays may need it"
                 if reason is None and _source(move.action, seen) != move.source:
                     reason = "something else lies beside it by now"
                 if reason is None:
@@ -406,7 +404,7 @@ class _Sweep:
 
 
 class _Move:
-    """One thing that may go, as it was seen when that was decided."""
+    """One item that may go, as it was seen when that was decided."""
 
     __slots__ = ("action", "seen", "source")
 
@@ -417,7 +415,7 @@ class _Move:
 
 
 def _source(action: Action, seen: Seen | StoreError) -> str:
-    """Return what to rename: the folder made for the file, unless it holds more than that."""
+    """Return what to rename: the folder of the file if it holds nothing else, else the file."""
     itself = action.kind in _FOLDERS or action.kind is ActionKind.TEMPORARY
     if itself or isinstance(seen, StoreError) or not seen.alone:
         return action.path
@@ -440,7 +438,7 @@ def _item(run: str, move: _Move) -> Item:
 
 
 def _folders_of(store: Store, repository: str) -> list[str]:
-    """Return the folders of one repository; none when there is any file in them."""
+    """Return the folders of one repository; none if there is any file in them."""
     found = []
     for entry in store.list(repository, ignore):
         name = layout.name_of(entry.path)
