@@ -10,7 +10,7 @@ What is found comes in the order of repositories, links and manifests, never in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +18,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import PathMissing, RegfsError
 from regfs.findings import Code, Finding, Severity
-from regfs.graph import Graph
+from regfs.graph import Graph, Leaf
 from regfs.manifests import Kind, Reference, Role
 from regfs.tree.inventory import RepositoryInventory
 from regfs.verify.context import Context, FileState
@@ -233,21 +233,21 @@ class Closure:
     def size_mismatches(self) -> Iterator[SizeMismatch]:
         """Yield every descriptor that does not agree with what is stored."""
         scope = self._context.scope
+        blobs = self._context.inventory.blobs
+        sizes = dict(zip(blobs.digests, blobs.sizes, strict=True))
         for manifest, info in self._graph.manifests.items():
             if not self._is_known(manifest) or not scope.has_blob(manifest):
                 continue
-            promised = [(leaf.digest, leaf.size) for leaf in self._graph.leaves(manifest)]
+            named: Iterable[Leaf | Reference] = self._graph.leaves(manifest)
             if info.kind is Kind.INDEX:  # the graph does not keep what an index says of these
-                references = self._references(manifest)
-                promised = [(one.digest, one.size) for one in references if _is_part(one)]
-            for blob, size in dict.fromkeys(promised):
-                stored = self._size(blob) if size >= 0 else None
-                if stored is not None and stored != size:
-                    yield SizeMismatch(manifest, blob, size, stored)
-
-    def _size(self, blob: Digest) -> int | None:
-        known = self._context.inventory.blobs.get(blob)
-        return None if known is None else known.size
+                named = [one for one in self._references(manifest) if _is_part(one)]
+            wrong = dict.fromkeys(
+                (one.digest, one.size)
+                for one in named
+                if one.size != sizes.get(one.digest, one.size) and one.size >= 0
+            )
+            for blob, size in wrong:
+                yield SizeMismatch(manifest, blob, size, sizes[blob])
 
     def report_size(self, mismatch: SizeMismatch, *, right: bool) -> None:
         """Say that sizes do not agree; `right`: the blob has its digest, so the manifest errs."""

@@ -9,12 +9,22 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
+from regfs.parallel import map_in_two_processes
 from regfs.stores import FileId, Store
 from regfs.tree.inventory import DigestTable
+
+MANY: Final = 20_000
+"""Blobs from which on a second process is worth its start."""
+
+_START: Final = 9
+"""Letters in which the digests of one folder agree: `sha256:ab`."""
+_NOWHERE: Final = FileId(0, 0, 0)
+_Row = list[int]
 
 
 class BlobFiles:
@@ -28,10 +38,12 @@ class BlobFiles:
         self._inodes = array("Q", bytes(8 * count))
         self._changed = array("q", bytes(8 * count))
 
-    def put(self, digest: Digest, file: FileId) -> None:
-        """Note which file a blob is."""
-        number = self._numbers[digest]
-        self._devices[number], self._inodes[number], self._changed[number] = file
+    def put(self, digests: Iterable[Digest], row: _Row) -> None:
+        """Note which files some blobs are: device, inode and ctime of each, one after the other."""
+        devices, inodes, changed = self._devices, self._inodes, self._changed
+        for digest, *file in zip(digests, row[::3], row[1::3], row[2::3], strict=True):
+            number = self._numbers[digest]
+            devices[number], inodes[number], changed[number] = file
 
     def find(self, digest: Digest) -> FileId | None:
         """Return which file a blob is; None if it is not there or cannot be looked at."""
@@ -47,11 +59,17 @@ def identify_blobs(store: Store, blobs: DigestTable) -> BlobFiles:
     files = BlobFiles(blobs.numbers)
     folders: dict[str, list[Digest]] = defaultdict(list)
     for digest in blobs.numbers:
-        folders[layout.parent_of(layout.blob_folder(digest))].append(digest)
-    for folder, digests in folders.items():
-        names = (digest.encoded for digest in digests)
-        found = store.identify(folder, names, "data")
-        for digest, file in zip(digests, found, strict=True):
-            if file is not None:
-                files.put(digest, file)
+        folders[digest[:_START]].append(digest)
+    groups = list(folders.values())
+
+    def work(items: Iterator[int]) -> Iterator[_Row]:
+        for item in items:
+            folder = layout.parent_of(layout.blob_folder(groups[item][0]))
+            names = (digest.encoded for digest in groups[item])
+            found = store.identify(folder, names, "data")
+            yield [value for file in found for value in (file or _NOWHERE)]
+
+    rows = map_in_two_processes(work, len(groups), fork=len(blobs) >= MANY)
+    for digests, row in zip(groups, rows, strict=True):
+        files.put(digests, row)
     return files

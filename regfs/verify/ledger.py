@@ -92,6 +92,17 @@ class _ResultColumns:
             for column, value in zip(self._columns, row, strict=True):
                 column[number] = value
 
+    def put_all(self, rows: dict[Digest, tuple[float, ...]]) -> None:
+        """Put many rows in place of those before."""
+        if not self.numbers.keys().isdisjoint(rows):
+            for digest, row in rows.items():
+                self.put(digest, row)
+        elif rows:
+            first = len(self.sizes)
+            self.numbers.update(zip(rows, range(first, first + len(rows)), strict=True))
+            for column, values in zip(self._columns, zip(*rows.values(), strict=True), strict=True):
+                column.extend(values)
+
     def entry(self, number: int, level: Level) -> LedgerEntry:
         size, mtime, result, at, *file = (column[number] for column in self._columns)
         return LedgerEntry(size, mtime, _RESULTS[result], level, at, FileId(*file))
@@ -107,6 +118,15 @@ class Ledger:
         """Note a result; it takes the place of the one before."""
         size, mtime, result, level, at, file = entry
         self._table(level).put(digest, (size, mtime, _NUMBERS[result], at, *file))
+
+    def put_all(self, results: Iterable[tuple[Digest, LedgerEntry]]) -> None:
+        """Note many results; of two of one blob and level the later counts."""
+        rows: dict[Level, dict[Digest, tuple[float, ...]]] = {}
+        for digest, (size, mtime, result, level, at, file) in results:
+            row = (size, mtime, _NUMBERS[result], at, *file)
+            rows.setdefault(level, {})[digest] = row
+        for level, table in rows.items():
+            self._table(level).put_all(table)
 
     def find(self, digest: Digest, level: Level) -> LedgerEntry | None:
         """Return the last result that tells of a blob at `level`; None when none does.
@@ -164,9 +184,9 @@ class Ledger:
 
 def line_of(digest: Digest, entry: LedgerEntry) -> str:
     """Return a result as a line of a ledger."""
-    size, mtime, result, level, at, file = entry
-    word = _OK if result is None else result.value
-    return f"{at!r} {word} {level.value} {size} {mtime!r} {' '.join(map(str, file))} {digest}\n"
+    size, mtime, result, level, at, (device, inode, changed) = entry
+    # A member of StrEnum is written as its value, at a fifth of the time that asking for it takes.
+    return f"{at!r} {result or _OK} {level} {size} {mtime!r} {device} {inode} {changed} {digest}\n"
 
 
 def merge(ledgers: Iterable[Ledger]) -> Ledger:

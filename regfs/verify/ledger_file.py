@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
+from itertools import starmap
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
@@ -128,14 +129,12 @@ class LedgerFile:
 
     def record(self, results: Iterable[tuple[Digest, LedgerEntry]]) -> None:
         """Add results; they survive the end of this process."""
-        lines = []
-        for digest, entry in results:
-            self.ledger.put(digest, entry)
-            lines.append(line_of(digest, entry))
+        results = list(results)
+        self.ledger.put_all(results)
         if self._log is None:
             return
         try:
-            self._log.write("".join(lines).encode())
+            self._log.write("".join(starmap(line_of, results)).encode())
             if self._clock() - self._synced >= SYNC_AFTER:
                 self._log.flush()
                 self._synced = self._clock()
