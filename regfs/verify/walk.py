@@ -10,12 +10,11 @@ part that holds one, or anything that cannot be listed, makes the tree walked at
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NoReturn
 
 from regfs import layout
 from regfs.digest import ALGORITHMS
@@ -71,11 +70,8 @@ _Answer = tuple[int, bytes]
 """How many links were read in a part, and what was found, pickled."""
 
 
-class _TreePart(NamedTuple):
-    """A folder with all it holds; with `names`, only the folder itself, which holds these."""
-
-    path: str
-    names: list[str] | None = None
+_TreePart = str | Listing
+"""A folder with all it holds, by its path, or only what is directly in one that is divided."""
 
 
 class _NeedsWholeWalk(Exception):
@@ -121,19 +117,18 @@ def _divided(store: Store, folder: str, namespaces: set[str]) -> Iterator[_TreeP
     """Yield parts that together are `folder`, in the order of a walk.
 
     Raises:
-        _NeedsWholeWalk: not only folders are in one that is to be divided.
+        _NeedsWholeWalk: something other than files and folders is in one that is divided.
     """
-    names = store.subfolders(folder, _refuse)
-    if names is None:
-        raise _NeedsWholeWalk
-    names = sorted(names, key=os.fsencode)
-    yield _TreePart(folder, names)
-    for name in names:
+    listing = next(_unlinked(store, folder), None)
+    if listing is None:
+        return
+    yield listing
+    for name in listing.folders:
         path = f"{folder}/{name}"
         if path in _DIVIDED or path in namespaces:
             yield from _divided(store, path, namespaces)
         else:
-            yield _TreePart(path)
+            yield path
 
 
 _DIVIDED: Final = {
@@ -149,18 +144,24 @@ def _answer(context: Context, part: _TreePart) -> _Answer | None:
     check = FolderCheck(replace(context, collector=recorder, progress=SILENT))
     store = context.registry.store
     try:
-        if part.names is not None:
-            check.take(Listing(part.path, part.names, [], []))
-        else:
-            tree = store.tree(part.path, _refuse, leaf="link", limit=LINK_LIMIT, links=False)
-            for listing in tree:
-                if listing.others:
-                    return None
-                check.take(listing)
+        for listing in (part,) if isinstance(part, Listing) else _unlinked(store, part):
+            check.take(listing)
     except _NeedsWholeWalk:
         return None
     return check.links, pickle.dumps(recorder.findings) if recorder.findings else b""
 
 
-def _refuse(finding: Finding) -> None:
+def _unlinked(store: Store, folder: str) -> Iterator[Listing]:
+    """Walk a folder and follow no link.
+
+    Raises:
+        _NeedsWholeWalk: there is something other than files and folders, or cannot be listed.
+    """
+    for listing in store.tree(folder, _refuse, leaf="link", limit=LINK_LIMIT, links=False):
+        if listing.others:
+            raise _NeedsWholeWalk
+        yield listing
+
+
+def _refuse(finding: Finding) -> NoReturn:
     raise _NeedsWholeWalk

@@ -83,6 +83,10 @@ def test_every_damage_is_found_in_parts(
         "repositories/team/deep/y/_manifests/other/x",
         "repositories/app/_layers/._x",
         "elsewhere/x",
+        "repositories/stray",
+        "repositories/team/stray",
+        "blobs/sha256/stray",
+        "stray",
     ],
 )
 def test_stray_files_are_found_without_walking_at_once(
@@ -120,14 +124,6 @@ def test_where_a_link_leads_a_second_time_is_told_by_walking_at_once(
     monkeypatch.setattr(walk, "MANY", 0)
     assert same(check(shop, level=Level.LINKS), expected)
     assert "symlink-loop" in codes(expected)
-
-
-def test_a_file_among_folders_that_are_divided_is_found(
-    shop: TreeBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop.write(shop.v2 / "repositories/stray", b"x")
-    monkeypatch.setattr(walk, "MANY", 0)
-    assert codes(check(shop, level=Level.LINKS)) == ["folder-replaced"]
 
 
 def test_a_folder_that_cannot_be_listed_is_told_by_walking_at_once(
