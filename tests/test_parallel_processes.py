@@ -222,7 +222,7 @@ def columns(inventory: Inventory) -> dict[str, Any]:
     def table(of: Any) -> list[Any]:
         numbers = [of.sizes, of.mtimes, of.allocated]
         # As bytes: what nobody asked about is NaN, which equals nothing.
-        return [of.digests, list(of.numbers.items()), *(one.tobytes() for one in numbers)]
+        return [list(of), of.numbers, *(one.tobytes() for one in numbers)]
 
     return {
         "blobs": table(inventory.blobs),

@@ -29,7 +29,8 @@ from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
 from regfs.runs.totals import ActionKind
-from regfs.tree.inventory import INCOMPLETE, DigestTable, RepositoryInventory, TagInfo
+from regfs.tree.digests import DigestSet
+from regfs.tree.inventory import INCOMPLETE, RepositoryInventory, TagInfo
 
 _COPYING: Final = 86400.0
 """Seconds that a copy of a tree may take: so long rsync may come back to what it has begun."""
@@ -44,7 +45,7 @@ class Candidates:
         self._inventory = graph.inventory
         self._policy = policy
         self._mark = mark
-        self._needed: set[Digest] = set()
+        self._needed = DigestSet(graph.inventory.known)
         """Blobs that the manifests of any repository need."""
         self._frozen: set[Digest] = set()
         """Blobs that something doubtful could name."""
@@ -56,8 +57,8 @@ class Candidates:
         """Yield what goes: repository by repository, and the blobs, which need all of them."""
         links: list[tuple[RepositoryInventory, list[Action]]] = []
         for name, repository in self._inventory.repositories.items():
-            needed = self._graph.needs(self._mark.live[name])
-            self._needed |= needed
+            needed = set(self._graph.needed_numbers(self._mark.live[name]))
+            self._needed.update(needed)
             if name in self._graph.frozen:
                 self.kept["frozen_repositories"] += 1
                 self._protect(repository, needed)
@@ -80,7 +81,7 @@ class Candidates:
             self.kept["max_freed"] += limit.left
         return limit
 
-    def _links(self, repository: RepositoryInventory, needed: set[Digest]) -> list[Action]:
+    def _links(self, repository: RepositoryInventory, needed: set[int]) -> list[Action]:
         return [
             *self._tags(repository),
             *self._revisions(repository),
@@ -95,9 +96,10 @@ class Candidates:
             reason = "the repository holds nothing any more"
             yield Action(ActionKind.REPOSITORY, path, None, repository.name, 0, 0.0, reason)
 
-    def _protect(self, repository: RepositoryInventory, needed: set[Digest]) -> None:
+    def _protect(self, repository: RepositoryInventory, needed: set[int]) -> None:
         """Keep every blob that a frozen repository names in any way."""
-        named = {*repository.layers, *repository.revisions, *needed}
+        known = self._inventory.known
+        named = {*repository.layers, *repository.revisions, *map(known.__getitem__, needed)}
         for info in repository.tags.values():
             named.update(entry.digest for entry in info.history)
         self._frozen |= named
@@ -120,7 +122,7 @@ class Candidates:
         if self._mark.loses_manifests(repository):
             live = self._mark.live[name]
             kind, reason = ActionKind.REVISION, "no tag reaches this manifest"
-            for digest, size, mtime in repository.revisions.rows(repository.revisions.digests):
+            for digest, size, mtime in repository.revisions.files(range(len(repository.revisions))):
                 if live.isdisjoint(self._graph.revision_targets(name, digest)):
                     path = f"{layout.revision_folder(name, digest)}/link"
                     yield Action(kind, path, digest, name, size, mtime, reason)
@@ -155,15 +157,15 @@ class Candidates:
 
     # -- what is linked, and what is being pushed -----------------------------------
 
-    def _layer_links(
-        self, repository: RepositoryInventory, needed: set[Digest]
-    ) -> Iterator[Action]:
-        name, aliases = repository.name, self._graph.aliases
-        unneeded = repository.layers.numbers.keys() - needed - self._mark.outside
+    def _layer_links(self, repository: RepositoryInventory, needed: set[int]) -> Iterator[Action]:
+        name, aliases, layers = repository.name, self._graph.aliases, repository.layers
+        known = self._inventory.known
+        unneeded = [row for row, number in enumerate(layers.numbers) if number not in needed]
         going = []
-        for row in repository.layers.rows(unneeded):
+        for row in layers.files(unneeded):
             digest, _, mtime = row
-            if aliases and not needed.isdisjoint(aliases.get(digest, ())):
+            stored = [known.find(one) for one in aliases.get(digest, ())]
+            if digest in self._mark.outside or not needed.isdisjoint(stored):
                 continue
             if self._mark.young(mtime):
                 self.kept[self._age(mtime)] += 1
@@ -198,9 +200,8 @@ class Candidates:
             or counts[ActionKind.UPLOAD] < len(repository.uploads)
         ):
             return False
-        repository.layers.fetch(repository.layers)
-        layers = sum(repository.layers.get(digest) is not None for digest in repository.layers)
-        return counts[ActionKind.LAYER_LINK] == layers
+        layers = repository.layers.files(range(len(repository.layers)))
+        return counts[ActionKind.LAYER_LINK] == sum(1 for _ in layers)
 
     def _with_strangers(self) -> set[str]:
         """Return the repositories with something in their folder that is not of the layout."""
@@ -219,11 +220,11 @@ class Candidates:
         )
 
     def _blobs(self) -> list[Action]:
-        blobs: DigestTable = self._inventory.blobs
-        unneeded = blobs.numbers.keys() - self._needed
+        blobs = self._inventory.blobs
+        unneeded = self._needed.lacking(blobs.numbers)
         incomplete = self._blind()
         going = []
-        for row in blobs.rows(unneeded):
+        for row in blobs.files(unneeded):
             digest, _, mtime = row
             if incomplete:
                 self.kept["blind"] += 1

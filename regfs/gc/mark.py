@@ -253,7 +253,7 @@ class Mark:
 
     def _named(self, repository: RepositoryInventory) -> set[Digest]:
         """Return every manifest a repository names, with what a link's content names."""
-        found = set(repository.revisions.digests)
+        found = set(repository.revisions)
         for _, info in self._staying(repository):
             if info.current is not None:
                 found.add(info.current)
@@ -263,9 +263,9 @@ class Mark:
     def _young(self, repository: RepositoryInventory) -> Iterator[Digest]:
         """Yield manifests pushed, or untagged by moving a tag away, less than min_age ago."""
         table = repository.revisions
-        for digest, number in table.numbers.items():
-            if self.young(table.mtimes[number]):
-                yield digest
+        for row, mtime in enumerate(table.mtimes):
+            if self.young(mtime):
+                yield table.digest(row)
         for info in repository.tags.values():
             if self.young(info.mtime):
                 yield from (entry.digest for entry in info.history)

@@ -263,8 +263,9 @@ class _Resolution:
         """Digest -> repositories with a revision or a tag of it."""
         for name, repository in inventory.repositories.items():
             currents = {info.current for info in repository.tags.values()}
-            for digest in wanted & (currents | repository.revisions.numbers.keys()):
-                self.holders[digest].add(name)
+            for digest in wanted:
+                if digest in currents or digest in repository.revisions:
+                    self.holders[digest].add(name)
 
     def add(self, root: Root) -> bool:
         """Add what a root is; return whether all of it is where it is said to be."""

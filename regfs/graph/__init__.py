@@ -4,8 +4,7 @@
         `------revision-> revision --content--^  `--subject--> manifest
 
 What manifests point to is a dict of those that point to any (indexes, referrers);
-the blobs they name (layers, configs) are numbers in one integer array beside it,
-a slice for each manifest: as nodes they would take twelve times the memory.
+what else is known of them, and the blobs they name (layers, configs), are columns of numbers.
 `digraph` returns the whole as a networkx DiGraph.
 
 `build_graph` never raises on a bad tree. What cannot be read is a finding, and
@@ -15,6 +14,7 @@ lie. Whether anything is deleted is not decided here.
 """
 
 from regfs.graph.build import build_graph
-from regfs.graph.model import EdgeKind, Graph, Leaf, ManifestInfo, Node, NodeKind
+from regfs.graph.manifests import Leaf, ManifestInfo
+from regfs.graph.model import EdgeKind, Graph, Node, NodeKind
 
 __all__ = ["EdgeKind", "Graph", "Leaf", "ManifestInfo", "Node", "NodeKind", "build_graph"]

@@ -8,20 +8,23 @@ every repository that names it.
 from __future__ import annotations
 
 import gc
+from array import array
 from collections.abc import Iterable
-from itertools import chain, repeat
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from regfs import layout
 from regfs.digest import ALGORITHMS, CANONICAL, Digest, digests_in
 from regfs.findings import Code, Finding
 from regfs.graph.freeze import freeze
-from regfs.graph.model import EdgeKind, Graph, Images, Leaf, ManifestInfo
+from regfs.graph.manifests import Images, Leaf, ManifestInfo
+from regfs.graph.model import EdgeKind, Graph
 from regfs.graph.read import Reader, Reading, read_manifest
 from regfs.manifests import media_types
 from regfs.manifests.media_types import LIMIT, Role
 from regfs.manifests.skim import Skimmed
 from regfs.progress import SILENT, Progress
+from regfs.tree.digests import DigestSet
 from regfs.tree.inventory import INCOMPLETE, Inventory, RepositoryInventory
 from regfs.tree.registry import Registry
 from regfs.tree.repositories import complete_history
@@ -58,9 +61,11 @@ class _Builder:
         self.registry = registry
         self.progress = progress
         self.inventory = graph.inventory
-        self.revisions: set[Digest] = set()
-        """Every digest that is a revision somewhere."""
-        self.wanted: dict[Digest, None] = {}
+        self.known = self.inventory.known
+        self.next = array("I")
+        """Numbers of the manifests to be read next."""
+        self.queued = DigestSet(self.known)
+        """These, and those before them."""
         self.noted: dict[Digest, list[Digest]] = {}
         """Manifest -> what its annotations name, wherever that is."""
         self.unseen = {
@@ -73,20 +78,17 @@ class _Builder:
     def run(self) -> None:
         self._note_blindness()
         for repository in self.inventory.repositories.values():
-            self.revisions.update(repository.revisions.numbers)
-        for repository in self.inventory.repositories.values():
             self._add_repository(repository)
-        self.progress.start("Reading manifests", len(self.wanted))
-        barred = {*self.revisions, *self.graph.aliases}
-        reader = Reader(self.registry.store, self.inventory, barred, self.progress)
-        done: set[Digest] = set()
+        self.progress.start("Reading manifests", len(self.next))
+        special = DigestSet(self.known)
+        special.update(map(self.known.add, chain(self.graph.revised, self.graph.aliases)))
+        reader = Reader(self.registry.store, self.inventory, special, self.progress)
         # Level by level: what a level's indexes list is the next level.
-        while level := [digest for digest in self.wanted if digest not in done]:
-            self.wanted = {}
-            done.update(level)
+        while level := self.next:
+            self.next = array("I")
             for found in reader.read(level):
                 if isinstance(found, Images):
-                    self.graph.add_images(found)
+                    self.graph.manifests.add_images(found)
                 elif found.manifest is not None:
                     self._add_manifest(found.digest, found.manifest, len(found.data))
                 else:
@@ -153,32 +155,36 @@ class _Builder:
         odd = {digest: self._revision_targets(repository, digest) for digest in repository.links}
         if odd:
             self.graph.redirected[repository.name] = odd
-        targets: Iterable[Digest] = repository.revisions.digests
         if odd:
-            targets = chain.from_iterable(odd.get(one, (one,)) for one in targets)
-        self.wanted.update(zip(targets, repeat(None)))
+            targets = (odd.get(one, [one]) for one in repository.revisions)
+            self._read_soon(map(self.known.add, chain.from_iterable(targets)))
+        else:
+            self._read_soon(repository.revisions.numbers)
         for tag, info in repository.tags.items():
             if info.current is not None:
-                self.wanted[info.current] = None
+                self._read_soon([self.known.add(info.current)])
                 continue
-            known = (entry.digest for entry in info.history)
-            self.wanted.update((one, None) for one in known if one in self.inventory.blobs)
+            entries = (self.inventory.blobs.number(entry.digest) for entry in info.history)
+            self._read_soon(number for number in entries if number is not None)
             if info.problem is not Code.TAG_WITHOUT_CURRENT:
                 path = layout.path_of(layout.TagCurrent(repository.name, tag))
                 code = info.problem or Code.LINK_INVALID
                 finding = Finding(code, path, repository=repository.name, tag=tag)
                 self.graph.frozen.setdefault(repository.name, []).append(finding)
 
+    def _read_soon(self, numbers: Iterable[int]) -> None:
+        self.next.extend(self.queued.add_new(numbers))
+
     def _point(self, manifest: Digest, target: Digest, kind: EdgeKind) -> None:
         self.graph.point(manifest, target, kind)
         # A subject may come after its referrer, so its absence is nothing to look into.
         known = target in self.inventory.blobs or self._hides(target) is not None
         if kind is not EdgeKind.SUBJECT or known:
-            self.wanted[target] = None
+            self._read_soon([self.known.add(target)])
 
     def _read_aliases(self, repository: RepositoryInventory) -> None:
         """Read the links that may name a blob by another algorithm than it is stored under."""
-        for digest in repository.layers.digests:
+        for digest in repository.layers:
             if len(digest) == _USUAL:
                 continue
             name, path = repository.name, layout.path_of(layout.LayerLink(repository.name, digest))
@@ -254,7 +260,7 @@ class _Builder:
             for one in self.graph.named_as(subject):
                 self._point(digest, one, EdgeKind.SUBJECT)
         kind, artifact_type = manifest.kind, manifest.artifact_type
-        info = ManifestInfo(kind, manifest.media_type, artifact_type, size, subject, 0, 0)
+        info = ManifestInfo(kind, manifest.media_type, artifact_type, size, subject)
         self.graph.add_manifest(digest, info, leaves)
         noted = [one for one in manifest.noted if one in self.inventory.blobs]
         if noted:
@@ -292,7 +298,7 @@ class _Builder:
         is a manifest, and what is small enough to be one is looked at.
         """
         digest = reference.digest
-        if digest in self.revisions:
+        if digest in self.graph.revised:
             return True
         if reference.role in (Role.CONFIG, Role.LAYER):
             return False
@@ -337,12 +343,12 @@ class _Builder:
         leaves: list[Leaf] = []
         for named in digests_in(reading.data):
             reference = media_types.Reference(Role.MANIFEST, named)
-            known = named in self.revisions or named in self.inventory.blobs
+            known = named in self.graph.revised or named in self.inventory.blobs
             if known and self._is_child(reference):
                 self._point(digest, named, EdgeKind.CHILD)
             else:
                 leaves.append(Leaf(named, Role.BLOB, -1))
         if reading.data:
             size = len(reading.data)
-            info = ManifestInfo(media_types.Kind.UNKNOWN, "", None, size, None, 0, 0)
+            info = ManifestInfo(media_types.Kind.UNKNOWN, "", None, size, None)
             graph.add_manifest(digest, info, leaves)

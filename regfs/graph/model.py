@@ -11,9 +11,10 @@ from typing import Any, Final, NamedTuple
 from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Finding
-from regfs.manifests import media_types
+from regfs.graph.manifests import Leaf, ManifestInfo, ManifestTable
 from regfs.manifests.media_types import Role
 from regfs.stores import folders_above
+from regfs.tree.digests import DigestSet
 from regfs.tree.inventory import INCOMPLETE, Inventory, RepositoryInventory
 
 
@@ -65,48 +66,6 @@ class Node(NamedTuple):
         return f"{self.repository}{':' if self.kind is NodeKind.TAG else '@'}{self.name}"
 
 
-class Leaf(NamedTuple):
-    """A blob as a manifest names it."""
-
-    digest: Digest
-    role: Role
-    size: int
-    """Bytes by the descriptor; -1 where it gives none."""
-
-
-class ManifestInfo(NamedTuple):
-    """What is kept of a manifest once it is read."""
-
-    kind: media_types.Kind
-    media_type: str
-    artifact_type: str | None
-    size: int
-    subject: Digest | None
-    first: int
-    """Where its leaves begin in the leaf arrays."""
-    last: int
-
-
-class Images(NamedTuple):
-    """Many images as columns: all of their blobs are listed, and none of these is a manifest."""
-
-    digests: Sequence[Digest]
-    media_types: Sequence[str]
-    artifact_types: Sequence[str | None]
-    sizes: Sequence[int]
-    """Bytes of each manifest."""
-    counts: Sequence[int]
-    """How many blobs each names."""
-    numbers: array[int]
-    """Those blobs, one image after the other, by their number in the inventory."""
-    lengths: array[int]
-    """Bytes of each of these, by its descriptor."""
-
-
-_ROLES: Final = tuple(Role)
-_ROLE_NUMBERS: Final = {role: number for number, role in enumerate(_ROLES)}
-_CONFIG: Final = bytes([_ROLE_NUMBERS[Role.CONFIG]])
-_LAYER: Final = bytes([_ROLE_NUMBERS[Role.LAYER]])
 ROLE_EDGES: Final = {
     Role.CONFIG: EdgeKind.CONFIG,
     Role.LAYER: EdgeKind.LAYER,
@@ -120,7 +79,7 @@ class Graph:
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
-        self.manifests: dict[Digest, ManifestInfo] = {}
+        self.manifests = ManifestTable(inventory.known)
         """Every manifest that was read and is what its digest says."""
         self.problems: dict[Digest, Finding] = {}
         """Every manifest that is named and cannot be known."""
@@ -138,19 +97,16 @@ class Graph:
         that has the manifest links them. Some tools name blobs nowhere else."""
         self.redirected: dict[str, dict[Digest, list[Digest]]] = {}
         """Repository -> its revision links that do not simply lead to their own digest."""
-        self._digests = inventory.blobs.digests.copy()
-        """Number -> blob: as in the inventory, then the missing ones that a manifest names."""
-        self._missing: dict[Digest, int] = {}
-        self._leaves = array("I")
-        self._roles = array("B")
-        self._sizes = array("q")
+        self._known = inventory.known
         self._referrers: dict[Digest, list[Digest]] = {}
 
     @cached_property
-    def revised(self) -> frozenset[Digest]:
+    def revised(self) -> DigestSet:
         """Every digest that is a revision in any repository."""
-        repositories = self.inventory.repositories.values()
-        return frozenset().union(*(one.revisions.numbers for one in repositories))
+        found = DigestSet(self._known)
+        for repository in self.inventory.repositories.values():
+            found.update(repository.revisions.numbers)
+        return found
 
     @cached_property
     def _unseen(self) -> frozenset[str]:
@@ -167,13 +123,14 @@ class Graph:
 
     def leaves(self, manifest: Digest) -> Iterator[Leaf]:
         """Yield the blobs a manifest names itself, in its order; none when it is unknown."""
-        info = self.manifests.get(manifest)
-        if info is None:
-            return
-        for position in range(info.first, info.last):
-            number = self._leaves[position]
-            role = _ROLES[self._roles[position]]
-            yield Leaf(self._digests[number], role, self._sizes[position])
+        return self.manifests.leaves(manifest)
+
+    def sizes_named(self, manifest: Digest) -> Iterator[tuple[int, int]]:
+        """Yield the blobs a manifest names itself: number of the digest, bytes by the descriptor.
+
+        Much cheaper than `leaves`, for whoever looks at all of them.
+        """
+        return self.manifests.sizes(manifest)
 
     def children(self, manifest: Digest) -> list[Digest]:
         """Return the manifests an index lists, in its order."""
@@ -246,43 +203,37 @@ class Graph:
         return found
 
     def needs(self, found: Iterable[Digest]) -> set[Digest]:
-        """Return every blob that these manifests need: the manifests, configs and layers."""
-        found = set(found)
-        needed = set(found)
-        digests, leaves, manifests = self._digests, self._leaves, self.manifests
-        numbers: set[int] = set()
-        for manifest in needed:
-            info = manifests.get(manifest)
-            if info is not None:
-                numbers.update(leaves[info.first : info.last])
-        needed.update(map(digests.__getitem__, numbers))
-        if self.noted:
-            noted = (self.noted[one] for one in self.noted.keys() & found)
-            needed.update(*noted)
+        """Return every blob that these manifests need: the manifests, configs and layers.
+
+        For a few; an object for each of a million blobs would take 200 MB.
+        """
+        return set(map(self._known.__getitem__, set(self.needed_numbers(found))))
+
+    def needed_numbers(self, found: Iterable[Digest]) -> array[int]:
+        """Return what `needs` does as numbers of `Inventory.known`, some of them repeatedly."""
+        needed = array("I")
+        for manifest in found:
+            number = self._known.add(manifest)
+            needed.append(number)
+            needed += self.manifests.leaf_numbers(number)
+            if self.noted:
+                needed.extend(map(self._known.add, self.noted.get(manifest, ())))
         return needed
 
     # -- asking back ----------------------------------------------------------
 
     def manifests_naming(self, blob: Digest) -> list[Digest]:
         """Return the manifests that name a blob themselves, be it in an annotation."""
-        number = self.inventory.blobs.numbers.get(blob, self._missing.get(blob))
-        if number is None:
-            return []
-        if not hasattr(self, "_holders"):
-            self._holders = self._index_holders()
-        return self._holders.get(number, [])
+        return list(dict.fromkeys([*self.manifests.naming(blob), *self._noting.get(blob, ())]))
 
-    def _index_holders(self) -> dict[int, list[Digest]]:
-        index: dict[int, list[Digest]] = {}
-        for manifest, info in self.manifests.items():
-            for number in dict.fromkeys(self._leaves[info.first : info.last]):
-                index.setdefault(number, []).append(manifest)
+    @cached_property
+    def _noting(self) -> dict[Digest, list[Digest]]:
+        """Blob -> the manifests that name it in an annotation."""
+        found: dict[Digest, list[Digest]] = {}
         for manifest, blobs in self.noted.items():
             for blob in blobs:
-                above = index.setdefault(self._number(blob), [])
-                if manifest not in above:
-                    above.append(manifest)
-        return index
+                found.setdefault(blob, []).append(manifest)
+        return found
 
     def predecessors(self, manifest: Digest) -> Mapping[Node | Digest, EdgeKind]:
         """Return the tags, revisions and manifests that lead to a manifest, and why.
@@ -308,39 +259,11 @@ class Graph:
         """Let a manifest point to another, unless it does already: the first reason stays."""
         self.successors.setdefault(manifest, {}).setdefault(target, kind)
 
-    def _number(self, blob: Digest) -> int:
-        number = self.inventory.blobs.numbers.get(blob, self._missing.get(blob))
-        if number is None:
-            number = self._missing[blob] = len(self._digests)
-            self._digests.append(blob)
-        return number
-
-    def add_images(self, images: Images) -> None:
-        """Add images, the first blob of each its config and all others layers."""
-        first = len(self._leaves)
-        self._leaves.extend(images.numbers)
-        self._sizes.extend(images.lengths)
-        kind = media_types.Kind.IMAGE
-        roles = []
-        for digest, media_type, artifact_type, size, count in zip(*images[:5], strict=True):
-            last = first + count
-            self.manifests[digest] = ManifestInfo(
-                kind, media_type, artifact_type, size, None, first, last
-            )
-            roles.append(_CONFIG + _LAYER * (count - 1))
-            first = last
-        self._roles.frombytes(b"".join(roles))
-
-    def add_manifest(self, digest: Digest, parsed: ManifestInfo, leaves: Iterable[Leaf]) -> None:
+    def add_manifest(self, digest: Digest, info: ManifestInfo, leaves: Iterable[Leaf]) -> None:
         """Add what is known of a manifest, and the blobs it names."""
-        first = len(self._leaves)
-        for leaf in leaves:
-            self._leaves.append(self._number(leaf.digest))
-            self._roles.append(_ROLE_NUMBERS[leaf.role])
-            self._sizes.append(leaf.size)
-        self.manifests[digest] = parsed._replace(first=first, last=len(self._leaves))
-        if parsed.subject is not None:
-            for subject in self.named_as(parsed.subject):
+        self.manifests.add(digest, info, leaves)
+        if info.subject is not None:
+            for subject in self.named_as(info.subject):
                 self._referrers.setdefault(subject, []).append(digest)
 
     def subjects(self) -> Iterable[tuple[Digest, list[Digest]]]:

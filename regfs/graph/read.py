@@ -19,12 +19,13 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import DescriptorInvalid, ManifestInvalid, PathMissing, StoreError
 from regfs.findings import Code, Finding
-from regfs.graph.model import Images
+from regfs.graph.manifests import Images
 from regfs.manifests.media_types import LIMIT, Kind
 from regfs.manifests.skim import Skimmed, skim
 from regfs.parallel import adaptive_map, map_in_two_processes
 from regfs.progress import Progress
 from regfs.stores import Store
+from regfs.tree.digests import DigestSet
 from regfs.tree.inventory import Inventory
 
 if TYPE_CHECKING:
@@ -59,23 +60,28 @@ class Reader:
     """Reads manifests, level by level."""
 
     def __init__(
-        self, store: Store, inventory: Inventory, barred: Iterable[Digest], progress: Progress
+        self, store: Store, inventory: Inventory, special: DigestSet, progress: Progress
     ) -> None:
-        """`barred` are blobs that make an image which names them one to be looked at with care."""
+        """An image that names any `special` blob is none of the plain ones."""
         self._store = store
-        self._numbers = inventory.blobs.numbers
-        self._barred = {self._numbers[one] for one in barred if one in self._numbers}
+        self._known = inventory.known
+        self._blobs = inventory.blobs
+        self._special = special
         self._progress = progress
 
-    def read(self, digests: Iterable[Digest]) -> Iterator[Images | Reading]:
-        """Yield what comes of manifests: folder by folder, then of those that are not listed."""
-        folders: dict[str, list[Digest]] = defaultdict(list)
+    def read(self, numbers: Iterable[int]) -> Iterator[Images | Reading]:
+        """Yield what comes of manifests: folder by folder, then of those that are not listed.
+
+        Manifests are given by the numbers of their digests.
+        """
+        folders: dict[str, array[int]] = defaultdict(lambda: array("I"))
         strangers = []
-        for digest in digests:
-            if digest in self._numbers:
-                folders[digest[: _ALGORITHM + 3]].append(digest)
-            else:
+        for number in numbers:
+            digest = self._known[number]
+            if self._blobs.row_of(number) is None:
                 strangers.append(digest)
+            else:
+                folders[digest[: _ALGORITHM + 3]].append(number)
         wanted = list(folders.values())
 
         def work(items: Iterator[int]) -> Iterator[_Packed]:
@@ -93,8 +99,9 @@ class Reader:
             yield read_manifest(self._store, digest)
             self._progress.advance(1)
 
-    def _folder(self, wanted: list[Digest]) -> _Packed:
+    def _folder(self, members: array[int]) -> _Packed:
         """Read what lies in one folder, in this process or in another one."""
+        wanted = list(map(self._known.__getitem__, members))
         folder = layout.parent_of(layout.blob_folder(wanted[0]))
         make = getattr(hashlib, wanted[0].algorithm)
         names = [digest[_ALGORITHM + 1 :] for digest in wanted]
@@ -112,7 +119,7 @@ class Reader:
                 others.append((place, None))
                 continue
             found = skim(content)
-            row = None if found is None else self._blobs(found)
+            row = None if found is None else self._blobs_of(found)
             if found is None or row is None:
                 others.append((place, content))
                 continue
@@ -122,25 +129,24 @@ class Reader:
             lengths += sizes
         return images, array("I", numbers).tobytes(), array("q", lengths).tobytes(), others
 
-    def _blobs(self, found: Skimmed) -> list[int] | None:
+    def _blobs_of(self, found: Skimmed) -> list[int] | None:
         """Return the blobs of a plain image, the usual case; None when it is not so plain."""
-        if found.kind is not Kind.IMAGE or any(map(self._numbers.__contains__, found.noted)):
+        if found.kind is not Kind.IMAGE or any(map(self._blobs.__contains__, found.noted)):
             return None
-        try:
-            row = list(map(self._numbers.__getitem__, cast("list[Digest]", found.digests)))
-        except KeyError:
-            return None  # one that is not there
-        return row if self._barred.isdisjoint(row) else None
+        numbers = list(map(self._blobs.number, found.digests))
+        if None in numbers or self._special.has_any(cast("list[int]", numbers)):
+            return None  # one that is not there, or is not only a blob
+        return cast("list[int]", numbers)
 
-    def _unpacked(self, wanted: list[Digest], packed: _Packed) -> Iterator[Images | Reading]:
+    def _unpacked(self, wanted: array[int], packed: _Packed) -> Iterator[Images | Reading]:
         images, numbers, lengths, others = packed
         if images:
             places, kinds, artifact_types, sizes, counts = zip(*images, strict=True)
-            digests = [wanted[place] for place in places]
+            manifests = [wanted[place] for place in places]
             columns = (array("I", numbers), array("q", lengths))
-            yield Images(digests, kinds, artifact_types, sizes, counts, *columns)
+            yield Images(manifests, kinds, artifact_types, sizes, counts, *columns)
         for place, content in others:
-            digest = wanted[place]
+            digest = self._known[wanted[place]]
             if content is None:
                 yield read_manifest(self._store, digest)
             else:

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from regfs import layout
-from regfs.digest import ALGORITHMS, Digest
+from regfs.digest import ALGORITHMS
 from regfs.findings import Code, Finding
 from regfs.stores import Entry, FileKind, Leaves, Report, Store
 from regfs.tree.inventory import DigestTable, Inventory, rows_of
@@ -89,14 +89,11 @@ def take_leaves(
 ) -> Leaves:
     """Put one folder's leaves into `table`; name, and leave out, every child that is no digest."""
     leaves = checked_leaves(inventory, folder, algorithm, leaves, prefix)
-    start = algorithm + ":"
-    texts = [start + name for name in leaves.names]
-    # Blobs come first, so there is none among them yet that could be had from there.
-    digests = list(map(Digest, texts)) if prefix else inventory.blobs.own(texts)
-    if len(leaves.sizes) == len(digests):
-        table.extend(digests, leaves)
+    numbers = table.known.add_names(algorithm, leaves.names)
+    if table.ask is None:
+        table.extend(numbers, leaves.sizes, leaves.mtimes, leaves.allocated)
     else:
-        table.add_unasked(digests)
+        table.extend(numbers)
     return leaves
 
 

@@ -11,13 +11,17 @@ How a tree is listed is in `regfs.tree.scan`.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeVar, cast
+from itertools import chain
+from operator import lt
+from typing import Final, NamedTuple, TypeVar
 
 from regfs.digest import Digest
 from regfs.findings import Code, Finding
 from regfs.stores import Leaves
+from regfs.tree.digests import Digests
 
 Value = TypeVar("Value")
 
@@ -32,104 +36,130 @@ class FileInfo(NamedTuple):
 
 
 Ask = Callable[[list[Digest]], Iterable[tuple[Digest, int, float, int]]]
-"""Tells of the files of digests what `FileInfo` does; leaves out those of which there is nothing
-to tell."""
+"""Answers what `FileInfo` holds of the files of digests; leaves out those it cannot answer for."""
 
 
 class DigestTable(Mapping[Digest, FileInfo]):
-    """Files named by digest, as columns: a million cost 200 MB less than objects would.
+    """Files named by digest, as columns: 28 bytes each, beside the digests of the tree.
 
-    Every digest has a number, in order of arrival, that indexes the columns.
-    With `ask`, what was not told while listing is asked for when it is wanted: then a
-    digest that is in the table may turn out to have no file, and `get` gives None.
+    Rows are in the order of the numbers that their digests have in `known`. With `ask` there
+    are no columns: a file is asked about when it matters. Then a digest that is in the table
+    may turn out to have no file, and `get` gives None.
     """
 
-    __slots__ = ("allocated", "ask", "digests", "mtimes", "numbers", "sizes")
+    __slots__ = ("_asked", "_is_dense", "allocated", "ask", "known", "mtimes", "numbers", "sizes")
 
-    def __init__(self, ask: Ask | None = None) -> None:
+    def __init__(self, known: Digests | None = None, ask: Ask | None = None) -> None:
+        self.known = Digests() if known is None else known
         self.ask = ask
-        self.digests: list[Digest] = []
-        """By number."""
-        self.numbers: dict[Digest, int] = {}
+        self.numbers = array("I")
+        """Row -> number of its digest, ascending."""
         self.sizes = array("q")
         self.mtimes = array("d")
         self.allocated = array("q")
+        self._is_dense = True
+        """Whether the number of every row is the row itself, as it is with all blobs."""
+        self._asked: dict[int, FileInfo | None] = {}
 
-    def extend(self, digests: list[Digest], leaves: Leaves) -> None:
-        """Add one folder's files; `digests` runs parallel to the columns of `leaves`."""
-        if len(set(digests)) < len(digests) or not self.numbers.keys().isdisjoint(digests):
-            # A folder that changes while it is read may give a name twice.
-            fresh: dict[Digest, int] = {}
-            for row, digest in enumerate(digests):
-                if digest not in self.numbers:
-                    fresh.setdefault(digest, row)
-            digests, leaves = list(fresh), rows_of(leaves, fresh.values())
-        first = len(self.numbers)
-        self.digests.extend(digests)
-        self.numbers.update(zip(digests, range(first, first + len(digests)), strict=True))
-        self.sizes.extend(leaves.sizes)
-        self.mtimes.extend(leaves.mtimes)
-        self.allocated.extend(leaves.allocated)
+    def extend(
+        self,
+        numbers: array[int],
+        sizes: Iterable[int] = (),
+        mtimes: Iterable[float] = (),
+        allocated: Iterable[int] = (),
+    ) -> None:
+        """Add one folder's files, with their columns unless files are asked about later.
 
-    def add_unasked(self, digests: list[Digest]) -> None:
-        """Add digests of which nothing but the name is known yet."""
-        fresh = [digest for digest in digests if digest not in self.numbers]
-        first = len(self.numbers)
-        self.digests.extend(fresh)
-        self.numbers.update(zip(fresh, range(first, first + len(fresh)), strict=True))
-        for column in (self.sizes, self.mtimes, self.allocated):
-            column.frombytes(_UNASKED.tobytes() * len(fresh))
+        A digest that comes twice counts once, as it came first: a folder that changes while it
+        is read may give a name twice.
+        """
+        beyond = self.numbers[-1] if self.numbers else -1
+        self.numbers.extend(numbers)
+        self.sizes.extend(sizes)
+        self.mtimes.extend(mtimes)
+        self.allocated.extend(allocated)
+        if not all(map(lt, chain([beyond], numbers), numbers)):
+            self._sort()
+        self._is_dense = not self.numbers or self.numbers[-1] == len(self.numbers) - 1
+
+    def _sort(self) -> None:
+        """Put rows in the order of their numbers; of those with the same number the first stays."""
+        first: dict[int, int] = {}
+        for row, number in enumerate(self.numbers):
+            first.setdefault(number, row)
+        self.numbers = array("I", sorted(first))
+        rows = list(map(first.__getitem__, self.numbers))
+        if self.ask is None:
+            self.sizes = array("q", map(self.sizes.__getitem__, rows))
+            self.mtimes = array("d", map(self.mtimes.__getitem__, rows))
+            self.allocated = array("q", map(self.allocated.__getitem__, rows))
+
+    def row_of(self, number: int | None) -> int | None:
+        """Return the row of a digest by its number; None when it is not in the table."""
+        numbers = self.numbers
+        if number is None:
+            return None
+        if self._is_dense:
+            return number if number < len(numbers) else None
+        row = bisect_left(numbers, number)
+        return row if row < len(numbers) and numbers[row] == number else None
+
+    def find(self, digest: str) -> int | None:
+        """Return the row of a digest; None when it is not in the table."""
+        return self.row_of(self.known.find(digest))
+
+    def row(self, digest: Digest) -> int:
+        """Return the row of a digest that is in the table."""
+        row = self.find(digest)
+        if row is None:
+            raise KeyError(digest)
+        return row
+
+    def number(self, digest: str) -> int | None:
+        """Return the number of a digest; None when it is not in the table."""
+        number = self.known.find(digest)
+        return None if self.row_of(number) is None else number
+
+    def digest(self, row: int) -> Digest:
+        """Return the digest of a row."""
+        return self.known[self.numbers[row]]
 
     def __getitem__(self, digest: Digest) -> FileInfo:
-        number = self.numbers[digest]
-        if self.ask is not None and self.sizes[number] == _UNASKED[0]:
+        row = self.row(digest)
+        if self.ask is None:
+            return FileInfo(self.sizes[row], self.mtimes[row], self.allocated[row])
+        if row not in self._asked:
             self.fetch([digest])
-        if self.sizes[number] == _ABSENT:
+        info = self._asked[row]
+        if info is None:
             raise KeyError(digest)
-        return FileInfo(self.sizes[number], self.mtimes[number], self.allocated[number])
-
-    def own(self, texts: Iterable[str]) -> list[Digest]:
-        """Return digests, as the objects of this table where it has them: a million take 120 MB."""
-        numbers, digests = self.numbers, self.digests
-        return [
-            Digest(text) if (number := numbers.get(cast(Digest, text))) is None else digests[number]
-            for text in texts
-        ]
+        return info
 
     def fetch(self, digests: Iterable[Digest]) -> None:
-        """Ask about many digests at once, where that is still to be done."""
+        """Ask about many digests at once, where that is still to be done; keep the answers."""
         if self.ask is not None:
-            unasked = [d for d in digests if self.sizes[self.numbers[d]] == _UNASKED[0]]
-            for digest in unasked:
-                self.sizes[self.numbers[digest]] = _ABSENT
-            for digest, size, mtime, allocated in self.ask(unasked):
-                number = self.numbers[digest]
-                self.sizes[number] = size
-                self.mtimes[number] = mtime
-                self.allocated[number] = allocated
+            missing = {row: one for one in digests if (row := self.row(one)) not in self._asked}
+            self._asked.update(dict.fromkeys(missing))
+            for digest, size, mtime, allocated in self.ask(list(missing.values())):
+                self._asked[self.row(digest)] = FileInfo(size, mtime, allocated)
 
-    def rows(self, digests: Collection[Digest]) -> Iterator[tuple[Digest, int, float]]:
-        """Yield each of some digests that has a file, with its size and time."""
-        self.fetch(digests)
-        for digest in digests:
-            number = self.numbers[digest]
-            if (size := self.sizes[number]) != _ABSENT:
-                yield digest, size, self.mtimes[number]
+    def files(self, rows: Iterable[int]) -> Iterator[tuple[Digest, int, float]]:
+        """Yield the digest, size and time of rows; of those only that have a file."""
+        if self.ask is None:
+            for row in rows:
+                yield self.digest(row), self.sizes[row], self.mtimes[row]
+        else:
+            for digest, size, mtime, _ in self.ask([self.digest(row) for row in rows]):
+                yield digest, size, mtime
 
     def __iter__(self) -> Iterator[Digest]:
-        return iter(self.numbers)
+        return map(self.known.__getitem__, self.numbers)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __contains__(self, digest: object) -> bool:
-        return digest in self.numbers
-
-
-_UNASKED: Final = array("q", [-2])
-"""The size of a file that nobody has asked about."""
-_ABSENT: Final = -3
-"""The size of a file that was asked about, and of which there is nothing to tell."""
+        return isinstance(digest, str) and self.find(digest) is not None
 
 
 def rows_of(leaves: Leaves, rows: Iterable[int]) -> Leaves:
@@ -217,11 +247,13 @@ class RepositoryInventory:
     """What one repository holds."""
 
     name: str
+    known: Digests = field(default_factory=Digests, repr=False)
+    """The digests of the tree."""
     tags: dict[str, TagInfo] = field(default_factory=dict)
-    revisions: DigestTable = field(default_factory=DigestTable)
+    revisions: DigestTable = field(init=False)
     links: dict[Digest, LinkContent] = field(default_factory=dict)
     """Revision links that do not simply hold the digest of their path."""
-    layers: DigestTable = field(default_factory=DigestTable)
+    layers: DigestTable = field(init=False)
     uploads: dict[str, UploadInfo] = field(default_factory=dict)
     parts: frozenset[str] = frozenset()
     """Which of `_manifests`, `_layers`, `_uploads` exist."""
@@ -231,6 +263,10 @@ class RepositoryInventory:
     history_bytes: int = 0
     """Bytes of the links in all tag indexes that were read."""
 
+    def __post_init__(self) -> None:
+        self.revisions = DigestTable(self.known)
+        self.layers = DigestTable(self.known)
+
 
 @dataclass(slots=True)
 class Inventory:
@@ -239,7 +275,9 @@ class Inventory:
     url: str
     taken_at: float
     """Seconds since the epoch, UTC, when the scan began."""
-    blobs: DigestTable = field(default_factory=DigestTable)
+    known: Digests = field(default_factory=Digests)
+    """Every digest that names a blob, a revision or a layer link, and what manifests name."""
+    blobs: DigestTable = field(init=False)
     repositories: dict[str, RepositoryInventory] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
@@ -258,6 +296,9 @@ class Inventory:
     """The tree belongs to a pull-through cache, which expires blobs by itself."""
     whole: bool = True
     """Every repository was wanted; else what the others need is not known."""
+
+    def __post_init__(self) -> None:
+        self.blobs = DigestTable(self.known)
 
     @property
     def complete(self) -> bool:

@@ -302,7 +302,7 @@ def walk_repositories(
         if parts and folder != layout.REPOSITORIES:
             name = folder[len(layout.REPOSITORIES) + 1 :]
             if want is None or want(name):
-                yield RepositoryInventory(name, parts=frozenset(parts))
+                yield RepositoryInventory(name, inventory.known, parts=frozenset(parts))
         elif parts:
             strays.extend(f"{folder}/{part}" for part in parts)
         elif not (nested or strays or folder == layout.REPOSITORIES):

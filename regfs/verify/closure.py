@@ -18,7 +18,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import PathMissing, RegfsError
 from regfs.findings import Code, Finding, Severity
-from regfs.graph import Graph, Leaf
+from regfs.graph import Graph
 from regfs.manifests import Kind, Reference, Role
 from regfs.tree.inventory import RepositoryInventory
 from regfs.verify.context import Context, FileState
@@ -122,8 +122,8 @@ class Closure:
 
     def _check_empty_blobs(self) -> None:
         blobs = self._context.inventory.blobs
-        for digest, number in blobs.numbers.items():
-            if blobs.sizes[number] or digest.is_of_nothing:
+        for row, size in enumerate(blobs.sizes):
+            if size or (digest := blobs.digest(row)).is_of_nothing:
                 continue
             path = layout.blob_path(digest)
             if self._size_now(path) == 0:
@@ -234,20 +234,23 @@ class Closure:
         """Yield every descriptor that does not agree with what is stored."""
         scope = self._context.scope
         blobs = self._context.inventory.blobs
-        sizes = dict(zip(blobs.digests, blobs.sizes, strict=True))
+        sizes = blobs.sizes
         for manifest, info in self._graph.manifests.items():
             if not self._is_known(manifest) or not scope.has_blob(manifest):
                 continue
-            named: Iterable[Leaf | Reference] = self._graph.leaves(manifest)
+            named: Iterable[tuple[int | None, int]]
             if info.kind is Kind.INDEX:  # the graph does not keep what an index says of these
-                named = [one for one in self._references(manifest) if _is_part(one)]
+                parts = filter(_is_part, self._references(manifest))
+                named = ((blobs.find(one.digest), one.size) for one in parts)
+            else:
+                named = ((blobs.row_of(n), size) for n, size in self._graph.sizes_named(manifest))
             wrong = dict.fromkeys(
-                (one.digest, one.size)
-                for one in named
-                if one.size != sizes.get(one.digest, one.size) and one.size >= 0
+                (row, size)
+                for row, size in named
+                if row is not None and size >= 0 and size != sizes[row]
             )
-            for blob, size in wrong:
-                yield SizeMismatch(manifest, blob, size, sizes[blob])
+            for row, size in wrong:
+                yield SizeMismatch(manifest, blobs.digest(row), size, sizes[row])
 
     def report_size(self, mismatch: SizeMismatch, *, right: bool) -> None:
         """Say that sizes do not agree; `right`: the blob has its digest, so the manifest errs."""

@@ -8,7 +8,6 @@ A result counts while its blob is the file that it was then, with its size and t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import cast
 
 from regfs import layout
 from regfs.digest import Digest
@@ -23,12 +22,10 @@ from regfs.verify.report import Collector, Coverage, Level, ReportedFinding
 
 
 def pick_from(inventory: Inventory) -> Pick:
-    """Return what keeps the entries of listed blobs, under the listing's own digest objects."""
-    digests, numbers = inventory.blobs.digests, inventory.blobs.numbers
+    """Return what keeps the entries of listed blobs."""
 
     def pick(text: str) -> Digest | None:
-        number = numbers.get(cast(Digest, text))  # equal to the digest that it spells
-        return None if number is None else digests[number]
+        return None if inventory.blobs.find(text) is None else Digest(text)
 
     return pick
 
@@ -71,7 +68,7 @@ def cover(
     verified = size = unknown = unknown_size = 0
     oldest: float | None = None
     broken: list[tuple[Digest, Code]] = []
-    for digest, length, mtime in zip(blobs.numbers, blobs.sizes, blobs.mtimes, strict=True):
+    for digest, length, mtime in zip(blobs, blobs.sizes, blobs.mtimes, strict=True):
         entry = ledger.find(digest, level)
         now = (length, mtime, file_of(digest))
         if entry is None or (entry.size, entry.mtime, entry.file) != now:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from regfs import layout
@@ -30,10 +30,10 @@ _Row = list[int]
 class BlobFiles:
     """The files of blobs at one moment, as columns; a million take 24 MB."""
 
-    def __init__(self, numbers: Mapping[Digest, int]) -> None:
-        """`numbers` gives each blob its row; no file is known yet."""
-        self._numbers = numbers
-        count = len(numbers)
+    def __init__(self, blobs: DigestTable) -> None:
+        """No file is known yet."""
+        self._blobs = blobs
+        count = len(blobs)
         self._devices = array("Q", bytes(8 * count))
         self._inodes = array("Q", bytes(8 * count))
         self._changed = array("q", bytes(8 * count))
@@ -42,23 +42,23 @@ class BlobFiles:
         """Note which files some blobs are: device, inode and ctime of each, one after the other."""
         devices, inodes, changed = self._devices, self._inodes, self._changed
         for digest, *file in zip(digests, row[::3], row[1::3], row[2::3], strict=True):
-            number = self._numbers[digest]
-            devices[number], inodes[number], changed[number] = file
+            place = self._blobs.row(digest)
+            devices[place], inodes[place], changed[place] = file
 
     def find(self, digest: Digest) -> FileId | None:
         """Return which file a blob is; None if it is not there or cannot be looked at."""
-        number = self._numbers.get(digest)
-        if number is None:
+        row = self._blobs.find(digest)
+        if row is None:
             return None
-        file = FileId(self._devices[number], self._inodes[number], self._changed[number])
+        file = FileId(self._devices[row], self._inodes[row], self._changed[row])
         return file if file.inode else None
 
 
 def identify_blobs(store: Store, blobs: DigestTable) -> BlobFiles:
     """Return which files the blobs of a listing are now."""
-    files = BlobFiles(blobs.numbers)
+    files = BlobFiles(blobs)
     folders: dict[str, list[Digest]] = defaultdict(list)
-    for digest in blobs.numbers:
+    for digest in blobs:
         folders[digest[:_START]].append(digest)
     groups = list(folders.values())
 

@@ -63,7 +63,7 @@ class FolderCheck:
     def __init__(self, context: Context) -> None:
         self.links = 0
         self._context = context
-        self._known = context.inventory.blobs.numbers if context.scope.everything else {}
+        self._known = context.inventory.blobs if context.scope.everything else {}
         self._skipped = "\0"
         self._above, self._is_place = "", False
 

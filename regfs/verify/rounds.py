@@ -197,9 +197,9 @@ class ReadPass:
         self._file.record(
             (digest, LedgerEntry(blobs.sizes[n], blobs.mtimes[n], code, level, now, file))
             for digest, code, level in results
-            for n, file in ((blobs.numbers[digest], file_of(digest)),)
+            for n, file in ((blobs.row(digest), file_of(digest)),)
             if file is not None
         )
 
     def _size(self, digest: Digest) -> int:
-        return self._blobs.sizes[self._blobs.numbers[digest]]
+        return self._blobs.sizes[self._blobs.row(digest)]

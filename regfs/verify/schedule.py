@@ -137,7 +137,7 @@ def schedule(
     """
     wanted = list(wanted)
     groups, skipped = _groups(blobs, wanted, selection, known, fresh)
-    budget = _budget(selection, sum(blobs.sizes[blobs.numbers[one]] for one in wanted))
+    budget = _budget(selection, sum(blobs.sizes[blobs.row(one)] for one in wanted))
     if budget is not None and sample is not None:
         mixed = [digest for group in groups.values() for digest in group]
         sample.shuffle(mixed)
@@ -165,7 +165,7 @@ def _groups(
     for digest in wanted:
         if shard is not None and not shard.has(digest):
             continue
-        number = blobs.numbers[digest]
+        number = blobs.row(digest)
         size, mtime = blobs.sizes[number], blobs.mtimes[number]
         entry = None if known is None else known.entry(digest, size, mtime)
         if digest in fresh and entry is not None and entry.result is None:
@@ -202,8 +202,8 @@ def _budget(selection: Selection, total: int) -> int | None:
 
 def _ordered(blobs: DigestTable, group: Iterable[Digest]) -> list[Digest]:
     """Return a group in the order that suits threads and disks."""
-    numbers, sizes, mtimes = blobs.numbers, blobs.sizes, blobs.mtimes
-    rows = ((digest, sizes[n], mtimes[n]) for digest in group for n in (numbers[digest],))
+    sizes, mtimes = blobs.sizes, blobs.mtimes
+    rows = ((digest, sizes[row], mtimes[row]) for digest in group for row in (blobs.row(digest),))
     return [digest for digest, _ in reading_order(rows)]
 
 
@@ -218,7 +218,7 @@ def _limited(
     due: list[Digest] = []
     left: list[Digest] = []
     for digest in broken:
-        size = blobs.sizes[blobs.numbers[digest]]
+        size = blobs.sizes[blobs.row(digest)]
         (due if size <= budget else left).append(digest)
         budget -= size if size <= budget else 0
     taken, others = _take(blobs, rest, budget)
@@ -230,7 +230,7 @@ def _take(
 ) -> tuple[list[Digest], list[Digest]]:
     """Split `order` where the budget ends, after the first at the earliest."""
     for count, digest in enumerate(order):
-        budget -= blobs.sizes[blobs.numbers[digest]]
+        budget -= blobs.sizes[blobs.row(digest)]
         if budget < 0:
             return list(order[: max(count, 1)]), list(order[max(count, 1) :])
     return list(order), []

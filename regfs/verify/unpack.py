@@ -58,9 +58,9 @@ class Unpacking:
     def __init__(self, context: Context, graph: Graph) -> None:
         self._context = context
         self._graph = graph
-        self._numbers = context.inventory.blobs.numbers
-        self._states = bytearray(len(self._numbers))
-        self._diff_ids = bytearray(_SIZE * len(self._numbers))
+        self._blobs = context.inventory.blobs
+        self._states = bytearray(len(self._blobs))
+        self._diff_ids = bytearray(_SIZE * len(self._blobs))
         self._configs: dict[Digest, bool] = {}
         """Config -> whether it is that of an image."""
         self.fresh: set[Digest] = set()
@@ -81,19 +81,19 @@ class Unpacking:
             fresh = not is_proven(digest)
             for layer in wanted:
                 for name in self._names(layer):
-                    if (number := self._numbers.get(name)) is not None:
+                    if (number := self._blobs.find(name)) is not None:
                         self._states[number] = _WANTED
                         if fresh:
                             self.fresh.add(name)
 
     def wants(self, blob: Digest) -> bool:
         """Return whether a blob is to be unpacked."""
-        return self._states[self._numbers[blob]] == _WANTED
+        return self._states[self._blobs.row(blob)] == _WANTED
 
     def take(self, layers: Iterable[Layer]) -> None:
         """Take what came out of some layers."""
         for layer in layers:
-            number = self._numbers[layer.digest]
+            number = self._blobs.row(layer.digest)
             self._states[number] = _STATES[layer.packing]
             place = number * _SIZE
             self._diff_ids[place : place + _SIZE] = bytes.fromhex(layer.diff_id.encoded)
@@ -183,7 +183,7 @@ class Unpacking:
 
     def _unpacked(self, layer: Digest) -> tuple[Packing, Digest] | None:
         for name in self._names(layer):
-            number = self._numbers.get(name)
+            number = self._blobs.find(name)
             if number is not None and self._states[number] in _BY_STATE:
                 place = number * _SIZE
                 diff_id = self._diff_ids[place : place + _SIZE].hex()
@@ -197,7 +197,7 @@ class Unpacking:
     def _read_config(
         self, digest: Digest, report: Callable[[Finding], None] = ignore
     ) -> ImageConfig | None:
-        stored = next((one for one in self._names(digest) if one in self._numbers), None)
+        stored = next((one for one in self._names(digest) if one in self._blobs), None)
         if stored is None:
             return None
         path = layout.blob_path(stored)

@@ -24,7 +24,7 @@ def main(root: str) -> int:
     gc.set_threshold(1_000_000)  # as the command line does
     store = open_store(root)
     blobs = scan(store).blobs
-    order = reading_order(zip(blobs.numbers, blobs.sizes, blobs.mtimes, strict=True))
+    order = reading_order(zip(blobs, blobs.sizes, blobs.mtimes, strict=True))
     done = problems = 0
     for outcome in hash_all(store, order, jobs=os.cpu_count() or 1, executor=None, progress=SILENT):
         done += outcome.blobs

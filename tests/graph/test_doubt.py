@@ -14,6 +14,7 @@ from regfs.graph.export import digraph, digraph_with_blobs
 from regfs.graph.read import Reader, Reading
 from regfs.manifests import Role
 from regfs.progress import SILENT
+from regfs.tree.digests import DigestSet
 from tests.support.builder import (
     OCI_INDEX,
     OCI_MANIFEST,
@@ -146,7 +147,9 @@ def test_a_manifest_of_just_the_largest_size_is_read(
         inventory, _ = scan_and_build(tree)
     for limit, problem in ((len(ONE.data), None), (len(ONE.data) - 1, Code.MANIFEST_TOO_LARGE)):
         monkeypatch.setattr(read, "LIMIT", limit)
-        (found,) = Reader(store_of(tree), inventory, (), SILENT).read([digest])
+        known = inventory.known
+        reader = Reader(store_of(tree), inventory, DigestSet(known), SILENT)
+        (found,) = reader.read([known.add(digest)])
         broken = found.problem if isinstance(found, Reading) else None
         assert (None if broken is None else broken.code) is problem
 

@@ -20,7 +20,7 @@ from regfs.graph.attached import referrers
 from regfs.graph.export import digraph, digraph_with_blobs
 from regfs.graph.paths import Step, owners, why
 from regfs.manifests import Kind, Role
-from regfs.tree.inventory import Inventory
+from regfs.tree.inventory import DigestTable
 from regfs.tree.links import parse_link_content
 from regfs.tree.scan import scan
 from tests.support.builder import (
@@ -838,7 +838,7 @@ def test_an_inventory_can_be_older_than_the_tree(tree: TreeBuilder) -> None:
     graph = build_graph(inventory, registry)
     assert list(graph.frozen) == ["app"]
     tree.push("app", "v1")
-    inventory.blobs = Inventory("", 0).blobs
+    inventory.blobs = DigestTable(inventory.known)
     assert list(build_graph(inventory, registry).manifests) == [digest]
 
 

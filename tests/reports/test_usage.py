@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -269,11 +269,12 @@ def test_the_order_of_repositories_and_tags_does_not_matter(recipe: Recipe, by: 
 
 
 def _reversed(inventory: Inventory) -> Inventory:
-    repositories = {
-        name: replace(one, tags=dict(reversed(one.tags.items())))
-        for name, one in reversed(inventory.repositories.items())
-    }
-    return replace(inventory, repositories=repositories)
+    turned = copy(inventory)
+    turned.repositories = {}
+    for name, one in reversed(inventory.repositories.items()):
+        turned.repositories[name] = copy(one)
+        turned.repositories[name].tags = dict(reversed(one.tags.items()))
+    return turned
 
 
 # -- the disk -----------------------------------------------------------------

@@ -11,8 +11,10 @@ import sys
 import tempfile
 import time
 import uuid
+from array import array
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from regfs.errors import PathMissing
 from regfs.findings import Code, Finding
 from regfs.stores import Leaves, Report, Store, open_store
 from regfs.stores.local.store import LocalStore
+from regfs.tree.digests import Digests
 from regfs.tree.inventory import DigestTable, Inventory
 from regfs.tree.links import read_link
 from regfs.tree.scan import scan
@@ -464,9 +467,7 @@ def test_stray_things_are_named_and_left_apart(tree: TreeBuilder) -> None:
     assert inventory.vacant == []
     assert inventory.complete
     assert dict(inventory.blobs) == dict(before.blobs)
-    assert inventory.repositories["app"].layers.numbers.keys() == set(
-        before.repositories["app"].layers
-    )
+    assert set(inventory.repositories["app"].layers) == set(before.repositories["app"].layers)
 
 
 @pytest.mark.parametrize(
@@ -852,22 +853,36 @@ def test_folders_that_vanish_are_simply_gone(tree: TreeBuilder, call: str) -> No
 # -- the table -------------------------------------------------------------------------------
 
 
-def _leaves(sizes: list[int]) -> Leaves:
-    return Leaves(["?"] * len(sizes), sizes, [float(size) for size in sizes], sizes, [], [])
-
-
 @given(st.lists(st.lists(st.tuples(digests(), st.integers(0, 2**60)), max_size=5), max_size=5))
 def test_a_table_is_a_dict_that_keeps_the_first(folders: list[list[tuple[Digest, int]]]) -> None:
     table, expected = DigestTable(), dict[Digest, int]()
     for rows in folders:
-        table.extend([digest for digest, _ in rows], _leaves([size for _, size in rows]))
+        sizes = [size for _, size in rows]
+        numbers = array("I", [table.known.add(digest) for digest, _ in rows])
+        table.extend(numbers, sizes, map(float, sizes), sizes)
         for digest, size in rows:
             expected.setdefault(digest, size)
     assert {digest: info.size for digest, info in table.items()} == expected
     assert list(table) == list(expected)
     assert len(table.sizes) == len(table) == len(expected)
     assert all(digest in table for digest in expected)
-    assert list(table.numbers.values()) == list(range(len(expected)))
+    assert [table.row(digest) for digest in expected] == list(range(len(expected)))
+    assert table.find(str(Digest.of(b"a digest that is not there"))) is None
+
+
+@given(st.lists(digests(), unique=True), st.randoms())
+def test_rows_are_in_the_order_of_numbers(listed: list[Digest], random: Random) -> None:
+    known = Digests()
+    for digest in listed:
+        known.add(digest)
+    mixed = random.sample(listed, len(listed) // 2)
+    table = DigestTable(known)
+    for part in (mixed[::2], mixed[1::2]):
+        numbers = array("I", map(known.add, part))
+        table.extend(numbers, *[list(numbers)] * 3)
+    assert list(table) == [digest for digest in listed if digest in mixed]
+    assert all((digest in table) is (digest in mixed) for digest in listed)
+    assert [table[digest].size for digest in mixed] == list(map(known.find, mixed))
 
 
 def test_a_name_that_is_listed_twice_counts_once(tree: TreeBuilder) -> None:

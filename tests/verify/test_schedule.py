@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from regfs.digest import Digest
 from regfs.errors import Invalid
 from regfs.findings import Code
-from regfs.stores import FileId, Leaves
+from regfs.stores import FileId
 from regfs.tree.inventory import DigestTable
 from regfs.verify import Level, Selection
 from regfs.verify.content import BATCH_BYTES
@@ -35,8 +35,8 @@ def listed(sizes: Sequence[int], mtimes: Sequence[float] | None = None) -> Diges
     table = DigestTable()
     names = [name(number) for number in range(len(sizes))]
     times = [MTIME] * len(sizes) if mtimes is None else list(mtimes)
-    leaves = Leaves([one.encoded for one in names], list(sizes), times, [0] * len(sizes), [], [])
-    table.extend(names, leaves)
+    numbers = table.known.add_names("sha256", [one.encoded for one in names])
+    table.extend(numbers, sizes, times, [0] * len(sizes))
     return table
 
 

@@ -230,9 +230,8 @@ def _sorted(notes: dict[str, str]) -> Pairs:
 def _named_by(look: Look, digest: Digest) -> Few[Named]:
     """Return what a manifest names, as far as the graph knows without reading it again."""
     graph = look.snapshot.graph
-    info = graph.manifests.get(digest)
     children = graph.children(digest)
-    count = len(children) + (0 if info is None else info.last - info.first)
+    count = len(children) + graph.manifests.leaf_count(digest)
     rows = chain(
         (Named(child, "manifest", None) for child in children),
         (Named(leaf.digest, leaf.role.value, leaf.size) for leaf in graph.leaves(digest)),

@@ -100,7 +100,7 @@ def _blobs(look: Look, query: str) -> Iterator[BlobHit]:
         return
     algorithm, start = found.groups()
     inventory, graph = look.snapshot.inventory, look.snapshot.graph
-    for digest in inventory.blobs.digests:
+    for digest in inventory.blobs:
         if not digest.encoded.startswith(start) or (algorithm and digest.algorithm != algorithm):
             continue
         if look.holds(digest):

@@ -1,0 +1,175 @@
+"""Every digest of a tree, each with a number: a million take 40 MB, where objects take 250 MB.
+
+    number = digests.add(digest)     the same digest always has the same number
+    digests[number]                  the digest, as a new object
+    digests.find(digest)             its number, or None
+
+The bytes of the digests lie one after the other, in the order of their numbers; beside them is
+a hash table with open addressing. Python hashes bytes differently in every process, so nobody
+can choose digests that collide.
+
+Why not numpy: this needs no look-up of whole columns, and numpy costs 25 MB and 0.1 s.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import compress, count
+from typing import Final
+
+from regfs.digest import ALGORITHMS, CANONICAL, Digest
+
+_BEGINNING: Final = f"{CANONICAL}:"
+_START: Final = len(_BEGINNING)
+_WIDTH: Final = ALGORITHMS[CANONICAL] // 2
+"""Bytes of a digest in the algorithm that nearly all have; the others are kept as objects."""
+_SMALLEST: Final = 64
+
+
+class Digests:
+    """Digests with numbers from 0 on, in order of arrival. None is ever taken away."""
+
+    __slots__ = ("_long", "_long_numbers", "_rows", "_slots")
+
+    def __init__(self) -> None:
+        self._rows = bytearray()
+        self._slots = array("I", bytes(4 * _SMALLEST))
+        """Slot -> number + 1, or 0. There are a power of two, of which a third is free."""
+        self._long: dict[int, Digest] = {}
+        """Number -> digest in another algorithm."""
+        self._long_numbers: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows) // _WIDTH
+
+    def __getitem__(self, number: int) -> Digest:
+        if number in self._long:
+            return self._long[number]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return Digest(_BEGINNING + self._rows[number * _WIDTH : (number + 1) * _WIDTH].hex())
+
+    def find(self, digest: str) -> int | None:
+        """Return the number of a digest; None of one that has none, and of any other text."""
+        if not digest.startswith(_BEGINNING):
+            return self._long_numbers.get(digest)
+        encoded = digest[_START:]
+        try:
+            row = bytes.fromhex(encoded)
+        except ValueError:
+            return None
+        if row.hex() != encoded:
+            return None
+        rows, slots, mask = self._rows, self._slots, len(self._slots) - 1
+        slot = hash(row) & mask
+        while entry := slots[slot]:
+            if rows[(entry - 1) * _WIDTH : entry * _WIDTH] == row:
+                return entry - 1
+            slot = (slot + 1) & mask
+        return None
+
+    def add(self, digest: Digest) -> int:
+        """Return the number of a digest; it gets one if it has none."""
+        return self.add_names(digest.algorithm, [digest.encoded])[0]
+
+    def add_names(self, algorithm: str, names: Iterable[str]) -> array[int]:
+        """Return the numbers of the digests `<algorithm>:<name>`; those without one get one."""
+        if algorithm == CANONICAL:
+            return self.add_rows(bytes.fromhex("".join(names)))
+        return array("I", [self._add_long(Digest(f"{algorithm}:{name}")) for name in names])
+
+    def add_rows(self, data: bytes) -> array[int]:
+        """Return the numbers of sha256 digests, given as 32 bytes each; those without get one."""
+        count, numbers = len(self), array("I")
+        self._make_room(count + len(data) // _WIDTH)
+        rows, slots, mask = self._rows, self._slots, len(self._slots) - 1
+        for start in range(0, len(data), _WIDTH):
+            row = data[start : start + _WIDTH]
+            slot = hash(row) & mask
+            while entry := slots[slot]:
+                if rows[(entry - 1) * _WIDTH : entry * _WIDTH] == row:
+                    break
+                slot = (slot + 1) & mask
+            else:
+                rows += row
+                count += 1
+                slots[slot] = entry = count
+            numbers.append(entry - 1)
+        return numbers
+
+    def rows_of(self, numbers: Sequence[int]) -> bytes | None:
+        """Return digests as 32 bytes each; None if any is in another algorithm than sha256."""
+        if not self._long.keys().isdisjoint(numbers):
+            return None
+        rows = self._rows
+        return b"".join([rows[n * _WIDTH : (n + 1) * _WIDTH] for n in numbers])
+
+    def _add_long(self, digest: Digest) -> int:
+        number = self._long_numbers.setdefault(digest, len(self))
+        if number == len(self):
+            self._long[number] = digest
+            self._rows += bytes(_WIDTH)  # in no slot, so it is never found
+        return number
+
+    def _make_room(self, count: int) -> None:
+        if 3 * count <= 2 * len(self._slots):
+            return
+        length = len(self._slots)
+        while 3 * count > 2 * length:
+            length *= 2
+        self._slots = slots = array("I", bytes(4 * length))
+        rows, mask = bytes(self._rows), length - 1
+        for number in range(len(self)):
+            if number not in self._long:
+                slot = hash(rows[number * _WIDTH : (number + 1) * _WIDTH]) & mask
+                while slots[slot]:
+                    slot = (slot + 1) & mask
+                slots[slot] = number + 1
+
+
+class DigestSet(Collection[Digest]):
+    """A set of digests that have numbers; it takes a byte for each digest that could be in it."""
+
+    __slots__ = ("_known", "_marks")
+
+    def __init__(self, known: Digests) -> None:
+        self._known = known
+        self._marks = bytearray(len(known))
+
+    def update(self, numbers: Iterable[int]) -> None:
+        """Add the digests with these numbers."""
+        marks = self._marks
+        marks.extend(bytes(len(self._known) - len(marks)))
+        for number in numbers:
+            marks[number] = 1
+
+    def add_new(self, numbers: Iterable[int]) -> Iterator[int]:
+        """Add the digests with these numbers; yield those that were not in the set."""
+        marks = self._marks
+        for number in numbers:
+            if number >= len(marks):
+                marks.extend(bytes(len(self._known) - len(marks)))
+            if not marks[number]:
+                marks[number] = 1
+                yield number
+
+    def has_any(self, numbers: Iterable[int]) -> bool:
+        """Return whether any of the digests with these numbers is in the set."""
+        marks = self._marks
+        return any(number < len(marks) and marks[number] for number in numbers)
+
+    def lacking(self, numbers: Iterable[int]) -> Iterator[int]:
+        """Yield the positions of those of some numbers that are not in the set."""
+        marks = self._marks
+        return (place for place, n in enumerate(numbers) if n >= len(marks) or not marks[n])
+
+    def __len__(self) -> int:
+        return self._marks.count(1)
+
+    def __iter__(self) -> Iterator[Digest]:
+        return map(self._known.__getitem__, compress(count(), self._marks))
+
+    def __contains__(self, digest: object) -> bool:
+        number = self._known.find(digest) if isinstance(digest, str) else None
+        return number is not None and number < len(self._marks) and bool(self._marks[number])
