@@ -1,4 +1,4 @@
-"""Words of a collection, which the command line and the page share."""
+"""Words about a collection that the command line and the page share."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from regfs.units import human_size
 
 KEPT: Final = {
     "young": "too young (--min-age, --uploads-older-than)",
-    "future": "dated later than now: a clock is wrong, or was",
+    "future": "dated in the future: a clock is or was wrong",
     "frozen": "unreferenced, but named by a repository in doubt",
     "frozen_repositories": "whole repositories, in doubt (see the findings)",
-    "blind": "unreferenced, but part of the tree cannot be seen",
+    "blind": "unreferenced, but part of the tree cannot be read",
     "tagless": "untagged manifests of repositories without any tag (--allow-tagless)",
-    "outside": "unreferenced here, but in use by the word of somebody else (--roots)",
-    "copies": "halves of copies whose file is needed and not there (run rsync again)",
-    "max_freed": "unreferenced, beyond what was to be freed (--max-freed)",
+    "outside": "unreferenced here, but in use elsewhere (--roots)",
+    "copies": "partial copies whose file is needed but missing (run rsync again)",
+    "max_freed": "unreferenced, but beyond the limit (--max-freed)",
 }
-"""Why things stay: the words of `Plan.kept`."""
+"""Key of `Plan.kept` -> its words."""
 
 
 def in_words(totals: Totals) -> str:
-    """Return what things add up to: `2 blobs, 1 tag, 3.4 kB`."""
+    """Return totals in words: `2 blobs, 1 tag, 3.4 kB`."""
     counts = [
         (totals.blobs, "blob", "blobs"),
         (totals.manifests, "manifest", "manifests"),

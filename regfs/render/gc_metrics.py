@@ -3,9 +3,8 @@
     regfs_gc_runs_total{root="/srv/registry"} 12.0
     regfs_gc_deleted_total{root="/srv/registry",kind="blob"} 4711.0
 
-A file tells of every command that wrote to it: counters go on from what it holds of the
-same root, for one that says 1 each time is no counter. A command that fails writes
-nothing, so what to alert on is the time of the last one that came to its end.
+Counters continue from the values that the file already has for the same root. A command
+that fails writes nothing, so alert on the time of the last one that completed.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ class Work:
     seconds: float
     """How long it took, the wait before a purge included."""
     finished: float
-    """When it came to its end, in seconds since the epoch, UTC."""
+    """When it completed, in seconds since the epoch, UTC."""
     deleted: Totals
     freed: int
     """Bytes deleted for good."""
     quarantined: int
-    """Bytes that wait in quarantine, of all collections."""
+    """Bytes in quarantine, of all collections."""
 
 
 Past = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -46,7 +45,7 @@ Past = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 class _WorkCollector(Collector):
-    """Hands out the metrics of one command, and of those before."""
+    """Collects the metrics of one command, added to those before."""
 
     def __init__(self, work: Work, past: Past) -> None:
         self._work = work
@@ -62,9 +61,9 @@ class _WorkCollector(Collector):
         yield self._counter("freed_bytes", "Bytes deleted for good.", [({}, work.freed)])
         took = "How long the last command took, the wait before a purge included."
         yield self._gauge("duration_seconds", took, work.seconds)
-        held = "Bytes that wait in quarantine to be purged or restored."
-        yield self._gauge("quarantined_bytes", held, work.quarantined)
-        when = "When a command last came to its end."
+        waiting = "Bytes that wait in quarantine to be purged or restored."
+        yield self._gauge("quarantined_bytes", waiting, work.quarantined)
+        when = "When a command last completed."
         yield self._gauge("last_completed_timestamp_seconds", when, work.finished)
 
     def _counter(
@@ -95,14 +94,14 @@ def _by_kind(totals: Totals) -> Iterator[tuple[ActionKind, int]]:
 
 
 def gc_metrics_text(work: Work, before: str = "") -> str:
-    """Return the metrics in Prometheus' text format; `before` is what the file holds now."""
+    """Return the metrics in Prometheus' text format; `before` is the present content."""
     registry = CollectorRegistry()
     registry.register(_WorkCollector(work, _past(before)))
     return generate_latest(registry).decode()
 
 
 def _past(text: str) -> Past:
-    """Return what a file says; nothing when it is no file of metrics, or not wholly one."""
+    """Return the samples of a file; empty if it is not a valid file of metrics."""
     try:
         return {
             (sample.name, frozenset(sample.labels.items())): float(sample.value)

@@ -1,4 +1,4 @@
-"""What heal prints for people: what would be fetched, what came of it, which links were written."""
+"""What heal prints for people: plan, outcome, and links written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from regfs.heal.report import RelinkPlan as Plan
 
 SHOWN: Final = 100
-"""Rows of a list that are shown unless more is asked for."""
+"""Rows of a list that are shown without -v."""
 _USERS: Final = 3
 _AGAIN: Final = "Push the images again, or run regfs heal"
 
@@ -71,7 +71,7 @@ def _more(out: Console, count: int, verbose: int) -> None:
 
 
 def show_healed(out: Console, healed: Healed, *, verbose: int) -> None:
-    """Print what came of each digest, and how to take it back."""
+    """Print the outcome for each digest, and how to undo it."""
     if not healed.outcomes and healed.stopped is None:
         out.print("Nothing is missing or corrupt.")
         return
@@ -84,7 +84,7 @@ def show_healed(out: Console, healed: Healed, *, verbose: int) -> None:
         )
         for one in healed.outcomes
     ]
-    out.print(table("", ("=digest", "came to", ">size", ""), _cut(rows, verbose)))
+    out.print(table("", ("=digest", "outcome", ">size", ""), _cut(rows, verbose)))
     _more(out, len(rows), verbose)
     broken = f"; still broken: {healed.broken}" if healed.broken else ""
     out.print(
@@ -96,7 +96,7 @@ def show_healed(out: Console, healed: Healed, *, verbose: int) -> None:
 
 def _undo(out: Console, run: str | None) -> None:
     if run is not None:
-        out.print(f"Take it back: regfs gc restore {run}", markup=False)
+        out.print(f"Undo: regfs gc restore {run}", markup=False)
 
 
 def show_relink_plan(out: Console, plan: Plan, *, verbose: int) -> None:
@@ -106,7 +106,7 @@ def show_relink_plan(out: Console, plan: Plan, *, verbose: int) -> None:
 
 
 def show_relinked(out: Console, relinked: Relinked, *, verbose: int) -> None:
-    """Print which links were written, and how to take it back."""
+    """Print which links were written, and how to undo it."""
     _show_links(out, "Links written", relinked.written, verbose)
     _show_open(out, relinked.ambiguous, relinked.skipped)
     _undo(out, relinked.run if relinked.written else None)
@@ -123,7 +123,7 @@ def _show_links(out: Console, title: str, links: Iterable[LinkToWrite], verbose:
         for link in links
     ]
     if not rows:
-        out.print("No link can be written that is not there.")
+        out.print("No missing link can be proven.")
         return
     out.print(table(title, ("what", "where", "=digest", "why"), _cut(rows, verbose)))
     _more(out, len(rows), verbose)
@@ -139,30 +139,30 @@ def _show_open(out: Console, ambiguous: Iterable[Ambiguous], skipped: Iterable[S
 
 
 def show_left(out: Console, rows: Sequence[Left], *, linked: bool) -> None:
-    """Print what is wrong still."""
+    """Print what is still wrong."""
     if not rows:
         return
     codes = ", ".join(f"{one.code} {one.count:,}" for one in rows)
     count = plural(sum(one.count for one in rows), "error")
     more = "" if linked else "; --relink writes links that can be proven"
-    text = f"Left: {count} ({codes}), which `regfs verify` tells in full{more}"
+    text = f"Still wrong: {count} ({codes}); `regfs verify` lists them{more}"
     out.print(text, markup=False, soft_wrap=True)
 
 
 def show_skipped(out: Console, skipped: Iterable[Skipped]) -> None:
-    """Print what stayed as it was."""
+    """Print what was left as it was, and why."""
     for one in skipped:
-        text = f"Stayed: {printable(one.path)}: {printable(one.reason)}"
+        text = f"Kept: {printable(one.path)}: {printable(one.reason)}"
         out.print(text, markup=False, soft_wrap=True)
 
 
 def show_quarantined(out: Console, moved: Quarantined, *, is_cache: bool) -> None:
-    """Print what was moved aside, and what is to be done next."""
+    """Print what was moved into quarantine, and what to do next."""
     show_skipped(out, moved.skipped)
     count = plural(len(moved.moved), "corrupt blob")
     out.print(f"Moved into quarantine: {count}, {human_size(moved.bytes)}", markup=False)
     if moved.run is not None:
-        what = "It is fetched again on the next pull" if is_cache else _AGAIN
+        what = "The next pull fetches it again" if is_cache else _AGAIN
         out.print(f"{what}; a registry that caches blob")
-        out.print("descriptors (storage.cache) has to be restarted first.")
+        out.print("descriptors (storage.cache) must be restarted first.")
         _undo(out, moved.run)

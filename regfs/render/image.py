@@ -1,4 +1,4 @@
-"""How `show` and `why` look to people."""
+"""`show` and `why` for people."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def show_image(report: Shown, console: Console) -> None:
             for one in report.referrers
         ]
         columns = ["=Digest", ">Bytes", "What it is", "Tags"]
-        say(console, "Referrers: what is said about it", "bold")
+        say(console, "Referrers", "bold")
         console.print(table("", columns, referrers))
     for problem in report.problems:
         line(console, problem, "bold red")
@@ -66,7 +66,7 @@ def _head(report: Shown) -> Iterator[tuple[str, str]]:
 _KINDS = {
     "index": "index of several manifests",
     "schema1": "image in Docker's first format",
-    "build-cache": "BuildKit's build cache: no image, no container can run it",
+    "build-cache": "build cache of BuildKit: no container can run it",
     "unknown": "not known to regfs",
     "signature": "signature, made by cosign",
     "attestation": "attestation, made by cosign",
@@ -153,13 +153,13 @@ def _notes(console: Console, title: str, notes: Mapping[str, str]) -> None:
 def show_reasons(report: Reasons, console: Console) -> None:
     """Print `why`: each path on one line, from the repository down."""
     if report.size is None:
-        known = "its place cannot be read" if report.unseen else "not stored"
-        line(console, f"{report.digest} is named here and {known}", "bold yellow")
+        known = "its place cannot be read" if report.unseen else "it is not stored"
+        line(console, f"{report.digest} is referred to, but {known}", "bold yellow")
     else:
         line(console, f"{report.digest} ({human_size(report.size)})", "bold")
     for path in report.paths:
         say(console)
-        # A revision and its content have one digest, and people need it once.
+        # A revision and its manifest have the same digest; print it once.
         shown = [step for step in path if step.edge != "content"]
         for depth, step in enumerate(shown):
             edge = f"{step.edge} " if step.edge else ""
@@ -168,16 +168,16 @@ def show_reasons(report: Reasons, console: Console) -> None:
     if report.doubtful:
         say(
             console,
-            "Nothing that can be read leads to it, but an unreadable image may need it: gc "
-            "keeps it. `regfs verify` tells what is damaged.",
+            "Nothing readable leads to it, but an unreadable image may need it, so gc keeps it. "
+            "`regfs verify` shows what is damaged.",
             "yellow",
         )
     elif not report.paths:
         say(console, "Nothing keeps it: no tag and no manifest of any repository leads to it.")
     if report.more:
-        say(console, "There are more paths; --limit shows them.", "dim")
+        say(console, "There are more paths: raise --limit.", "dim")
     if report.layer_links:
         links = ", ".join(report.layer_links[:10])
         more = f" and {len(report.layer_links) - 10} more" if len(report.layer_links) > 10 else ""
         say(console)
-        say(console, f"Layer links to it are in: {links}{more}")
+        say(console, f"Layer links to it: {links}{more}")

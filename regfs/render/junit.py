@@ -5,11 +5,11 @@
         <testcase classname="team/app" name="v1">            an image: passed,
           <failure type="blob-corrupt" message=>             or what is wrong with it
         <testcase classname="regfs.verify" name="foreign-path">
-          <system-out>                                       what touches no image, by code
+          <system-out>                                       what affects no image, by code
 
-Errors fail a test case, warnings are its output. An image of an interrupted run in
-which no error was found is skipped, for nobody has looked at all of it, and the run
-itself is a test case in error. There can be a million: each is written by itself.
+Errors fail a test case, warnings are its output. In an interrupted run, images without
+errors are skipped, because they were not checked completely, and the run itself is a test
+case with an error. There can be a million cases: they are written one by one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from regfs.verify.report import ImageDamage
 
 SUITE: Final = "regfs.verify"
 LISTED: Final = 100
-"""Findings of one code that are listed in its test case; the rest is only counted."""
+"""Findings of one code that are listed in its test case; the rest are only counted."""
 INTERRUPTED: Final = "the verification was interrupted"
 
 
@@ -38,27 +38,27 @@ class Case(NamedTuple):
     classname: str
     name: str
     failures: Sequence[Finding] = ()
-    """Errors; at most so many as are kept."""
+    """Errors, as far as the result keeps them."""
     remarks: Sequence[Finding] = ()
-    """What does not fail it."""
+    """Findings that do not fail it."""
     more: int = 0
-    """Findings that are counted only."""
+    """Number of findings that are not listed."""
     skipped: str = ""
-    """Why nobody can tell."""
+    """Why its outcome is unknown."""
     failed: bool = False
     error: str = ""
-    """Why it could not be carried out."""
+    """Why it could not be completed."""
 
 
 def junit_pieces(result: Result, images: Iterable[PullableImage]) -> Iterator[str]:
-    """Yield the document piece by piece; `images` are those that were to be verified."""
+    """Yield the document in pieces; `images` are all that were to be verified."""
     every = sorted(images, key=lambda image: (image.repository, image.reference))
     names = {str(image) for image in every}
     loose = [*_by_code(result, names)]
     if result.interrupted:
         loose.append(Case(SUITE, "completed", error=INTERRUPTED))
     out = StringIO()
-    # Whoever writes the pieces to a file does so in UTF-8.
+    # The pieces are written to files as UTF-8.
     xml = XMLGenerator(out, "utf-8", short_empty_elements=True)
     xml.startDocument()
     totals = _totals(result, every, loose)
@@ -105,7 +105,7 @@ def _image_case(result: Result, image: PullableImage) -> Case:
     found = [row.finding for row in harm.rows]
     failures = [finding for finding in found if finding.severity is Severity.ERROR]
     if harm.errors and not failures and harm.worst is not None:
-        failures = [harm.worst.finding]  # so many warnings came first that none was kept
+        failures = [harm.worst.finding]  # there were so many warnings that no error was kept
     remarks = [finding for finding in found if finding.severity is not Severity.ERROR]
     more = harm.errors + harm.warnings - len(failures) - len(remarks)
     skipped = INTERRUPTED if result.interrupted and not harm.errors else ""
@@ -114,17 +114,15 @@ def _image_case(result: Result, image: PullableImage) -> Case:
 
 
 def _by_code(result: Result, images: set[str]) -> Iterator[Case]:
-    """Yield a test case for each code of which something touches none of `images`."""
+    """Yield a test case for each code with findings that affect none of `images`."""
     harms = (harm for name, harm in result.images.items() if name in images)
-    touching = {
-        id(row) for harm in harms for row in harm.rows
-    }  # not every image has its name there
+    affecting = {id(row) for harm in harms for row in harm.rows}  # a row does not name every image
     found: dict[Code, list[Finding]] = {}
     counts: dict[Code, int] = {}
     failed: set[Code] = set()
     for row in result.findings:
         code = row.finding.code
-        if id(row) in touching or not images.isdisjoint(row.images):
+        if id(row) in affecting or not images.isdisjoint(row.images):
             continue
         counts[code] = counts.get(code, 0) + 1
         kept = found.setdefault(code, [])
@@ -162,13 +160,13 @@ def _write_case(xml: XMLGenerator, case: Case) -> None:
     if case.failures:
         first = case.failures[0]
         about = {"type": first.code.value, "message": f"{printable(first.message)} [{first.code}]"}
-        _write(xml, "failure", about, [*map(_told, case.failures), *more])
+        _write(xml, "failure", about, [*map(_text, case.failures), *more])
     elif case.error:
         _write(xml, "error", {"message": case.error}, [])
     elif case.skipped:
         _write(xml, "skipped", {"message": case.skipped}, [])
     if case.remarks:
-        _write(xml, "system-out", {}, [*map(_told, case.remarks), *([] if case.failures else more)])
+        _write(xml, "system-out", {}, [*map(_text, case.remarks), *([] if case.failures else more)])
     xml.endElement("testcase")
 
 
@@ -178,6 +176,6 @@ def _write(xml: XMLGenerator, name: str, about: dict[str, str], lines: Sequence[
     xml.endElement(name)
 
 
-def _told(finding: Finding) -> str:
-    # Every character that XML cannot hold is one that nobody could see, and is escaped.
+def _text(finding: Finding) -> str:
+    # printable escapes every character that XML cannot hold.
     return f"{printable(finding)}\n    {finding.remedy}"

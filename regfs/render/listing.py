@@ -1,4 +1,4 @@
-"""How `ls` looks to people: names line by line, and tables where details are asked for."""
+"""`ls` for people: a name on each line, or tables with details."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _repositories(report: Repositories, console: Console, details: bool) -> None
 
 
 def _number(seen: int | None, one: Repository) -> str:
-    """Return how many there are; of what could not all be read that there may be more."""
+    """Return a count, marked with `?` if not everything could be read."""
     return f"{seen}" if one.complete else f"{seen or ''}?"
 
 

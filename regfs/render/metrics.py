@@ -3,9 +3,9 @@
     regfs_verify_blobs_total{root="/srv/registry",level="digests"} 31.0
     regfs_verify_findings{root=..., level=..., severity="error", code="blob-corrupt"} 1.0
 
-A file says what the last run came to: its totals begin anew each time, which to
-Prometheus is a counter that was reset. Only the time of the last run that came to
-its end is carried on by one that did not, for alerts hang on it.
+A file has the outcome of the last run. Its totals start again each time, which Prometheus
+takes for the reset of a counter. Only the time of the last completed run is kept by a run
+that was interrupted, because alerts depend on it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMPLETED: Final = f"{PREFIX}_last_completed_timestamp_seconds"
 
 
 class _VerifyCollector(Collector):
-    """Hands out the metrics of one result."""
+    """Collects the metrics of one result."""
 
     def __init__(self, result: Result, completed: float | None) -> None:
         self._result = result
@@ -51,13 +51,13 @@ class _VerifyCollector(Collector):
         took = "How long the last run took."
         yield self._gauge("duration_seconds", took, result.seconds)
         good = not result.interrupted and result.severity is not Severity.ERROR
-        meaning = "Whether the last run came to its end and found no error (1) or not (0)."
+        meaning = "Whether the last run completed without an error (1) or not (0)."
         yield self._gauge("success", meaning, int(good))
-        meaning = "Whether the last run was interrupted (1) or came to its end (0)."
+        meaning = "Whether the last run was interrupted (1) or completed (0)."
         yield self._gauge("interrupted", meaning, int(result.interrupted))
         if self._completed is not None:
             name = COMPLETED.removeprefix(f"{PREFIX}_")
-            yield self._gauge(name, "When a run last came to its end.", self._completed)
+            yield self._gauge(name, "When a run last completed.", self._completed)
 
     def _counters(self) -> Iterator[Metric]:
         done = self._result.checked
@@ -81,7 +81,7 @@ class _VerifyCollector(Collector):
 
 
 def metrics_text(result: Result, before: str = "") -> str:
-    """Return the metrics in Prometheus' text format; `before` is what the file holds now."""
+    """Return the metrics in Prometheus' text format; `before` is the present content."""
     completed = _completed(before, result) if result.interrupted else result.finished
     registry = CollectorRegistry()
     registry.register(_VerifyCollector(result, completed))
@@ -93,12 +93,12 @@ def _labels(result: Result) -> dict[str, str]:
 
 
 def _completed(text: str, result: Result) -> float | None:
-    """Return when a run of the same tree and level last came to its end, as `text` tells."""
+    """Return when a run of the same tree and level last completed, according to `text`."""
     try:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if sample.name == COMPLETED and sample.labels == _labels(result):
                     return float(sample.value)
     except ValueError:
-        pass  # it is no file of metrics; it will be one now
+        pass  # it is not a file of metrics yet
     return None

@@ -1,7 +1,7 @@
-"""How the larger reports look to people; each function takes a report and a console.
+"""The larger reports for people; each function takes a report and a console.
 
-A report is plain data, and its JSON is made by `regfs.render.tables`. Here it becomes
-sentences and tables: the answer first, in words, then the figures.
+A report is plain data, which `regfs.render.tables` turns into JSON. Here it becomes
+sentences and tables: first the answer in words, then the figures.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from regfs.reports.usage import Disk, Sum, Usage
 
 UNLIMITED: Final = 10_000
-"""A width in which nothing is folded."""
+"""A width at which nothing is folded."""
 NAMES: Final = 10
-"""Names listed under one layer before the rest is only counted."""
+"""Names listed under one layer; the rest are only counted."""
 
 
 def say(console: Console, text: str = "", style: str = "") -> None:
-    """Print a sentence, wrapped to the terminal; nothing in it is taken for markup."""
+    """Print a sentence, wrapped to the terminal, without markup."""
     console.print(Text(printable(text) if text else "", style=style))
 
 
 def line(console: Console, text: str, style: str = "") -> None:
-    """Print one line that is never wrapped."""
+    """Print a line that is never wrapped."""
     console.print(Text(printable(text), style=style), soft_wrap=True)
 
 
@@ -51,10 +51,10 @@ def percent(part: int, whole: int) -> str:
 
 _OWNERS: Final = {
     "plain": "a plain registry",
-    "proxy-cache": "a pull-through cache: it expires content by itself",
+    "proxy-cache": "a pull-through cache: it expires its content by itself",
     "gitlab": "GitLab's registry: a database knows what is in use, not this tree",
-    "tagless": "manifests and no tag anywhere: tags live in a database (Harbor), "
-    "or all was pushed by digest",
+    "tagless": "manifests but no tags: tags live in a database (Harbor), "
+    "or everything was pushed by digest",
 }
 
 
@@ -99,15 +99,15 @@ def _health(report: Summary) -> str:
     found = report.findings
     if report.missing.count:
         blobs = plural(report.missing.count, "blob is", "blobs are")
-        return f"{blobs} needed and missing; `regfs verify` tells which"
+        return f"{blobs} needed but missing; `regfs verify` names them"
     if not any(found.values()):
-        return "nothing wrong is seen from outside; `regfs verify` reads the content"
+        return "no problem seen so far; `regfs verify` checks the content"
     counts = ", ".join(
         plural(found[key], word)
         for key, word in (("error", "error"), ("warning", "warning"), ("info", "remark"))
         if found[key]
     )
-    return f"{counts}; `regfs verify` tells which"
+    return f"{counts}; `regfs verify` lists them"
 
 
 # -- du -----------------------------------------------------------------------
@@ -158,12 +158,12 @@ def _show_sum(report: Usage, console: Console) -> None:
         f"({percent(saved, total.apparent)} saved).",
     )
     if report.disk is None:
-        say(console, f"{human_size(total.unique)} of that is needed by nothing else.")
+        say(console, f"Nothing else needs {human_size(total.unique)} of that.")
     if report.by.value != "layer":
         say(
             console,
             "stored: bytes on disk, once; unique: only this row needs them; shared: other rows "
-            "need them too; apparent: what it would be without sharing.",
+            "need them too; apparent: the size without sharing.",
             "dim",
         )
     if report.missing:
@@ -178,7 +178,7 @@ def _counted(total: Sum) -> str:
     if not total.untagged:
         return tags
     places = plural(total.untagged, "repository", "repositories")
-    return f"{tags}, and what is untagged in {places}"
+    return f"{tags}, and untagged manifests in {places}"
 
 
 _DISK: Final = (
@@ -227,22 +227,28 @@ def show_removal(report: Removal, console: Console) -> None:
         )
     if report.keepers:
         say(console)
-        title = f"The other {human_size(report.kept.bytes)} stay, needed by"
+        title = f"The other {human_size(report.kept.bytes)} stay: they are needed by"
         rows = [(one.name, f"{one.blobs:,}", human_size(one.bytes)) for one in report.keepers]
         say(console, title, "bold")
         console.print(table("", ["Image", ">Blobs", ">Bytes"], rows))
         if report.keepers_omitted:
             say(console, f"and {plural(report.keepers_omitted, 'more image')}", "dim")
     for name in report.tagless:
-        say(console, f"{name} has no tag left then: gc needs --allow-tagless {name} to prune it.")
+        say(
+            console,
+            f"{name} will have no tags: gc prunes it only with --allow-tagless {name}.",
+        )
     if report.frozen:
         names = ", ".join(report.frozen)
-        say(console, f"Damage keeps whatever these repositories name: {names}", "yellow")
+        say(
+            console,
+            f"These repositories are damaged, so gc keeps whatever they name: {names}",
+            "yellow",
+        )
     if report.incomplete:
         say(
             console,
-            "No gc frees any blob while parts of the tree cannot be seen, or once no repository "
-            "is left.",
+            "gc frees no blob while parts of the tree cannot be read, or if no repository is left.",
             "yellow",
         )
 
@@ -253,7 +259,7 @@ def show_removal(report: Removal, console: Console) -> None:
 def show_reuse(report: Reuse, console: Console) -> None:
     """Print `reuse`: the answer in words, then who shares what."""
     if not report.layers:
-        say(console, "No image with layers is here, so none can be shared.")
+        say(console, "There are no images with layers, so there is nothing to share.")
         return
     shared = report.layers_shared
     verb = "is" if shared == 1 else "are"
@@ -261,7 +267,7 @@ def show_reuse(report: Reuse, console: Console) -> None:
         f"Yes: {shared:,} of {plural(report.layers, 'layer')} {verb} used by more than one image."
     )
     if not shared:
-        answer = f"No: each of the {plural(report.layers, 'layer')} is used by one image only."
+        answer = f"No: each of the {plural(report.layers, 'layer')} is used by only one image."
     say(console, answer, "bold")
     if shared:
         say(
@@ -351,7 +357,7 @@ def _show_near_duplicates(report: Reuse, console: Console) -> None:
 def show_bases(report: Bases, console: Console) -> None:
     """Print `bases`: each image below the one it is built on."""
     if not report.images:
-        say(console, "No image with layers is here.")
+        say(console, "There are no images with layers.")
         return
     lines = list(_tree(report.images))
     width = min(max(len(label) for label, _ in lines), max(console.width - 30, 20))
@@ -361,7 +367,7 @@ def show_bases(report: Bases, console: Console) -> None:
     if away:
         say(console)
         rows = [(one.image, one.base_name) for one in away]
-        say(console, "Built on images that are not here", "bold")
+        say(console, "Built on images that are not in this registry", "bold")
         console.print(table("", ["Image", "Base"], rows))
 
 
@@ -375,7 +381,7 @@ def _own(one: Lineage) -> str:
 
 
 def _first(one: Lineage) -> str:
-    """Return the name that stands for all images with the same layers."""
+    """Return the name that represents all images with the same layers."""
     return min((one.image, *one.aliases), key=plainest)
 
 
@@ -383,7 +389,7 @@ _Groups = dict[str, list["Lineage"]]
 
 
 def _groups(images: Sequence[Lineage]) -> _Groups:
-    """Return what is built directly on each image, and under the empty name what on none."""
+    """Return the images built directly on each image; the empty name has those without a base."""
     groups: _Groups = {}
     for one in sorted(images, key=lambda one: (_first(one), one.image != _first(one), one.image)):
         groups.setdefault(one.bases[0] if one.bases else "", []).append(one)
@@ -391,10 +397,10 @@ def _groups(images: Sequence[Lineage]) -> _Groups:
 
 
 def _tree(images: Sequence[Lineage]) -> Iterator[tuple[str, Lineage]]:
-    """Yield a line for each image once, what is built on it below; however deep it goes."""
+    """Yield a line for each image, followed by the images built on it, to any depth."""
     groups = _groups(images)
     seen: set[str] = set()
-    # What annotations tie into a circle hangs on nothing: it begins a tree of its own.
+    # Images whose annotations form a circle have no root: each circle starts a tree.
     starts = [*groups.get("", []), *images]
     for start in starts:
         pending = [(start, "", "")]

@@ -1,8 +1,7 @@
-"""How results look: tables and sizes for people, JSON for machines.
+"""Tables for people and JSON for machines.
 
-Everything that came from a tree passes `printable` before it reaches a
-terminal: names may hold control characters, escape sequences or bytes that are
-not UTF-8.
+All text from a tree passes `printable` before it reaches a terminal: names may hold
+control characters, escape sequences or bytes that are not UTF-8.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def short(digest: str) -> str:
-    """Return a digest cut to twelve hexadecimal digits, for a table."""
+    """Return the first twelve hexadecimal digits of a digest, for a table."""
     return digest.partition(":")[2][:12] or digest
 
 
@@ -49,7 +48,7 @@ def document(value: Any) -> Any:
         return rfc3339(value)
     if isinstance(value, Finding):
         return finding_document(value)
-    if hasattr(value, "model_dump"):  # a document that was read with pydantic
+    if hasattr(value, "model_dump"):  # a pydantic model
         return value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     if names := _fields(type(value)):
         pairs = [(name, getattr(value, name)) for name in names]
@@ -62,14 +61,14 @@ def document(value: Any) -> Any:
 
 
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
-"""What is its own JSON."""
+"""Types that are plain JSON values."""
 
 _FIELDS: dict[Any, tuple[str, ...]] = {}
-"""Type -> its fields, once they were looked up: asking dataclasses costs more than the row."""
+"""Type -> its fields, cached: asking dataclasses costs more than writing the row."""
 
 
 def _fields(kind: Any) -> tuple[str, ...]:
-    """Return the fields of a dataclass or named tuple; none of anything else."""
+    """Return the fields of a dataclass or named tuple; empty for any other type."""
     if kind not in _FIELDS:
         plain = is_dataclass(kind)
         names = (f.name for f in fields(kind)) if plain else getattr(kind, "_fields", ())
@@ -78,7 +77,7 @@ def _fields(kind: Any) -> tuple[str, ...]:
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:
-    """Return a finding with its words, as verify and gc print it."""
+    """Return a finding as JSON values, with its message and remedy."""
     return {
         "code": finding.code.value,
         "severity": finding.severity.value,
@@ -96,7 +95,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
 def to_json(value: Any) -> str:
     """Return a report as JSON text, a line for each key and for each row of a list.
 
-    In ASCII: names that are not UTF-8 survive a round trip.
+    The text is ASCII, so that names that are not UTF-8 survive a round trip.
     """
     return "".join(json_pieces(value))
 
@@ -107,7 +106,7 @@ def to_json_line(value: Any) -> str:
 
 
 def _flat_line(value: Any) -> str:
-    """Return a row of plain values as JSON text, five times as fast; nothing for any other."""
+    """Return a row of plain values as JSON text, five times as fast; empty for any other row."""
     names = () if isinstance(value, Finding) else _fields(type(value))
     parts = []
     for name in names:
@@ -116,7 +115,7 @@ def _flat_line(value: Any) -> str:
         if write is None:
             if not isinstance(item, str):
                 return ""
-            write = _text  # a digest, or a word of an enumeration
+            write = _text  # a digest or an enumeration value
         parts.append(f'"{name}": {write(item)}')
     return f"{{{', '.join(parts)}}}" if parts else ""
 
@@ -133,11 +132,11 @@ _WRITERS: Final[dict[type, Callable[[Any], str]]] = {
     bool: {False: "false", True: "true"}.__getitem__,
     type(None): lambda _: "null",
 }
-"""How JSON spells what is no more than one value."""
+"""Type -> function that writes a value of it as JSON."""
 
 
 def json_pieces(value: Any) -> Iterator[str]:
-    """Yield what `to_json` returns piece by piece: of a million rows there is one at a time."""
+    """Yield the pieces of `to_json`, one row at a time: there can be a million."""
     names = _fields(type(value))
     if isinstance(value, Mapping) or (names and not isinstance(value, Finding)):
         pairs = value.items() if isinstance(value, Mapping) else _values(value, names)
@@ -170,8 +169,8 @@ def _rows(value: Any, indent: str) -> Iterator[str]:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Return a table that folds long texts.
 
-    How a column behaves is told by the first character of its name: `>` aligns to the
-    right, `=` never folds (digests, times), `~` is cut where the terminal ends.
+    The first character of a column name sets its style: `>` aligns to the right, `=` never
+    folds (digests, times), `~` cuts at the edge of the terminal.
     """
     from rich import box
     from rich.table import Table as RichTable
@@ -196,7 +195,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for row in rows:
         cells = [cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row]
         for column, cell in zip(columns, cells, strict=True):
-            # Said by the cell: a column that must not wrap would narrow all the others first.
+            # Set on the cell: a column that must not wrap would narrow all the others first.
             if column.startswith("~"):
                 cell.no_wrap, cell.overflow = True, "ellipsis"
         result.add_row(*cells)
@@ -217,7 +216,7 @@ _STYLES: Final = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severi
 
 
 def print_finding(console: Console, finding: Finding) -> None:
-    """Print one finding: severity, code and path on one line, words and remedy below."""
+    """Print a finding: severity, code and path on one line, message and remedy below."""
     from rich.text import Text
 
     line = Text()
@@ -230,14 +229,14 @@ def print_finding(console: Console, finding: Finding) -> None:
 
 
 def incomplete(cause: Cause) -> str:
-    """Return the line that says what an answer lacks: what to do, then where and why."""
+    """Return a line about what an answer lacks: what to do, where and why."""
     first = cause.first
     words = first.actual or first.message
     return f"incomplete. {cause.remedy.rstrip('.')}: {cause.where}: {words}"
 
 
 def print_cause(console: Console, cause: Cause) -> None:
-    """Print what several findings have in common: what to do, then how many and where."""
+    """Print the cause of several findings: what to do, how many there are and where."""
     from rich.text import Text
 
     first = cause.first

@@ -1,10 +1,10 @@
-"""How a verification looks: to people, while it runs and at its end, and as JSON.
+"""A verification for people, while it runs and at its end, and as JSON.
 
-    print_row    one finding with the images it touches, at once
+    print_row    one finding with the images it affects, at once
     show_result  totals, findings by severity and code, images, and the verdict
     result_document, row_document    what --json and --ndjson print
 
-For other programs there are junit.py and metrics.py.
+junit.py and metrics.py write it for other programs.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 _UNREAD: Final = INCOMPLETE | {Code.BLOB_UNREADABLE}
 
 SHOWN: Final = 10
-"""Images that are named with one finding on a terminal."""
+"""Images that are named for one finding on a terminal."""
 LISTED: Final = 20
-"""Images that are named in the summary, unless all are asked for."""
+"""Images that are named in the summary without -v."""
 
 
 def result_document(result: Result) -> VerifyDocument:
@@ -52,13 +52,13 @@ def result_document(result: Result) -> VerifyDocument:
 
 
 def row_document(row: ReportedFinding) -> FindingDocument:
-    """Return a finding with the images it touches."""
+    """Return a finding with the images that it affects."""
     words = finding_document(row.finding)
     return FindingDocument(**words, images=list(row.images), affected=row.affected)
 
 
 def print_row(console: Console, row: ReportedFinding) -> None:
-    """Print a finding, and the images it touches."""
+    """Print a finding and the images that it affects."""
     print_finding(console, row.finding)
     if row.affected:
         more = row.affected - SHOWN
@@ -69,7 +69,7 @@ def print_row(console: Console, row: ReportedFinding) -> None:
 def show_result(
     console: Console, result: Result, *, verbose: int, note: Callable[[str], None]
 ) -> None:
-    """Print the summary; `note` takes remarks that are no part of it."""
+    """Print the summary; `note` prints remarks that are not part of it."""
     done = result.checked
     totals = (
         f"level {result.level.value}: {plural(done.blobs, 'blob')} "
@@ -100,14 +100,14 @@ def show_result(
 
 def _unread(done: Checked) -> Iterator[str]:
     if done.skipped:
-        yield f"{plural(done.skipped, 'blob')} not read: found intact lately"
+        yield f"{plural(done.skipped, 'blob')} not read: found intact recently"
     if done.remaining:
         size = human_size(done.remaining_bytes)
         yield f"{plural(done.remaining, 'blob')} ({size}) not read: left for the next run"
 
 
 def show_coverage(console: Console, found: Coverage) -> None:
-    """Print what a ledger tells of a tree."""
+    """Print what a ledger says of a tree."""
     lines = [
         f"level {found.level.value}: {plural(found.verified, 'blob')} "
         f"({human_size(found.bytes)}) verified"
@@ -120,15 +120,15 @@ def show_coverage(console: Console, found: Coverage) -> None:
     weights = Counter(row.finding.severity for row in found.findings)
     if found.findings:
         counts = (plural(n, weight.value) for weight in Severity if (n := weights[weight]))
-        lines.append(f"what was found: {', '.join(counts)}")
+        lines.append(f"findings: {', '.join(counts)}")
     else:
-        lines.append("nothing is known to be wrong")
+        lines.append("no known problems")
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
 
 
 def coverage_document(found: Coverage) -> CoverageDocument:
-    """Return what a ledger tells of a tree as the JSON document of `--merge`."""
+    """Return what a ledger says of a tree as the JSON document of `--merge`."""
     return CoverageDocument(
         root=found.root,
         level=found.level,
@@ -142,7 +142,7 @@ def coverage_document(found: Coverage) -> CoverageDocument:
 
 
 def verdict(result: Result) -> str:
-    """Return what it comes to, in words."""
+    """Return the verdict in words."""
     weights: Counter[Severity] = Counter()
     for (severity, _), count in result.counts.items():
         weights[severity] += count
@@ -153,18 +153,18 @@ def verdict(result: Result) -> str:
         if broken and grave <= _UNREAD:
             return f"{plural(broken, 'image')} could not be checked{so_far}: not all can be read"
         if not broken:
-            return f"{plural(errors, 'error')}{so_far}, and no image is known to suffer from them"
+            return f"{plural(errors, 'error')}{so_far}, but no image is known to be damaged"
         return f"{plural(broken, 'image is', 'images are')} damaged{so_far}"
     if warnings := weights[Severity.WARNING]:
         return f"no errors{so_far}; {plural(warnings, 'warning')} to look at"
     if leftovers := weights[Severity.INFO]:
         return f"no errors{so_far}; {plural(leftovers, 'leftover')} of normal use"
-    return f"nothing is wrong{so_far}"
+    return f"no problems found{so_far}"
 
 
 def _speed(result: Result) -> str:
     seconds = result.seconds
-    # Of a run that was cut off, what was read of the last blobs is not counted.
+    # An interrupted run does not count what it read of its last blobs.
     if result.interrupted or not result.checked.bytes or not seconds:
         return f"took {human_duration(seconds)}"
     rate = human_size(int(result.checked.bytes / seconds))
@@ -172,7 +172,7 @@ def _speed(result: Result) -> str:
 
 
 def _list_images(console: Console, images: Mapping[str, ImageDamage], verbose: int) -> int:
-    """Print what is wrong with each image, the gravest first; return how many are left out."""
+    """Print what is wrong with each image, the worst first; return how many are left out."""
     if not images:
         return 0
     order = sorted(images, key=lambda name: (-images[name].errors, name))

@@ -1,12 +1,12 @@
-"""Findings that have one cause, told once: what to do about it first, then how many there are.
+"""Findings grouped by cause: what to do about it, then how many there are.
 
     `blobs` may not be read      it, every blob below it, and whatever else is denied to this user
     `blobs` is not mounted       it, and every link and tag that leads nowhere for want of it
     a deletion was cut short     the tags of a repository that lead to the same lost manifest
-    somebody uses the folder     what lies in one folder and is no part of the layout
+    somebody uses the folder     what lies in one folder and is not part of the layout
 
-Machines are told of each finding; people are not helped by the fortieth. What a
-person has to look at one by one (a corrupt blob, a damaged link) is never gathered.
+JSON has each finding; people are not helped by the fortieth. What a person has to look at
+one by one (a corrupt blob, a damaged link) is never grouped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from regfs.findings import RULES, Code, Finding
 from regfs.tree.inventory import INCOMPLETE
 
 NAMED: Final = 3
-"""Places that are named of those with one cause."""
+"""Places that are named for one cause."""
 
 _DENIED: Final = ("permission denied", "operation not permitted")
 _UNREADABLE: Final = frozenset({Code.PATH_UNREADABLE, Code.BLOB_UNREADABLE})
@@ -43,13 +43,13 @@ _FOR_WANT_OF_BLOBS: Final = frozenset(
 
 @dataclass(slots=True)
 class Cause:
-    """One cause, and what has come of it."""
+    """One cause and its findings."""
 
     first: Finding
-    """What it was noticed by."""
+    """The first finding."""
     count: int = 1
     others: list[str] = field(default_factory=list)
-    """Some of the other places."""
+    """Some other places."""
 
     @property
     def remedy(self) -> str:
@@ -76,7 +76,7 @@ def lacking(findings: Iterable[Finding]) -> list[Finding]:
 
 
 class Causes:
-    """Gathers findings as they come."""
+    """Groups findings as they come."""
 
     def __init__(self, findings: Iterable[Finding] = ()) -> None:
         self._found: dict[Hashable, Cause] = {}
@@ -84,7 +84,7 @@ class Causes:
             self.add(finding)
 
     def add(self, finding: Finding) -> bool:
-        """Take one in; return whether it is the first that its cause is noticed by."""
+        """Add a finding; return whether it is the first of its cause."""
         key = _key(finding)
         if finding.code in _FOR_WANT_OF_BLOBS and _NO_BLOBS in self._found:
             key = _NO_BLOBS
@@ -93,24 +93,24 @@ class Causes:
             self._found[key] = Cause(finding)
             return True
         known.count += 1
-        # What only follows from it does not help to find it, nor does a second door that is shut.
+        # Consequences do not help to find the cause, nor does a second unreadable folder.
         alike = finding.code is known.first.code and not is_denied(finding)
         if alike and len(known.others) < NAMED - 1:
             known.others.append(_place(finding))
         return False
 
     def __iter__(self) -> Iterator[Cause]:
-        """Yield every cause, in the order in which they were noticed."""
+        """Yield every cause, in the order of their first findings."""
         return iter(self._found.values())
 
 
 def is_denied(finding: Finding) -> bool:
-    """Return whether something only could not be read because of who asks."""
+    """Return whether this user may not read something that is there."""
     return finding.code in _UNREADABLE and (finding.actual or "").endswith(_DENIED)
 
 
 def _key(finding: Finding) -> Hashable:
-    """Return what findings of one cause have in common."""
+    """Return the key that findings of one cause share."""
     code = finding.code
     if is_denied(finding):
         return "denied"
@@ -128,7 +128,7 @@ def _key(finding: Finding) -> Hashable:
 
 
 def _place(finding: Finding) -> str:
-    """Return a finding's place as short as it can be said."""
+    """Return the place of a finding in short."""
     if finding.tag is not None:
         return f"{finding.repository}:{finding.tag}"
     return finding.path

@@ -1,10 +1,9 @@
-"""What every tag holds, and what stands untagged: the unit in which usage is counted.
+"""What every tag reaches, and what is untagged: the unit in which usage is counted.
 
     holdings(graph) -> Holding(app, v1, {index, image, image, attestation}), ...
 
-A manifest about another one (its `subject`) is held with what it is about.
-Nothing is missed: what no tag of a repository reaches is one more holding of
-it, whose tag is None.
+A referrer belongs to the holding of its subject. Holdings are complete: what no tag
+of a repository reaches is one more holding, whose tag is None.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Holding(NamedTuple):
 
     repository: str
     tag: str | None
-    """None: what is untagged."""
+    """None for what is untagged."""
     manifests: set[Digest]
 
     def __str__(self) -> str:
@@ -36,16 +35,16 @@ class Holding(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The reference that leads to it."""
+        """The reference that names it."""
         return self.repository if self.tag is None else f"{self.repository}:{self.tag}"
 
 
 class Missing(NamedTuple):
-    """Content that is needed and not there."""
+    """Content that is needed but missing."""
 
     digest: str
     size: int
-    """Bytes, as a manifest says; 0 where none does."""
+    """Bytes, by a manifest; 0 if none says."""
 
 
 def named(graph: Graph, repository: RepositoryInventory) -> set[Digest]:
@@ -56,19 +55,19 @@ def named(graph: Graph, repository: RepositoryInventory) -> set[Digest]:
     for info in repository.tags.values():
         if info.current is not None:
             found.add(info.current)
-        else:  # what it may have meant is kept until somebody knows
+        else:  # unknown: keep whatever it has ever meant
             found.update(entry.digest for entry in info.history)
     return found
 
 
 def holdings(graph: Graph) -> Iterator[Holding]:
-    """Yield what each tag holds, and what is untagged, repository by repository."""
+    """Yield the holdings of every repository."""
     for repository in graph.inventory.repositories.values():
         yield from holdings_of(graph, repository)
 
 
 def holdings_of(graph: Graph, repository: RepositoryInventory) -> Iterator[Holding]:
-    """Yield what each tag of one repository holds, and what is untagged in it."""
+    """Yield the holdings of one repository: its tags by name, then what is untagged."""
     tagged: set[Digest] = set()
     for tag, info in sorted(repository.tags.items()):
         if info.current is not None:
@@ -81,10 +80,10 @@ def holdings_of(graph: Graph, repository: RepositoryInventory) -> Iterator[Holdi
 
 
 def doubtful(graph: Graph) -> set[Digest]:
-    """Return the blobs that an image may need which cannot be read; no gc deletes them.
+    """Return the blobs that an unreadable image may need; gc keeps them.
 
-    They are what a repository with damage links to, and everything while parts of the
-    tree cannot be seen. Blobs that readable manifests need are among them.
+    These are all blobs that a damaged repository links to, or every blob if parts of the tree
+    cannot be read. Blobs that readable manifests need are among them.
     """
     if graph.incomplete:
         return set(graph.inventory.blobs)
@@ -104,7 +103,7 @@ def is_alias(graph: Graph, digest: Digest) -> bool:
 
 
 def weight(graph: Graph, manifest: Digest) -> int:
-    """Return the bytes of a manifest and of all it names, each as often as it names it."""
+    """Return the bytes of a manifest and of all it names, as often as it names them."""
     blobs = graph.inventory.blobs
     size = blobs[manifest].size if manifest in blobs else 0
     for leaf in graph.leaves(manifest):
@@ -114,10 +113,10 @@ def weight(graph: Graph, manifest: Digest) -> int:
 
 
 def missing(graph: Graph, manifest: Digest, read: Read) -> Iterator[Missing]:
-    """Yield what a manifest is or names itself, and is not there though it should be.
+    """Yield the manifest itself and what it names directly, if that is missing.
 
-    Layers with urls and the missing platforms of a partial mirror are absent by right. Of
-    what lies where nothing could be seen nobody knows.
+    Layers with urls and platforms left out of a partial mirror are not missing. Neither is
+    anything whose place could not be read: it may be there.
     """
     blobs = graph.inventory.blobs
     problem = graph.problems.get(manifest)

@@ -1,10 +1,10 @@
-"""How an image was made: each step of its history with the layer it left.
+"""How an image was built: each step of its history with its layer.
 
     history   FROM..ADD   ENV (no layer)   COPY        RUN
     layers    25b16005                     27079509    4f4fb700
 
-A config says which steps left no layer. Where it says nothing, or its history
-does not fit, the layers are still all here, without a word on how they came.
+The config says which steps left no layer. If it has no history, or one that does not
+fit the layers, each layer is a step without an instruction.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ EMPTY_TAR: Final = frozenset(
         "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4",
     }
 )
-"""An empty layer: its diffID, and the digest that Docker always packs it to."""
+"""An empty layer: its diffID, and the digest of it as Docker compresses it."""
 TITLE: Final = "org.opencontainers.image.title"
 
 
 class LayerFacts(NamedTuple):
-    """What is known of one layer without opening it."""
+    """What is known about a layer without reading it."""
 
     digest: str
     size: int
     media_type: str
     present: bool
     elsewhere: bool
-    """Clients fetch it from its urls, and the repository does not have it."""
+    """Whether clients fetch it from its urls, because the repository does not have it."""
     images: int
 
 
@@ -45,13 +45,13 @@ class BuildStep:
     """One step of the history, or one layer without a history."""
 
     instruction: str
-    """As in a Dockerfile, as far as it can be told; the file name of an artifact's layer."""
+    """As in a Dockerfile, as far as that is known; the file name of an artifact's layer."""
     created_by: str
-    """As it is written in the history."""
+    """As the history has it."""
     created: str | None
     comment: str
     empty: bool
-    """The step left no layer, or one that holds nothing."""
+    """Whether the step left no layer, or an empty one."""
     digest: str | None
     """Of its layer."""
     size: int
@@ -60,7 +60,7 @@ class BuildStep:
     images: int
     """Other images that have the same layer."""
     elsewhere: bool = False
-    """Clients fetch the layer from its urls; the repository does not have it, and need not."""
+    """Whether clients fetch the layer from its urls; the repository need not have it."""
 
 
 def config_steps(
@@ -83,7 +83,7 @@ def config_steps(
 
 
 def schema1_steps(layers: Sequence[LayerFacts], manifest: DockerManifestV1) -> Iterator[BuildStep]:
-    """Yield the steps of a schema 1 image; its layers come with the base first."""
+    """Yield the steps of a schema 1 image; `layers` have the base first."""
     history = list(reversed(manifest.history))
     if len(history) != len(layers):
         history = []
@@ -123,7 +123,7 @@ _RUN = re.compile(r"(?:RUN )?((?:\|\d+ .*?)?)/bin/sh -c ", re.DOTALL)
 
 
 def instruction(created_by: str) -> str:
-    """Return what a history calls a step as it stood in the Dockerfile.
+    """Return the Dockerfile instruction of a step in a history.
 
     Docker's old builder wrote `/bin/sh -c #(nop)  CMD ["sh"]`, BuildKit writes
     `RUN /bin/sh -c make # buildkit`.

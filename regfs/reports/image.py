@@ -1,11 +1,11 @@
-"""One image, index or artifact in full: what `show` tells.
+"""One image, index or artifact in full: the report of `show`.
 
     show(graph, registry, target) -> Shown
         .entries    what an index lists: platforms, attestations, cached layers
         .images     for each image in it: config, and every step with its layer
-        .referrers  signatures, SBOMs and the like that are about it
+        .referrers  its signatures, SBOMs and other referrers
 
-How the steps are put together from config and layers is in `steps.py`.
+history.py matches the steps of the config with the layers.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ class ListedEntry:
 
     kind: str
     """`image`, `index`, `attestation`, `artifact`, `layer`, `config`, `missing`, or `unseen`
-    where its place cannot be read."""
+    if its place cannot be read."""
     digest: str
     size: int
     """Bytes of the entry itself, by its descriptor."""
     media_type: str
     platform: str
     about: str | None
-    """The entry an attestation is about."""
+    """The entry that an attestation is about."""
     annotations: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a container of the image starts with, and how it was made."""
+    """The config: how a container of the image starts, and how the image was built."""
 
     digest: str
     created: str | None
-    """As the builder wrote it."""
+    """As the builder wrote it; no time zone is implied."""
     author: str
     user: str
     working_dir: str
@@ -78,12 +78,12 @@ class Config:
     volumes: tuple[str, ...]
     labels: dict[str, str]
     inline_cache: bool
-    """BuildKit put its build cache into the config."""
+    """Whether BuildKit put its build cache into the config."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownImage:
-    """One image, or one artifact that has layers."""
+    """One image, or one artifact with layers."""
 
     digest: str
     media_type: str
@@ -92,22 +92,22 @@ class ShownImage:
     size: int
     """Bytes of manifest, config and layers: what a first pull transfers from the registry."""
     shared: int
-    """Bytes of these layers that other images have too."""
+    """Bytes of its layers that other images have too."""
     config: Config | None
     steps: tuple[BuildStep, ...]
     annotations: dict[str, str]
     build_cache: bool
-    """A build cache of BuildKit, which no container can run."""
+    """Whether it is a build cache of BuildKit, which no container can run."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownReferrer:
-    """Something about the image: a signature, an SBOM."""
+    """A referrer: a signature, an SBOM."""
 
     digest: str
     artifact_type: str | None
     size: int
-    """Bytes of its manifest and what it names, as far as it is there."""
+    """Bytes of its manifest and of what it names, as far as that is present."""
     tags: tuple[str, ...]
 
 
@@ -121,14 +121,14 @@ class Shown:
     digest: str
     media_type: str
     kind: str
-    """`image`, `index`, `artifact`, `schema1`, `unknown`, `build-cache`; what a tag that stands
-    beside an image holds: `signature`, `attestation`, `SBOM` or `referrers`."""
+    """`image`, `index`, `artifact`, `schema1`, `unknown`, `build-cache`; for a tag attached to
+    an image, what it holds: `signature`, `attestation`, `SBOM` or `referrers`."""
     size: int
     """Bytes of the manifest."""
     pushed: datetime
     """When the manifest was written."""
     tags: tuple[str, ...]
-    """Every tag that points to it, of any repository."""
+    """Every tag of any repository that points to it."""
     annotations: dict[str, str]
     subject: str | None
     entries: tuple[ListedEntry, ...]
@@ -139,11 +139,11 @@ class Shown:
 
 
 def read_manifest(registry: Registry, digest: Digest, largest: int = LIMIT) -> Manifest:
-    """Return a manifest; whatever is wrong with it is told with its path.
+    """Return a manifest; errors name its path.
 
     Raises:
-        BlobUnknown: it is not there.
-        ContentMismatch, ManifestInvalid: it is damaged, or no manifest.
+        BlobUnknown: it is missing.
+        ContentMismatch, ManifestInvalid: it is damaged, or not a manifest.
         ManifestTooLarge: it has more than `largest` bytes.
     """
     path = layout.blob_path(digest)
@@ -159,7 +159,7 @@ def read_manifest(registry: Registry, digest: Digest, largest: int = LIMIT) -> M
 
 
 class Bounds(NamedTuple):
-    """What `show` looks at; by default at everything."""
+    """What `show` may read; everything by default."""
 
     among: Iterable[Image] | None = None
     """The images whose layers are compared; None for all."""
@@ -212,13 +212,13 @@ def _role(
     graph: Graph, target: Target, digest: Digest, manifest: Manifest
 ) -> tuple[str, str | None] | None:
     """Return what a manifest is beyond its own kind, and the subject that its tag names."""
-    if (stands := _stands(graph, target, digest)) is not None:
-        return stands.holds, stands.subject
+    if (attached := _attached(graph, target, digest)) is not None:
+        return attached.holds, attached.subject
     return ("build-cache", None) if is_buildkit_cache(manifest) else None
 
 
-def _stands(graph: Graph, target: Target, digest: Digest) -> SubjectTag | None:
-    """Return what a manifest stands beside: by the tag it was asked for, or by all it has."""
+def _attached(graph: Graph, target: Target, digest: Digest) -> SubjectTag | None:
+    """Return what a manifest is attached to by the tag that was asked for, or by all its tags."""
     if target.tag is not None:
         return attached_to(graph, target.tag, digest)
     every = [
@@ -260,7 +260,7 @@ def _referrers(
 
 
 def _made_by_cosign(graph: Graph, name: str | None, digest: Digest) -> Iterator[ShownReferrer]:
-    """Yield what cosign has put beside a manifest: it names no subject, only its tag does."""
+    """Yield what cosign has attached to a manifest: only the tag names the subject."""
     blobs = graph.inventory.blobs
     for repository in graph.inventory.repositories.values():
         for tag in cosign_tags(digest) if name in (None, repository.name) else ():
@@ -298,12 +298,12 @@ class _Viewer:
                 self._users.update(set(image.layers))
 
     def kind(self, manifest: Manifest) -> str:
-        """Return what a manifest is, in a word."""
+        """Return the kind of a manifest."""
         artifact = manifest.kind is Kind.IMAGE and manifest.artifact_type is not None
         return Kind.ARTIFACT.value if artifact else manifest.kind.value
 
     def entries(self, manifest: Manifest) -> Iterator[ListedEntry]:
-        """Yield what an index lists."""
+        """Yield the entries of an index."""
         if not isinstance(manifest, (ImageIndex, DockerManifestList)):
             return
         for entry in manifest.manifests:
@@ -332,7 +332,7 @@ class _Viewer:
     def images(
         self, digest: Digest, manifest: Manifest, only: Digest | None
     ) -> Iterator[ShownImage]:
-        """Yield the manifest itself when it has layers, else the images an index lists."""
+        """Yield the manifest itself if it has layers, else the images that it lists."""
         listed = list(self._listed(digest, manifest))
         if only is not None:
             listed = ([row for row in listed if row[0] == only] or listed)[:1]
@@ -346,7 +346,7 @@ class _Viewer:
     def _listed(
         self, digest: Digest, manifest: Manifest
     ) -> Iterator[tuple[Digest, Manifest | None, str]]:
-        """Yield what an index leads to through others, with its platform; only indexes are read."""
+        """Yield what an index lists, nested or not, with its platform; read only indexes."""
         pending: list[tuple[Digest, Manifest | None, str]] = [(digest, manifest, "")]
         seen: set[Digest] = set()
         while pending:
@@ -397,7 +397,7 @@ class _Viewer:
         )
 
     def _is_linked(self, layer: Digest) -> bool:
-        """Return whether the repository that is asked about has a layer; or any, if none is."""
+        """Return whether the repository in question has a layer, or any repository if none is."""
         every = self._graph.inventory.repositories
         if self._name is None:
             return any(layer in content.layers for content in every.values())
@@ -464,7 +464,7 @@ class _Viewer:
 
 
 def _bytes(layers: Iterable[LayerFacts]) -> int:
-    """Return the bytes of layers, each once however often it comes."""
+    """Return the bytes of layers, each counted once."""
     return sum({one.digest: one.size for one in layers}.values())
 
 

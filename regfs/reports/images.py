@@ -1,11 +1,10 @@
-"""Which images there are: what a container can be started from, by the name people know it by.
+"""Which images there are: everything a container can be started from, by name.
 
     images(graph, registry.manifest) -> Image("app:v1 (linux/arm64)", ...), ...
 
-An image is a manifest with layers that a tag reaches, through indexes or not. One
-manifest under two tags is two images: people see two. Attestations, signatures,
-build caches and other artifacts are none. Where a repository has no tag at all,
-its manifests count by their digest.
+An image is a manifest with layers that a tag reaches, directly or through an index.
+One manifest under two tags counts as two images. Attestations, signatures, build caches
+and other artifacts are not images. In a repository without tags, manifests go by digest.
 """
 
 from __future__ import annotations
@@ -33,20 +32,20 @@ class Image(NamedTuple):
     """One image."""
 
     name: str
-    """`repository:tag`, with the platform where a tag leads to several images."""
+    """`repository:tag`, with the platform if a tag leads to several images."""
     repository: str
     tag: str | None
     platform: str
-    """As the index says; empty where there is no index."""
+    """By the index; empty without one."""
     top: Digest
-    """What the tag points to: the index, or the image itself."""
+    """What the tag points to: an index or the image itself."""
     manifest: Digest
     layers: tuple[Digest, ...]
-    """The base first; a layer can come twice."""
+    """The base first; a layer can occur twice."""
 
 
 def images(graph: Graph, read: Read) -> list[Image]:
-    """Return every image, repository by repository; only indexes are read."""
+    """Return every image, repository by repository; read only indexes."""
     finder = _ImageFinder(graph, read)
     found: list[Image] = []
     for repository in graph.inventory.repositories.values():
@@ -56,12 +55,12 @@ def images(graph: Graph, read: Read) -> list[Image]:
 
 
 def chosen(graph: Graph, every: Iterable[Image], targets: Iterable[Target]) -> list[Image]:
-    """Return the images that any of `targets` means: of a layer, those that have it."""
-    wanted = list(targets)
-    return [image for image in every if any(_is_meant(graph, image, one) for one in wanted)]
+    """Return the images that `targets` name; a layer names all images that have it."""
+    named = list(targets)
+    return [image for image in every if any(_is_named(graph, image, one) for one in named)]
 
 
-def _is_meant(graph: Graph, image: Image, target: Target) -> bool:
+def _is_named(graph: Graph, image: Image, target: Target) -> bool:
     if target.name is not None and target.name != image.repository:
         return False
     if target.tag is not None:
@@ -77,7 +76,7 @@ def layers_of(graph: Graph, manifest: Digest) -> tuple[Digest, ...]:
     return tuple(
         leaf.digest
         for leaf in graph.leaves(manifest)
-        # A digest in another algorithm is followed by the one the blob is stored under.
+        # A digest in another algorithm is followed by the one that the blob is stored under.
         if leaf.role is Role.LAYER and not is_alias(graph, leaf.digest)
     )
 
@@ -136,7 +135,7 @@ class _ImageFinder:
     def _read_index(self, index: Digest) -> list[tuple[Digest, str]]:
         try:
             manifest = self._read(index)
-        except RegfsError:  # it was there when the graph was built; the links are known
+        except RegfsError:  # it was readable when the graph was built, which knows its children
             return [(child, "") for child in self._graph.children(index)]
         if not isinstance(manifest, (ImageIndex, DockerManifestList)):
             return []

@@ -1,16 +1,16 @@
 """Which image is built on which.
 
-Two things tell: the annotation `org.opencontainers.image.base.digest` (or
-`.base.name`), when it names an image of this registry, and the layers: an image
-whose layers begin with all the layers of another one is built on that one. Of
-several such the longest counts. Images with the very same layers are aliases.
+There are two kinds of evidence: the annotation `org.opencontainers.image.base.digest` (or
+`.base.name`) that names an image of this registry, and the layers: an image whose layers
+begin with all the layers of another one is built on it. If there are several, the one with
+the most layers counts. Images with exactly the same layers are aliases.
 
     my-busybox:latest            [A]
     `- app:v1                    [A B]       base my-busybox:latest, own layer B
        `- app:v1-debug           [A B C]     base app:v1, own layer C
 
-All layer lists are put into one tree of prefixes, so the time grows with the
-number of layers, not with the number of pairs of images.
+All lists of layers go into one prefix tree, so the time grows with the number of layers,
+not with the number of pairs of images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """One image, and what it is built on."""
+    """One image and its base."""
 
     image: str
     repository: str
@@ -39,17 +39,17 @@ class Lineage:
     digest: str
     layers: int
     size: int
-    """Bytes of its layers that are there, once."""
+    """Bytes of its layers that are present, each counted once."""
     bases: tuple[str, ...]
-    """Names of its base image: several when they have the same layers."""
+    """Names of its base image; several if they have the same layers."""
     evidence: str | None
-    """`annotation` or `layers`; None when no base is known in this registry."""
+    """`annotation` or `layers`; None if this registry has no base of it."""
     base_name: str | None
-    """What its annotations call the base, here or elsewhere."""
+    """Name of the base by its annotations, in this registry or elsewhere."""
     base_digest: str | None
     own_layers: int
     own_bytes: int
-    """What it has beyond its base; everything when it has none here."""
+    """What it has beyond its base; everything if it has no base here."""
     aliases: tuple[str, ...]
     """Other images with the same layers."""
 
@@ -63,7 +63,7 @@ class Bases:
 
 
 class _LayerNode:
-    """A place in the tree of layer prefixes."""
+    """A node of the prefix tree of layers."""
 
     __slots__ = ("below", "images")
 
@@ -110,7 +110,7 @@ class _BaseFinder:
                 self._by_name.setdefault(f"{image.repository}:{image.tag}", []).append(image)
 
     def lineage(self, image: Image) -> Lineage:
-        """Return what one image is built on."""
+        """Return the base of one image."""
         same, below = self._prefixes(image)
         notes = self._notes(image)
         found = self._annotated(image, notes)
@@ -136,7 +136,7 @@ class _BaseFinder:
         )
 
     def _prefixes(self, image: Image) -> tuple[list[Image], list[Image]]:
-        """Return the images with the same layers, and those with the longest shorter list."""
+        """Return the images with the same layers, and those with its longest proper prefix."""
         node, longest = self._root, list[Image]()
         for layer in image.layers:
             longest = node.images or longest
@@ -164,7 +164,7 @@ class _BaseFinder:
         return self._by_name.get(name.partition("/")[2], [])
 
     def _notes(self, image: Image) -> Mapping[str, str]:
-        """Return the annotations of an image, else those of the index that leads to it."""
+        """Return the base annotations of an image, else those of its index."""
         own = self._annotations_of(image.manifest)
         if BASE_NAME in own or BASE_DIGEST in own or image.top == image.manifest:
             return own

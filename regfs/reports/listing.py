@@ -1,7 +1,7 @@
 """What `ls` shows, by point reads alone: no scan of the tree, and no graph.
 
-A repository's tags, or what is in one index, must come at once from a registry
-of any size; so nothing here knows who shares what.
+The tags of a repository or the entries of an index have to come at once from a registry of
+any size, so nothing here depends on other repositories.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from regfs.units import utc_time
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """One repository; the numbers are None unless details were asked for."""
+    """One repository; the numbers are None without details."""
 
     name: str
     tags: int | None = None
@@ -35,7 +35,7 @@ class Repository:
     changed: datetime | None = None
     """When a tag or a manifest was last written."""
     complete: bool | None = None
-    """Whether all of it could be read; if not, the numbers tell what was seen."""
+    """Whether all of it could be read; if not, there may be more than the numbers say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Repositories:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One tag, or one untagged manifest; most is None unless details were asked for."""
+    """One tag, or one untagged manifest; most fields are None without details."""
 
     name: str | None
     """None for an untagged manifest."""
@@ -56,17 +56,17 @@ class Tag:
     """When it was set, or the manifest was pushed."""
     digest: str | None = None
     kind: str | None = None
-    """`image`, `index`, `artifact`, ...; of a tag that stands beside an image what it holds:
+    """`image`, `index`, `artifact`, ...; for a tag attached to an image, what it holds:
     `signature`, `attestation`, `SBOM` or `referrers`."""
     media_type: str | None = None
     platforms: tuple[str, ...] = ()
-    """As the index says."""
+    """By the index."""
     size: int | None = None
-    """Bytes of the manifest and all it names directly, by its descriptors."""
+    """Bytes of the manifest and of all it names, by descriptors."""
     subject: str | None = None
-    """What it is about: by its own word, or by the name of a tag that stands beside an image."""
+    """The subject that it names, or that the name of an attached tag gives."""
     problem: str | None = None
-    """Why it cannot be told."""
+    """Why the details are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +84,16 @@ class ListedReference:
     """`manifest`, `attestation`, `config`, `layer`, `blob` or `subject`."""
     digest: str
     size: int
-    """Bytes, as the manifest says; -1 where it does not."""
+    """Bytes, by the manifest; -1 if it does not say."""
     media_type: str
     platform: str
     present: bool | None
-    """None where that cannot be read."""
+    """None if that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """What is in one manifest."""
+    """The content of one manifest."""
 
     reference: str
     digest: str
@@ -121,7 +121,7 @@ class UploadListing:
 
 
 def repositories(registry: Registry, *, details: bool = False, empty: bool = False) -> Repositories:
-    """Return all repositories; with `empty` those that surely hold no tag and no manifest."""
+    """Return all repositories; with `empty`, only those certain to have no tag or manifest."""
     names = registry.repositories()
     if not details and not empty:
         return Repositories(tuple(map(Repository, names)))
@@ -192,25 +192,25 @@ def _described(registry: Registry, tag: Tag, digest: Digest) -> Tag:
     platforms = dict.fromkeys(
         one.platform for one in parts if one.platform and one.platform != "unknown/unknown"
     )
-    beside = _beside(registry, tag.name, digest, manifest)
+    attached = _attached_to(registry, tag.name, digest, manifest)
     subject = None if manifest.subject is None else manifest.subject.digest
     return Tag(
         tag.name,
         tag.repository,
         tag.changed,
         digest,
-        kind=manifest.kind.value if beside is None else beside.holds,
+        kind=manifest.kind.value if attached is None else attached.holds,
         media_type=manifest.media_type,
         platforms=tuple(platforms),
         size=own + sum(max(one.size, 0) for one in parts) + _below(registry, manifest),
-        subject=subject or (None if beside is None else beside.subject),
+        subject=subject or (None if attached is None else attached.subject),
     )
 
 
-def _beside(
+def _attached_to(
     registry: Registry, tag: str | None, digest: Digest, manifest: Manifest
 ) -> SubjectTag | None:
-    """Return what a tag stands beside, as `regfs.graph.attached` does; here without a graph."""
+    """Return what a tag is attached to: as in `regfs.graph.attached`, without a graph."""
     found = None if tag is None else subject_tag(tag)
     if found is None or found.names(digest):
         return None
@@ -227,7 +227,7 @@ def _beside(
 
 
 def _is_runnable(registry: Registry, digest: Digest) -> bool:
-    """Return whether a manifest is known, and about nothing else."""
+    """Return whether a manifest can be read and has neither subject nor artifact type."""
     try:
         manifest = registry.manifest(digest)
     except RegfsError:
@@ -236,7 +236,7 @@ def _is_runnable(registry: Registry, digest: Digest) -> bool:
 
 
 def _below(registry: Registry, manifest: Manifest) -> int:
-    """Return the bytes of what the manifests in an index name, each digest once."""
+    """Return the bytes of what the manifests of an index name, each digest once."""
     sizes: dict[Digest, int] = {}
     pending = [one.digest for one in manifest.references() if one.role is Role.MANIFEST]
     seen: set[Digest] = set()
@@ -260,7 +260,7 @@ def _below(registry: Registry, manifest: Manifest) -> int:
 def untagged(registry: Registry, name: str, *, details: bool = False) -> Tags:
     """Return the manifests of a repository that no tag of it reaches.
 
-    What is about a tagged image, by its subject, is listed here and yet kept by gc.
+    An untagged referrer of a tagged image is listed here, and yet kept by gc.
     """
     tagged = _reached(registry, name)
     found = []
@@ -277,7 +277,7 @@ def _reached(registry: Registry, name: str) -> set[Digest]:
     for tag in _tags_of(registry, name):
         try:
             _follow(registry, registry.tag(name, tag), reached)
-        except (ManifestUnknown, StoreError):  # reported, where it is not just damaged
+        except (ManifestUnknown, StoreError):  # reported, unless it is just damaged
             continue
     return reached
 
@@ -297,7 +297,7 @@ def _follow(registry: Registry, digest: Digest, reached: set[Digest]) -> None:
 
 
 def entries(registry: Registry, reference: str, digest: Digest) -> Entries:
-    """Return what is in a manifest.
+    """Return the content of a manifest.
 
     Raises:
         BlobUnknown, ContentMismatch, ManifestInvalid: it cannot be read.

@@ -12,20 +12,20 @@ from regfs.graph.paths import Step, why
 from regfs.reports.contents import doubtful
 from regfs.tree.registry import Target
 
-LOOKED_AT = 50
-"""Paths that are looked at for each that is wanted: there can be exponentially many."""
+TRIED = 50
+"""Paths that are tried for each one returned: there can be exponentially many."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathNode:
-    """One station of a path."""
+    """One node of a path."""
 
     kind: str
     """`repository`, `tag`, `revision`, `manifest` or `blob`."""
     name: str
-    """Of a repository its name, of a tag `repository:tag`, else a digest."""
+    """The name of a repository, `repository:tag` for a tag, else a digest."""
     edge: str | None
-    """How the station before leads here; None at the start."""
+    """The edge from the previous node; None at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,16 @@ class Reasons:
     reference: str
     digest: str
     size: int | None
-    """Bytes; None when it is not there, or cannot be seen."""
+    """Bytes; None if it is missing or cannot be read."""
     unseen: bool
-    """Its place cannot be read, so nobody knows whether it is there."""
+    """Whether its place cannot be read, so that it may be there or not."""
     paths: tuple[tuple[PathNode, ...], ...]
     more: bool
-    """There are more paths than were asked for."""
+    """Whether there are more paths than were asked for."""
     doubtful: bool
-    """Nothing readable leads here, and an unreadable image may: gc keeps it."""
+    """Whether no path is known, but an unreadable image may need it: gc keeps it."""
     layer_links: tuple[str, ...]
-    """Repositories with a layer link to it. A link alone keeps nothing."""
+    """Repositories with a layer link to it; a link alone does not keep it."""
 
 
 def reasons(
@@ -54,10 +54,10 @@ def reasons(
     limit: int,
     shows: Callable[[list[Step]], bool] = lambda path: True,
 ) -> Reasons:
-    """Return up to `limit` paths that lead to a blob or manifest, of those that `shows` admits."""
-    looked_at = islice(why(graph, digest), limit * LOOKED_AT)
-    paths = list(islice(filter(shows, looked_at), limit * 5 + 1))
-    # A tag says more than a revision, which every manifest has.
+    """Return up to `limit` paths to a blob or manifest for which `shows` returns true."""
+    tried = islice(why(graph, digest), limit * TRIED)
+    paths = list(islice(filter(shows, tried), limit * 5 + 1))
+    # Paths by tag first: every manifest has a revision.
     paths.sort(key=_is_by_revision)
     stored = graph.inventory.blobs.get(digest)
     return Reasons(
@@ -65,7 +65,7 @@ def reasons(
         digest=digest,
         size=None if stored is None else stored.size,
         unseen=stored is None and graph.is_unseen(digest),
-        paths=tuple(_places(graph, path) for path in paths[:limit]),
+        paths=tuple(_nodes(graph, path) for path in paths[:limit]),
         more=len(paths) > limit,
         doubtful=not paths and digest in doubtful(graph),
         layer_links=tuple(
@@ -80,7 +80,7 @@ def _is_by_revision(path: list[Step]) -> bool:
     return any(step.edge is EdgeKind.REVISION for step in path)
 
 
-def _places(graph: Graph, path: list[Step]) -> tuple[PathNode, ...]:
+def _nodes(graph: Graph, path: list[Step]) -> tuple[PathNode, ...]:
     return tuple(
         PathNode(_kind(graph, step.node), _name(step.node), step.edge.value if step.edge else None)
         for step in path

@@ -3,9 +3,9 @@
     reuse(graph, registry.manifest, read_config)
         .shared            25b16005... is stored once and used by 7 images
         .pairs             how many bytes any two images have in common
-        .near_duplicates   one content, stored under several digests
+        .near_duplicates   the same content, stored under several digests
 
-Only layers are counted: configs and manifests are hardly ever shared.
+Only layers count: configs and manifests are hardly ever shared.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from regfs.reports.images import Image, chosen, images
 from regfs.tree.registry import Target
 
 PAIRS: Final = 12
-"""Images up to which every pair is compared."""
+"""Largest number of images for which every pair is compared."""
 CONFIGS: Final = 20_000
-"""Configs that are read at most, to find near duplicates."""
+"""Most configs that are read to find near duplicates."""
 
 ReadConfig = Callable[[Digest], ImageConfig]
 
 
 @dataclass(frozen=True, slots=True)
 class SharedLayer:
-    """One layer, and who uses it."""
+    """One layer and the images that use it."""
 
     digest: str
     size: int
-    """Bytes; 0 when it is missing."""
+    """Bytes; 0 if it is missing."""
     present: bool
     images: int
     repositories: int
     saved: int
-    """Bytes that would be stored more, had every image its own copy."""
+    """Bytes that would be stored in addition if every image had its own copy."""
     used_by: tuple[str, ...]
     """Names of the images."""
 
@@ -69,7 +69,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicate:
-    """One content (diffID) under several digests: packed twice, so stored twice."""
+    """The same content (diffID) under several digests: compressed twice, so stored twice."""
 
     diff_id: str
     layers: tuple[Copy, ...]
@@ -83,7 +83,7 @@ class NearDuplicate:
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
-    """The report; only of layers in the images asked for, when some were."""
+    """The report; if images were asked for, only of their layers."""
 
     images: int
     """Images that have any of the layers."""
@@ -98,14 +98,14 @@ class Reuse:
     saved: int
     """apparent - stored."""
     shared: tuple[SharedLayer, ...]
-    """What saves most first."""
+    """Those that save most first."""
     shared_omitted: int
     compared: tuple[str, ...]
-    """The images of `pairs`, in order; empty when they are too many."""
+    """The images of `pairs`, in order; empty if there are too many."""
     pairs: tuple[Pair, ...]
     near_duplicates: tuple[NearDuplicate, ...]
     configs_unread: int
-    """Configs that could not be read, or were too many: near duplicates may be more."""
+    """Configs that were not read, so that there may be more near duplicates."""
 
 
 def reuse(
@@ -119,10 +119,10 @@ def reuse(
 ) -> Reuse:
     """Compare the layers of all images, or those of `targets` with all images.
 
-    All are the images `among`; by default those of the graph.
+    `among` are all images; by default those of the graph.
     """
     every = images(graph, read) if among is None else among
-    asked = chosen(graph, every, wanted) if (wanted := list(targets)) else every
+    asked = chosen(graph, every, named) if (named := list(targets)) else every
     every_user = _users(every)
     users = {layer: every_user[layer] for image in asked for layer in image.layers}
     blobs = graph.inventory.blobs

@@ -1,4 +1,4 @@
-"""A registry at a glance: how much there is, whose it is, how old, and whether it is well."""
+"""A registry at a glance: how much there is, who manages it, its age and its health."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Owner(StrEnum):
     """Who else knows what is in use."""
 
     PLAIN = "plain"
-    """Nobody: the tree says it all."""
+    """Nobody: the tree says everything."""
     PROXY_CACHE = "proxy-cache"
-    """A pull-through cache, which expires content by itself."""
+    """A pull-through cache, which expires its content by itself."""
     GITLAB = "gitlab"
     """GitLab's registry with its database."""
     TAGLESS = "tagless"
-    """Manifests and not one tag: Harbor keeps tags in a database, others push by digest."""
+    """Manifests but no tags: Harbor keeps tags in a database, others push by digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,10 @@ class Summary:
     blobs: Blobs
     needed: Blobs
     doubtful: Blobs
-    """What nothing readable needs, and an unreadable image may: damage keeps it."""
+    """Blobs that no readable image needs, but an unreadable one may: gc keeps them."""
     unreferenced: Blobs
     missing: Blobs
-    """Needed, and not there; bytes as far as manifests tell."""
+    """Needed but not there; bytes as far as manifests say."""
     apparent: int
     """Bytes that all images would take without sharing."""
     saved: int
@@ -83,7 +83,7 @@ class Summary:
     """When the oldest blob was written."""
     newest: datetime | None
     findings: dict[str, int]
-    """Severity -> how many, as far as listing and reading manifests shows."""
+    """Severity -> number of findings that listing and reading manifests have shown."""
 
 
 def summary(graph: Graph, read: Read) -> Summary:

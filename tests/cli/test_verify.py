@@ -53,7 +53,7 @@ def as_json(tree: TreeBuilder, capsys: Said, *arguments: str) -> dict[str, Any]:
 def test_a_whole_tree_says_so(shop: TreeBuilder, capsys: Said) -> None:
     assert verify(shop) == 0
     said = capsys.readouterr()
-    assert "nothing is wrong" in said.out
+    assert "no problems found" in said.out
     assert "6 blobs" in said.out
     assert said.err == ""
 

@@ -154,7 +154,7 @@ def test_results_are_kept_in_the_tree_and_save_the_next_run(
     assert second["blobs"] + second["skipped"] == len(shop.blobs())
     assert second["blobs"] == second["manifests"]
     assert verify(shop, "--max-age", "1d") == 0
-    assert "not read: found intact lately" in capsys.readouterr().out
+    assert "not read: found intact recently" in capsys.readouterr().out
     assert (shop.files("docker"), shop.folders("docker")) == before
 
 
@@ -217,7 +217,7 @@ def test_who_may_not_write_can_verify_and_is_told(capsys: Said) -> None:
             refused = capsys.readouterr()
         finally:
             os.seteuid(0)
-        assert "nothing is wrong" in said.out
+        assert "no problems found" in said.out
         assert said.err.count("\n") == 1
         assert "permission denied" in said.err
         assert (refused.out, refused.err.count("\n")) == ("", 1)
@@ -353,7 +353,7 @@ def test_a_merge_says_what_was_never_verified(
     assert verify(shop, "--merge", part) == 0
     out = capsys.readouterr().out
     assert "never verified, or changed since" in out
-    assert "nothing is known to be wrong" in out
+    assert "no known problems" in out
 
 
 def test_a_merge_reads_no_layer_and_believes_nothing_outdated(

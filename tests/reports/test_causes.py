@@ -60,7 +60,7 @@ def test_40_tags_of_one_deletion_are_told_once(
     assert named is not None
     assert {*named.groups()} < {*TAGS}
     assert "40 images are damaged" in captured.out  # and of that nothing is lost
-    assert "-v tells of each" in captured.err
+    assert "-v prints each" in captured.err
 
 
 def test_who_asks_for_more_is_told_of_each(

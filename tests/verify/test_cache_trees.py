@@ -44,7 +44,7 @@ def test_what_is_missing_is_fetched_again(cache: TreeBuilder, kind: str) -> None
     rows = grave(check(cache))
     assert rows
     for row in rows:
-        assert row.finding.remedy == "It is fetched again on the next pull."
+        assert row.finding.remedy == "The next pull fetches it again."
 
 
 def test_what_is_said_is_said_in_every_form(cache: TreeBuilder, capsys: Said) -> None:
@@ -68,7 +68,7 @@ def test_after_quarantine_a_cache_fetches(cache: TreeBuilder, capsys: Said) -> N
     cache.break_("blob-flipped", "library/app", "latest", TOP)
     assert run(["-r", str(cache.root), "verify", "--quarantine"]) == 1
     said = capsys.readouterr().err
-    assert "It is fetched again on the next pull" in said
+    assert "The next pull fetches it again" in said
     assert "Push" not in said
 
 

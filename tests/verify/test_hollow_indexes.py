@@ -119,7 +119,7 @@ def test_content_alone_leaves_links_and_says_so(
     whole, good = backup(shop), shop.files()
     damage(shop)  # type: ignore[operator]
     assert heal(shop, "--from", whole.root) == 1
-    assert "Left: 2 errors (index-child-missing 2)" in capsys.readouterr().out
+    assert "Still wrong: 2 errors (index-child-missing 2)" in capsys.readouterr().out
     assert heal(shop, "--relink") == 0
     assert shop.files() == good
 
@@ -157,7 +157,7 @@ def test_what_a_source_cannot_help_with_is_left_and_said(shop: TreeBuilder, caps
     for dry in (["-n"], []):
         assert heal(shop, "--from", whole.root, *dry) == 1
         said = capsys.readouterr().out
-        assert "Left: 1 error (descriptor-size-mismatch 1)" in said
+        assert "Still wrong: 1 error (descriptor-size-mismatch 1)" in said
         assert "--relink writes links" in said
 
 

@@ -86,15 +86,15 @@ def images_in(tree: TreeBuilder, *targets: str, level: Level = Level.DIGESTS) ->
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (made(), "nothing is wrong"),
+        (made(), "no problems found"),
         (made(LEFTOVER), "no errors; 1 leftover of normal use"),
         (made(WARNING, LEFTOVER), "no errors; 1 warning to look at"),
         (made(ERROR, WARNING, images=["a:v1"]), "1 image is damaged"),
         (made(ERROR, images=["a:v1", "a:v2"]), "2 images are damaged"),
-        (made(ERROR), "1 error, and no image is known to suffer from them"),
+        (made(ERROR), "1 error, but no image is known to be damaged"),
         (made(WARNING, images=["a:v1"]), "no errors; 1 warning to look at"),
         (made(ERROR, images=["a:v1"], interrupted=True), "1 image is damaged so far"),
-        (made(interrupted=True), "nothing is wrong so far"),
+        (made(interrupted=True), "no problems found so far"),
     ],
 )
 def test_the_verdict_is_one_plain_line(result: Result, words: str) -> None:
@@ -110,7 +110,7 @@ def shown(result: Result, *, verbose: int = 0) -> tuple[str, list[str]]:
 
 
 def test_the_summary_ends_with_the_time_taken_and_the_rate() -> None:
-    assert shown(made())[0].endswith("nothing is wrong\ntook 2 s, 2 MB/s\n")
+    assert shown(made())[0].endswith("no problems found\ntook 2 s, 2 MB/s\n")
     assert shown(made(finished=1_000_000.0))[0].endswith("took 0.01 s\n")
 
 
@@ -544,7 +544,7 @@ def test_a_report_that_cannot_be_written_is_told_after_all_the_rest(
 def test_no_report_is_written_into_a_tree(shop: TreeBuilder, capsys: Said) -> None:
     inside = shop.v2 / "blobs/verify.xml"
     assert verified(shop, "--junit", str(inside)) == 2
-    assert "in a registry tree" in capsys.readouterr().err
+    assert "inside a registry tree" in capsys.readouterr().err
     assert not inside.exists()
 
 
