@@ -44,7 +44,7 @@ def test_what_is_missing_is_fetched_again(cache: TreeBuilder, kind: str) -> None
     rows = grave(check(cache))
     assert rows
     for row in rows:
-        assert row.finding.remedy == "The next pull fetches it again."
+        assert row.finding.remedy == "It is fetched again on the next pull."
 
 
 def test_what_is_said_is_said_in_every_form(cache: TreeBuilder, capsys: Said) -> None:
