@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -158,6 +159,7 @@ def _verify(
         targets = session.find(references)
         inventory = session.inventory
         graph = session.graph if depth.covers(Level.SIZES) else None
+        gc.freeze()  # what was listed stays to the end: the collector need not walk it again
         with session.progress() as progress:
             asked = VerifyOptions(
                 level=depth,

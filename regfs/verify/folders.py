@@ -50,10 +50,12 @@ _OTHER_ALGORITHM = re.compile(
 )
 _PLACE = re.compile(
     rf"{layout.REPOSITORIES}(?:/[^/_][^/]*)+/"
-    rf"(?:_layers|_manifests/revisions|_manifests/tags/[^/]+/index)/{_ALGORITHM}",
+    rf"(?:_layers|_manifests/revisions|_manifests/tags/[^/]+/index)/({_ALGORITHM})",
     re.DOTALL,
 )
-"""Folders whose children are digests with a link each."""
+"""Folders whose children are digests with a link each; the algorithm is a group."""
+_BLOBS_OF_ONE_START = re.compile(rf"{layout.BLOBS}/({_ALGORITHM})/([0-9a-f]{{2}})")
+"""Folders whose children are digests with a blob each; algorithm and start are groups."""
 _EMPTY_IS_USUAL = re.compile(rf"{layout.BLOBS}|{layout.REPOSITORIES}|.*/_uploads", re.DOTALL)
 
 
@@ -65,7 +67,7 @@ class FolderCheck:
         self._context = context
         self._known = context.inventory.blobs if context.scope.everything else {}
         self._skipped = "\0"
-        self._above, self._is_place = "", False
+        self._above = self._algorithm = self._start = ""
 
     def take(self, listing: Listing) -> None:
         """Check what lies in a folder, unless something above it says all there is to say."""
@@ -96,18 +98,22 @@ class FolderCheck:
         if folders or others or not whole or len(files) != 1:
             return False
         above, _, name = path.rpartition("/")
-        start, _, algorithm = above.rpartition("/")
-        if content is None:
-            algorithm = layout.name_of(start)
-            digest = f"{algorithm}:{name}"
-            place = f"{layout.BLOBS}/{algorithm}/{name[:2]}"
-            return digest in self._known and above == place and files == ["data"]
-        digest = f"{algorithm}:{name}"
-        if digest not in self._known or content != digest.encode():
+        if above != self._above:  # siblings come one after the other
+            self._enter(above)
+        digest = self._algorithm + name
+        if not self._algorithm or digest not in self._known:
             return False
-        if above != self._above:
-            self._above, self._is_place = above, bool(_PLACE.fullmatch(above))
-        return self._is_place
+        if self._start:
+            return files == ["data"] and name.startswith(self._start)
+        return content == digest.encode()
+
+    def _enter(self, folder: str) -> None:
+        """Note what the folders in `folder` are named by, if each is named by a digest."""
+        self._above, self._algorithm, self._start = folder, "", ""
+        if found := _BLOBS_OF_ONE_START.fullmatch(folder):
+            self._algorithm, self._start = f"{found[1]}:", found[2]
+        elif found := _PLACE.fullmatch(folder):
+            self._algorithm = f"{found[1]}:"
 
     def _sort(self, listing: Listing) -> None:
         """Take apart what lies in a folder."""

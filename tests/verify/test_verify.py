@@ -522,6 +522,13 @@ def test_stray_files_are_seen_everywhere(shop: TreeBuilder, path: str) -> None:
     assert codes(check(shop, level=Level.LINKS)) == ["foreign-path"]
 
 
+def test_a_link_in_an_upload_named_like_a_digest_is_foreign(shop: TreeBuilder) -> None:
+    upload = shop.repository_path("app") / "_uploads" / V1.digest
+    path = shop.write(upload / "link", V1.digest.encode())
+    row = only(check(shop, level=Level.LINKS), Code.FOREIGN_PATH)
+    assert row.finding.path == shop.relative(path)
+
+
 def test_a_file_with_a_name_that_is_no_text_is_foreign_and_told_why(shop: TreeBuilder) -> None:
     shop.write(shop.blob_path(V1.digest).with_name(os.fsdecode(b"\xff")), b"x")
     assert codes(check(shop)) == ["foreign-path", "name-not-utf8"]
