@@ -49,20 +49,12 @@ def percent(part: int, whole: int) -> str:
 
 # -- info ---------------------------------------------------------------------
 
-_OWNERS: Final = {
-    "plain": "a plain registry",
-    "proxy-cache": "a pull-through cache: it expires its content by itself",
-    "gitlab": "GitLab's registry: a database knows what is in use, not this tree",
-    "tagless": "manifests but no tags: tags live in a database (Harbor), "
-    "or everything was pushed by digest",
-}
-
 
 def show_summary(report: Summary, console: Console) -> None:
     """Print `info`."""
     rows = [
         ("root", report.root),
-        ("kind", _OWNERS[report.owner.value]),
+        ("kind", report.owner.meaning),
         ("repositories", f"{report.repositories:,}"),
         ("tags", f"{report.tags:,}"),
         ("manifests", f"{report.revisions:,} ({report.untagged:,} untagged)"),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from regfs.digest import Digest
 from regfs.findings import Severity
@@ -21,13 +21,23 @@ class Owner(StrEnum):
     """Who else knows what is in use."""
 
     PLAIN = "plain"
-    """Nobody: the tree says everything."""
     PROXY_CACHE = "proxy-cache"
-    """A pull-through cache, which expires its content by itself."""
     GITLAB = "gitlab"
-    """GitLab's registry with its database."""
     TAGLESS = "tagless"
-    """Manifests but no tags: Harbor keeps tags in a database, others push by digest."""
+
+    @property
+    def meaning(self) -> str:
+        """What that says of the tree, in words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS: Final = {
+    Owner.PLAIN: "a plain registry",
+    Owner.PROXY_CACHE: "a pull-through cache: it expires its content by itself",
+    Owner.GITLAB: "GitLab's registry: a database knows what is in use, not this tree",
+    Owner.TAGLESS: "manifests but no tags: tags live in a database (Harbor), "
+    "or everything was pushed by digest",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,14 +90,6 @@ _COLUMNS: Final[dict[str, tuple[str, bool, Callable[[_Facts], float]]]] = {
 }
 """Key -> label, whether a narrow screen can do without, and what is sorted by."""
 
-_OWNERS: Final = {
-    Owner.PLAIN: "",
-    Owner.PROXY_CACHE: "A pull-through cache: it expires content by itself.",
-    Owner.GITLAB: "GitLab's registry: a database knows what is in use, not this tree.",
-    Owner.TAGLESS: "Manifests and no tag anywhere: tags live in a database, "
-    "or all was pushed by digest.",
-}
-
 
 def repositories(look: Look, query: str, sort: str, number: int) -> RepositoriesView:
     """Return the repositories whose name holds `query`, in order, page by page."""
@@ -121,13 +113,19 @@ def repositories(look: Look, query: str, sort: str, number: int) -> Repositories
     largest = max((row.stored for row in rows.values()), default=0)
     return RepositoriesView(
         figures=_figures(look.snapshot) if look.everything else (),
-        owner=_OWNERS[look.snapshot.summary.owner] if look.everything else "",
+        owner=_owner(look.snapshot.summary.owner) if look.everything else "",
         columns=tuple(_column(key, order, query) for key in columns),
         query=query,
         sort=str(order),
         page=page.replaced(_row(one, largest) for one in page.rows),
         every=len(every),
     )
+
+
+def _owner(owner: Owner) -> str:
+    """Return a sentence about who manages the tree; empty for a plain registry."""
+    words = owner.meaning
+    return "" if owner is Owner.PLAIN else f"{words[0].upper()}{words[1:]}."
 
 
 def _sort(found: list[_Facts], order: Order) -> None:
