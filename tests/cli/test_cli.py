@@ -89,7 +89,7 @@ def test_help_lists_every_command_and_every_exit_code(
         assert f"{code.value} {code.meaning}" in flat
 
 
-def test_no_command_is_help_and_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_command_prints_help_and_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == Exit.USAGE.value
     captured = capsys.readouterr()
     assert "Usage: regfs" in captured.out + captured.err
@@ -109,7 +109,7 @@ def test_no_command_is_help_and_usage(capsys: pytest.CaptureFixture[str]) -> Non
         ["gc", "plan", "--min-age", "soon"],
     ],
 )
-def test_misuse_is_usage(
+def test_misuse_exits_2_with_usage(
     whole: TreeBuilder, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = [] if arguments == ["-r"] else ["-r", str(whole.root)]
@@ -119,7 +119,7 @@ def test_misuse_is_usage(
     assert "Traceback" not in captured.err
 
 
-def test_commands_are_only_imported_when_asked_for() -> None:
+def test_a_command_is_imported_only_when_it_is_used() -> None:
     code = (
         "import sys\nfrom regfs.cli.app import run\nassert run(['schema', '--help']) == 0\n"
         "sys.stderr.write('\\n'.join(m for m in sys.modules if m.startswith('regfs.cli.')))"
@@ -173,18 +173,18 @@ def test_root_from_the_environment(whole: TreeBuilder, tmp_path: Path) -> None:
         "docker/registry/v2/repositories/app/_manifests",
     ],
 )
-def test_root_is_the_current_folder_if_it_is_of_a_tree(whole: TreeBuilder, below: str) -> None:
+def test_root_is_the_current_folder_inside_a_tree(whole: TreeBuilder, below: str) -> None:
     done = spawn("ls", cwd=whole.root / below)
     assert (done.returncode, done.stdout, done.stderr) == (0, "app\n", "")
 
 
-def test_the_environment_goes_before_the_current_folder(whole: TreeBuilder, tmp_path: Path) -> None:
+def test_the_environment_wins_over_the_current_folder(whole: TreeBuilder, tmp_path: Path) -> None:
     other = TreeBuilder(tmp_path / "other")
     other.push("other", "v1")
     assert spawn("ls", cwd=whole.root, env={"REGFS_ROOT": str(other.root)}).stdout == "other\n"
 
 
-def test_root_is_where_registries_are_when_nothing_else_is(
+def test_root_defaults_to_var_lib_registry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("REGFS_ROOT", raising=False)
@@ -204,7 +204,9 @@ def test_root_is_where_registries_are_when_nothing_else_is(
 
 
 @pytest.mark.parametrize("what", ["missing", "file", "folder"])
-def test_what_is_no_registry(tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_tree_exits_4(
+    tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     place = tmp_path / "place"
     if what == "file":
         place.write_text("x")
@@ -219,7 +221,7 @@ def test_what_is_no_registry(tmp_path: Path, what: str, capsys: pytest.CaptureFi
     assert "docker/registry/v2" in line
 
 
-def test_a_root_that_is_no_text_is_shown_escaped() -> None:
+def test_a_root_that_is_not_utf8_is_printed_escaped() -> None:
     done = spawn("-r", b"/no\xff\x1b[31mwhere", "ls")
     assert done.returncode == Exit.NOT_FOUND.value
     assert "\x1b" not in done.stderr
@@ -301,12 +303,12 @@ def _all_errors(error: type[RegfsError] = RegfsError) -> set[type[RegfsError]]:
     return {error}.union(*map(_all_errors, error.__subclasses__()))
 
 
-def test_every_error_is_in_the_table() -> None:
+def test_every_error_class_has_an_exit_code() -> None:
     assert {e for e in _all_errors() if e.__module__ == "regfs.errors"} == set(CODES)
 
 
 @pytest.mark.parametrize(("error", "code"), CODES.items())
-def test_an_error_is_one_line_and_a_number(
+def test_an_error_is_one_line_and_an_exit_code(
     failing: Failing, error: type[RegfsError], code: Exit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert failing(error("some\x1b words\nmore")) == code.value
@@ -315,7 +317,7 @@ def test_an_error_is_one_line_and_a_number(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
-def test_an_interruption_is_130(
+def test_an_interrupt_exits_130(
     failing: Failing, error: BaseException, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert failing(error) == Exit.INTERRUPTED.value
@@ -323,7 +325,7 @@ def test_an_interruption_is_130(
 
 
 @pytest.mark.parametrize("error", [ValueError("five"), RecursionError("deep"), MemoryError()])
-def test_a_bug_is_one_line_and_no_traceback(
+def test_a_bug_prints_one_line_without_a_traceback(
     failing: Failing,
     error: Exception,
     capsys: pytest.CaptureFixture[str],
@@ -336,7 +338,7 @@ def test_a_bug_is_one_line_and_no_traceback(
     assert "REGFS_TRACEBACK" in line
 
 
-def test_a_bug_tells_where_when_asked(
+def test_a_bug_prints_a_traceback_on_demand(
     failing: Failing, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REGFS_TRACEBACK", "1")
@@ -344,7 +346,7 @@ def test_a_bug_tells_where_when_asked(
     assert "raise error" in capsys.readouterr().err
 
 
-def test_an_error_of_the_system_is_told_in_its_words(
+def test_an_os_error_is_printed_in_the_words_of_the_system(
     failing: Failing, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -389,7 +391,7 @@ def _unread(pipe: int) -> int:
     return count[0]
 
 
-def test_ctrl_c_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_the_import_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(arguments: list[str]) -> int:
         raise KeyboardInterrupt
 
@@ -406,7 +408,9 @@ def test_ctrl_c_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     "arguments", [["ls"], ["info"], ["ls", "--json"], ["--help"], ["schema", "ls"]]
 )
-def test_a_full_disk_below_the_output(whole: TreeBuilder, arguments: list[str]) -> None:
+def test_output_to_a_full_disk_is_a_storage_failure(
+    whole: TreeBuilder, arguments: list[str]
+) -> None:
     with open("/dev/full", "wb") as full:
         done = spawn("-r", str(whole.root), *arguments, stdout=full)
     assert done.returncode == Exit.STORAGE.value
@@ -426,7 +430,7 @@ def test_a_closed_output(whole: TreeBuilder, arguments: list[str]) -> None:
     assert line.startswith("regfs: standard output is closed")
 
 
-def test_the_version_has_nowhere_to_go() -> None:
+def test_version_to_a_full_or_closed_output() -> None:
     assert spawn("--version", stdout=None, preexec_fn=_close_output).returncode == 5
     with open("/dev/full", "wb") as full:
         done = spawn("--version", stdout=full)
@@ -436,7 +440,7 @@ def test_the_version_has_nowhere_to_go() -> None:
 @pytest.mark.parametrize(
     "arguments", [["--version"], ["--help"], ["ls"], ["info"], ["cat", "app:v1"]]
 )
-def test_a_reader_that_has_left(whole: TreeBuilder, arguments: list[str]) -> None:
+def test_a_reader_that_has_left_is_not_an_error(whole: TreeBuilder, arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     root = [] if arguments == ["--version"] else ["-r", str(whole.root)]
@@ -482,7 +486,7 @@ def _in_terminal(*arguments: str, **env: str) -> str:
 COLOUR = re.compile(r"\x1b\[[\d;]*\b(?:3[0-7]|9[0-7]|38)\b[\d;]*m")
 
 
-def test_colours_on_a_terminal_unless_told_otherwise(whole: TreeBuilder) -> None:
+def test_colours_on_a_terminal_unless_switched_off(whole: TreeBuilder) -> None:
     whole.break_("manifest-flipped", "app", "v1")
     arguments = ("-r", str(whole.root), "gc", "plan")
     assert COLOUR.search(_in_terminal(*arguments))
@@ -491,7 +495,7 @@ def test_colours_on_a_terminal_unless_told_otherwise(whole: TreeBuilder) -> None
     assert "\x1b" not in spawn(*arguments).stdout
 
 
-def test_progress_is_for_terminals_and_can_be_silenced(whole: TreeBuilder) -> None:
+def test_progress_only_on_a_terminal_and_not_with_quiet(whole: TreeBuilder) -> None:
     for number in range(20):
         whole.push("app", f"v{number}")
     arguments = ("-r", str(whole.root), "info", "--json")
@@ -503,7 +507,7 @@ def test_progress_is_for_terminals_and_can_be_silenced(whole: TreeBuilder) -> No
     json.loads(quiet)
 
 
-def test_the_bar_leaves_nothing_behind() -> None:
+def test_the_progress_bar_is_erased() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80)
     with RichProgress(console) as progress:
@@ -530,7 +534,7 @@ def _documents() -> list[str]:
     return found
 
 
-def test_there_are_documents() -> None:
+def test_schemas_are_found() -> None:
     assert {"info", "ls", "du", "verify", "gc-plan", "gc-apply"} <= set(_documents())
 
 
@@ -541,7 +545,7 @@ def test_every_document_has_a_schema(name: str, capsys: pytest.CaptureFixture[st
     assert "properties" in schema or "items" in schema or "anyOf" in schema or "$ref" in schema
 
 
-def test_a_sub_command_can_be_written_as_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_schema_is_found_by_the_sub_command_as_typed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["schema", "gc-plan"]) == 0
     dashed = capsys.readouterr().out
     assert run(["schema", "gc plan"]) == 0
@@ -549,7 +553,9 @@ def test_a_sub_command_can_be_written_as_it_is_typed(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("name", ["nothing", "gc", "gc-nothing", "schema", "..", "app", ""])
-def test_what_has_no_schema(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_without_a_document_has_no_schema(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["schema", name]) == Exit.NOT_FOUND.value
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("regfs: ")
@@ -583,7 +589,7 @@ def test_durations(text: Any, seconds: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", "5", "h", "-1h", "1 h", "1h30", "1hh", "1x", "1e9s", "nan", "\u0663h"]
 )
-def test_what_is_no_duration(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="duration"):
         Duration().convert(text, None, None)
 

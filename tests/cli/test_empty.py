@@ -84,7 +84,7 @@ def files(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("kind", ["an empty folder", "a mount point below it"])
-def test_no_command_calls_it_healthy_or_leaves_anything(
+def test_every_command_refuses_an_empty_folder_and_leaves_it_empty(
     place: Path, capsys: pytest.CaptureFixture[str], kind: str, command: list[str]
 ) -> None:
     folder = hollow(place, kind)
@@ -100,13 +100,17 @@ def test_no_command_calls_it_healthy_or_leaves_anything(
 
 
 @pytest.mark.parametrize("kind", HOLLOW)
-def test_what_counts_as_nothing(place: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+def test_a_folder_without_a_tree_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
     folder = hollow(place, kind)
     assert run(["-r", str(folder), "verify"]) == Exit.NOT_FOUND.value
     assert "is its volume not mounted?" in capsys.readouterr().err
 
 
-def test_one_of_the_two_folders_is_a_tree(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_repositories_folder_alone_makes_a_tree(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     # What the other one lacks is then told by what was found.
     folder = hollow(place, "a mount point below it")
     (folder / "docker/registry/v2/repositories").mkdir()
@@ -116,7 +120,7 @@ def test_one_of_the_two_folders_is_a_tree(place: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("command", [["verify"], ["info"], ["gc", "plan"], ["ls"], ["du"]])
 @pytest.mark.parametrize("kind", ["an empty folder", "a mount point below it"])
-def test_a_fresh_registry_is_fine_when_it_is_said_to_be_one(
+def test_allow_empty_accepts_an_empty_folder(
     place: Path, capsys: pytest.CaptureFixture[str], kind: str, command: list[str]
 ) -> None:
     folder = hollow(place, kind)
@@ -124,7 +128,7 @@ def test_a_fresh_registry_is_fine_when_it_is_said_to_be_one(
     assert "mounted" not in capsys.readouterr().err
 
 
-def test_what_is_no_registry_stays_none_though_empty_ones_are_allowed(place: Path) -> None:
+def test_allow_empty_still_refuses_a_folder_with_other_content(place: Path) -> None:
     folder = hollow(place, "somebody else's folder")
     assert run(["-r", str(folder), "ls", "--allow-empty"]) == Exit.NOT_FOUND.value
 
@@ -143,13 +147,13 @@ def test_a_writable_server_begins_a_fresh_registry(place: Path) -> None:
         serving.communicate(timeout=60)
 
 
-def test_a_source_with_nothing_in_it_is_no_source(place: Path) -> None:
+def test_heal_refuses_an_empty_source(place: Path) -> None:
     # It would be said to lack everything, where it is only not mounted.
     with pytest.raises(NotARegistry, match="is its volume not mounted"):
         open_tree(str(hollow(place, "an empty folder")))
 
 
-def test_an_empty_root_is_a_variable_that_was_never_set(
+def test_an_empty_root_option_is_refused(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("REGFS_ROOT", str(place / "whole"))
@@ -172,7 +176,7 @@ def refusal(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("near", ["_data", "registry", "volumes/registry/_data"])
-def test_a_tree_that_is_near_is_named(
+def test_an_error_names_a_tree_nearby(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], near: str
 ) -> None:
     TreeBuilder(tmp_path / "given" / near).push("app", "v1")
@@ -180,7 +184,7 @@ def test_a_tree_that_is_near_is_named(
     assert f"there is one in {tmp_path / 'given' / near};" in line
 
 
-def test_of_several_trees_the_first_is_named(
+def test_an_error_names_the_first_of_several_trees(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("b", "a", "c"):
@@ -189,7 +193,7 @@ def test_of_several_trees_the_first_is_named(
     assert f"there is one in {tmp_path / 'given/a'}, and in others;" in line
 
 
-def test_other_kinds_of_stores_are_named(
+def test_an_error_names_other_kinds_of_stores(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "oci/blobs/sha256").mkdir(parents=True)
@@ -222,7 +226,7 @@ def test_the_disk_of_a_minio_server_is_one_message(
     assert "through MinIO" in line
 
 
-def test_one_strange_blob_makes_no_minio_server(
+def test_one_odd_blob_is_not_taken_for_minio(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree.push("app", "v1")

@@ -31,7 +31,7 @@ def gc(tree: TreeBuilder, command: str, *arguments: str) -> int:
     return run(["-r", str(tree.root), "gc", command, *arguments])
 
 
-def test_explain_tells_every_decision(
+def test_explain_prints_every_decision(
     old: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policy = str(tmp_path / "keep.toml")
@@ -63,11 +63,11 @@ def test_explain_of_a_policy_about_nothing(
     assert "applies to no tag" in capsys.readouterr().out
 
 
-def test_explain_without_a_policy_is_misuse(old: TreeBuilder) -> None:
+def test_explain_without_a_policy_exits_2(old: TreeBuilder) -> None:
     assert gc(old, "plan", "--explain") == Exit.USAGE.value
 
 
-def test_decisions_stand_in_the_document(
+def test_decisions_are_in_the_json_document(
     old: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert gc(old, "plan", "--policy", str(tmp_path / "keep.toml"), "--json") == 0
@@ -92,7 +92,7 @@ def test_decisions_stand_in_the_document(
     ],
 )
 @pytest.mark.parametrize("command", ["plan", "run"])
-def test_a_file_that_is_not_understood_is_misuse(
+def test_an_invalid_policy_file_exits_2(
     old: TreeBuilder,
     tmp_path: Path,
     option: str,
@@ -114,7 +114,7 @@ def test_a_file_that_is_not_understood_is_misuse(
 
 
 @pytest.mark.parametrize("arguments", [("plan",), ("run", "-n")])
-def test_a_root_that_is_not_there_ends_in_a_finding(
+def test_a_missing_root_is_a_finding_of_the_plan(
     old: TreeBuilder, tmp_path: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     roots = tmp_path / "roots.txt"
@@ -127,7 +127,7 @@ def test_a_root_that_is_not_there_ends_in_a_finding(
 
 
 @pytest.mark.parametrize("command", ["run", "apply", "purge"])
-def test_a_root_that_is_not_there_refuses_before_anything_moves(
+def test_a_missing_root_refuses_the_run_before_anything_moves(
     old: TreeBuilder, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The list knows the registry by another name: what it means must not go."""
@@ -160,7 +160,7 @@ def test_a_root_that_is_not_there_refuses_before_anything_moves(
     assert old.tags("team/app") == ["keep"]
 
 
-def test_a_root_that_is_not_there_is_told_before_the_question(
+def test_a_missing_root_is_reported_before_the_confirmation(
     old: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "roots.txt").write_text("gone:v1\n")
@@ -170,7 +170,7 @@ def test_a_root_that_is_not_there_is_told_before_the_question(
     assert old.files(".regfs") == {}
 
 
-def test_a_host_with_a_prefix_makes_its_lines_understood(
+def test_roots_host_with_a_prefix_selects_its_lines(
     old: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     roots = tmp_path / "roots.txt"
@@ -185,13 +185,13 @@ def test_a_host_with_a_prefix_makes_its_lines_understood(
 
 @pytest.mark.parametrize("command", ["plan", "purge"])
 @pytest.mark.parametrize("option", [("--roots-host", "x:5000"), ("--ignore-missing-roots",)])
-def test_options_about_roots_want_roots(
+def test_options_about_roots_need_roots(
     old: TreeBuilder, command: str, option: tuple[str, ...]
 ) -> None:
     assert gc(old, command, *option) == Exit.USAGE.value
 
 
-def test_what_stays_is_said_in_words(
+def test_reasons_for_keeping_are_printed_in_words(
     old: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     used = old.blob(b"used by the word of others")

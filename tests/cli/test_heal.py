@@ -40,7 +40,7 @@ def as_json(tree: TreeBuilder, said: Said, *arguments: str | Path) -> dict[str, 
     return dict(document)
 
 
-def test_a_heal_tells_what_it_did_and_how_to_take_it_back(shop: TreeBuilder, capsys: Said) -> None:
+def test_heal_prints_what_it_did_and_how_to_undo_it(shop: TreeBuilder, capsys: Said) -> None:
     whole, good = backup(shop), shop.files()
     shop.break_("blob-flipped", "app", "v1", LAYER)
     damaged = shop.files()
@@ -56,7 +56,7 @@ def test_a_heal_tells_what_it_did_and_how_to_take_it_back(shop: TreeBuilder, cap
     assert shop.files() == damaged
 
 
-def test_a_dry_run_tells_what_would_be_fetched_and_changes_nothing(
+def test_a_dry_run_prints_what_would_be_fetched_and_changes_nothing(
     shop: TreeBuilder, capsys: Said
 ) -> None:
     whole = backup(shop)
@@ -67,7 +67,7 @@ def test_a_dry_run_tells_what_would_be_fetched_and_changes_nothing(
     assert shop.files("") == before
 
 
-def test_what_stays_broken_is_exit_1(shop: TreeBuilder, capsys: Said) -> None:
+def test_heal_exits_1_if_something_stays_broken(shop: TreeBuilder, capsys: Said) -> None:
     whole = backup(shop)
     for tree in (whole, shop):
         tree.delete_blob(LAYER)
@@ -78,7 +78,7 @@ def test_what_stays_broken_is_exit_1(shop: TreeBuilder, capsys: Said) -> None:
     assert "still broken: 1" in out
 
 
-def test_a_whole_tree_is_exit_0(shop: TreeBuilder, capsys: Said) -> None:
+def test_heal_of_an_intact_tree_exits_0(shop: TreeBuilder, capsys: Said) -> None:
     assert heal(shop, "--from", backup(shop).root, "--relink") == 0
     assert "Nothing is missing or corrupt" in capsys.readouterr().out
 
@@ -106,7 +106,7 @@ def test_json_of_a_dry_run_is_the_plan(shop: TreeBuilder, capsys: Said) -> None:
     assert (link["kind"], link["tag"]) == ("tag", "multi")
 
 
-def test_an_ambiguous_tag_is_told_and_exit_1(shop: TreeBuilder, capsys: Said) -> None:
+def test_an_ambiguous_tag_is_printed_and_exits_1(shop: TreeBuilder, capsys: Said) -> None:
     shop.push("app", "v1", MULTI)
     shop.tag_path("app", "v1").unlink()
     assert heal(shop, "--relink") == 1
@@ -139,7 +139,7 @@ def test_the_levels_are_those_of_verify() -> None:
         (["--from", ".", "--creds-file", "/nothing"], 2),
     ],
 )
-def test_mistakes_are_one_line(
+def test_user_errors_are_one_line(
     shop: TreeBuilder, capsys: Said, arguments: list[str], code: int
 ) -> None:
     assert heal(shop, *arguments) == code
@@ -159,7 +159,7 @@ def test_a_password_is_read_from_a_file_and_not_shown(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_somebody_who_may_not_write_is_told_in_one_line(
+def test_heal_without_write_permission_is_one_line(
     shop: TreeBuilder,
 ) -> None:
     whole = backup(shop)
@@ -186,9 +186,7 @@ def test_somebody_who_may_not_write_is_told_in_one_line(
 # -- verify --quarantine -------------------------------------------------------
 
 
-def test_quarantine_of_verify_moves_what_is_corrupt_and_says_so(
-    shop: TreeBuilder, capsys: Said
-) -> None:
+def test_verify_quarantine_moves_corrupt_blobs_and_says_so(shop: TreeBuilder, capsys: Said) -> None:
     shop.break_("blob-flipped", "app", "v1", LAYER)
     assert run(["-r", str(shop.root), "verify", "--quarantine", "--json"]) == 1
     said = capsys.readouterr()
@@ -197,6 +195,6 @@ def test_quarantine_of_verify_moves_what_is_corrupt_and_says_so(
     assert not shop.blob_path(LAYER).exists()
 
 
-def test_quarantine_of_a_whole_tree_begins_no_run(shop: TreeBuilder, capsys: Said) -> None:
+def test_verify_quarantine_of_an_intact_tree_begins_no_run(shop: TreeBuilder, capsys: Said) -> None:
     assert run(["-r", str(shop.root), "verify", "--quarantine"]) == 0
     assert not (shop.root / ".regfs/runs").exists()

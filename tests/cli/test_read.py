@@ -87,7 +87,7 @@ def test_du_adds_up_to_the_disk(regfs: Regfs) -> None:
     assert found["disk"]["total"]["bytes"] == sum(path.stat().st_size for path in files)
 
 
-def test_du_what_if(regfs: Regfs) -> None:
+def test_du_rm_shows_what_removal_would_free(regfs: Regfs) -> None:
     ran = regfs("du", "--rm", "my-busybox:latest", root=TUTORIAL)
     assert "Removing this frees 754 B" in ran.out
     found = document(regfs("du", "--rm", "my-busybox", "--json", root=TUTORIAL))
@@ -95,7 +95,7 @@ def test_du_what_if(regfs: Regfs) -> None:
     assert found["keepers"][0]["bytes"] == found["kept"]["bytes"]
 
 
-def test_show_tells_the_instruction_of_each_layer(regfs: Regfs) -> None:
+def test_show_prints_the_instruction_of_each_layer(regfs: Regfs) -> None:
     ran = regfs("show", "my-busybox-extended", root=TUTORIAL)
     assert "my-busybox-extended:latest" in ran.out
     assert "COPY epoch.sh /epoch.sh" in ran.out
@@ -112,7 +112,7 @@ def test_why_a_layer_is_kept(regfs: Regfs) -> None:
 # -- ls -----------------------------------------------------------------------
 
 
-def test_ls_prints_names_one_a_line(tree: TreeBuilder, regfs: Regfs) -> None:
+def test_ls_prints_one_name_per_line(tree: TreeBuilder, regfs: Regfs) -> None:
     tree.push("team/b", "v1")
     tree.push("a", "v2")
     assert regfs("ls") == Ran(0, "a\nteam/b\n", "")
@@ -145,7 +145,7 @@ def test_ls_long_shows_platforms_and_sizes(tree: TreeBuilder, regfs: Regfs) -> N
     assert found["tags"][0]["digest"] == tree.current("app", "v1")
 
 
-def test_ls_of_what_is_left_over(tree: TreeBuilder, regfs: Regfs) -> None:
+def test_ls_lists_untagged_uploads_and_empty_repositories(tree: TreeBuilder, regfs: Regfs) -> None:
     old = tree.push("app", "v1", image(["old"]))
     tree.push("app", "v1", image(["new"]))
     upload = tree.upload("app", 10)
@@ -167,7 +167,7 @@ def test_ls_of_what_is_left_over(tree: TreeBuilder, regfs: Regfs) -> None:
         ("show",),
     ],
 )
-def test_what_cannot_be_meant_is_usage(
+def test_contradictory_options_exit_2(
     tree: TreeBuilder, regfs: Regfs, arguments: tuple[str, ...]
 ) -> None:
     tree.push("app", "v1")
@@ -213,7 +213,7 @@ def test_cat_writes_nothing_of_a_small_blob_that_is_corrupt(
     assert path in ran.err
 
 
-def test_cat_ends_badly_on_a_large_blob_that_is_corrupt(tree: TreeBuilder) -> None:
+def test_cat_of_a_large_corrupt_blob_exits_1(tree: TreeBuilder) -> None:
     data = bytes(5 << 20)
     tree.push("app", "v1", image([data]))
     tree.break_("blob-flipped", "app", "v1")
@@ -226,7 +226,7 @@ def test_cat_ends_badly_on_a_large_blob_that_is_corrupt(tree: TreeBuilder) -> No
     "kind", ["manifest-missing", "manifest-empty", "manifest-flipped", "manifest-too-large"]
 )
 @pytest.mark.parametrize("extra", [[], ["--raw"], ["--json"]])
-def test_show_says_in_one_line_what_is_broken(
+def test_show_of_a_damaged_manifest_is_one_line(
     tree: TreeBuilder, regfs: Regfs, kind: str, extra: list[str]
 ) -> None:
     tree.push("app", "v1")
@@ -245,7 +245,7 @@ def test_show_of_an_incomplete_image_ends_with_findings(tree: TreeBuilder, regfs
     assert f"{path}: layer is not there" in ran.out
 
 
-def test_a_name_alone_is_its_latest(tree: TreeBuilder, regfs: Regfs) -> None:
+def test_a_name_alone_means_its_tag_latest(tree: TreeBuilder, regfs: Regfs) -> None:
     tree.push("app", "v1")
     ran = regfs("show", "app")
     assert ran.code == 2
@@ -291,7 +291,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("kind", sorted(DAMAGE))
-def test_no_damage_stops_a_report(tree: TreeBuilder, regfs: Regfs, kind: str) -> None:
+def test_every_report_works_on_a_damaged_tree(tree: TreeBuilder, regfs: Regfs, kind: str) -> None:
     tree.push("app", "v1", image(["base", "top"]))
     tree.push("app", "v2", buildkit(image(["base", "else"])))
     tree.break_(kind, "app", "v1")
@@ -352,7 +352,7 @@ def test_a_reader_that_leaves_is_no_error(tree: TreeBuilder) -> None:
         assert (done.returncode, done.stderr) == (0, b""), command
 
 
-def test_piped_output_is_plain_and_whole(tree: TreeBuilder) -> None:
+def test_piped_output_is_plain_and_never_cut(tree: TreeBuilder) -> None:
     long = "a-long-name/" * 15 + "end"
     tree.push(long, "v1", image(["layer"], {"history": [{"created_by": "RUN " + "x" * 3000}]}))
     env = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
@@ -420,7 +420,7 @@ def fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
         ("bases", ["bases"]),
     ],
 )
-def test_json_is_what_the_schema_says(regfs: Regfs, name: str, arguments: list[str]) -> None:
+def test_json_follows_the_schema(regfs: Regfs, name: str, arguments: list[str]) -> None:
     schema = schema_of(name)
     assert fits(document(regfs(*arguments, "--json", root=TUTORIAL)), schema, schema)
 

@@ -86,7 +86,7 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, st
         (["--host-name", "https://registry.example/"], "give a name"),
     ],
 )
-def test_what_cannot_be_meant(
+def test_contradictory_options_are_refused(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str], options: list[str], told: str
 ) -> None:
     code, line = refused(capsys, tree.root, *options)
@@ -94,7 +94,9 @@ def test_what_cannot_be_meant(
     assert told in line
 
 
-def test_a_host_that_is_nowhere(tree: TreeBuilder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_host_to_listen_on_is_refused(
+    tree: TreeBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, line = refused(capsys, tree.root, "--listen", "nowhere.invalid:5000")
     assert code == 2
     assert "nowhere.invalid:5000" in line
@@ -121,7 +123,7 @@ def test_a_wrong_line_in_the_access_file(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0:0", ":0", "*:0", "[::]:0"])
-def test_others_are_served_with_passwords_and_tls_only(
+def test_other_machines_are_served_only_with_passwords_and_tls(
     tree: TreeBuilder, users: str, capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
     code, line = refused(capsys, tree.root, "--listen", host)
@@ -133,7 +135,7 @@ def test_others_are_served_with_passwords_and_tls_only(
 
 
 @pytest.mark.parametrize("mode", [[], ["--writable"]])
-def test_not_while_garbage_is_collected(
+def test_serve_is_refused_during_a_collection(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str], mode: list[str]
 ) -> None:
     tree.push("app", "v1")
@@ -143,7 +145,7 @@ def test_not_while_garbage_is_collected(
     assert "locked by gc, process 1" in line
 
 
-def test_a_second_server_that_takes_pushes(tree: TreeBuilder) -> None:
+def test_a_second_writable_server_is_refused(tree: TreeBuilder) -> None:
     """Two would not see which of them writes to an upload, or who changes a tag first."""
     tree.push("app", "v1")
     with serving(tree.root, "--writable") as (process, url):
@@ -172,7 +174,7 @@ def test_a_second_server_that_takes_pushes(tree: TreeBuilder) -> None:
         assert end(process, signal.SIGTERM)[0] == 0
 
 
-def test_who_cannot_write_learns_it_at_the_beginning(
+def test_a_writable_server_without_write_permission_is_refused(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree.push("app", "v1")
@@ -180,11 +182,13 @@ def test_who_cannot_write_learns_it_at_the_beginning(
     assert refused(capsys, tree.root, "--writable")[0] == 5
 
 
-def test_nothing_to_serve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_serve_refuses_a_folder_without_a_tree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert refused(capsys, tmp_path / "nothing")[0] == 4
 
 
-def test_a_port_in_use(tree: TreeBuilder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_one_line(tree: TreeBuilder, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         where = f"127.0.0.1:{other.getsockname()[1]}"
         code, line = refused(capsys, tree.root, "--listen", where)
@@ -195,7 +199,7 @@ def test_a_port_in_use(tree: TreeBuilder, capsys: pytest.CaptureFixture[str]) ->
 # -- how it begins and ends --------------------------------------------------------------
 
 
-def test_it_tells_where_and_how_it_serves(tree: TreeBuilder) -> None:
+def test_serve_prints_address_tree_and_mode(tree: TreeBuilder) -> None:
     with serving(tree.root) as (process, url):
         assert requests.get(f"{url}/v2/", timeout=10).ok
         code, told = end(process, signal.SIGTERM)
@@ -204,12 +208,12 @@ def test_it_tells_where_and_how_it_serves(tree: TreeBuilder) -> None:
     assert "Traceback" not in told
 
 
-def test_an_interrupt_is_told_by_the_exit_code(tree: TreeBuilder) -> None:
+def test_serve_exits_130_on_sigint(tree: TreeBuilder) -> None:
     with serving(tree.root) as (process, _):
         assert end(process, signal.SIGINT)[0] == 130
 
 
-def test_a_second_signal_ends_the_patience_with_clients(tree: TreeBuilder) -> None:
+def test_a_second_signal_aborts_requests(tree: TreeBuilder) -> None:
     blob = tree.blob(bytes(48 << 20))
     tree.layer_link("app", blob)
     with serving(tree.root, "--grace", "1h") as (process, url), wire.connected(url) as one:
@@ -231,7 +235,7 @@ def listens(url: str) -> bool:
         return False
 
 
-def test_version_6_of_the_internet_protocol(tree: TreeBuilder) -> None:
+def test_serve_listens_on_ipv6(tree: TreeBuilder) -> None:
     if not has_version_6():
         pytest.skip("this machine has no address ::1")
     with serving(tree.root, "--listen", "[::1]:0") as (process, url):
@@ -267,7 +271,7 @@ def test_the_log_has_the_shape_that_was_asked_for(tree: TreeBuilder, users: str,
         assert told == ""
 
 
-def test_a_user_of_the_rules_without_a_password_is_remarked(
+def test_a_user_in_the_rules_without_a_password_is_noted(
     tree: TreeBuilder, users: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "rules.toml"
@@ -281,7 +285,7 @@ def test_a_user_of_the_rules_without_a_password_is_remarked(
     assert line == f"{file}: carol has no password in {users}\n"
 
 
-def test_a_socket_of_this_machine(tree: TreeBuilder, tmp_path: Path) -> None:
+def test_serve_listens_on_a_unix_socket(tree: TreeBuilder, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     for _ in range(2):  # what a killed server leaves is no hindrance
         with serving(tree.root, "--listen", f"unix:{path}") as (process, url):
@@ -293,15 +297,13 @@ def test_a_socket_of_this_machine(tree: TreeBuilder, tmp_path: Path) -> None:
             process.kill()
 
 
-def test_localhost_by_its_name(tree: TreeBuilder) -> None:
+def test_serve_listens_on_localhost_by_name(tree: TreeBuilder) -> None:
     with serving(tree.root, "--listen", "localhost:0") as (process, url):
         assert requests.get(f"{url}/healthz", timeout=10).ok
         assert end(process, signal.SIGTERM)[0] == 0
 
 
-def test_on_loopback_without_passwords_only_own_names_are_answered(
-    tree: TreeBuilder, users: str
-) -> None:
+def test_loopback_without_passwords_answers_only_own_names(tree: TreeBuilder, users: str) -> None:
     def status(url: str, host: str) -> int:
         return requests.get(f"{url}/v2/", headers={"Host": host}, timeout=60).status_code
 
@@ -317,7 +319,7 @@ def test_on_loopback_without_passwords_only_own_names_are_answered(
             assert end(process, signal.SIGTERM)[0] == 0
 
 
-def test_others_are_served_when_that_is_said(tree: TreeBuilder) -> None:
+def test_insecure_serves_other_machines(tree: TreeBuilder) -> None:
     with serving(tree.root, "--listen", "0.0.0.0:0", "--insecure") as (process, url):
         port = url.rpartition(":")[2]
         assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=10).ok
@@ -340,7 +342,7 @@ def test_a_tree_that_cannot_be_written_is_served(tree: TreeBuilder) -> None:
     assert (tree.files(""), tree.folders("")) == before
 
 
-def test_health_is_told_when_the_tree_goes(tree: TreeBuilder) -> None:
+def test_health_fails_when_the_tree_is_removed(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     with serving(tree.root) as (process, url):
         assert requests.get(f"{url}/healthz", timeout=10).json() == {"status": "ok"}

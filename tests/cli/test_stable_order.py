@@ -85,7 +85,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_command_says_the_same_whatever_the_order_of_sets(
+def test_output_does_not_depend_on_the_order_of_sets(
     shaken: TreeBuilder, command: list[str]
 ) -> None:
     said = set()
@@ -102,7 +102,7 @@ def test_a_command_says_the_same_whatever_the_order_of_sets(
 
 
 @pytest.mark.parametrize("order", [(4, 5, 6, 7), (7, 6, 5, 4), (6, 4, 7, 5)])
-def test_what_threads_find_is_told_in_the_order_of_the_tree(
+def test_findings_of_threads_are_printed_in_the_order_of_the_tree(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch, order: tuple[int, ...]
 ) -> None:
     for number in range(4):
@@ -134,7 +134,7 @@ def test_what_threads_find_is_told_in_the_order_of_the_tree(
 # -- names ------------------------------------------------------------------------
 
 
-def test_a_name_is_escaped_in_one_way_wherever_it_is_told(
+def test_a_name_is_escaped_in_the_same_way_everywhere(
     tree: TreeBuilder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from regfs.cli.app import run

@@ -74,7 +74,7 @@ def test_an_answer_that_lacks_a_repository_says_so(public: TreeBuilder, command:
     assert after.out or "--uploads" in command or "--empty" in command or "--untagged" in command
 
 
-def test_a_listing_of_names_says_what_it_could_not_look_into(public: TreeBuilder) -> None:
+def test_a_listing_reports_folders_it_could_not_read(public: TreeBuilder) -> None:
     place = hide(public, "repositories/secret")
     ran = run_as_nobody("-r", str(public.root), "ls")
     assert ran == (1, "app\n", f"{ADVICE}{place}: permission denied\n")
@@ -97,7 +97,7 @@ NAMING = [
 
 @pytest.mark.parametrize("command", NAMING, ids=" ".join)
 @pytest.mark.parametrize("place", ["repositories/secret", "repositories"])
-def test_what_cannot_be_read_is_never_no_such_repository(
+def test_an_unreadable_repository_is_not_reported_as_unknown(
     public: TreeBuilder, place: str, command: list[str]
 ) -> None:
     hide(public, place)
@@ -111,7 +111,7 @@ def test_what_cannot_be_read_is_never_no_such_repository(
 @pytest.mark.parametrize(
     "name", ["nothing", "app/nothing", "x" * 300, "x/" * 2100 + "x", "secret/nothing"]
 )
-def test_what_surely_is_not_there_still_is_not(public: TreeBuilder, name: str) -> None:
+def test_an_absent_repository_is_still_unknown(public: TreeBuilder, name: str) -> None:
     registry = Registry(open_store(str(public.root)))
     assert not registry.exists(name)
     (public.v2 / "repositories/plain").write_text("a file")
@@ -120,7 +120,7 @@ def test_what_surely_is_not_there_still_is_not(public: TreeBuilder, name: str) -
         registry.find("plain")
 
 
-def test_behind_a_folder_that_cannot_be_searched_nobody_knows(public: TreeBuilder) -> None:
+def test_a_name_below_an_unsearchable_folder_is_a_storage_failure(public: TreeBuilder) -> None:
     hide(public, "repositories/secret")
     registry = Registry(open_store(str(public.root)))
 
@@ -139,7 +139,7 @@ PARTS = ["_manifests", "_manifests/tags", "_manifests/revisions", "_manifests/re
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_repository_that_cannot_be_seen_is_not_empty(public: TreeBuilder, part: str) -> None:
+def test_an_unreadable_repository_is_not_listed_as_empty(public: TreeBuilder, part: str) -> None:
     for path in (public.repository_path("secret") / "_manifests").iterdir():
         if path.name not in part or part == "_manifests":
             shutil.rmtree(path)
@@ -164,7 +164,7 @@ def test_a_repository_of_which_not_all_was_read_has_no_numbers(public: TreeBuild
     assert complete == {"app": True, "secret": False}
 
 
-def test_tags_that_cannot_be_seen_are_not_no_tags(public: TreeBuilder) -> None:
+def test_unreadable_tags_are_not_reported_as_none(public: TreeBuilder) -> None:
     place = hide(public, "repositories/secret/_manifests/tags")
     ran = run_as_nobody("-r", str(public.root), "ls", "secret")
     assert ran == (1, "", f"{ADVICE}{place}: permission denied\n")
@@ -185,7 +185,7 @@ def test_one_tag_that_cannot_be_read_hides_no_other(public: TreeBuilder) -> None
     assert run_as_nobody("-r", str(public.root), "ls", "--untagged", "app").code == 1
 
 
-def test_runs_that_cannot_be_seen_are_not_no_runs(public: TreeBuilder) -> None:
+def test_unreadable_runs_are_not_reported_as_none(public: TreeBuilder) -> None:
     folder = public.root / ".regfs/runs"
     folder.mkdir(parents=True)
     folder.chmod(0)
@@ -197,7 +197,7 @@ def test_runs_that_cannot_be_seen_are_not_no_runs(public: TreeBuilder) -> None:
 # -- blobs ------------------------------------------------------------------------------------
 
 
-def test_blobs_that_cannot_be_seen_are_not_missing(public: TreeBuilder) -> None:
+def test_unreadable_blobs_are_not_reported_as_missing(public: TreeBuilder) -> None:
     place = hide(public, "blobs")
     root = str(public.root)
     info = run_as_nobody("-r", root, "info")
@@ -211,7 +211,7 @@ def test_blobs_that_cannot_be_seen_are_not_missing(public: TreeBuilder) -> None:
     assert "not stored" not in why.out
 
 
-def test_the_layer_of_an_image_that_cannot_be_seen_is_not_missing(public: TreeBuilder) -> None:
+def test_an_unreadable_layer_is_not_reported_as_missing(public: TreeBuilder) -> None:
     layer = SECRET.document["layers"][-1]["digest"]
     hide(public, f"blobs/sha256/{layer[7:9]}")
     listed = run_as_nobody("-r", str(public.root), "ls", "secret:s1")
@@ -245,7 +245,7 @@ def test_a_digest_can_be_asked_for_where_no_repository_can_be_seen(public: TreeB
     assert ran.code == 1
 
 
-def test_a_config_that_cannot_be_read_is_told_of(public: TreeBuilder) -> None:
+def test_an_unreadable_config_is_reported(public: TreeBuilder) -> None:
     config = SECRET.document["config"]["digest"]
     public.blob_path(config).chmod(0)
     for command in (["reuse"], ["show", "secret:s1"]):
@@ -254,7 +254,7 @@ def test_a_config_that_cannot_be_read_is_told_of(public: TreeBuilder) -> None:
         assert config[7:] in ran.err
 
 
-def test_an_alias_that_cannot_be_read_is_not_taken_at_its_word(public: TreeBuilder) -> None:
+def test_an_unreadable_alias_link_is_not_trusted(public: TreeBuilder) -> None:
     data = public.blob_path(SECRET.digest).read_bytes()
     alias = digest_of(data, "sha512")
     link = public.layer_path("secret", alias)
@@ -271,7 +271,7 @@ def test_an_alias_that_cannot_be_read_is_not_taken_at_its_word(public: TreeBuild
 
 @pytest.mark.parametrize("kind", ["manifest-not-json", "manifest-flipped", "manifest-too-large"])
 @pytest.mark.parametrize("command", [["du"], ["info"], ["reuse"], ["bases"], ["ls", "-l", "app"]])
-def test_an_image_that_means_nothing_is_lacking(
+def test_an_unparsable_manifest_is_reported_as_lacking(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str], kind: str, command: list[str]
 ) -> None:
     tree.push("app", "v1", image(["one"]))
@@ -284,7 +284,7 @@ def test_an_image_that_means_nothing_is_lacking(
 
 
 @pytest.mark.parametrize("kind", ["manifest-missing", "blob-missing", "index-child-missing"])
-def test_what_simply_is_not_there_is_nothing_that_could_be_read(
+def test_absent_content_is_not_reported_as_unread(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     tree.push("app", "v1", image(["one"]))

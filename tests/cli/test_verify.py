@@ -50,7 +50,7 @@ def as_json(tree: TreeBuilder, capsys: Said, *arguments: str) -> dict[str, Any]:
     return dict(json.loads(capsys.readouterr().out))
 
 
-def test_a_whole_tree_says_so(shop: TreeBuilder, capsys: Said) -> None:
+def test_verify_of_an_intact_tree_finds_no_problems(shop: TreeBuilder, capsys: Said) -> None:
     assert verify(shop) == 0
     said = capsys.readouterr()
     assert "no problems found" in said.out
@@ -58,7 +58,7 @@ def test_a_whole_tree_says_so(shop: TreeBuilder, capsys: Said) -> None:
     assert said.err == ""
 
 
-def test_an_error_is_told_with_its_remedy_its_images_and_exit_1(
+def test_an_error_is_printed_with_remedy_and_images_and_exits_1(
     shop: TreeBuilder, capsys: Said
 ) -> None:
     damaged = shop.break_("blob-flipped", "app", "v1")
@@ -88,7 +88,7 @@ def test_leftovers_are_counted_and_listed_on_demand(shop: TreeBuilder, capsys: S
     assert orphan in capsys.readouterr().out
 
 
-def test_many_images_are_cut_short(tree: TreeBuilder, capsys: Said) -> None:
+def test_a_long_list_of_images_is_cut(tree: TreeBuilder, capsys: Said) -> None:
     pushed = tree.push("app", "t00", image([BASE]))
     for number in range(1, 30):
         tree.tag("app", f"t{number:02}", pushed)
@@ -162,7 +162,7 @@ def test_references_limit_what_is_checked(shop: TreeBuilder, capsys: Said) -> No
     assert "app:nowhere" in capsys.readouterr().err
 
 
-def test_names_that_act_on_a_terminal_are_escaped(shop: TreeBuilder, capsys: Said) -> None:
+def test_control_characters_in_names_are_escaped(shop: TreeBuilder, capsys: Said) -> None:
     shop.write(shop.v2 / os.fsdecode(b"repositories/app/\x1b[2J\xff"), b"x")
     assert verify(shop) == 0
     out = capsys.readouterr().out
@@ -206,7 +206,7 @@ def test_ctrl_c_prints_what_was_found_and_exits_130(tree: TreeBuilder) -> None:
     assert b"Traceback" not in errors
 
 
-def test_progress_tells_bytes_rate_and_the_time_that_is_left(tree: TreeBuilder) -> None:
+def test_progress_shows_bytes_rate_and_time_left(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image([BASE]))
     with tree.blob_path(tree.blob(b"huge")).open("r+b") as huge:
         huge.truncate(1 << 37)  # a hole: it takes no room, and minutes to hash

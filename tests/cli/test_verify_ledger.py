@@ -83,7 +83,7 @@ def test_sizes_are_decimal_unless_they_say_otherwise(text: str, size: int) -> No
 
 
 @pytest.mark.parametrize("text", ["", "G", "-1", "1iB", "1X", "1e9", "1 0", "1GBs", "9" * 40])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_an_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a size"):
         Size().convert(text, None, None)
 
@@ -107,7 +107,7 @@ def test_subsets(text: str, subset: Shard | Share | ByteCount) -> None:
 @pytest.mark.parametrize(
     "text", ["0/3", "4/3", "1/65537", "a/3", "1/", "0%", "101%", "%", "-5%", "x", "1/2/3"]
 )
-def test_what_is_no_subset_is_refused(text: str) -> None:
+def test_an_invalid_subset_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
         Subset().convert(text, None, None)
 
@@ -134,7 +134,7 @@ def test_any_text_is_a_subset_or_refused(text: str) -> None:
         ("--merge", "x", "--junit", "x.xml"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_written(
+def test_contradictory_ledger_options_write_nothing(
     shop: TreeBuilder, arguments: tuple[str, ...]
 ) -> None:
     assert verify(shop, *arguments) == 2
@@ -158,7 +158,7 @@ def test_results_are_kept_in_the_tree_and_save_the_next_run(
     assert (shop.files("docker"), shop.folders("docker")) == before
 
 
-def test_what_is_left_is_told(shop: TreeBuilder, capsys: Said) -> None:
+def test_blobs_left_for_the_next_run_are_counted(shop: TreeBuilder, capsys: Said) -> None:
     checked = as_json(shop, capsys, "--max-bytes", "1")["checked"]
     assert checked["blobs"] + checked["remaining"] == len(shop.blobs())
     assert checked["remaining_bytes"] > 0
@@ -182,7 +182,7 @@ def test_a_ledger_in_use_is_refused_with_a_way_out(shop: TreeBuilder, capsys: Sa
         assert verify(shop, "--no-ledger") == 0
 
 
-def test_a_file_that_is_no_ledger_is_left_alone(
+def test_a_file_that_is_not_a_ledger_is_unchanged(
     shop: TreeBuilder, tmp_path: Path, capsys: Said
 ) -> None:
     (tmp_path / "notes").write_text("dear diary\n")
@@ -194,7 +194,7 @@ def test_a_file_that_is_no_ledger_is_left_alone(
 
 
 @pytest.mark.parametrize("file", ["nowhere/part", "registry/docker/registry/v2/part"])
-def test_a_ledger_that_cannot_be_is_a_failure_before_the_work(
+def test_an_impossible_ledger_path_fails_before_verifying(
     shop: TreeBuilder, tmp_path: Path, capsys: Said, file: str
 ) -> None:
     assert verify(shop, "--ledger", str(tmp_path / file)) == 5
@@ -203,7 +203,7 @@ def test_a_ledger_that_cannot_be_is_a_failure_before_the_work(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
-def test_who_may_not_write_can_verify_and_is_told(capsys: Said) -> None:
+def test_verify_without_write_permission_notes_that_nothing_is_recorded(capsys: Said) -> None:
     with TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         tree = stocked(TreeBuilder(Path(folder) / "registry"))
@@ -261,7 +261,7 @@ def test_bytes_that_went_bad_where_they_lie_are_read_again(shop: TreeBuilder, ca
     assert bad in capsys.readouterr().out
 
 
-def test_what_was_broken_in_another_file_is_not_told_of_this_one(
+def test_a_result_of_a_replaced_file_is_not_reported(
     shop: TreeBuilder, tmp_path: Path, capsys: Said
 ) -> None:
     """The copy was made after a repair; its ledger still says what was wrong."""
@@ -287,7 +287,7 @@ def test_the_ledger_of_another_tree_is_not_merged(
     assert verify(shop, "--merge", part) == 0
 
 
-def test_a_device_has_another_number_on_another_machine(
+def test_merge_accepts_other_device_numbers(
     shop: TreeBuilder, tmp_path: Path, capsys: Said
 ) -> None:
     part = tmp_path / "part"
@@ -314,9 +314,7 @@ def end(process: subprocess.Popen[str]) -> tuple[str, str]:
     return out, errors
 
 
-def test_shards_of_many_machines_come_to_the_same_as_one_run(
-    shop: TreeBuilder, tmp_path: Path, capsys: Said
-) -> None:
+def test_merged_shards_equal_one_run(shop: TreeBuilder, tmp_path: Path, capsys: Said) -> None:
     shop.break_("blob-flipped", "app", "v1")
     shop.break_("blob-truncated", "team/x", "multi")
     parts = [str(tmp_path / f"part{number}") for number in (1, 2, 3)]
@@ -342,7 +340,7 @@ def test_shards_of_many_machines_come_to_the_same_as_one_run(
     assert checked["blobs"] == checked["manifests"] + 2
 
 
-def test_a_merge_says_what_was_never_verified(
+def test_a_merge_counts_blobs_never_verified(
     shop: TreeBuilder, tmp_path: Path, capsys: Said
 ) -> None:
     part = str(tmp_path / "part")
@@ -356,7 +354,7 @@ def test_a_merge_says_what_was_never_verified(
     assert "no known problems" in out
 
 
-def test_a_merge_reads_no_layer_and_believes_nothing_outdated(
+def test_a_merge_reads_no_layer_and_ignores_outdated_results(
     shop: TreeBuilder, tmp_path: Path, capsys: Said
 ) -> None:
     path = shop.root / shop.break_("blob-flipped", "app", "v1")

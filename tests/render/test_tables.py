@@ -70,7 +70,7 @@ def test_a_size_is_right_to_three_digits(size: int) -> None:
 
 
 @given(st.integers(0, 10**18), st.integers(0, 10**18))
-def test_larger_is_never_shown_as_smaller(one: int, other: int) -> None:
+def test_human_size_is_monotonic(one: int, other: int) -> None:
     units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"]
 
     def key(size: int) -> tuple[int, float]:
@@ -94,13 +94,13 @@ def test_a_time_can_be_read_again(when: datetime) -> None:
     assert datetime.fromisoformat(text) == when.replace(microsecond=0)
 
 
-def test_a_time_elsewhere_is_told_in_utc() -> None:
+def test_a_time_in_another_zone_is_written_in_utc() -> None:
     there = timezone(timedelta(hours=-3))
     assert rfc3339(datetime(2026, 11, 23, 22, 0, 0, 999, there)) == "2026-11-24T01:00:00Z"
 
 
 @given(st.floats(allow_nan=False) | st.integers(-(2**70), 2**70))
-def test_any_number_of_seconds_is_some_time(seconds: float) -> None:
+def test_any_number_of_seconds_has_a_time(seconds: float) -> None:
     found = utc_time(seconds)
     assert found.tzinfo is UTC
     assert len(rfc3339(found)) == 20
@@ -133,7 +133,7 @@ def test_names_are_escaped(name: str, shown: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=[])))
-def test_whatever_is_shown_can_be_shown(text: str) -> None:
+def test_printable_text_can_always_be_encoded(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     shown.encode("utf-8")
@@ -142,7 +142,7 @@ def test_whatever_is_shown_can_be_shown(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=[]), max_size=30))
-def test_no_table_and_no_finding_lets_anything_through(text: str) -> None:
+def test_tables_and_findings_escape_control_characters(text: str) -> None:
     out, file = console()
     out.print(table(text, ("name", ">size", "=digest", "~rest"), [(text, 1, text, text)]))
     print_finding(out, Finding(Code.FOREIGN_PATH, text, actual=text))
@@ -152,14 +152,14 @@ def test_no_table_and_no_finding_lets_anything_through(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["[bold]x[/bold]", "[/nothing]", "[link=x]y", ":smile:"])
-def test_markup_in_a_name_is_a_name(name: str) -> None:
+def test_markup_in_a_name_is_printed_as_it_is(name: str) -> None:
     out, file = console()
     out.print(table(name, ("name",), [(name,)]))
     print_finding(out, Finding(Code.FOREIGN_PATH, name))
     assert file.getvalue().count(name) == 3
 
 
-def test_cells_say_what_they_are() -> None:
+def test_cells_are_formatted_by_type() -> None:
     out, file = console()
     row = (None, datetime(2026, 11, 23, 13, 44, 54, tzinfo=UTC), DIGEST, 5, "text")
     out.print(table("Title", ("none", "=when", "=digest", ">size", "name"), [row]))
@@ -183,7 +183,7 @@ def test_a_column_can_fold() -> None:
 
 
 @pytest.mark.parametrize("code", Code)
-def test_a_finding_is_told_with_words_and_remedy(code: Code) -> None:
+def test_a_finding_is_printed_with_message_and_remedy(code: Code) -> None:
     out, file = console()
     print_finding(out, Finding(code, "some/path", expected="one", actual="two"))
     first, words, remedy = file.getvalue().splitlines()
@@ -269,7 +269,7 @@ _PLAIN = st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow
         max_leaves=10,
     )
 )
-def test_what_is_plain_stays_as_it_is(value: Any) -> None:
+def test_plain_values_are_unchanged(value: Any) -> None:
     assert document(value) == value
     assert json.loads(to_json(value)) == value
 
@@ -287,6 +287,6 @@ def test_iterables_become_lists() -> None:
     assert document((1, 2)) == [1, 2]
 
 
-def test_what_has_no_json_is_a_mistake() -> None:
+def test_a_value_without_json_raises() -> None:
     with pytest.raises(TypeError, match="object"):
         document({"a": object()})

@@ -38,7 +38,7 @@ def told(tree: TreeBuilder, capsys: pytest.CaptureFixture[str], *arguments: str)
     return json.loads(capsys.readouterr().out)
 
 
-def test_ls_says_what_tags_hold_and_of_what(
+def test_ls_shows_kind_and_subject_of_attached_tags(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tags = {one["name"]: one for one in told(tree, capsys, "ls", "-l", "app")["tags"]}
@@ -55,7 +55,7 @@ def test_ls_says_what_tags_hold_and_of_what(
 
 
 @pytest.mark.parametrize("ending", KINDS)
-def test_show_says_what_a_tag_holds_and_of_what(
+def test_show_has_kind_and_subject_of_an_attached_tag(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str], ending: str
 ) -> None:
     name = f"app:{own(NEW.digest)}.{ending}"
@@ -67,7 +67,7 @@ def test_show_says_what_a_tag_holds_and_of_what(
     assert "by cosign" in capsys.readouterr().out
 
 
-def test_show_lists_what_cosign_has_put_beside_an_image(
+def test_show_lists_tags_that_cosign_attached(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = told(tree, capsys, "show", "app:v1")
@@ -78,7 +78,7 @@ def test_show_lists_what_cosign_has_put_beside_an_image(
     assert (mirrored["kind"], mirrored["subject"], mirrored["referrers"]) == ("image", None, [])
 
 
-def test_verify_says_which_signature_has_lost_its_image(tree: TreeBuilder) -> None:
+def test_verify_finds_a_signature_without_its_image(tree: TreeBuilder) -> None:
     assert {row.finding.code for row in check(tree).findings} == {Code.SUBJECT_MISSING}
     for ending in KINDS:
         signed(tree, "app", GONE.digest, ending)
@@ -91,7 +91,7 @@ def test_verify_says_which_signature_has_lost_its_image(tree: TreeBuilder) -> No
         assert "--delete-referrers-of-dangling" in one.finding.remedy
 
 
-def test_the_page_says_what_tags_hold(tree: TreeBuilder) -> None:
+def test_the_page_shows_the_kind_of_attached_tags(tree: TreeBuilder) -> None:
     with hosted(tree.root) as url:
 
         def page(path: str) -> str:

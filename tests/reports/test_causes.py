@@ -44,7 +44,7 @@ def cut_short(tree: TreeBuilder) -> TreeBuilder:
 # -- the causes of the field ------------------------------------------------------------------
 
 
-def test_40_tags_of_one_deletion_are_told_once(
+def test_40_tags_of_one_deletion_are_one_cause(
     cut_short: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = str(cut_short.root)
@@ -63,7 +63,7 @@ def test_40_tags_of_one_deletion_are_told_once(
     assert "-v prints each" in captured.err
 
 
-def test_who_asks_for_more_is_told_of_each(
+def test_verbose_prints_each_finding(
     cut_short: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["-r", str(cut_short.root), "verify", "--no-ledger", "-v"]) == 1
@@ -73,7 +73,7 @@ def test_who_asks_for_more_is_told_of_each(
 
 
 @pytest.mark.parametrize("how", ["--json", "--ndjson"])
-def test_machines_are_told_of_each(
+def test_json_has_each_finding(
     cut_short: TreeBuilder, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     assert run(["-r", str(cut_short.root), "verify", "--no-ledger", how]) == 1
@@ -95,7 +95,7 @@ def test_two_deletions_are_two_causes(
     assert "2 of one cause" in out
 
 
-def test_corrupt_blobs_are_told_one_by_one(
+def test_corrupt_blobs_are_separate_causes(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree.push("app", "v1", image(["a", "b", "c", "d"]))
@@ -115,7 +115,7 @@ def public() -> Iterator[TreeBuilder]:
         yield TreeBuilder(folder / "registry")
 
 
-def test_blobs_that_nobody_may_read_are_one_cause(public: TreeBuilder) -> None:
+def test_unreadable_blobs_are_one_cause(public: TreeBuilder) -> None:
     tree = public
     for number in range(5):
         tree.push(f"app{number}", "v1", image([str(number)]))
@@ -153,7 +153,7 @@ def test_blobs_on_a_disk_that_is_not_mounted_are_one_cause(
         assert f"of one cause: {V2}/blobs and " in out
 
 
-def test_a_tree_without_blobs_or_images_lacks_none(
+def test_a_tree_without_blobs_and_images_reports_no_missing_blobs(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree.folder(tree.repository_path("app") / "_layers")
@@ -185,22 +185,29 @@ def test_nothing_is_lost_or_counted_twice(findings: list[Finding]) -> None:
 
 
 @given(st.lists(FINDINGS, unique=True))
-def test_what_is_to_be_looked_at_one_by_one_is_never_gathered(findings: list[Finding]) -> None:
+def test_findings_with_their_own_remedy_are_never_grouped(findings: list[Finding]) -> None:
     for cause in Causes(one for one in findings if one.code in ALONE):
         places = {(cause.first.path, cause.first.tag, cause.first.digest)}
         assert cause.count == 1 or len(places) == 1
 
 
 @given(FINDINGS)
-def test_an_answer_lacks_what_could_not_be_seen_or_understood(finding: Finding) -> None:
+def test_lacking_selects_unreadable_and_unparsable(finding: Finding) -> None:
     if finding.code in INCOMPLETE or is_denied(finding):
         assert lacking([finding]) == [finding]
     if finding.code in (Code.BLOB_MISSING, Code.LINK_DANGLING, Code.JUNK):
         assert lacking([finding]) == []
 
 
+def test_lacking_has_each_path_once_the_first_finding_counts() -> None:
+    read = Finding(Code.BLOB_CORRUPT, "a", digest="sha256:1")
+    listed = Finding(Code.PATH_UNREADABLE, "a")
+    other = Finding(Code.PATH_UNREADABLE, "b")
+    assert lacking([read, listed, other]) == [read, other]
+
+
 @given(st.lists(FINDINGS, min_size=1))
-def test_the_way_out_comes_first(findings: list[Finding]) -> None:
+def test_a_cause_prints_the_remedy_first(findings: list[Finding]) -> None:
     for cause in Causes(findings):
         words = incomplete(cause)
         assert words.startswith(f"incomplete. {cause.remedy.rstrip('.')}: ")

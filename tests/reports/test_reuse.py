@@ -77,7 +77,7 @@ def test_nested_and_broken_indexes(tree: TreeBuilder) -> None:
     assert names(tree) == ["app:v1"]
 
 
-def test_where_nothing_is_tagged_digests_name_images(tree: TreeBuilder) -> None:
+def test_images_of_an_untagged_repository_go_by_digest(tree: TreeBuilder) -> None:
     digest = tree.push("app", None, index(image(["layer"])))
     assert names(tree) == [f"app@{digest[:19]}"]
 
@@ -124,7 +124,7 @@ def test_many_images_are_not_compared_pair_by_pair(tree: TreeBuilder) -> None:
     assert len(shared(tree, "app:v1", "app:v2").pairs) == 1
 
 
-def test_of_one_image_only_its_layers_are_told_but_all_users(tree: TreeBuilder) -> None:
+def test_reuse_of_one_image_has_its_layers_and_all_their_users(tree: TreeBuilder) -> None:
     base = blob_of("base")
     tree.push("a", "v1", image([base]))
     tree.push("b", "v1", image([base, "b"]))
@@ -136,7 +136,7 @@ def test_of_one_image_only_its_layers_are_told_but_all_users(tree: TreeBuilder) 
     assert report.apparent == 2 * len(base.data)
 
 
-def test_nothing_is_shared(tree: TreeBuilder) -> None:
+def test_images_without_common_layers_share_nothing(tree: TreeBuilder) -> None:
     tree.push("a", "v1", image(["a"]))
     tree.push("b", "v1", image(["b"]))
     report = shared(tree)
@@ -178,7 +178,7 @@ def test_an_unreadable_config_is_counted(tree: TreeBuilder) -> None:
     assert shared(tree).configs_unread == 1
 
 
-def test_the_list_of_layers_can_be_cut(tree: TreeBuilder) -> None:
+def test_top_limits_the_layers(tree: TreeBuilder) -> None:
     for tag in ("v1", "v2"):
         tree.push("app", tag, image(["a", "b", "c"], {"author": tag}))
     report = shared(tree, top=1)
@@ -221,7 +221,7 @@ def test_the_same_layers_are_aliases_not_bases(tree: TreeBuilder) -> None:
     assert found["c:v1"].bases == ("a:v1", "b:v1")
 
 
-def test_the_same_layers_in_another_order_are_no_base(tree: TreeBuilder) -> None:
+def test_the_same_layers_in_another_order_are_not_a_base(tree: TreeBuilder) -> None:
     tree.push("a", "v1", image(["x", "y"]))
     tree.push("b", "v1", image(["y", "x", "z"]))
     assert lineage(tree)["b:v1"].bases == ()
@@ -240,7 +240,7 @@ def test_platforms_have_their_own_bases(tree: TreeBuilder) -> None:
 BASE = "org.opencontainers.image.base."
 
 
-def test_an_annotation_tells_more_than_layers(tree: TreeBuilder) -> None:
+def test_an_annotation_wins_over_layers(tree: TreeBuilder) -> None:
     squashed = tree.push("real", "v1", image(["before squashing"]))
     tree.push("likely", "v1", image(["squashed"]))
     notes = {f"{BASE}digest": squashed, f"{BASE}name": "real:v1"}
@@ -257,14 +257,14 @@ def test_a_base_can_be_named_with_its_registry(tree: TreeBuilder) -> None:
     assert lineage(tree)["app:v1"].bases == ("os:latest",)
 
 
-def test_a_base_that_is_elsewhere_is_named(tree: TreeBuilder) -> None:
+def test_a_base_in_another_registry_is_named(tree: TreeBuilder) -> None:
     notes = {f"{BASE}name": "docker.io/library/alpine:3", f"{BASE}digest": "sha256:" + "0" * 64}
     tree.push("app", "v1", image(["layer"], annotations=notes))
     found = lineage(tree)["app:v1"]
     assert (found.bases, found.base_name) == ((), "docker.io/library/alpine:3")
 
 
-def test_annotations_in_a_circle(tree: TreeBuilder) -> None:
+def test_base_annotations_in_a_circle_end(tree: TreeBuilder) -> None:
     first = image(["a"], annotations={f"{BASE}name": "b:v1"})
     second = image(["b"], annotations={f"{BASE}name": "a:v1"})
     tree.push("a", "v1", first)

@@ -45,7 +45,7 @@ HISTORY: list[dict[str, Any]] = [
 ]
 
 
-def test_every_layer_stands_beside_what_made_it(tree: TreeBuilder) -> None:
+def test_each_layer_has_its_instruction(tree: TreeBuilder) -> None:
     base, made = blob_of("base"), blob_of("made")
     tree.push("app", "v1", image([base, made], {"history": HISTORY}))
     (one,) = shown(tree, "app:v1").images
@@ -66,7 +66,7 @@ def test_layers_without_a_history_are_all_there(tree: TreeBuilder) -> None:
         assert [step.digest for step in one.steps] == [layer.digest for layer in layers]
 
 
-def test_a_history_longer_than_the_layers_is_told_to_its_end(tree: TreeBuilder) -> None:
+def test_a_history_longer_than_the_layers_is_shown_in_full(tree: TreeBuilder) -> None:
     history = [{"created_by": name} for name in "abc"]
     tree.push("app", "v1", image(["layer"], {"history": history}))
     (one,) = shown(tree, "app:v1").images
@@ -84,7 +84,7 @@ def test_sharing_counts_other_images(tree: TreeBuilder) -> None:
     assert one.shared == len(base.data)
 
 
-def test_the_config_is_told(tree: TreeBuilder) -> None:
+def test_the_config_is_shown(tree: TreeBuilder) -> None:
     start = {
         "Env": ["A=1"],
         "Cmd": ["run"],
@@ -158,7 +158,7 @@ def test_schema1_shows_its_layers_with_the_base_first(tree: TreeBuilder) -> None
     assert report.images[0].steps[0].size == len(layers[0].data)
 
 
-def test_a_layer_that_holds_nothing_is_empty(tree: TreeBuilder) -> None:
+def test_an_empty_layer_is_marked(tree: TreeBuilder) -> None:
     empty = Blob(bytes(1024), "application/vnd.oci.image.layer.v1.tar")
     tree.push("app", "v1", image([empty, "full"]))
     (one,) = shown(tree, "app:v1").images
@@ -166,7 +166,7 @@ def test_a_layer_that_holds_nothing_is_empty(tree: TreeBuilder) -> None:
 
 
 @pytest.mark.parametrize("kind", ["blob-missing", "blob-flipped"])
-def test_a_broken_config_leaves_the_layers(tree: TreeBuilder, kind: str) -> None:
+def test_a_damaged_config_still_shows_the_layers(tree: TreeBuilder, kind: str) -> None:
     content = image(["layer"])
     tree.push("app", "v1", content)
     path = tree.break_(kind, "app", "v1", content.blobs[0].digest)
@@ -194,7 +194,7 @@ def test_a_missing_layer_is_a_problem(tree: TreeBuilder) -> None:
         ("manifest-deep", ManifestInvalid),
     ],
 )
-def test_a_broken_manifest_is_told_with_its_path(
+def test_an_error_of_a_damaged_manifest_names_its_path(
     tree: TreeBuilder, kind: str, error: type[Exception]
 ) -> None:
     tree.push("app", "v1")
@@ -232,7 +232,7 @@ def reasoned(tree: TreeBuilder, reference: str, limit: int = 20) -> Reasons:
     return reasons(graph, target, target.digest, limit)
 
 
-def test_every_path_is_told_the_tags_first(tree: TreeBuilder) -> None:
+def test_paths_by_tag_come_first(tree: TreeBuilder) -> None:
     layer = blob_of("layer")
     digest = tree.push("app", "v1", image([layer]))
     report = reasoned(tree, layer.digest)
@@ -257,14 +257,14 @@ def test_paths_are_limited(tree: TreeBuilder) -> None:
     assert all(path[1].kind == "tag" for path in report.paths)
 
 
-def test_nothing_keeps_an_orphan(tree: TreeBuilder) -> None:
+def test_an_unreferenced_blob_has_no_path(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     digest = tree.add_blob("app", "unused")
     report = reasoned(tree, digest)
     assert (report.paths, report.doubtful, report.layer_links) == ((), False, ("app",))
 
 
-def test_doubt_keeps_what_a_broken_image_may_need(tree: TreeBuilder) -> None:
+def test_a_blob_a_damaged_image_may_need_is_doubtful(tree: TreeBuilder) -> None:
     layer = blob_of("layer")
     tree.push("app", "v1", image([layer]))
     tree.break_("manifest-missing", "app", "v1")
@@ -344,7 +344,7 @@ def test_entries_of_an_image_and_of_an_index(tree: TreeBuilder) -> None:
         ("garbage", None),
     ],
 )
-def test_the_list_of_uploads_and_a_scan_read_one_time(
+def test_uploads_and_scan_agree_on_the_start_time(
     tree: TreeBuilder, text: str, began: str | None
 ) -> None:
     tree.push("app", "v1")

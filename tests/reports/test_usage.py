@@ -141,7 +141,7 @@ def test_a_referrer_counts_with_its_subject(tree: TreeBuilder) -> None:
     assert report.rows[0].stored >= size(sbom, *_files(tree, subject.digest), tree=tree)
 
 
-def test_namespaces_gather_repositories(tree: TreeBuilder) -> None:
+def test_namespaces_add_up_their_repositories(tree: TreeBuilder) -> None:
     for name in ("team/a", "team/b", "alone"):
         tree.push(name, "v1", image([name]))
     found = rows(measured(tree, by=By.NAMESPACE))
@@ -171,7 +171,7 @@ def test_media_types_are_told_apart(tree: TreeBuilder) -> None:
     assert sum(row.unique for row in found.values()) == measured(tree).sum.stored
 
 
-def test_a_missing_layer_is_told_and_not_counted(tree: TreeBuilder) -> None:
+def test_a_missing_layer_is_reported_and_not_counted(tree: TreeBuilder) -> None:
     layer = blob_of("layer")
     tree.push("app", "v1", image([layer]))
     whole = measured(tree).sum.stored
@@ -209,7 +209,7 @@ def test_only_what_is_named_is_shown(tree: TreeBuilder) -> None:
     assert [row.name for row in measured(tree, base.digest, by=By.TAG).rows] == ["a:v2", "a:v1"]
 
 
-def test_naming_everything_is_naming_nothing(tree: TreeBuilder) -> None:
+def test_naming_every_repository_gives_the_same_rows(tree: TreeBuilder) -> None:
     tree.push("a", "v1", image(["x"]))
     tree.push("b", "v1", image(["x", "y"]))
     assert measured(tree, "a", "b").rows == measured(tree).rows
@@ -281,7 +281,7 @@ def _reversed(inventory: Inventory) -> Inventory:
 
 
 @given(recipe=recipes())
-def test_the_parts_are_the_disk(recipe: Recipe) -> None:
+def test_the_parts_add_up_to_the_disk(recipe: Recipe) -> None:
     with new_tree() as tree:
         build(tree, recipe)
         found = disk(tree)
@@ -293,7 +293,7 @@ def test_the_parts_are_the_disk(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(DAMAGE))
-def test_the_parts_are_the_disk_however_it_is_broken(tree: TreeBuilder, kind: str) -> None:
+def test_the_parts_of_a_damaged_tree_add_up_to_the_disk(tree: TreeBuilder, kind: str) -> None:
     tree.push("app", "v1", image(["base", "top"]))
     tree.push("team/other", "v1", image(["base"]))
     tree.break_(kind, "app", "v1")
@@ -359,7 +359,7 @@ def test_removing_a_tag_frees_what_only_it_needs(tree: TreeBuilder) -> None:
     assert report.kept.bytes + report.freed.bytes == report.holds.bytes
 
 
-def test_garbage_is_no_merit_of_a_removal(tree: TreeBuilder) -> None:
+def test_removal_does_not_count_existing_garbage(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["first"]))
     tree.push("app", "v1", image(["second"]))
     tree.push("app", "v2", image(["third"]))
@@ -368,13 +368,13 @@ def test_garbage_is_no_merit_of_a_removal(tree: TreeBuilder) -> None:
     assert report.freed.blobs == 3
 
 
-def test_removing_the_last_tag_needs_a_word(tree: TreeBuilder) -> None:
+def test_removing_the_last_tag_names_the_tagless_repository(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     assert what_if(tree, "app:v1").tagless == ("app",)
     assert what_if(tree, "app").tagless == ()
 
 
-def test_a_damaged_repository_gives_nothing_back(tree: TreeBuilder) -> None:
+def test_removal_from_a_damaged_repository_frees_nothing(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["one"]))
     tree.push("app", "v2", image(["two"]))
     tree.break_("manifest-empty", "app", "v1")
@@ -383,7 +383,7 @@ def test_a_damaged_repository_gives_nothing_back(tree: TreeBuilder) -> None:
     assert report.frozen == ("app",)
 
 
-def test_nothing_is_freed_where_not_all_is_seen(tree: TreeBuilder) -> None:
+def test_removal_from_an_incomplete_tree_frees_nothing(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["one"]))
     tree.break_("symlink-loop", "app", "v1")
     report = what_if(tree, "app")
@@ -391,7 +391,7 @@ def test_nothing_is_freed_where_not_all_is_seen(tree: TreeBuilder) -> None:
     assert report.freed.bytes == 0
 
 
-def test_a_layer_cannot_be_removed(tree: TreeBuilder) -> None:
+def test_removal_of_a_layer_is_refused(tree: TreeBuilder) -> None:
     layer = blob_of("layer")
     tree.push("app", "v1", image([layer]))
     with pytest.raises(ManifestUnknown):
@@ -401,7 +401,7 @@ def test_a_layer_cannot_be_removed(tree: TreeBuilder) -> None:
 
 
 @given(recipe=recipes(), which=st.data())
-def test_what_if_is_what_happens(recipe: Recipe, which: st.DataObject) -> None:
+def test_removal_predicts_what_gc_frees(recipe: Recipe, which: st.DataObject) -> None:
     with new_tree() as tree:
         build(tree, recipe)
         target = which.draw(st.sampled_from(_targets(tree)))
