@@ -377,7 +377,7 @@ class _Sweep:
         asked: list[_Move] = []
 
         def unchanged() -> Iterator[str]:
-            looks = self.store.again(move.seen for move in moves)
+            looks = self.store.examine(move.seen for move in moves)
             for move, seen in zip(moves, looks, strict=True):
                 reason = self._changed(move.action, seen)
                 if reason is None and self._is_kept(move.action):

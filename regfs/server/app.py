@@ -116,7 +116,7 @@ def make_app(
 def _add_services(app: web.Application, registry: Registry, settings: Settings) -> None:
     folders = Folders(registry.store)
     app[REGISTRY] = registry
-    app[SHORT_CALLS] = ShortCalls(registry.store)
+    app[SHORT_CALLS] = ShortCalls()
     app[PAGING] = Paging(folders)
     app[REFERRERS] = Referrers(registry, folders)
     app[REFERRERS_TURN] = asyncio.Semaphore(referrers.AT_ONCE)

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
-from regfs.stores import Capability, Store
-
 SLOW: Final = 0.005
 """Seconds from which on a call has taken long; one that only asks the kernel takes 0.0002."""
 PAUSE: Final = 1.0
@@ -25,17 +23,16 @@ T = TypeVar("T")
 
 
 class ShortCalls:
-    """How short calls of one store are made; for one loop."""
+    """How short calls of the storage are made; for one loop."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
-        self._near = Capability.NEAR in store.capabilities
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._apart_until = clock()
 
     async def make(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a call, which reads no more than some files that are small."""
         began = self._clock()
-        if not self._near or began < self._apart_until:
+        if began < self._apart_until:
             return await asyncio.to_thread(work, *args, **kwargs)
         try:
             return work(*args, **kwargs)

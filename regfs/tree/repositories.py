@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import repeat
-
 from regfs import layout
-from regfs.digest import ALGORITHMS, Digest
+from regfs.digest import Digest
 from regfs.findings import Code, Finding
 from regfs.names import name_problem, tag_problem
-from regfs.stores import Entry, FileKind, Leaves, Store
+from regfs.stores import Entry, FileKind, Store
 from regfs.tree.folders import (
     algorithms_in,
     checked_leaves,
@@ -93,17 +90,12 @@ def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInvento
         for entry in leaves.others
         if not _is_no_folder(entry, folder)
     }
-    histories: Iterator[dict[str, Leaves] | None] = repeat({}, len(leaves.names))
-    if repository.has_history:
-        histories = store.branches(folder, leaves.names, "index", "link", report)
     columns = (leaves.names, leaves.sizes, leaves.mtimes, leaves.contents)
-    for (tag, size, mtime, content), branch in zip(
-        zip(*columns, strict=True), histories, strict=True
-    ):
+    for tag, size, mtime, content in zip(*columns, strict=True):
         current, problem = _tag_content(inventory, repository.name, tag, content)
-        if current is None:
-            branch = None
-        history = _scan_history(store, inventory, repository, tag, branch)
+        history: tuple[TagEntry, ...] = ()
+        if repository.has_history or current is None:
+            history = _scan_history(store, inventory, repository, tag)
         repository.tags[tag] = TagInfo(current, mtime, size, problem, history)
     _tags_without_current(store, inventory, repository, leaves.absent, unseen)
     for entry in leaves.others:
@@ -178,17 +170,14 @@ def _scan_history(
     inventory: Inventory,
     repository: RepositoryInventory,
     tag: str,
-    branch: dict[str, Leaves] | None = None,
 ) -> tuple[TagEntry, ...]:
-    """Return what a tag has pointed to; `branch` is its index, if it was listed already."""
+    """Return what a tag has pointed to."""
     folder = layout.tag_index_folder(repository.name, tag)
-    if branch is None or not branch.keys() <= ALGORITHMS.keys():
-        report = inventory.findings.append
-        algorithms = algorithms_in(store, inventory, folder)
-        branch = {name: store.leaves(f"{folder}/{name}", "link", report) for name in algorithms}
     entries = []
-    for algorithm, leaves in branch.items():
-        leaves = checked_leaves(inventory, f"{folder}/{algorithm}", algorithm, leaves)
+    for algorithm in algorithms_in(store, inventory, folder):
+        path = f"{folder}/{algorithm}"
+        leaves = store.leaves(path, "link", inventory.findings.append)
+        leaves = checked_leaves(inventory, path, algorithm, leaves)
         repository.history_bytes += sum(leaves.sizes)
         for name, mtime, size in zip(leaves.names, leaves.mtimes, leaves.sizes, strict=True):
             entries.append(TagEntry(Digest(f"{algorithm}:{name}"), mtime, size))

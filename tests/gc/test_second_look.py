@@ -157,7 +157,9 @@ def test_a_look_that_fails_ends_the_run(pruned: TreeBuilder) -> None:
     before = pruned.files()
 
     class Unseeing(Meddling):
-        def examine(self, paths: Iterable[str], *, limit: int = 0) -> Iterator[Seen | StoreError]:
+        def examine(
+            self, paths: Iterable[str | Seen], *, limit: int = 0
+        ) -> Iterator[Seen | StoreError]:
             for path in paths:
                 yield StoreError(f"{path}: input/output error")
 

@@ -21,6 +21,7 @@ from regfs.runs import Run, runs
 from regfs.runs import purge as purge_run
 from regfs.runs import restore as restore_run
 from regfs.runs.totals import Totals
+from regfs.stores import Seen
 from regfs.tree.registry import Registry
 from tests.support.builder import TreeBuilder, image, index
 from tests.support.crashes import Crash, CrashingStore
@@ -215,9 +216,11 @@ def test_what_was_left_in_place_after_all_is_not_counted(full: TreeBuilder) -> N
     layer = full.blob_path(OLD.blobs[-1].digest)
 
     class Touching(Dying):
-        def again(self, seen: Any) -> Any:
-            os.utime(layer)  # somebody pushes it in this moment
-            return self._store.again(seen)
+        def examine(self, paths: Any, *, limit: int = 0) -> Any:
+            for path in paths:
+                if isinstance(path, Seen):
+                    os.utime(layer)  # somebody pushes it before it is looked at again
+                yield from self._store.examine([path], limit=limit)
 
     applied = apply(made, Registry(Touching(full, -1)))
     assert layer.exists()

@@ -8,8 +8,6 @@ import threading
 import pytest
 
 from regfs.server.calls import PAUSE, SLOW, ShortCalls
-from regfs.stores import Capability, Store, open_store
-from tests.support.builder import TreeBuilder
 
 
 class Clock:
@@ -23,11 +21,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def store(tree: TreeBuilder) -> Store:
-    return open_store(str(tree.root))
 
 
 def where(calls: ShortCalls, clock: Clock, seconds: float = 0.0) -> str:
@@ -44,8 +37,8 @@ def where(calls: ShortCalls, clock: Clock, seconds: float = 0.0) -> str:
     return "here" if loop == made else "in a thread"
 
 
-def test_calls_are_made_on_the_spot_until_one_has_taken_long(store: Store, clock: Clock) -> None:
-    calls = ShortCalls(store, clock)
+def test_calls_are_made_on_the_spot_until_one_has_taken_long(clock: Clock) -> None:
+    calls = ShortCalls(clock)
     assert where(calls, clock, SLOW * 0.9) == "here"
     assert where(calls, clock, SLOW * 2) == "here"
     assert where(calls, clock) == "in a thread"
@@ -55,8 +48,8 @@ def test_calls_are_made_on_the_spot_until_one_has_taken_long(store: Store, clock
     assert where(calls, clock) == "here"
 
 
-def test_a_long_call_that_fails_has_taken_long_too(store: Store, clock: Clock) -> None:
-    calls = ShortCalls(store, clock)
+def test_a_long_call_that_fails_has_taken_long_too(clock: Clock) -> None:
+    calls = ShortCalls(clock)
 
     def fail() -> None:
         clock.now += SLOW * 2
@@ -65,11 +58,3 @@ def test_a_long_call_that_fails_has_taken_long_too(store: Store, clock: Clock) -
     with pytest.raises(OSError, match="the disk"):
         asyncio.run(calls.make(fail))
     assert where(calls, clock) == "in a thread"
-
-
-def test_a_store_that_is_not_near_is_never_asked_on_the_spot(
-    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    far = property(lambda self: Capability.WRITE | Capability.RANDOM_ACCESS)
-    monkeypatch.setattr(type(store), "capabilities", far)
-    assert where(ShortCalls(store, clock), clock) == "in a thread"

@@ -23,7 +23,7 @@ from regfs.errors import (
     StoreError,
 )
 from regfs.findings import Code, Finding
-from regfs.stores import Capability, FileKind, Seen
+from regfs.stores import FileKind, Seen
 from regfs.stores.local.store import LocalStore, open_local
 from tests.support.stores import (
     codes,
@@ -111,16 +111,6 @@ class TestOpening:
             store.read("docker/private", 100)
         put(store, f"{V2}/blobs/new", b"written")
         assert (disk / "registry/v2/blobs/new").read_bytes() == b"written"
-
-    def test_capabilities(self, local: LocalStore) -> None:
-        assert local.capabilities == (
-            Capability.WRITE
-            | Capability.APPEND
-            | Capability.CHEAP_MOVE
-            | Capability.RANDOM_ACCESS
-            | Capability.NEAR
-            | Capability.FOLDERS
-        )
 
 
 class TestSymbolicLinks:
@@ -602,10 +592,10 @@ def test_a_folder_that_has_just_changed_is_not_trusted_to_show_the_next_change(
     assert isinstance(rested, Seen)
     assert (fresh.folder, bool(rested.folder)) == ("", True)
     for before in (fresh, rested):
-        assert [isinstance(one, Seen) and one.alone for one in local.again([before])] == [True]
+        assert [isinstance(one, Seen) and one.alone for one in local.examine([before])] == [True]
     data.with_name("more").write_bytes(b"y")
     for before in (fresh, rested):
-        assert [isinstance(one, Seen) and one.alone for one in local.again([before])] == [False]
+        assert [isinstance(one, Seen) and one.alone for one in local.examine([before])] == [False]
 
 
 def test_what_is_examined_is_read_as_far_as_asked(local: LocalStore, root: Path) -> None:

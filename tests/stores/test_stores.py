@@ -19,7 +19,7 @@ from regfs.errors import (
     PathUnsafe,
     StoreError,
 )
-from regfs.stores import Capability, FileKind, Store, open_store
+from regfs.stores import FileKind, Store, open_store
 from tests.support.stores import files, no_findings, put
 
 V2 = "docker/registry/v2"
@@ -39,11 +39,6 @@ FACTORIES: list[Any] = [pytest.param(local_factory, id="local")]
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     factory: Callable[[Path], Store] = request.param
     return factory(tmp_path)
-
-
-def needs(store: Store, capability: Capability) -> None:
-    if capability not in store.capabilities:
-        pytest.skip(f"{type(store).__name__} has no {capability}")
 
 
 PARTS = st.text(
@@ -235,7 +230,6 @@ class TestStoreContract:
         ]
 
     def test_append_adds_at_the_end(self, store: Store) -> None:
-        needs(store, Capability.APPEND)
         for line in (b"one\n", b"two\n"):
             with store.append("state/journal") as journal:
                 assert journal.write(line) == 4
@@ -388,7 +382,6 @@ class TestStoreContract:
         assert files(store) == ["a/2"]
 
     def test_delete_takes_empty_folders_only(self, store: Store) -> None:
-        needs(store, Capability.FOLDERS)
         put(store, "a/b/1")
         put(store, "used/1")
         assert store.delete(["a/b/1", "a/b", "a", "used"]) == 3

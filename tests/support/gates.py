@@ -40,17 +40,13 @@ class _GatedStore:
 
         return gated
 
-    def examine(self, paths: Iterable[str], *, limit: int = 0) -> Iterator[Seen | StoreError]:
+    def examine(
+        self, paths: Iterable[str | Seen], *, limit: int = 0
+    ) -> Iterator[Seen | StoreError]:
         """Look at each by itself: others may come in between."""
         for path in paths:
             self._gate("examine")
             yield from self._store.examine([path], limit=limit)
-
-    def again(self, seen: Iterable[Seen]) -> Iterator[Seen | StoreError]:
-        """Look at each by itself."""
-        for one in seen:
-            self._gate("again")
-            yield from self._store.again([one])
 
     def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
         """Move each by itself."""

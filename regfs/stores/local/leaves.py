@@ -1,9 +1,8 @@
 """The many small files of a directory store: found and read a folder at a time.
 
-    leaves     <folder>/*/<leaf>                    blobs/sha256/ab/*/data
-    branches   <folder>/<name>/<inner>/*/*/<leaf>   tags/v1/index/sha256/*/link
-    contents   <folder>/<name>/<leaf>               what they begin with
-    identify   <folder>/<name>/<leaf>               which files they are
+    leaves     <folder>/*/<leaf>        blobs/sha256/ab/*/data
+    contents   <folder>/<name>/<leaf>   what they begin with
+    identify   <folder>/<name>/<leaf>   which files they are
 
 Whatever is not as it usually is (a link, a FIFO, a file that has grown long)
 takes the careful way, in `_local_look`. Not here: listing all there is (`local`).
@@ -24,7 +23,6 @@ from regfs.stores import Entry, FileId, FileKind, Leaves, Report, folders_above,
 from regfs.stores.local.base import failure, joined
 from regfs.stores.local.look import NOWHERE, READ_FLAGS, LocalLook, unreadable
 
-_PLAIN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _SHORT: Final = 1 << 16
 """Bytes that are read in one go: longer than any link and nearly any manifest."""
 _CHUNK: Final = 64
@@ -222,47 +220,6 @@ class LocalLeaves(LocalLook):
             found.absent.append(child.name)
         else:
             found.others.append(self._entry(path, status, report))
-
-    def branches(
-        self, folder: str, names: Iterable[str], inner: str, leaf: str, report: Report
-    ) -> Iterator[dict[str, Leaves] | None]:
-        """Yield for each name the leaves of the folders in `<folder>/<name>/<inner>`."""
-        self.full(f"{inner}/{leaf}")
-        parent = self._open_listed(folder, report)
-        if parent is None:
-            # One answer for each name all the same: a caller must not lose a child over it.
-            yield from (None for _ in names)
-            return
-        try:
-            for name in names:
-                yield self._branch(parent, folder, f"{name}/{inner}", leaf, report)
-        finally:
-            os.close(parent)
-
-    def _branch(
-        self, parent: int, folder: str, inner: str, leaf: str, report: Report
-    ) -> dict[str, Leaves] | None:
-        """Return the leaves of the folders in `inner`; None when anything is unusual."""
-        found = {}
-        try:
-            # No link is passed: the child was seen to be none, or to lead inside.
-            middle = os.open(inner, _PLAIN_FOLDER, dir_fd=parent)
-            try:
-                with os.scandir(middle) as kinds:
-                    for kind in kinds:
-                        leaves = Leaves([], [], [], [], [], [])
-                        inside = os.open(kind.name, _PLAIN_FOLDER, dir_fd=middle)
-                        try:
-                            path = f"{folder}/{inner}/{kind.name}"
-                            self._scan_leaves(inside, path, leaf, report, leaves, None)
-                        finally:
-                            os.close(inside)
-                        found[kind.name] = leaves
-            finally:
-                os.close(middle)
-        except OSError:
-            return None
-        return found
 
     def contents(
         self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False

@@ -53,20 +53,22 @@ class LocalLook(LocalTree):
         except OSError as error:
             raise self.fault(path, error) from error
 
-    def examine(self, paths: Iterable[str], *, limit: int = 0) -> Iterator[Seen | StoreError]:
-        """Yield what is at each path, and whether its folder holds nothing else."""
-        with Shelf(self) as shelf:
-            for path in paths:
-                yield self._examine(shelf, path, limit)
+    def examine(
+        self, paths: Iterable[str | Seen], *, limit: int = 0
+    ) -> Iterator[Seen | StoreError]:
+        """Yield what is at each path, and whether its folder holds nothing else.
 
-    def again(self, seen: Iterable[Seen]) -> Iterator[Seen | StoreError]:
-        """Yield what is there by now; of a folder that has not changed it is known what it holds.
-
-        Two questions instead of opening it, listing it and closing it.
+        If the folder has not changed since an earlier answer, what it holds is known: two
+        questions instead of opening it, listing it and closing it.
         """
         with Shelf(self) as shelf:
-            for before in seen:
-                yield self._seen_again(shelf, before) or self._examine(shelf, before.entry.path, 0)
+            for path in paths:
+                if isinstance(path, Seen):
+                    before, path = path, path.entry.path
+                    if (seen := self._seen_again(shelf, before)) is not None:
+                        yield seen
+                        continue
+                yield self._examine(shelf, path, limit)
 
     def _seen_again(self, shelf: Shelf, before: Seen) -> Seen | None:
         """Return what is there when its folder is as it was; else None."""

@@ -24,7 +24,7 @@ from typing import Final
 
 from regfs.errors import NotARegistry, printable
 from regfs.findings import Code, Finding
-from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, Capability, Entry, FileKind, Report, Store
+from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, Entry, FileKind, Report, Store
 from regfs.stores.local.base import V2, LocalTree, failure, joined, unsafe
 from regfs.stores.local.look import unreadable
 from regfs.stores.local.near import guess, is_minio
@@ -45,18 +45,6 @@ class LocalStore(LocalWalk, LocalWriting, LocalSpace):
     def url(self) -> str:
         """The absolute path of the root."""
         return self.root
-
-    @property
-    def capabilities(self) -> Capability:
-        """All that a file system can do."""
-        return (
-            Capability.WRITE
-            | Capability.APPEND
-            | Capability.CHEAP_MOVE
-            | Capability.RANDOM_ACCESS
-            | Capability.NEAR
-            | Capability.FOLDERS
-        )
 
     def list(self, folder: str, report: Report) -> list[Entry]:
         """Return what is directly in `folder`, sorted by the bytes of the name."""
