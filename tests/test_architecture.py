@@ -132,6 +132,24 @@ def test_every_row_of_the_table_is_a_room() -> None:
         assert any(room(other) == there for module in users for other in inside(module))
 
 
+ARCHITECTURE = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
+DRAWN = 46
+"""Columns of the drawing that hold names; words follow."""
+
+
+def test_the_drawing_has_the_layers_of_the_table() -> None:
+    drawing = ARCHITECTURE.split("```")[1].strip("\n").splitlines()
+    rows = [line[:DRAWN].split() for line in drawing if line[:DRAWN].strip()]
+    drawn = [LAYERS[name] for row in rows for name in row]
+    assert drawn == sorted(drawn, reverse=True)
+    assert {name for row in rows for name in row} == set(LAYERS) - {""}
+
+
+@pytest.mark.parametrize("name", re.findall(r"`((?:regfs|tests|fixtures)/[\w/.]+)`", ARCHITECTURE))
+def test_what_the_page_names_is_there(name: str) -> None:
+    assert (PROJECT / name).exists()
+
+
 @pytest.mark.parametrize("module", [m for m in MODULES if m.partition(".")[0] == "stores"])
 def test_stores_know_nothing_of_what_they_store(module: str) -> None:
     known = {room(other) for other in inside(module)}
