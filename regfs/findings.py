@@ -1,7 +1,7 @@
-"""What can be wrong with a tree, as data: a closed list of codes, each with its words and remedy.
+"""What can be wrong with a tree, as data: a closed list of codes, each with message and remedy.
 
-A `Finding` is produced wherever damage is met (scan, graph, verify, gc) and is
-never raised. Nothing here reads a tree, and nobody makes up a code elsewhere.
+A `Finding` is produced wherever damage is met (scan, graph, verify, gc) and is never
+raised. Nothing here reads a tree, and no code is defined elsewhere.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Code(StrEnum):
 
 
 class Rule(NamedTuple):
-    """The words of one code."""
+    """Severity, message and remedy of one code."""
 
     severity: Severity
     message: str
@@ -93,24 +93,24 @@ class Rule(NamedTuple):
 
 
 _E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
-# A registry never writes over data that is there: to push alone heals nothing.
+# A registry never overwrites existing data: a push alone repairs nothing.
 _REPLACE = "`regfs heal --from SOURCE`, or `regfs verify --quarantine` and push the image again."
 _REFILL = "Push the image again, or `regfs heal --from SOURCE`."
-# Asked for a blob whose link it cannot read, a registry fails, and so does the push.
+# A registry fails when it cannot read the link of a blob, and so does the push.
 _RELINK = "`regfs heal --relink`, or remove the link and push the image again."
-# What has its digest is as it was pushed: to push the same again changes nothing.
+# Content that matches its digest is as it was pushed: pushing it again changes nothing.
 _REBUILD = "It was pushed like this: build and push the image again, and delete this manifest."
 
 RULES: Final[dict[Code, Rule]] = {
     Code.BLOB_CORRUPT: Rule(_E, "blob content does not match its digest", _REPLACE),
     Code.BLOB_SIZE_MISMATCH: Rule(
         _E,
-        "blob is not as long as its descriptor says",
-        "`regfs verify --level digests` tells whether the blob or the manifest is wrong.",
+        "blob has another size than its descriptor says",
+        "`regfs verify --level digests` shows whether the blob or the manifest is wrong.",
     ),
     Code.BLOB_MISSING: Rule(
         _E,
-        "blob is needed by an image and is not there",
+        "blob is missing, and an image needs it",
         _REFILL,
     ),
     Code.BLOB_UNREADABLE: Rule(
@@ -118,16 +118,16 @@ RULES: Final[dict[Code, Rule]] = {
     ),
     Code.BLOB_CHANGED: Rule(
         _W,
-        "blob was written to while it was read, which no registry does",
+        "blob was modified while it was read; no registry does that",
         "Find out what writes to it, then verify again.",
     ),
     Code.BLOB_MISPLACED: Rule(
         _E,
-        "blob lies where its digest does not put it",
+        "blob is stored in the wrong place for its digest",
         "Find what moved it; the registry cannot see it here.",
     ),
     Code.BLOB_UNREFERENCED: Rule(
-        _I, "blob is referenced by nothing", "`regfs gc plan` shows what can be given back."
+        _I, "nothing refers to this blob", "`regfs gc plan` shows what can be freed."
     ),
     Code.BLOB_ANNOTATED: Rule(
         _I,
@@ -149,7 +149,7 @@ RULES: Final[dict[Code, Rule]] = {
         "link names another digest than its path",
         "Find out which of the two is right; regfs keeps both until then.",
     ),
-    Code.LINK_DANGLING: Rule(_W, "link points to a blob that is not there", _REFILL),
+    Code.LINK_DANGLING: Rule(_W, "link points to a missing blob", _REFILL),
     Code.LAYER_LINK_MISSING: Rule(
         _E,
         "repository has no link to a blob its image needs (pull answers 404)",
@@ -158,48 +158,48 @@ RULES: Final[dict[Code, Rule]] = {
     Code.LAYER_LINK_UNUSED: Rule(
         _I,
         "no image of the repository uses this layer link",
-        "`regfs gc plan` shows what can be given back.",
+        "`regfs gc plan` shows what can be freed.",
     ),
     Code.TAG_DANGLING: Rule(
         _E,
-        "tag points to a manifest that is not there",
+        "tag points to a missing manifest",
         "Push the tag again, or delete it; `regfs heal --relink` if only the link is gone.",
     ),
     Code.TAG_WITHOUT_CURRENT: Rule(
         _W,
-        "tag has a history and no current link (listed, and answers 404)",
+        "tag has a history but no current link (it is listed, but a pull answers 404)",
         "Push the tag again, or delete it; `regfs heal --relink` if its history leaves no doubt.",
     ),
     Code.TAG_BEHIND: Rule(
         _I,
-        "tag points to less than its latest push (which was cut short, or the tag was put back)",
+        "tag does not point to its latest push (interrupted, or the tag was moved back)",
         "Push the tag again if the newer image was meant.",
     ),
-    Code.TAG_INVALID: Rule(_W, "tag breaks the grammar of tags", "No client can ask for it."),
+    Code.TAG_INVALID: Rule(_W, "tag name is invalid", "No client can ask for it."),
     Code.REPOSITORY_INVALID_NAME: Rule(
         _W,
-        "repository name breaks the grammar of names (no client can ask for it)",
+        "repository name is invalid (no client can ask for it)",
         "Rename or remove the folder by hand; the registry's own collector stops at it.",
     ),
     Code.REPOSITORY_EMPTY: Rule(
-        _I, "repository holds no image", "It stays in the catalog until its folder is removed."
+        _I, "repository has no image", "It stays in the catalog until its folder is removed."
     ),
     Code.REPOSITORY_TAGLESS: Rule(
         _W,
-        "repository has manifests and no tag (pushed by digest, or tags live in a database)",
+        "repository has manifests but no tag (pushed by digest, or tags live in a database)",
         "Untagged manifests here are kept unless the repository is confirmed by name.",
     ),
     Code.REPOSITORIES_MISSING: Rule(
         _E,
-        "there are blobs and no repository that could name them",
+        "there are blobs but no repository that could name them",
         "Mount or restore the folder of repositories; no blob is collected until there is one.",
     ),
     Code.BLOBS_MISSING: Rule(
         _E,
-        "there are repositories with images and not one blob",
+        "there are repositories with images but not a single blob",
         "Mount or restore the folder of blobs; nothing can be pulled until then.",
     ),
-    Code.MANIFEST_UNREADABLE: Rule(_E, "manifest cannot be read as a manifest", _REBUILD),
+    Code.MANIFEST_UNREADABLE: Rule(_E, "manifest cannot be parsed", _REBUILD),
     Code.MANIFEST_TOO_LARGE: Rule(
         _E,
         "manifest is larger than the limit and was not read",
@@ -207,29 +207,29 @@ RULES: Final[dict[Code, Rule]] = {
     ),
     Code.MANIFEST_UNKNOWN_TYPE: Rule(
         _W,
-        "manifest is of a media type regfs does not know",
+        "manifest has a media type that regfs does not know",
         "Every digest written in it is kept.",
     ),
     Code.DESCRIPTOR_SIZE_MISMATCH: Rule(
         _E,
-        "descriptor names another size than the content has",
+        "descriptor gives another size than the content has",
         "The content has its digest, so the manifest is wrong: build and push the image again, "
         "and delete this manifest.",
     ),
-    Code.DESCRIPTOR_INVALID: Rule(_E, "manifest does not rightly say what it is made of", _REBUILD),
+    Code.DESCRIPTOR_INVALID: Rule(_E, "manifest has an invalid descriptor", _REBUILD),
     Code.INDEX_CHILD_MISSING: Rule(
         _W,
-        "index lists a manifest that is not there",
-        "Legal for a partial mirror; else push the missing platform, or mirror with all platforms.",
+        "index lists a missing manifest",
+        "Legal for a partial mirror; otherwise push the missing platform, or mirror all platforms.",
     ),
     Code.SUBJECT_MISSING: Rule(
         _I,
-        "referrer names a subject that is not there",
+        "referrer names a missing subject",
         "Push the subject, or delete the referrer if its image is gone for good.",
     ),
     Code.SIGNATURE_DANGLING: Rule(
         _I,
-        "tag holds what cosign made for an image that is not there",
+        "tag holds what cosign made for an image that is missing",
         "`regfs gc plan -m --delete-referrers-of-dangling` takes it, unless its image is in "
         "another registry or still to come.",
     ),
@@ -239,53 +239,53 @@ RULES: Final[dict[Code, Rule]] = {
     Code.LAYER_UNREADABLE: Rule(_E, "layer cannot be unpacked", "Build the image again."),
     Code.LAYER_TYPE_MISMATCH: Rule(
         _W,
-        "layer is packed in another way than its media type says",
+        "layer is compressed differently than its media type says",
         "Most clients look at the data alone; copy the image with a tool that converts it.",
     ),
     Code.LAYER_COUNT_MISMATCH: Rule(
-        _E, "config counts other layers than the manifest", "Build the image again."
+        _E, "config and manifest have different numbers of layers", "Build the image again."
     ),
     Code.CONFIG_UNREADABLE: Rule(
-        _E, "config cannot be read as the config of an image", "Build the image again."
+        _E, "config cannot be parsed as an image config", "Build the image again."
     ),
     Code.SIGNATURE_MISSING: Rule(
         _W,
-        "schema 1 manifest has no signature that can be read",
+        "schema 1 manifest has no readable signature",
         "Registry 2.5 to 2.8 sign it anew when they serve it, 3.x does not serve it at all: "
         "push the image again as schema 2 or OCI.",
     ),
     Code.UPLOAD_STALE: Rule(
-        _I, "upload was begun and never finished", "`regfs gc plan` shows what can be given back."
+        _I, "upload was started and never finished", "`regfs gc plan` shows what can be freed."
     ),
     Code.UPLOAD_WITHOUT_DATA: Rule(
         _I,
-        "upload is done and was not tidied up: its data has been moved away (a crash after that)",
-        "Nothing is lost with it; `regfs gc plan` shows what can be given back.",
+        "upload is finished but not cleaned up: its data has been moved away (a crash after that)",
+        "Nothing is lost with it; `regfs gc plan` shows what can be freed.",
     ),
     Code.UPLOAD_WITHOUT_STARTEDAT: Rule(
         _I,
-        "upload does not tell when it was begun (a crash while that was written)",
-        "The registry's own purge never removes it; `regfs gc plan` shows what can be given back.",
+        "upload does not say when it was started (a crash while that was written)",
+        "The registry's own purge never removes it; `regfs gc plan` shows what can be freed.",
     ),
     Code.TEMPORARY_FILE: Rule(
         _I,
-        "temporary file of a write that did not finish",
-        "`regfs gc plan` shows what can be given back.",
+        "temporary file of an unfinished write",
+        "`regfs gc plan` shows what can be freed.",
     ),
     Code.NFS_LEFTOVER: Rule(
         _I,
         "file was deleted while a client of this NFS server had it open",
-        "It goes when it is closed; restart the client that holds it if it does not.",
+        "It goes away when it is closed; if not, restart the client that has it open.",
     ),
     Code.LOST_AND_FOUND: Rule(
         _I,
-        "folder of the file system itself, for what its own check rescues",
-        "What lies in it was once part of a tree: look whether it is missed, then remove it.",
+        "folder of the file system itself, for what fsck recovers",
+        "What is in it was once part of a tree: check whether anything is missing, then remove it.",
     ),
     Code.JUNK: Rule(
         _I,
-        "of a desktop, a NAS or a tool, and no part of the registry",
-        "It does no harm; keep what indexes shares or takes snapshots away from this folder.",
+        "belongs to a desktop, a NAS or a tool, not to the registry",
+        "Harmless; keep whatever indexes shares or takes snapshots away from this folder.",
     ),
     Code.FOREIGN_PATH: Rule(
         _W,
@@ -293,11 +293,11 @@ RULES: Final[dict[Code, Rule]] = {
         "regfs leaves it alone; remove it by hand if it is yours.",
     ),
     Code.SPECIAL_FILE: Rule(
-        _E, "neither a file nor a folder; not opened", "Remove it: no registry writes such a thing."
+        _E, "neither a file nor a folder; not opened", "Remove it: no registry creates such a file."
     ),
     Code.SYMLINK_INSIDE: Rule(
         _W,
-        "symbolic link within the tree: one thing has two places",
+        "symbolic link within the tree: the same thing has two paths",
         "regfs reads it, and collects nothing that could be reached through it.",
     ),
     Code.SYMLINK_LOOP: Rule(
@@ -312,35 +312,35 @@ RULES: Final[dict[Code, Rule]] = {
     ),
     Code.FOLDER_REPLACED: Rule(
         _E,
-        "not a folder, where the layout has one; what lay behind it cannot be seen",
+        "not a folder, although the layout has one here; what was in it cannot be seen",
         "Put the folder back, or move this out of the tree if nothing lay there; until then "
         "regfs collects nothing that it may hold or need.",
     ),
     Code.PATH_UNREADABLE: Rule(
         _E,
-        "cannot be read; what it holds is unknown",
-        "Run as a user who may read the whole tree.",
+        "cannot be read; what is in it is unknown",
+        "Run as a user who can read the whole tree.",
     ),
     Code.ALGORITHM_UNSUPPORTED: Rule(
         _W,
-        "digest of an algorithm regfs cannot compute",
+        "digest uses an algorithm that regfs does not support",
         "regfs keeps it; only sha256, sha384 and sha512 can be checked.",
     ),
     Code.NAME_NOT_UTF8: Rule(
         _W, "name is not UTF-8", "Rename or remove it by hand; no client can ask for it."
     ),
     Code.DIRECTORY_EMPTY: Rule(
-        _I, "folder is empty (a normal leftover)", "`regfs gc plan` shows what can be given back."
+        _I, "folder is empty (a normal leftover)", "`regfs gc plan` shows what can be freed."
     ),
     Code.ROOT_MISSING: Rule(
         _E,
-        "said to be in use from outside, and not on this disk",
-        "Push the image again, strike it from the list of roots if nothing uses it any more, or "
+        "listed as in use, but not on this disk",
+        "Push the image again, remove it from the list of roots if nothing uses it any more, or "
         "name this registry as the list does (--roots-host).",
     ),
     Code.PATTERN_SLOW: Rule(
         _W,
-        "pattern of the policy takes too long on a tag or label; what it is not known of stays",
+        "pattern of the policy takes too long on a tag or label; what it cannot decide on is kept",
         "Write the pattern without repetitions inside repetitions, such as (a+)+.",
     ),
 }
@@ -352,31 +352,31 @@ class Finding:
 
     code: Code
     path: str
-    """Where, relative to the root, with `/`; undecodable bytes as surrogate escapes."""
+    """Path relative to the root, with `/`; undecodable bytes as surrogate escapes."""
     digest: str | None = None
-    """The digest concerned, when there is one."""
+    """The digest it is about, if any."""
     repository: str | None = None
     tag: str | None = None
     expected: str | None = None
     actual: str | None = None
     override: Severity | None = field(default=None, repr=False)
-    """Set where the same code weighs differently than usual."""
+    """The severity, where it differs from the usual one of the code."""
     advice: str | None = field(default=None, repr=False)
-    """Set where something else is to be done about it than usual."""
+    """The remedy, where it differs from the usual one of the code."""
 
     @property
     def place(self) -> tuple[str, str, str]:
-        """What findings are sorted by where they come from several sides at once."""
+        """The sort key for findings that come from several processes or threads."""
         return self.path, self.code, self.digest or ""
 
     @property
     def severity(self) -> Severity:
-        """The weight of the code, or the override."""
+        """The severity of the code, or the override."""
         return self.override or RULES[self.code].severity
 
     @property
     def message(self) -> str:
-        """What is wrong, in words, with what was expected and found."""
+        """What is wrong, with what was expected and what was found."""
         text = RULES[self.code].message
         facts = [
             f"{word} {value}"
@@ -395,7 +395,7 @@ class Finding:
 
 
 def worst(findings: Iterable[Finding]) -> Severity | None:
-    """Return the gravest severity among `findings`; None when there are none."""
+    """Return the highest severity among `findings`; None if there are none."""
     order = [Severity.ERROR, Severity.WARNING, Severity.INFO]
     present = {finding.severity for finding in findings}
     return next((severity for severity in order if severity in present), None)

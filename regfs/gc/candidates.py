@@ -185,7 +185,7 @@ class Candidates:
                 self.kept[self._age(latest)] += 1
                 continue
             path = layout.upload_folder(repository.name, upload)
-            reason = "upload was begun and never finished"
+            reason = "upload was started and never finished"
             yield Action(
                 ActionKind.UPLOAD, path, None, repository.name, info.size, info.mtime, reason
             )

@@ -1,7 +1,7 @@
-"""Which images a finding touches: from a blob or a link upwards to the tags.
+"""Which images a finding damages: from a blob or a link upwards to the tags.
 
-Without a graph (level links) only what the links themselves tell is known: a
-tag by its own link, and the tags that point to a revision.
+Without a graph (level links), only what the links themselves say is known: a tag by its own
+link, and the tags that point to a revision.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from regfs.verify.elsewhere import Elsewhere
 
 
 def key_at(path: str) -> layout.Key:
-    """Return what `path` means; the root and whatever is no path mean nothing."""
+    """Return the key of `path`; the root and anything that is not a path is foreign."""
     try:
         return layout.key_of(path)
     except LayoutInvalid:
@@ -26,37 +26,37 @@ def key_at(path: str) -> layout.Key:
 
 
 class Affected:
-    """Answers for one tree."""
+    """Finds the images of one tree that findings damage."""
 
     def __init__(
         self, inventory: Inventory, graph: Graph | None, elsewhere: Elsewhere | None = None
     ) -> None:
-        """`elsewhere` tells of images that a blob here is nothing to; without it none is spared."""
+        """`elsewhere` excludes images that fetch a blob from URLs; without it none is excluded."""
         self._elsewhere = elsewhere
         self._inventory = inventory
         self._graph = graph
         self._tags: dict[tuple[str, Digest], list[str]] | None = None
 
     def images(self, finding: Finding) -> set[str]:
-        """Return the images a finding touches, as `Row.images` names them."""
+        """Return the images that a finding damages, as `ReportedFinding.images` names them."""
         key = key_at(finding.path)
         repository, digest = finding.repository, finding.digest
         match key:
             case layout.TagIndex() | layout.SignatureLink() | layout.ReferrerLink():
-                return set()  # history and side notes: nothing is pulled through them
+                return set()  # history and annotations: nothing is pulled through them
             case layout.TagCurrent(name, tag):
                 return {f"{name}:{tag}"}
             case layout.RevisionLink(name, linked) | layout.LayerLink(name, linked):
                 repository, digest = name, linked
             case layout.BlobData(linked):
-                # Of a layer that one of its manifests is at odds with, the digest tells which.
+                # If a layer and one of its manifests disagree, the digest says which manifest.
                 digest = digest or linked
         if repository is not None and finding.tag is not None:
             return {f"{repository}:{finding.tag}"}
         return set() if digest is None else self.above(Digest(digest), repository)
 
     def above(self, digest: Digest, repository: str | None) -> set[str]:
-        """Return the images that hold a blob or a manifest, of one repository or of all."""
+        """Return the images that contain a blob or a manifest, in one repository or in all."""
         if self._graph is None:
             return self._tagged(digest, repository)
         return self._climb(self._graph, digest, repository)
@@ -73,7 +73,7 @@ class Affected:
         return set(self._tags.get((repository, Digest(digest)), ()))
 
     def _is_spared(self, manifest: Digest, blob: Digest) -> bool:
-        """Return whether a manifest has a blob from its urls, and no repository with both."""
+        """Return whether a manifest gets a blob from URLs, and no repository has both."""
         if self._elsewhere is None or not self._elsewhere.has(manifest, blob):
             return False
         return blob not in self._inventory.blobs or not any(
@@ -82,9 +82,9 @@ class Affected:
         )
 
     def _climb(self, graph: Graph, digest: Digest, repository: str | None) -> set[str]:
-        """Return every image above `digest`, of one repository or of all.
+        """Return every image above `digest`, in one repository or in all.
 
-        A referrer is no part of its subject, nor the subject of it.
+        A referrer is not part of its subject, nor the subject part of it.
         """
         found: set[Digest] = set()
         holders = (

@@ -1,8 +1,8 @@
-"""What to do about damage in a pull-through cache: nobody pushes there, the registry fetches.
+"""Remedies in a pull-through cache: nobody pushes there, the registry fetches.
 
-What is missing, or is no longer linked, is fetched again by itself; what is bad has to be
-out of the way first, for the registry serves what it has. What upstream has pushed wrong
-comes wrong again.
+The registry fetches what is missing or no longer linked again by itself. Corrupt content has
+to be moved aside first, because the registry serves what it has. What upstream has pushed
+wrong comes back wrong.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from regfs.findings import Code, Finding
 _FETCHED: Final = "It is fetched again on the next pull."
 _ASIDE: Final = "`regfs verify --quarantine`; then it is fetched again on the next pull."
 _REMOVE: Final = "Remove the link; what it names is fetched again on the next pull."
-_UPSTREAM: Final = "It is as upstream has it: tell those who maintain the image."
-_EXPIRED: Final = "The cache is not ours to collect: its registry expires what it has fetched."
+_UPSTREAM: Final = "Upstream serves it like this: tell the maintainers of the image."
+_EXPIRED: Final = (
+    "Nothing to do: the registry expires what it has fetched, and regfs collects nothing here."
+)
 
 ADVICE: Final[dict[Code, str]] = {
     **dict.fromkeys(
@@ -62,10 +64,10 @@ ADVICE: Final[dict[Code, str]] = {
         _EXPIRED,
     ),
 }
-"""What is to be done in a cache, of each code whose usual remedy is none there."""
+"""Code -> remedy in a cache, where the usual one does not apply."""
 
 
 def in_cache(finding: Finding) -> Finding:
-    """Return a finding with what is to be done about it in a cache."""
+    """Return a finding with the remedy that applies in a cache."""
     advice = ADVICE.get(finding.code)
     return finding if advice is None else replace(finding, advice=advice)

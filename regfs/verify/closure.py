@@ -1,11 +1,11 @@
-"""Whether every image has all it needs: blobs, links in its own repository, sizes as promised.
+"""Whether every image has all it needs: blobs, links in its own repository, the right sizes.
 
-An index may list manifests that were never pushed (a partial mirror); a repository that
-has none of them serves an index that nobody can pull, and that is an error. A layer with
-urls is fetched from there: whether its bytes lie here too, for another repository, is no
-matter. A manifest that is not understood promises nothing.
+An index may list manifests that were never pushed (a partial mirror). If a repository has none
+of them, nobody can pull the index, and that is an error. A layer with URLs is fetched from
+there; it does not matter whether another repository has its bytes here. A manifest of unknown
+type needs nothing that is checked here.
 
-What is found comes in the order of repositories, links and manifests, never in that of a set.
+Findings come in the order of repositories, links and manifests, never in that of a set.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _NOBODY_CAN_PULL: Final[dict[str, Any]] = {
 
 
 class SizeMismatch(NamedTuple):
-    """A manifest and the tree do not agree on how long a blob is."""
+    """A manifest and the tree disagree on the size of a blob."""
 
     manifest: Digest
     blob: Digest
     promised: int
-    """Bytes, by the descriptor."""
+    """Bytes, according to the descriptor."""
     stored: int
 
 
@@ -47,16 +47,16 @@ class Closure:
         self._context = context
         self._graph = graph
         self._hollow: dict[Digest, set[str]] = {}
-        """Index -> repositories that serve it and none of the manifests it lists."""
+        """Index -> repositories that serve it but none of the manifests it lists."""
         self._solid: set[Digest] = set()
-        """Indexes of which some repository serves a manifest."""
+        """Indexes of which at least one repository serves a manifest."""
 
     def check(self) -> None:
         """Check everything but sizes."""
         context, graph = self._context, self._graph
         self._check_empty_blobs()  # "0 bytes" says more than the digest of nothing
         repositories = context.inventory.repositories.values()
-        if not context.inventory.proxy_cache:  # which lists what nobody has asked for yet
+        if not context.inventory.proxy_cache:  # where an index lists what nobody has pulled yet
             for content in repositories:
                 self._weigh_indexes(content)
         for finding in graph.findings:
@@ -79,11 +79,11 @@ class Closure:
                     context.add(Finding(Code.BLOB_UNREFERENCED, path, digest))
 
     def may_be_absent(self, manifest: Digest, blob: Digest) -> bool:
-        """Return whether a manifest names a blob as one that may be kept elsewhere."""
+        """Return whether a manifest names a blob that may be stored elsewhere."""
         return self._context.elsewhere.has(manifest, blob)
 
     def lost(self, blob: Digest) -> bool:
-        """Return whether an image needs a blob that is known to be gone."""
+        """Return whether an image needs a blob that is gone."""
         known = (one for one in self._graph.manifests_naming(blob) if self._is_known(one))
         return any(
             not self.may_be_absent(manifest, blob) and self._is_still_there(manifest)
@@ -91,7 +91,7 @@ class Closure:
         )
 
     def _is_still_there(self, manifest: Digest) -> bool:
-        """Return whether a manifest was not collected since: links go before what they lead to."""
+        """Return whether a manifest was not collected since: its links would be deleted first."""
         repositories = self._context.inventory.repositories.values()
         names = [content.name for content in repositories if manifest in content.revisions]
         links: list[layout.Key] = [layout.RevisionLink(name, manifest) for name in names]
@@ -103,7 +103,7 @@ class Closure:
         except PathMissing:
             return False
         except RegfsError:
-            return True  # nobody may look
+            return True  # it cannot be looked at
         return True
 
     def _is_known(self, manifest: Digest) -> bool:
@@ -118,7 +118,7 @@ class Closure:
         try:
             return self._context.registry.manifest(manifest).references()
         except RegfsError:
-            return ()  # it could be read a moment ago; what became of it is told elsewhere
+            return ()  # it was readable a moment ago; other checks report what happened
 
     def _check_empty_blobs(self) -> None:
         blobs = self._context.inventory.blobs
@@ -136,7 +136,7 @@ class Closure:
         seen: set[Digest] = set()
         for manifest in self._served(content):
             leaves = dict.fromkeys(leaf.digest for leaf in self._graph.leaves(manifest))
-            # With a blob named by another algorithm comes its true name, which needs no link.
+            # A blob named by another algorithm comes with its stored name, which needs no link.
             true_names = {name for leaf in leaves for name in self._graph.aliases.get(leaf, ())}
             for blob in leaves:
                 if blob in true_names or blob in seen:
@@ -147,7 +147,7 @@ class Closure:
                 self._check_child(content, manifest, child)
 
     def _served(self, content: RepositoryInventory) -> Iterator[Digest]:
-        """Yield the manifests that a repository serves and that are understood."""
+        """Yield the manifests that a repository serves and whose type is known."""
         for digest in content.revisions:
             targets = self._graph.revision_targets(content.name, digest)
             served = digest if digest in targets or len(targets) != 1 else targets[0]
@@ -155,14 +155,14 @@ class Closure:
                 yield served
 
     def _listed(self, manifest: Digest) -> list[Digest]:
-        """Return the manifests that an index lists, without what counts as a blob of it."""
+        """Return the manifests that an index lists, without those that count as blobs."""
         if self._graph.manifests[manifest].kind is not Kind.INDEX:
             return []
         leaves = {leaf.digest for leaf in self._graph.leaves(manifest)}
         return [child for child in self._graph.children(manifest) if child not in leaves]
 
     def _weigh_indexes(self, content: RepositoryInventory) -> None:
-        """Note each index of a repository that serves none of the manifests in it."""
+        """Note each index of a repository that serves none of its manifests."""
         for index in self._served(content):
             children = self._listed(index)
             if any(self._is_linked(content, child) for child in children):
@@ -179,7 +179,7 @@ class Closure:
     def _check_blob(self, content: RepositoryInventory, manifest: Digest, blob: Digest) -> bool:
         """Check that a repository can serve a blob of one of its images.
 
-        False when it cannot, and need not for this manifest.
+        Return False if it cannot and need not for this manifest.
         """
         context = self._context
         stored, linked = self._stored(blob), blob in content.layers
@@ -194,7 +194,7 @@ class Closure:
         return True
 
     def _stored(self, blob: Digest) -> bool:
-        """Return whether a blob is there, be it by the name another algorithm gives it."""
+        """Return whether a blob exists, under this digest or that of another algorithm."""
         others = self._graph.aliases.get(blob, ())
         return any(self._context.blob(one) is FileState.THERE for one in (blob, *others))
 
@@ -203,9 +203,12 @@ class Closure:
             return
         hollow = content.name in self._hollow.get(index, ())
         problem = self._graph.problems.get(child)
-        told = problem is not None and problem.code in (Code.INDEX_CHILD_MISSING, Code.BLOB_MISSING)
-        if told and (not hollow or index not in self._solid):
-            return  # by the graph, with this weight
+        reported = problem is not None and problem.code in (
+            Code.INDEX_CHILD_MISSING,
+            Code.BLOB_MISSING,
+        )
+        if reported and (not hollow or index not in self._solid):
+            return  # the graph reports it, with this severity
         path = layout.blob_path(index)
         actual = "no revision link in this repository"
         finding = Finding(
@@ -214,14 +217,14 @@ class Closure:
         self._context.add(replace(finding, **_NOBODY_CAN_PULL) if hollow else finding)
 
     def _check_usage(self, content: RepositoryInventory) -> set[Digest]:
-        """Name the layer links nobody uses; return every blob the repository may need."""
+        """Report unused layer links; return every blob that the repository may need."""
         tagged = {info.current for info in content.tags.values() if info.current is not None}
         roots = tagged | set(content.revisions)
         for digest in content.revisions:
             roots.update(self._graph.revision_targets(content.name, digest))
         used = self._graph.needs(self._graph.reachable(roots, subjects=True))
         if self._graph.incomplete or content.name in self._graph.frozen:
-            return used | set(content.layers)  # what is not understood may need them all
+            return used | set(content.layers)  # an unknown manifest may need them all
         for digest in content.layers:
             if digest not in used:
                 path = layout.path_of(layout.LayerLink(content.name, digest))
@@ -231,7 +234,7 @@ class Closure:
     # -- sizes --------------------------------------------------------------------
 
     def size_mismatches(self) -> Iterator[SizeMismatch]:
-        """Yield every descriptor that does not agree with what is stored."""
+        """Yield every descriptor whose size differs from that of the stored blob."""
         scope = self._context.scope
         blobs = self._context.inventory.blobs
         sizes = blobs.sizes
@@ -239,7 +242,7 @@ class Closure:
             if not self._is_known(manifest) or not scope.has_blob(manifest):
                 continue
             named: Iterable[tuple[int | None, int]]
-            if info.kind is Kind.INDEX:  # the graph does not keep what an index says of these
+            if info.kind is Kind.INDEX:  # the graph does not keep the sizes that an index gives
                 parts = filter(_is_part, self._references(manifest))
                 named = ((blobs.find(one.digest), one.size) for one in parts)
             else:
@@ -253,22 +256,24 @@ class Closure:
                 yield SizeMismatch(manifest, blobs.digest(row), size, sizes[row])
 
     def report_size(self, mismatch: SizeMismatch, *, right: bool) -> None:
-        """Say that sizes do not agree; `right`: the blob has its digest, so the manifest errs."""
+        """Report a size mismatch; `right`: the blob matches its digest, the manifest is wrong."""
         manifest, blob, promised, stored = mismatch
         path = layout.blob_path(blob)
         bad = (Code.BLOB_CORRUPT, Code.BLOB_UNREADABLE, Code.BLOB_MISSING)
-        told = any(self._context.collector.has(code, path) for code in bad)
-        if told or blob in self._graph.problems or self._size_now(path) != stored:
-            return  # told already, or not as it was listed
-        wanted, found = f"{promised} bytes", f"{stored} bytes"
+        reported = any(self._context.collector.has(code, path) for code in bad)
+        if reported or blob in self._graph.problems or self._size_now(path) != stored:
+            return  # reported already, or changed since it was listed
+        expected_size, stored_size = f"{promised} bytes", f"{stored} bytes"
         if right or blob in self._graph.manifests:
             path = layout.blob_path(manifest)
             code = Code.DESCRIPTOR_SIZE_MISMATCH
-            expected = f"{found} of {blob}"
-            self._context.add(Finding(code, path, manifest, expected=expected, actual=wanted))
+            expected = f"{stored_size} of {blob}"
+            self._context.add(
+                Finding(code, path, manifest, expected=expected, actual=expected_size)
+            )
         else:
             code = Code.BLOB_SIZE_MISMATCH
-            self._context.add(Finding(code, path, blob, expected=wanted, actual=found))
+            self._context.add(Finding(code, path, blob, expected=expected_size, actual=stored_size))
 
     def _size_now(self, path: str) -> int | None:
         try:

@@ -1,4 +1,4 @@
-"""What every check has at hand: the tree, what is asked for, and where findings go."""
+"""What every check needs: the tree, the scope, and where findings go."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from regfs.verify.scope import Scope
 
 
 class FileState(Enum):
-    """Whether something is there."""
+    """Whether a file exists."""
 
     THERE = "there"
     ABSENT = "absent"
     UNKNOWN = "unknown"
-    """Something is in its place, or nobody may look."""
+    """Something else is in its place, or it cannot be looked at."""
 
 
 def _is_of_others(folder: str) -> bool:
-    """Return whether a folder that cannot be read surely is junk: among tags it may be a tag."""
+    """Return whether an unreadable folder is surely junk; among tags it may be a tag."""
     return is_junk_folder(folder) and not layout.parent_of(folder).endswith("/_manifests/tags")
 
 
 @dataclass(slots=True)
 class Context:
-    """One verification while it runs."""
+    """The state of one verification."""
 
     registry: Registry
     inventory: Inventory
@@ -47,7 +47,7 @@ class Context:
     _states: dict[str, FileState] = field(default_factory=dict)
 
     def add(self, finding: Finding) -> None:
-        """Take a finding."""
+        """Report a finding."""
         if finding.code is Code.PATH_UNREADABLE and layout.is_lost_and_found(finding.path):
             # Only root may look into it, and the registry never does.
             finding = Finding(Code.LOST_AND_FOUND, finding.path, actual=finding.actual)
@@ -58,16 +58,16 @@ class Context:
         self.collector.add(finding)
 
     def blob(self, digest: Digest) -> FileState:
-        """Return whether a blob is there: as listed, else as the tree is now.
+        """Return whether a blob exists, by the listing or else by the tree as it is now.
 
-        A tree that is written to has blobs that the listing, made earlier, lacks.
+        A tree in use gets blobs that are not in the earlier listing.
         """
         if digest in self.inventory.blobs:
             return FileState.THERE
         return self.file(layout.blob_path(digest))
 
     def file(self, path: str) -> FileState:
-        """Return whether a file is there now."""
+        """Return whether a file exists now."""
         state = self._states.get(path)
         if state is None:
             state = self._states[path] = self._look(path)
@@ -83,7 +83,7 @@ class Context:
         return FileState.THERE if kind is FileKind.FILE else FileState.UNKNOWN
 
     def need_blob(self, digest: Digest) -> bool:
-        """Return whether a blob that is needed is there; say so if it is not."""
+        """Return whether a needed blob exists; report it if not."""
         state = self.blob(digest)
         path = layout.blob_path(digest)
         if state is FileState.ABSENT:

@@ -1,8 +1,8 @@
-"""What a ledger tells of a tree, without reading a blob: how much was verified, and what is broken.
+"""What a ledger says about a tree, without reading a blob: how much was verified, what is damaged.
 
-    merge the ledgers of shards -> keep that -> cover(...) -> Coverage
+    merge the ledgers of shards -> write the result -> cover(...) -> Coverage
 
-A result counts while its blob is the file that it was then, with its size and time.
+A result counts as long as its blob is the same file, with the same size and time.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def pick_from(inventory: Inventory) -> Pick:
 def of_this_tree(
     part: Ledger, inventory: Inventory, file_of: Callable[[Digest], FileId | None]
 ) -> Ledger:
-    """Return what a ledger says of the very files that are blobs of this tree now.
+    """Return the results that are about files of this tree as they are now.
 
-    The device may have another number on the machine on which the ledger was made; what is
-    returned has the one of here.
+    The device number may differ on the machine that made the ledger; the returned entries have
+    the number on this machine.
     """
     found = Ledger()
     for digest, entry in part:
@@ -60,9 +60,9 @@ def cover(
     level: Level = Level.DIGESTS,
     on_finding: Callable[[ReportedFinding], None] | None = None,
 ) -> Coverage:
-    """Sum up what `ledger` tells of a tree, whose blobs are the files that `file_of` returns.
+    """Return what `ledger` says about a tree whose blobs are the files that `file_of` returns.
 
-    `graph` is asked for when something is broken.
+    `graph` is called only if something is damaged.
     """
     blobs = inventory.blobs
     verified = size = unknown = unknown_size = 0

@@ -1,4 +1,4 @@
-"""Which blobs a manifest names with urls: clients fetch them from there, whatever lies here."""
+"""Which blobs a manifest names with URLs: clients fetch them from there in any case."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from regfs.tree.registry import Registry
 
 
 class Elsewhere:
-    """Answers for one tree; a manifest is read once, when it is asked about."""
+    """Foreign blobs of one tree; each manifest is read at most once."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._known: dict[Digest, frozenset[Digest]] = {}
 
     def has(self, manifest: Digest, blob: Digest) -> bool:
-        """Return whether a manifest names a blob as one that may be kept elsewhere."""
+        """Return whether a manifest names a blob that may be stored elsewhere."""
         if manifest not in self._known:
             self._known[manifest] = self._read(manifest)
         return blob in self._known[manifest]
@@ -25,4 +25,4 @@ class Elsewhere:
         try:
             return frozenset(absent_by_right(self._registry.manifest(manifest).references()))
         except RegfsError:
-            return frozenset()  # it could be read a moment ago; what became of it is told by others
+            return frozenset()  # it was readable a moment ago; other checks report what happened

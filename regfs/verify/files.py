@@ -1,8 +1,8 @@
-"""Which file each blob of a listing is: what a ledger says of one is not said of its copy.
+"""Which file each blob of a listing is: a ledger entry is about one file, not about its copies.
 
-A copy of a tree keeps sizes and times of modification, and its ledger comes along. But a copy is
-another file, with bytes that nobody has read: it has another inode, or lies on another device,
-and the time of its last change (ctime) is that of the copying, which nobody can set.
+A copy of a tree keeps sizes and times of modification, and the ledger is copied along. But the
+copy is another file, whose bytes nobody has read: its inode or device differs, and its ctime is
+the time of copying, which no program can set.
 """
 
 from __future__ import annotations

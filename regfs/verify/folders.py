@@ -1,7 +1,7 @@
-"""Layout: each folder of a tree, and whether what lies in it belongs there.
+"""Layout: whether what is in each folder belongs there.
 
-Each path is part of the layout, a leftover of an unfinished write, or foreign. Links that are
-met on the way are checked by links.py; walk.py is the way.
+Each path is part of the layout, a leftover of an unfinished write, or foreign. links.py checks
+the links on the way; walk.py finds the folders.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FOLDERS = re.compile(
     rf"|_uploads(?:/[^/]+(?:/hashstates(?:/{_ALGORITHM})?)?)?)",
     re.DOTALL,
 )
-"""Every folder that a registry makes."""
+"""Every folder that a registry creates."""
 
 _ELSEWHERE = re.compile(
     rf"{layout.BLOBS}/(?:"
@@ -60,7 +60,7 @@ _EMPTY_IS_USUAL = re.compile(rf"{layout.BLOBS}|{layout.REPOSITORIES}|.*/_uploads
 
 
 class FolderCheck:
-    """Takes the folders of a tree in their order, sorts what lies in each and checks the links."""
+    """Checks the folders of a tree, one after the other, and the links in them."""
 
     def __init__(self, context: Context) -> None:
         self.links = 0
@@ -70,7 +70,7 @@ class FolderCheck:
         self._above = self._algorithm = self._start = ""
 
     def take(self, listing: Listing) -> None:
-        """Check what lies in a folder, unless something above it says all there is to say."""
+        """Check a folder, unless it is in one that is foreign as a whole."""
         if self._is_right(listing):
             if listing.content is not None:
                 self._count_link()
@@ -78,9 +78,9 @@ class FolderCheck:
             self._sort(listing)
 
     def report(self, finding: Finding) -> None:
-        """Take what the store finds on the way."""
+        """Take a finding of the store."""
         if finding.code is Code.SYMLINK_LOOP and self._is_second_name(finding.path):
-            # The scan follows it; what it leads to is met, and checked, by its own name.
+            # The scan follows it; what it leads to is checked under its own name.
             finding = replace(finding, override=Severity.WARNING)
         self._context.add(finding)
 
@@ -91,8 +91,8 @@ class FolderCheck:
     def _is_right(self, listing: Listing) -> bool:
         """Return whether a folder holds one blob, or one link to its own digest, and nothing else.
 
-        Nearly all do. A digest that was listed as a blob is well formed and there,
-        so all that is left to see is that the folder lies where it should.
+        Nearly all do. A digest that was listed as a blob is well formed and exists, so only the
+        place of the folder remains to be checked.
         """
         path, folders, files, others, content, whole = listing
         if folders or others or not whole or len(files) != 1:
@@ -116,7 +116,7 @@ class FolderCheck:
             self._algorithm = f"{found[1]}:"
 
     def _sort(self, listing: Listing) -> None:
-        """Take apart what lies in a folder."""
+        """Check everything in a folder."""
         path, folders, files, others, content, whole = listing
         for name in (*folders, *files, *others):
             if not name.isascii():
@@ -129,7 +129,7 @@ class FolderCheck:
             self._lost_and_found(listing)
         if path != layout.PREFIX and not _FOLDERS.fullmatch(path):
             self._skipped = path + "/"
-            # A folder in the place of a file is told of already, in these words.
+            # A folder in the place of a file is reported already, with this code.
             if not (lost_and_found or self._context.collector.has(Code.PATH_UNREADABLE, path)):
                 self._context.add(Finding(_foreign_code(path), path))
             return
@@ -148,17 +148,17 @@ class FolderCheck:
                 check_link(self._context, key, path, content)
         elif isinstance(key, layout.Foreign):
             if self._context.collector.has(Code.FOLDER_REPLACED, path):
-                return  # told already, in better words
+                return  # reported already, with a better code
             self._context.add(Finding(_stray_code(path), path))
 
     def _is_tag(self, path: str) -> bool:
-        """Return whether a folder holds a tag, whatever it is called."""
+        """Return whether a folder is that of a tag, whatever its name."""
         name, _, tag = path[len(layout.REPOSITORIES) + 1 :].partition("/_manifests/tags/")
         repository = self._context.inventory.repositories.get(name)
         return repository is not None and tag in repository.tags
 
     def _junk(self, listing: Listing) -> None:
-        """Tell of a folder of others as one thing, but of each half of a copy that is in it."""
+        """Report a junk folder once, but each unfinished copy in it separately."""
         path = listing.path
         self._skipped = path + "/"
         files = [f"{path}/{name}" for name in listing.files]

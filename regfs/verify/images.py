@@ -1,6 +1,6 @@
-"""The images of a tree, by the names under which findings touch them.
+"""The images of a tree, by the names that findings use.
 
-What no tag leads to and no index of its repository lists is an image too, named
+A manifest that no tag leads to and no index of its repository lists is an image too, named
 by its digest; only a graph knows these.
 """
 
@@ -17,12 +17,12 @@ from regfs.verify.affected import Affected
 
 
 class PullableImage(NamedTuple):
-    """What can be pulled."""
+    """An image that can be pulled."""
 
     repository: str
     tag: str | None
     digest: Digest | None = None
-    """Where no tag leads to it."""
+    """The manifest, if no tag leads to it."""
 
     @property
     def reference(self) -> str:
@@ -40,7 +40,7 @@ class PullableImage(NamedTuple):
 def images_of(
     targets: Sequence[Target], inventory: Inventory, graph: Graph | None
 ) -> Iterator[PullableImage]:
-    """Yield the images that `targets` mean, or hold; none at all mean everything."""
+    """Yield the images that `targets` name or contain; without targets all of them."""
     affected = Affected(inventory, graph)
     names = {target.name for target in targets if target.tag is None and target.digest is None}
     exact = {str(target) for target in targets if target.tag is not None}

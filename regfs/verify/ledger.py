@@ -1,15 +1,15 @@
-"""What is known of blobs from verifications before: digest -> result, and when; no disk here.
+"""What earlier verifications found out about blobs: digest -> result and time; no disk here.
 
-As text, a line for each result, the later of two of one blob counting:
+As text, it has a line for each result; the last line of a blob counts:
 
     regfs-ledger 2
     <checked at> <ok or the finding's code> <level> <size> <mtime> <device> <inode> <ctime> <digest>
 
-Times are seconds since the epoch, written so that they come back as they were; ctime is in
-nanoseconds. A result is of one file, and says nothing of another in its place.
-The digest stands last and has a fixed length, so a line that was cut off is never
-taken for a whole one; whatever is no such line is passed over, and its blob is
-simply verified again. A deeper level proves more and is kept beside a shallower one.
+Times are seconds since the epoch, written without loss; ctime is in nanoseconds. A result is
+about one file and says nothing about another one in its place. The digest comes last and has a
+fixed length, so a truncated line is never taken for a complete one. Anything that is not such a
+line is ignored, and its blob is verified again. A deeper level proves more and is kept beside a
+shallower one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from regfs.verify.report import Level
 
 HEADER: Final = b"regfs-ledger 2\n"
 FORMER: Final = b"regfs-ledger 1\n"
-"""Begins a ledger that does not say of which files it tells."""
+"""The header of version 1, which does not say which files its results are about."""
 
 _NUMBER: Final = r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-]?[0-9]{1,3})?"
 _DIGEST: Final = "|".join(f"{name}:[0-9a-f]{{{size}}}" for name, size in ALGORITHMS.items())
@@ -43,27 +43,27 @@ _LEVELS: Final = {level.value: level for level in Level}
 
 
 class LedgerEntry(NamedTuple):
-    """What came of verifying one blob."""
+    """The result of verifying one blob."""
 
     size: int
-    """Bytes, as it was listed before."""
+    """Bytes, as listed before it was read."""
     mtime: float
     result: Code | None
-    """What was wrong; None when it was intact."""
+    """What was wrong; None if it was intact."""
     level: Level
-    """How deep it was looked at."""
+    """How deep it was checked."""
     checked_at: float
     """Seconds since the epoch, UTC."""
     file: FileId
-    """Which file was looked at."""
+    """Which file was read."""
 
 
 Pick = Callable[[str], Digest | None]
-"""Returns the digest to keep an entry under; None leaves it out."""
+"""Returns the digest to keep an entry under, or None to leave it out."""
 
 
 class _ResultColumns:
-    """The results of one level, as columns: a million entries take 49 MB beside their keys."""
+    """The results of one level, as columns; a million entries take 49 MB besides their keys."""
 
     def __init__(self) -> None:
         self.numbers: dict[Digest, int] = {}
@@ -83,7 +83,7 @@ class _ResultColumns:
         )
 
     def put(self, digest: Digest, row: tuple[float, ...]) -> None:
-        """Put a row in place of the one before."""
+        """Store a row in place of the previous one."""
         number = self.numbers.setdefault(digest, len(self.sizes))
         if number == len(self.sizes):
             for column, value in zip(self._columns, row, strict=True):
@@ -93,7 +93,7 @@ class _ResultColumns:
                 column[number] = value
 
     def put_all(self, rows: dict[Digest, tuple[float, ...]]) -> None:
-        """Put many rows in place of those before."""
+        """Store many rows in place of the previous ones."""
         if not self.numbers.keys().isdisjoint(rows):
             for digest, row in rows.items():
                 self.put(digest, row)
@@ -109,18 +109,18 @@ class _ResultColumns:
 
 
 class Ledger:
-    """The results of many verifications: of each blob the last one of each level."""
+    """The results of many verifications: for each blob the last one of each level."""
 
     def __init__(self) -> None:
         self._tables: dict[Level, _ResultColumns] = {}
 
     def put(self, digest: Digest, entry: LedgerEntry) -> None:
-        """Note a result; it takes the place of the one before."""
+        """Store a result in place of the previous one."""
         size, mtime, result, level, at, file = entry
         self._table(level).put(digest, (size, mtime, _NUMBERS[result], at, *file))
 
     def put_all(self, results: Iterable[tuple[Digest, LedgerEntry]]) -> None:
-        """Note many results; of two of one blob and level the later counts."""
+        """Store many results; the last one of a blob and level counts."""
         rows: dict[Level, dict[Digest, tuple[float, ...]]] = {}
         for digest, (size, mtime, result, level, at, file) in results:
             row = (size, mtime, _NUMBERS[result], at, *file)
@@ -129,10 +129,10 @@ class Ledger:
             self._table(level).put_all(table)
 
     def find(self, digest: Digest, level: Level) -> LedgerEntry | None:
-        """Return the last result that tells of a blob at `level`; None when none does.
+        """Return the last result that says something about a blob at `level`, or None.
 
-        That is one of a level that covers it, or what a shallower one found wrong
-        since: what is broken at one level is not intact at a deeper one.
+        That is a result of this level or a deeper one, or damage that a shallower level found
+        since: what is damaged at one level is not intact at a deeper one.
         """
         best: LedgerEntry | None = None
         for depth, table in self._tables.items():
@@ -145,13 +145,13 @@ class Ledger:
         return best
 
     def last(self, digest: Digest, level: Level) -> LedgerEntry | None:
-        """Return the last result of exactly this level."""
+        """Return the last result of exactly this level, or None."""
         table = self._tables.get(level)
         number = None if table is None else table.numbers.get(digest)
         return None if table is None or number is None else table.entry(number, level)
 
     def take(self, text: str, pick: Pick = Digest) -> int:
-        """Take in every whole line of `text`, which is the ledger as text or a part of it.
+        """Store the results of all complete lines in `text`, a ledger as text or a part of one.
 
         Returns:
             The number of lines.
@@ -162,7 +162,7 @@ class Ledger:
             if digest is not None and result is not None and level is not None:
                 device, inode, changed = map(int, file)
                 if max(device, inode, 2 * abs(changed)) >> 64:
-                    continue  # no system gives such numbers
+                    continue  # no system has such numbers
                 row = (int(size), float(mtime), result, float(at), device, inode, changed)
                 self._table(level).put(digest, row)
         return len(found)
@@ -190,9 +190,9 @@ def line_of(digest: Digest, entry: LedgerEntry) -> str:
 
 
 def merge(ledgers: Iterable[Ledger]) -> Ledger:
-    """Return what several ledgers know together: of each blob and level the last result.
+    """Return what several ledgers know together: for each blob and level the last result.
 
-    Of two that were made at the same time the one that found something counts.
+    Of two results of the same time, the one that found something counts.
     """
     merged = Ledger()
     for ledger in ledgers:
@@ -204,7 +204,7 @@ def merge(ledgers: Iterable[Ledger]) -> Ledger:
 
 
 def _rank(entry: LedgerEntry) -> tuple[float, bool, str, str, int, float, FileId]:
-    """Return what orders results by time; a total order, so merging has one outcome."""
+    """Return the sort key by time; the order is total, so that a merge has one outcome."""
     return (
         entry.checked_at,
         entry.result is not None,

@@ -1,12 +1,12 @@
-"""A ledger where it is kept: read, held by one verification at a time, added to as it goes.
+"""The file of a ledger: read, locked by one verification at a time, appended to.
 
-    .regfs/ledger         unless a person names another file
-    .regfs/ledger.lock    held while somebody adds to it
+    .regfs/ledger         unless the user names another file
+    .regfs/ledger.lock    locked while a process appends
 
-Results are appended at once, so a process that is killed loses none that it told of,
-and made durable every few seconds, so a machine that fails loses those of the last
-ones. When it has grown to twice what it tells, it is written anew beside itself and
-renamed. It is written only outside `docker/registry/v2`: verifying changes no registry.
+Results are appended at once, so a killed process loses none that it reported, and synced every
+few seconds, so a power failure loses only the last seconds. When the file has twice as many
+lines as it needs, it is rewritten beside itself and renamed. It is written only outside
+`docker/registry/v2`: verifying never changes the registry.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from regfs.stores import Store
 from regfs.verify.ledger import FORMER, HEADER, Ledger, LedgerEntry, Pick, line_of
 
 LEDGER: Final = f"{layout.STATE}/ledger"
-"""Where the ledger of a tree is."""
+"""Path of the ledger of a tree."""
 
 SYNC_AFTER: Final = 3.0
-"""Seconds after which results that were appended are made durable."""
+"""Seconds after which appended results are synced."""
 
 _PIECE: Final = 4 << 20
 _LINE_LIMIT: Final = 1024
-"""Bytes beyond which something without an end of line is no line of a ledger."""
+"""Bytes beyond which something without a newline is not a line of a ledger."""
 _SLACK: Final = 1000
-"""Lines that no entry needs, which are not worth writing the file anew."""
+"""Superfluous lines for which rewriting the file is not worthwhile."""
 
 
 class LedgerFile:
-    """A ledger that a verification adds to; a context, in which it is locked.
+    """A ledger that a verification appends to; a context manager that locks it.
 
-    Where nothing may be written and the ledger is not `required`, it is only read:
-    then `trouble` says why, and nothing more is recorded.
+    If it cannot be written and is not `required`, it is only read: `trouble` says why, and
+    nothing more is recorded.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LedgerFile:
     ) -> None:
         self.ledger = Ledger()
         self.trouble: str | None = None
-        """Why results are not recorded (any more)."""
+        """Why results are not, or no longer, recorded."""
         self._store = store
         self._path = path
         self._owner = owner
@@ -71,11 +71,11 @@ class LedgerFile:
         return self._log is not None
 
     def __enter__(self) -> Self:
-        """Take hold of the ledger; one that is not there is begun.
+        """Lock the ledger; create it if it does not exist.
 
         Raises:
-            DocumentInvalid: the file is no ledger; it is left as it is.
-            LockHeld: somebody else adds to it.
+            DocumentInvalid: the file is not a ledger; it is left as it is.
+            LockHeld: another process appends to it.
             StoreError: it is required, and cannot be read and written.
         """
         with ExitStack() as stack:
@@ -99,11 +99,11 @@ class LedgerFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Make everything durable, and let the ledger go."""
+        """Sync everything and release the lock."""
         self._stack.close()
 
     def load(self, pick: Pick = Digest) -> None:
-        """Read what is known; entries that `pick` leaves out are forgotten in time."""
+        """Read the entries; those that `pick` leaves out are dropped when the file is rewritten."""
         self.ledger = Ledger()
         try:
             count = _read(self._store, self._path, self.ledger, pick)
@@ -116,7 +116,7 @@ class LedgerFile:
             self.replace(self.ledger)
 
     def replace(self, ledger: Ledger) -> None:
-        """Let the ledger say what `ledger` says, and no more."""
+        """Replace the whole content by `ledger`."""
         self.ledger = ledger
         if self._log is None:
             return
@@ -128,7 +128,7 @@ class LedgerFile:
             self._give_up(error)
 
     def record(self, results: Iterable[tuple[Digest, LedgerEntry]]) -> None:
-        """Add results; they survive the end of this process."""
+        """Append results; they survive the end of this process."""
         results = list(results)
         self.ledger.put_all(results)
         if self._log is None:
@@ -143,7 +143,7 @@ class LedgerFile:
 
     def _open(self) -> None:
         self._log = self._store.append(self._path)
-        self._log.write(b"\n")  # the last line may have been cut off
+        self._log.write(b"\n")  # the last line may be truncated
         self._synced = self._clock()
 
     def _close(self) -> None:
@@ -155,7 +155,7 @@ class LedgerFile:
                 self._give_up(error)
 
     def _give_up(self, error: StoreError) -> None:
-        """Go on without recording: what is found matters more than remembering it."""
+        """Go on without recording: finding damage matters more than recording it."""
         self.trouble = str(error)
         log, self._log = self._log, None
         if log is not None:
@@ -169,35 +169,35 @@ class LedgerFile:
 
 
 def read_ledger(store: Store, path: str, pick: Pick = Digest) -> Ledger:
-    """Return what a ledger says that somebody may be adding to.
+    """Return the content of a ledger, even while a process appends to it.
 
     Raises:
-        DocumentInvalid: the file is no ledger.
+        DocumentInvalid: the file is not a ledger.
         PathMissing, StoreError: it cannot be read.
     """
     ledger = Ledger()
     if _is_ledger(store, path):
         _read(store, path, ledger, pick)
-    elif store.stat(path).size:  # none at all is a mistake, and raises
+    elif store.stat(path).size:  # a missing file raises
         raise DocumentInvalid(
-            f"{path}: a ledger of an earlier version, which does not say of which files it tells; "
+            f"{path}: a ledger of an earlier version, which does not say which files it is about; "
             "verify again"
         )
-    return ledger  # an empty file is a ledger that says nothing
+    return ledger  # an empty file is an empty ledger
 
 
 def _is_ledger(store: Store, path: str) -> bool:
-    """Return whether there is a ledger, not just a place or an empty file for one.
+    """Return whether there is a ledger; an empty file or an old ledger does not count.
 
     Raises:
-        DocumentInvalid: something else is there.
+        DocumentInvalid: the file is something else.
     """
     try:
         head = store.read(path, len(HEADER))
     except PathMissing:
         return False
     if head in (b"", FORMER, HEADER):
-        return head == HEADER  # of no file that is known nothing is known: it is begun anew
+        return head == HEADER  # version 1 knows nothing of files: start anew
     if head.startswith(HEADER.partition(b" ")[0] + b" "):
         raise DocumentInvalid(f"{path}: a ledger of another version of regfs; nothing was written")
     raise DocumentInvalid(f"{path}: not a ledger of regfs; nothing was written to it")
@@ -216,7 +216,7 @@ def _read(store: Store, path: str, ledger: Ledger, pick: Pick) -> int:
             whole, end, rest = (rest + piece).rpartition(b"\n")
             count += ledger.take((whole + end).decode("latin-1"), pick)
             if len(rest) > _LINE_LIMIT:
-                rest = b"?"  # whatever comes up to the next end of line stays no line
+                rest = b"?"  # what follows up to the next newline is still not a line
     return count + ledger.take(rest.decode("latin-1"), pick)
 
 
@@ -231,5 +231,5 @@ def _pieces(ledger: Ledger) -> Iterator[bytes]:
 
 
 def _drop(log: BinaryIO) -> None:
-    with suppress(StoreError):  # that writing failed is told already
+    with suppress(StoreError):  # the failure to write is reported already
         log.close()

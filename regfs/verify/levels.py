@@ -22,7 +22,7 @@ from regfs.verify.walk import check_links
 
 
 class Levels:
-    """One verification: what it checks, and how much it has checked so far."""
+    """Runs the levels of one verification and counts what they check."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Levels:
         options: VerifyOptions,
         read_pass: ReadPass,
     ) -> None:
-        """`context` hands what is found to `collector`."""
+        """`context` reports to `collector`."""
         self._context = context
         self._collector = collector
         self._graph = graph if options.level.covers(Level.SIZES) else None
@@ -44,7 +44,7 @@ class Levels:
         self._bytes_done = 0
 
     def checked(self) -> Checked:
-        """Return how much was looked at so far."""
+        """Return how much was checked so far."""
         manifests = 0 if self._graph is None else len(self._read())
         return Checked(
             self._blobs_done,
@@ -56,7 +56,7 @@ class Levels:
         )
 
     def check(self) -> bool:
-        """Run every level that was asked for; return False if Ctrl-C ended them early."""
+        """Run every level up to that of the options; return False if Ctrl-C ended them early."""
         try:
             self._check()
         except KeyboardInterrupt:
@@ -98,12 +98,12 @@ class Levels:
         self._bytes_done = sum(blobs[digest].size for digest in read)
 
     def _blobs(self) -> Iterator[Digest]:
-        """Yield the blobs that are asked for."""
+        """Yield the blobs in scope."""
         scope = self._context.scope
         return (digest for digest in self._context.inventory.blobs if scope.has_blob(digest))
 
     def _check_content(self, closure: Closure, doubtful: Iterable[Digest]) -> None:
-        """Hash the blobs that are due and that the graph has not hashed already."""
+        """Hash the blobs that are due and that the graph has not hashed."""
         assert self._graph is not None
         context, read_pass = self._context, self._pass
         unpacking = None
@@ -160,7 +160,7 @@ class Levels:
             unpacking.take(outcome.layers)
 
     def _broken_content(self) -> dict[Digest, Code]:
-        """Return what was found in blobs that are intact as such."""
+        """Return what is wrong with the content of blobs that match their digest."""
         rows = self._collector.rows
         broken = [row.finding for row in rows if row.finding.code in OF_CONTENT]
         keys = ((key_at(finding.path), finding.code) for finding in broken)
@@ -174,10 +174,10 @@ class Levels:
         digest, code, actual, whole = problem
         path = layout.blob_path(digest)
         if code is Code.BLOB_MISSING:
-            if closure.lost(digest):  # else it was deleted meanwhile, as it may be
+            if closure.lost(digest):  # otherwise it was rightly deleted meanwhile
                 self._context.add(Finding(code, path, digest))
             return
         expected = digest if code is Code.BLOB_CORRUPT else None
         finding = Finding(code, path, digest, expected=expected, actual=actual)
-        # A blob that came right at last harms no image.
+        # A blob that matched in the end damages no image.
         self._context.add(replace(finding, override=Severity.INFO) if whole else finding)

@@ -18,11 +18,11 @@ from regfs.tree.links import parse_link_content
 from regfs.verify.context import Context, FileState
 
 STALE_AFTER: Final = 7 * 86400.0
-"""Seconds without a change after which an upload counts as given up."""
+"""Seconds without a change after which an upload counts as abandoned."""
 SETTLED_AFTER: Final = 3600.0
-"""Seconds after which a registry that lives has left no step of an upload half done."""
+"""Seconds after which a running registry has finished each step of an upload it began."""
 BEHIND_AFTER: Final = 60.0
-"""Seconds between two times above which they are not of one push, nor of one copy of the tree."""
+"""Times further apart than this, in seconds, are not of one push or of one copy of the tree."""
 
 LinkKey = (
     layout.LayerLink
@@ -35,10 +35,10 @@ LinkKey = (
 
 
 def check_link(context: Context, key: LinkKey, path: str, found: bytes | StoreError | None) -> None:
-    """Check what a link says; `found` is what was read of it, or why it cannot be read."""
+    """Check what a link says; `found` is its content, or why it cannot be read."""
     content = _said(found)
     expected = None if isinstance(key, layout.TagCurrent) else key.digest
-    # What only history or a side note rests on is no loss.
+    # Nothing is lost if only history or an annotation depends on it.
     side = isinstance(key, layout.TagIndex | layout.SignatureLink | layout.ReferrerLink)
     finding = Finding(
         code=Code.LINK_MISMATCH,
@@ -53,10 +53,10 @@ def check_link(context: Context, key: LinkKey, path: str, found: bytes | StoreEr
     target = content.digest
     if content.problem is not None:
         gone = content.problem is Code.PATH_UNREADABLE and context.file(path) is FileState.ABSENT
-        if not gone:  # else it was deleted meanwhile
+        if not gone:  # otherwise it was deleted meanwhile
             context.add(replace(finding, code=content.problem, actual=content.text))
     elif target is None or expected is None:
-        return  # a tag is looked at with its repository
+        return  # tags are checked with their repository
     elif target != expected and not _is_alias(context, expected, target):
         context.add(finding)
     elif context.blob(target) is FileState.ABSENT and not _is_current(context, key):
@@ -73,7 +73,7 @@ def _said(content: bytes | StoreError | None) -> LinkContent:
 
 
 def _is_alias(context: Context, expected: Digest, target: Digest) -> bool:
-    """Return whether a link rightly names a blob by another algorithm than its path."""
+    """Return whether a link may name a blob by another algorithm than its path."""
     return (
         expected.algorithm != CANONICAL
         and target.algorithm != expected.algorithm
@@ -82,7 +82,7 @@ def _is_alias(context: Context, expected: Digest, target: Digest) -> bool:
 
 
 def _is_current(context: Context, key: LinkKey) -> bool:
-    """Return whether the history entry is what the tag points to: then that is said of the tag."""
+    """Return whether a history entry is what the tag points to; the tag reports it then."""
     if not isinstance(key, layout.TagIndex):
         return False
     content = context.inventory.repositories.get(key.name)
@@ -94,10 +94,10 @@ def _is_current(context: Context, key: LinkKey) -> bool:
 
 
 def check_repository(context: Context, content: RepositoryInventory) -> None:
-    """Check the tags and uploads of a repository, as they were listed."""
+    """Check the tags and uploads of a repository as they were listed."""
     name = content.name
     folder = layout.repository_folder(name)
-    # What cannot be seen is told of already, and may be all that seems to be lacking.
+    # What cannot be seen is reported already, and may be exactly what seems to be missing.
     hidden = not content.tags and context.inventory.hides(f"{folder}/_manifests")
     if not content.revisions and not content.tags and not hidden:
         context.add(Finding(Code.REPOSITORY_EMPTY, folder, repository=name))
@@ -112,7 +112,7 @@ def check_repository(context: Context, content: RepositoryInventory) -> None:
 
 
 def _check_upload(context: Context, name: str, upload: str, begun: UploadInfo) -> None:
-    """Tell what an upload was left behind by; a registry may be at work on a young one."""
+    """Report how an upload was left behind; a registry may still be working on a young one."""
     path = layout.upload_folder(name, upload)
     age = context.inventory.taken_at - max(begun.mtime, begun.started_at or 0.0)
     if age > SETTLED_AFTER and begun.files:
@@ -141,10 +141,10 @@ def _check_tag(context: Context, content: RepositoryInventory, tag: str, current
 
 
 def _check_history(context: Context, name: str, tag: str, info: TagInfo) -> None:
-    """Tell of a tag that a later push has entered in its history, and then did not set.
+    """Report a tag that a later push entered in its history but did not set.
 
-    The reference registry writes the entry first, and writes it again when a tag is
-    put back by a push; a copy of a tree gives all links of one tag the same time.
+    The reference registry writes the entry first, and writes it again when a push moves a tag
+    back; a copy of a tree gives all links of one tag the same time.
     """
     latest = info.history[-1] if info.history else None
     if latest and latest.digest != info.current and latest.mtime > info.mtime + BEHIND_AFTER:

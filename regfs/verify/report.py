@@ -1,4 +1,4 @@
-"""What a verification says: its levels, its findings with the images they touch, its totals."""
+"""The result of a verification: its level, its findings with the images they damage, totals."""
 
 from __future__ import annotations
 
@@ -12,72 +12,72 @@ from typing import Final, NamedTuple, Protocol
 from regfs.findings import Code, Finding, Severity, worst
 
 ROWS_LIMIT: Final = 10_000
-"""Findings of one code and weight that are kept; beyond it they are told once and counted."""
+"""Findings kept of one code and severity; more are reported once and counted."""
 IMAGES_LIMIT: Final = 1000
-"""Images that are named with one finding; beyond it they are only counted."""
+"""Images named with one finding; more are only counted."""
 HARM_LIMIT: Final = 100
-"""Findings that are kept with one image; beyond it they are only counted."""
+"""Findings kept with one image; more are only counted."""
 
 
 class Level(StrEnum):
-    """How deep to look; each level includes those before it."""
+    """How deep to check; each level includes those before it."""
 
     LINKS = "links"
     """The listing and the links; no blob is opened."""
     SIZES = "sizes"
-    """Also the manifests, and whether all they need is there and as long as they say."""
+    """Also the manifests, and whether all they need exists and has the size they give."""
     DIGESTS = "digests"
     """Also the content of every blob."""
     CONTENT = "content"
-    """Also what is packed in layers, and whether configs fit it."""
+    """Also what is packed in layers, and whether it matches the configs."""
 
     def covers(self, other: Level) -> bool:
-        """Return whether `other` is part of this level."""
+        """Return whether this level includes `other`."""
         order = list(Level)
         return order.index(self) >= order.index(other)
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """How much was looked at."""
+    """How much was checked."""
 
     blobs: int
-    """Blobs whose content was checked; at level sizes, whose size was."""
+    """Blobs whose content was checked; at level sizes, whose size was checked."""
     bytes: int
-    """Bytes that were hashed, each blob once."""
+    """Bytes hashed, each blob counted once."""
     links: int
     manifests: int
     skipped: int = 0
-    """Blobs that were not read, for they were found intact lately (max_age)."""
+    """Blobs not read because they were found intact recently (max_age)."""
     remaining: int = 0
-    """Blobs that are due and were not read: a limit was reached, or the run was ended."""
+    """Blobs that are due and were not read: a limit was reached, or the run was interrupted."""
     remaining_bytes: int = 0
 
 
 class ReportedFinding(NamedTuple):
-    """One finding, and what it does to images."""
+    """One finding, and the images it damages."""
 
     finding: Finding
     images: tuple[str, ...] = ()
-    """Images that are damaged by it, sorted: `repository:tag`, and
-    `repository@digest` for what no tag leads to. At most IMAGES_LIMIT."""
+    """Images damaged by it, sorted: `repository:tag`, or `repository@digest` if no tag leads to
+    it. At most IMAGES_LIMIT."""
     affected: int = 0
-    """The number of all of them."""
+    """How many images are damaged in total."""
 
 
 @dataclass(slots=True)
 class ImageDamage:
-    """What findings do to one image."""
+    """The findings that damage one image."""
 
     errors: int = 0
     warnings: int = 0
     rows: list[ReportedFinding] = field(default_factory=list)
-    """Errors and warnings in the order they were found, at most HARM_LIMIT."""
+    """Errors and warnings in the order they were found; at most HARM_LIMIT."""
     worst: ReportedFinding | None = None
-    """The first of the gravest."""
+    """The first finding of the highest severity."""
 
     def add(self, row: ReportedFinding) -> None:
-        """Take a finding of severity error or warning."""
+        """Add a finding of severity error or warning."""
         if row.finding.severity is Severity.ERROR:
             if not self.errors:
                 self.worst = row
@@ -91,62 +91,63 @@ class ImageDamage:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a verification."""
+    """The result of a verification."""
 
     root: str
     level: Level
     checked: Checked
     findings: tuple[ReportedFinding, ...]
-    """In the order they were found; of one code and weight at most ROWS_LIMIT."""
+    """In the order they were found; at most ROWS_LIMIT of one code and severity."""
     interrupted: bool
-    """Whether it was ended by a key, and says only what was found until then."""
+    """Whether Ctrl-C ended it, so that it holds only what was found until then."""
     images: Mapping[str, ImageDamage] = field(default_factory=dict)
-    """Every image that an error or a warning touches, by its name, however many they are."""
+    """Every image that an error or a warning damages, by name, without a limit."""
     started: float = 0.0
     """Seconds since the epoch."""
     finished: float = 0.0
     more: Mapping[tuple[Severity, Code], int] = field(default_factory=dict)
-    """How many more findings there were than are kept; those were told when they were found."""
+    """How many more findings there were than are kept; they were reported when found."""
 
     @property
     def seconds(self) -> float:
-        """How long it took; none where the clock was set back meanwhile."""
+        """Duration in seconds; 0 if the clock was set back meanwhile."""
         return max(0.0, self.finished - self.started)
 
     @property
     def counts(self) -> Counter[tuple[Severity, Code]]:
-        """How many findings there were of each weight and code, kept or not."""
+        """Number of findings of each severity and code, kept or not."""
         kept = Counter((row.finding.severity, row.finding.code) for row in self.findings)
         kept.update(self.more)
         return kept
 
     @property
     def severity(self) -> Severity | None:
-        """The gravest severity among the findings; None without any."""
+        """The highest severity among the findings; None without findings."""
         return worst(row.finding for row in self.findings)
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What a ledger tells of the blobs of a tree as they are now, without reading them."""
+    """What a ledger says about the blobs of a tree as they are now, without reading them."""
 
     root: str
     level: Level
     verified: int
-    """Blobs that were looked at, at least at `level`, and have not changed since."""
+    """Blobs verified at least at `level` that have not changed since."""
     bytes: int
-    """Theirs."""
+    """Bytes of those blobs."""
     unknown: int
-    """Blobs that were not, or have changed since."""
+    """Blobs not verified, or changed since."""
     unknown_bytes: int
     oldest: float | None
-    """When the intact blob that was looked at longest ago was, since the epoch; None of none."""
+    """When the intact blob verified longest ago was verified, in seconds since the epoch; None if
+    no blob was."""
     findings: tuple[ReportedFinding, ...]
-    """What was wrong when it was looked at last."""
+    """What was wrong at the last verification."""
 
     @property
     def severity(self) -> Severity | None:
-        """The gravest severity among the findings; None without any."""
+        """The highest severity among the findings; None without findings."""
         return worst(row.finding for row in self.findings)
 
 
@@ -167,7 +168,7 @@ class FindingDocument:
     images: list[str]
     """`repository:tag`, or `repository@digest` where no tag leads to it; at most 1000."""
     affected: int
-    """The number of all images that are damaged by it."""
+    """How many images are damaged in total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +188,9 @@ class VerifyDocument:
     level: Level
     checked: Checked
     findings: list[FindingDocument]
-    """Of one code and severity at most 10000; --ndjson tells all."""
+    """At most 10000 of one code and severity; --ndjson prints all."""
     more: list[MoreDocument]
-    """How many more findings there were, of codes with more than that."""
+    """How many more findings there were, by code and severity."""
     interrupted: bool
     started_at: datetime
     finished_at: datetime
@@ -211,7 +212,7 @@ class CoverageDocument:
 
 
 class Affects(Protocol):
-    """Who knows which images a finding touches."""
+    """Knows which images a finding damages."""
 
     def images(self, finding: Finding) -> set[str]:
         """Return their names."""
@@ -220,13 +221,13 @@ class Affects(Protocol):
 _STRAY: Final = frozenset(
     {Code.FOREIGN_PATH, Code.ALGORITHM_UNSUPPORTED, Code.BLOB_MISPLACED, Code.NFS_LEFTOVER}
 )
-"""Ways to say that a path does not belong: once is enough."""
+"""Codes that all say that a path does not belong: one of them is enough."""
 _MANY: Final = frozenset(
     {Code.INDEX_CHILD_MISSING, Code.SUBJECT_MISSING, Code.DESCRIPTOR_SIZE_MISMATCH}
 )
-"""What one manifest can suffer from more than once."""
+"""Codes that one manifest can have more than once."""
 _OF_IMAGES: Final = frozenset({Code.DIFFID_MISMATCH, Code.LAYER_TYPE_MISMATCH})
-"""What a layer can suffer from once for each manifest that names it."""
+"""Codes that a layer can have once for each manifest that names it."""
 
 
 def _identity(finding: Finding) -> tuple[str, ...]:
@@ -250,12 +251,12 @@ class FindingSink(Protocol):
 
 
 class Collector:
-    """Takes findings as they come, each once, and passes them on with their images."""
+    """Takes findings as they come, each once, and reports them with their images."""
 
     def __init__(
         self,
         affects: Affects,
-        wanted: Callable[[Finding], bool],
+        in_scope: Callable[[Finding], bool],
         on_finding: Callable[[ReportedFinding], None] | None,
     ) -> None:
         self.rows: list[ReportedFinding] = []
@@ -263,18 +264,18 @@ class Collector:
         self.more: Counter[tuple[Severity, Code]] = Counter()
         self._kept: Counter[tuple[Severity, Code]] = Counter()
         self._affects = affects
-        self._wanted = wanted
+        self._in_scope = in_scope
         self._on_finding = on_finding
         self._seen: set[tuple[str, ...]] = set()
 
     def add(self, finding: Finding) -> None:
-        """Take a finding, unless it is known or was not asked for."""
+        """Take a finding, unless it is known or out of scope."""
         identity = _identity(finding)
-        if identity in self._seen or not self._wanted(finding):
+        if identity in self._seen or not self._in_scope(finding):
             return
         self._seen.add(identity)
         images: list[str] = []
-        if finding.severity is not Severity.INFO:  # a normal leftover hurts no image
+        if finding.severity is not Severity.INFO:  # a normal leftover damages no image
             images = sorted(self._affects.images(finding))
         row = ReportedFinding(finding, tuple(images[:IMAGES_LIMIT]), len(images))
         for name in images:

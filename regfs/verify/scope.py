@@ -1,4 +1,4 @@
-"""What was asked for: the whole tree, or what some repositories, tags and digests reach."""
+"""What to check: the whole tree, or what some repositories, tags and digests reach."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from regfs.verify.affected import key_at
 
 @dataclass(slots=True)
 class Scope:
-    """A part of a tree; `everything` makes the rest of it meaningless."""
+    """A part of a tree; with `everything`, the other fields do not count."""
 
     everything: bool = True
     repositories: set[str] = field(default_factory=set)
-    """Names of repositories that are meant whole (not those nested in them)."""
+    """Names of repositories to check entirely (without those nested in them)."""
     tags: set[tuple[str, str]] = field(default_factory=set)
     held: dict[str, set[Digest]] = field(default_factory=dict)
-    """Repository -> manifests and blobs whose links are meant."""
+    """Repository -> manifests and blobs whose links to check."""
     blobs: set[Digest] = field(default_factory=set)
 
     def folders(self) -> list[str]:
@@ -37,15 +37,15 @@ class Scope:
         ]
 
     def has_repository(self, name: str) -> bool:
-        """Return whether anything of a repository is meant."""
+        """Return whether anything in a repository is in scope."""
         return self.everything or name in self.repositories or name in self.held
 
     def has_blob(self, digest: Digest) -> bool:
-        """Return whether a blob is meant."""
+        """Return whether a blob is in scope."""
         return self.everything or digest in self.blobs
 
     def has_key(self, key: layout.Key) -> bool:
-        """Return whether a file of the layout is meant."""
+        """Return whether a file of the layout is in scope."""
         if self.everything:
             return True
         match key:
@@ -60,7 +60,7 @@ class Scope:
         return key.name in self.repositories
 
     def has_finding(self, finding: Finding) -> bool:
-        """Return whether a finding is about something that is meant."""
+        """Return whether a finding is about something in scope."""
         if self.everything:
             return True
         if finding.repository is not None and not self.has_repository(finding.repository):
@@ -76,7 +76,7 @@ class Scope:
 
 
 def scope_of(targets: Sequence[Target], inventory: Inventory, graph: Graph | None) -> Scope:
-    """Return what `targets` mean; none at all mean everything."""
+    """Return the scope of `targets`; without targets, everything."""
     if not targets:
         return Scope()
     scope = Scope(everything=False)

@@ -1,11 +1,9 @@
-"""The way through the tree for links and layout: every folder once, in the order of their names.
+"""Walking the tree to check layout and links: every folder once, in the order of their names.
 
-    the whole tree at once      small trees, and parts of a tree
-    folder by folder of blobs,  large trees: two processes walk what is listed here as parts,
-      repository by repository  and follow no link
-
-Only a walk through the whole tree can tell where a symbolic link leads to a second time. So a
-part that holds one, or anything that cannot be listed, makes the tree walked at once after all.
+A small tree is walked as a whole. A large one is divided into folders of blobs and repositories,
+which two processes walk without following symbolic links. Only a walk of the whole tree can say
+whether a symbolic link leads to a folder for the second time. So when a part holds one, or
+anything that cannot be listed, the whole tree is walked after all.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from regfs.verify.links import check_repository
 from regfs.verify.report import Recorder
 
 MANY: Final = 4096
-"""Blobs from which on a second process is worth its start."""
+"""Number of blobs from which a second process pays off."""
 
 
 def check_links(context: Context) -> int:
@@ -55,7 +53,7 @@ def check_links(context: Context) -> int:
 
 
 def _walk_whole(context: Context) -> int:
-    """Walk all that is asked for in this process; return how many links were read."""
+    """Walk everything in scope in this process; return how many links were read."""
     check = FolderCheck(context)
     store = context.registry.store
     for folder in context.scope.folders():
@@ -67,22 +65,21 @@ def _walk_whole(context: Context) -> int:
 # -- in parts -----------------------------------------------------------------------------
 
 _Answer = tuple[int, bytes]
-"""How many links were read in a part, and what was found, pickled."""
+"""Number of links read in a part, and its findings, pickled."""
 
 
 _TreePart = str | Listing
-"""A folder with all it holds, by its path, or only what is directly in one that is divided."""
+"""The path of a folder, for all that is below it; or only the listing of a divided folder."""
 
 
 class _NeedsWholeWalk(Exception):
-    """A folder holds something other than files and folders, or cannot be listed."""
+    """A part holds something other than files and folders, or cannot be listed."""
 
 
 def _walk_parts(context: Context) -> int | None:
     """Walk the tree in two processes; return how many links were read.
 
-    None if there is a symbolic link or something that cannot be listed: then what was found
-    is right, and not all there is to find.
+    None if the whole tree has to be walked; what was found until then is right but not complete.
     """
     links = 0
     try:
@@ -108,16 +105,16 @@ def _walk_parts(context: Context) -> int | None:
 
 
 def _namespaces(inventory: Inventory) -> set[str]:
-    """Return the folders that hold repositories and are none."""
+    """Return the folders that hold repositories and are not repositories themselves."""
     names = {above for name in inventory.repositories for above in folders_above(name)}
     return {layout.repository_folder(name) for name in names - inventory.repositories.keys()}
 
 
 def _divided(store: Store, folder: str, namespaces: set[str]) -> Iterator[_TreePart]:
-    """Yield parts that together are `folder`, in the order of a walk.
+    """Yield the parts of `folder`, in the order of a walk.
 
     Raises:
-        _NeedsWholeWalk: something other than files and folders is in one that is divided.
+        _NeedsWholeWalk: a divided folder holds something other than files and folders.
     """
     listing = next(_unlinked(store, folder), None)
     if listing is None:
@@ -139,7 +136,7 @@ _DIVIDED: Final = {
 
 
 def _answer(context: Context, part: _TreePart) -> _Answer | None:
-    """Check a part; None when only a walk through the whole tree can tell what is there."""
+    """Check a part; return None if the whole tree has to be walked instead."""
     recorder = Recorder(context.collector)
     check = FolderCheck(replace(context, collector=recorder, progress=SILENT))
     store = context.registry.store
@@ -152,10 +149,10 @@ def _answer(context: Context, part: _TreePart) -> _Answer | None:
 
 
 def _unlinked(store: Store, folder: str) -> Iterator[Listing]:
-    """Walk a folder and follow no link.
+    """Walk a folder without following links.
 
     Raises:
-        _NeedsWholeWalk: there is something other than files and folders, or cannot be listed.
+        _NeedsWholeWalk: something is neither file nor folder, or cannot be listed.
     """
     for listing in store.tree(folder, _refuse, leaf="link", limit=LINK_LIMIT, links=False):
         if listing.others:
