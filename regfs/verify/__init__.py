@@ -30,8 +30,8 @@ from regfs.verify.images import PullableImage, images_of
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.levels import Levels
 from regfs.verify.options import VerifyOptions
+from regfs.verify.read_pass import open_pass
 from regfs.verify.report import Checked, Collector, ImageDamage, Level, ReportedFinding, Result
-from regfs.verify.rounds import open_pass
 from regfs.verify.schedule import Selection
 from regfs.verify.scope import scope_of
 

@@ -1,20 +1,18 @@
-"""Every blob once, in batches, on the threads and processes of this machine or on an executor.
+"""Hashing every blob once, in batches, in threads and processes of this machine or an executor.
 
-    blobs -> tasks -> outcomes          what is done with a task: regfs.content.hashing
-             |   `- who does it: a thread of this process, a process of its own
-             |      (workers.py), or the caller's `concurrent.futures.Executor`
-             `- about 500 files or 64 MB: a pool costs more for one small file than
-                hashing it does; only a window of tasks is under way at once
+    blobs -> tasks -> outcomes       regfs.content.hashing does a task
+             |   `- in a thread of this process, in a process of its own (workers.py),
+             |      or in the caller's `concurrent.futures.Executor`
+             `- about 500 files or 64 MB: for one small file, a pool costs more than hashing;
+                only a window of tasks runs at once
 
-The order is the caller's. `reading_order` is the one that suits a disk: by the time
-of modification. A registry writes an upload below `_uploads` and renames it when it is
-whole, so neither the digest nor the folder says where its bytes are; but a file system
-puts what is written at one time near to each other, and nothing ever rewrites a blob.
-So a task is a stretch of the disk, and within one the folders may decide (a thousandth
-of the way of the head). Inode numbers would say the same of ext4 and nothing of XFS,
-btrfs and object stores; times are in every listing already. Blobs longer than a task
-come before all, the longest first: begun last, one of them would keep a single thread
-busy at the end, and where a long read begins does not matter.
+The caller sets the order. `reading_order` suits a disk: by time of modification. A registry
+writes an upload below `_uploads` and renames it when it is complete, so neither the digest nor
+the folder says where its bytes are. But a file system places what is written at one time close
+together, and nothing rewrites a blob. So a task is a stretch of the disk, and within a task the
+order of folders is good enough. Inode numbers would say the same on ext4, but nothing on XFS,
+btrfs and object stores; times are in every listing already. Blobs larger than a task come first,
+the largest before all: one that begins last would keep a single thread busy at the end.
 """
 
 from __future__ import annotations
@@ -47,15 +45,15 @@ BATCH_FILES: Final = 500
 BATCH_BYTES: Final = 64 << 20
 
 _POLL: Final = 0.1
-"""Seconds between two looks at what threads have done."""
+"""Seconds between two checks of what threads have done."""
 
 
 class Stopped(Exception):
-    """The verification was ended; what was begun is dropped."""
+    """The verification was stopped; unfinished tasks are dropped."""
 
 
 class Watch:
-    """What threads of this process share: how far they are, and whether to go on."""
+    """What threads of this process share: their progress, and whether to stop."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,10 +61,10 @@ class Watch:
         self._stopped = False
 
     def advance(self, amount: int) -> None:
-        """Count bytes; the safe boundary at which a thread ends when it is to.
+        """Count bytes; a thread that is to stop ends here.
 
         Raises:
-            Stopped: it is to.
+            Stopped: the thread is to stop.
         """
         if self._stopped:
             raise Stopped
@@ -74,7 +72,7 @@ class Watch:
             self._bytes += amount
 
     def stop(self) -> None:
-        """Make every thread end at its next piece."""
+        """Make every thread stop at its next piece."""
         self._stopped = True
 
     def take(self) -> int:
@@ -156,10 +154,10 @@ def hash_all(
 def _pool(
     store: Store, jobs: int, executor: Executor | None, watch: Watch
 ) -> Iterator[Callable[[Task], Future[HashOutcome]]]:
-    """Yield what hands a task to `executor`, or to threads that end with the block.
+    """Yield a function that submits a task to `executor`, or to threads that end with the block.
 
-    When the block ends early, threads stop at their next piece and processes at once: what
-    they do changes nothing.
+    If the block ends early, threads stop at their next piece and processes at once: they only
+    read.
     """
     if executor is not None:
         yield lambda task: executor.submit(hash_blobs, task)

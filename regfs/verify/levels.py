@@ -15,8 +15,8 @@ from regfs.verify.closure import Closure
 from regfs.verify.content import HashOutcome, Problem, hash_all
 from regfs.verify.context import Context
 from regfs.verify.options import VerifyOptions
+from regfs.verify.read_pass import OF_CONTENT, ReadPass
 from regfs.verify.report import Checked, Collector, Level
-from regfs.verify.rounds import OF_CONTENT, ReadPass
 from regfs.verify.unpack import Unpacking
 from regfs.verify.walk import check_links
 

@@ -1,11 +1,11 @@
-"""What to read this time, and in which order: pure, from what was listed and what is known.
+"""What to read this time, and in which order: pure, from the listing and the ledger.
 
-    known to be broken    always again, and first
-    never verified        or changed since, or less deeply
-    verified              those of the oldest day first; not at all when younger than max_age
+    known to be damaged   always read again, and first
+    never verified        or changed since, or verified less deeply
+    verified              oldest day first; not at all if younger than max_age
 
-Within each of these blobs come in the order that suits a disk (`content.reading_order`);
-ages count in days, so that there is room for it.
+Within each group, blobs come in the order that suits a disk (`content.reading_order`). Ages
+count in days, so that the groups are large enough for that.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ _NEVER: Final = -1.0
 
 
 class Shard(NamedTuple):
-    """The blobs whose digest falls to one of `total` machines, or nights."""
+    """The blobs that one of `total` machines (or nights) verifies, by their digest."""
 
     number: int
     """From 1."""
     total: int
 
     def has(self, digest: Digest) -> bool:
-        """Return whether a blob is in it. Up to 256 shards each take whole folders."""
+        """Return whether a blob belongs to it. Up to 256 shards take whole folders each."""
         width = 2 if self.total <= 256 else 4
         return int(digest.encoded[:width], 16) % self.total == self.number - 1
 
 
 class Share(NamedTuple):
-    """A part of all bytes."""
+    """A fraction of all bytes."""
 
     fraction: float
 
 
 class ByteCount(NamedTuple):
-    """So many bytes."""
+    """An amount of bytes."""
 
     bytes: int
 
@@ -60,41 +60,41 @@ Subset = Shard | Share | ByteCount
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """How much of the content to read; all of it when nothing is set."""
+    """How much of the content to read; all of it if nothing is set."""
 
     subset: Subset | None = None
     max_age: float | None = None
-    """Seconds for which a blob found intact need not be read again."""
+    """Seconds for which a blob that was found intact is not read again."""
     max_bytes: int | None = None
     max_duration: float | None = None
-    """Seconds after which nothing more is begun."""
+    """Seconds after which nothing more begins."""
 
     def check(self, level: Level, *, ledger: bool) -> None:
-        """Refuse what makes no sense together.
+        """Check that the settings make sense together.
 
         Raises:
-            Invalid: a level that reads no content, or an age that nobody knows.
+            Invalid: the level reads no content, or there is no ledger to tell ages.
         """
         if self != Selection() and not level.covers(Level.DIGESTS):
             raise Invalid(
-                f"a subset, an age and limits concern the content of blobs, "
+                f"a subset, a maximum age and limits are about the content of blobs, "
                 f"which level {level.value} does not read"
             )
         if self.max_age is not None and not ledger:
-            raise Invalid("without a ledger nobody knows when a blob was verified: no maximum age")
+            raise Invalid("a maximum age needs a ledger, which says when each blob was verified")
 
 
 class Schedule(NamedTuple):
-    """What to read, and what not."""
+    """What to read and what not."""
 
     due: list[Digest]
     """In the order to read them."""
     skipped: int
-    """Blobs that were found intact lately."""
+    """Number of blobs that were found intact recently."""
     left: list[Digest]
-    """Blobs that would be due as well, and are too many for this time."""
+    """Blobs that are due too but exceed the limits."""
     broken: list[Digest]
-    """Those of both that were broken when they were last looked at."""
+    """Blobs, due or left, that were damaged when they were last read."""
 
 
 class Known(NamedTuple):
@@ -108,10 +108,10 @@ class Known(NamedTuple):
     """Returns which file a blob is now."""
 
     def entry(self, digest: Digest, size: int, mtime: float) -> LedgerEntry | None:
-        """Return the result that still tells of a blob as it is.
+        """Return the last result if it is about the blob as it is now, or if it is damage.
 
-        One from the future proves that a clock was wrong, and nothing else; a day is
-        forgiven, for clocks of several machines differ.
+        A result from the future only proves that a clock was wrong; a day is tolerated, because
+        the clocks of several machines differ.
         """
         entry = self.ledger.find(digest, self.level)
         if entry is None or entry.result is not None:
@@ -131,9 +131,9 @@ def schedule(
 ) -> Schedule:
     """Decide which of the `wanted` blobs to read.
 
-    What is in `fresh` counts as never verified, whatever is known. A share or an amount
-    is what is due first; with `sample` a random one instead, for where no result is
-    kept, and the first would be the same each time.
+    Blobs in `fresh` count as never verified. A share or an amount is taken from what is due
+    first. With `sample` it is taken at random instead: if no result is recorded, the same blobs
+    would be due first each time.
     """
     wanted = list(wanted)
     groups, skipped = _groups(blobs, wanted, selection, known, fresh)
@@ -158,7 +158,7 @@ def _groups(
     known: Known | None,
     fresh: Container[Digest],
 ) -> tuple[dict[float, list[Digest]], int]:
-    """Return the blobs of the shard by when they are due, and how many are not due at all."""
+    """Return the blobs of the shard by when they are due, and the number of those not due."""
     shard = selection.subset if isinstance(selection.subset, Shard) else None
     groups: dict[float, list[Digest]] = {}
     skipped = 0
@@ -190,7 +190,7 @@ def _group(entry: LedgerEntry | None) -> float:
 
 
 def _budget(selection: Selection, total: int) -> int | None:
-    """Return the bytes that may be read; None for all."""
+    """Return the number of bytes that may be read; None for all."""
     limits = [] if selection.max_bytes is None else [selection.max_bytes]
     match selection.subset:
         case Share(fraction):
@@ -210,10 +210,10 @@ def _ordered(blobs: DigestTable, group: Iterable[Digest]) -> list[Digest]:
 def _limited(
     blobs: DigestTable, broken: Sequence[Digest], rest: Sequence[Digest], budget: int
 ) -> tuple[list[Digest], list[Digest]]:
-    """Take what fits: of the broken ones each that does, of the others the first.
+    """Take what fits the budget: any of the damaged blobs, and the first of the others.
 
-    At least one of the others is always taken, or a blob above the limit would stop all
-    that come after it, in every run.
+    At least one of the others is always taken. Otherwise a blob larger than the limit would
+    block all that come after it, in every run.
     """
     due: list[Digest] = []
     left: list[Digest] = []
@@ -228,7 +228,7 @@ def _limited(
 def _take(
     blobs: DigestTable, order: Sequence[Digest], budget: int
 ) -> tuple[list[Digest], list[Digest]]:
-    """Split `order` where the budget ends, after the first at the earliest."""
+    """Split `order` where the budget ends, but after the first blob at the earliest."""
     for count, digest in enumerate(order):
         budget -= blobs.sizes[blobs.row(digest)]
         if budget < 0:

@@ -1,20 +1,19 @@
 """Whether images are what their configs say: every layer's diffID, their number, the config itself.
 
-    begin    which blobs are layers to be unpacked        from the manifests
-    take     what came out of each, while they are hashed  content.py
-    finish   each manifest with its config against that    once more through the manifests
+    begin    finds the layers to unpack                      from the manifests
+    take     takes the diffID of each as it is hashed        content.py
+    finish   compares each manifest and config with those    from the manifests again
 
-Going through the manifests twice costs less than keeping every diffID that any of 10^5
-configs wants: of a layer 32 bytes are kept, whatever number of images use it. A layer
-that is not unpacked in this run (it is absent, corrupt, not due or out of scope) is not
-compared. A manifest and a layer agree for ever or never, so once is enough; the layers
-of a manifest that was not compared before (`fresh`) are due, however well known.
+Reading the manifests twice costs less than keeping every diffID of 10^5 configs: a layer takes
+32 bytes, whatever number of images use it. A layer that is not unpacked in this run (missing,
+corrupt, not due or out of scope) is not compared. Whether a manifest and a layer match never
+changes, so once is enough; the layers of a manifest that was never compared (`fresh`) are due
+whatever the ledger says.
 
-Only what the config of an image names is unpacked: a layer by its media type, in a
-manifest whose config has a root filesystem. Charts, WebAssembly, signatures, attestations
-and build caches hold what they like, and so does what ORAS has pushed, which calls plain
-files layers unless it is told otherwise. Encrypted layers are opaque, and foreign ones
-may be absent.
+Only layers of images are unpacked: blobs with the media type of a layer, in a manifest whose
+config has a root filesystem. Charts, WebAssembly, signatures, attestations and build caches can
+hold anything, and so can artifacts of ORAS, which gives plain files the media type of a layer by
+default. Encrypted layers are opaque, and foreign ones may be absent.
 """
 
 from __future__ import annotations
@@ -45,9 +44,9 @@ from regfs.stores import ignore
 from regfs.verify.context import Context
 
 _SIZE: Final = 32
-"""Bytes of a diffID: sha256 without its name."""
+"""Bytes of a diffID: a sha256 without its prefix."""
 _NOT, _WANTED, *_PACKINGS = range(2 + len(Packing))
-"""What is known of a blob: no layer, one to be unpacked, or how it is packed."""
+"""The state of a blob: not a layer, a layer to unpack, or how it is packed."""
 _BY_STATE: Final = dict(zip(_PACKINGS, Packing, strict=True))
 _STATES: Final = {packing: state for state, packing in _BY_STATE.items()}
 
@@ -62,14 +61,14 @@ class Unpacking:
         self._states = bytearray(len(self._blobs))
         self._diff_ids = bytearray(_SIZE * len(self._blobs))
         self._configs: dict[Digest, bool] = {}
-        """Config -> whether it is that of an image."""
+        """Config -> whether it is the config of an image."""
         self.fresh: set[Digest] = set()
-        """Layers of manifests that no run has compared with them."""
+        """Layers of manifests that were never compared with them."""
         self.unfinished: set[Digest] = set()
-        """Manifests that have a fresh layer which was not unpacked in this run either."""
+        """Manifests with a fresh layer that was not unpacked in this run either."""
 
     def begin(self, is_proven: Callable[[Digest], bool] = lambda manifest: False) -> None:
-        """Find the layers, and check what manifests alone tell."""
+        """Find the layers, and check what needs only the manifests."""
         for digest, manifest in self._images("Finding layers"):
             if isinstance(manifest, DockerManifestV1):
                 self._check_signature(digest, manifest)
@@ -91,7 +90,7 @@ class Unpacking:
         return self._states[self._blobs.row(blob)] == _WANTED
 
     def take(self, layers: Iterable[Layer]) -> None:
-        """Take what came out of some layers."""
+        """Take the diffIDs of layers that were unpacked."""
         for layer in layers:
             number = self._blobs.row(layer.digest)
             self._states[number] = _STATES[layer.packing]
@@ -99,13 +98,13 @@ class Unpacking:
             self._diff_ids[place : place + _SIZE] = bytes.fromhex(layer.diff_id.encoded)
 
     def finish(self) -> None:
-        """Compare images with what came out of their layers."""
+        """Compare images with their unpacked layers."""
         for digest, manifest in self._images("Comparing configs"):
             if isinstance(manifest, ImageManifest | DockerManifest) and self._runs(manifest):
                 self._check_image(digest, manifest)
 
     def _images(self, task: str) -> Iterator[tuple[Digest, Manifest]]:
-        """Yield the manifests that are asked for and may have layers."""
+        """Yield the manifests in scope that may have layers."""
         context, graph = self._context, self._graph
         kinds = (Kind.IMAGE, Kind.SCHEMA1)
         asked = [
@@ -121,14 +120,14 @@ class Unpacking:
             try:
                 manifest = context.registry.manifest(digest)
             except RegfsError:
-                continue  # it could be read a moment ago; it was deleted, or is told elsewhere
+                continue  # it was readable a moment ago: deleted, or reported elsewhere
             yield digest, manifest
         context.progress.finish()
 
     def _runs(self, manifest: ImageManifest | DockerManifest) -> bool:
-        """Return whether a manifest is of an image: its config has a root filesystem.
+        """Return whether a manifest is that of an image: its config has a root filesystem.
 
-        Of a config that cannot be read, the media type has to be believed.
+        If the config cannot be read, its media type decides.
         """
         if manifest.config.media_type not in IMAGE_CONFIGS:
             return False
@@ -139,13 +138,13 @@ class Unpacking:
         return self._configs[digest]
 
     def _names(self, blob: Digest) -> tuple[Digest, ...]:
-        """Return a digest, and the names another algorithm gives the same content."""
+        """Return a digest, and those of the same content in other algorithms."""
         return (blob, *self._graph.aliases.get(blob, ()))
 
     def _check_signature(self, digest: Digest, manifest: DockerManifestV1) -> None:
         finding = Finding(Code.SIGNATURE_MISSING, layout.blob_path(digest), digest)
         if not manifest.signatures:
-            # Registries since 2.5 store what was signed, and sign it anew when they serve it.
+            # Registries since 2.5 store what was signed and sign it anew when they serve it.
             self._context.add(replace(finding, override=Severity.INFO))
             return
         try:
@@ -162,7 +161,7 @@ class Unpacking:
             self._check_counts(digest, len(manifest.layers), config)
             diff_ids = config.rootfs.diff_ids
         if len(diff_ids) != len(manifest.layers):
-            diff_ids = ()  # which belongs to which is anybody's guess
+            diff_ids = ()  # it is unknown which belongs to which
         for position, layer in enumerate(manifest.layers):
             packing = packing_of(layer.media_type)
             if packing is None:
@@ -174,12 +173,12 @@ class Unpacking:
             found, diff_id = unpacked
             finding = Finding(Code.LAYER_TYPE_MISMATCH, layout.blob_path(layer.digest), digest)
             if found is not packing:
-                self._context.add(_told(finding, packing.value, found.value))
+                self._context.add(_comparison(finding, packing.value, found.value))
             if diff_ids and diff_ids[position] != diff_id:
                 if diff_ids[position].algorithm != CANONICAL:
                     continue
                 finding = Finding(Code.DIFFID_MISMATCH, layout.blob_path(layer.digest), digest)
-                self._context.add(_told(finding, diff_ids[position], diff_id))
+                self._context.add(_comparison(finding, diff_ids[position], diff_id))
 
     def _unpacked(self, layer: Digest) -> tuple[Packing, Digest] | None:
         for name in self._names(layer):
@@ -191,7 +190,7 @@ class Unpacking:
         return None
 
     def _config(self, digest: Digest) -> ImageConfig | None:
-        """Return a config; None of one that is not there, not itself, or told to be unreadable."""
+        """Return a config; None if it is missing, corrupt, or reported as unreadable."""
         return self._read_config(digest, self._context.add)
 
     def _read_config(
@@ -204,12 +203,12 @@ class Unpacking:
         try:
             data = self._context.registry.store.read(path, LIMIT + 1)
             if len(data) <= LIMIT and Digest.of(data, stored.algorithm) != stored:
-                return None  # told when it was hashed
+                return None  # reported when it was hashed
             return parse_config(data)
         except ManifestInvalid as error:
             report(Finding(Code.CONFIG_UNREADABLE, path, stored, actual=str(error)))
         except RegfsError:
-            return None  # told when it was hashed
+            return None  # reported when it was hashed
         return None
 
     def _check_counts(self, digest: Digest, layers: int, config: ImageConfig) -> None:
@@ -218,14 +217,14 @@ class Unpacking:
         diff_ids = len(config.rootfs.diff_ids)
         steps = sum(1 for entry in config.history if not entry.empty_layer)
         if diff_ids != layers:
-            self._context.add(_told(finding, wanted, f"{diff_ids} diffIDs"))
+            self._context.add(_comparison(finding, wanted, f"{diff_ids} diffIDs"))
         elif config.history and steps != layers:
-            # No client cares; only what tells how an image was made is misled.
-            actual = f"{steps} steps of the history that left one"
-            self._context.add(_told(finding, wanted, actual, Severity.WARNING))
+            # Clients ignore it; it only misleads tools that show how an image was built.
+            actual = f"{steps} history entries with a layer"
+            self._context.add(_comparison(finding, wanted, actual, Severity.WARNING))
 
 
-def _told(
+def _comparison(
     finding: Finding, expected: str, actual: str, override: Severity | None = None
 ) -> Finding:
     return replace(finding, expected=expected, actual=actual, override=override)

@@ -1,13 +1,13 @@
-"""Processes for what threads of one Python cannot do side by side: small files, and tars.
+"""Processes for what threads of one Python cannot do in parallel: small files and tars.
 
-A large blob is hashed outside of Python, and threads do that as well as anything.
-Opening many small files and walking through a tar is work in Python itself; two threads
-of it are slower than one. So each thread of the pool may have a process, which it gives
-such tasks to and waits for. It starts one when it has done as much of that work itself
-as a start costs: a small tree never pays for one, and a large one little more than once.
+A large blob is hashed outside of Python, which threads do in parallel. Opening many small files
+and walking through a tar is work in Python; two threads of it are slower than one. So each thread
+of the pool may have a process that does such tasks while the thread waits. A thread starts one
+after it has done as much of that work itself as a start costs: a small tree never pays for a
+start, and a large one only a little more.
 
-Not `multiprocessing`: that would run the script of whoever uses regfs as a library once
-more in each process. A lost process is no loss; its task is done again in the thread.
+Not `multiprocessing`: it would run the script of a program that uses regfs as a library again in
+each process. A lost process does no harm; its task is done again in the thread.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from regfs.content.hashing import HashOutcome, Task, hash_blobs
 from regfs.stores import Store
 
 START_COST: Final = 3000
-"""What starting a process takes, in small files hashed meanwhile: a tenth of a second."""
+"""The cost of starting a process, in small files hashed in that time: a tenth of a second."""
 FILE_COST: Final = 8 << 10
-"""Bytes of a layer that take about as long to unpack as one small file takes to hash."""
+"""Bytes of a layer that take as long to unpack as one small file takes to hash."""
 _MANY: Final = 20
-"""Files from which on a task is more Python than hashing."""
+"""Number of files from which a task is more Python than hashing."""
 
 
 class WorkerLost(Exception):
-    """A process has ended before its task, or could not be started."""
+    """A process ended before its task, or could not be started."""
 
 
 class Worker:
@@ -50,11 +50,11 @@ class Worker:
         """
         path = list(map(str, sys.path))
         code = f"import sys; sys.path[:] = {path}; from regfs.content.hashing import serve; serve()"
-        # A key is pressed for us: not for it, nor while it is too young to say so itself.
+        # Ctrl-C is for this process: block it until the new one ignores it by itself.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process = subprocess.Popen(
-                # Nothing of this process's surroundings counts: they are in the path already.
+                # The environment of this process does not count: its path is passed on.
                 [sys.executable, "-I", "-S", "-c", code],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -68,40 +68,40 @@ class Worker:
         return cls(process)
 
     def run(self, task: Task, advance: Callable[[int], None]) -> HashOutcome:
-        """Have a task done; `advance` is called in this thread.
+        """Let the process do a task; `advance` is called in this thread.
 
         Raises:
-            WorkerLost: it did not come to an end; nothing of it counts.
+            WorkerLost: the task was not finished; nothing of it counts.
         """
-        told = 0
+        counted = 0
         try:
             stdin = cast(IO[bytes], self._process.stdin)
             pickle.dump(task, stdin, pickle.HIGHEST_PROTOCOL)
             stdin.flush()
             while isinstance(answer := pickle.load(cast(IO[bytes], self._process.stdout)), int):
-                told += answer
+                counted += answer
                 advance(answer)
         except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            advance(-told)
+            advance(-counted)
             raise WorkerLost from error
         return cast(HashOutcome, answer)
 
     def kill(self) -> None:
-        """End it, whatever it does; from any thread."""
+        """Kill it, from any thread."""
         self._process.kill()
 
     def close(self) -> None:
-        """Let go of it, once it is killed."""
+        """Release it after it was killed."""
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             try:
                 cast(IO[bytes], pipe).close()
-            except OSError:  # what was left to be written to it
+            except OSError:  # unwritten data
                 continue
 
 
 class Crew:
-    """Does tasks for the threads of a pool, each in the way that suits it."""
+    """Does tasks for the threads of a pool, each in the thread or in its process."""
 
     def __init__(
         self, store: Store, advance: Callable[[int], None], *, processes: bool = True
@@ -124,7 +124,7 @@ class Crew:
         return hash_blobs(task, self._store, self._advance)
 
     def _worker(self, cost: int) -> Worker | None:
-        """Return the process of this thread, if it is to have one for such a task."""
+        """Return the process of this thread, if there is to be one for such a task."""
         if not cost:
             return None
         own = self._own.__dict__
@@ -146,14 +146,14 @@ class Crew:
             return worker
 
     def kill(self) -> None:
-        """End all processes at once; a thread that waits for one waits no longer."""
+        """Kill all processes; no thread waits for one any longer."""
         with self._lock:
             self._processes = False
             for worker in self._workers:
                 worker.kill()
 
     def close(self) -> None:
-        """Let go of the processes, once they are killed and no thread runs a task."""
+        """Release the processes after they were killed, when no thread runs a task."""
         for worker in self._workers:
             worker.close()
 

@@ -1,13 +1,12 @@
-"""One round of reading: what is due this time, what was done, and what is left for the next.
+"""One pass of reading: what is due now, what was done, and what is left for the next pass.
 
-Whatever was looked at goes into the ledger, with the size and time of the listing, and with
-which file it was before it was read: one that has changed since is another one for the next
-round, and so is a copy. At level content that
-a blob has its digest is noted at once, and what it holds when images were compared
-with it, which is at the end: a round that is killed before has proven no more.
+Each result goes into the ledger, with the size and time of the listing and the identity of the
+file before it was read. To the next pass, a file that has changed since is another file, and so
+is a copy. At level content, the ledger gets the digest result of a blob at once, and the result
+for its content at the end, after images were compared with it.
 
-When the time is up nothing more is begun, and what runs is read to its end. Were it
-stopped, a blob that takes longer than a round would be begun in each and never done.
+When the time is up, nothing more begins, and blobs that are being read are read to the end.
+Otherwise a blob that takes longer than a pass would never be finished.
 """
 
 from __future__ import annotations
@@ -36,21 +35,21 @@ OF_CONTENT: Final = frozenset(
         Code.CONFIG_UNREADABLE,
     }
 )
-"""What can be wrong with a blob that has its digest."""
+"""What can be wrong with a blob that matches its digest."""
 
 _PASSING: Final = frozenset({Code.BLOB_MISSING, Code.BLOB_CHANGED})
-"""What is no lasting result: the blob that was listed is not there any more."""
+"""Results that do not last: the blob that was listed no longer exists."""
 
 
 class Timing(NamedTuple):
-    """What time it is, in seconds."""
+    """Clocks, and when to stop; in seconds."""
 
     now: Callable[[], float]
-    """Since the epoch, UTC."""
+    """Returns seconds since the epoch, UTC."""
     steady: Callable[[], float]
-    """By a clock that nobody sets back."""
+    """Returns seconds by a clock that nobody sets back."""
     end: float | None
-    """When to begin nothing more, by the steady clock; None for never."""
+    """When to begin nothing more, by `steady`; None for never."""
 
 
 def open_pass(
@@ -87,13 +86,13 @@ class ReadPass:
         known: Known | None,
         timing: Timing,
     ) -> None:
-        """`known` is what `file` says, with the files of now; None where no content is read."""
+        """`known` is what `file` says about the current files; None if no content is read."""
         self.skipped = 0
-        """Blobs that need not be read."""
+        """Number of blobs that need not be read."""
         self.left: tuple[int, int] = (0, 0)
-        """Blobs that were not read and are due, and their bytes."""
+        """Number and bytes of the blobs that are due and not read yet."""
         self.broken: dict[Digest, Code] = {}
-        """Of those the ones that were broken in an earlier pass, and are as they were then."""
+        """Those of them that an earlier pass found damaged and that have not changed since."""
         self._blobs = blobs
         self._level = level
         self._selection = selection
@@ -102,14 +101,14 @@ class ReadPass:
         self._timing = timing
         self._doubtful: set[Digest] = set()
         self._done: list[Digest] = []
-        """What may yet be proven at level content."""
+        """Blobs that may still be proven at level content."""
 
     def is_proven(self, digest: Digest) -> bool:
-        """Return whether a blob as it is was found intact at this level in an earlier round."""
+        """Return whether an earlier pass found a blob, as it is now, intact at this level."""
         return self._is_intact(self._known, digest)
 
     def was_read(self, doubtful: Digest) -> bool:
-        """Return whether a blob was read now, or found to have its digest in an earlier round."""
+        """Return whether a blob was read now, or an earlier pass found it to match its digest."""
         if doubtful not in self._doubtful:
             return True
         known = self._known and self._known._replace(level=Level.DIGESTS)
@@ -124,13 +123,13 @@ class ReadPass:
     def begin(
         self, wanted: Iterable[Digest], fresh: Container[Digest], doubtful: Iterable[Digest]
     ) -> list[tuple[Digest, int]]:
-        """Return which of the blobs to read now, with their sizes, in order.
+        """Return the blobs to read now, with their sizes in bytes, in order.
 
-        What is in `fresh` is due, however well known. Of the `doubtful` ones `was_read`
-        tells later.
+        Blobs in `fresh` are due whatever the ledger says. For `doubtful` blobs, `was_read` can be
+        asked later.
         """
         self._doubtful.update(doubtful)
-        # Where nothing is recorded, what is due first would be the same in each round.
+        # Without recording, the same blobs would be due first in each pass.
         sample = None if self._file is not None and self._file.writable else Random()
         plan = schedule(
             self._blobs, wanted, self._selection, self._known, fresh=fresh, sample=sample
@@ -143,7 +142,7 @@ class ReadPass:
         return due
 
     def _still_broken(self, blobs: Iterable[Digest]) -> dict[Digest, Code]:
-        """Return what is wrong with those that are as they were when that was found."""
+        """Return what is wrong with those that have not changed since that was found."""
         broken: dict[Digest, Code] = {}
         if (known := self._known) is not None:
             for digest in blobs:
@@ -154,12 +153,12 @@ class ReadPass:
         return broken
 
     def is_over(self) -> bool:
-        """Return whether nothing more is to be begun."""
+        """Return whether nothing more may begin."""
         end = self._timing.end
         return end is not None and self._timing.steady() >= end
 
     def done(self, digests: Iterable[Digest], problems: dict[Digest, Code]) -> None:
-        """Take what came of blobs that `begin` told to read."""
+        """Take the results of blobs that `begin` returned."""
         results = list(digests)
         blobs, size = self.left
         self.left = (blobs - len(results), size - sum(map(self._size, results)))
@@ -169,7 +168,7 @@ class ReadPass:
         self.record(results, problems)
 
     def record(self, digests: Iterable[Digest], problems: dict[Digest, Code]) -> None:
-        """Note what came of blobs; one that is gone or another by now is passed over."""
+        """Record the results of blobs, except those that are gone or were replaced."""
         if self._file is None:
             return
         results = [digest for digest in digests if problems.get(digest) not in _PASSING]
@@ -178,9 +177,9 @@ class ReadPass:
         self._note((digest, problems.get(digest), Level.DIGESTS) for digest in results)
 
     def prove(self, problems: dict[Digest, Code], unfinished: Container[Digest]) -> None:
-        """Note what the content of blobs came to, now that images were compared with it.
+        """Record the results for the content of blobs, after images were compared with it.
 
-        Those in `unfinished` were compared with a part of what they need only.
+        Those in `unfinished` were compared with only a part of what they need.
         """
         if self._file is not None:
             intact = ((one, None) for one in self._done if one not in unfinished)
