@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from regfs.runs import Purged, Restored, Run
     from regfs.stores import Store
     from regfs.tree.inventory import Inventory
-    from regfs.tree.registry import Registry
+    from regfs.tree.registry import Registry, Target
     from regfs.verify import Level, ReportedFinding, Result
 
 
@@ -85,8 +85,11 @@ class Tree:
     def __init__(self, store: Store, progress: Progress = SILENT) -> None:
         self.store = store
         """Bytes at paths."""
+        self.history = True
+        """Whether the listing also has what tags pointed to before."""
+        self.reported: list[Finding] = []
+        """What point reads could not read, as it was met."""
         self._progress = progress
-        self._unread: list[Finding] = []
 
     @cached_property
     def registry(self) -> Registry:
@@ -97,14 +100,14 @@ class Tree:
         """
         from regfs.tree.registry import Registry
 
-        return Registry(self.store, self._unread.append)
+        return Registry(self.store, self.reported.append)
 
     @cached_property
     def inventory(self) -> Inventory:
         """Everything that is there, listed once."""
         from regfs.tree.scan import scan
 
-        return scan(self.store, progress=self._progress)
+        return scan(self.store, progress=self._progress, history=self.history)
 
     @cached_property
     def graph(self) -> Graph:
@@ -123,12 +126,15 @@ class Tree:
         """What the answers so far lack because it could not be read, each path once."""
         from regfs.reports.causes import lacking
 
-        found = list(self._unread)
+        found = list(self.reported)
         if "inventory" in vars(self):
             found += self.inventory.findings
         if "graph" in vars(self):
             found += self.graph.problems.values()
         return lacking(found)
+
+    def _find(self, references: Iterable[str]) -> list[Target]:
+        return [self.registry.find(text) for text in references]
 
     # -- reports -----------------------------------------------------------------------------
 
@@ -164,11 +170,11 @@ class Tree:
         """
         from regfs.reports.usage import By, Options, Sort, disk_of, usage
 
-        targets = [self.registry.find(text) for text in references]
+        targets = self._find(references)
         default = By.TAG if any(target.digest for target in targets) else By.REPOSITORY
         disk = None
         if not targets:
-            report = self._unread.append
+            report = self.reported.append
             disk = disk_of(self.graph, self.store, progress=self._progress, report=report)
         options = Options(default if by is None else By(by), Sort(sort), top)
         return usage(self.graph, self.registry.manifest, targets, options, disk)
@@ -186,12 +192,12 @@ class Tree:
         from regfs.manifests.image_config import parse_config
         from regfs.reports.reuse import reuse
 
-        registry = self.registry
+        registry, targets = self.registry, self._find(references)
         return reuse(
             self.graph,
             registry.manifest,
             lambda digest: parse_config(registry.manifest_bytes(digest)),
-            [registry.find(text) for text in references],
+            targets,
             top=top,
         )
 
@@ -245,7 +251,8 @@ class Tree:
         """
         from regfs.reports.removal import removal
 
-        return removal(self.graph, [self.registry.find(text) for text in references], top=top)
+        targets = self._find(references)
+        return removal(self.graph, targets, top=top)
 
     def verify(
         self,
@@ -267,14 +274,14 @@ class Tree:
         """
         from regfs.verify import Level, VerifyOptions, verify
 
-        depth = Level(level)
+        depth, targets = Level(level), self._find(references)
         return verify(
             self.registry,
             self.inventory,
             self.graph if depth.covers(Level.SIZES) else None,
             VerifyOptions(
                 level=depth,
-                targets=tuple(self.registry.find(text) for text in references),
+                targets=tuple(targets),
                 jobs=jobs or os.cpu_count() or 1,
             ),
             progress=self._progress,
@@ -391,6 +398,7 @@ class Tree:
         >>> [one.state for one in tree.runs()]
         ['restored']
         """
-        from regfs.runs import runs
+        from regfs.runs import RUNS, runs
 
+        self.store.list(RUNS, self.reported.append)  # an unreadable folder is not "no runs"
         return list(runs(self.store))

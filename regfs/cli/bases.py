@@ -12,8 +12,7 @@ DOCUMENTS = {"": "regfs.reports.lineage:Bases"}
 def command(session: Session) -> Exit:
     """Show which image is built on which, by annotations and by layers."""
     from regfs.render.reports import show_bases
-    from regfs.reports.lineage import bases
 
-    report = bases(session.graph, session.registry.manifest)
+    report = session.tree.bases()
     session.emit(report, lambda console: show_bases(report, console))
     return Exit.CLEAN

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-
-if TYPE_CHECKING:
-    from regfs.reports.usage import Disk
 
 DOCUMENTS = {"": "regfs.reports.usage:Usage", "rm": "regfs.reports.removal:Removal"}
 # The values of `By` and `Sort` in reports/usage.py, which --help does not import.
@@ -58,30 +55,15 @@ def command(
     Rows are repositories, or tags if REF names tags. --rm removes nothing.
     """
     from regfs.render.reports import show_removal, show_usage
-    from regfs.reports.removal import removal
-    from regfs.reports.usage import By, Options, Sort, usage
 
-    targets = session.find(references)
     if rm:
-        if not targets:
+        if not references:
             raise click.UsageError("--rm needs at least one REF")
-        report = removal(session.graph, targets, top=top or 10)
+        report = session.tree.removal(*references, top=top or 10)
         session.emit(report, lambda console: show_removal(report, console))
         return Exit.CLEAN
-    default = By.TAG if any(target.digest for target in targets) else By.REPOSITORY
-    chosen = By(by) if by else default
-    if top is None and chosen is By.LAYER and not session.json:
+    if by == "layer" and top is None and not session.json:
         top = LAYERS
-    options = Options(chosen, Sort(sort), top)
-    disk = None if targets else _disk(session)
-    used = usage(session.graph, session.registry.manifest, targets, options, disk)
+    used = session.tree.usage(*references, by=by, sort=sort, top=top)
     session.emit(used, lambda console: show_usage(used, console))
     return Exit.CLEAN
-
-
-def _disk(session: Session) -> Disk:
-    from regfs.reports.usage import disk_of
-
-    graph = session.graph
-    with session.progress() as progress:
-        return disk_of(graph, session.store, progress=progress, report=session.unread.append)

@@ -20,7 +20,6 @@ from regfs.gc.policy import Policy
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from regfs.gc.plan import Plan
     from regfs.gc.retention import RetentionPolicy
     from regfs.gc.roots import Roots
     from regfs.runs import Purged
@@ -205,19 +204,6 @@ def _retention(file: str) -> RetentionPolicy:
     return load_policy(read_file(file), file)
 
 
-def _make_plan(session: Session, policy: Policy) -> Plan:
-    import time
-
-    from regfs.gc.plan import plan
-    from regfs.gc.scanning import scan_for_plan
-    from regfs.gc.sweep import check_owners
-
-    with session.progress() as progress:
-        session.inventory = scan_for_plan(session.store, policy, progress)
-    check_owners(session.inventory)
-    return plan(session.graph, policy, time.time(), session.registry.manifest_bytes)
-
-
 @regfs_command(
     name="plan",
     examples=[
@@ -241,7 +227,7 @@ def plan_command(session: Session, /, output: str | None, explain: bool, **optio
 
     if explain and options["policy_file"] is None:
         raise click.UsageError("--explain needs --policy FILE")
-    made = _make_plan(session, _policy(session, options))
+    made = session.tree.plan(_policy(session, options))
     if output is not None:
         try:
             with open(output, "w", encoding="ascii") as stream:
@@ -302,7 +288,7 @@ def run_command(
     from regfs.cli.gc_output import show_plan
     from regfs.gc.sweep import check_roots
 
-    made = _make_plan(session, _policy(session, options))
+    made = session.tree.plan(_policy(session, options))
     if dry_run or not session.json:
         session.emit(made, lambda out: show_plan(out, made, verbose=session.verbose))
     if dry_run:
@@ -339,11 +325,9 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
     """
     from regfs.cli.gc_output import show_restored
     from regfs.digest import Digest
-    from regfs.gc.restoring import restore
 
     wanted = frozenset(Digest.parse(digest) for digest in digests)
-    with session.progress() as progress:
-        done = restore(session.store, run, digests=wanted, progress=progress)
+    done = session.tree.restore(run, wanted)
     session.emit(done, lambda out: show_restored(out, done))
     for one in done.lost:
         session.complain(f"{one.path}: needed by what was restored, but lost: {one.reason}")
@@ -397,21 +381,17 @@ def purge_command(
     back, and bad bytes stay until there is a good copy.
     """
     from regfs.cli.gc_output import show_purged
-    from regfs.gc.collect import purge
 
     measure = Measure(session, metrics)
     said = _roots(session, roots, roots_hosts, ignore_missing_roots)
-    with session.progress() as progress:
-        done = purge(
-            session.registry,
-            run,
-            older_than=older_than,
-            offline=offline,
-            discard=discard,
-            roots=said,
-            ignore_missing_roots=ignore_missing_roots,
-            progress=progress,
-        )
+    done = session.tree.purge(
+        run,
+        older_than=older_than,
+        offline=offline,
+        discard=discard,
+        roots=said,
+        ignore_missing_roots=ignore_missing_roots,
+    )
     measure.write(done.deleted, done.bytes)
     session.emit(done, lambda out: show_purged(out, done, verbose=session.verbose))
     return _report_left(session, done)
@@ -455,10 +435,8 @@ def runs_command(session: Session, /) -> Exit:
     A run is damaged when its journal does not account for what lies in its quarantine.
     """
     from regfs.cli.gc_output import show_runs
-    from regfs.runs import RUNS, runs
 
-    found = runs(session.store)
-    session.store.list(RUNS, session.unread.append)  # an unreadable folder is not "no runs"
+    found = session.tree.runs()
     session.emit(found, lambda out: show_runs(out, found))
     damaged = [one for one in found if one.damage is not None]
     for one in damaged:

@@ -232,7 +232,7 @@ def _verify(session: Session, level: str, jobs: int | None) -> tuple[Inventory, 
         raise KeyboardInterrupt  # a partial result must not be acted upon
     # Damage is what heal repairs; what cannot be read makes its answer incomplete.
     seen = [*inventory.findings, *(row.finding for row in found.findings)]
-    session.unread = [one for one in seen if one.code in INCOMPLETE or is_denied(one)]
+    session.tree.reported[:] = [one for one in seen if one.code in INCOMPLETE or is_denied(one)]
     return inventory, graph, found
 
 

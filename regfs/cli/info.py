@@ -14,8 +14,7 @@ DOCUMENTS = {"": "regfs.reports.summary:Summary"}
 def command(session: Session) -> Exit:
     """Show counts, sizes, who manages the tree, its age, and its health at a glance."""
     from regfs.render.reports import show_summary
-    from regfs.reports.summary import summary
 
-    report = summary(session.graph, session.registry.manifest)
+    report = session.tree.summary()
     session.emit(report, lambda console: show_summary(report, console))
     return Exit.CLEAN

@@ -22,18 +22,8 @@ def command(session: Session, references: tuple[str, ...], *, top: int | None) -
 
     With REF..., only the layers of these images.
     """
-    from regfs.manifests.image_config import parse_config
     from regfs.render.reports import show_reuse
-    from regfs.reports.reuse import reuse
 
-    targets = session.find(references)
-    registry = session.registry
-    report = reuse(
-        session.graph,
-        registry.manifest,
-        lambda digest: parse_config(registry.manifest_bytes(digest)),
-        targets,
-        top=top if session.json else top or 20,
-    )
+    report = session.tree.reuse(*references, top=top if session.json else top or 20)
     session.emit(report, lambda console: show_reuse(report, console))
     return Exit.CLEAN

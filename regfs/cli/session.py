@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.facade import Tree
-    from regfs.findings import Finding
     from regfs.graph import Graph
     from regfs.stores import Store
     from regfs.tree.inventory import Inventory
@@ -69,12 +68,6 @@ class Session:
         self.json = False
         self.quiet = False
         self.verbose = 0
-        self.history = True
-        """Whether the command needs to know what tags have pointed to before."""
-        self.lean = False
-        """Whether the command asks about few of the files only: see `scan`."""
-        self.unread: list[Finding] = []
-        """Findings of point reads that failed."""
 
     def configure(
         self,
@@ -100,36 +93,28 @@ class Session:
         """
         from regfs import facade
 
-        return facade.open(self.root or _default_root(), empty=self.allow_empty)
+        root = self.root or _default_root()
+        return facade.open(root, empty=self.allow_empty, progress=self._bar)
 
     @property
     def store(self) -> Store:
         """The store at the root."""
         return self.tree.store
 
-    @cached_property
+    @property
     def registry(self) -> Registry:
         """Point reads of the tree."""
-        from regfs.tree.registry import Registry
+        return self.tree.registry
 
-        return Registry(self.store, self.unread.append)
-
-    @cached_property
+    @property
     def inventory(self) -> Inventory:
         """The tree, listed once."""
-        from regfs.tree.scan import scan
+        return self.tree.inventory
 
-        with self.progress() as progress:
-            return scan(self.store, progress=progress, history=self.history, lean=self.lean)
-
-    @cached_property
+    @property
     def graph(self) -> Graph:
         """What points to what."""
-        from regfs.graph import build_graph
-
-        inventory = self.inventory
-        with self.progress() as progress:
-            return build_graph(inventory, self.registry, progress=progress)
+        return self.tree.graph
 
     @cached_property
     def out(self) -> Console:
@@ -152,19 +137,31 @@ class Session:
 
         return Console(stderr=True, highlight=False)
 
+    @cached_property
+    def _bar(self) -> Progress:
+        shown = sys.stderr is not None and sys.stderr.isatty()  # None: it was closed
+        if self.quiet or not shown:
+            return SILENT
+        from regfs.cli.bar import RichProgress
+
+        return RichProgress(self.err)
+
     @contextmanager
     def progress(self) -> Iterator[Progress]:
         """Show progress on standard error while the block runs, if that is a terminal."""
-        if self.quiet or not sys.stderr.isatty():
-            yield SILENT
-            return
-        from regfs.cli.bar import RichProgress
+        try:
+            yield self._bar
+        finally:
+            self.end_progress()
 
-        with RichProgress(self.err) as progress:
-            yield progress
+    def end_progress(self) -> None:
+        """Remove the progress bar, if there is one."""
+        if "_bar" in vars(self):
+            self._bar.finish()
 
     def emit(self, report: Any, people: Callable[[Console], None]) -> None:
         """Print a report: as JSON with --json, else with `people`."""
+        self.end_progress()
         if self.json:
             from regfs.render.tables import json_pieces
 
@@ -199,20 +196,13 @@ class Session:
 
     def report_unread(self) -> bool:
         """Report what an answer lacks because it could not be read; return whether there is any."""
-        found = list(self.unread)
-        # Only what the command has made already: nothing is scanned to look for trouble.
-        if "inventory" in vars(self):
-            found += self.inventory.findings
-        if "graph" in vars(self):
-            found += self.graph.problems.values()
-        if not found:
-            return False
-        from regfs.render.tables import incomplete
-        from regfs.reports.causes import Causes, lacking
+        unread = self.tree.unread if "tree" in vars(self) else []
+        if unread:
+            from regfs.render.tables import incomplete
+            from regfs.reports.causes import Causes
 
-        unread = lacking(found)
-        for cause in Causes(unread):
-            self.complain(incomplete(cause))
+            for cause in Causes(unread):
+                self.complain(incomplete(cause))
         return bool(unread)
 
     def note(self, message: str) -> None:
@@ -292,6 +282,8 @@ def command(
             except BrokenPipeError:  # handled here: click would take it for a failure
                 drop_output()
                 return Exit.CLEAN.value
+            finally:
+                session.end_progress()
             if answers and session.report_unread() and result is Exit.CLEAN:
                 result = Exit.FINDINGS
             return int(result.value)

@@ -154,7 +154,7 @@ def _verify(
     started = time.time()
     depth, selection = Level(level), Selection(**limits)
     # Histories of tags matter only where images are looked at.
-    session.history = depth.covers(Level.SIZES)
+    session.tree.history = depth.covers(Level.SIZES)
     with open_ledger(session, ledger, depth, selection, unused=no_ledger) as record:
         targets = session.find(references)
         inventory = session.inventory

@@ -24,9 +24,7 @@ DOCUMENTS = {"": "regfs.reports.paths:Reasons"}
 def command(session: Session, reference: str, *, limit: int) -> Exit:
     """Show every path from a repository to a blob or manifest, or that nothing keeps it."""
     from regfs.render.image import show_reasons
-    from regfs.reports.paths import reasons
 
-    target, digest = session.registry.find_content(reference)
-    report = reasons(session.graph, target, digest, limit)
+    report = session.tree.why(reference, limit=limit)
     session.emit(report, lambda console: show_reasons(report, console))
     return Exit.CLEAN
