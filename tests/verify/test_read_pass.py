@@ -209,7 +209,7 @@ def test_only_what_is_asked_for_is_scheduled(shop: TreeBuilder, rounds: Rounds) 
 
 def test_an_age_without_a_ledger_makes_no_sense(shop: TreeBuilder) -> None:
     registry = Registry(open_store(str(shop.root)))
-    with pytest.raises(Invalid, match="without a ledger"):
+    with pytest.raises(Invalid, match="needs a ledger"):
         verify(registry, scan(registry.store), options=VerifyOptions(selection=YOUNG))
 
 

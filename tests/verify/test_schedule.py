@@ -269,5 +269,5 @@ def test_levels_that_read_no_content_have_nothing_to_select(
 
 
 def test_an_age_needs_a_ledger() -> None:
-    with pytest.raises(Invalid, match="without a ledger"):
+    with pytest.raises(Invalid, match="needs a ledger"):
         Selection(max_age=1.0).check(Level.DIGESTS, ledger=False)
