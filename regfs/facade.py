@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from regfs.reports.summary import Summary
     from regfs.reports.usage import By, Sort, Usage
     from regfs.runs import Purged, Restored, Run
-    from regfs.stores import Store
+    from regfs.stores import Store, WritableStore
     from regfs.tree.inventory import Inventory
     from regfs.tree.registry import Registry, Target
     from regfs.verify import Level, ReportedFinding, Result
@@ -82,7 +82,7 @@ class Tree:
     lists it again. What an answer lacks because it could not be read stands in `unread`.
     """
 
-    def __init__(self, store: Store, progress: Progress = SILENT) -> None:
+    def __init__(self, store: WritableStore, progress: Progress = SILENT) -> None:
         self.store = store
         """Bytes at paths."""
         self.history = True

@@ -222,6 +222,30 @@ def test_only_runs_change_a_tree(module: str) -> None:
     assert bool(changing) == bool(allowed)
 
 
+WRITERS = {"gc.sweep", "gc.collect", "heal.repair", "heal.quarantine", "heal.relink",
+           "push.uploads", "push.manifests"}  # fmt: skip
+"""Who takes a store that was handed to it for reading as one to change."""
+
+READERS = {"reports", "graph", "tree", "content", "manifests", "render", "verify"}
+"""Rooms that take a Store and no WritableStore, so that mypy sees that they change nothing."""
+
+
+def _names(module: str) -> set[str]:
+    """Return every name that a module uses."""
+    nodes = list(ast.walk(source(module)))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return used | {node.name for node in nodes if isinstance(node, ast.alias)}
+
+
+def test_who_reads_a_tree_cannot_change_it() -> None:
+    assert {module for module in MODULES if ("", "writable") in set(_calls(module))} == WRITERS
+    # A ledger is written to the file that it was given, wherever that is.
+    takers = {module for module in MODULES if "WritableStore" in _names(module)}
+    assert {module for module in takers if room(module) in READERS} == {"verify.ledger_file"}
+    openers = {module for module in MODULES if "open_store" in _names(module)}
+    assert {room(module) for module in openers} & READERS == {"content"}
+
+
 def test_only_sweep_and_heal_begin_a_run() -> None:
     """Heal may: it puts back what a digest proves, and moves aside what a digest disproves."""
     users = {module for module in MODULES if ("", "changing") in set(_calls(module))}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from regfs.facade import Tree
     from regfs.graph import Graph
-    from regfs.stores import Store
+    from regfs.stores import WritableStore
     from regfs.tree.inventory import Inventory
     from regfs.tree.registry import Registry, Target
 
@@ -97,7 +97,7 @@ class Session:
         return facade.open(root, empty=self.allow_empty, progress=self._bar)
 
     @property
-    def store(self) -> Store:
+    def store(self) -> WritableStore:
         """The store at the root."""
         return self.tree.store
 

@@ -98,7 +98,7 @@ from regfs.runs import (
 from regfs.runs import purge as purge_runs
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import Totals
-from regfs.stores import Store
+from regfs.stores import Store, writable
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
 from regfs.units import written
@@ -128,7 +128,7 @@ def collect(
     returned: list[Returned] = []
     # Without a wait nothing can change between this settle and the one of the purge.
     at_once = bool(purge and planned.actions and wait <= 0)
-    if at_once and not check_room(registry.store, planned, at_once=True):
+    if at_once and not check_room(writable(registry.store), planned, at_once=True):
         # What is deleted in place cannot be put back, so settle comes first.
         returned = settle(registry, progress=progress)
     if planned.actions:
@@ -161,7 +161,7 @@ def _purge_applied(applied: Applied, registry: Registry, progress: Progress) -> 
         returned.extend(_settle(registry, progress, damaged=_damaged(found)))
         return found
 
-    purged = purge_runs(registry.store, applied.run, progress=progress, choose=choose)
+    purged = purge_runs(writable(registry.store), applied.run, progress=progress, choose=choose)
     return replace(
         applied,
         purged=True,
@@ -179,7 +179,7 @@ def settle(registry: Registry, *, progress: Progress = SILENT) -> list[Returned]
         LockHeld: another run is under way.
         Doubt: another program manages the tree by now.
     """
-    with exclusive(registry.store):
+    with exclusive(writable(registry.store)):
         return _settle(registry, progress)
 
 
@@ -193,7 +193,7 @@ def _settle(
     roots: Roots | None = None,
     damaged: Collection[str] = (),
 ) -> list[Returned]:
-    store = registry.store
+    store = writable(registry.store)
     returned: list[Returned] = []
     suspected: set[str] = set()
     while items := list(quarantined_items(store, damaged)):
@@ -247,7 +247,7 @@ def purge(
     """
     choice = _Choice(registry, run, clock, progress, 0.0 if offline else math.inf)
     purged = purge_runs(
-        registry.store,
+        writable(registry.store),
         run,
         older_than=older_than,
         discard=discard,

@@ -40,14 +40,18 @@ from regfs.runs import (
 )
 from regfs.runs import restore as restore_run
 from regfs.runs.totals import ActionKind
-from regfs.stores import Store
+from regfs.stores import Store, WritableStore
 
 _ROOTS = frozenset({ActionKind.REVISION, ActionKind.TAG})
 _LINKS = frozenset({ActionKind.REVISION, ActionKind.LAYER_LINK})
 
 
 def restore(
-    store: Store, run: str, *, digests: frozenset[str] = frozenset(), progress: Progress = SILENT
+    store: WritableStore,
+    run: str,
+    *,
+    digests: frozenset[str] = frozenset(),
+    progress: Progress = SILENT,
 ) -> Restored:
     """Take back what a run did, or what it did to `digests`, with all that this needs.
 
@@ -70,7 +74,7 @@ def restore(
 class _Needs:
     """What some items in quarantine need, wherever that lies."""
 
-    def __init__(self, store: Store, items: Sequence[Item]) -> None:
+    def __init__(self, store: WritableStore, items: Sequence[Item]) -> None:
         self._store = store
         chosen = {item.quarantine_path for item in items}
         others = _files_in_quarantine(store)

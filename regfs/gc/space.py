@@ -23,7 +23,7 @@ from regfs.errors import StoreFull
 from regfs.gc.plan import Action, Plan
 from regfs.runs import RESERVE, RUNS, begun, claim, unclaim
 from regfs.runs.totals import ActionKind
-from regfs.stores import Room, Store, folders_above
+from regfs.stores import Room, WritableStore, folders_above
 from regfs.tree.leftovers import is_for_one
 
 _LINE: Final = 256
@@ -92,7 +92,7 @@ def changed_folders(actions: Iterable[Action]) -> list[str]:
 
 
 def find_room(
-    store: Store, run: str, actions: Sequence[Action], *, offline: bool, at_once: bool
+    store: WritableStore, run: str, actions: Sequence[Action], *, offline: bool, at_once: bool
 ) -> bool:
     """Claim the space for a quarantine; return whether there is enough.
 
@@ -118,7 +118,7 @@ def find_room(
     return True
 
 
-def check_room(store: Store, planned: Plan, *, at_once: bool) -> bool:
+def check_room(store: WritableStore, planned: Plan, *, at_once: bool) -> bool:
     """Return or raise what `find_room` would for a plan, and claim nothing."""
     run, offline = planned.id, planned.policy.min_age == 0
     if begun(store, run):

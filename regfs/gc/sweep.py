@@ -32,7 +32,7 @@ from regfs.progress import SILENT, Progress
 from regfs.runs import Change, Changes, InPlace, Item, Returned, RunKind, Skipped, changing, survey
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import ActionKind, Totals
-from regfs.stores import Entry, FileKind, Seen, Store, folders_above, ignore
+from regfs.stores import Entry, FileKind, Seen, Store, folders_above, ignore, writable
 from regfs.tree.inventory import Inventory, LinkContent
 from regfs.tree.leftovers import is_for_one
 from regfs.tree.links import LINK_LIMIT, parse_link_content
@@ -132,7 +132,7 @@ def apply(
         StoreError: the storage failed; what was done until then is in the journal: it can be
             restored, or the same plan applied again.
     """
-    store = registry.store
+    store = writable(registry.store)
     if planned.root != store.url:
         raise PlanStale(f"the plan was made for {planned.root}, and this is {store.url}")
     with exclusive(store):
@@ -160,7 +160,7 @@ class _Sweep:
 
     def __init__(self, registry: Registry, graph: Graph, planned: Plan, fresh: Plan) -> None:
         self.registry = registry
-        self.store = registry.store
+        self.store = writable(registry.store)
         self.graph = graph
         self.planned = planned
         self.fresh = fresh

@@ -21,7 +21,7 @@ from regfs.heal.report import HealItem
 from regfs.heal.source import BlobRequest, Source
 from regfs.manifests import LIMIT
 from regfs.progress import Progress
-from regfs.stores import Store
+from regfs.stores import Store, WritableStore
 
 HEALING: Final = f"{layout.STATE}/heal.lock"
 FETCHED: Final = f"{layout.STATE}/heal"
@@ -32,7 +32,7 @@ UNKNOWN_LIMIT: Final = 64 << 30
 class Fetched:
     """One file that was fetched: a `Writer` whose bytes are written already."""
 
-    def __init__(self, store: Store, digest: Digest, path: str, size: int) -> None:
+    def __init__(self, store: WritableStore, digest: Digest, path: str, size: int) -> None:
         self.size = size
         self._store = store
         self._source = _place(digest)
@@ -63,7 +63,7 @@ class Fetched:
             self.discard()
 
 
-def fetch(store: Store, source: Source, item: HealItem, progress: Progress) -> Fetched:
+def fetch(store: WritableStore, source: Source, item: HealItem, progress: Progress) -> Fetched:
     """Fetch one thing, unless a heal before has done so, and be sure that it is right.
 
     Raises:

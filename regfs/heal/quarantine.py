@@ -19,7 +19,7 @@ from regfs.progress import SILENT, Progress
 from regfs.runs import Change, Changes, Item, RunKind, Skipped, changing, new_run, rename_source
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import ActionKind
-from regfs.stores import FileKind
+from regfs.stores import FileKind, writable
 from regfs.tree.registry import Registry
 from regfs.verify import Result
 
@@ -42,7 +42,7 @@ def quarantine(
         StoreError: as the storage answers.
     """
     wanted = list(digests)
-    store = registry.store
+    store = writable(registry.store)
     if not wanted:
         return Quarantined(None, store.url, [], 0)
     run: str | None = None

@@ -35,7 +35,7 @@ from regfs.progress import SILENT, Progress
 from regfs.runs import Changes, RunKind, Skipped, changing, clear_unfinished, new_run
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import ActionKind
-from regfs.stores import FileKind, Store, stat_or_none
+from regfs.stores import FileKind, Store, stat_or_none, writable
 from regfs.tree.inventory import INCOMPLETE, Inventory, RepositoryInventory, TagInfo
 from regfs.tree.registry import Registry
 from regfs.verify import Result
@@ -244,7 +244,7 @@ def relink(planned: RelinkPlan, registry: Registry, *, progress: Progress = SILE
         LockHeld: another run is under way.
         StoreError: the storage failed; what was written stands in the journal.
     """
-    store = registry.store
+    store = writable(registry.store)
     if not planned.links:
         return Relinked(None, store.url, [], planned.ambiguous, planned.skipped)
     written: list[LinkToWrite] = []

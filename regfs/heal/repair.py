@@ -34,7 +34,7 @@ from regfs.progress import SILENT, Progress
 from regfs.runs import Changes, RunKind, changing, clear_unfinished, new_run, require_one_filesystem
 from regfs.runs.lock import exclusive, owner
 from regfs.runs.totals import ActionKind
-from regfs.stores import FileKind, Store
+from regfs.stores import FileKind, Store, WritableStore, writable
 from regfs.tree.registry import Registry
 
 LOCK_TIMEOUT: Final = 600.0
@@ -63,7 +63,7 @@ def heal(
     ]
     if not todo:
         return _told(planned, None, lacking, None)
-    store = registry.store
+    store = writable(registry.store)
     repair = _Repair(store, source, progress)
     with store.lock(HEALING, owner()):
         with exclusive(store):  # who cannot have it learns that before anything is fetched
@@ -102,7 +102,7 @@ def _told(
 class _Repair:
     """One run."""
 
-    def __init__(self, store: Store, source: Source, progress: Progress) -> None:
+    def __init__(self, store: WritableStore, source: Source, progress: Progress) -> None:
         self.store = store
         self.source = source
         self.progress = progress
@@ -179,7 +179,7 @@ class _Repair:
 
 
 @contextmanager
-def _turn(store: Store) -> Iterator[None]:
+def _turn(store: WritableStore) -> Iterator[None]:
     """Be the only one who changes the tree; wait for another run, for much work is done already."""
     last = time.monotonic() + LOCK_TIMEOUT
     with ExitStack() as held:

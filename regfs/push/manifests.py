@@ -53,7 +53,7 @@ from regfs.manifests import (
 )
 from regfs.names import check_name, check_tag
 from regfs.runs.lock import LOCK_TIMEOUT, shared
-from regfs.stores import FileKind, ignore
+from regfs.stores import FileKind, ignore, writable
 from regfs.tree.links import parse_link_content
 from regfs.tree.registry import Linked, Registry
 
@@ -80,7 +80,7 @@ class Publisher:
     ) -> None:
         """`limit` is in bytes; `timeout` how many seconds a change waits for a run to end."""
         self.registry = registry
-        self.store = registry.store
+        self.store = writable(registry.store)
         self._limit = limit
         self._timeout = timeout
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]

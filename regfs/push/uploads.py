@@ -49,7 +49,7 @@ from regfs.errors import (
 from regfs.names import check_name, name_problem
 from regfs.push.floor import Floor
 from regfs.runs.lock import LOCK_TIMEOUT, shared
-from regfs.stores import Entry, FileKind, stat_or_none
+from regfs.stores import Entry, FileKind, stat_or_none, writable
 from regfs.tree.registry import Registry
 from regfs.units import rfc3339
 
@@ -105,7 +105,7 @@ class Uploads:
         `largest` is how many bytes a blob may have, or None; `keep_free` how many stay free.
         """
         self.registry = registry
-        self.store = registry.store
+        self.store = writable(registry.store)
         self._largest = largest
         self._floor = Floor(self.store, layout.REPOSITORIES, keep_free)
         self._timeout = timeout

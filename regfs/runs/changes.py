@@ -16,13 +16,13 @@ from regfs.runs.records import Change, Item, RunKind, now
 from regfs.runs.space import claim_once
 from regfs.runs.sync import ChangedFolders, sync_interrupted
 from regfs.runs.totals import ActionKind
-from regfs.stores import UNFINISHED, FileKind, Store, Writer, ignore, stat_or_none
+from regfs.stores import UNFINISHED, FileKind, Store, WritableStore, Writer, ignore, stat_or_none
 
 
 class Changes:
     """The changes of one run."""
 
-    def __init__(self, store: Store, run: str, journal: Lines) -> None:
+    def __init__(self, store: WritableStore, run: str, journal: Lines) -> None:
         self._store = store
         self.run = run
         self._journal = journal
@@ -137,7 +137,7 @@ class Changes:
 
 
 @contextmanager
-def changing(store: Store, run: str, kind: RunKind, **facts: object) -> Iterator[Changes]:
+def changing(store: WritableStore, run: str, kind: RunKind, **facts: object) -> Iterator[Changes]:
     """Begin a run, or continue it; the caller holds the lock.
 
     Raises:
@@ -154,7 +154,7 @@ def changing(store: Store, run: str, kind: RunKind, **facts: object) -> Iterator
         yield changes
 
 
-def clear_unfinished(store: Store) -> None:
+def clear_unfinished(store: WritableStore) -> None:
     """Delete unfinished files that killed runs have left beside their places.
 
     The caller holds the lock, so nobody is still writing them.
@@ -171,7 +171,7 @@ def clear_unfinished(store: Store) -> None:
             store.delete(one for one in beside if _is_unfinished(one, name))
 
 
-def remove_empty(store: Store, folders: Iterable[str]) -> int:
+def remove_empty(store: WritableStore, folders: Iterable[str]) -> int:
     """Remove those folders that are empty, the innermost first; return how many."""
     # A file may lie there by now, and `delete` would delete it.
     still = (path for path in sorted(folders, reverse=True) if _is_folder(store, path))

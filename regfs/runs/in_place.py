@@ -30,13 +30,13 @@ from regfs.runs.changes import remove_empty
 from regfs.runs.journal import continued
 from regfs.runs.records import Item, RunKind, now
 from regfs.runs.sync import sync_all
-from regfs.stores import FileKind, Store
+from regfs.stores import FileKind, WritableStore
 
 
 class InPlace:
     """The deletions of one run, in the shape of `Changes`."""
 
-    def __init__(self, store: Store, run: str) -> None:
+    def __init__(self, store: WritableStore, run: str) -> None:
         self._store = store
         self._run = run
         self._touched: dict[str, None] = {}

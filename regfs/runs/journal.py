@@ -18,7 +18,7 @@ from regfs.runs.account import Account
 from regfs.runs.lines import JournalReading, Lines, empty, read
 from regfs.runs.paths import RUNS, journal_of, quarantine_of
 from regfs.runs.records import Head, Record, parse
-from regfs.stores import Store, ignore, stat_or_none
+from regfs.stores import Store, WritableStore, ignore, stat_or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def journals(store: Store) -> Iterator[Journal]:
 
 
 @contextmanager
-def continued(store: Store, run: str) -> Iterator[Lines]:
+def continued(store: WritableStore, run: str) -> Iterator[Lines]:
     """Open a journal to add to it; the caller holds the lock."""
     try:
         reading = read_journal(store, run).reading

@@ -33,7 +33,7 @@ from typing import Final
 
 from regfs import layout
 from regfs.errors import LockHeld, Refused, StoreError, StoreFull
-from regfs.stores import Store
+from regfs.stores import WritableStore
 from regfs.units import rfc3339
 
 LOCK: Final = f"{layout.STATE}/lock"
@@ -54,7 +54,7 @@ def owner() -> str:
 
 
 @contextmanager
-def exclusive(store: Store, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+def exclusive(store: WritableStore, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Be the only one who changes the tree while the block runs.
 
     Raises:
@@ -75,7 +75,7 @@ def exclusive(store: Store, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
         yield
 
 
-def refuse_if_locked(store: Store) -> None:
+def refuse_if_locked(store: WritableStore) -> None:
     """See that no run is under way; make nothing to find that out.
 
     Raises:
@@ -91,7 +91,7 @@ def refuse_if_locked(store: Store) -> None:
 
 
 @contextmanager
-def serving_alone(store: Store) -> Iterator[None]:
+def serving_alone(store: WritableStore) -> Iterator[None]:
     """Be the only server that takes pushes while the block runs.
 
     A server orders writes to uploads and repositories among its own requests only. Any number
@@ -112,7 +112,7 @@ def serving_alone(store: Store) -> Iterator[None]:
 
 
 @contextmanager
-def shared(store: Store, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+def shared(store: WritableStore, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Change links while the block runs, as others may; no run is under way meanwhile.
 
     Raises:
@@ -132,7 +132,7 @@ def shared(store: Store, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
 
 
 def _enter(
-    store: Store, held: ExitStack, enter: Callable[[], None], timeout: float, *, alone: bool
+    store: WritableStore, held: ExitStack, enter: Callable[[], None], timeout: float, *, alone: bool
 ) -> None:
     """Lock the files; where there is no space to make them, lock the root folder alone."""
     try:

@@ -13,7 +13,7 @@ from typing import Final
 from regfs import layout
 from regfs.errors import Doubt
 from regfs.runs.paths import RUNS
-from regfs.stores import Store, folders_above
+from regfs.stores import Store, WritableStore, folders_above
 
 _SHOWN: Final = 5
 _TOP: Final = (layout.PREFIX, layout.BLOBS, layout.REPOSITORIES)
@@ -45,7 +45,7 @@ def require_one_filesystem(store: Store, folders: Iterable[str] = ()) -> None:
     )
 
 
-def require_writable(store: Store, folders: Iterable[str] = ()) -> None:
+def require_writable(store: WritableStore, folders: Iterable[str] = ()) -> None:
     """See that we may write a journal and a quarantine, and change what is in `folders`.
 
     Nothing is written to find that out.

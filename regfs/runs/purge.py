@@ -40,7 +40,7 @@ from regfs.runs.status import Run, Survey, survey, surveys
 from regfs.runs.sync import sync_all, sync_interrupted
 from regfs.runs.totals import ActionKind, Totals, sum_up
 from regfs.runs.undo import put_back
-from regfs.stores import Store, stat_or_none
+from regfs.stores import Store, WritableStore, stat_or_none
 
 _SLACK: Final = 2.0
 """Seconds by which a clock may stand before what a file system and a journal have noted down."""
@@ -83,7 +83,7 @@ class Purged:
 
 
 def purge(
-    store: Store,
+    store: WritableStore,
     run: str | None = None,
     *,
     older_than: float = 0.0,
@@ -164,7 +164,7 @@ def _refusal(run: Skipped, damaged: bool) -> str:
     )
 
 
-def _purge(store: Store, found: Survey, discard: bool, progress: Progress) -> Purged:
+def _purge(store: WritableStore, found: Survey, discard: bool, progress: Progress) -> Purged:
     """Delete those items of one run that may go."""
     run = found.run.run
     if found.run.damage is not None:  # since it was chosen
@@ -243,7 +243,7 @@ def _purge_facts(found: Survey, partly: bool) -> Line:
 
 
 def _delete(
-    store: Store, found: Survey, going: list[Item], partly: bool, progress: Progress
+    store: WritableStore, found: Survey, going: list[Item], partly: bool, progress: Progress
 ) -> Purged:
     """Delete items for good: the files that were listed, and folders that are empty then."""
     run, quarantine = found.run.run, quarantine_of(found.run.run)

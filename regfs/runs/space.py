@@ -21,13 +21,13 @@ from typing import Final
 from regfs import layout
 from regfs.errors import StoreFull
 from regfs.runs.paths import RUNS, journal_of, reserve_of
-from regfs.stores import Store, ignore, stat_or_none
+from regfs.stores import Store, WritableStore, ignore, stat_or_none
 
 RESERVE: Final = 64 << 10
 """Bytes for the lines that end a run, and for what folders grow by when things come back."""
 
 
-def claim(store: Store, run: str, size: int, keep: int = RESERVE) -> None:
+def claim(store: WritableStore, run: str, size: int, keep: int = RESERVE) -> None:
     """See that a run that begins has `size` bytes of space, and set `keep` of them aside.
 
     Raises:
@@ -37,12 +37,12 @@ def claim(store: Store, run: str, size: int, keep: int = RESERVE) -> None:
     store.claim(reserve_of(run), keep)
 
 
-def unclaim(store: Store, run: str) -> None:
+def unclaim(store: WritableStore, run: str) -> None:
     """Delete the reserve of a run that has not begun, and its folder if that is empty."""
     store.delete([reserve_of(run), f"{RUNS}/{run}"])
 
 
-def unclaim_abandoned(store: Store) -> None:
+def unclaim_abandoned(store: WritableStore) -> None:
     """Delete the reserves of runs that were killed before they began; the caller holds the lock."""
     for entry in store.list(RUNS, ignore):
         run = layout.name_of(entry.path)
@@ -50,7 +50,7 @@ def unclaim_abandoned(store: Store) -> None:
             unclaim(store, run)
 
 
-def claim_once(store: Store, run: str) -> None:
+def claim_once(store: WritableStore, run: str) -> None:
     """Set a reserve aside for a run that has none.
 
     Raises:
@@ -65,13 +65,13 @@ def begun(store: Store, run: str) -> bool:
     return stat_or_none(store, journal_of(run)) is not None
 
 
-def unreserve(store: Store, run: str) -> None:
+def unreserve(store: WritableStore, run: str) -> None:
     """Delete the reserve of a run, so that its last lines have space."""
     store.delete([reserve_of(run)])
 
 
 @contextmanager
-def spending(store: Store, run: str) -> Iterator[None]:
+def spending(store: WritableStore, run: str) -> Iterator[None]:
     """Free the reserve of a run while the block runs; then take it again, if there is space.
 
     The caller holds the lock.

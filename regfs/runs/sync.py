@@ -15,7 +15,7 @@ from regfs.runs.lines import tail_of
 from regfs.runs.paths import RUNS, journal_of, quarantine_of
 from regfs.runs.records import Change, Item, now
 from regfs.runs.space import spending
-from regfs.stores import Store, folders_above, ignore, stat_or_none
+from regfs.stores import Store, WritableStore, folders_above, ignore, stat_or_none
 
 _ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
 """Stages before which everything was synced."""
@@ -26,7 +26,7 @@ _TAIL: Final = 4096
 class ChangedFolders:
     """The folders that moves have changed since they were last synced."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: WritableStore) -> None:
         self._store = store
         self._to: dict[str, None] = {}
         self._from: dict[str, None] = {}
@@ -47,7 +47,7 @@ class ChangedFolders:
         return bool(self._to)
 
 
-def sync_all(store: Store, folders: Iterable[str]) -> None:
+def sync_all(store: WritableStore, folders: Iterable[str]) -> None:
     """Make the names in folders durable; for a folder that is gone, its absence."""
     done: set[str] = set()
     for folder in folders:
@@ -62,7 +62,7 @@ def sync_all(store: Store, folders: Iterable[str]) -> None:
             break
 
 
-def sync_interrupted(store: Store) -> None:
+def sync_interrupted(store: WritableStore) -> None:
     """Sync what interrupted runs have moved; the caller holds the lock.
 
     They were killed, or the storage failed. What they moved is visible, and is relied on from
@@ -83,7 +83,7 @@ def sync_interrupted(store: Store) -> None:
             journal.flush()
 
 
-def sync_everything(store: Store, run: str) -> None:
+def sync_everything(store: WritableStore, run: str) -> None:
     """Sync every folder that moves into a quarantine may have changed, without its lines."""
     quarantine = quarantine_of(run)
     found = [listing.path for listing in store.tree(quarantine, ignore, links=False)]

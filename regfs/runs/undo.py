@@ -33,7 +33,7 @@ from regfs.runs.space import spending
 from regfs.runs.status import Survey, survey
 from regfs.runs.sync import ChangedFolders, sync_everything, sync_interrupted
 from regfs.runs.totals import ActionKind
-from regfs.stores import Entry, FileKind, Store, stat_or_none
+from regfs.stores import Entry, FileKind, Store, WritableStore, stat_or_none
 
 _RANK: Final[dict[str, int]] = {kind: rank for rank, kind in enumerate(ActionKind)}
 
@@ -57,7 +57,7 @@ class Restored:
 
 
 def restore(
-    store: Store,
+    store: WritableStore,
     run: str,
     *,
     digests: frozenset[str] = frozenset(),
@@ -151,7 +151,9 @@ def _backwards(items: Iterable[Item]) -> list[Item]:
     return sorted(items, key=lambda item: -_RANK.get(item.kind, 0))
 
 
-def put_back(store: Store, items: Iterable[Item], *, make_room: bool = False) -> list[Returned]:
+def put_back(
+    store: WritableStore, items: Iterable[Item], *, make_room: bool = False
+) -> list[Returned]:
     """Put back items that are in use again; the caller holds the lock.
 
     An item stays in quarantine if something lies at its place, unless that is bad and is to
@@ -168,7 +170,9 @@ def put_back(store: Store, items: Iterable[Item], *, make_room: bool = False) ->
     ]
 
 
-def _put_back(store: Store, run: str, items: Iterable[Item], *, make_room: bool) -> list[Returned]:
+def _put_back(
+    store: WritableStore, run: str, items: Iterable[Item], *, make_room: bool
+) -> list[Returned]:
     with spending(store, run), continued(store, run) as journal:
         undoing = _Undoing(store, run, journal, make_room=make_room)
         journal.write(undoing=now())
@@ -188,7 +192,7 @@ class _Undoing:
 
     def __init__(
         self,
-        store: Store,
+        store: WritableStore,
         run: str,
         journal: Lines,
         *,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import BinaryIO, Final, NamedTuple, Protocol, runtime_checkable
+from typing import BinaryIO, Final, NamedTuple, Protocol, cast, runtime_checkable
 
 from regfs.errors import PathMissing, StoreError
 from regfs.findings import Finding
@@ -148,7 +148,7 @@ class Writer(Protocol):
 
 @runtime_checkable
 class Store(Protocol):
-    """Bytes at paths."""
+    """Bytes at paths, to be read: whoever takes a Store changes nothing in it."""
 
     @property
     def url(self) -> str:
@@ -255,6 +255,20 @@ class Store(Protocol):
             As `open`.
         """
 
+    def room(self, folder: str = "") -> Room:
+        """Return what there is space for where a folder is, or would be."""
+
+    def apart(self, home: str, folders: Iterable[str]) -> Sequence[str]:
+        """Return those folders from which `move` does not lead to `home`, sorted.
+
+        They are on another file system or another mount of it. So are all mounts in
+        `docker/registry/v2`, which are returned as well.
+        """
+
+
+class WritableStore(Store, Protocol):
+    """Bytes at paths that can be changed. Nothing here decides what may be."""
+
     def create(self, path: str) -> Writer:
         """Begin a file at `path`; folders above it are made when needed."""
 
@@ -312,9 +326,6 @@ class Store(Protocol):
             PathDenied, StoreError: not; the message names the first.
         """
 
-    def room(self, folder: str = "") -> Room:
-        """Return what there is space for where a folder is, or would be."""
-
     def claim(self, path: str, size: int) -> None:
         """Make a file of `size` bytes whose space is set aside, or change the length of one.
 
@@ -322,13 +333,6 @@ class Store(Protocol):
 
         Raises:
             StoreFull: there is not so much space; nothing was made.
-        """
-
-    def apart(self, home: str, folders: Iterable[str]) -> Sequence[str]:
-        """Return those folders from which `move` does not lead to `home`, sorted.
-
-        They are on another file system or another mount of it. So are all mounts in
-        `docker/registry/v2`, which are returned as well.
         """
 
     def sync(self, folder: str) -> None:
@@ -350,6 +354,17 @@ def ignore(finding: Finding) -> None:
     """Take a report and drop it: for whoever asks only what is there."""
 
 
+def writable(store: Store) -> WritableStore:
+    """Return a store as one that can be changed: for those who may, which a test names.
+
+    Raises:
+        StoreError: it can only be read.
+    """
+    if not hasattr(store, "create"):
+        raise StoreError(f"{store.url}: can only be read")
+    return cast(WritableStore, store)
+
+
 def stat_or_none(store: Store, path: str) -> Entry | None:
     """Return what is at `path`; None when there is nothing.
 
@@ -369,7 +384,7 @@ def folders_above(path: str) -> Iterator[str]:
         yield path
 
 
-def open_store(root: str, *, empty: bool = False) -> Store:
+def open_store(root: str, *, empty: bool = False) -> WritableStore:
     """Open the store that holds the registry tree at `root`.
 
     `root` is a folder holding `docker/registry/v2`, that folder itself, or one
@@ -385,7 +400,7 @@ def open_store(root: str, *, empty: bool = False) -> Store:
     return open_local(root, empty=empty)
 
 
-def locate(file: str, tree: Store) -> tuple[Store, str]:
+def locate(file: str, tree: Store) -> tuple[WritableStore, str]:
     """Return the store that holds a file somebody names, and its path there.
 
     The file need not exist, the folder it is to lie in must.

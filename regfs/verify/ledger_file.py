@@ -21,7 +21,7 @@ from typing import BinaryIO, Final, Self
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import DocumentInvalid, PathMissing, StoreError
-from regfs.stores import Store
+from regfs.stores import Store, WritableStore
 from regfs.verify.ledger import FORMER, HEADER, Ledger, LedgerEntry, Pick, line_of
 
 LEDGER: Final = f"{layout.STATE}/ledger"
@@ -46,7 +46,7 @@ class LedgerFile:
 
     def __init__(
         self,
-        store: Store,
+        store: WritableStore,
         path: str = LEDGER,
         *,
         owner: str,

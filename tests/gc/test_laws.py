@@ -21,7 +21,7 @@ from regfs.graph import build_graph
 from regfs.render.tables import to_json
 from regfs.runs import purge as purge_run
 from regfs.runs import restore
-from regfs.stores import open_store
+from regfs.stores import open_store, writable
 from tests.support.builder import TreeBuilder
 from tests.support.registries import (
     TAGS,
@@ -91,7 +91,7 @@ def planned(tree: TreeBuilder, policy: Policy, now: float | None = None) -> Plan
 def carried_out(tree: TreeBuilder, made: Plan) -> Applied:
     applied = apply(made, registry_of(tree))
     if made.actions:
-        purge_run(registry_of(tree).store, applied.run)
+        purge_run(writable(registry_of(tree).store), applied.run)
     return applied
 
 

@@ -40,7 +40,7 @@ from regfs.gc.scanning import scan_for_plan
 from regfs.gc.sweep import Applied
 from regfs.graph import build_graph
 from regfs.runs import purge as purge_run
-from regfs.stores import open_store
+from regfs.stores import open_store, writable
 from regfs.tree.registry import Registry
 from tests.support.builder import TreeBuilder, image, index
 from tests.support.docker_registry import Client, Site, mount_and_put, push
@@ -302,7 +302,7 @@ def without_the_second_mark(
     applied = collect(made, registry, **options)
     if purge and made.actions:
         options["pause"](WAIT)
-        purge_run(registry.store, made.id)
+        purge_run(writable(registry.store), made.id)
     return applied
 
 

@@ -19,7 +19,7 @@ from regfs.gc.scanning import scan_for_plan
 from regfs.gc.sweep import Applied, apply
 from regfs.graph import build_graph
 from regfs.runs import runs
-from regfs.stores import Seen, Store, open_store
+from regfs.stores import Seen, WritableStore, open_store
 from regfs.tree.registry import Registry
 from tests.support.builder import TreeBuilder, artifact, image
 from tests.support.registries import going, going_in, plan_of, registry_of
@@ -31,7 +31,7 @@ LAYER = OLD.blobs[1].digest
 class Meddling:
     """A store in which something happens when it is first asked to do a thing."""
 
-    def __init__(self, store: Store, at: str, meddle: Callable[[], object]) -> None:
+    def __init__(self, store: WritableStore, at: str, meddle: Callable[[], object]) -> None:
         self._store = store
         self._at = at
         self._meddle: Callable[[], object] | None = meddle

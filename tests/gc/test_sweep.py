@@ -24,7 +24,7 @@ from regfs.gc.sweep import Applied, apply
 from regfs.graph import build_graph
 from regfs.render.tables import to_json
 from regfs.runs import claim, purge, restore, runs
-from regfs.stores import Store, open_store
+from regfs.stores import WritableStore, open_store
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
 from tests.support.builder import TreeBuilder, image
@@ -46,7 +46,7 @@ def carry_out(tree: TreeBuilder, planned: Plan, store: Any = None, **options: An
     return apply(planned, registry, **options)
 
 
-def store_of(tree: TreeBuilder) -> Store:
+def store_of(tree: TreeBuilder) -> WritableStore:
     return open_store(str(tree.root))
 
 
@@ -265,7 +265,7 @@ def test_an_empty_layer_link_stays_with_its_blob(litter: TreeBuilder) -> None:
 class Meddling:
     """A store in which something happens just before the first thing is moved."""
 
-    def __init__(self, store: Store, meddle: Callable[[], None]) -> None:
+    def __init__(self, store: WritableStore, meddle: Callable[[], None]) -> None:
         self._store = store
         self._meddle = meddle
         self._done = False
@@ -547,7 +547,7 @@ def test_a_line_that_a_crash_cut_off_does_not_swallow_the_next(litter: TreeBuild
 class Full:
     """A store whose disk is full, or turned read-only, after some moves."""
 
-    def __init__(self, store: Store, moves: int) -> None:
+    def __init__(self, store: WritableStore, moves: int) -> None:
         self._store = store
         self._moves = moves
 

@@ -24,7 +24,7 @@ from regfs.heal.repair import heal
 from regfs.heal.report import HealState
 from regfs.runs import RunKind, restore, runs
 from regfs.runs.lock import exclusive
-from regfs.stores import Store, open_store
+from regfs.stores import WritableStore, open_store, writable
 from regfs.tree.registry import Registry
 from regfs.verify import Level
 from tests.support.backups import (
@@ -52,7 +52,7 @@ def shop(tree: TreeBuilder) -> TreeBuilder:
     return stocked(tree)
 
 
-def store_of(tree: TreeBuilder) -> Store:
+def store_of(tree: TreeBuilder) -> WritableStore:
     return open_store(str(tree.root))
 
 
@@ -475,7 +475,7 @@ def test_a_killed_process_leaves_a_tree_that_the_next_heals(tmp_path: Path) -> N
 class Failing:
     """A store in which one kind of change fails after a while."""
 
-    def __init__(self, store: Store, name: str, after: int) -> None:
+    def __init__(self, store: WritableStore, name: str, after: int) -> None:
         self._store, self._name, self._left = store, name, after
 
     def __getattr__(self, name: str) -> Any:
@@ -513,7 +513,7 @@ def test_corrupt_data_is_moved_aside_and_comes_back(shop: TreeBuilder) -> None:
     assert moved.moved == [shop.relative(shop.blob_path(LAYER))]
     assert not shop.blob_path(LAYER).exists()
     assert [run.kind for run in runs(registry.store)] == [RunKind.QUARANTINE]
-    restore(registry.store, moved.run or "")
+    restore(writable(registry.store), moved.run or "")
     assert shop.files() == damaged
 
 

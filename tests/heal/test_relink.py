@@ -10,7 +10,7 @@ import pytest
 
 from regfs.errors import Doubt
 from regfs.runs import RunKind, restore, runs
-from regfs.stores import Store, open_store
+from regfs.stores import WritableStore, open_store
 from tests.support.backups import ARM, MULTI, ONE, relink_now, relink_plan, stocked
 from tests.support.builder import Blob, TreeBuilder, blob_of, image, index
 from tests.support.crashes import Crash, CrashingStore
@@ -25,7 +25,7 @@ def shop(tree: TreeBuilder) -> TreeBuilder:
     return stocked(tree)
 
 
-def store_of(tree: TreeBuilder) -> Store:
+def store_of(tree: TreeBuilder) -> WritableStore:
     return open_store(str(tree.root))
 
 

@@ -33,7 +33,7 @@ from regfs.errors import (
 from regfs.push import uploads
 from regfs.push.uploads import Upload, Uploads
 from regfs.runs import lock
-from regfs.stores import Store, open_store
+from regfs.stores import WritableStore, open_store
 from regfs.tree.registry import Registry
 from tests.support.builder import TreeBuilder
 from tests.support.crashes import Crash, CrashingStore
@@ -445,7 +445,7 @@ def test_what_goes_before_its_turn_has_come_is_not_mounted(
     push(tree, DATA, "base")
 
     @contextmanager
-    def late(store: Store, *, timeout: float) -> Iterator[None]:
+    def late(store: WritableStore, *, timeout: float) -> Iterator[None]:
         tree.layer_path("base", SHA256).unlink()
         yield
 

@@ -16,7 +16,7 @@ from regfs.gc.collect import collect
 from regfs.push.manifests import Publisher
 from regfs.push.uploads import Uploads
 from regfs.runs.lock import exclusive, refuse_if_locked, shared
-from regfs.stores import Store, open_store
+from regfs.stores import WritableStore, open_store
 from regfs.tree.registry import Registry
 from tests.support.builder import Content, TreeBuilder, image, index
 from tests.support.live import blobs_of
@@ -26,7 +26,7 @@ from tests.support.verification import check, codes
 
 
 @pytest.fixture
-def store(tree: TreeBuilder) -> Store:
+def store(tree: TreeBuilder) -> WritableStore:
     return open_store(str(tree.root))
 
 
@@ -61,7 +61,7 @@ def wait_until(found: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def may_share(store: Store) -> bool:
+def may_share(store: WritableStore) -> bool:
     try:
         with shared(store, timeout=0):
             return True
@@ -69,14 +69,14 @@ def may_share(store: Store) -> bool:
         return False
 
 
-def test_those_who_share_do_not_wait_for_each_other(store: Store) -> None:
+def test_those_who_share_do_not_wait_for_each_other(store: WritableStore) -> None:
     with shared(store, timeout=0), shared(store, timeout=0):
         assert may_share(store)
         refuse_if_locked(store)
 
 
 def test_a_run_waits_for_those_before_it_and_goes_before_those_after_it(
-    store: Store, background: Callable[[Callable[[], object]], threading.Thread]
+    store: WritableStore, background: Callable[[Callable[[], object]], threading.Thread]
 ) -> None:
     order: list[str] = []
     ended = threading.Event()
@@ -103,7 +103,7 @@ def test_a_run_waits_for_those_before_it_and_goes_before_those_after_it(
     assert order == ["pushed before", "run", "pushed after"]
 
 
-def test_a_second_run_is_told_at_once_who_is_there(store: Store) -> None:
+def test_a_second_run_is_told_at_once_who_is_there(store: WritableStore) -> None:
     with exclusive(store), pytest.raises(LockHeld, match=r"regfs, process \d+") as raised:
         exclusive(store, timeout=3600).__enter__()
     assert not raised.value.shared
@@ -111,7 +111,7 @@ def test_a_second_run_is_told_at_once_who_is_there(store: Store) -> None:
         pass
 
 
-def test_a_run_gives_up_when_others_never_end(store: Store) -> None:
+def test_a_run_gives_up_when_others_never_end(store: WritableStore) -> None:
     with shared(store), pytest.raises(LockHeld):
         exclusive(store, timeout=0.05).__enter__()
     assert may_share(store)
@@ -120,7 +120,7 @@ def test_a_run_gives_up_when_others_never_end(store: Store) -> None:
 
 
 def test_a_busy_server_lets_a_run_begin(
-    store: Store, background: Callable[[Callable[[], object]], threading.Thread]
+    store: WritableStore, background: Callable[[Callable[[], object]], threading.Thread]
 ) -> None:
     """Many who share, one always before the other has ended."""
     over = threading.Event()

@@ -7,7 +7,7 @@ import pytest
 from regfs.digest import Digest
 from regfs.errors import Refused
 from regfs.runs import RunKind, purge, restore, runs
-from regfs.stores import Store, open_store
+from regfs.stores import WritableStore, open_store
 from tests.support.backups import ONE, Memory, heal_from, stocked
 from tests.support.builder import TreeBuilder
 from tests.support.journals import write_journal
@@ -21,7 +21,7 @@ def shop(tree: TreeBuilder) -> TreeBuilder:
     return stocked(tree)
 
 
-def store_of(tree: TreeBuilder) -> Store:
+def store_of(tree: TreeBuilder) -> WritableStore:
     return open_store(str(tree.root))
 
 

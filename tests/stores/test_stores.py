@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,13 +19,13 @@ from regfs.errors import (
     PathUnsafe,
     StoreError,
 )
-from regfs.stores import FileKind, Store, open_store
+from regfs.stores import FileKind, Store, WritableStore, open_store, writable
 from tests.support.stores import files, no_findings, put
 
 V2 = "docker/registry/v2"
 
 
-def local_factory(folder: Path) -> Store:
+def local_factory(folder: Path) -> WritableStore:
     root = folder / "registry"
     root.mkdir()
     return open_store(str(root), empty=True)
@@ -36,8 +36,8 @@ FACTORIES: list[Any] = [pytest.param(local_factory, id="local")]
 
 
 @pytest.fixture(params=FACTORIES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    factory: Callable[[Path], Store] = request.param
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> WritableStore:
+    factory: Callable[[Path], WritableStore] = request.param
     return factory(tmp_path)
 
 
@@ -47,14 +47,14 @@ PARTS = st.text(
 
 
 class TestStoreContract:
-    def test_is_a_store(self, store: Store) -> None:
+    def test_is_a_store(self, store: WritableStore) -> None:
         assert isinstance(store, Store)
 
-    def test_its_url_opens_it_again(self, store: Store) -> None:
+    def test_its_url_opens_it_again(self, store: WritableStore) -> None:
         put(store, f"{V2}/a", b"1")
         assert open_store(store.url).read(f"{V2}/a", 10) == b"1"
 
-    def test_a_committed_file_is_there_whole(self, store: Store) -> None:
+    def test_a_committed_file_is_there_whole(self, store: WritableStore) -> None:
         with store.create("a/b/data") as writer:
             writer.write(b"one ")
             writer.write(b"two")
@@ -62,21 +62,21 @@ class TestStoreContract:
         entry = store.stat("a/b/data")
         assert (entry.path, entry.size, entry.kind) == ("a/b/data", 7, FileKind.FILE)
 
-    def test_a_file_is_not_there_before_commit(self, store: Store) -> None:
+    def test_a_file_is_not_there_before_commit(self, store: WritableStore) -> None:
         writer = store.create("a/data")
         writer.write(b"x")
         with pytest.raises(PathMissing):
             store.stat("a/data")
         writer.discard()
 
-    def test_commit_replaces_and_the_etag_changes(self, store: Store) -> None:
+    def test_commit_replaces_and_the_etag_changes(self, store: WritableStore) -> None:
         put(store, "data", b"old")
         before = store.stat("data")
         put(store, "data", b"newer")
         assert store.read("data", 100) == b"newer"
         assert store.stat("data").etag != before.etag
 
-    def test_an_error_in_the_block_leaves_what_was_there(self, store: Store) -> None:
+    def test_an_error_in_the_block_leaves_what_was_there(self, store: WritableStore) -> None:
         put(store, "kept", b"old")
         for path in ("kept", "fresh/folder/data"):
             with pytest.raises(ZeroDivisionError), store.create(path) as writer:
@@ -85,7 +85,7 @@ class TestStoreContract:
         assert store.read("kept", 100) == b"old"
         assert [entry.path for entry in store.walk("", no_findings)] == ["kept"]
 
-    def test_discard_may_come_twice_and_after_commit(self, store: Store) -> None:
+    def test_discard_may_come_twice_and_after_commit(self, store: WritableStore) -> None:
         writer = store.create("data")
         writer.discard()
         writer.discard()
@@ -95,20 +95,20 @@ class TestStoreContract:
         writer.discard()
         assert files(store) == ["data"]
 
-    def test_committing_twice_is_refused(self, store: Store) -> None:
+    def test_committing_twice_is_refused(self, store: WritableStore) -> None:
         writer = store.create("data")
         writer.commit()
         with pytest.raises(StoreError):
             writer.commit()
 
-    def test_reads_are_limited(self, store: Store) -> None:
+    def test_reads_are_limited(self, store: WritableStore) -> None:
         put(store, "data", bytes(range(256)) * 20)
         assert store.read("data", 0) == b""
         assert store.read("data", 3) == b"\0\1\2"
         assert len(store.read("data", 5120)) == 5120
         assert len(store.read("data", 100_000)) == 5120
 
-    def test_open_serves_any_part(self, store: Store) -> None:
+    def test_open_serves_any_part(self, store: WritableStore) -> None:
         put(store, "data", b"0123456789")
         for offset, length, expected in [
             (0, None, b"0123456789"),
@@ -123,7 +123,7 @@ class TestStoreContract:
             with store.open("data", offset, length) as stream:
                 assert hash_stream(stream)[1] == len(expected)
 
-    def test_a_part_can_be_read_in_pieces(self, store: Store) -> None:
+    def test_a_part_can_be_read_in_pieces(self, store: WritableStore) -> None:
         put(store, "data", b"0123456789")
         with store.open("data", 1, 5) as stream:
             assert [stream.read(2), stream.read(2), stream.read(2), stream.read(2)] == [
@@ -133,7 +133,7 @@ class TestStoreContract:
                 b"",
             ]
 
-    def test_nothing_at_a_path_is_missing(self, store: Store) -> None:
+    def test_nothing_at_a_path_is_missing(self, store: WritableStore) -> None:
         put(store, "a/data")
         for path in ("b", "a/b", "a/data/deeper"):
             for ask in (store.stat, store.open, lambda path: store.read(path, 1)):
@@ -142,19 +142,19 @@ class TestStoreContract:
         with pytest.raises(PathMissing):
             store.move("b", "c")
 
-    def test_a_folder_cannot_be_read(self, store: Store) -> None:
+    def test_a_folder_cannot_be_read(self, store: WritableStore) -> None:
         put(store, "a/data")
         for ask in (store.open, lambda path: store.read(path, 1)):
             with pytest.raises((PathUnsafe, PathMissing)):
                 ask("a")
 
-    def test_a_missing_folder_lists_nothing(self, store: Store) -> None:
+    def test_a_missing_folder_lists_nothing(self, store: WritableStore) -> None:
         assert store.list("no/such", no_findings) == []
         assert list(store.walk("no/such", no_findings)) == []
         assert store.leaves("no/such", "data", no_findings).names == []
         assert list(store.tree("no/such", no_findings)) == []
 
-    def test_list_is_sorted_by_bytes_and_shallow(self, store: Store) -> None:
+    def test_list_is_sorted_by_bytes_and_shallow(self, store: WritableStore) -> None:
         for path in ("r/b/data", "r/a", "r/B", "r/a-b", "r/_x", "r/é", "r/😀"):
             put(store, path, path.encode())
         entries = store.list("r", no_findings)
@@ -164,14 +164,14 @@ class TestStoreContract:
         assert [entry.path for entry in entries if entry.kind is FileKind.FOLDER] == ["r/b"]
         assert entries[0].size == len("r/B")
 
-    def test_walk_goes_folders_first_and_meets_each_once(self, store: Store) -> None:
+    def test_walk_goes_folders_first_and_meets_each_once(self, store: WritableStore) -> None:
         for path in ("a/b/2", "a/b/1", "a/c", "a-b", "d/e/f/g"):
             put(store, path)
         paths = [entry.path for entry in store.walk("", no_findings)]
         assert paths == ["a", "a/b", "a/b/1", "a/b/2", "a/c", "a-b", "d", "d/e", "d/e/f", "d/e/f/g"]
         assert [entry.path for entry in store.walk("a/b", no_findings)] == ["a/b/1", "a/b/2"]
 
-    def test_a_tree_is_every_folder_once_with_the_names_in_it(self, store: Store) -> None:
+    def test_a_tree_is_every_folder_once_with_the_names_in_it(self, store: WritableStore) -> None:
         for path in ("a/b/2", "a/b/1", "a/c", "a-b", "d/e/f/g", "d/é", "d/😀", "d/B"):
             put(store, path)
         found = {listing.path: listing for listing in store.tree("", no_findings)}
@@ -183,7 +183,7 @@ class TestStoreContract:
         assert all(one.whole and one.others == [] and one.content is None for one in found.values())
         assert [listing.path for listing in store.tree("d/e", no_findings)] == ["d/e", "d/e/f"]
 
-    def test_a_tree_tells_of_the_same_names_as_a_walk(self, store: Store) -> None:
+    def test_a_tree_tells_of_the_same_names_as_a_walk(self, store: WritableStore) -> None:
         for number in range(200):
             put(store, f"t/{number % 7}/{number}/link")
         walked = {entry.path for entry in store.walk("t", no_findings)}
@@ -192,7 +192,7 @@ class TestStoreContract:
         assert names == walked
         assert len({one.path for one in listed}) == len(listed) == 208
 
-    def test_a_tree_reads_one_file_of_each_folder(self, store: Store) -> None:
+    def test_a_tree_reads_one_file_of_each_folder(self, store: WritableStore) -> None:
         put(store, "t/link", b"top")
         put(store, "t/long/link", bytes(100_000))
         put(store, "t/none/other", b"other")
@@ -206,7 +206,7 @@ class TestStoreContract:
                 b"short"[:limit],
             ]
 
-    def test_leaves_are_columns(self, store: Store) -> None:
+    def test_leaves_are_columns(self, store: WritableStore) -> None:
         put(store, "p/one/data", b"1")
         put(store, "p/two/data", b"22")
         put(store, "p/none/other")
@@ -218,7 +218,7 @@ class TestStoreContract:
         assert found.absent == ["none"]
         assert [(entry.path, entry.size) for entry in found.others] == [("p/stray", 5)]
 
-    def test_leaves_may_lie_deeper(self, store: Store) -> None:
+    def test_leaves_may_lie_deeper(self, store: WritableStore) -> None:
         put(store, "tags/v1/current/link", b"x")
         put(store, "tags/v2/index/link", b"x")
         put(store, "tags/v3/current", b"a file, not a folder")
@@ -229,14 +229,14 @@ class TestStoreContract:
             ("tags/v3/current", FileKind.FILE)
         ]
 
-    def test_append_adds_at_the_end(self, store: Store) -> None:
+    def test_append_adds_at_the_end(self, store: WritableStore) -> None:
         for line in (b"one\n", b"two\n"):
             with store.append("state/journal") as journal:
                 assert journal.write(line) == 4
                 journal.flush()
         assert store.read("state/journal", 100) == b"one\ntwo\n"
 
-    def test_move_takes_a_file_or_a_folder_with_all_it_holds(self, store: Store) -> None:
+    def test_move_takes_a_file_or_a_folder_with_all_it_holds(self, store: WritableStore) -> None:
         put(store, "a/data", b"1")
         put(store, "b/c/data", b"2")
         store.move("a/data", "q/deep/a/data")
@@ -244,7 +244,7 @@ class TestStoreContract:
         assert files(store) == ["q/b/c/data", "q/deep/a/data"]
         assert store.read("q/b/c/data", 9) == b"2"
 
-    def test_replace_takes_the_place_of_what_is_there(self, store: Store) -> None:
+    def test_replace_takes_the_place_of_what_is_there(self, store: WritableStore) -> None:
         put(store, "a/data", b"new")
         put(store, "b/data", b"old and longer")
         store.replace("a/data", "b/data")
@@ -253,7 +253,7 @@ class TestStoreContract:
         assert (files(store), store.read("c/d/data", 99)) == (["c/d/data"], b"new")
         store.sync("c/d")
 
-    def test_who_reads_what_is_replaced_reads_it_to_its_end(self, store: Store) -> None:
+    def test_who_reads_what_is_replaced_reads_it_to_its_end(self, store: WritableStore) -> None:
         put(store, "data", b"old" * 1000)
         put(store, "next", b"new")
         with store.open("data") as stream:
@@ -261,7 +261,7 @@ class TestStoreContract:
             store.replace("next", "data")
             assert begun + stream.read() == b"old" * 1000
 
-    def test_replace_moves_nothing_that_is_no_file(self, store: Store) -> None:
+    def test_replace_moves_nothing_that_is_no_file(self, store: WritableStore) -> None:
         put(store, "a/data", b"file")
         put(store, "b/c/data", b"deep")
         with pytest.raises(PathMissing):
@@ -273,7 +273,7 @@ class TestStoreContract:
         assert files(store) == ["a/data", "b/c/data"]
         assert store.read("a/data", 9) == b"file"
 
-    def test_many_moves_are_each_as_one(self, store: Store) -> None:
+    def test_many_moves_are_each_as_one(self, store: WritableStore) -> None:
         for path in ("a/1/data", "a/2/data", "b/data", "taken"):
             put(store, path, path.encode())
         moves = [
@@ -296,7 +296,7 @@ class TestStoreContract:
         assert files(store) == ["q/a/1/data", "q/a/2/data", "q/b/data", "taken"]
         assert store.read("taken", 9) == b"taken"
 
-    def test_the_next_move_is_asked_for_when_the_last_is_done(self, store: Store) -> None:
+    def test_the_next_move_is_asked_for_when_the_last_is_done(self, store: WritableStore) -> None:
         """So that each can be looked at just before it is moved."""
         for name in "abc":
             put(store, f"from/{name}")
@@ -313,7 +313,7 @@ class TestStoreContract:
         assert seen[::2] == [[f"from/{n}" for n in names] for names in ("abc", "bc", "c")]
         assert seen[1::2] == [[f"to/{n}" for n in names] for names in ("a", "ab", "abc")]
 
-    def test_a_folder_made_anew_between_two_moves_is_found(self, store: Store) -> None:
+    def test_a_folder_made_anew_between_two_moves_is_found(self, store: WritableStore) -> None:
         put(store, "from/a")
         put(store, "from/b")
 
@@ -328,7 +328,9 @@ class TestStoreContract:
         there = [path for path in files(store) if path.startswith("to/")]
         assert there == ["to/b"]
 
-    def test_examine_tells_what_is_there_and_whether_it_is_alone(self, store: Store) -> None:
+    def test_examine_tells_what_is_there_and_whether_it_is_alone(
+        self, store: WritableStore
+    ) -> None:
         for path in ("a/alone/data", "a/two/data", "a/two/more", "top"):
             put(store, path, b"12345")
         paths = ["a/alone/data", "a/alone", "a/missing/data", "a/two/data", "top", "../out"]
@@ -355,7 +357,7 @@ class TestStoreContract:
             ("top", False),
         ]
 
-    def test_examine_looks_at_the_moment_it_is_asked(self, store: Store) -> None:
+    def test_examine_looks_at_the_moment_it_is_asked(self, store: WritableStore) -> None:
         put(store, "a/1/data")
         put(store, "a/2/data")
         looks = store.examine(["a/1/data", "a/2/data"])
@@ -366,7 +368,7 @@ class TestStoreContract:
         assert not isinstance(answer, StoreError)
         assert (answer.entry.size, answer.alone) == (6, False)
 
-    def test_move_never_overwrites(self, store: Store) -> None:
+    def test_move_never_overwrites(self, store: WritableStore) -> None:
         put(store, "a/data", b"source")
         put(store, "b/data", b"target")
         for source, target in (("a/data", "b/data"), ("a", "b"), ("a/data", "b")):
@@ -375,32 +377,32 @@ class TestStoreContract:
         assert store.read("a/data", 9) == b"source"
         assert store.read("b/data", 9) == b"target"
 
-    def test_delete_counts_what_was_there(self, store: Store) -> None:
+    def test_delete_counts_what_was_there(self, store: WritableStore) -> None:
         for path in ("a/1", "a/2", "b/1"):
             put(store, path)
         assert store.delete(["a/1", "a/missing", "no/such/folder", "a/1/below", "b/1"]) == 2
         assert files(store) == ["a/2"]
 
-    def test_delete_takes_empty_folders_only(self, store: Store) -> None:
+    def test_delete_takes_empty_folders_only(self, store: WritableStore) -> None:
         put(store, "a/b/1")
         put(store, "used/1")
         assert store.delete(["a/b/1", "a/b", "a", "used"]) == 3
         assert [entry.path for entry in store.walk("", no_findings)] == ["used", "used/1"]
 
-    def test_delete_tree_takes_everything_below(self, store: Store) -> None:
+    def test_delete_tree_takes_everything_below(self, store: WritableStore) -> None:
         for path in ("a/b/c/1", "a/b/2", "a/3", "ab/4"):
             put(store, path)
         assert store.delete_tree("a") == 3
         assert [entry.path for entry in store.walk("", no_findings)] == ["ab", "ab/4"]
         assert store.delete_tree("a") == 0
 
-    def test_sync_takes_what_is_there(self, store: Store) -> None:
+    def test_sync_takes_what_is_there(self, store: WritableStore) -> None:
         put(store, "a/data")
         store.move("a/data", "q/r/s/data")
         store.sync("q/r/s")
         store.sync("")
 
-    def test_a_lock_excludes_and_says_who(self, store: Store) -> None:
+    def test_a_lock_excludes_and_says_who(self, store: WritableStore) -> None:
         with store.lock("state/lock", "gc on host 7\nand more"):
             for shared in (False, True):
                 with pytest.raises(LockHeld, match="gc on host 7 and more") as raised:
@@ -409,7 +411,7 @@ class TestStoreContract:
         with store.lock("state/lock", "other"):
             pass
 
-    def test_shared_locks_go_together(self, store: Store) -> None:
+    def test_shared_locks_go_together(self, store: WritableStore) -> None:
         with (
             store.lock("lock", "a", shared=True),
             store.lock("lock", "b", shared=True),
@@ -420,7 +422,7 @@ class TestStoreContract:
         with store.lock("lock", "c"):
             pass
 
-    def test_a_lock_is_freed_by_an_error(self, store: Store) -> None:
+    def test_a_lock_is_freed_by_an_error(self, store: WritableStore) -> None:
         with pytest.raises(ZeroDivisionError), store.lock("lock", "a"):
             raise ZeroDivisionError
         with store.lock("lock", "b"):
@@ -430,7 +432,7 @@ class TestStoreContract:
         "path",
         ["/etc/passwd", "..", "../x", "a/../b", "a//b", "a/", ".", "a/./b", "a\0b", "\ud800"],
     )
-    def test_paths_that_cannot_be_meant_are_refused(self, store: Store, path: str) -> None:
+    def test_paths_that_cannot_be_meant_are_refused(self, store: WritableStore, path: str) -> None:
         attempts: list[Callable[[], object]] = [
             lambda: store.list(path, no_findings),
             lambda: list(store.walk(path, no_findings)),
@@ -456,7 +458,7 @@ class TestStoreContract:
             with pytest.raises(PathUnsafe):
                 attempt()
 
-    def test_the_root_itself_is_never_changed(self, store: Store) -> None:
+    def test_the_root_itself_is_never_changed(self, store: WritableStore) -> None:
         put(store, "a")
         attempts: list[Callable[[], object]] = [
             lambda: store.create(""),
@@ -477,7 +479,7 @@ class TestStoreContract:
     @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(tree=st.dictionaries(st.tuples(PARTS, PARTS), st.binary(max_size=40), max_size=8))
     def test_what_is_written_is_what_is_walked(
-        self, store: Store, tree: dict[tuple[str, str], bytes]
+        self, store: WritableStore, tree: dict[tuple[str, str], bytes]
     ) -> None:
         for (folder, name), data in tree.items():
             put(store, f"t/{folder}/{name}", data)
@@ -487,7 +489,7 @@ class TestStoreContract:
         assert walked == sorted(walked, key=lambda path: [os.fsencode(p) for p in path.split("/")])
         store.delete_tree("t")
 
-    def test_many_threads_may_use_one_store(self, store: Store) -> None:
+    def test_many_threads_may_use_one_store(self, store: WritableStore) -> None:
         failures: list[BaseException] = []
 
         def work(number: int) -> None:
@@ -507,3 +509,11 @@ class TestStoreContract:
             thread.join()
         assert failures == []
         assert len(files(store, "q")) == 60
+
+
+def test_what_can_only_be_read_is_not_changed() -> None:
+    class ReadOnly:
+        url = "somewhere"
+
+    with pytest.raises(StoreError, match="somewhere: can only be read"):
+        writable(cast(Store, ReadOnly()))

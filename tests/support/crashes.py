@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, BinaryIO
 
 from regfs.errors import StoreError
-from regfs.stores import Store
+from regfs.stores import WritableStore
 
 
 class Crash(BaseException):
@@ -84,7 +84,7 @@ class _Writer:
 class CrashingStore:
     """Passes everything on to `store`, and crashes at its `at`-th change (from 0)."""
 
-    def __init__(self, store: Store, at: int) -> None:
+    def __init__(self, store: WritableStore, at: int) -> None:
         self._store = store
         self._at = at
         self.changes = 0

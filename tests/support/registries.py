@@ -28,7 +28,7 @@ from regfs.gc.policy import Policy
 from regfs.gc.sweep import Applied, apply
 from regfs.graph import Graph, build_graph
 from regfs.runs import purge as purge_run
-from regfs.stores import Store, open_store
+from regfs.stores import WritableStore, open_store
 from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
@@ -42,7 +42,7 @@ def registry_of(tree: TreeBuilder) -> Registry:
     return Registry(store_of(tree))
 
 
-def store_of(tree: TreeBuilder) -> Store:
+def store_of(tree: TreeBuilder) -> WritableStore:
     return open_store(str(tree.root))
 
 
@@ -76,7 +76,7 @@ def collect(tree: TreeBuilder, *, purge: bool = True, **policy: Any) -> Applied:
     """Plan and apply."""
     applied = apply(plan_of(tree, **policy), registry_of(tree))
     if purge:
-        purge_run(registry_of(tree).store, applied.run)
+        purge_run(store_of(tree), applied.run)
     return applied
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from regfs.findings import Code, Finding
-from regfs.stores import FileKind, Store
+from regfs.stores import FileKind, Store, WritableStore
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """A place where waiting for the disk takes no time; None where there is none."""
@@ -17,7 +17,7 @@ def no_findings(finding: Finding) -> None:
     raise AssertionError(f"unexpected: {finding}")
 
 
-def put(store: Store, path: str, data: bytes = b"") -> None:
+def put(store: WritableStore, path: str, data: bytes = b"") -> None:
     with store.create(path) as writer:
         writer.write(data)
 

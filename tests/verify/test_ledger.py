@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from regfs.digest import Digest
 from regfs.errors import DocumentInvalid, LockHeld, PathMissing, PathUnsafe, StoreError
 from regfs.findings import Code
-from regfs.stores import FileId, Store, locate, open_store
+from regfs.stores import FileId, WritableStore, locate, open_store
 from regfs.verify import LedgerFile, Level
 from regfs.verify.ledger import HEADER, Ledger, LedgerEntry, line_of, merge
 from regfs.verify.ledger_file import LEDGER, SYNC_AFTER, read_ledger
@@ -205,7 +205,7 @@ def test_the_last_result_counts_and_no_other_is_made_up(one: Ledger, two: Ledger
 
 
 @pytest.fixture
-def store(tree: TreeBuilder) -> Store:
+def store(tree: TreeBuilder) -> WritableStore:
     tree.push("app", "v1")
     return open_store(str(tree.root))
 
@@ -220,11 +220,11 @@ def noted(store: Any, *pairs: tuple[Digest, LedgerEntry]) -> None:
         file.record(pairs)
 
 
-def kept(store: Store) -> dict[tuple[Digest, Level], LedgerEntry]:
+def kept(store: WritableStore) -> dict[tuple[Digest, Level], LedgerEntry]:
     return said(read_ledger(store, LEDGER))
 
 
-def test_what_was_recorded_is_there_the_next_time(store: Store) -> None:
+def test_what_was_recorded_is_there_the_next_time(store: WritableStore) -> None:
     noted(store, (A, entry(1.0)))
     noted(store, (B, entry(2.0)), (A, entry(3.0, Code.BLOB_CORRUPT)))
     with opened(store) as file:
@@ -235,13 +235,13 @@ def test_what_was_recorded_is_there_the_next_time(store: Store) -> None:
         assert (file.writable, file.trouble) == (True, None)
 
 
-def test_what_was_recorded_is_on_its_way_before_the_end(store: Store) -> None:
+def test_what_was_recorded_is_on_its_way_before_the_end(store: WritableStore) -> None:
     with opened(store) as file:
         file.record([(A, entry())])
         assert kept(store) == said(ledger_of((A, entry())))
 
 
-def test_it_is_made_durable_every_few_seconds_and_at_the_end(store: Store) -> None:
+def test_it_is_made_durable_every_few_seconds_and_at_the_end(store: WritableStore) -> None:
     now = [0.0]
     crashing = CrashingStore(store, at=10**9)
     with opened(crashing, clock=lambda: now[0]) as file:
@@ -255,7 +255,9 @@ def test_it_is_made_durable_every_few_seconds_and_at_the_end(store: Store) -> No
 
 
 @pytest.mark.parametrize("content", [b"regfs", b"regfs-ledger", b"#!/bin/sh\n", b"\0" * 99, b"{}"])
-def test_a_file_that_is_no_ledger_is_refused_and_left_alone(store: Store, content: bytes) -> None:
+def test_a_file_that_is_no_ledger_is_refused_and_left_alone(
+    store: WritableStore, content: bytes
+) -> None:
     path = Path(store.url) / LEDGER
     path.parent.mkdir()
     path.write_bytes(content)
@@ -270,14 +272,14 @@ def test_a_file_that_is_no_ledger_is_refused_and_left_alone(store: Store, conten
     assert path.read_bytes() == content
 
 
-def test_a_ledger_of_a_later_version_is_refused_as_such(store: Store) -> None:
+def test_a_ledger_of_a_later_version_is_refused_as_such(store: WritableStore) -> None:
     (Path(store.url) / ".regfs").mkdir()
     (Path(store.url) / LEDGER).write_bytes(b"regfs-ledger 3\nwhatever\n")
     with pytest.raises(DocumentInvalid, match="another version"), opened(store):
         pass
 
 
-def test_a_ledger_that_knows_no_files_is_begun_anew_and_not_merged(store: Store) -> None:
+def test_a_ledger_that_knows_no_files_is_begun_anew_and_not_merged(store: WritableStore) -> None:
     (Path(store.url) / ".regfs").mkdir()
     (Path(store.url) / LEDGER).write_bytes(f"regfs-ledger 1\n1.0 ok digests 1 1.0 {A}\n".encode())
     with pytest.raises(DocumentInvalid, match="earlier version"):
@@ -286,7 +288,7 @@ def test_a_ledger_that_knows_no_files_is_begun_anew_and_not_merged(store: Store)
     assert kept(store) == said(ledger_of((B, entry())))
 
 
-def test_an_empty_file_is_a_place_for_a_ledger(store: Store) -> None:
+def test_an_empty_file_is_a_place_for_a_ledger(store: WritableStore) -> None:
     (Path(store.url) / ".regfs").mkdir()
     (Path(store.url) / LEDGER).touch()
     assert kept(store) == {}
@@ -294,19 +296,19 @@ def test_an_empty_file_is_a_place_for_a_ledger(store: Store) -> None:
     assert kept(store) == said(ledger_of((A, entry())))
 
 
-def test_no_ledger_at_all_cannot_be_merged(store: Store) -> None:
+def test_no_ledger_at_all_cannot_be_merged(store: WritableStore) -> None:
     with pytest.raises(PathMissing):
         read_ledger(store, LEDGER)
 
 
-def test_two_cannot_add_to_one_ledger(store: Store) -> None:
+def test_two_cannot_add_to_one_ledger(store: WritableStore) -> None:
     with opened(store), pytest.raises(LockHeld, match="locked by a test"), opened(store):
         pass
     with opened(store) as file:
         assert file.writable
 
 
-def test_it_is_written_anew_when_most_of_it_is_outdated(store: Store) -> None:
+def test_it_is_written_anew_when_most_of_it_is_outdated(store: WritableStore) -> None:
     path = Path(store.url) / LEDGER
     noted(store, *((A, entry(float(n))) for n in range(900)))
     noted(store, *((B, entry(float(n))) for n in range(900)))
@@ -318,7 +320,7 @@ def test_it_is_written_anew_when_most_of_it_is_outdated(store: Store) -> None:
     assert kept(store) == said(ledger_of((A, entry(899.0)), (B, entry(899.0)), (C, entry(1.0))))
 
 
-def test_what_is_gone_from_the_tree_is_forgotten(store: Store) -> None:
+def test_what_is_gone_from_the_tree_is_forgotten(store: WritableStore) -> None:
     noted(store, (A, entry()), *((B, entry(float(n))) for n in range(1100)))
     with opened(store) as file:
         file.load({str(A): A}.get)
@@ -326,7 +328,7 @@ def test_what_is_gone_from_the_tree_is_forgotten(store: Store) -> None:
     assert kept(store) == said(ledger_of((A, entry())))
 
 
-def test_a_line_without_end_is_not_held_in_memory(store: Store) -> None:
+def test_a_line_without_end_is_not_held_in_memory(store: WritableStore) -> None:
     noted(store, (A, entry()))
     with (Path(store.url) / LEDGER).open("ab") as file:
         file.truncate(file.tell() + (20 << 20))
@@ -367,7 +369,7 @@ def test_a_crash_at_any_change_loses_nothing_that_was_recorded(
 
 
 def test_a_full_disk_ends_the_recording_and_not_the_work(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: WritableStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(store) as file:
         file.record([(A, entry())])
@@ -383,7 +385,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_work(
 
 
 def test_where_nothing_may_be_written_it_is_read(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: WritableStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted(store, (A, entry()))
     monkeypatch.setattr(type(store), "lock", failing_with(errno.EROFS))
@@ -406,7 +408,7 @@ def test_where_nothing_may_be_written_it_is_read(
 # -- files that people name -----------------------------------------------------------
 
 
-def test_a_file_anywhere_can_be_a_ledger(store: Store, tmp_path: Path) -> None:
+def test_a_file_anywhere_can_be_a_ledger(store: WritableStore, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "part3")
     with LedgerFile(*locate(str(tmp_path / "link"), store), owner="a test") as file:
         file.record([(A, entry())])
@@ -414,7 +416,9 @@ def test_a_file_anywhere_can_be_a_ledger(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["docker/registry/v2/x", "docker/registry/v2/blobs/x"])
-def test_a_ledger_among_the_files_of_the_registry_is_refused(store: Store, place: str) -> None:
+def test_a_ledger_among_the_files_of_the_registry_is_refused(
+    store: WritableStore, place: str
+) -> None:
     with pytest.raises(PathUnsafe, match="belongs to the registry"):
         locate(f"{store.url}/{place}", store)
 
@@ -433,7 +437,7 @@ def test_a_registry_reached_through_a_link_is_recognised(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("file", "error"), [("no/x", PathMissing), ("a\0b", PathUnsafe)])
 def test_a_ledger_in_no_folder_is_refused(
-    store: Store, tmp_path: Path, file: str, error: type[StoreError]
+    store: WritableStore, tmp_path: Path, file: str, error: type[StoreError]
 ) -> None:
     with pytest.raises(error):
         locate(f"{tmp_path}/{file}", store)
