@@ -122,9 +122,7 @@ class Publisher:
         for tag in tags:
             check_tag(tag)
         manifest = _accepted(data, media_type, self._limit)
-        found = Digest.of(data, CANONICAL if digest is None else digest.algorithm)
-        if digest is not None and found != digest:
-            raise ContentMismatch(f"the manifest is {found}, not {digest}")
+        found = _digest_of(data, digest)
         with self._changing(name):
             if only_if is not None:
                 self._see_to_condition(name, tags or [found], only_if)
@@ -278,6 +276,13 @@ class Publisher:
         self.store.sync(layout.parent_of(current))
         self.store.delete(links)
         self.store.delete([*sorted(folders, reverse=True), folder])
+
+
+def _digest_of(data: bytes, expected: Digest | None) -> Digest:
+    found = Digest.of(data, CANONICAL if expected is None else expected.algorithm)
+    if expected is not None and found != expected:
+        raise ContentMismatch(f"the manifest is {found}, not {expected}")
+    return found
 
 
 def _accepted(data: bytes, media_type: str, limit: int) -> Manifest:

@@ -217,14 +217,7 @@ def show_removal(report: Removal, console: Console) -> None:
             f"A gc without --delete-untagged frees {human_size(report.freed_by_default.bytes)}: "
             "it keeps every manifest that was ever pushed.",
         )
-    if report.keepers:
-        say(console)
-        title = f"The other {human_size(report.kept.bytes)} stay: they are needed by"
-        rows = [(one.name, f"{one.blobs:,}", human_size(one.bytes)) for one in report.keepers]
-        say(console, title, "bold")
-        console.print(table("", ["Image", ">Blobs", ">Bytes"], rows))
-        if report.keepers_omitted:
-            say(console, f"and {plural(report.keepers_omitted, 'more image')}", "dim")
+    _show_keepers(report, console)
     for name in report.tagless:
         say(
             console,
@@ -243,6 +236,17 @@ def show_removal(report: Removal, console: Console) -> None:
             "gc frees no blob while parts of the tree cannot be read, or if no repository is left.",
             "yellow",
         )
+
+
+def _show_keepers(report: Removal, console: Console) -> None:
+    if not report.keepers:
+        return
+    say(console)
+    say(console, f"The other {human_size(report.kept.bytes)} stay: they are needed by", "bold")
+    rows = [(one.name, f"{one.blobs:,}", human_size(one.bytes)) for one in report.keepers]
+    console.print(table("", ["Image", ">Blobs", ">Bytes"], rows))
+    if report.keepers_omitted:
+        say(console, f"and {plural(report.keepers_omitted, 'more image')}", "dim")
 
 
 # -- reuse --------------------------------------------------------------------

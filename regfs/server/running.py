@@ -65,12 +65,7 @@ async def run(
         ready(shown(sockets[0], "https" if tls else "http"))
         await over.wait()
     finally:
-        over.clear()
-        grace = loop.create_task(wind_down(open_connections, listening, limits.grace_seconds))
-        await _first(grace, loop.create_task(over.wait()))
-        for one in listening:
-            one.close()
-        await abort_all(open_connections)  # before aiohttp, which would drop what comes and wait on
+        await _end(open_connections, listening, over, limits.grace_seconds)
         await runner.cleanup()
         watching.cancel()
         with suppress(asyncio.CancelledError):
@@ -128,6 +123,22 @@ def _listen_to_signals(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, receive, number)
     return received
+
+
+async def _end(
+    open_connections: Connections,
+    listening: Sequence[asyncio.Server],
+    over: asyncio.Event,
+    grace_seconds: float,
+) -> None:
+    """Let requests end within the grace, or until a second signal, then abort them."""
+    over.clear()
+    loop = asyncio.get_running_loop()
+    grace = loop.create_task(wind_down(open_connections, listening, grace_seconds))
+    await _first(grace, loop.create_task(over.wait()))
+    for one in listening:
+        one.close()
+    await abort_all(open_connections)  # before aiohttp, which would drop what comes and wait on
 
 
 async def _first(work: asyncio.Task[None], impatience: asyncio.Task[bool]) -> None:
