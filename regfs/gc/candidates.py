@@ -57,7 +57,7 @@ class Candidates:
         """Yield what goes: repository by repository, and the blobs, which need all of them."""
         links: list[tuple[RepositoryInventory, list[Action]]] = []
         for name, repository in self._inventory.repositories.items():
-            needed = set(self._graph.needed_numbers(self._mark.live[name]))
+            needed = set(self._graph.needed_numbers(self._mark.live(name)))
             self._needed.update(needed)
             if name in self._graph.frozen:
                 self.kept["frozen_repositories"] += 1
@@ -120,7 +120,7 @@ class Candidates:
         name = repository.name
         gone: set[Digest] = set()
         if self._mark.loses_manifests(repository):
-            live = self._mark.live[name]
+            live = self._mark.live(name)
             kind, reason = ActionKind.REVISION, "no tag reaches this manifest"
             for digest, size, mtime in repository.revisions.files(range(len(repository.revisions))):
                 if live.isdisjoint(self._graph.revision_targets(name, digest)):

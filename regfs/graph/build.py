@@ -11,10 +11,10 @@ import gc
 from array import array
 from collections.abc import Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from regfs import layout
-from regfs.digest import ALGORITHMS, CANONICAL, Digest, digests_in
+from regfs.digest import Digest, digests_in
 from regfs.findings import Code, Finding
 from regfs.graph.freeze import freeze
 from regfs.graph.manifests import Images, Leaf, ManifestInfo
@@ -31,9 +31,6 @@ from regfs.tree.repositories import complete_history
 
 if TYPE_CHECKING:
     from regfs.manifests import Manifest
-
-_USUAL: Final = len(CANONICAL) + 1 + ALGORITHMS[CANONICAL]
-"""Letters of a digest in the algorithm that blobs are stored under, and of no other."""
 
 
 def build_graph(inventory: Inventory, registry: Registry, *, progress: Progress = SILENT) -> Graph:
@@ -184,9 +181,7 @@ class _Builder:
 
     def _read_aliases(self, repository: RepositoryInventory) -> None:
         """Read the links that may name a blob by another algorithm than it is stored under."""
-        for digest in repository.layers:
-            if len(digest) == _USUAL:
-                continue
+        for digest in self.known.others(repository.layers.numbers):
             name, path = repository.name, layout.path_of(layout.LayerLink(repository.name, digest))
             link = self.registry.link(path)
             if link.digest is None:

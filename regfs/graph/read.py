@@ -13,7 +13,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from sys import intern
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
@@ -107,7 +107,7 @@ class Reader:
         names = [digest[_ALGORITHM + 1 :] for digest in wanted]
         contents = self._store.contents(folder, names, "data", LIMIT + 1)
         images: list[_Image] = []
-        numbers: list[int] = []
+        numbers = array("I")
         lengths: list[int] = []
         others: list[tuple[int, bytes | None]] = []
         for place, (name, content) in enumerate(zip(names, contents, strict=True)):
@@ -127,16 +127,18 @@ class Reader:
             images.append((place, intern(media_type), artifact_type, len(content), len(row)))
             numbers += row
             lengths += sizes
-        return images, array("I", numbers).tobytes(), array("q", lengths).tobytes(), others
+        return images, numbers.tobytes(), array("q", lengths).tobytes(), others
 
-    def _blobs_of(self, found: Skimmed) -> list[int] | None:
+    def _blobs_of(self, found: Skimmed) -> array[int] | None:
         """Return the blobs of a plain image, the usual case; None when it is not so plain."""
-        if found.kind is not Kind.IMAGE or any(map(self._blobs.__contains__, found.noted)):
+        if found.kind is not Kind.IMAGE or (
+            found.noted and any(map(self._blobs.__contains__, found.noted))
+        ):
             return None
-        numbers = list(map(self._blobs.number, found.digests))
-        if None in numbers or self._special.has_any(cast("list[int]", numbers)):
+        numbers = self._known.find_all(found.digests)
+        if numbers is None or not self._blobs.has_all(numbers) or self._special.has_any(numbers):
             return None  # one that is not there, or is not only a blob
-        return cast("list[int]", numbers)
+        return numbers
 
     def _unpacked(self, wanted: array[int], packed: _Packed) -> Iterator[Images | Reading]:
         images, numbers, lengths, others = packed

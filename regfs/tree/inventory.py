@@ -115,6 +115,12 @@ class DigestTable(Mapping[Digest, FileInfo]):
             raise KeyError(digest)
         return row
 
+    def has_all(self, numbers: Iterable[int]) -> bool:
+        """Return whether all digests with these numbers are in the table."""
+        if self._is_dense:
+            return max(numbers, default=-1) < len(self.numbers)
+        return all(self.row_of(number) is not None for number in numbers)
+
     def number(self, digest: str) -> int | None:
         """Return the number of a digest; None when it is not in the table."""
         number = self.known.find(digest)
