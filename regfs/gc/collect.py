@@ -79,9 +79,9 @@ from regfs.gc.plan import Plan
 from regfs.gc.policy import HOUR
 from regfs.gc.quarantine import MAY_HOLD_ITEMS, InUse, quarantined_items
 from regfs.gc.roots import Roots
+from regfs.gc.scanning import LatestGraph
 from regfs.gc.space import check_room
 from regfs.gc.sweep import Applied, apply, check_owners
-from regfs.graph import build_graph
 from regfs.progress import SILENT, Progress
 from regfs.runs import (
     Purged,
@@ -113,44 +113,46 @@ def collect(
     *,
     wait: float | None = None,
     purge: bool = False,
+    latest: LatestGraph | None = None,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.time,
     pause: Callable[[float], None] = time.sleep,
 ) -> Applied:
     """Carry out a plan and settle; to purge, wait and settle before.
 
-    `pause` waits so many seconds. An exception from it leaves everything in quarantine.
+    `latest` knows the graph of the plan, if that was made a moment ago. An exception from
+    `pause`, which waits so many seconds, leaves everything in quarantine.
 
     Raises:
         As `regfs.gc.sweep.apply`.
     """
     wait = planned.policy.min_age if wait is None else wait
-    returned: list[Returned] = []
+    if not planned.actions:
+        return _nothing_done(planned, registry, settle(registry, progress=progress))
     # Without a wait nothing can change between this settle and the one of the purge.
-    at_once = bool(purge and planned.actions and wait <= 0)
+    at_once = purge and wait <= 0
+    latest = LatestGraph(registry) if latest is None or at_once else latest
+    returned: list[Returned] = []
     if at_once and not check_room(writable(registry.store), planned, at_once=True):
         # What is deleted in place cannot be put back, so settle comes first.
         returned = settle(registry, progress=progress)
-    if planned.actions:
-        applied = apply(
-            planned, registry, wait=wait, at_once=at_once, progress=progress, clock=clock
-        )
-    else:
-        applied = _nothing_done(planned, registry)
+    applied = apply(
+        planned, registry, wait=wait, at_once=at_once, latest=latest, progress=progress, clock=clock
+    )
     if not at_once:
-        returned = settle(registry, progress=progress)
+        returned = settle(registry, latest=latest, progress=progress)
     applied = replace(applied, returned=returned)
-    if applied.in_place or not (purge and planned.actions):
+    if applied.in_place or not purge:
         return applied
     if wait > 0:
         pause(wait)
     return _purge_applied(applied, registry, progress)
 
 
-def _nothing_done(planned: Plan, registry: Registry) -> Applied:
-    """Return what a plan without actions does; it begins no run."""
+def _nothing_done(planned: Plan, registry: Registry, returned: list[Returned]) -> Applied:
+    """Return what a plan without actions does: it begins no run."""
     root, findings = registry.store.url, planned.findings
-    return Applied(planned.id, root, Totals(), [], findings, planned.doubtful)
+    return Applied(planned.id, root, Totals(), [], findings, planned.doubtful, returned)
 
 
 def _purge_applied(applied: Applied, registry: Registry, progress: Progress) -> Applied:
@@ -172,15 +174,19 @@ def _purge_applied(applied: Applied, registry: Registry, progress: Progress) -> 
     )
 
 
-def settle(registry: Registry, *, progress: Progress = SILENT) -> list[Returned]:
+def settle(
+    registry: Registry, *, latest: LatestGraph | None = None, progress: Progress = SILENT
+) -> list[Returned]:
     """Put back what collections have moved away and is in use by now.
+
+    `latest` knows the graph of the tree from a moment ago.
 
     Raises:
         LockHeld: another run is under way.
         Doubt: another program manages the tree by now.
     """
     with exclusive(writable(registry.store)):
-        return _settle(registry, progress)
+        return _settle(registry, progress, latest=latest)
 
 
 def _damaged(found: Iterable[Run]) -> set[str]:
@@ -192,6 +198,7 @@ def _settle(
     progress: Progress,
     roots: Roots | None = None,
     damaged: Collection[str] = (),
+    latest: LatestGraph | None = None,
 ) -> list[Returned]:
     store = writable(registry.store)
     returned: list[Returned] = []
@@ -199,8 +206,8 @@ def _settle(
     while items := list(quarantined_items(store, damaged)):
         inventory = scan(store, progress=progress, history=False, lean=True)
         check_owners(inventory)
-        graph = build_graph(inventory, registry, progress=progress)
-        use = InUse(graph, {item.digest for item in items if item.digest is not None})
+        graph = (latest or LatestGraph(registry)).without(items, inventory, progress)
+        use = InUse(inventory, graph, {item.digest for item in items if item.digest is not None})
         doubts = use.doubts()
         external = ExternalRoots(store, roots, items) if roots is not None else None
         back = put_back(

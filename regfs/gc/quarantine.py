@@ -40,7 +40,7 @@ from regfs.runs import (
 )
 from regfs.runs.totals import ActionKind
 from regfs.stores import FileKind, Store, ignore
-from regfs.tree.inventory import RepositoryInventory
+from regfs.tree.inventory import Inventory, RepositoryInventory
 
 MAY_HOLD_ITEMS: Final = frozenset({"applied", "interrupted", "restored", "purging"})
 """States of runs whose quarantine may still hold items."""
@@ -109,7 +109,9 @@ def _is_written(item: Item, files: Files) -> bool:
 class InUse:
     """What is in use in a tree as it was just scanned."""
 
-    def __init__(self, graph: Graph, candidates: Collection[Digest]) -> None:
+    def __init__(self, inventory: Inventory, graph: Graph, candidates: Collection[Digest]) -> None:
+        """`graph` knows at least the manifests that are in `inventory`."""
+        self._inventory = inventory
         self._graph = graph
         self._candidates = candidates
         self._named: set[Digest] = set()
@@ -118,7 +120,7 @@ class InUse:
         """Repository -> manifests that its links and tags reach."""
         self._needed: dict[str, set[Digest]] = {}
         """Repository -> blobs that these need."""
-        for repository in graph.inventory.repositories.values():
+        for repository in inventory.repositories.values():
             self._add(repository)
 
     def _add(self, repository: RepositoryInventory) -> None:
@@ -173,7 +175,7 @@ class InUse:
 
     def doubtful(self, items: Iterable[Item], doubts: Collection[str]) -> Iterator[Item]:
         """Yield those items that something in doubt may need."""
-        repositories = self._graph.inventory.repositories
+        repositories = self._inventory.repositories
         named = {
             entry.digest
             for name in doubts

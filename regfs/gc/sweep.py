@@ -25,9 +25,9 @@ from regfs.digest import Digest
 from regfs.errors import Doubt, PathMissing, PlanStale, Refused, RunUnknown, StoreError
 from regfs.findings import Finding
 from regfs.gc.plan import Action, Plan, order, plan, total
-from regfs.gc.scanning import scan_for_plan
+from regfs.gc.scanning import LatestGraph, scan_for_plan
 from regfs.gc.space import find_room
-from regfs.graph import Graph, build_graph
+from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
 from regfs.runs import Change, Changes, InPlace, Item, Returned, RunKind, Skipped, changing, survey
 from regfs.runs.lock import exclusive
@@ -114,6 +114,7 @@ def apply(
     *,
     wait: float | None = None,
     at_once: bool = False,
+    latest: LatestGraph | None = None,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.time,
 ) -> Applied:
@@ -122,6 +123,7 @@ def apply(
     `wait` is written down: the seconds that have to pass before what was moved is purged; the
     default is the `min_age` of the plan. `at_once` says that nobody else writes and that a
     purge follows: where there is no space for a quarantine, items are deleted in place.
+    `latest` knows the graph by which it was planned, if that was a moment ago.
 
     Raises:
         PlanStale: the plan was made for another root.
@@ -129,42 +131,37 @@ def apply(
         Doubt: another program manages the tree, or it lies on more than one file system.
         LockHeld: another run is under way.
         StoreFull: there is no space for a quarantine; nothing was moved.
-        StoreError: the storage failed; what was done until then is in the journal: it can be
-            restored, or the same plan applied again.
+        StoreError: the storage failed; restore what was done, or apply the same plan again.
     """
     store = writable(registry.store)
     if planned.root != store.url:
-        raise PlanStale(f"the plan was made for {planned.root}, and this is {store.url}")
+        raise PlanStale(f"the plan was made for {planned.root}, not for {store.url}")
     with exclusive(store):
-        graph = _graph_for(planned, registry, progress)
+        inventory = scan_for_plan(store, planned.policy, progress)
+        check_owners(inventory)
+        graph = (latest or LatestGraph(registry)).of(inventory, progress)
         # With the limit, something else could go in place of what is in use again.
         policy = replace(planned.policy, max_freed=None)
         fresh = plan(graph, policy, clock(), registry.manifest_bytes)
         check_roots(fresh)
-        sweep = _Sweep(registry, graph, planned, fresh)
-        sweep.wait = planned.policy.min_age if wait is None else wait
+        sweep = _Sweep(registry, graph, planned, fresh, wait)
         in_place = not sweep.find_room(at_once=at_once)
         sweep.run(progress, in_place=in_place)
         return sweep.report(in_place=in_place)
 
 
-def _graph_for(planned: Plan, registry: Registry, progress: Progress) -> Graph:
-    """Return the graph of a tree as it is now, for the second look of a plan."""
-    inventory = scan_for_plan(registry.store, planned.policy, progress)
-    check_owners(inventory)
-    return build_graph(inventory, registry, progress=progress)
-
-
 class _Sweep:
     """One run of moves."""
 
-    def __init__(self, registry: Registry, graph: Graph, planned: Plan, fresh: Plan) -> None:
+    def __init__(
+        self, registry: Registry, graph: Graph, planned: Plan, fresh: Plan, wait: float | None
+    ) -> None:
         self.registry = registry
         self.store = writable(registry.store)
         self.graph = graph
         self.planned = planned
         self.fresh = fresh
-        self.wait = 0.0
+        self.wait = planned.policy.min_age if wait is None else wait
         self.before = self._before()
         self.done: list[Action] = []
         self.moved: list[str] = []
@@ -173,16 +170,10 @@ class _Sweep:
         self.kept: set[str] = set()
         """Digests that something may need which stays."""
         self.kept_blobs: set[str] = set()
-        """Blobs that a blob may need which stays without a link."""
+        """The same of blobs, for what stays without a link."""
         still = {(action.kind, action.path): action for action in fresh.actions}
         for key in still.keys() - {(action.kind, action.path) for action in planned.actions}:
-            # It may go by now, but nobody has agreed: it stays, and so does what it needs.
-            extra = still[key]
-            if extra.kind is ActionKind.BLOB:
-                # A blob without links needs no links: such is what a limit leaves.
-                self.kept_blobs |= self._needed_by(extra.digest) - {str(extra.digest)}
-            else:
-                self._need(extra.digest)
+            self._keep_unplanned(still[key])
         self.todo: list[Action] = []
         """What is moved, references before what they refer to."""
         self.folders: list[Action] = []
@@ -197,6 +188,14 @@ class _Sweep:
             else:
                 (self.folders if action.kind in _EMPTY else self.todo).append(now)
         self.todo.sort(key=order)  # a plan from a file may have any order
+
+    def _keep_unplanned(self, extra: Action) -> None:
+        """Keep what an item needs that may go by now, and stays since nobody has agreed."""
+        if extra.kind is ActionKind.BLOB:
+            # A blob without links needs no links: such is what a limit leaves.
+            self.kept_blobs |= self._needed_by(extra.digest) - {str(extra.digest)}
+        else:
+            self._need(extra.digest)
 
     def _before(self) -> set[str]:
         """Return the paths that an interrupted run of the same plan was to move."""

@@ -149,6 +149,10 @@ class DigestTable(Mapping[Digest, FileInfo]):
             for digest, size, mtime, allocated in self.ask(list(missing.values())):
                 self._asked[self.row(digest)] = FileInfo(size, mtime, allocated)
 
+    def forget(self) -> None:
+        """Ask about every file anew from now on."""
+        self._asked.clear()
+
     def files(self, rows: Iterable[int]) -> Iterator[tuple[Digest, int, float]]:
         """Yield the digest, size and time of rows; of those only that have a file."""
         if self.ask is None:
