@@ -184,7 +184,7 @@ def test_what_others_have_is_not_here(scene: Scene) -> None:
     """A page must not tell whether somebody else has what a manifest names."""
     children = scene.ask("/r/public/_tags/children").text
     assert children.count(", not here</span>") == 4
-    assert "elsewhere, by its urls" in scene.ask("/r/public/_tags/elsewhere").text
+    assert "elsewhere (urls)" in scene.ask("/r/public/_tags/elsewhere").text
 
 
 def test_the_figures_of_a_repository_count_what_it_has(scene: Scene) -> None:
