@@ -10,14 +10,15 @@ import click
 from regfs.cli.options import Duration, Size, option_group
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.errors import DocumentInvalid
+from regfs.errors import DocumentInvalid, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import ExitStack
 
     from regfs.graph import Graph
     from regfs.heal.report import Healed, HealPlan, Left, Relinked, RelinkPlan
-    from regfs.heal.source import Credentials, RegistryAccess
+    from regfs.heal.source import Credentials, RegistryAccess, Source
     from regfs.tree.inventory import Inventory
     from regfs.verify import Result
 
@@ -29,10 +30,12 @@ DOCUMENTS: Final = {"": "regfs.heal.report:HealDocument"}
 _source_options = option_group(
     click.option(
         "--from",
-        "source",
+        "sources",
         metavar="SOURCE",
+        multiple=True,
         help="A tree, an OCI layout (folder), an archive of skopeo or docker save, or a "
-        "registry: docker://host[:port][/name], https://host[/prefix].",
+        "registry: docker://host[:port][/name], https://host[/prefix]. Repeatable: if one fails or "
+        "does not have something, the next is asked.",
     ),
     click.option(
         "--creds",
@@ -85,6 +88,7 @@ _source_options = option_group(
         "regfs heal --from /srv/backup/registry -n",
         "regfs heal --from docker://mirror.example.com --level sizes",
         "regfs heal --from oci-archive:app.tar",
+        "regfs heal --from /srv/backup/registry --from docker://mirror.example.com",
         "regfs heal --relink -n",
     ],
 )
@@ -105,7 +109,12 @@ _source_options = option_group(
     "--jobs", metavar="N", type=click.IntRange(1), help="Threads (default: one per processor)."
 )
 def command(
-    session: Session, source: str | None, relink: bool, dry_run: bool, level: str, **options: Any
+    session: Session,
+    sources: tuple[str, ...],
+    relink: bool,
+    dry_run: bool,
+    level: str,
+    **options: Any,
 ) -> Exit:
     """Restore missing and corrupt content from another place, and lost links.
 
@@ -115,11 +124,11 @@ def command(
     from regfs.heal.report import HealDocument
     from regfs.render import heal as render_heal
 
-    if source is None and not relink:
+    if not sources and not relink:
         raise click.UsageError("give --from SOURCE, --relink, or both")
     work = _HealCommand(session, dry_run, options)
-    if source is not None:
-        work.heal(source, level)
+    if sources:
+        work.heal(sources, level)
     if relink and not work.is_stopped:
         work.relink()
     remains = work.left()
@@ -150,17 +159,17 @@ class _HealCommand:
         """Whether healing ended early."""
         return self.healed is not None and self.healed.stopped is not None
 
-    def heal(self, place: str, level: str) -> None:
-        """Put content back from a source."""
-        from contextlib import closing
+    def heal(self, places: Sequence[str], level: str) -> None:
+        """Put content back from sources."""
+        from contextlib import ExitStack
 
         from regfs.heal.needs import plan_heal
-        from regfs.heal.opening import open_source
         from regfs.heal.repair import heal
         from regfs.render import heal as render_heal
 
         session = self._session
-        with closing(open_source(place, _access(place, self._options))) as source:
+        with ExitStack() as stack:
+            sources = _opened(session, places, self._options, stack)
             inventory, graph, result = self._verify(level)
             with session.progress() as bar:
                 self.plan = plan_heal(
@@ -168,7 +177,7 @@ class _HealCommand:
                     inventory,
                     graph,
                     result,
-                    source,
+                    *sources,
                     sparse=self._options["sparse"],
                     progress=bar,
                 )
@@ -176,7 +185,7 @@ class _HealCommand:
                 _show(session, render_heal.show_heal_plan, self.plan)
                 return
             with session.progress() as bar:
-                self.healed = heal(self.plan, session.registry, source, progress=bar)
+                self.healed = heal(self.plan, session.registry, *sources, progress=bar)
         if self.healed.run is not None:
             self._seen = None
         _show(session, render_heal.show_healed, self.healed)
@@ -253,7 +262,32 @@ def _exit(session: Session, work: _HealCommand, remains: Sequence[Left]) -> Exit
     return Exit.FINDINGS if broken or still or remains or unseen else Exit.CLEAN
 
 
-# -- how to reach a registry ----------------------------------------------------------
+# -- how to reach a source ------------------------------------------------------------
+
+
+def _opened(
+    session: Session, places: Sequence[str], options: dict[str, Any], stack: ExitStack
+) -> list[Source]:
+    """Open the sources until `stack` closes; without those that fail, if there are others."""
+    from regfs.heal.opening import is_registry, open_source
+
+    given = options["creds"] or options["creds_file"]
+    if given and sum(map(is_registry, places)) > 1:
+        raise click.UsageError("--creds and --creds-file are for one registry; use --authfile")
+    sources: list[Source] = []
+    failed: list[SourceError] = []
+    for place in places:
+        try:
+            sources.append(open_source(place, _access(place, options)))
+        except SourceError as error:
+            failed.append(error)
+        else:
+            stack.callback(sources[-1].close)
+    if not sources:
+        raise failed[0]
+    for trouble in failed:
+        session.note(f"regfs: {trouble}; only the other sources are asked")
+    return sources
 
 
 def _access(place: str, options: dict[str, Any]) -> RegistryAccess:

@@ -10,7 +10,7 @@ need not fetch it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, NoReturn
 
@@ -18,7 +18,7 @@ from regfs import layout
 from regfs.digest import BUFFER_SIZE, Digest, Hasher, Readable, hash_stream
 from regfs.errors import ContentMismatch, StoreError
 from regfs.heal.report import HealItem
-from regfs.heal.source import BlobRequest, Source
+from regfs.heal.source import BlobRequest, Source, ask_each
 from regfs.manifests import LIMIT
 from regfs.progress import Progress
 from regfs.stores import Store, WritableStore
@@ -32,8 +32,17 @@ UNKNOWN_LIMIT: Final = 64 << 30
 class Fetched:
     """One file that was fetched: a `Writer` whose bytes are written already."""
 
-    def __init__(self, store: WritableStore, digest: Digest, path: str, size: int) -> None:
+    def __init__(
+        self,
+        store: WritableStore,
+        digest: Digest,
+        path: str,
+        size: int,
+        troubles: Sequence[str] = (),
+    ) -> None:
         self.size = size
+        self.troubles = troubles
+        """How sources failed that were asked before the one that gave it."""
         self._store = store
         self._source = _place(digest)
         self._path = path
@@ -63,21 +72,24 @@ class Fetched:
             self.discard()
 
 
-def fetch(store: WritableStore, source: Source, item: HealItem, progress: Progress) -> Fetched:
-    """Fetch one thing, unless a heal before has done so, and be sure that it is right.
+def fetch(
+    store: WritableStore, sources: Iterable[Source], item: HealItem, progress: Progress
+) -> Fetched:
+    """Fetch a blob from the first source that gives it right, unless an earlier heal has done so.
 
     Raises:
-        ContentMismatch: the source gave something else.
-        SourceLacks, SourceError: it gave nothing.
+        SourceLacks, SourceError, ContentMismatch: no source gave it.
         StoreError: it cannot be written.
     """
-    size = _fetched_before(store, item.digest)
-    if size is None:
-        with store.create(_place(item.digest)) as writer:
-            wanted = BlobRequest(item.digest, item.size, item.manifest, item.repositories)
-            with source.open(wanted) as stream:
-                size = _copy(stream, writer.write, item, progress)
-    return Fetched(store, item.digest, item.path, size)
+
+    def copy(source: Source) -> int:
+        request = BlobRequest(item.digest, item.size, item.manifest, item.repositories)
+        with store.create(_place(item.digest)) as writer, source.open(request) as stream:
+            return _copy(stream, writer.write, item, progress)
+
+    before = _fetched_before(store, item.digest)
+    size, troubles = ask_each(sources, copy) if before is None else (before, ())
+    return Fetched(store, item.digest, item.path, size, troubles)
 
 
 def _place(digest: Digest) -> str:

@@ -12,19 +12,26 @@ demand only. Of an index of which nothing is there everything is fetched: nobody
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from regfs import layout
 from regfs.digest import BUFFER_SIZE, Digest
-from regfs.errors import ManifestInvalid, RegfsError, SourceError, SourceLacks, StoreError
+from regfs.errors import (
+    ContentMismatch,
+    ManifestInvalid,
+    RegfsError,
+    SourceError,
+    SourceLacks,
+    StoreError,
+)
 from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
 from regfs.graph.paths import owners
 from regfs.heal.reach import Reach
 from regfs.heal.report import HealItem, HealPlan
-from regfs.heal.source import BlobRequest, Source
+from regfs.heal.source import BlobRequest, Source, ask_each
 from regfs.manifests import LIMIT, Kind, Manifest, Reference, Role, absent_by_right, parse
 from regfs.progress import SILENT, Progress
 from regfs.stores import Entry
@@ -48,8 +55,7 @@ def plan_heal(
     inventory: Inventory,
     graph: Graph,
     result: Result,
-    source: Source,
-    *,
+    *sources: Source,
     sparse: bool = False,
     progress: Progress = SILENT,
 ) -> HealPlan:
@@ -57,7 +63,7 @@ def plan_heal(
 
     `sparse` also asks for what an index lists and no repository links.
     """
-    needs = _NeededBlobs(registry, inventory, graph, source, sparse=sparse)
+    needs = _NeededBlobs(registry, inventory, graph, sources, sparse=sparse)
     for row in result.findings:
         needs.take(row.finding)
     needs.take_unlinked()
@@ -68,7 +74,7 @@ def plan_heal(
     wanted = [item for item in items if item.problem is None]
     return HealPlan(
         root=registry.store.url,
-        source=source.url,
+        source=", ".join(source.url for source in sources),
         items=items,
         fetch=len(wanted),
         bytes=sum(max(item.size, 0) for item in wanted),
@@ -84,14 +90,14 @@ class _NeededBlobs:
         registry: Registry,
         inventory: Inventory,
         graph: Graph,
-        source: Source,
+        sources: Sequence[Source],
         *,
         sparse: bool,
     ) -> None:
         self._registry = registry
         self._inventory = inventory
         self._graph = graph
-        self._source = source
+        self._sources = sources
         self._sparse = sparse
         self._items: dict[Digest, HealItem] = {}
         self._pending: deque[Digest] = deque()
@@ -168,32 +174,37 @@ class _NeededBlobs:
         self._pending.append(digest)
 
     def follow(self, progress: Progress) -> None:
-        """Ask for everything, and for what the manifests among it name."""
+        """Ask the sources for everything, and for what the manifests among it name."""
         while self._pending:
             digest = self._pending.popleft()
             item = self._items[digest]
-            wanted = BlobRequest(digest, item.size, item.manifest, item.repositories)
+            request = BlobRequest(digest, item.size, item.manifest, item.repositories)
             try:
                 if item.manifest:
-                    self._items[digest] = self._read(item, wanted)
+                    self._items[digest] = self._read(item, request)
                 else:
-                    size = self._source.size(wanted)
-                    if item.size < 0:
-                        self._items[digest] = replace(item, size=size)
+                    self._items[digest] = replace(item, size=self._size(request))
             except SourceLacks as error:
                 self._items[digest] = replace(item, problem=str(error))
-            except SourceError:
-                pass  # it may not like to be asked for sizes: told when it is to be read
+            except (SourceError, ContentMismatch):
+                pass  # reported if it cannot be fetched either
             progress.advance(1)
 
-    def _read(self, item: HealItem, wanted: BlobRequest) -> HealItem:
-        """Read a manifest from the source, and need what it names."""
-        data = b""
-        with self._source.open(wanted) as stream:
-            while len(data) <= LIMIT and (piece := stream.read(BUFFER_SIZE)):
-                data += piece
-        if Digest.of(data, item.digest.algorithm) != item.digest:
-            return item  # told when it is to be put in place
+    def _size(self, request: BlobRequest) -> int:
+        """Return the size of a blob in bytes; -1 if nobody knows.
+
+        Raises:
+            SourceError: no source can give it.
+        """
+        size, _ = ask_each(self._sources, lambda source: source.size(request))
+        if request.size >= 0:
+            return request.size
+        # What one source says must not limit what another may give.
+        return size if len(self._sources) == 1 else -1
+
+    def _read(self, item: HealItem, request: BlobRequest) -> HealItem:
+        """Read a manifest from the first source that has it right; need what it names."""
+        data, _ = ask_each(self._sources, lambda source: _manifest(source, request))
         try:
             manifest = parse(data)
         except ManifestInvalid:
@@ -254,3 +265,19 @@ class _NeededBlobs:
                 else:
                     pending.append((digest, True))
                     pending.extend((child, False) for child in self._below.get(digest, ()))
+
+
+def _manifest(source: Source, request: BlobRequest) -> bytes:
+    """Read a manifest from a source.
+
+    Raises:
+        ContentMismatch: it is something else.
+        SourceError: it cannot be read.
+    """
+    data = b""
+    with source.open(request) as stream:
+        while len(data) <= LIMIT and (piece := stream.read(BUFFER_SIZE)):
+            data += piece
+    if Digest.of(data, request.digest.algorithm) != request.digest:
+        raise ContentMismatch("the source gave something else")
+    return data

@@ -19,6 +19,11 @@ from regfs.heal.source import RegistryAccess, Source
 _REMOTE: Final = ("docker://", "http://", "https://")
 
 
+def is_registry(text: str) -> bool:
+    """Return whether the source that a person has named is a registry."""
+    return text.startswith(_REMOTE)
+
+
 def open_source(text: str, access: RegistryAccess | None = None) -> Source:
     """Open the place that a person has named.
 
@@ -27,7 +32,7 @@ def open_source(text: str, access: RegistryAccess | None = None) -> Source:
         Invalid: it cannot be meant.
         SourceError: it cannot be read.
     """
-    if text.startswith(_REMOTE):
+    if is_registry(text):
         from regfs.heal.remote import open_registry  # a registry needs what the others do not
 
         return open_registry(text, access or RegistryAccess())

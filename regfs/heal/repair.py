@@ -11,7 +11,7 @@ the tree has what it had, or less of what was bad, or one right blob more.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
@@ -43,16 +43,17 @@ _PAUSE: Final = 0.5
 
 
 def heal(
-    planned: HealPlan, registry: Registry, source: Source, *, progress: Progress = SILENT
+    planned: HealPlan, registry: Registry, *sources: Source, progress: Progress = SILENT
 ) -> Healed:
-    """Carry out a plan: what the source has is fetched, verified and put in place.
+    """Carry out a plan: fetch each blob, verify it and put it in place.
 
-    A storage that fails (a full disk), and Ctrl-C, end the fetching early; what was fetched is
-    put in place and stands in the journal, and the next run does the rest.
+    The sources are asked in their order; if one fails, the next is tried. A failing storage (a
+    full disk) and Ctrl-C end the fetching early; what was fetched is put in place and journaled,
+    and the next run does the rest.
 
     Raises:
         LockHeld: another run is under way, or began meanwhile and does not end.
-        Doubt: parts of the tree lie on another file system, where nothing can be renamed to.
+        Doubt: parts of the tree are on another file system, where nothing can be renamed to.
         StoreError: nothing can be written.
     """
     todo = [item for item in planned.items if item.problem is None]
@@ -64,7 +65,7 @@ def heal(
     if not todo:
         return _told(planned, None, lacking, None)
     store = writable(registry.store)
-    repair = _Repair(store, source, progress)
+    repair = _Repair(store, sources, progress)
     with store.lock(HEALING, owner()):
         with exclusive(store):  # who cannot have it learns that before anything is fetched
             require_one_filesystem(store)
@@ -102,16 +103,16 @@ def _told(
 class _Repair:
     """One run."""
 
-    def __init__(self, store: WritableStore, source: Source, progress: Progress) -> None:
+    def __init__(self, store: WritableStore, sources: Sequence[Source], progress: Progress) -> None:
         self.store = store
-        self.source = source
+        self.sources = sources
         self.progress = progress
         self.outcomes: dict[Digest, HealOutcome] = {}
         self._fetched: list[tuple[HealItem, Fetched, str | None]] = []
         """What is to be put in place, and the etag of what lay there before."""
 
     def fetch(self, todo: list[HealItem]) -> str | None:
-        """Fetch what the source has, whatever happens in the tree; return why it ended early."""
+        """Fetch what the sources have, whatever happens in the tree; return why it ended early."""
         try:
             for item in todo:
                 self._fetch(item)
@@ -127,7 +128,7 @@ class _Repair:
             return
         before = _etag(self.store, item.path)
         try:
-            fetched = fetch(self.store, self.source, item, self.progress)
+            fetched = fetch(self.store, self.sources, item, self.progress)
         except SourceLacks as error:
             self._settle(item, HealState.LACKING, str(error))
         except SourceError as error:
@@ -172,7 +173,7 @@ class _Repair:
         except (PathMissing, PathUnsafe, PathDenied) as error:
             self._settle(item, HealState.FAILED, str(error))
         else:
-            self._settle(item, HealState.HEALED, size=fetched.size)
+            self._settle(item, HealState.HEALED, "; ".join(fetched.troubles), fetched.size)
 
     def _settle(self, item: HealItem, state: HealState, message: str = "", size: int = 0) -> None:
         self.outcomes[item.digest] = HealOutcome(item.digest, item.path, state, size, message)

@@ -32,6 +32,7 @@ class HealPlan:
 
     root: str
     source: str
+    """Where to fetch from; several sources, in the order they are asked, separated by commas."""
     items: list[HealItem]
     """In the order in which they are put in place: what is referred to comes first."""
     fetch: int = 0
@@ -66,6 +67,7 @@ class HealOutcome:
     size: int
     """Bytes that were put in place."""
     message: str = ""
+    """Why it could not be healed; if it was, how other sources failed before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,19 @@
-"""What a place that good bytes can come from must offer, and how a registry is reached.
+"""What a source of intact content must offer, how several are asked, and how to reach a registry.
 
-What a source gives is never trusted: whoever asks compares it with the digest.
+What a source gives is never trusted: the caller compares it with the digest.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol, TypeVar
 
 from regfs.digest import Digest
+from regfs.errors import ContentMismatch, SourceError, SourceLacks
+
+Answer = TypeVar("Answer")
 
 
 class BlobRequest(NamedTuple):
@@ -48,6 +51,43 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of it."""
+
+
+def ask_each(
+    sources: Iterable[Source], ask: Callable[[Source], Answer]
+) -> tuple[Answer, tuple[str, ...]]:
+    """Return the answer of the first source that gives one, and how others failed before it.
+
+    Raises:
+        SourceLacks: no source has it.
+        SourceError: no source gives it, and at least one failed.
+        ContentMismatch: no source gives it, none failed, and at least one gave something else.
+    """
+    errors: list[tuple[Source, SourceError | ContentMismatch]] = []
+    for source in sources:
+        try:
+            answer = ask(source)
+        except (SourceError, ContentMismatch) as error:
+            errors.append((source, error))
+            continue
+        failed = [pair for pair in errors if not isinstance(pair[1], SourceLacks)]
+        return answer, tuple(_named(*pair) for pair in failed)
+    if len(errors) == 1:
+        raise errors[0][1]
+    kind = max((type(error) for _, error in errors), key=_GRAVITY.index, default=SourceLacks)
+    raise kind("; ".join(_named(*pair) for pair in errors) or "there is no source")
+
+
+_GRAVITY: Final[list[type[SourceError] | type[ContentMismatch]]] = [
+    SourceLacks,
+    ContentMismatch,
+    SourceError,
+]
+
+
+def _named(source: Source, error: SourceError | ContentMismatch) -> str:
+    text = str(error)
+    return text if text.startswith(source.url) else f"{source.url}: {text}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ def test_level_sizes_finds_what_is_empty_missing_or_short_without_hashing(
     source, good = Memory.of(shop), shop.files()
     shop.break_("blob-truncated", "app", "v1", LAYER)
     shop.break_("blob-empty", "team/x", "multi", ARM.blobs[1].digest)
-    planned = plan_of(shop, source, Level.SIZES)
+    planned = plan_of(shop, source, level=Level.SIZES)
     assert {item.code for item in planned.items} == {"blob-size-mismatch", "blob-corrupt"}
     heal_from(shop, source, level=Level.SIZES)
     assert shop.files() == good

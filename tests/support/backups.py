@@ -94,13 +94,13 @@ class Endless(io.RawIOBase):
 
 
 def plan_of(
-    tree: TreeBuilder, source: Source, level: Level = Level.DIGESTS, **options: Any
+    tree: TreeBuilder, *sources: Source, level: Level = Level.DIGESTS, **options: Any
 ) -> HealPlan:
     registry = Registry(open_store(str(tree.root)))
     inventory = scan(registry.store)
     graph = build_graph(inventory, registry)
     result = verify(registry, inventory, graph, VerifyOptions(level=level))
-    return plan_heal(registry, inventory, graph, result, source, **options)
+    return plan_heal(registry, inventory, graph, result, *sources, **options)
 
 
 def heal_from(
