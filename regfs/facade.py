@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from regfs.gc.plan import Plan
     from regfs.gc.policy import Policy
     from regfs.gc.roots import Roots
+    from regfs.gc.scanning import LatestGraph
     from regfs.gc.sweep import Applied
     from regfs.graph import Graph
     from regfs.reports.image import Shown
@@ -89,6 +90,8 @@ class Tree:
         """Whether the listing also has what tags pointed to before."""
         self.reported: list[Finding] = []
         """What point reads could not read, as it was met."""
+        self.latest: LatestGraph | None = None
+        """The graph by which the latest plan was made, to apply it by while nothing changes."""
         self._progress = progress
 
     @cached_property
@@ -118,6 +121,7 @@ class Tree:
 
     def refresh(self) -> None:
         """Forget inventory and graph; they are made again when they are asked for."""
+        self.latest = None
         for name in ("inventory", "graph"):
             vars(self).pop(name, None)
 
@@ -304,14 +308,14 @@ class Tree:
         """
         from regfs.gc.plan import plan
         from regfs.gc.policy import Policy
-        from regfs.gc.scanning import scan_for_plan
+        from regfs.gc.scanning import LatestGraph, scan_for_plan
         from regfs.gc.sweep import check_owners
-        from regfs.graph import build_graph
 
         policy = policy or Policy()
         inventory = scan_for_plan(self.store, policy, self._progress)
         check_owners(inventory)
-        graph = build_graph(inventory, self.registry, progress=self._progress)
+        self.latest = LatestGraph(self.registry)
+        graph = self.latest.of(inventory, self._progress)
         return plan(graph, policy, time.time(), self.registry.manifest_bytes)
 
     def apply(self, plan: Plan, *, wait: float | None = None) -> Applied:
@@ -332,7 +336,9 @@ class Tree:
         from regfs.gc.collect import collect
 
         try:
-            return collect(plan, self.registry, wait=wait, progress=self._progress)
+            return collect(
+                plan, self.registry, wait=wait, latest=self.latest, progress=self._progress
+            )
         finally:
             self.refresh()
 

@@ -286,7 +286,6 @@ def run_command(
 ) -> Exit:
     """Plan and apply in one step; show the plan and ask first."""
     from regfs.cli.gc_output import show_plan
-    from regfs.gc.scanning import LatestGraph
     from regfs.gc.sweep import check_roots
 
     made = session.tree.plan(_policy(session, options))
@@ -305,10 +304,7 @@ def run_command(
         what = "Delete this for good" if purge else "Move this into quarantine"
         if not click.confirm(f"{what}?", err=True):
             raise Refused("nothing was done")
-    latest = LatestGraph(session.registry, session.graph)
-    return carry_out(
-        session, made, purge=purge, wait=wait, offline=offline, metrics=metrics, latest=latest
-    )
+    return carry_out(session, made, purge=purge, wait=wait, offline=offline, metrics=metrics)
 
 
 @regfs_command(

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from regfs.gc.plan import Plan
-    from regfs.gc.scanning import LatestGraph
     from regfs.runs import Skipped
     from regfs.runs.totals import Totals
 
@@ -53,7 +52,6 @@ def carry_out(
     wait: float | None,
     offline: bool,
     metrics: str | None,
-    latest: LatestGraph | None = None,
 ) -> Exit:
     """Carry out a plan, settle, purge after the wait if asked to, and print what was done."""
     from regfs.cli.gc_output import show_applied
@@ -67,7 +65,7 @@ def carry_out(
                 session.registry,
                 wait=0.0 if offline else wait,
                 purge=purge,
-                latest=latest,
+                latest=session.tree.latest,
                 progress=progress,
                 pause=partial(_pause, session),
             )

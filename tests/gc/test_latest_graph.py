@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from regfs.cli.app import run as regfs
 from regfs.digest import Digest
 from regfs.gc import scanning
 from regfs.gc.collect import collect, settle
@@ -174,20 +175,39 @@ def test_what_a_link_names_by_now_comes_back_with_the_graph_at_hand(shop: TreeBu
     assert [one.path for one in returned] == [shop.relative(shop.blob_path(digest))]
 
 
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
+    """Return the graphs for which all manifests were read."""
+    graphs: list[Graph] = []
+
+    def build(*arguments: Any, **options: Any) -> Graph:
+        graphs.append(build_graph(*arguments, **options))
+        return graphs[-1]
+
+    monkeypatch.setattr(scanning, "build_graph", build)
+    monkeypatch.setattr("regfs.graph.build_graph", build)
+    return graphs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "times"), [((), 1), (("--offline",), 1), (("--offline", "--purge"), 3)]
+)
+def test_a_run_reads_manifests_once_until_it_deletes(
+    shop: TreeBuilder, built: list[Graph], arguments: tuple[str, ...], times: int
+) -> None:
+    assert regfs(["-r", str(shop.root), "gc", "run", "--yes", *arguments]) == 0
+    assert not shop.blob_path(Digest.of(GARBAGE)).exists()
+    assert len(built) == times
+
+
 @pytest.mark.parametrize(
     ("purge", "wait", "times"), [(False, 0.0, 0), (True, 0.0, 2), (True, 1.0, 1)]
 )
 def test_manifests_are_read_again_before_anything_is_deleted(
-    shop: TreeBuilder, monkeypatch: pytest.MonkeyPatch, purge: bool, wait: float, times: int
+    shop: TreeBuilder, built: list[Graph], purge: bool, wait: float, times: int
 ) -> None:
     """By the look before a purge; and by the one before moving, if the purge comes at once."""
-    registry, built = registry_of(shop), []
-
-    def build(*arguments: Any, **options: Any) -> Graph:
-        built.append(arguments)
-        return build_graph(*arguments, **options)
-
-    monkeypatch.setattr(scanning, "build_graph", build)
+    registry = registry_of(shop)
     latest = LatestGraph(registry, graph_of(shop))
     planned = plan_of(shop, min_age=0.0)
     applied = collect(
