@@ -375,7 +375,10 @@ class Tree:
 
         A run stays that is younger than `older_than` seconds, or than its wait; `offline` says
         that nobody else writes, and that there is no wait. Bad bytes for which no good ones have
-        come stay, unless `discard` is given. `roots` are in use by the word of others.
+        come stay, unless `discard` is given. `roots` are in use elsewhere.
+
+        >>> tree.purge().deleted.blobs
+        0
 
         Raises:
             RunUnknown: there is no such run.
