@@ -1,10 +1,10 @@
-r"""One line for each request, as people know it or as JSON. Pure: lines out of exchanges.
+r"""The access log: one line for each request, in the combined format or as JSON. Pure.
 
     192.0.2.7 - alice [26/Nov/2026:14:13:57 +0000] "GET /v2/app/manifests/v1 HTTP/1.1" 200 428
         "-" "skopeo/1.18"                                    (one line: the "combined" format)
 
-What clients send is untrusted: control characters, quotes and bytes that are no text are
-escaped, so that a line is a line. No header is logged but Referer and User-Agent.
+What clients send is untrusted: control characters, quotes and invalid UTF-8 are escaped, so
+that each request is one line. Of the headers, only Referer and User-Agent are logged.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _USERINFO: Final = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 _MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # noqa: SIM905
 _STRANGE: Final = re.compile(r"[^ -~]|[\"\\]")
 LONGEST: Final = 2048
-"""Characters of one thing that a client has sent."""
+"""Characters of one value that a client has sent."""
 
 
 class Exchange(NamedTuple):
-    """A request and how it was answered."""
+    """A request and its answer."""
 
     at: float
     """When it came, as seconds since the epoch."""
     seconds: float
     """Until the last byte of the answer was handed over."""
     remote: str
-    """The address it came from; of a Unix socket nothing."""
+    """The address it came from; empty for a Unix socket."""
     user: str
-    """Only one whose password was right; else empty."""
+    """The user, if the password was right; else empty."""
     method: str
     target: str
     """Path and query as sent."""
@@ -54,7 +54,7 @@ class Exchange(NamedTuple):
 
 
 def combined(exchange: Exchange) -> str:
-    """Return the line that Apache and nginx write by the name `combined`."""
+    """Return a line in the `combined` format of Apache and nginx."""
     when = _second(int(exchange.at))
     asked = f"{exchange.method} {without_userinfo(exchange.target)} {exchange.protocol}".rstrip()
     return (
@@ -72,7 +72,7 @@ def _second(at: int) -> str:
 
 
 def as_json(exchange: Exchange) -> str:
-    """Return an object on one line; what is empty is left out."""
+    """Return a JSON object on one line, without empty values."""
     document: dict[str, str | int | float] = {
         "time": rfc3339(exchange.at, "milliseconds"),
         "remote": exchange.remote,
@@ -100,14 +100,14 @@ def _kind_of(exchange: Exchange) -> str:
 
 
 def without_userinfo(target: str) -> str:
-    """Return a request's target without the password that an absolute one may hold."""
+    """Return a request's target without the password that an absolute URL may have."""
     return _USERINFO.sub(r"\1", target)
 
 
 def _text(value: str | int | float) -> str | int | float:
     if not isinstance(value, str) or (value.isascii() and len(value) <= LONGEST):
         return value
-    # What came as bytes that are no UTF-8 would be half a surrogate pair, which is no JSON.
+    # Invalid UTF-8 would become half a surrogate pair, which is not valid JSON.
     raw = value[:LONGEST].encode("utf-8", "surrogateescape")
     return raw.decode("utf-8", "backslashreplace")
 

@@ -16,7 +16,7 @@ _FORM: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^:\[\]\s/]*)):([0-9]{1
 
 
 class Address(NamedTuple):
-    """An address to listen at."""
+    """An address to listen on."""
 
     host: str = ""
     """Empty: every interface."""
@@ -32,10 +32,10 @@ class Address(NamedTuple):
 
 
 def parse(text: str) -> Address:
-    """Return the address that a text means.
+    """Parse an address.
 
     Raises:
-        ValueError: it means none.
+        ValueError: the text is not an address.
     """
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
@@ -62,10 +62,10 @@ def is_local(address: Address) -> bool:
 
 
 def sockets_at(address: Address) -> list[socket.socket]:
-    """Return sockets that are bound to every address that is meant.
+    """Return sockets bound to every address of the host.
 
     Raises:
-        OSError: one of them cannot be had, or is in use.
+        OSError: one of them is not available, or is in use.
     """
     if address.path:
         return [_unix_socket(address.path)]
@@ -80,7 +80,7 @@ def sockets_at(address: Address) -> list[socket.socket]:
                 if family == socket.AF_INET6:
                     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 one.bind((where[0], port, *where[2:]))
-                one.listen(BACKLOG)  # so that two servers at one port are found out here
+                one.listen(BACKLOG)  # so that a second server on the same port fails here
             except OSError as error:
                 if error.errno not in _ABSENT:
                     raise
@@ -117,7 +117,7 @@ def _unix_socket(path: str) -> socket.socket:
 
 
 def _clear(path: str) -> None:
-    """Remove the socket of a server that is no more."""
+    """Remove the socket of a server that has ended."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return

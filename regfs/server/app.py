@@ -1,4 +1,4 @@
-"""The application: what every request goes through, and which handler answers it."""
+"""The application: its middlewares, and the table of handlers."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ HANDLERS: Final[dict[tuple[RouteKind, str], Handler]] = {
     (RouteKind.REFERRERS, "GET"): referrers.get,
     (RouteKind.REFERRERS, "HEAD"): referrers.get,
 }
-"""What answers each method of each path."""
+"""Path -> method -> handler."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ _log = logging.getLogger(__name__)
 def make_app(
     registry: Registry, settings: Settings, *, gate: Gate | None = None
 ) -> web.Application:
-    """Return the application that serves a registry, to everybody or to whom `gate` lets in."""
+    """Return the application that serves a registry, to everybody or to those `gate` lets in."""
     metrics = Metrics()
     guards = () if gate is None else (guarded(gate),)
     app = web.Application(
@@ -128,15 +128,15 @@ def _add_services(app: web.Application, registry: Registry, settings: Settings) 
 
 
 async def _expected(request: web.Request) -> None:
-    """Say nothing yet: `_dispatch` asks for the body once it is known to be needed."""
+    """Do nothing yet: `_dispatch` asks for the body once it is needed."""
 
 
 async def _guarded_from_browsers(request: web.Request, response: web.StreamResponse) -> None:
-    """Let no content of a registry, which anybody may have pushed, be run as a page of ours."""
+    """Keep browsers from running content of the registry, which anybody may have pushed."""
     response.headers["Server"] = SERVER
     response.headers["X-Content-Type-Options"] = "nosniff"
     if response.status >= 400 and _waits(request):
-        response.force_close()  # nobody can know whether its body follows now
+        response.force_close()  # whether its body follows now is unknown
         response.headers["Connection"] = "close"
     if ROUTE in request:
         response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
@@ -170,13 +170,13 @@ def _waits(request: web.Request) -> bool:
 
 
 def methods(action: RouteKind, settings: Settings) -> list[str]:
-    """Return what can be asked of a path, as this server is set."""
+    """Return the methods that this server allows for a path."""
     known = [method for other, method in HANDLERS if other is action]
     return sorted(one for one in known if _refusal(verb_of(action, one), settings) is None)
 
 
 def _refusal(verb: Verb, settings: Settings) -> str | None:
-    """Return why a server does not do this at all; None when it does."""
+    """Return why this server refuses a method; None if it does not."""
     if verb is not Verb.READ and not settings.writable:
         return "this server is read-only"
     if verb is Verb.DELETE and not settings.delete:
@@ -186,7 +186,7 @@ def _refusal(verb: Verb, settings: Settings) -> str | None:
 
 @web.middleware
 async def error_middleware(request: web.Request, handler: _Next) -> web.StreamResponse:
-    """Say what went wrong as OCI's JSON, once, here."""
+    """Turn exceptions into OCI errors."""
     api = routes.is_api(routes.path_in(request.raw_path))
     try:
         response = await handler(request)
@@ -194,8 +194,8 @@ async def error_middleware(request: web.Request, handler: _Next) -> web.StreamRe
         raise  # the client has left
     except Exception as error:
         if request.writer.output_size > 0:
-            # A second answer would look like a part of the first one.
-            if not isinstance(error, TimeoutError):  # which the client is to blame for
+            # A second answer would look like part of the first one.
+            if not isinstance(error, TimeoutError):  # the fault of the client
                 _log.exception("%s %s: ended too early", request.method, _shown(request))
             raise ConnectionAbortedError("the answer has ended too early") from error
         response = _answer_to(error, request, api)
@@ -220,7 +220,7 @@ def _answer_to(error: Exception, request: web.Request, api: bool) -> web.Respons
 
 
 def _shown(request: web.Request) -> str:
-    """Return what a request asks for, for the log of errors: not the words of the client."""
+    """Return what a request asks for, for the error log; nothing that the client wrote."""
     route = request.get(ROUTE)
     if route is None:
         return "a page"
@@ -229,7 +229,7 @@ def _shown(request: web.Request) -> str:
 
 @web.middleware
 async def routing_middleware(request: web.Request, handler: _Next) -> web.StreamResponse:
-    """Find out what is asked for, from the path as it was sent."""
+    """Parse the path as it was sent."""
     path = routes.path_in(request.raw_path)
     if routes.is_api(path):
         try:
@@ -239,14 +239,14 @@ async def routing_middleware(request: web.Request, handler: _Next) -> web.Stream
         except TagInvalid as error:
             if request.method not in ("GET", "HEAD"):
                 raise
-            # No tag can be called that: so it is surely not there, and the answer to that is 404.
+            # No tag can have that name, so it does not exist: 404.
             raise ManifestUnknown(str(error)) from None
     return await handler(request)
 
 
 @web.middleware
 async def _allowed_by_mode(request: web.Request, handler: _Next) -> web.StreamResponse:
-    """Refuse what this server is not there for."""
+    """Refuse requests for other hosts."""
     route = request.get(ROUTE)
     if route is not None and (route.action, request.method) in HANDLERS:
         verb = verb_of(route.action, request.method)

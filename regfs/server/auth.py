@@ -1,13 +1,13 @@
-"""Who sent a request, and whether that one may: Basic authentication, and the rules.
+"""Who sent a request, and whether it is allowed: Basic authentication and the rules.
 
-    no password file       everybody may do what the mode of the server allows
-    a password file        likewise for every user, and for nobody else
-    and an access file     what its rules say, and nothing else
+    no password file       everybody may do whatever the server is set to allow
+    a password file        so may every user, and nobody else
+    and an access file     only what its rules allow
 
-`/v2/` itself always asks for a password then, also when some repositories can be read
-without one: clients learn there, and only there, that a password can be given at all. So
-does `/login`, for browsers. What adds up all repositories (`/metrics`, some pages) is for
-those who may read all of them.
+With a password file, `/v2/` itself always asks for a password, even if some repositories can
+be read without one: only there do clients learn that a password can be given. `/login` does the
+same for browsers. Totals over all repositories (`/metrics`, some pages) are for those who may
+read all of them.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from regfs.server.rules import Access
 
 CHALLENGE: Final = 'Basic realm="regfs", charset="UTF-8"'
 USER: Final = web.RequestKey("user", str)
-"""Whose password was right; not there for somebody unknown."""
+"""The user whose password was right; absent for anonymous requests."""
 OPEN: Final = frozenset({"/healthz", "/static/{name}"})
-"""Paths that need no password: what watches a server has none, and a page that asks for one
-looks like the others."""
+"""Paths that need no password: monitors have none, and the page that asks for one needs its
+style."""
 METRICS: Final = "/metrics"
 LOGIN: Final = "/login"
 
 REMEMBERED: Final = 1024
-"""Right passwords that are not computed again for a while. Wrong ones are not remembered:
-they could push out the right ones."""
+"""Right passwords that are remembered for a while. Wrong ones are not: they could push out
+the right ones."""
 REMEMBERED_FOR: Final = 60.0
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at whether the password file has changed."""
 WAITING: Final = 128
-"""Passwords of one client that are computed or wait to be; those beyond are refused.
-Each client has a line of its own, so that who guesses does not keep others from their turn."""
+"""Passwords of one client that are being checked or wait to be; more are refused. Each client
+has its own queue, so that one that guesses passwords does not delay others."""
 
 _log = logging.getLogger(__name__)
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -74,7 +74,7 @@ class Gate:
         self._look_at = 0.0
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Shut the threads down."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     # -- who ----------------------------------------------------------------------
@@ -82,7 +82,7 @@ class Gate:
     async def identify(self, headers: list[str], client: str = "") -> str | None:
         """Return the user that `Authorization` proves; None if it names none.
 
-        `client` is in whose line a password waits that is not remembered.
+        `client` is whose queue a password waits in if it is not remembered.
 
         Raises:
             ApiError: UNAUTHORIZED, or TOOMANYREQUESTS.
@@ -98,7 +98,7 @@ class Gate:
         self._look()
         user = name.decode("utf-8", "surrogateescape")
         hashed, known = self.passwords.hash_of(user)
-        # Of the entry too: when that is changed or goes, what is remembered means nothing.
+        # The entry is part of the key: when it changes, remembered passwords are void.
         parts = b"".join(len(part).to_bytes(4) + part for part in (name, password, hashed))
         key = blake2b(parts, key=self._secret, digest_size=32).digest()
         if not (
@@ -110,7 +110,7 @@ class Gate:
         return user
 
     async def _check(self, key: bytes, password: bytes, hashed: bytes, client: str) -> bool:
-        """Compute, once for all who ask the same at a time."""
+        """Check a password, once for all requests that send it at the same time."""
         under_way = self._under_way.get(key)
         if under_way is None:
             under_way = asyncio.ensure_future(self._compute(password, hashed, client))
@@ -163,20 +163,20 @@ class Gate:
     # -- what -----------------------------------------------------------------------
 
     def allows(self, user: str | None, verb: Verb, name: str) -> bool:
-        """Return whether a user, or None for somebody unknown, may do this to a repository."""
+        """Return whether a user (None: anonymous) may do this to a repository."""
         if self.access is None:
             return user is not None
         return self.access.allows(user, verb, name)
 
     def may(self, request: web.Request, verb: Verb, name: str) -> bool:
-        """Return whether who sent a request may do this to a repository."""
+        """Return whether the sender of a request may do this to a repository."""
         return self.allows(request.get(USER), verb, name)
 
     def admit(self, user: str | None, route: Route | None, method: str, path: str) -> None:
-        """Let a request pass; `path` is that of the handler, where `route` is none of the API.
+        """Check a request; `path` is that of the handler, if `route` is not of the API.
 
         Raises:
-            ApiError: UNAUTHORIZED of somebody unknown, DENIED of a user.
+            ApiError: UNAUTHORIZED if it is anonymous, DENIED if it is from a user.
         """
         if route is None:
             allowed, words = self._admits_to_page(user, path)
@@ -215,7 +215,7 @@ def unauthorized(message: str) -> ApiError:
 
 
 def _basic(header: str) -> tuple[bytes, bytes] | None:
-    """Return user and password; None if the header is none of Basic authentication."""
+    """Return user and password; None if the header is not Basic authentication."""
     scheme, _, value = header.partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -228,7 +228,7 @@ def _basic(header: str) -> tuple[bytes, bytes] | None:
 
 
 def guarded(gate: Gate) -> Callable[[web.Request, _Next], Awaitable[web.StreamResponse]]:
-    """Return the middleware that lets pass what `gate` admits."""
+    """Return the middleware that checks every request with `gate`."""
 
     @web.middleware
     async def guard(request: web.Request, handler: _Next) -> web.StreamResponse:

@@ -1,6 +1,6 @@
-"""Threads for requests that change links: these may have to wait until a run of gc has ended.
+"""Threads for requests that change links, which may have to wait for a collection to end.
 
-They have threads of their own, so that reads do not wait for them.
+They are separate threads, so that reads do not wait for them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 THREADS: Final = 64
-"""Requests that may wait for a run at a time."""
+"""Requests that may wait for a run at the same time."""
 _THREADS: Final = web.AppKey("changing", ThreadPoolExecutor)
 _Result = TypeVar("_Result")
 
 
 def install(app: web.Application) -> None:
-    """Give an application its threads, and take them away when it ends."""
+    """Give an application its threads, and shut them down at the end."""
     threads = app[_THREADS] = ThreadPoolExecutor(THREADS, thread_name_prefix="regfs-changing")
 
     async def end(_: web.Application) -> None:
@@ -29,5 +29,5 @@ def install(app: web.Application) -> None:
 
 
 async def changed(request: web.Request, work: Callable[[], _Result]) -> _Result:
-    """Return what work returns that changes links."""
+    """Run work that changes links, and return its result."""
     return await asyncio.get_running_loop().run_in_executor(request.app[_THREADS], work)

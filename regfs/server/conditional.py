@@ -1,7 +1,7 @@
-"""What the headers of a request make of an answer: not modified, or a part of it. Pure.
+"""Conditions and ranges: what the headers of a request make of an answer. Pure.
 
-The entity tag of content is its digest. Clients of registries send it with quotes and
-without, so both are understood where HTTP asks for quotes.
+The entity tag of content is its digest. Registry clients send it with or without quotes, so
+both are accepted, although HTTP requires quotes.
 
 Source: RFC 9110, sections 13.1, 14.2 and 15.3.7.
 """
@@ -22,9 +22,9 @@ _TAGS: Final = re.compile(r'(W/)?(?:"([^"]*)"|([^\s,"]+))')
 _BYTES: Final = re.compile(r"\s*bytes\s*=(.*)", re.IGNORECASE | re.DOTALL)
 _RANGE: Final = re.compile(r"([0-9]*)\s*-\s*([0-9]*)")
 MOST_PARTS: Final = 1024
-"""Ranges of one request; a request for more gets the whole blob."""
+"""Most ranges in one request; a request for more gets the whole blob."""
 _DIGITS: Final = 18
-"""Digits of a number that is taken at its value; longer ones are beyond the end of any file."""
+"""Digits of a number; a longer one is beyond the end of any file."""
 
 
 class Extent(NamedTuple):
@@ -34,7 +34,7 @@ class Extent(NamedTuple):
     length: int
 
     def content_range(self, size: int) -> str:
-        """Return what the answer says of it; `size` is that of the whole."""
+        """Return the Content-Range header; `size` is that of the whole."""
         return f"bytes {self.start}-{self.start + self.length - 1}/{size}"
 
 
@@ -49,7 +49,7 @@ def not_modified(headers: MultiMapping[str], digest: Digest) -> bool:
 
 
 def precondition_failed(headers: MultiMapping[str], digest: Digest) -> bool:
-    """Return whether the client wants an answer only if this were other content."""
+    """Return whether the client wants the range only of other content."""
     wanted = headers.getall("If-Match", [])
     return bool(wanted) and not _names(wanted, digest, weak=False)
 
@@ -57,7 +57,7 @@ def precondition_failed(headers: MultiMapping[str], digest: Digest) -> bool:
 def change_wanted(headers: MultiMapping[str]) -> Callable[[Digest | None], bool] | None:
     """Return the test of `If-Match` and `If-None-Match` on what a change would replace.
 
-    None when it wants it anyway.
+    None if the request has no condition.
     """
     wanted, unwanted = headers.getall("If-Match", []), headers.getall("If-None-Match", [])
 
@@ -80,13 +80,13 @@ def _names(headers: list[str], digest: Digest, *, weak: bool) -> bool:
 
 
 def extents(headers: MultiMapping[str], size: int, digest: Digest) -> list[Extent]:
-    """Return the parts of `size` bytes that are asked for, in that order; none for the whole.
+    """Return the requested ranges of `size` bytes, in that order; none for the whole.
 
-    A range of nothing, which some clients send with everything, is answered with the whole;
-    so are ranges that are together more than that, or too many.
+    An empty range, which some clients always send, gets the whole; so do too many ranges, and
+    ranges that add up to more than the whole.
 
     Raises:
-        ApiError: 416, when there is no such part.
+        ApiError: 416, if a range is not satisfiable.
     """
     header = headers.get("Range")
     if header is None or headers.get("If-Range", etag(digest)).strip() != etag(digest):
@@ -109,7 +109,7 @@ def extents(headers: MultiMapping[str], size: int, digest: Digest) -> list[Exten
 
 
 def _part(spec: str, size: int) -> Extent | None:
-    """Return what `first-last`, `first-` or `-count` means; None when it means nothing."""
+    """Parse `first-last`, `first-` or `-count`; return None if it is invalid."""
     found = _RANGE.fullmatch(spec)
     if found is None or found[0].strip() == "-":
         return None

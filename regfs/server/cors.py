@@ -3,8 +3,8 @@
     --cors-origin https://ui.example.com    its pages may do what their user may
     --cors-origin '*'                       any page may read what needs no password
 
-A browser asks first (OPTIONS) before it sends what could change something. It hands a page no
-answer that does not name the page's origin; so without the option there is nothing to see here.
+A browser asks first (OPTIONS) before it sends a request that could change something. It gives a
+page no answer that does not name the page's origin, so without the option none can be read.
 
 Source: WHATWG Fetch, "CORS protocol".
 """
@@ -33,7 +33,7 @@ _SHOWN: Final = (
     "Docker-Distribution-API-Version, Docker-Upload-UUID, ETag, Link, Location, "
     "OCI-Filters-Applied, OCI-Subject, OCI-Tag, Range, Retry-After, WWW-Authenticate"
 )
-"""Headers of answers that a page gets to see."""
+"""Headers of answers that a page may read."""
 _REMEMBERED: Final = "600"
 """Seconds for which a browser need not ask again."""
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -58,7 +58,7 @@ def _named(request: web.Request, settings: Settings) -> str | None:
 
 @web.middleware
 async def answered_to_browsers(request: web.Request, handler: _Next) -> web.StreamResponse:
-    """Answer what a browser asks before it sends a request of a page."""
+    """Answer the preflight request of a browser."""
     settings = request.app[SETTINGS]
     method = request.headers.get("Access-Control-Request-Method")
     if request.method != "OPTIONS" or method is None or not _is_api(request):
@@ -81,7 +81,7 @@ def _changing(settings: Settings) -> list[str]:
 
 
 async def name_origins(request: web.Request, response: web.StreamResponse) -> None:
-    """Let an answer say whose pages may see it."""
+    """Add the headers that say which pages may read an answer."""
     settings = request.app[SETTINGS]
     if not settings.cors_origins or not _is_api(request):
         return

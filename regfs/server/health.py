@@ -13,7 +13,7 @@ from regfs.findings import Finding
 from regfs.tree.registry import Registry
 
 FRESH_FOR = 1.0
-"""Seconds that an answer is good for: asking is free, and reaches the disk once a second."""
+"""Seconds for which an answer is remembered, so that the disk is asked once a second."""
 TIMEOUT = 5.0
 """Seconds that the disk may take."""
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class Health:
-    """Asks the tree whether it is there."""
+    """Checks whether the tree is there."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -31,7 +31,7 @@ class Health:
         self._was_there = False
 
     async def page(self, request: web.Request) -> web.Response:
-        """Answer 200 or 503; why it is not well is in the log only, for anybody may ask."""
+        """Answer 200 or 503; the reason is only in the log, because anybody may ask."""
         problem = await self._fresh()
         status = {"status": "unavailable"} if problem else {"status": "ok"}
         return web.json_response(
@@ -42,7 +42,7 @@ class Health:
         loop = asyncio.get_running_loop()
         if loop.time() < self._until:
             return self._problem
-        # A disk that hangs holds one thread, however often is asked.
+        # A disk that hangs blocks one thread, however many requests there are.
         looking = self._looking
         if looking is None:
             looking = self._looking = loop.run_in_executor(None, self._look)

@@ -1,6 +1,6 @@
 """A password file as `htpasswd -B` writes it: `USER:HASH`, bcrypt only.
 
-Nothing of a line is ever in a message: where a hash should be, a password may stand.
+Messages never quote a line: it may have a password where the hash should be.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from regfs.errors import DocumentInvalid, quoted
 from regfs.server.rules import RESERVED
 
 LONGEST_PASSWORD: Final = 72
-"""Bytes that bcrypt looks at; every maker of such a hash drops the rest."""
+"""Bytes that bcrypt uses; every program that makes such hashes drops the rest."""
 _HASH: Final = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}")
 _FALLBACK_COST: Final = b"10"
 
@@ -45,7 +45,7 @@ def parse(data: bytes, name: str) -> dict[str, bytes]:
 
 
 def _add(found: dict[str, bytes], user: bytes, hashed: bytes) -> str | None:
-    """Add an entry; return what is wrong with it, in words that repeat nothing of it."""
+    """Add an entry; return what is wrong with it, without quoting it."""
     if not _HASH.fullmatch(hashed):
         return "not USER:HASH with a bcrypt hash of cost 4 to 16; make it with `htpasswd -B`"
     try:
@@ -63,13 +63,13 @@ def _add(found: dict[str, bytes], user: bytes, hashed: bytes) -> str | None:
 
 
 class PasswordFile:
-    """The users of a password file; read anew when the file changes."""
+    """The users of a password file, which is read again when it changes."""
 
     def __init__(self, path: str) -> None:
         """Read the file.
 
         Raises:
-            DocumentInvalid: it holds a line that is no entry, or none at all.
+            DocumentInvalid: it has an invalid line, or no entry.
             OSError: it cannot be read.
         """
         self.path = path
@@ -82,7 +82,7 @@ class PasswordFile:
     def refresh(self) -> bool:
         """Read the file again if it has changed; return whether it did.
 
-        A file that is away or wrong for a moment leaves things as they are.
+        While the file is missing or invalid, the previous users stay.
 
         Raises:
             DocumentInvalid, OSError: as above; raised once for each change.
@@ -96,13 +96,13 @@ class PasswordFile:
         return True
 
     def hash_of(self, user: str) -> tuple[bytes, bool]:
-        """Return a user's hash and True; of an unknown user one that costs as much, and False."""
+        """Return a user's hash and True; for an unknown user a hash of equal cost, and False."""
         found = self.users.get(user)
         return (self._nobody, False) if found is None else (found, True)
 
 
 def _nobody(users: Mapping[str, bytes]) -> bytes:
-    """Return a hash that costs what most of them cost, and is that of no password."""
+    """Return a hash of the most common cost that no password has."""
     costs = Counter(hashed[4:6] for hashed in users.values())
     cost = costs.most_common(1)[0][0] if costs else _FALLBACK_COST
     return b"$2b$" + cost + b"$" + b"." * 53
@@ -122,5 +122,5 @@ def _state(path: str) -> tuple[int, int, int]:
 
 
 def matches(password: bytes, hashed: bytes) -> bool:
-    """Return whether a password is that of a hash; takes as long as its cost says."""
+    """Return whether a password matches a hash; this takes as long as its cost says."""
     return bcrypt.checkpw(password[:LONGEST_PASSWORD], hashed)

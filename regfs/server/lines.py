@@ -1,11 +1,11 @@
-"""Turns at work that costs much: one waiting line for each client, served in rotation.
+"""Turns at expensive work: a queue for each client, served in rotation.
 
     lines = FairQueue(at_once=2)
-    async with lines.turn("192.0.2.7", longest=128):    # raises LineFull at once when it is
+    async with lines.turn("192.0.2.7", longest=128):    # raises LineFull if the queue is full
         ...                                             # at most two are here at a time
 
-Whoever asks for much waits for itself alone: somebody else has at most one of each
-client before it, however many requests these have sent. For one event loop.
+A client with many requests delays only itself: any other one has at most one request of
+each client before it. For one event loop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiohttp import web
 
 
 class LineFull(Exception):
-    """So many requests of one client wait already that no more are taken."""
+    """Too many requests of one client are waiting."""
 
 
 class FairQueue:
@@ -35,10 +35,10 @@ class FairQueue:
 
     @asynccontextmanager
     async def turn(self, client: str, *, longest: int) -> AsyncIterator[None]:
-        """Wait for a turn, and have it for the block.
+        """Wait for a turn, and hold it for the block.
 
         Raises:
-            LineFull: `longest` requests of the client are there already.
+            LineFull: the client has `longest` requests waiting or at work already.
         """
         if self._present[client] >= longest:
             raise LineFull
@@ -68,7 +68,7 @@ class FairQueue:
             raise
 
     def _pass_on(self) -> None:
-        """Give a turn that is over to the first of the next line."""
+        """Pass a turn that is over to the first request of the next client."""
         while self._lines:
             client, line = self._lines.popitem(last=False)
             turn = line.popleft()
@@ -81,10 +81,10 @@ class FairQueue:
 
 
 def client_of(request: web.Request) -> str:
-    """Return in which line a request stands: that of its address.
+    """Return the client of a request: its address, or the first 64 bits of an IPv6 address.
 
-    Of IPv6 the first 64 bits: everybody has as many of those addresses as they want. All
-    who come by a Unix socket, or through one proxy, are one client.
+    Everybody with one IPv6 address has many. Requests by a Unix socket, or through one proxy,
+    are from one client.
     """
     try:
         address = ipaddress.ip_address((request.remote or "").partition("%")[0])

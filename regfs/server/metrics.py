@@ -4,7 +4,7 @@
     regfs_http_request_seconds_bucket{action="manifest",method="GET",le="0.01"} 12.0
     regfs_http_received_bytes_total{action="upload"} 4096.0
 
-No label holds anything that a client can make up: names of repositories are in the log.
+Labels have no value that a client can make up: names of repositories are in the log.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Metrics(Collector):
         ProcessCollector(registry=self.registry)
         self._requests: Counter[tuple[str, str, int]] = Counter()
         self._seconds: dict[tuple[str, str], list[int]] = {}
-        """Action and method -> how many took as long as each bound allows, and no less."""
+        """Action and method -> for each bound, how many requests fall below it and no lower one."""
         self._sum: defaultdict[tuple[str, str], float] = defaultdict(float)
-        """The seconds of them all."""
+        """Action and method -> seconds of all requests together."""
         self._received: Counter[str] = Counter()
         self._sent: Counter[str] = Counter()
         self._under_way: Counter[str] = Counter()
@@ -75,7 +75,7 @@ class Metrics(Collector):
             self._sent[action] += exchange.sent
 
     def count_connections(self, count: Callable[[], int]) -> None:
-        """Ask `count` for the number of open connections from now on."""
+        """Set the function that returns the number of open connections."""
         self._connections = count
 
     def collect(self) -> Iterable[Metric]:
@@ -113,7 +113,7 @@ class Metrics(Collector):
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: _Next) -> web.StreamResponse:
-        """Count a request as long as it is under way."""
+        """Count a request while it is being answered."""
         route = request.get(ROUTE)
         action = "page" if route is None else route.action.value
         self._under_way[action] += 1

@@ -1,4 +1,4 @@
-"""Whether a request means this server: by the host it names, and the page it comes from.
+"""Whether a request is meant for this server: by the host it names and the page it is from.
 
 A browser lets any page send requests to any server, and only the headers show which:
 
@@ -27,7 +27,7 @@ from regfs.server.errors import ApiError
 from regfs.server.keys import SETTINGS
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Names that can lead nowhere but to this machine."""
+"""Names that always mean this machine."""
 _CHANGES_NOTHING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOREIGN: Final = frozenset({"cross-site", "same-site"})
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]/@\s]+))(?::([0-9]{0,5}))?")
@@ -46,7 +46,7 @@ def host_of(text: str) -> tuple[str, str] | None:
 
 @web.middleware
 async def meant(request: web.Request, handler: _Next) -> web.StreamResponse:
-    """Refuse what means another server, or comes from the page of one."""
+    """Refuse requests that name another host or come from a page of another host."""
     settings = request.app[SETTINGS]
     given = request.headers.getall("Host", [])
     if settings.only_named and given:  # a client that sends none is no browser
@@ -64,7 +64,7 @@ async def meant(request: web.Request, handler: _Next) -> web.StreamResponse:
 
 
 def _from_here(request: web.Request, names: frozenset[str]) -> bool:
-    """Return whether a request comes from no page of another host."""
+    """Return whether a request does not come from a page of another host."""
     if request.headers.get("Sec-Fetch-Site") in _FOREIGN:
         return False
     for origin in request.headers.getall("Origin", []):
@@ -72,7 +72,7 @@ def _from_here(request: web.Request, names: frozenset[str]) -> bool:
             page = host_of(urlsplit(origin).netloc)
         except ValueError:
             return False
-        # A proxy may change Host: then the name people use for us is one of `names`.
+        # A proxy may change Host: then the public name is one of `names`.
         if page is None or (page != host_of(request.host) and page[0] not in names):
             return False
     return True

@@ -9,9 +9,9 @@
     /v2/<name>/blobs/uploads/<id>           UPLOAD
     /v2/<name>/referrers/<digest>           REFERRERS
 
-Names have slashes in them, so a path is read from its end. What is encoded is
-decoded once, but for a slash or a backslash, which no part of a path may hide:
-so what is checked here is what is asked of the store, and nothing else.
+Names have slashes in them, so a path is parsed from its end. Percent-encoding is decoded once,
+except for a slash or a backslash, which no part of a path may hide: what is checked here is
+exactly what the store is asked for.
 
 Source: opencontainers/distribution-spec, spec.md, "Endpoints"; `_catalog` is distribution's.
 """
@@ -33,7 +33,7 @@ _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
 class RouteKind(Enum):
-    """What a path names."""
+    """The kind of a path."""
 
     BASE = "base"
     CATALOG = "catalog"
@@ -46,7 +46,7 @@ class RouteKind(Enum):
 
 
 class Verb(Enum):
-    """What a request does to a repository; what rules speak of."""
+    """What a request does to a repository, in the terms of the rules."""
 
     READ = "read"
     WRITE = "write"
@@ -54,49 +54,49 @@ class Verb(Enum):
 
 
 class Route(NamedTuple):
-    """What a path asks for; every part is checked against its grammar."""
+    """A parsed path; every part is checked against its grammar."""
 
     action: RouteKind
     name: str = ""
-    """The repository; empty of BASE and CATALOG."""
+    """The repository; empty for BASE and CATALOG."""
     reference: str = ""
     """A tag, a digest or the id of an upload."""
 
     @property
     def digest(self) -> Digest:
-        """The reference as a digest; only where it is one."""
+        """The reference as a digest; only if it is one."""
         return Digest(self.reference)
 
     @property
     def by_tag(self) -> bool:
-        """Whether a manifest is asked for by its tag."""
+        """Whether a manifest is requested by its tag."""
         return ":" not in self.reference
 
 
 class NoSuchPath(Unknown):
-    """A path is none that a registry has."""
+    """A registry has no such path."""
 
     code = "UNSUPPORTED"
 
 
 def path_in(target: str) -> str:
-    """Return the path of a request's target, as it was sent, without query."""
+    """Return the path of a request's target as it was sent, without the query."""
     if found := _ORIGIN.match(target):  # the absolute form, as a proxy is asked
         target = target[found.end() :] or "/"
     return target.partition("?")[0].partition("#")[0]
 
 
 def is_api(path: str) -> bool:
-    """Return whether a path is of the API."""
+    """Return whether a path is part of the API."""
     return path == PREFIX or path.startswith(PREFIX + "/")
 
 
 def parse(raw: str) -> Route:
-    """Return what a raw path below `/v2` asks for.
+    """Parse a raw path below `/v2`.
 
     Raises:
-        NameInvalid, TagInvalid, DigestInvalid: a part of it breaks its grammar.
-        NoSuchPath: it is none of the paths above.
+        NameInvalid, TagInvalid, DigestInvalid: a part of it is invalid.
+        NoSuchPath: it is not one of the paths above.
     """
     path = _decoded(raw)[len(PREFIX) :].removeprefix("/")
     if not path:
@@ -121,9 +121,9 @@ def parse(raw: str) -> Route:
 
 
 def verb_of(action: RouteKind, method: str) -> Verb:
-    """Return what a method does to what a path names."""
+    """Return what a method does to a repository."""
     if action in (RouteKind.UPLOADS, RouteKind.UPLOAD):
-        return Verb.WRITE  # to look at an upload, or to give it up, is part of a push
+        return Verb.WRITE  # the status of an upload, and cancelling it, are part of a push
     if method in ("GET", "HEAD", "OPTIONS"):
         return Verb.READ
     return Verb.DELETE if method == "DELETE" else Verb.WRITE
@@ -153,4 +153,4 @@ def _reference(text: str) -> str:
 
 
 BAD_PATH: Final = (NameInvalid, TagInvalid, DigestInvalid)
-"""What `parse` raises when a part of a path breaks its grammar."""
+"""What `parse` raises for an invalid part of a path."""

@@ -5,8 +5,8 @@
     repositories = ["team/**"]
     actions = ["read", "write"]        # and "delete"
 
-What no rule allows is denied; the order of rules means nothing. What everybody may do
-a user may do too.
+Whatever no rule allows is denied; the order of rules does not matter. Users may do whatever
+everybody may do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ANONYMOUS: Final = "anonymous"
 EVERYTHING: Final = "**"
 """The pattern of every name."""
 RESERVED: Final = frozenset({EVERY_USER, ANONYMOUS})
-"""Reserved names, which no user can have."""
+"""Reserved names that no user can have."""
 
 
 def _glob(value: str) -> str:
@@ -45,7 +45,7 @@ class _RulesTable(BaseModel):
 
 
 class AccessRule(_RulesTable):
-    """Some users may do some things to some repositories."""
+    """A rule: some users may do some things to some repositories."""
 
     users: Annotated[tuple[StrictStr, ...], AfterValidator(_some)]
     repositories: Annotated[
@@ -55,25 +55,25 @@ class AccessRule(_RulesTable):
 
 
 class Access(_RulesTable):
-    """What an access file says."""
+    """The rules of an access file."""
 
     rules: Annotated[tuple[AccessRule, ...], AfterValidator(_some)]
     _ready: dict[tuple[str | None, Verb], re.Pattern[str]] = PrivateAttr(default_factory=dict)
-    """Caller and verb -> the names that are allowed; as many as users have a password."""
+    """User and verb -> the patterns of names that are allowed."""
 
     def allows(self, user: str | None, verb: Verb, name: str) -> bool:
-        """Return whether a user, or None for somebody unknown, may do this to a repository."""
+        """Return whether a user (None: anonymous) may do this to a repository."""
         ready = self._ready.get((user, verb))
         if ready is None:
             ready = self._ready[user, verb] = self._names(user, verb)
         return ready.fullmatch(f"/{name}") is not None
 
     def allows_something(self, user: str | None, verb: Verb) -> bool:
-        """Return whether there is any name of a repository to which a user may do this."""
+        """Return whether a user may do this to any repository."""
         return any(True for _ in self._of(user, verb))
 
     def allows_all(self, user: str | None, verb: Verb) -> bool:
-        """Return whether a user may do this to every repository, also to those to come."""
+        """Return whether a user may do this to every repository, future ones included."""
         return any(EVERYTHING in rule.repositories for rule in self._of(user, verb))
 
     def _names(self, user: str | None, verb: Verb) -> re.Pattern[str]:
@@ -86,7 +86,7 @@ class Access(_RulesTable):
 
     @property
     def users(self) -> tuple[str, ...]:
-        """The users that are named, in order."""
+        """All users that rules name, sorted."""
         named = (user for rule in self.rules for user in rule.users)
         return tuple(dict.fromkeys(user for user in named if user not in RESERVED))
 
@@ -95,6 +95,6 @@ def load_access(data: bytes, name: str) -> Access:
     """Read an access file, TOML or JSON; `name` is that of the file, for messages.
 
     Raises:
-        DocumentInvalid: it is none; the message is `NAME: KEY: what is wrong`.
+        DocumentInvalid: it is not valid; the message is `NAME: KEY: what is wrong`.
     """
     return load(Access, data, name)

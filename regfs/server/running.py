@@ -1,4 +1,4 @@
-"""Runs an application: its sockets, and how it ends."""
+"""Runs an application: its sockets, its signals and its end."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from regfs.server.metrics import METRICS
 from regfs.server.settings import Limits
 
 THREADS: Final = 32
-"""Calls of the storage at once. They wait more than they work: for a disk, or a push for
-the end of a garbage collection; those who come meanwhile must not wait for them too."""
+"""Calls of the storage at the same time. They mostly wait, for a disk, or for a collection to
+end; other requests must not wait for them."""
 _GIVING_UP: Final = 5.0
-"""Seconds for handlers whose client has lost its connection, to keep what has arrived."""
+"""Seconds in which handlers of lost connections can save what has arrived."""
 
 
 def _ignore(exchange: Exchange) -> None:
@@ -45,8 +45,7 @@ async def run(
     """Serve until a signal, which is returned, or `ended`.
 
     `ready` is called with the URL once connections are accepted, `observe` after every request,
-    and `reload` at SIGHUP.
-    A second signal ends the grace that requests under way are given.
+    and `reload` at SIGHUP. A second signal aborts the requests that are still running.
     """
     limits = app[SETTINGS].limits
     over = asyncio.Event() if ended is None else ended
@@ -138,7 +137,7 @@ async def _end(
     await _first(grace, loop.create_task(over.wait()))
     for one in listening:
         one.close()
-    await abort_all(open_connections)  # before aiohttp, which would drop what comes and wait on
+    await abort_all(open_connections)  # before aiohttp, which would wait for them
 
 
 async def _first(work: asyncio.Task[None], impatience: asyncio.Task[bool]) -> None:

@@ -1,12 +1,11 @@
-"""A blob as an answer: the whole or parts of it, its headers alone, or that it is not modified.
+"""A blob as an answer: all of it, parts, only the headers, or not modified.
 
-What the storage opens is sent by the kernel where it has a file descriptor and the
-connection is plain; otherwise it is read in pieces in a thread, one ahead of what is
-sent. Either way a blob takes the same memory, whatever its size.
+The kernel sends a file if it has a file descriptor and the connection is plain; otherwise a
+thread reads it in pieces, one ahead of what is sent. Either way memory does not depend on the
+size of the blob.
 
 Several parts are one body, `multipart/byteranges`: clients that mount an image and fetch its
-files when they are read (stargz, soci, nydus) ask for many at once. Each part is opened when
-it is its turn.
+files on demand (stargz, soci, nydus) request many at once. Parts are opened one after the other.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ from regfs.stores import FileKind
 from regfs.tree.registry import Registry
 
 PIECE: Final = 256 * 1024
-"""Bytes that are read at once."""
+"""Bytes of one piece."""
 SMALL: Final = 64 * 1024
-"""Bytes up to which all is read before it is sent, so that one packet can hold it."""
+"""Bytes up to which a part is read before it is sent, so that it fits into one packet."""
 
 CONTENT_TYPE: Final = "application/octet-stream"
 _YEAR: Final = "max-age=31536000"
@@ -41,34 +40,34 @@ _log = logging.getLogger(__name__)
 
 
 class Sendable(NamedTuple):
-    """A blob, and the parts of it to send."""
+    """A blob and the parts of it to send."""
 
     digest: Digest
     size: int
     status: int
     parts: list[Extent]
-    """What the answer is about, mostly one; of a HEAD nothing of it is sent."""
+    """The parts, mostly one; for HEAD nothing is sent."""
     file: BinaryIO | None = None
-    """Opened at the beginning of the first part; None when it is not to be sent in pieces."""
+    """Opened at the start of the first part; None if nothing is sent in pieces."""
     data: bytes | None = None
-    """The part itself, when it is small and the only one."""
+    """The part itself, if it is small and the only one."""
     open: Callable[[int, int], BinaryIO] | None = None
-    """Opens another part, from an offset and so long; when there are several. This blocks."""
+    """Opens another part, given offset and length, if there are several. This blocks."""
 
 
 def prepare(
     registry: Registry, name: str, digest: Digest, method: str, headers: MultiMapping[str]
 ) -> Sendable:
-    """Find and open a blob of a repository, as far as a request needs it. This blocks.
+    """Find and open a blob of a repository, as a request needs it. This blocks.
 
     Raises:
-        BlobUnknown: the repository has no such blob, or it has lost its content.
-        ApiError: there is no such part of it, or a condition is not met.
+        BlobUnknown: the repository has no such blob, or the blob has lost its content.
+        ApiError: a range is not satisfiable, or a condition failed.
         StoreError: it cannot be read.
     """
     stored = registry.layer(name, digest)
     entry = registry.blob(stored)
-    # Reported as missing, so that clients push it again, and a push puts it right.
+    # Reported as missing, so that clients push it again, which repairs it.
     if entry.kind is not FileKind.FILE:
         raise BlobUnknown(f"{digest} is damaged: no file is in its place")
     if entry.size == 0 and not stored.is_of_nothing:
@@ -96,7 +95,7 @@ def prepare(
 
 
 def _read(file: BinaryIO, length: int) -> bytes:
-    """Return the next `length` bytes, in however many pieces they come; less at the end."""
+    """Return the next `length` bytes; fewer at the end."""
     data = b""
     while len(data) < length and (piece := file.read(length - len(data))):
         data += piece
@@ -164,7 +163,7 @@ def _opened(request: web.Request, opener: Callable[[int, int], BinaryIO], part: 
     """Open a part.
 
     Raises:
-        ConnectionError: it cannot be; the beginning of the answer has been sent.
+        ConnectionError: it cannot be opened; the start of the answer has been sent.
     """
     try:
         return opener(part.start, part.length)
@@ -179,8 +178,8 @@ async def _send_file(
     """Send a part of a file.
 
     Raises:
-        ConnectionError: the client has left, or has to learn from the end of the
-            connection that the rest does not come.
+        ConnectionError: the client has left, or the rest cannot be read: closing the
+            connection tells the client.
     """
     try:
         if _descriptor(file) is None or request.transport is None or request.secure:
@@ -206,7 +205,7 @@ def _descriptor(file: BinaryIO) -> int | None:
 
 
 async def _send_pieces(response: web.StreamResponse, file: BinaryIO, length: int) -> int:
-    """Send `length` bytes of a file; return how many there were."""
+    """Send up to `length` bytes of a file; return how many it had."""
     sent = 0
     piece = await asyncio.to_thread(file.read, min(PIECE, length))
     while piece:
@@ -215,6 +214,6 @@ async def _send_pieces(response: web.StreamResponse, file: BinaryIO, length: int
         try:
             await response.write(piece)
         finally:
-            # Waited for in any case: the file must not be closed while it is read.
+            # Always awaited: the file must not be closed while it is read.
             piece = await ahead
     return sent

@@ -1,4 +1,4 @@
-"""What a server may do, and how much it takes in."""
+"""What a server may do, and its limits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from regfs.manifests import LIMIT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much and how slowly one client may send and take, so that others are served too."""
+    """Limits for one client, so that others are served too."""
 
     request_line: int = 8192
     """Bytes of the first line of a request."""
@@ -17,32 +17,32 @@ class Limits:
     """Bytes of one header."""
     headers: int = 100
     connections: int = 10_000
-    """Open at a time; those beyond are refused."""
+    """Open connections; more are refused."""
     header_seconds: float = 20.0
-    """From the first byte of a request to the end of its headers."""
+    """Seconds from the first byte of a request to the end of its headers."""
     idle_seconds: float = 75.0
-    """Of a connection on which nothing is asked."""
+    """Seconds for which an idle connection is kept."""
     slow_seconds: float = 60.0
-    """In so long a client must send or take `slow_bytes`, while it is being waited for."""
+    """Seconds in which a client must send or receive `slow_bytes`, while it is waited for."""
     slow_bytes: int = 32 * 1024
     linger_seconds: float = 5.0
-    """How long what is left of a body is read, after it has been refused."""
+    """Seconds for which the rest of a refused body is read."""
     grace_seconds: float = 10.0
-    """What requests under way get when the server shuts down."""
+    """Seconds for running requests when the server shuts down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of one server; the defaults are those of one that changes nothing."""
+    """The settings of a server; by default it is read-only."""
 
     writable: bool = False
-    """Whether pushes are taken."""
+    """Whether pushes are accepted."""
     delete: bool = False
     """Whether tags, manifests and links of blobs can be deleted; only if writable."""
     max_manifest: int = LIMIT
-    """Bytes of the largest manifest that is taken."""
+    """Bytes of the largest manifest that is accepted."""
     max_blob: int | None = None
-    """Bytes of the largest blob that is taken; None: any."""
+    """Bytes of the largest blob that is accepted; None for no limit."""
     cors_origins: frozenset[str] = frozenset()
     """Origins whose pages may use the API, as browsers write them; `*`: any page may read."""
     keep_free: int = 0
@@ -52,5 +52,5 @@ class Settings:
     host_names: frozenset[str] = frozenset()
     """Names of this server, in lower case."""
     only_named: bool = False
-    """Whether nothing is answered that is asked of another name, but for those of loopback."""
+    """Whether requests for other names are refused, except for those of loopback."""
     limits: Limits = field(default_factory=Limits)

@@ -1,4 +1,4 @@
-"""TLS from a certificate and a key in PEM files, which can be read again while it is in use."""
+"""TLS from a certificate and a key in PEM files, which can be reloaded while in use."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _expect(path: str, sign: bytes, what: str) -> None:
 
 
 class Certificate:
-    """A certificate and its key; what was read last is what new connections get."""
+    """A certificate and its key; new connections get those that were read last."""
 
     def __init__(self, certificate: str, key: str) -> None:
         """Read the files.
@@ -53,17 +53,17 @@ class Certificate:
         """
         self._files = certificate, key
         self._current = self.context = server_context(certificate, key)
-        """`context` is what a server is given; each connection moves on to the current one."""
+        """The context for a server; each connection switches to the current certificate."""
         self.context.sni_callback = self._choose
 
     def read_again(self) -> None:
         """Read the files again.
 
         Raises:
-            DocumentInvalid: as above; things stay as they were.
+            DocumentInvalid: as above; the previous certificate stays.
         """
         self._current = server_context(*self._files)
 
     def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        # OpenSSL calls this of every connection, also of one that names no host.
+        # OpenSSL calls this for every connection, even if it names no host.
         connection.context = self._current

@@ -1,4 +1,4 @@
-"""What a server that takes pushes does by itself, beside requests: old uploads are deleted."""
+"""What a writable server does in the background: it deletes old uploads."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from regfs.server.keys import SETTINGS, UPLOADS
 from regfs.units import human_size, written
 
 _PAUSE: Final = 3600.0
-"""Seconds between two looks at all uploads."""
+"""Seconds between two checks of all uploads."""
 
 _log = logging.getLogger(__name__)
 
 
 async def expiring(app: web.Application) -> AsyncIterator[None]:
-    """Delete old uploads for as long as the application runs."""
+    """Delete old uploads while the application runs."""
     age = app[SETTINGS].expire_uploads
     if age is None or not app[SETTINGS].writable:
         yield
