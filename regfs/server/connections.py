@@ -32,7 +32,7 @@ from regfs.server.settings import Limits
 
 Observe = Callable[[Exchange], None]
 SERVER: Final = "regfs"
-"""What the server calls itself."""
+"""The Server header."""
 CLIENT_LEFT: Final = 499
 """The status that nginx logs when a client leaves before the end of its answer; never sent."""
 SILENT: Final = web.RequestKey("silent", bool)
@@ -57,7 +57,7 @@ class Connections(set["Connection"]):
     def __init__(self) -> None:
         super().__init__()
         self._uploads: dict[str, float] = {}
-        """Uploads that are to go on -> until when that is waited for, the earliest first."""
+        """Upload that should continue -> until when to wait for it, the earliest first."""
 
     def note_upload(
         self, request: web.BaseRequest, response: web.StreamResponse, now: float
@@ -73,7 +73,7 @@ class Connections(set["Connection"]):
             del self._uploads[next(iter(self._uploads))]
 
     def upload_under_way(self, now: float) -> bool:
-        """Return whether an upload is at work, or about to go on."""
+        """Return whether an upload is running or about to continue."""
         return any(now < until for until in self._uploads.values()) or any(
             connection.at_upload for connection in self
         )
@@ -102,7 +102,7 @@ class Connection(RequestHandler):
         observe: Observe,
         open_connections: Connections,
     ) -> None:
-        """`open_connections` are all that are open; this one joins and leaves them."""
+        """`open_connections` are all open ones; this one adds and removes itself."""
         super().__init__(
             server,
             loop=loop,
@@ -121,11 +121,11 @@ class Connection(RequestHandler):
         self._observe = observe
         self._open = open_connections
         self._wire: asyncio.Transport | None = None
-        """The transport until it is gone; that of aiohttp is only as long as it is of use."""
+        """The transport until it is closed; aiohttp drops its reference earlier."""
         self._headers_since: float | None = None
         """When the first byte of a request came whose headers are not all there."""
         self._stuck_since: float | None = None
-        """Since when the client has not read what is ready to be sent."""
+        """When the client stopped reading."""
         self._body: tuple[int, float] = (0, 0.0)
         """How much of the body had arrived at the last check, and when that was."""
         self.late = False
@@ -149,7 +149,7 @@ class Connection(RequestHandler):
         transport.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Leave."""
+        """Remove it from the open connections."""
         self._wire = None
         self._open.discard(self)
         super().connection_lost(exc)
@@ -162,23 +162,23 @@ class Connection(RequestHandler):
 
     @property
     def at_upload(self) -> bool:
-        """Whether a request is at work that is part of an upload."""
+        """Whether a request is running that is part of an upload."""
         request = self._current_request
         route = None if request is None else request.get(ROUTE)
         return route is not None and route.action in _UPLOADING
 
     @property
     def ending(self) -> bool:
-        """Whether the answer that comes next is the last one."""
+        """Whether the next answer is the last one."""
         return self._open.ending
 
     def abort(self) -> None:
-        """Let the client go at once, whatever is still to be sent."""
+        """Close the connection at once, whatever is still to be sent."""
         if self._wire is not None:
             self._wire.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, and note when the first of a request came."""
+        """Receive bytes, and note when the first byte of a request came."""
         super().data_received(data)
         if self._waiter is None or self._waiter.done():
             self._headers_since = None  # a request is at work, or about to be
@@ -198,7 +198,7 @@ class Connection(RequestHandler):
         self._stuck_since = None
 
     def check(self, now: float) -> None:
-        """Part with a client that is too slow."""
+        """Disconnect a client that is too slow."""
         if self._wire is None:
             return
         since = self._headers_since
@@ -218,7 +218,7 @@ class Connection(RequestHandler):
     def _sends_too_slowly(self, now: float) -> bool:
         request = self._current_request
         if request is None or getattr(request.content, "_waiter", None) is None:
-            self._body = (0, 0.0)  # nobody waits for a body
+            self._body = (0, 0.0)  # no handler waits for a body
             return False
         come = request.content.total_bytes
         had, at = self._body
@@ -236,7 +236,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is not HTTP, in words that repeat nothing of it.
+        """Answer what is not HTTP, without quoting it.
 
         Raises:
             ConnectionError: the client has left, or has part of an answer already.

@@ -1,15 +1,15 @@
-"""How a server ends: what clients have begun comes to its end, for as long as the grace lasts.
+"""How a server ends: clients can finish what they have begun, within the grace period.
 
-aiohttp would drop what clients still send, and so lose uploads under way. This comes before:
+aiohttp would drop what clients still send, and so lose uploads. This is done before:
 
     an idle connection     is closed
-    a request under way    is answered, and the answer says that it is the last one here
-    an upload under way    is several requests, and podman and skopeo make a connection for
-                           each. So the server listens until no upload is under way, and
-                           answers what goes on with one; others are refused and retry.
+    a running request      is answered, and the answer is the last one on its connection
+    a running upload       is several requests, and podman and skopeo make a connection for
+                           each. So the server listens until no upload is running, and
+                           answers requests that continue one; others are refused and retry.
 
-What is not done when the grace is over loses its connection. The bytes of an upload stay, so
-that its client can go on with it later.
+Whatever is not finished after the grace period loses its connection. The bytes of an upload
+stay, so that its client can continue it later.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Final
 from regfs.server.connections import Connections
 
 _LOOK: Final = 0.02
-"""Seconds between two looks at what is still under way."""
+"""Seconds between two checks of what is still running."""
 
 
 async def wind_down(
     open_connections: Connections, listening: Iterable[asyncio.Server], seconds: float
 ) -> None:
-    """Let what is under way end, for as long as this."""
+    """Let running requests and uploads finish, for so many seconds."""
     loop = asyncio.get_running_loop()
     await asyncio.sleep(0)  # what has come before is read
     open_connections.ending = True
@@ -46,7 +46,7 @@ async def wind_down(
 
 
 async def _stop_listening(server: asyncio.Server) -> None:
-    """Close the sockets that listen; who has come before is served.
+    """Close the listening sockets; connections that were made before are served.
 
     asyncio loses a connection that it accepts in the turn in which its server closes, without
     closing it: that client would wait until the end of the grace.
@@ -60,7 +60,7 @@ async def _stop_listening(server: asyncio.Server) -> None:
 
 
 async def abort_all(open_connections: Connections) -> None:
-    """Let everybody go who is still there: TLS would wait for their good-bye."""
+    """Close all connections at once: TLS would wait for the closing handshake."""
     for connection in list(open_connections):
         connection.abort()
     for _ in range(10):  # each layer of a transport takes a turn of the loop

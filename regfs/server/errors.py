@@ -1,9 +1,9 @@
 """Error codes of the API: what each is as a status, and as JSON.
 
-Only codes of the specification are sent: clients decide by them whether to try again. It has
-none for what is the server's own failing, so TOOMANYREQUESTS stands for that, with a status
-of 5xx: alone of all codes it says that the same request may succeed later. A full disk is
-DENIED, with 507: trying again does not help until somebody has made room.
+Only codes of the specification are sent: by them clients decide whether to try again. It has no
+code for a failure of the server, so that is TOOMANYREQUESTS with a status of 5xx, the only code
+that says that the same request may succeed later. A full disk is DENIED with 507: trying again
+does not help until there is space.
 
 Source: opencontainers/distribution-spec, spec.md, "Error Codes".
 """
@@ -34,7 +34,7 @@ STATUS: Final[dict[str, int]] = {
     "UNAUTHORIZED": 401,
     "UNSUPPORTED": 405,
 }
-"""Code -> the status it usually goes with."""
+"""Code -> its usual status."""
 
 _OTHERS: Final[dict[str, tuple[str, int]]] = {
     "TAG_INVALID": ("MANIFEST_INVALID", 400),
@@ -42,14 +42,14 @@ _OTHERS: Final[dict[str, tuple[str, int]]] = {
     "UNKNOWN": ("TOOMANYREQUESTS", 500),
     "UNSUPPORTED": ("UNSUPPORTED", 400),
 }
-"""Codes of the library that the specification does not have, or means otherwise."""
+"""Codes of the library that the specification lacks, or defines differently."""
 
 VERSION_HEADER: Final = {"Docker-Distribution-API-Version": "registry/2.0"}
-"""On every answer below /v2."""
+"""Headers of every answer below /v2."""
 
 
 class ApiError(Exception):
-    """An answer that is an error; what a handler raises when the library has no word for it."""
+    """An error as an answer; raised by handlers if the library has no exception for it."""
 
     def __init__(
         self,
@@ -69,26 +69,26 @@ class ApiError(Exception):
 
 
 def internal_error() -> ApiError:
-    """Return the answer to a mistake of ours, of which the client learns nothing."""
+    """Return the answer to a bug, which reveals nothing about it."""
     return ApiError("TOOMANYREQUESTS", "internal error; see the log of the server", status=500)
 
 
 def as_api_error(error: RegfsError) -> ApiError:
-    """Return the answer to what the library has raised."""
+    """Return the answer to an exception of the library."""
     code, status = _OTHERS.get(error.code) or (error.code, STATUS[error.code])
     if isinstance(error, LockHeld):
-        # Garbage is being collected: it takes seconds, and clients ask again.
+        # A collection is running: it takes seconds, and clients try again.
         code, status = _OTHERS["UNAVAILABLE"]
         return ApiError(code, str(error), status=status, headers={"Retry-After": "5"})
     if isinstance(error, StoreFull):
-        code, status = "DENIED", 507  # not to be tried again at once
+        code, status = "DENIED", 507  # clients should not try again at once
     if isinstance(error, PathDenied):
         status = 500
     return ApiError(code, str(error), status=status)
 
 
 def error_response(error: ApiError) -> web.Response:
-    """Return an error as OCI's JSON."""
+    """Return an error as JSON of the specification."""
     one: dict[str, Any] = {"code": error.code, "message": str(error)}
     if error.detail is not None:
         one["detail"] = error.detail

@@ -8,5 +8,5 @@ from regfs.server.routes import Route
 
 
 async def get(request: web.Request, route: Route) -> web.StreamResponse:
-    """Say that the API is spoken here."""
+    """Answer that this is a registry."""
     return web.json_response({})

@@ -16,9 +16,9 @@ from regfs.server.keys import MAY, PAGING
 from regfs.server.routes import Route, Verb
 
 USUAL: Final = 100
-"""Repositories on a page when the client does not say; as docker-registry has it."""
+"""Default page size; that of docker-registry."""
 MOST: Final = 10_000
-"""Repositories on a page at the most; who asks for more gets these, and where to go on."""
+"""Largest page size; a client that asks for more gets so many, and a link to the next page."""
 
 
 async def get(request: web.Request, route: Route) -> web.StreamResponse:

@@ -1,12 +1,12 @@
-"""Manifests are put, and manifests, tags and links of blobs are deleted.
+"""Puts manifests; deletes manifests, tags and links of blobs.
 
     PUT    /v2/<name>/manifests/<tag>               201
     PUT    /v2/<name>/manifests/<digest>?tag=...    201, with as many tags
     DELETE /v2/<name>/manifests/<tag or digest>     202
     DELETE /v2/<name>/blobs/<digest>                202
 
-A PUT with `If-None-Match: *` makes a tag and moves none, one with `If-Match: "<digest>"` moves
-it from there only; else the answer is 412. Of two who push at a time one gets it.
+A PUT with `If-None-Match: *` only creates a tag, one with `If-Match: "<digest>"` only moves it
+from that digest; else the answer is 412. Of two pushes at the same time, one succeeds.
 
 Source: opencontainers/distribution-spec, spec.md, "Pushing Manifests", "Content Management".
 """
@@ -27,12 +27,12 @@ from regfs.server.keys import PUBLISHER, SETTINGS
 from regfs.server.routes import Route
 
 MOST_TAGS: Final = 100
-"""Tags of one push."""
+"""Most tags of one push."""
 _LISTED: Final = 100
 
 
 async def put_manifest(request: web.Request, route: Route) -> web.StreamResponse:
-    """Take a manifest, and point the tags to it that the path and the query name."""
+    """Accept a manifest, and point the tags in path and query to it."""
     tags = (
         [route.reference] if route.by_tag else list(dict.fromkeys(request.query.getall("tag", [])))
     )

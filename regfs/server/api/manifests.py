@@ -1,14 +1,14 @@
 """`/v2/<name>/manifests/<tag or digest>`: the bytes of a manifest, as they were pushed.
 
-Nothing is negotiated. What does not fit `Accept` is sent nevertheless, as HTTP allows
-and the large registries do: a client reads from `Content-Type` what it got, while a
-refusal (docker-registry's 404 for an OCI manifest, even with `Accept: */*`) looks like
-an image that is not there. So a Docker manifest list is never replaced by one of its
-images either: the digest that a client learns is always the one of the tag.
+There is no content negotiation. A manifest is sent even if it does not match `Accept`, as HTTP
+allows and the large registries do: `Content-Type` tells the client what it got, while a
+refusal (docker-registry's 404 for an OCI manifest, even with `Accept: */*`) looks like a
+missing image. For the same reason a Docker manifest list is never replaced by one of its
+images: the digest that a client learns is always that of the tag.
 
-Bytes that do not match their digest are never sent. They are reported as missing, since
-that is what makes clients push them again, and a push puts them right; containerd
-stops pushing at any other status.
+Bytes that do not match their digest are never sent. They are reported as missing, because
+clients then push them again, which repairs them; containerd stops pushing at any other
+status.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from regfs.server.routes import Route
 from regfs.tree.registry import Registry
 
 _MEDIA_TYPE: Final = re.compile(r"application/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
-"""What may become a header: a manifest can say anything, and browsers believe much."""
+"""Media types that may become a header: a manifest can claim any, and browsers trust them."""
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What lists have in common: how much of them is asked for, and where the next page is."""
+"""Paging of lists: how many entries are requested, and the link to the next page."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from regfs.errors import quoted
 from regfs.server.errors import ApiError
 
 _DIGITS: Final = 18
-"""Digits of a number that is taken at its value; nothing has so many entries."""
+"""Digits of a number; no list has so many entries."""
 
 
 def asked_n(request: web.Request) -> int | None:
-    """Return how many entries are asked for; None when it is not said.
+    """Return how many entries are requested; None if the request does not say.
 
     Raises:
-        ApiError: 400, when it is no number, or a negative one.
+        ApiError: 400, if it is not a number, or negative.
     """
     text = request.query.get("n")
     if not text:
@@ -36,11 +36,11 @@ def asked_n(request: web.Request) -> int | None:
 def next_link(
     path: str, query: Mapping[str, object] | Sequence[tuple[str, object]]
 ) -> dict[str, str]:
-    """Return the header that leads to the next page."""
+    """Return the header with the link to the next page."""
     return {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
 
 
 def json_response(document: Any, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Answer with a document."""
+    """Answer with a JSON document."""
     body = json.dumps(document, separators=(",", ":")).encode()
     return web.Response(body=body, headers=headers, content_type="application/json")

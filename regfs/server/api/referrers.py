@@ -1,7 +1,7 @@
-"""`/v2/<name>/referrers/<digest>`: an image index of what is about a manifest.
+"""`/v2/<name>/referrers/<digest>`: an image index of the referrers of a manifest.
 
-It is 200 and empty when there is nothing, even when there is no repository: a 404
-would say that there is no such API here, and send clients to the fallback tag.
+Without any, the answer is 200 and an empty index, even if there is no such repository: a 404
+would mean that there is no such API, and send clients to the fallback tag.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from regfs.server.routes import Route
 from regfs.tree.referrers import Referrer, Referrers
 
 AT_ONCE: Final = 2
-"""Requests that look up referrers; others wait without keeping a thread from those who pull."""
+"""Lookups of referrers at the same time; others wait without taking a thread from pulls."""
 
 _BEGIN: Final = f'{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":['.encode()
 _END: Final = b"]}"
@@ -28,11 +28,11 @@ _END: Final = b"]}"
 class _ReferrersPage(NamedTuple):
     body: bytes
     last: str
-    """The digest of the last on it, when others come after; else empty."""
+    """The digest of the last entry if more follow; else empty."""
 
 
 async def get(request: web.Request, route: Route) -> web.StreamResponse:
-    """List the referrers of a digest, of one `artifactType` if it is said."""
+    """List the referrers of a digest, if requested only those of one `artifactType`."""
     # A plus that is not encoded reads as a space, which no media type has.
     given = [one.replace(" ", "+") for one in request.query.getall("artifactType", [])]
     types = frozenset(filter(None, given))
@@ -58,7 +58,7 @@ def _page(referrers: Referrers, route: Route, types: Collection[str], last: str)
 
 
 def _fitting(referrers: list[Referrer], limit: int = LIMIT) -> int:
-    """Return how many of them make an index that clients take: at least one."""
+    """Return how many fit into an index that clients accept: at least one."""
     size = len(_BEGIN) + len(_END)
     for count, one in enumerate(referrers):
         size += len(one.descriptor) + 1

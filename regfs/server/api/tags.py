@@ -1,4 +1,4 @@
-"""`/v2/<name>/tags/list`: the tags of a repository, by bytes; all of them unless `n` is said."""
+"""`/v2/<name>/tags/list`: the tags of a repository, sorted by bytes; all of them without `n`."""
 
 from __future__ import annotations
 

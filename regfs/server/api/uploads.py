@@ -6,7 +6,7 @@
     PATCH  <id>                 202, bytes are added
     PUT    <id>?digest=         201, what has arrived is the blob
     GET    <id>                 204, how far it has come
-    DELETE <id>                 204, it is given up
+    DELETE <id>                 204, it is cancelled
 
 Source: opencontainers/distribution-spec, spec.md, "Push". There is no least size of a
 chunk, so `OCI-Chunk-Min-Length` is never sent.
@@ -39,13 +39,13 @@ from regfs.server.keys import MAY, UPLOADS
 from regfs.server.routes import Route, Verb
 
 AHEAD: Final = 1024 * 1024
-"""Bytes that are taken from the network while those before them are written."""
+"""Bytes that are read from the network while the previous ones are written."""
 
 _RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/[0-9*]+)?")
 
 
 class _Chunk(NamedTuple):
-    """What a request says of the bytes it brings."""
+    """What a request says about the bytes in its body."""
 
     start: int | None
     length: int | None
@@ -55,7 +55,7 @@ class _Chunk(NamedTuple):
 
 
 async def begin(request: web.Request, route: Route) -> web.StreamResponse:
-    """Begin an upload; or mount a blob, or take all of it, and be done."""
+    """Begin an upload, mount a blob, or accept a whole blob."""
     uploads, query = request.app[UPLOADS], request.query
     if mount := query.get("mount"):
         digest = Digest.parse(mount)
@@ -84,20 +84,20 @@ async def append(request: web.Request, route: Route) -> web.StreamResponse:
 
 
 async def complete(request: web.Request, route: Route) -> web.StreamResponse:
-    """Add the last bytes, if any, and make a blob of the upload."""
+    """Add the last bytes, if any, and turn the upload into a blob."""
     digest = _digest(request)
     return await _finished(request, route, digest, _chunk(request))
 
 
 async def status(request: web.Request, route: Route) -> web.StreamResponse:
-    """Tell how far an upload has come."""
+    """Answer how far an upload has come."""
     uploads = request.app[UPLOADS]
     upload = await asyncio.to_thread(uploads.status, route.name, route.reference)
     return web.Response(status=204, headers=_headers(upload))
 
 
 async def cancel(request: web.Request, route: Route) -> web.StreamResponse:
-    """Give an upload up."""
+    """Cancel an upload."""
     await asyncio.to_thread(request.app[UPLOADS].cancel, route.name, route.reference)
     return web.Response(status=204)
 
@@ -116,7 +116,7 @@ async def _mounted(request: web.Request, route: Route, digest: Digest, source: s
 
 
 async def _pushed(request: web.Request, route: Route, digest: Digest) -> web.StreamResponse:
-    """Take a whole blob in one request."""
+    """Accept a whole blob in one request."""
     uploads = request.app[UPLOADS]
     upload = await asyncio.to_thread(uploads.begin, route.name, digest.algorithm)
     try:
@@ -133,7 +133,7 @@ async def _pushed(request: web.Request, route: Route, digest: Digest) -> web.Str
 async def _finished(
     request: web.Request, route: Route, digest: Digest, chunk: _Chunk
 ) -> web.StreamResponse:
-    """Take the last bytes of an upload, and make a blob of it."""
+    """Accept the last bytes of an upload, and turn it into a blob."""
     reception = await _receiving(request, route, chunk, digest.algorithm)
     try:
         await _take_in(request, reception)
@@ -146,7 +146,7 @@ async def _finished(
 
 
 async def _give_up(reception: UploadWriter) -> None:
-    """Keep what has arrived, and let others write; the error itself is reported elsewhere."""
+    """Keep what has arrived and release the upload; the error itself is reported elsewhere."""
     with suppress(RegfsError):
         await asyncio.to_thread(reception.close)
 
@@ -171,7 +171,7 @@ async def _receiving(
 
 
 async def _take_in(request: web.Request, reception: UploadWriter) -> None:
-    """Write a request's body as it comes: what is next is read while the last is written."""
+    """Write a request's body as it arrives: read the next piece while the last one is written."""
     try:
         reception.expect(request.content_length or 0)
         await _pump(request, reception)
@@ -205,11 +205,11 @@ def _write(reception: UploadWriter, pieces: Sequence[bytes]) -> None:
 
 
 def _chunk(request: web.Request) -> _Chunk:
-    """Return which bytes a request says it brings.
+    """Return the range of bytes that a request claims to have.
 
     Raises:
-        UploadInvalid: it says so in a way that cannot be understood.
-        SizeInvalid: their number is not that of the body.
+        UploadInvalid: the header is invalid.
+        SizeInvalid: the range does not match the size of the body.
     """
     text = request.headers.get("Content-Range")
     if text is None:
@@ -232,7 +232,7 @@ def _digest(request: web.Request) -> Digest:
 
 
 def _headers(upload: Upload) -> dict[str, str]:
-    """Return where an upload is and how far it has come; `0-0` is of no byte and of one."""
+    """Return where an upload is and how far it has come; `0-0` means no byte or one."""
     return {
         "Location": f"/v2/{upload.name}/blobs/uploads/{upload.id}",
         "Range": f"0-{max(upload.size - 1, 0)}",

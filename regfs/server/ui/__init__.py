@@ -1,12 +1,12 @@
-"""The page to look at: what is on the disk, for people with a browser.
+"""The web page: what is on the disk, for people with a browser.
 
-    snapshot     the tree as it was at one moment, taken by a thread of its own
+    snapshot     the tree as it was at one moment, read by a separate thread
     addresses    the paths of the page, both ways
     views/       reports -> frozen view models: what a template needs, in its words
     treemap      sizes -> rectangles
-    templating   view models -> HTML, in which nothing of a tree can do harm
+    templating   view models -> HTML, with everything from a tree escaped
     pages        requests -> view models -> responses
 
-What is shown comes from `regfs.reports`; nothing here counts for itself. Nothing here
-changes a tree, and the API never waits for any of it.
+All figures come from `regfs.reports`. Nothing here changes a tree, and the API never waits
+for it.
 """

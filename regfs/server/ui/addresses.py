@@ -6,8 +6,8 @@
     /r/<name>/_raw/<digest>         the bytes of a manifest or config
     /b/<digest>                     a blob
 
-As on the disk, no component of a name begins with `_`, so the first one that does ends
-it, whatever slashes the name has. A name that is not UTF-8 goes through as its bytes.
+As on the disk, no component of a name begins with `_`, so the first one that does ends the
+name. A name that is not UTF-8 is passed on as its bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PageAddress(NamedTuple):
 
     name: str
     part: str = ""
-    """`tags`, `manifests`, `raw`, or nothing of the repository itself."""
+    """`tags`, `manifests`, `raw`; empty for the repository itself."""
     reference: str = ""
     """A tag or a digest, as it was given."""
 
@@ -58,13 +58,13 @@ def of_blob(digest: str) -> str:
 
 
 def with_query(path: str, **query: object) -> str:
-    """Return a path with those parts of a query that say anything."""
+    """Return a path with the non-empty parts of a query."""
     given = {key: _bytes(str(value)) for key, value in query.items() if value not in (None, "")}
     return f"{path}?{urlencode(given)}" if given else path
 
 
 def place_of(path: str) -> PageAddress | None:
-    """Return what a raw path below `/r/` names; None when it is no such path."""
+    """Parse a raw path below `/r/`; return None if it is not valid."""
     if not path.startswith(REPOSITORY):
         return None
     text = unquote(path[len(REPOSITORY) :], errors="surrogateescape")
@@ -76,7 +76,7 @@ def place_of(path: str) -> PageAddress | None:
 
 
 def blob_of(path: str) -> str:
-    """Return the digest that a raw path below `/b/` names, as it was given."""
+    """Return the digest in a raw path below `/b/`, as it was given."""
     return unquote(path.removeprefix(BLOB), errors="surrogateescape")
 
 

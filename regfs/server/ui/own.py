@@ -1,11 +1,10 @@
-"""What each repository itself has: by its own links and tags, and by no step out of it.
+"""What each repository itself has, by its own links and tags only.
 
-A manifest may name anything: its subject, the children of an index and foreign layers need
-not be in its repository, and only a digest has to be known to name them. So what a manifest
-names says nothing about who may see it. A link does: it was written when the bytes were
-pushed here, or mounted from where the client might read. What has one (a revision, a layer,
-the current link of a tag) is had; everything else is as if it were not there, as it is for
-clients of the API.
+A manifest may name anything: its subject, the children of an index and foreign layers need not
+be in its repository, and whoever knows a digest can name it. So being named by a manifest
+gives nobody a right to see something. A link does: it was written when the bytes were pushed
+to the repository, or mounted from one that the client may read. The page shows what has a
+link (a revision, a layer, the current link of a tag), and nothing else, as the API does.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ class OwnUsage(NamedTuple):
     stored: int
     apparent: int
     unique: None = None
-    """The bytes that only this repository needs would reveal others."""
+    """Without unique bytes, which would reveal other repositories."""
 
 
 class Own:
-    """Answers for one moment of a tree; several threads may ask."""
+    """Answers for one snapshot of a tree; safe for several threads."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -38,14 +37,14 @@ class Own:
         self._usage: dict[str, OwnUsage] = {}
 
     def has(self, name: str, digest: Digest) -> bool:
-        """Return whether a repository has a blob or manifest; its bytes may be missing."""
+        """Return whether a repository has a blob or manifest, whose bytes may be missing."""
         one = self._graph.inventory.repositories.get(name)
         if one is None:
             return False
         return digest in one.revisions or digest in one.layers or digest in self._others(one)
 
     def weight(self, name: str, manifests: Iterable[Digest]) -> int:
-        """Return the bytes of manifests and of all they name, as far as a repository has it."""
+        """Return the bytes of manifests and of what they name, if the repository has it."""
         blobs = self._graph.inventory.blobs
         return sum(
             blobs[part].size
@@ -72,7 +71,7 @@ class Own:
         return OwnUsage(len(sizes), sum(sizes), sum(self.weight(name, some) for some in groups))
 
     def _others(self, one: RepositoryInventory) -> frozenset[Digest]:
-        """Return what a repository has under another digest than that of the link's path."""
+        """Return what a repository has under a digest other than the one in the link's path."""
         found = self._further.get(one.name)
         if found is None:
             found = self._further[one.name] = frozenset(self._read_others(one))

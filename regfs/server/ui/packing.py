@@ -17,15 +17,15 @@ HEADERS: Final = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-"""On every page: what comes from a tree can run nothing and load nothing."""
+"""Headers of every page: content from a tree can neither run nor load anything."""
 _NONE: Final = re.compile(r"q=0(\.0*)?")
 _LEVEL: Final = 5
 _SMALL: Final = 1000
-"""Bytes that are not worth it: they go in one packet."""
+"""Bytes that are not worth compressing: they fit into one packet."""
 
 
 def packed(request: web.Request, body: bytes, content_type: str, status: int = 200) -> web.Response:
-    """Return a response, compressed if the client takes that."""
+    """Return a response, compressed if the client accepts that."""
     headers = {**HEADERS, "Vary": "Accept-Encoding"}
     if len(body) >= _SMALL and _takes_gzip(request.headers.get("Accept-Encoding", "")):
         body = gzip.compress(body, _LEVEL, mtime=0)

@@ -3,10 +3,10 @@
     /            repositories      /usage     who uses how much     /search   ?q=
     /r/<name>..  one of them       /reuse     what is shared        /refresh  POST
     /b/<digest>  a blob            /findings  what is wrong         /static/
-                                   /gc        what could go
+                                   /gc        what gc would delete
 
-Each page waits a moment for a snapshot of the tree. A page that takes longer says so, and
-asks again by itself. Nothing here is below `/v2`, and nothing here changes anything.
+Each page waits a moment for a snapshot of the tree. If that takes longer, the page says so and
+reloads by itself. Nothing here is below `/v2`, and nothing here changes anything.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ from regfs.tree.inventory import RepositoryInventory
 _log = logging.getLogger(__name__)
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+")
-"""A host that can stand in a command which people copy."""
+"""Hosts that are safe in a command that people copy."""
 FOREVER: Final = "public, max-age=31536000, immutable"
 THREADS: Final = 1
-"""Threads that make pages; those that the API uses are others. Two would make no more pages:
-it is computing, and each would take turns from the other and from those who pull."""
+"""Threads that make pages, separate from those of the API. Two would not be faster: making a
+page is computing, and they would slow each other and pulls down."""
 
 
 WAITING: Final = 32
-"""Pages of one client that are made or wait to be. Each client has a line of its own."""
+"""Pages of one client that are being made or wait. Each client has its own queue."""
 
 
 @dataclass
@@ -99,7 +99,7 @@ _MESSAGES: Final = {404: "There is no such page.", 405: "This page is read-only.
 
 
 def add_pages(app: web.Application) -> None:
-    """Let an application show what it serves."""
+    """Add the page to an application."""
     pages = app[_PAGES] = _Pages(app)
     get = app.router.add_get
     get("/", pages.home)
@@ -202,7 +202,7 @@ class _Pages:
         return await self._page(request, "search.html", lambda look: search(look, query))
 
     async def refresh(self, request: web.Request) -> web.StreamResponse:
-        """Answer `/refresh`: read the tree again, and go back to the page."""
+        """Answer `/refresh`: read the tree again, and redirect back to the page."""
         form = await request.post()
         back = str(form.get("back", "/"))
         # Only to a page of this server: `//elsewhere` would be another one.
@@ -216,7 +216,7 @@ class _Pages:
         return await self._answered(request, answer)
 
     async def login(self, request: web.Request) -> web.StreamResponse:
-        """Answer `/login`, which is reached with a password only: go to the first page."""
+        """Answer `/login`, which needs a password: redirect to the first page."""
         return web.Response(status=303, headers={**HEADERS, "Location": "/"})
 
     async def static(self, request: web.Request) -> web.StreamResponse:
@@ -255,7 +255,7 @@ class _Pages:
     async def _answered(
         self, request: web.Request, answer: Callable[[], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Return the answer, or a page that explains why there is none."""
+        """Return the answer, or a page that explains the error."""
         try:
             return await answer()
         except Refusal as error:
@@ -269,14 +269,14 @@ class _Pages:
         return self.refused(request, refusal)
 
     def refused(self, request: web.Request, refusal: Refusal) -> web.Response:
-        """Return the page that explains why there is no other."""
+        """Return the page that explains an error."""
         text = self._html(request, "problem.html", problem=refusal)
         response = _response(request, text, refusal.status)
         response.headers.update(refusal.headers)
         return response
 
     async def _raw(self, request: web.Request, place: PageAddress) -> web.StreamResponse:
-        """Return the bytes of a manifest or config as text that no browser takes for a page."""
+        """Return the bytes of a manifest or config as plain text."""
         snapshot = await self._snapshots.get(patience=60.0)
         if snapshot is None:
             raise Refusal(503, "Not yet", "The tree is still being read; ask again in a minute.")
@@ -328,17 +328,17 @@ class _Pages:
 
 
 def _is_unknown(request: web.Request) -> bool:
-    """Return whether there are passwords, and somebody has given none."""
+    """Return whether the server has passwords and the request has none."""
     return GATE in request.app and USER not in request
 
 
 def _knows(request: web.Request, look: Look) -> bool:
-    """Return whether somebody may know where on the disk the tree lies."""
+    """Return whether the sender of a request may know where on the disk the tree is."""
     return look.everything and not _is_unknown(request)
 
 
 def _response(request: web.Request, text: str, status: int = 200) -> web.Response:
-    # What is not UTF-8 was spelled out; should a surrogate be left, it is no reason to fail.
+    # Invalid UTF-8 is escaped already; a surrogate that is left must not make the page fail.
     return packed(request, text.encode("utf-8", "backslashreplace"), "text/html", status)
 
 
@@ -426,7 +426,7 @@ def _digest(text: str) -> Digest:
 
 
 def _whole(look: Look) -> Look:
-    """Return a look that sees everything: what is counted here is counted over all."""
+    """Return a look that sees everything, for pages with totals over everything."""
     if look.everything:
         return look
     raise Refusal(

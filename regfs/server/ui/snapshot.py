@@ -1,11 +1,11 @@
-"""The tree as it was at one moment, and who takes it: a thread that no pull waits for.
+"""The tree as it was at one moment, taken by a thread that no pull waits for.
 
     Snapshot    inventory + graph + the reports made of them, each at most once
-    Snapshots   keeps one, takes another when somebody asks and it has become old
+    Snapshots   keeps one, and takes another when it is requested and the old one has aged
 
-Listing a large tree takes seconds to minutes. Whoever asks waits a little; after that
-there is the snapshot before, or nothing yet and `doing` says how far it is. A snapshot
-that is no longer asked for is dropped, and a large one before the next is taken: it can be a GB.
+Listing a large tree takes seconds to minutes. A request waits a little, then gets the previous
+snapshot, or none yet, and `doing` says how far it is. A snapshot that is no longer requested is
+dropped, and a large one before the next is taken: it can have hundreds of MB.
 """
 
 from __future__ import annotations
@@ -45,33 +45,32 @@ from regfs.verify.ledger_file import LEDGER, read_ledger
 from regfs.verify.report import Coverage, ReportedFinding
 
 MAX_AGE: Final = 2.0
-"""Seconds after which a snapshot is taken anew when it is asked for."""
+"""Seconds after which a snapshot is too old for the next request."""
 SHARE: Final = 0.1
-"""Of the time at most that may go into taking snapshots, however often they are asked for."""
+"""Largest share of the time for taking snapshots, however many requests there are."""
 GLANCE: Final = 0.3
-"""Seconds that a newer snapshot is waited for where there is an older one."""
+"""Seconds to wait for a newer snapshot if there is an older one."""
 FRESH_SHARE: Final = 0.25
-"""Of the time at most that may go into snapshots which somebody wants at once."""
+"""Largest share of the time for snapshots that are requested at once."""
 IDLE: Final = 900.0
 """Seconds without a request after which a snapshot is dropped."""
 LARGE: Final = 300_000
 """Blobs beyond which there are never two snapshots in memory at once."""
 SHARED_SHOWN: Final = 200
-"""Shared layers that are listed; the rest is counted."""
+"""Shared layers that are listed; the rest are counted."""
 
 
 LARGEST: Final = 256 * 1024
-"""Bytes of the largest manifest or config that is taken apart for a page. To understand one is
-a single step for all other threads: one of 4 MB, which anybody may push, would hold them up for
-a quarter of a second."""
+"""Bytes of the largest manifest or config that is parsed for a page. Parsing blocks all other
+threads: one of 4 MB, which anybody may push, would block them for a quarter of a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerState:
-    """What the ledger of `regfs verify` says of the tree."""
+    """What the ledger of `regfs verify` says about the tree."""
 
     coverage: Coverage | None
-    """None when nothing was ever verified, or the ledger cannot be read."""
+    """None if nothing was ever verified, or the ledger cannot be read."""
     latest: datetime | None
     """When a blob was verified last."""
     trouble: str = ""
@@ -79,7 +78,7 @@ class LedgerState:
 
 
 class Snapshot:
-    """The tree as it was; every report is made when it is first asked for."""
+    """The tree as it was; each report is made on first use."""
 
     def __init__(self, registry: Registry, inventory: Inventory, graph: Graph, took: float) -> None:
         self.registry = registry
@@ -178,12 +177,12 @@ class Snapshot:
 
     @cached_property
     def plan(self) -> Plan:
-        """What `regfs gc plan` would let go."""
+        """What `regfs gc plan` would delete."""
         return self._plan(Policy())
 
     @cached_property
     def plan_untagged(self) -> Plan:
-        """What `regfs gc plan --delete-untagged` would let go."""
+        """What `regfs gc plan --delete-untagged` would delete."""
         return self._plan(Policy(delete_untagged=True))
 
     def _plan(self, policy: Policy) -> Plan:
@@ -192,7 +191,7 @@ class Snapshot:
 
     @cached_property
     def wrong(self) -> list[ReportedFinding]:
-        """All that is known to be wrong, each once, the gravest first."""
+        """Every known finding once, the worst first."""
         noted = self.ledger.coverage.findings if self.ledger.coverage else ()
         gone = [
             Finding(Code.BLOB_MISSING, layout.blob_path(Digest(digest)), digest)
@@ -209,7 +208,7 @@ class Snapshot:
             rows.values(),
             key=lambda row: (
                 order.index(row.finding.severity),
-                # What other findings follow from comes before them.
+                # Causes come before their consequences.
                 row.finding.code is not Code.BLOBS_MISSING,
                 row.finding.code,
                 row.finding.path,
@@ -218,12 +217,12 @@ class Snapshot:
 
     @cached_property
     def affected(self) -> Affected:
-        """Who knows which images a finding touches."""
+        """Finds the images that a finding affects."""
         return Affected(self.inventory, self.graph)
 
     @cached_property
     def ledger(self) -> LedgerState:
-        """What is known from verifications before."""
+        """What previous verifications have found."""
         try:
             known = read_ledger(self.registry.store, LEDGER, pick_from(self.inventory))
         except PathMissing:
@@ -245,7 +244,7 @@ class _SnapshotStopped(Exception):
 
 
 class _Doing:
-    """A Progress whose words a page can show, and that can stop what it watches."""
+    """A Progress that a page can show, and that can stop the work."""
 
     def __init__(self) -> None:
         self.stopped = False
@@ -291,7 +290,7 @@ class Snapshots:
         self._take_once_more = False
         """Whether somebody asked for a fresh snapshot while one was being taken."""
         self._due: asyncio.TimerHandle | None = None
-        """Takes the fresh snapshot that somebody asked for, when its share of the time allows."""
+        """Timer that takes a requested fresh snapshot once its share of the time allows."""
         self._making: dict[str, asyncio.Future[object]] = {}
         self._asked_at = 0.0
         self._idle: asyncio.TimerHandle | None = None
@@ -300,7 +299,7 @@ class Snapshots:
 
     @property
     def doing(self) -> str:
-        """What the thread does just now, in words."""
+        """What the thread is doing, in words."""
         return str(self._doing)
 
     @property
@@ -316,11 +315,11 @@ class Snapshots:
     async def get(
         self, reports: Iterable[str] = (), *, patience: float = 1.5, fresh: bool = False
     ) -> Snapshot | None:
-        """Return a snapshot in which these reports are made; None when that takes longer.
+        """Return a snapshot that has these reports; None if that takes longer.
 
-        A `fresh` one is taken again. Reading takes its share of the time and no more, however
-        often somebody asks for it: if that share is used up, the older snapshot is returned,
-        and the tree is read when the share allows.
+        A `fresh` one is taken anew. Reading never exceeds its share of the time, however often
+        it is requested: if the share is used up, the older snapshot is returned, and the tree
+        is read once the share allows it.
 
         Raises:
             RegfsError: the tree cannot be read.
@@ -350,7 +349,7 @@ class Snapshots:
         return snapshot
 
     def close(self) -> None:
-        """End what is under way, and let the snapshot go."""
+        """Stop what is running, and drop the snapshot."""
         self._doing.stopped = True
         self._forget_due()
         self._worker.shutdown(wait=False, cancel_futures=True)
@@ -370,7 +369,7 @@ class Snapshots:
         return self._kept_since + max(least, pause) - self._clock()
 
     async def _renew(self, patience: float) -> None:
-        """Take a snapshot now, or soon; wait until it begins if that is worth waiting for."""
+        """Take a snapshot now or soon; wait for its start if that is near."""
         if self._taking is not None:
             self._take_once_more = True  # what is new may stand where it has read already
             return
@@ -398,7 +397,7 @@ class Snapshots:
         self._taking.add_done_callback(self._taken)
 
     def _make(self, snapshot: Snapshot, report: str) -> asyncio.Future[object]:
-        """Have a report made, unless it is under way."""
+        """Start making a report, unless that has begun."""
         if report not in self._making:
             self._doing.start(f"Working out the {report.partition('_')[0]}")
             loop = asyncio.get_running_loop()
@@ -456,7 +455,7 @@ class Snapshots:
             self._idle = None
 
     def _forget_reports(self) -> None:
-        """Give up what is made of a snapshot that goes."""
+        """Cancel the reports of a snapshot that is dropped."""
         for making in self._making.values():
             making.cancel()
         self._making = {}

@@ -1,7 +1,7 @@
-"""View models -> HTML: whatever a tree holds comes out as text that can be seen, no more.
+"""View models -> HTML: everything from a tree comes out as visible text.
 
-Every value a template prints passes `shown`: what cannot be seen (controls, bytes that are no
-UTF-8, marks that turn the direction of text) is spelled out; then Jinja escapes it.
+Every value that a template prints passes `shown`, which spells out what cannot be seen (control
+characters, invalid UTF-8, marks of text direction); then Jinja escapes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from regfs.units import human_size, rfc3339
 
 
 class Asset(NamedTuple):
-    """One file that pages need."""
+    """A static file."""
 
     body: bytes
     content_type: str
@@ -34,7 +34,7 @@ _TYPES: Final = {
 
 
 def assets() -> dict[str, Asset]:
-    """Return the files that pages need, by name."""
+    """Return the static files by name."""
     folder = resources.files("regfs.server.ui") / "static"
     found = {}
     for name, content_type in _TYPES.items():
@@ -44,7 +44,7 @@ def assets() -> dict[str, Asset]:
 
 
 def environment(known: dict[str, Asset]) -> Environment:
-    """Return what renders the templates."""
+    """Return the environment of the templates."""
     made = Environment(
         loader=PackageLoader("regfs.server.ui"),
         autoescape=True,
@@ -69,7 +69,7 @@ def environment(known: dict[str, Asset]) -> Environment:
 
 
 def shown(value: Any) -> Any:
-    """Return a value as a template prints it: of a text everything that it holds can be seen."""
+    """Return a value as a template prints it: in text, every character is visible."""
     if value is None:
         return ""
     if isinstance(value, str) and not isinstance(value, Markup):
@@ -78,12 +78,12 @@ def shown(value: Any) -> Any:
 
 
 def lines(text: str) -> Markup:
-    """Return a text whose ends of lines stay what they are."""
+    """Return text that keeps its line ends."""
     return escape("\n".join(printable(line).replace("\\t", "    ") for line in text.split("\n")))
 
 
 def size(bytes_: int | None) -> Markup:
-    """Return a number of bytes for people; the exact one is in its title."""
+    """Return a size for people, with the exact number as its title."""
     if bytes_ is None or bytes_ < 0:
         return Markup('<span class="size">?</span>')
     exact = plural(bytes_, "byte")
@@ -91,7 +91,7 @@ def size(bytes_: int | None) -> Markup:
 
 
 def when(moment: datetime | None) -> Markup:
-    """Return a time in UTC to the minute; the seconds are in its title."""
+    """Return a time in UTC to the minute, with the seconds in its title."""
     if moment is None:
         return Markup('<span class="none">never</span>')
     exact = rfc3339(moment)
@@ -102,7 +102,7 @@ def when(moment: datetime | None) -> Markup:
 
 
 def ticks(text: str) -> Markup:
-    """Return a text of ours in which `what stands so` is code."""
+    """Return text in which `this` becomes code."""
     parts = [
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
         for number, part in enumerate(printable(text).split("`"))
@@ -111,12 +111,12 @@ def ticks(text: str) -> Markup:
 
 
 def share(per_cent: float) -> str:
-    """Return a share; what is there is never none of it."""
+    """Return a share in per cent; if it is not 0, it is shown as more than 0."""
     if 0 < per_cent < 0.1:
         return "<0.1 %"
     return f"{per_cent:.1f} %"
 
 
 def count(number: int) -> str:
-    """Return a number with its thousands set apart."""
+    """Return a number with separated thousands."""
     return f"{number:,}"

@@ -1,4 +1,4 @@
-"""One blob: what it is, where it lies, and what keeps it."""
+"""One blob: what it is, where it is, and what keeps it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from regfs.units import utc_time
 PATHS: Final = 20
 """Paths from a repository that are shown."""
 STATIONS: Final = 40
-"""Stations of one path that are shown: indexes can list indexes without end."""
+"""Stations that are shown of one path: indexes can be nested without end."""
 LINKS: Final = 50
 """Repositories that are named."""
 
@@ -38,7 +38,7 @@ class Blob:
 
     digest: str
     size: int | None
-    """Bytes; None when it is not there."""
+    """Bytes; None if it is missing."""
     written: datetime | None
     path: str
     is_manifest: bool
@@ -46,13 +46,13 @@ class Blob:
     more: bool
     doubtful: bool
     unneeded: bool
-    """Nothing leads to it; only those know who may see everything."""
+    """Whether nothing leads to it; only shown to those who may see everything."""
     layer_links: tuple[Hyperlink, ...]
     layer_links_omitted: int
 
 
 def blob(look: Look, digest: Digest) -> Blob:
-    """Return all about a blob that may be shown."""
+    """Return the view of a blob."""
     snapshot = look.snapshot
     target = Target(None, None, digest)
     report = reasons(snapshot.graph, target, digest, PATHS, partial(_may_be_shown, look))
@@ -74,7 +74,7 @@ def blob(look: Look, digest: Digest) -> Blob:
 
 
 def _may_be_shown(look: Look, way: list[Step]) -> bool:
-    """Return whether all of a path may be shown: it can lead through what others pushed."""
+    """Return whether all of a path may be shown: it can lead through other repositories."""
     first = way[0].node
     if not isinstance(first, Node) or not look.reads(first.repository):
         return False
@@ -82,11 +82,11 @@ def _may_be_shown(look: Look, way: list[Step]) -> bool:
 
 
 def _stations(look: Look, way: tuple[PathNode, ...]) -> tuple[Station, ...]:
-    """Return a path from a repository, each station with where it can be seen."""
+    """Return a path from a repository, each station with its link."""
     name = way[0].name
     found = []
     for place in way[:STATIONS]:
-        # A revision and its content have one digest, and people need it once.
+        # A revision and its manifest have the same digest; show it once.
         if place.edge == "content":
             continue
         link: Hyperlink | None = None
@@ -96,7 +96,7 @@ def _stations(look: Look, way: tuple[PathNode, ...]) -> tuple[Station, ...]:
             tag = place.name.removeprefix(f"{name}:")
             link = Hyperlink(place.name, addresses.of_tag(name, tag))
         elif place.kind in ("revision", "manifest"):
-            # What is about it can be in another repository alone.
+            # A referrer may be only in another repository.
             here = look.has(name, Digest(place.name))
             href = addresses.of_manifest(name, place.name) if here else ""
             link = Hyperlink(place.name, href or addresses.of_blob(place.name))

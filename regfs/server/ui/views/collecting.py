@@ -1,4 +1,4 @@
-"""What a collection would let go: the plan of `regfs gc plan`, to read only."""
+"""What a collection would delete: the plan of `regfs gc plan`, read-only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regfs.server.ui.views.parts import Hyperlink, Look, PagedRows, below, page_
 
 @dataclass(frozen=True, slots=True)
 class ActionRow:
-    """One thing that would go."""
+    """One thing that would be deleted."""
 
     action: Action
     path: str
@@ -29,7 +29,7 @@ class Collecting:
 
     plan: Plan
     untagged: bool
-    """Whether manifests that no tag reaches go too."""
+    """Whether manifests that no tag reaches are deleted too."""
     eligible: str
     kept: tuple[tuple[int, str], ...]
     page: PagedRows[ActionRow]
@@ -38,7 +38,7 @@ class Collecting:
 
 
 def collecting(look: Look, untagged: bool, number: int) -> Collecting:
-    """Return what would go; for those only who may see everything."""
+    """Return what would be deleted; only for those who may see everything."""
     plan = look.snapshot.plan_untagged if untagged else look.snapshot.plan
     actions = sorted(plan.actions, key=lambda action: (-action.size, action.path))
 

@@ -1,4 +1,4 @@
-"""What is wrong: what `regfs verify` has noted in its ledger, and what the structure shows."""
+"""Findings: those in the ledger of `regfs verify`, and those of the structure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from regfs.units import utc_time
 from regfs.verify.report import ReportedFinding
 
 IMAGES: Final = 5
-"""Images that are named with one finding."""
+"""Images that are named for one finding."""
 
 
 class SeverityFilter(NamedTuple):
-    """A severity that can be looked at alone."""
+    """A severity to filter by."""
 
     label: str
     number: int
@@ -42,7 +42,7 @@ class FindingRow:
     """Images that are damaged by it; the first few."""
     affected: int
     also: str
-    """Where else findings of the same cause are; empty where there are none, or each is shown."""
+    """Other places of the same cause; empty if there are none, or if each finding is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,15 @@ class Findings:
     choices: tuple[SeverityFilter, ...]
     page: PagedRows[FindingRow]
     grouped: int
-    """How many findings are shown as part of another."""
+    """Findings that are shown as part of another."""
     each_href: str
-    """Where each finding is shown by itself."""
+    """The address that shows each finding by itself."""
 
 
 def findings(look: Look, severity: str, number: int, *, each: bool = False) -> Findings:
-    """Return what is wrong; for those only who may see everything.
+    """Return the findings; only for those who may see everything.
 
-    Findings of one cause are one row, unless `each` is asked for.
+    Findings of one cause are one row, unless `each` is given.
     """
     rows = look.snapshot.wrong
     counts = Counter(row.finding.severity.value for row in rows)
@@ -93,7 +93,7 @@ def findings(look: Look, severity: str, number: int, *, each: bool = False) -> F
 
 
 def _grouped(rows: Sequence[ReportedFinding]) -> Iterator[tuple[ReportedFinding, str]]:
-    """Yield the first finding of each cause, and where the others are."""
+    """Yield the first finding of each cause, and the places of the others."""
     causes = Causes()
     firsts = [row for row in rows if causes.add(row.finding)]
     for row, cause in zip(firsts, causes, strict=True):

@@ -33,13 +33,13 @@ from regfs.tree.registry import Target
 from regfs.units import utc_time
 
 USERS: Final = 8
-"""Other images that are named with a layer; the rest is counted."""
+"""Other images that are named for a layer; the rest are counted."""
 RAW_SHOWN: Final = 65_536
-"""Bytes of a manifest that are shown in the page itself."""
+"""Bytes of a manifest that the page shows."""
 BAR: Final = 1000
-"""Units that the bar of layers is wide."""
+"""Width of the bar of layers, in units."""
 NARROWEST: Final = 3
-"""Units that the smallest layer takes, that it can be seen."""
+"""Width of the smallest layer, in units, so that it stays visible."""
 TAGS: Final = 20
 """Other tags that are named."""
 PROBLEMS: Final = 20
@@ -59,7 +59,7 @@ class EntryRow:
 
     entry: ListedEntry
     href: str | None
-    """None of one that is not there."""
+    """None if it is missing."""
     chosen: bool
 
 
@@ -81,13 +81,13 @@ class StepRow:
 
     step: BuildStep
     number: int | None
-    """Of the layer, from 1 at the base."""
+    """Number of the layer, from 1 at the base."""
     href: str
     share: float
     """Per cent of all layers."""
     users: tuple[Hyperlink, ...]
     more: int
-    """Users that are not named."""
+    """Number of users that are not named."""
     paths: tuple[DiskPath, ...]
 
 
@@ -122,12 +122,12 @@ class Named(NamedTuple):
     digest: str
     what: str
     size: int | None
-    """As the manifest says; None where that is not remembered."""
+    """By the manifest; None if the graph does not keep it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReferrerRow:
-    """Something that is about the image."""
+    """A referrer of the image."""
 
     referrer: ShownReferrer
     href: str
@@ -143,7 +143,7 @@ class ImageView:
     digest: str
     title: str
     shown: Shown | None
-    """None of a manifest that cannot be read; then `problems` tell why."""
+    """None if the manifest cannot be read; `problems` say why."""
     tags: Few[Hyperlink]
     """Other tags that point to it."""
     subject: Hyperlink | None
@@ -151,7 +151,7 @@ class ImageView:
     entries: Few[EntryRow]
     part: ImagePart | None
     named: Few[Named] | None
-    """What it names, of a manifest that is too large to be taken apart."""
+    """What a manifest names that is too large to be parsed."""
     referrers: Few[ReferrerRow]
     history: tuple[HistoryRow, ...]
     problems: Few[str]
@@ -167,7 +167,7 @@ class ImageView:
 
 
 def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") -> ImageView:
-    """Return all about the manifest that a repository has under a tag or digest.
+    """Return the view of the manifest that a repository has under a tag or digest.
 
     `of` is the entry of an index to show; by default the first image in it.
     """
@@ -228,7 +228,7 @@ def _sorted(notes: dict[str, str]) -> Pairs:
 
 
 def _named_by(look: Look, digest: Digest) -> Few[Named]:
-    """Return what a manifest names, as far as the graph knows without reading it again."""
+    """Return what a manifest names according to the graph, without reading it."""
     graph = look.snapshot.graph
     children = graph.children(digest)
     count = len(children) + graph.manifests.leaf_count(digest)
@@ -298,7 +298,7 @@ def _part(look: Look, target: Target, top: Digest, one: ShownImage) -> ImagePart
 def _users(
     look: Look, target: Target, top: Digest, layers: set[Digest]
 ) -> dict[Digest, list[ListedImage]]:
-    """Return the other images that have each layer; what another is, is as in the report."""
+    """Return the other images that have each layer; "other" as in the report."""
     aliases = look.snapshot.graph.aliases
     stored = {one for layer in layers for one in (layer, *aliases.get(layer, ()))}
     found: dict[Digest, list[ListedImage]] = {}
@@ -350,7 +350,7 @@ def _steps(
 
 
 def _bar(steps: Iterable[StepRow]) -> Iterator[Segment]:
-    """Yield the layers side by side, each as wide as it is large, and never too narrow to see."""
+    """Yield the layers side by side, each as wide as it is large, but never too narrow."""
     rows = [row for row in steps if row.number is not None]
     if not rows:
         return
@@ -388,7 +388,7 @@ def _pairs(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _argv(words: tuple[str, ...]) -> str:
-    """Return a command as it stands in the config."""
+    """Return a command as the config has it."""
     return json.dumps(words, ensure_ascii=False) if words else ""
 
 
@@ -396,7 +396,7 @@ def _argv(words: tuple[str, ...]) -> str:
 
 
 def _raw(look: Look, digest: Digest) -> tuple[str, str]:
-    """Return a manifest as text, and what was done to it to be read."""
+    """Return a manifest as text, and how it was formatted."""
     try:
         data = look.snapshot.registry.manifest_bytes(digest)
     except RegfsError:

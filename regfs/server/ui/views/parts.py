@@ -1,4 +1,4 @@
-"""What views have in common: who looks, links, pages of a long list, columns to sort by."""
+"""Common parts of views: rights, links, pages of a long list, sortable columns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Other = TypeVar("Other")
 
 
 class Look:
-    """One look at a snapshot, by somebody who may not read everything."""
+    """A snapshot as one user may see it."""
 
     def __init__(self, snapshot: Snapshot, may_read: Callable[[str], bool] | None = None) -> None:
         self.snapshot = snapshot
@@ -37,7 +37,7 @@ class Look:
         return name is not None and (self._may_read is None or self._may_read(name))
 
     def repository(self, name: str) -> RepositoryInventory | None:
-        """Return a repository; None of one that is not there or may not be shown."""
+        """Return a repository; None if it does not exist or may not be shown."""
         return self.snapshot.inventory.repositories.get(name) if self.reads(name) else None
 
     @cached_property
@@ -50,7 +50,7 @@ class Look:
 
     @cached_property
     def everything(self) -> bool:
-        """Whether there is nothing that may not be shown."""
+        """Whether everything may be shown."""
         return len(self.repositories) == len(self.snapshot.inventory.repositories)
 
     @cached_property
@@ -81,20 +81,20 @@ def usage_of(look: Look) -> Mapping[str, Usage]:
 
 
 class Hyperlink(NamedTuple):
-    """Something that can be gone to."""
+    """Text with a link."""
 
     text: str
     href: str
 
 
 class DiskPath(NamedTuple):
-    """Where something lies."""
+    """Where something is on the disk."""
 
     what: str
     path: str
     """Below `docker/registry/v2`."""
     holds: str = ""
-    """What the file says, where it is a link."""
+    """The content of the file, if it is a link."""
 
 
 def image_link(image: Image) -> Hyperlink:
@@ -112,13 +112,13 @@ def below(path: str) -> str:
 
 
 def blob_path(digest: Digest | str) -> str:
-    """Return where a blob lies."""
+    """Return where a blob is on the disk."""
     return below(layout.blob_path(Digest(digest)))
 
 
 @dataclass(frozen=True, slots=True)
 class Few(Generic[Item]):
-    """The first of what may be very many."""
+    """The first few of what may be very many."""
 
     shown: tuple[Item, ...]
     omitted: int
@@ -158,7 +158,7 @@ class PagedRows(Generic[Item]):
 def page_of(
     rows: Sequence[Item], number: int, address: Callable[[int], str], size: int = ROWS
 ) -> PagedRows[Item]:
-    """Return page `number`, from 1, or the last one when there are fewer."""
+    """Return page `number`, from 1, or the last one if there are fewer."""
     pages = max(-(-len(rows) // size), 1)
     number = min(max(number, 1), pages)
     first = (number - 1) * size
@@ -179,11 +179,11 @@ class Column:
     label: str
     href: str
     sorted: str
-    """`ascending`, `descending`, or nothing."""
+    """`ascending`, `descending` or empty."""
     number: bool
     """Whether it holds numbers."""
     minor: bool
-    """Whether a narrow screen can do without it."""
+    """Whether narrow screens hide it."""
 
 
 class Order(NamedTuple):
@@ -191,11 +191,11 @@ class Order(NamedTuple):
 
     key: str
     reverse: bool
-    """The other way round than is usual: names from z, sizes from the smallest."""
+    """Whether the usual order is reversed: names from z, sizes from the smallest."""
 
     @classmethod
     def parse(cls, text: str, known: Sequence[str], usual: str) -> Order:
-        """Return what `?sort=` means: a key, or `-` and a key."""
+        """Parse `?sort=`: a key, or `-` and a key."""
         key = text.removeprefix("-")
         return cls(key, text.startswith("-")) if key in known else cls(usual, False)
 

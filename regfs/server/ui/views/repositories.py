@@ -51,7 +51,7 @@ class RepositoryRow:
     apparent: int
     stored: int
     unique: int | None
-    """None for those who may not see everything: it tells of the others."""
+    """None for those who may not see everything: it would reveal other repositories."""
     pushed: datetime | None
     """When a tag or manifest was last written."""
     share: int
@@ -64,13 +64,13 @@ class RepositoriesView:
 
     figures: tuple[Figure, ...]
     owner: str
-    """Who else knows what is in use; nothing of a plain registry."""
+    """Who else knows what is in use; empty for a plain registry."""
     columns: tuple[Column, ...]
     query: str
     sort: str
     page: PagedRows[RepositoryRow]
     every: int
-    """Repositories there are, whatever is looked for."""
+    """Number of all repositories, whatever the query."""
 
 
 class _Facts(NamedTuple):
@@ -88,11 +88,11 @@ _COLUMNS: Final[dict[str, tuple[str, bool, Callable[[_Facts], float]]]] = {
     "apparent": ("Apparent", True, lambda one: one.row.apparent if one.row else 0),
     "pushed": ("Last push", True, lambda one: one.pushed),
 }
-"""Key -> label, whether a narrow screen can do without, and what is sorted by."""
+"""Key -> label, whether narrow screens hide it, and the sort key."""
 
 
 def repositories(look: Look, query: str, sort: str, number: int) -> RepositoriesView:
-    """Return the repositories whose name holds `query`, in order, page by page."""
+    """Return one page of the repositories whose name contains `query`."""
     rows = usage_of(look)
     every, pushed = look.repositories, look.snapshot.pushed
     needle = query.casefold()
@@ -208,7 +208,7 @@ def _figures(snapshot: Snapshot) -> tuple[Figure, ...]:
 
 
 def _verified(ledger: LedgerState) -> str:
-    """Return how far content was looked at."""
+    """Return how much of the content was verified."""
     coverage = ledger.coverage
     if coverage is None or not coverage.verified:
         return "content never verified"

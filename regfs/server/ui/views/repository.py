@@ -1,4 +1,4 @@
-"""One repository: its tags, what no tag reaches, and uploads that were begun."""
+"""One repository: its tags, untagged manifests and unfinished uploads."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class TagRow:
     kind: str
     platforms: str
     size: int
-    """Bytes of all it reaches, as if nothing were shared."""
+    """Bytes of all it reaches, without sharing."""
     pushed: datetime | None
     history: int
-    """Digests it has pointed to."""
+    """Number of digests it has pointed to."""
     problem: str
     path: str
-    """Of the link that tells what it points to."""
+    """The path of its current link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class RevisionRow:
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
-    """One upload that was begun and not finished."""
+    """One unfinished upload."""
 
     id: str
     size: int
@@ -74,7 +74,7 @@ class RepositoryView:
     href: str
     path: str
     problem: str
-    """Why no client can ask for it."""
+    """Why no client can request it."""
     usage: Usage | None
     manifests: int
     layer_links: int
@@ -93,7 +93,7 @@ LISTED: Final = 200
 
 
 def repository(look: Look, one: RepositoryInventory, query: str, number: int) -> RepositoryView:
-    """Return all about a repository; only tags that hold `query`."""
+    """Return the view of a repository, with the tags that contain `query`."""
     snapshot, name = look.snapshot, one.name
     by_tag = {holding.tag: holding.manifests for holding in holdings_of(snapshot.graph, one)}
     tagged = set().union(*[manifests for tag, manifests in by_tag.items() if tag is not None])
@@ -120,7 +120,7 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
 
 
 _ByTag = dict[str | None, set[Digest]]
-"""Tag -> the manifests that it reaches; under None what no tag does."""
+"""Tag -> the manifests that it reaches; None -> those that no tag reaches."""
 
 
 def _tags(
@@ -143,7 +143,7 @@ def _tags(
 
 
 def _uploads(one: RepositoryInventory) -> tuple[UploadRow, ...]:
-    """Return what was begun and not finished, the latest first."""
+    """Return the unfinished uploads, the latest first."""
     return tuple(
         UploadRow(
             id=upload,
@@ -187,7 +187,7 @@ def _tag_row(
 
 
 def _within(name: str, path: str) -> str:
-    """Return a path from the folder of its repository on."""
+    """Return a path relative to the folder of its repository."""
     return path.removeprefix(layout.repository_folder(name) + "/")
 
 
@@ -199,14 +199,14 @@ def _problem(graph: Graph, info: TagInfo) -> str:
 
 
 def _kind_of_tag(graph: Graph, tag: str, info: TagInfo) -> str:
-    """Return what a tag points to, in a word: of one that stands beside an image what it holds."""
+    """Return the kind of what a tag points to; for an attached tag, what it holds."""
     known = info.current in graph.manifests
     found = attached_to(graph, tag, info.current) if known else None
     return kind_of(graph, info.current) if found is None else found.holds
 
 
 def kind_of(graph: Graph, digest: Digest | None) -> str:
-    """Return what a manifest is, in a word; `?` of one that cannot be read."""
+    """Return the kind of a manifest; `?` if it cannot be read."""
     info = None if digest is None else graph.manifests.get(digest)
     if info is None:
         return "?"

@@ -11,7 +11,7 @@ from regfs.server.ui import addresses
 from regfs.server.ui.views.parts import Hyperlink, Look, blob_path, image_link
 
 USERS: Final = 12
-"""Images that are named with a layer; the rest is counted."""
+"""Images that are named for a layer; the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,12 @@ class LayerRow:
     users: tuple[Hyperlink, ...]
     more: int
     share: int
-    """Per cent of what the first one saves."""
+    """Per cent of what the first layer saves."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
-    """What one image has in common with each that comes before it."""
+    """What one image has in common with each one before it."""
 
     image: Hyperlink
     bytes: tuple[int, ...]
@@ -37,7 +37,7 @@ class PairRow:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateRow:
-    """One content under several digests."""
+    """The same content under several digests."""
 
     duplicate: NearDuplicate
     copies: tuple[tuple[Hyperlink, int, int], ...]

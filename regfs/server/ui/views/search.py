@@ -1,4 +1,4 @@
-"""What a few letters can mean: a name, a tag, the beginning of a digest."""
+"""Search: a few letters may be part of a name or tag, or the beginning of a digest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DIGEST = re.compile(r"(?:(sha256|sha384|sha512):)?([0-9a-f]{4,128})")
 
 @dataclass(frozen=True, slots=True)
 class BlobHit:
-    """A blob whose digest begins so."""
+    """A blob whose digest begins with the query."""
 
     digest: str
     href: str
@@ -34,7 +34,7 @@ class Search:
 
     query: str
     exact: Hyperlink | None
-    """What the query means as a reference."""
+    """The reference that the query is."""
     repositories: tuple[Hyperlink, ...]
     tags: tuple[Hyperlink, ...]
     blobs: tuple[BlobHit, ...]
@@ -48,7 +48,7 @@ class Search:
 
 
 def search(look: Look, query: str) -> Search:
-    """Return what is called so, among what may be shown."""
+    """Return what matches the query and may be shown."""
     query = query.strip()
     if not query:
         return Search("", None, (), (), (), False)
@@ -66,7 +66,7 @@ def search(look: Look, query: str) -> Search:
 
 
 def _exact(look: Look, query: str, blobs: Sequence[BlobHit]) -> Hyperlink | None:
-    """Return what the query is the whole name of, or what it alone can mean."""
+    """Return what the query names exactly, or unambiguously."""
     if query in look.repositories:
         return Hyperlink(query, addresses.of_repository(query))
     name, _, digest = query.partition("@")
@@ -85,7 +85,7 @@ def _repositories(look: Look, needle: str) -> Iterator[Hyperlink]:
 
 
 def _tags(look: Look, needle: str) -> Iterator[Hyperlink]:
-    """Yield tags that hold the text, or `name:tag` that does where it has a colon."""
+    """Yield tags that contain the text; if it has a colon, `name:tag` has to contain it."""
     whole = ":" in needle
     for name, repository in look.repositories.items():
         for tag in sorted(repository.tags):

@@ -1,7 +1,7 @@
 """Who uses how many bytes: the report of `regfs du`, as rectangles and as a table.
 
-The areas add up to what is stored: what only one row needs is its own rectangle, and
-what several need is one more, for it belongs to none of them.
+The areas add up to what is stored: each row has a rectangle of the bytes that only it needs,
+and one more rectangle has the bytes that several rows need.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from regfs.server.ui.views.parts import Look
 SHOWN: Final = 200
 """Rows of the table."""
 TILES: Final = 150
-"""Rectangles of rows; the rest is one more."""
+"""Rectangles of rows; the rest share one."""
 WIDE: Final = Box(0, 0, 1000, 520)
 NARROW: Final = Box(0, 0, 360, 480)
 
@@ -34,7 +34,7 @@ class Tile:
     kind: str
     """`own`, `shared`, `rest`, `unneeded`."""
     tone: int
-    """Which of a few tones it has, so that neighbours differ."""
+    """Number of its colour tone, so that neighbours differ."""
 
     @property
     def letters(self) -> int:
@@ -62,7 +62,7 @@ class UsageView:
 
     by: By
     choices: tuple[tuple[str, str, bool], ...]
-    """Label, address, and whether it is the one that is shown."""
+    """Label, address, and whether it is chosen."""
     wide: tuple[Tile, ...]
     narrow: tuple[Tile, ...]
     rows: tuple[UsageTableRow, ...]
@@ -71,7 +71,7 @@ class UsageView:
     apparent: int
     shared: int
     shared_words: str
-    """What is in the area that belongs to no row."""
+    """What is in the area of shared bytes."""
     missing: int
 
 
@@ -101,12 +101,12 @@ _WORDS: Final = {
 
 
 def by_of(text: str) -> By:
-    """Return what `?by=` means."""
+    """Parse `?by=`."""
     return By(text) if text in [one.value for one in By] else By.REPOSITORY
 
 
 def usage(look: Look, by: By) -> UsageView:
-    """Return who uses how much; for those only who may see everything."""
+    """Return who uses how much; only for those who may see everything."""
     report = look.snapshot.usage(by)
     rows = tuple(UsageTableRow(row, _href(row, by), _label(row, by)) for row in report.rows[:SHOWN])
     shared = max(report.sum.stored - sum(row.unique for row in report.rows), 0)
