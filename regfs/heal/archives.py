@@ -1,15 +1,15 @@
 """Sources in a tar file, as skopeo (oci-archive:, docker-archive:) and `docker save` write them.
 
-One pass over the headers finds where each member lies; nothing is ever unpacked
-by its name, so a name that leads elsewhere leads nowhere. Which member has
-which digest is only guessed from names, and whoever reads compares.
+One pass over the headers finds the position of each member. Nothing is ever unpacked under its
+name, so a name with `..` does no harm. Which member has which digest is only guessed from names;
+the reader compares.
 
     blobs/<alg>/<hex>                     an OCI layout, docker save since 25
     <hex>.json, <hex>.tar                 the config, and layers by diffID
-    <id>/layer.tar                        docker save before: by the diffIDs in the config
+    <id>/layer.tar                        older docker save: by the diffIDs in the config
 
-The layers of a docker-archive are plain tars. The bytes of a compressed layer
-cannot be made from them again: other compressors give other bytes.
+The layers of a docker-archive are uncompressed tars. The bytes of a compressed layer cannot be
+made from them: other compressors give other bytes.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from regfs.manifests import LIMIT
 _BLOB: Final = re.compile(r"blobs/(sha256|sha384|sha512)/([0-9a-f]{64,128})")
 _NAMED: Final = re.compile(r"([0-9a-f]{64})(?:\.json|\.tar)?")
 _HEADER: Final = 1 << 20
-"""Bytes of the longest header that is read: a long name, or pax records."""
+"""Maximum bytes of a header: a long name, or pax records."""
 _HOPS: Final = 8
-"""Links within an archive that are followed to a layer."""
+"""Maximum number of links within an archive that are followed to a layer."""
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _UNPLAIN: Final = (
-    "the archive does not have it (a docker-archive holds layers unpacked: the bytes of a "
-    "compressed layer are not in it, and cannot be made from it)"
+    "the archive does not have it (a docker-archive has uncompressed layers: the bytes of a "
+    "compressed layer cannot be made from them)"
 )
 
 
@@ -52,7 +52,7 @@ class _Span(NamedTuple):
 
 
 class _Headers:
-    """What tarfile reads headers through: one that claims to be huge is no header."""
+    """The file that tarfile reads headers from; it refuses to read a huge one."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -70,7 +70,7 @@ class _Headers:
 
 
 class _Member(io.RawIOBase):
-    """One member, read by position: several can be read in turns."""
+    """One member, read by position, so that several can be read at the same time."""
 
     def __init__(self, descriptor: int, place: _Span, url: str) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class _Member(io.RawIOBase):
 
 
 class Archive:
-    """A tar file; nothing is found in it before it is indexed."""
+    """A tar file; `index` has to be called first."""
 
     def __init__(self, file: BinaryIO, url: str) -> None:
         self.url = url
@@ -104,21 +104,21 @@ class Archive:
         self._places: dict[Digest, _Span] = {}
         self._docker = False
 
-    def size(self, wanted: BlobRequest) -> int:
+    def size(self, request: BlobRequest) -> int:
         """Return the size of the member."""
-        return self._find(wanted).size
+        return self._find(request).size
 
-    def open(self, wanted: BlobRequest) -> BinaryIO:
+    def open(self, request: BlobRequest) -> BinaryIO:
         """Open the member."""
-        member = _Member(self._file.fileno(), self._find(wanted), self.url)
+        member = _Member(self._file.fileno(), self._find(request), self.url)
         return cast(BinaryIO, member)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _find(self, wanted: BlobRequest) -> _Span:
-        place = self._places.get(wanted.digest)
+    def _find(self, request: BlobRequest) -> _Span:
+        place = self._places.get(request.digest)
         if place is None:
             raise SourceLacks(_UNPLAIN if self._docker else "the source does not have it")
         return place
@@ -127,7 +127,7 @@ class Archive:
         """Find out which member has which digest.
 
         Raises:
-            NotARegistry: it holds no image.
+            NotARegistry: it contains no image.
             SourceError: it cannot be read.
         """
         try:
@@ -150,10 +150,10 @@ class Archive:
     def _list(self) -> None:
         with tarfile.open(fileobj=cast(IO[bytes], _Headers(self._file)), mode="r:") as tar:
             while (member := tar.next()) is not None:
-                vars(tar)["members"] = []  # it would keep them all
+                vars(tar)["members"] = []  # tarfile would keep them all
                 name = posixpath.normpath(member.name)
                 if member.isreg() and not member.issparse():
-                    # As for whoever unpacks it, the last of a name counts.
+                    # As in unpacking, the last member of a name counts.
                     self._files[name] = _Span(member.offset_data, member.size)
                 elif member.issym():
                     target = posixpath.join(posixpath.dirname(name), member.linkname)
@@ -202,10 +202,10 @@ class Archive:
 
 
 def open_archive(path: str) -> Archive:
-    """Open a tar file; a compressed one is unpacked into a temporary file first.
+    """Open a tar file; a compressed one is decompressed into a temporary file first.
 
     Raises:
-        NotARegistry: there is none, or it holds no image.
+        NotARegistry: there is no such file, or it contains no image.
         SourceError: it cannot be read.
     """
     try:
@@ -224,9 +224,9 @@ def open_archive(path: str) -> Archive:
 
 
 def _open_plain(path: str) -> BinaryIO:
-    # Without waiting: it could be a FIFO that nobody writes to.
+    # O_NONBLOCK: it could be a FIFO that nobody writes to.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    file = open(descriptor, "rb")  # noqa: SIM115 - whoever closes the source closes it
+    file = open(descriptor, "rb")  # noqa: SIM115 - closed with the source
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise SourceError(f"{path}: not a regular file")
@@ -245,12 +245,12 @@ def _open_zstd(file: BinaryIO) -> BinaryIO:
     for name in ("compression.zstd", "backports.zstd"):
         with suppress(ImportError):
             return cast(BinaryIO, importlib.import_module(name).ZstdFile(file))
-    raise Invalid("an archive packed with zstd needs Python 3.14, or the package backports.zstd")
+    raise Invalid("an archive compressed with zstd needs Python 3.14 or the package backports.zstd")
 
 
 def _unpacked(stream: BinaryIO, file: BinaryIO) -> BinaryIO:
-    """Copy what a packed file holds into a temporary one, where it can be read at any place."""
-    plain = tempfile.TemporaryFile()  # noqa: SIM115 - whoever closes the source closes it
+    """Decompress a file into a temporary one, which can be read at any position."""
+    plain = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the source
     try:
         while piece := stream.read(BUFFER_SIZE):
             plain.write(piece)
@@ -259,7 +259,7 @@ def _unpacked(stream: BinaryIO, file: BinaryIO) -> BinaryIO:
     except BaseException as error:
         plain.close()
         if isinstance(error, Exception) and not isinstance(error, OSError):
-            raise SourceError(f"the archive cannot be unpacked: {error}") from error
+            raise SourceError(f"the archive cannot be decompressed: {error}") from error
         raise
     finally:
         stream.close()

@@ -1,11 +1,10 @@
-"""What heal has fetched and proven right, until it is put in place: `.regfs/heal`.
+"""What heal has fetched and verified, until it is put in place: `.regfs/heal`.
 
-    .regfs/heal.lock                 held by one heal from its first question to its end
-    .regfs/heal/<algorithm>/<hex>    whole, and with that digest
+    .regfs/heal.lock                 locked by one heal from its first request to its end
+    .regfs/heal/<algorithm>/<hex>    complete, with this digest
 
-No lock of the tree is held meanwhile: a source may take hours, and pushes and collections go on.
-A heal that is killed leaves what it has fetched; the next one looks at its digest again, and
-need not fetch it.
+The tree is not locked meanwhile: a source may take hours, and pushes and collections go on. A
+killed heal leaves what it has fetched; the next one verifies it again and need not fetch it.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from regfs.stores import Store, WritableStore
 HEALING: Final = f"{layout.STATE}/heal.lock"
 FETCHED: Final = f"{layout.STATE}/heal"
 UNKNOWN_LIMIT: Final = 64 << 30
-"""Bytes after which content is given up whose size nobody knows."""
+"""Maximum bytes of content whose size is unknown."""
 
 
 class Fetched:
-    """One file that was fetched: a `Writer` whose bytes are written already."""
+    """A fetched file: a `Writer` whose bytes are written already."""
 
     def __init__(
         self,
@@ -42,22 +41,22 @@ class Fetched:
     ) -> None:
         self.size = size
         self.troubles = troubles
-        """How sources failed that were asked before the one that gave it."""
+        """How sources failed that were asked earlier."""
         self._store = store
         self._source = _place(digest)
         self._path = path
 
     def write(self, data: bytes, /) -> NoReturn:
-        """Refuse: it is whole."""
-        raise StoreError(f"{self._path}: the file is whole already")
+        """Refuse: the file is complete."""
+        raise StoreError(f"{self._path}: the file is complete already")
 
     def commit(self) -> None:
-        """Put it in place, replacing what was there, and make that durable."""
+        """Put it in place durably, replacing what was there."""
         self._store.replace(self._source, self._path)
         self._store.sync(layout.parent_of(self._path))
 
     def discard(self) -> None:
-        """Forget it. Safe to call twice, and after commit."""
+        """Delete it. Safe to call twice, and after commit."""
         with suppress(StoreError):
             self._store.delete([self._source])
 
@@ -106,10 +105,10 @@ def _fetched_before(store: Store, digest: Digest) -> int | None:
 def _copy(
     stream: Readable, write: Callable[[bytes], int], item: HealItem, progress: Progress
 ) -> int:
-    """Write what a source gives; return its size.
+    """Write what a source gives; return its size in bytes.
 
     Raises:
-        ContentMismatch: it is not what was wanted.
+        ContentMismatch: its digest is wrong, or it is too long.
     """
     hasher = Hasher(item.digest.algorithm)
     limit = item.size if item.size >= 0 else LIMIT if item.manifest else UNKNOWN_LIMIT

@@ -1,8 +1,8 @@
-"""What heal has not put right: the errors that verify still finds, counted by their code.
+"""What heal has not repaired: the errors that verify still finds, counted by code.
 
-Heal puts back content, and links when it is asked to; a tag that means nothing certain,
-a manifest that was pushed broken or a link in doubt stay. Whoever asks for healing must
-hear of all of it, for "nothing to fetch" is not "all is well".
+Heal restores content, and links on request. An ambiguous tag, a manifest that was pushed broken
+or a link in doubt remain. All of it is reported, because "nothing to fetch" does not mean that
+everything is intact.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from regfs.verify import Result
 def left(
     result: Result, planned: HealPlan | None = None, healed: Healed | None = None
 ) -> list[Left]:
-    """Return the errors of a verification, and what `healed` knows to be broken beside them.
+    """Return the errors of a verification, and what else `healed` could not repair.
 
-    The verification may have been at a level that reads no content: what was corrupt when
-    content was read, and could not be healed, is so still.
+    The verification may have been at a level that reads no content: what was found corrupt
+    before and could not be healed still is.
     """
     counts = Counter[str]()
     for (severity, code), count in result.counts.items():

@@ -1,12 +1,13 @@
-"""What has to be fetched: from the findings of verify to digests, in the order of putting back.
+"""What has to be fetched: from the findings of verify to digests, in the order of repair.
 
-A manifest that is missing may name more that is missing, so manifests are read
-from the source while planning, until nothing new is needed. What a repository can be
-shown to have had counts as well as what it links (reach.py), so that one run fetches
-what the links, once they are written, would show to be missing.
+A missing manifest may name more that is missing, so manifests are read from the sources while
+planning, until nothing new is needed. Manifests that a repository provably had count like those
+it links (reach.py), so that one run also fetches what would be missing once their links are
+written.
 
-What an index lists and nobody links is no damage (a partial mirror), and is fetched on
-demand only. Of an index of which nothing is there everything is fetched: nobody can pull it.
+A manifest that an index lists and no repository links is no damage (a partial mirror), and is
+fetched only on demand. If all manifests of an index are missing, all are fetched: nobody can
+pull it.
 """
 
 from __future__ import annotations
@@ -59,15 +60,15 @@ def plan_heal(
     sparse: bool = False,
     progress: Progress = SILENT,
 ) -> HealPlan:
-    """Return what a source is to give, after verify has said what is wrong.
+    """Return what to fetch from the sources for the findings of a verification.
 
-    `sparse` also asks for what an index lists and no repository links.
+    With `sparse`, also what an index lists and no repository links.
     """
     needs = _NeededBlobs(registry, inventory, graph, sources, sparse=sparse)
     for row in result.findings:
         needs.take(row.finding)
     needs.take_unlinked()
-    progress.start("Asking the source", None)
+    progress.start("Asking the sources", None)
     needs.follow(progress)
     progress.finish()
     items = list(needs.ordered())
@@ -103,16 +104,16 @@ class _NeededBlobs:
         self._pending: deque[Digest] = deque()
         self._looked_into: set[Digest] = set()
         self._below: dict[Digest, list[Digest]] = {}
-        """Manifest that is fetched -> what it names that is fetched too."""
+        """Manifest to fetch -> what it names that is fetched too."""
 
     def take(self, finding: Finding) -> None:
-        """Take what a finding says is missing or bad."""
+        """Take what is missing or damaged according to a finding."""
         digest, code = finding.digest, finding.code
         if code is Code.INDEX_CHILD_MISSING:
             nobody_can_pull = finding.severity is Severity.ERROR
             digest = finding.expected if self._sparse or nobody_can_pull else None
         elif code is Code.LINK_DANGLING:
-            # Only a link to a manifest is a loss: what a layer link is for, an image tells.
+            # Only a link to a manifest is a loss; whether a layer is needed, images say.
             if not isinstance(layout.key_of(finding.path), layout.RevisionLink):
                 return
         elif code not in _NEEDED:
@@ -125,11 +126,11 @@ class _NeededBlobs:
         if absent and self._there(needed) is not None:
             if manifest:
                 self._look_into(needed, self._users(needed))
-            return  # it is a link that is missing
+            return  # only a link is missing
         self._need(needed, Code.BLOB_MISSING if absent else code, manifest, self._users(needed))
 
     def take_unlinked(self) -> None:
-        """Take what manifests need that have lost their link: verify looks at what is served."""
+        """Take what manifests without a link need; verify checks only what is served."""
         reach = Reach(self._registry, self._graph)
         for content in self._inventory.repositories.values():
             for manifest, _ in reach.manifests(content):
@@ -137,18 +138,18 @@ class _NeededBlobs:
                     self._look_into(manifest, (content.name,))
 
     def _look_into(self, manifest: Digest, repositories: tuple[str, ...]) -> None:
-        """Need what a manifest that is there names and that is not."""
+        """Take what an existing manifest names and what is missing."""
         if manifest in self._looked_into or manifest in self._items:
             return
         self._looked_into.add(manifest)
         try:
             found = self._registry.manifest(manifest)
         except RegfsError:
-            return  # told by its own finding
+            return  # it has a finding of its own
         self._name_all(manifest, found, repositories)
 
     def _users(self, digest: Digest) -> tuple[str, ...]:
-        """Return the repositories that use a digest, else those that link it."""
+        """Return the repositories that use a digest, or else those that link it."""
         names = {node.repository for node in owners(self._graph, digest)}
         if not names:
             repositories = self._inventory.repositories.values()
@@ -213,7 +214,7 @@ class _NeededBlobs:
         return replace(item, size=len(data))
 
     def _name_all(self, parent: Digest, manifest: Manifest, repositories: tuple[str, ...]) -> None:
-        """Need what a manifest names, unless it is there or may be absent."""
+        """Take what a manifest names, unless it exists or may be absent."""
         if manifest.kind is Kind.UNKNOWN:
             return
         absent = absent_by_right(manifest.references())
@@ -237,7 +238,7 @@ class _NeededBlobs:
             if everything or not manifest:
                 self._need(digest, Code.BLOB_MISSING, manifest, repositories, reference.size)
         elif 0 <= reference.size != there.size:
-            # In a blob that none but this manifest names, nobody has seen that before.
+            # verify reports it only if it has read this manifest.
             self._need(digest, Code.BLOB_SIZE_MISMATCH, manifest, repositories, reference.size)
         elif manifest:
             self._look_into(digest, repositories)
@@ -246,7 +247,7 @@ class _NeededBlobs:
         try:
             return self._registry.store.stat(layout.blob_path(digest))
         except StoreError:
-            return None  # if it cannot be put there either, that is told then
+            return None  # if it cannot be written there either, heal reports that
 
     def ordered(self) -> Iterator[HealItem]:
         """Yield the blobs, then the manifests, each after what it names."""

@@ -1,4 +1,4 @@
-"""How a person names a place that good bytes can come from.
+"""How users name a source.
 
 /srv/backup                          a tree in the v2 layout        places.py
 /srv/layout, oci:/srv/layout         an OCI image layout            places.py
@@ -20,20 +20,20 @@ _REMOTE: Final = ("docker://", "http://", "https://")
 
 
 def is_registry(text: str) -> bool:
-    """Return whether the source that a person has named is a registry."""
+    """Return whether the source that the user has named is a registry."""
     return text.startswith(_REMOTE)
 
 
 def open_source(text: str, access: RegistryAccess | None = None) -> Source:
-    """Open the place that a person has named.
+    """Open the source that the user has named.
 
     Raises:
-        NotARegistry: there is nothing of the kind.
-        Invalid: it cannot be meant.
+        NotARegistry: there is no such source.
+        Invalid: the address or an option is invalid.
         SourceError: it cannot be read.
     """
     if is_registry(text):
-        from regfs.heal.remote import open_registry  # a registry needs what the others do not
+        from regfs.heal.remote import open_registry  # imports what the others do not need
 
         return open_registry(text, access or RegistryAccess())
     from regfs.heal.archives import open_archive

@@ -15,7 +15,7 @@ from regfs.stores.local.store import LocalStore
 
 
 class _Stream(io.RawIOBase):
-    """A file of the source: that it cannot be read is the fault of that place, not of our disk."""
+    """A file of the source: an error of reading it is one of the source, not of our disk."""
 
     def __init__(self, stream: BinaryIO, url: str) -> None:
         super().__init__()
@@ -40,29 +40,29 @@ class _Stream(io.RawIOBase):
 
 
 class Files:
-    """A store in which each digest has its place."""
+    """A store in which each digest has a path."""
 
     def __init__(self, store: Store, url: str, place: Callable[[Digest], str]) -> None:
         self._store = store
         self.url = url
         self._place = place
 
-    def size(self, wanted: BlobRequest) -> int:
+    def size(self, request: BlobRequest) -> int:
         """Return the size of the file."""
         try:
-            entry = self._store.stat(self._place(wanted.digest))
+            entry = self._store.stat(self._place(request.digest))
         except PathMissing:
             raise SourceLacks("the source does not have it") from None
         except StoreError as error:
             raise SourceError(f"{self.url}: {error}") from error
         if entry.kind is not FileKind.FILE:
-            raise SourceLacks("in the source there is no plain file in its place")
+            raise SourceLacks("the source has no regular file in its place")
         return entry.size
 
-    def open(self, wanted: BlobRequest) -> BinaryIO:
-        """Open the file; what is no plain file in the folder is not read."""
+    def open(self, request: BlobRequest) -> BinaryIO:
+        """Open the file; anything but a regular file is refused."""
         try:
-            stream = self._store.open(self._place(wanted.digest))
+            stream = self._store.open(self._place(request.digest))
         except PathMissing:
             raise SourceLacks("the source does not have it") from None
         except StoreError as error:
@@ -70,14 +70,14 @@ class Files:
         return cast(BinaryIO, _Stream(stream, self.url))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file stays open."""
 
 
 def open_tree(path: str) -> Files:
     """Open a tree in the v2 layout.
 
     Raises:
-        NotARegistry: there is none.
+        NotARegistry: there is no such tree.
     """
     store = open_store(path)
     return Files(store, store.url, layout.blob_path)
@@ -87,7 +87,7 @@ def open_layout(path: str) -> Files:
     """Open the folder of an OCI image layout.
 
     Raises:
-        NotARegistry: it is none.
+        NotARegistry: it is not one.
     """
     store = LocalStore(path)
     try:

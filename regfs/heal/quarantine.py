@@ -1,7 +1,7 @@
-"""Moving corrupt data aside, so that a push can heal it.
+"""Moving corrupt data into quarantine, so that a push can heal it.
 
-A registry never overwrites content that is there, not even an empty file: it answers
-a push with "exists already". Only when the bad data is gone will it take the good.
+A registry never overwrites existing content, not even an empty file: it answers a push with
+"exists already". It accepts the good data only after the bad data is gone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from regfs.verify import Result
 
 
 def corrupt(result: Result) -> list[Digest]:
-    """Return what a verification has found to be corrupt."""
+    """Return the blobs that a verification found corrupt."""
     rows = (row.finding for row in result.findings if row.finding.code is Code.BLOB_CORRUPT)
     return list(dict.fromkeys(Digest(found.digest) for found in rows if found.digest))
 
@@ -33,13 +33,13 @@ def corrupt(result: Result) -> list[Digest]:
 def quarantine(
     registry: Registry, digests: Iterable[Digest], *, progress: Progress = SILENT
 ) -> Quarantined:
-    """Move those of `digests` aside that are corrupt, each hashed again just before.
+    """Move corrupt blobs among `digests` into quarantine; hash each again just before.
 
-    What is right by now, or cannot be read, stays.
+    A blob that is intact by now, or cannot be read, stays.
 
     Raises:
         LockHeld: another run is under way.
-        StoreError: as the storage answers.
+        StoreError: the storage failed.
     """
     wanted = list(digests)
     store = writable(registry.store)
@@ -73,10 +73,10 @@ def quarantine(
 
 
 def _why_not(registry: Registry, digest: Digest) -> str | None:
-    """Hash a blob once more; return why it stays, None when it is corrupt."""
+    """Hash a blob once more; return why it stays, or None if it is corrupt."""
     outcome = hash_blobs(Task(registry.store.url, (HashItem(digest, 0),), 0), registry.store)
     if not outcome.problems or outcome.problems[0].whole:
-        return "it is right by now"
+        return "it is intact by now"
     _, code, actual, _ = outcome.problems[0]
     if code is Code.BLOB_MISSING:
         return "it is gone"

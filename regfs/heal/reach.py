@@ -1,12 +1,12 @@
-"""Which manifests a repository has, or can be shown to have had although the link is lost.
+"""Which manifests a repository has, or provably had although the link is lost.
 
-    linked      a revision link
-    tagged      a tag of the repository: a registry writes it after the manifest
-    listed      an index that the repository has names it, and the repository still has the
-                links to every part of it: no push of an index alone gives it these
+    linked      it has a revision link
+    tagged      a tag of the repository names it: a registry writes the tag after the manifest
+    listed      an index of the repository names it, and the repository still has the links to
+                all its parts: pushing the index alone does not create these
 
-Being listed by an index is not enough. There are registries that take an index without a
-look at what it lists, and whoever pushes one must not get another repository's image by it.
+Being listed by an index is not enough. Some registries accept an index without checking what it
+lists, and pushing one must not give anyone the image of another repository.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from regfs.tree.registry import Registry
 
 
 class Reach:
-    """Answers for one tree."""
+    """Finds the manifests of the repositories of one tree."""
 
     def __init__(self, registry: Registry, graph: Graph) -> None:
         self._registry = registry
@@ -30,13 +30,13 @@ class Reach:
         self._foreign: dict[Digest, set[Digest] | None] = {}
 
     def is_intact(self, manifest: Digest) -> bool:
-        """Return whether a manifest was read, has its digest and is understood."""
+        """Return whether a manifest was read, matches its digest and has a known type."""
         info = self._graph.manifests.get(manifest)
         known = info is not None and info.kind is not Kind.UNKNOWN
         return known and manifest not in self._graph.problems
 
     def manifests(self, content: RepositoryInventory) -> Iterator[tuple[Digest, str]]:
-        """Yield the intact manifests of a repository, each with what shows that it has it."""
+        """Yield the intact manifests of a repository, each with the proof that it has it."""
         tagged = {
             info.current: f"tag {tag} names it"
             for tag, info in content.tags.items()
@@ -56,16 +56,16 @@ class Reach:
                 pending.extend(one for one in children if self._had(content, one))
 
     def parts(self, manifest: Digest) -> list[Digest]:
-        """Return the blobs that a repository has to link to serve a manifest, in its order."""
+        """Return the blobs that a repository must link to serve a manifest, in its order."""
         leaves = dict.fromkeys(leaf.digest for leaf in self._graph.leaves(manifest))
-        # With a blob named by another algorithm comes its true name, which needs no link.
+        # A blob named by another algorithm comes with its stored name, which needs no link.
         true_names = {name for leaf in leaves for name in self._graph.aliases.get(leaf, ())}
         return [leaf for leaf in leaves if leaf not in true_names]
 
     def is_foreign(self, manifest: Digest, blob: Digest) -> bool:
-        """Return whether a manifest names a blob as one that no push has to bring.
+        """Return whether a manifest names a blob that need not be pushed.
 
-        A registry takes such a manifest from whoever has never had the blob.
+        A registry accepts such a manifest from clients that never had the blob.
         """
         if manifest not in self._foreign:
             self._foreign[manifest] = self._read_foreign(manifest)
@@ -76,12 +76,12 @@ class Reach:
         try:
             references = self._registry.manifest(manifest).references()
         except RegfsError:
-            return None  # it could be read a moment ago; now nobody can tell
+            return None  # it was readable a moment ago; now it is unknown
         own = {one.digest for one in references if not one.foreign}
         return {one.digest for one in references if one.foreign} - own
 
     def _had(self, content: RepositoryInventory, manifest: Digest) -> bool:
-        """Return whether a repository has a manifest, or all that one is made of."""
+        """Return whether a repository has a manifest, or the links to all its parts."""
         if manifest in content.revisions:
             return True
         if not self.is_intact(manifest):

@@ -1,20 +1,19 @@
 """Links that can be proven: by an image that needs them, or by their own path.
 
-    layer link      an intact manifest of the repository needs the blob, and the blob is right
+    layer link      an intact manifest of the repository needs the blob, and the blob is intact
     revision link   a tag of the repository names an intact manifest; or an index it serves
-                    does, and the links to all that it is made of are there       reach.py
-    any of these    is empty or garbled, and its path says the digest of what is there
-    tag current     the tag's history holds one digest and no other, and that manifest is intact
+                    does, and the repository has the links to all its parts       reach.py
+    any of these    it is empty or garbled, and its path gives the digest of an intact blob
+    tag current     the history of the tag has exactly one digest, and that manifest is intact
 
-Nothing is guessed. Of a tag whose history holds several digests nobody can tell
-which it was: the newest may be one that was pushed and never finished, an older one
-would roll an image back. It is told as ambiguous. A link whose content names
-another digest than its path stays as well, and so does everything in a repository
-that cannot be seen whole.
+Nothing is guessed. If the history of a tag has several digests, it is unknown which one was
+current: the newest may be of an unfinished push, and an older one would roll the image back. Such
+a tag is reported as ambiguous. A link that names another digest than its path stays as it is, and
+so does everything in a repository that cannot be read completely.
 
-No link gives a repository what no push gave it. A registry takes no manifest before the
-repository has its layers, so a manifest proves these; but not foreign layers, which no
-push has to bring, and not what an index lists, for some registries do not look at that.
+No link gives a repository what no push gave it. A registry accepts a manifest only if the
+repository has its layers, so a manifest proves their links. It does not prove those of foreign
+layers, which need not be pushed, or of what an index lists, which some registries do not check.
 """
 
 from __future__ import annotations
@@ -49,21 +48,21 @@ _ORDER: Final = (
     ActionKind.TAG,
 )
 _LONGEST: Final = 4096
-"""Bytes of a damaged link that are looked at."""
+"""Maximum bytes that are read of a damaged link."""
 
 
 def plan_relink(
     registry: Registry, inventory: Inventory, graph: Graph, result: Result
 ) -> RelinkPlan:
-    """Return the links that are proven and not as they should be.
+    """Return the missing and damaged links that can be proven.
 
-    `result` is of a verification of the whole tree, at any level.
+    `result` is that of a verification of the whole tree, at any level.
 
     Raises:
-        Doubt: another program keeps the links of this tree.
+        Doubt: another program manages the links of this tree.
     """
     if inventory.lockfiles:
-        raise Doubt(f"{inventory.lockfiles[0]}: another program keeps the links of this tree")
+        raise Doubt(f"{inventory.lockfiles[0]}: another program manages the links of this tree")
     planning = _Planning(registry, inventory, graph)
     for row in result.findings:
         planning.note_doubt(row.finding)
@@ -93,19 +92,19 @@ class _Planning:
     # -- doubt --------------------------------------------------------------------
 
     def note_doubt(self, finding: Finding) -> None:
-        """Remember a repository in which something cannot be seen, or has two places."""
+        """Note a repository in which something cannot be read, or has two paths."""
         start = layout.REPOSITORIES + "/"
         if finding.code in _DOUBT and f"{finding.path}/".startswith(start):
             name = finding.path[len(start) :].partition("/_")[0]
             self._doubtful.setdefault(name, finding)
 
     def may_write_in(self, name: str) -> bool:
-        """Return whether a repository can be seen whole; say so if not."""
+        """Return whether a repository can be read completely; report it if not."""
         above = [name, *_above(name), ""]
         found = next((self._doubtful[one] for one in above if one in self._doubtful), None)
         if found is not None:
             folder = layout.repository_folder(name)
-            self._skip(folder, f"cannot be seen whole: {found.path}: {found.code}")
+            self._skip(folder, f"cannot be read completely: {found.path}: {found.code}")
         return found is None
 
     def _skip(self, path: str, reason: str) -> None:
@@ -116,7 +115,7 @@ class _Planning:
     # -- what images prove --------------------------------------------------------
 
     def prove(self, content: RepositoryInventory) -> None:
-        """Take the links that the images of a repository need and do not have."""
+        """Take the links that the images of a repository need and that are missing."""
         for manifest, proof in self._reach.manifests(content):
             if manifest not in content.revisions:
                 self._take(RevisionLink(content.name, manifest), proof)
@@ -137,7 +136,7 @@ class _Planning:
         if stat_or_none(self.store, path) is not None:
             return  # whether it can be mended its finding tells
         if not self._is_right(key.digest):
-            self._skip(path, "the blob it would name is not right")
+            self._skip(path, "its blob is damaged or missing")
             return
         kind = ActionKind.LAYER_LINK if isinstance(key, LayerLink) else ActionKind.REVISION
         self.links[path] = LinkToWrite(kind, path, key.digest, key.name, None, reason)
@@ -150,7 +149,7 @@ class _Planning:
     # -- tags ---------------------------------------------------------------------
 
     def _point(self, content: RepositoryInventory, tag: str, info: TagInfo) -> None:
-        """Point a tag that names nothing to the one thing it can have named."""
+        """Point a damaged tag to the only manifest that it can have named."""
         name, path = content.name, layout.path_of(TagCurrent(content.name, tag))
         candidates = [entry.digest for entry in reversed(info.history)]
         if info.problem is Code.PATH_UNREADABLE or not self._is_plain(path):
@@ -159,16 +158,16 @@ class _Planning:
             if info.current in candidates and self._is_served(content, info.current):
                 self._set(path, name, tag, info.current, "its content can only mean this")
             else:
-                self._skip(path, "what it seems to name is not in its history, or not intact")
+                self._skip(path, "what it seems to name is not in its history, or is damaged")
         elif len(candidates) == 1 and self._is_served(content, candidates[0]):
-            self._set(path, name, tag, candidates[0], "its history holds nothing else")
+            self._set(path, name, tag, candidates[0], "its history has no other digest")
         else:
             intact = sum(self._is_served(content, one) for one in candidates)
-            reason = f"its history holds {len(candidates)} digests, {intact} of them intact"
+            reason = f"its history has {len(candidates)} digests, {intact} of them intact"
             self.ambiguous.append(Ambiguous(name, tag, path, candidates, reason))
 
     def _is_served(self, content: RepositoryInventory, digest: Digest) -> bool:
-        """Return whether a repository has a manifest, by a link that was not taken away."""
+        """Return whether a repository has an intact manifest and a link to it."""
         linked = digest in content.revisions
         return linked and self._reach.is_intact(digest) and self._is_right(digest)
 
@@ -177,7 +176,7 @@ class _Planning:
         self.links[path] = LinkToWrite(ActionKind.TAG, path, digest, name, tag, reason, etag)
 
     def _is_plain(self, path: str) -> bool:
-        """Return whether a file that could be a link, or nothing at all, is at a path."""
+        """Return whether a path is that of a regular file of a plausible size, or free."""
         try:
             entry = stat_or_none(self.store, path)
             return entry is None or (entry.kind is FileKind.FILE and entry.size <= _LONGEST)
@@ -187,7 +186,7 @@ class _Planning:
     # -- what paths prove ---------------------------------------------------------
 
     def mend(self, finding: Finding) -> None:
-        """Take a damaged link whose path says what it has to hold."""
+        """Take a damaged link whose path says what its content must be."""
         if finding.code not in _DAMAGED:
             return
         key = layout.key_of(finding.path)
@@ -216,11 +215,11 @@ class _Planning:
         except StoreError as error:
             return str(error)
         if not self._is_plain(path):
-            return "it is no plain file, or too long for a link"
+            return "it is not a regular file, or too long for a link"
         meant = tolerant_link(content)
         if meant is not None and meant != digest:
             return f"its content names another digest: {meant}"
-        return None if self._is_right(digest) else "the blob it would name is not right"
+        return None if self._is_right(digest) else "its blob is damaged or missing"
 
 
 def _above(name: str) -> Iterable[str]:
@@ -238,11 +237,11 @@ def _etag(store: Store, path: str) -> str | None:
 
 
 def relink(planned: RelinkPlan, registry: Registry, *, progress: Progress = SILENT) -> Relinked:
-    """Write the links of a plan, each only where things are as they were planned.
+    """Write the links of a plan, each only if nothing has changed since planning.
 
     Raises:
         LockHeld: another run is under way.
-        StoreError: the storage failed; what was written stands in the journal.
+        StoreError: the storage failed; what was written is in the journal.
     """
     store = writable(registry.store)
     if not planned.links:
@@ -287,12 +286,12 @@ def _write(changes: Changes, link: LinkToWrite) -> None:
 
 
 def _changed(registry: Registry, link: LinkToWrite) -> str | None:
-    """Return why a link is not to be written after all."""
+    """Return why a link must not be written after all; None if it may be."""
     if _etag(registry.store, link.path) != link.etag:
-        return "it has changed since it was looked at"
+        return "it has changed since planning"
     blob = layout.blob_path(link.digest)
     try:
         there = registry.store.stat(blob).kind is FileKind.FILE
     except StoreError:
         there = False
-    return None if there else "the blob it would name is gone"
+    return None if there else "its blob is gone"

@@ -1,11 +1,11 @@
-"""A registry as a source, over HTTP: what it has, and reading it through hiccups.
+"""A registry as a source, over HTTP: finding content, and reading it despite interruptions.
 
-A registry serves by repository: a digest is asked for in the repositories that a
-person has named, then in those that use it in our tree, then in those of the
-catalog. A body that breaks off is carried on where it ended, by a range.
+A registry serves by repository. A digest is looked for in the repositories that the user has
+named, then in those that use it in our tree, then in those of the catalog. An interrupted body is
+resumed with a range request.
 
-Who may ask is in `session`. What comes is not trusted: it can be a page of a
-proxy, endless, or wrong, and whoever reads it counts and compares.
+`session` authenticates. The answers are not trusted: a body can be the page of a proxy, endless,
+or wrong; the reader counts and compares.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from regfs.heal.source import BlobRequest, Credentials, RegistryAccess
 from regfs.manifests import MANIFEST_TYPES
 
 CATALOG_LIMIT: Final = 10_000
-"""Repositories of a catalog that are looked into at most."""
+"""Maximum number of repositories of a catalog to look in."""
 _PAGE: Final = 1000
 _PAGE_BYTES: Final = 4 << 20
 _BREAKS: Final = 20
-"""How often one body may break off."""
+"""How often one body may be interrupted."""
 _HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _RANGE: Final = re.compile(r"bytes (\d+)-")
 _ACCEPT: Final = ", ".join(sorted(MANIFEST_TYPES)) + ", */*;q=0.1"
@@ -53,54 +53,54 @@ class RegistrySource:
         return self._http.base
 
     def ping(self) -> None:
-        """Ask whether a registry answers at all.
+        """Check that a registry answers.
 
         Raises:
             SourceError: none does.
         """
         with self._http.request("GET", "/v2/", scope="") as response:
             if response.status_code not in (200, 401, 403):
-                raise SourceError(f"{self.url}: no registry: {self._http.words(response)}")
+                raise SourceError(f"{self.url}: not a registry: {self._http.words(response)}")
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def size(self, wanted: BlobRequest) -> int:
+    def size(self, request: BlobRequest) -> int:
         """Ask for the size, by HEAD."""
-        response = self._first(wanted, "HEAD")
+        response = self._first(request, "HEAD")
         response.close()
         return _length(response)
 
-    def open(self, wanted: BlobRequest) -> BinaryIO:
+    def open(self, request: BlobRequest) -> BinaryIO:
         """Open the body."""
-        response = self._first(wanted, "GET")
+        response = self._first(request, "GET")
         kind = response.headers.get("Content-Type", "")
         length = _length(response)
         problem = None
         if kind.partition(";")[0].strip().lower() == "text/html":
             problem = "answered with a web page"
-        elif 0 <= wanted.size != length >= 0:
-            problem = f"would give {length} bytes, and {wanted.size} are wanted"
+        elif 0 <= request.size != length >= 0:
+            problem = f"has {length} bytes instead of {request.size}"
         if problem is not None:
             response.close()
             raise SourceError(f"{self.url}: {problem}")
         return cast(BinaryIO, _Body(self._http, response))
 
-    def _first(self, wanted: BlobRequest, method: str) -> Response:
-        """Return the answer of the first repository that has it.
+    def _first(self, request: BlobRequest, method: str) -> Response:
+        """Return the response of the first repository that has it.
 
         Raises:
-            SourceLacks: none has it; the message says where it was looked for.
-            SourceError: none has it, and some could not be asked.
+            SourceLacks: none has it; the message says how many were asked.
+            SourceError: none has it, and some failed.
         """
         problem: SourceError | None = None
         asked = 0
-        for name in self._places(wanted):
-            kinds = ("manifests", "blobs") if wanted.manifest else ("blobs", "manifests")
+        for name in self._places(request):
+            kinds = ("manifests", "blobs") if request.manifest else ("blobs", "manifests")
             asked += 1
             for kind in kinds:
-                path = f"/v2/{quote(name)}/{kind}/{wanted.digest}"
+                path = f"/v2/{quote(name)}/{kind}/{request.digest}"
                 try:
                     response = self._http.request(
                         method, path, scope=f"repository:{name}:pull", accept=_ACCEPT
@@ -117,15 +117,15 @@ class RegistrySource:
             raise problem
         raise SourceLacks(f"the source does not have it (looked in {asked} repositories)")
 
-    def _places(self, wanted: BlobRequest) -> Iterator[str]:
-        ours = (*self._names, *wanted.repositories)
+    def _places(self, request: BlobRequest) -> Iterator[str]:
+        ours = (*self._names, *request.repositories)
         if self._library:
             ours = (*ours, *(f"library/{name}" for name in ours if "/" not in name))
         yield from dict.fromkeys(ours)
         yield from (name for name in self._listed() if name not in ours)
 
     def _listed(self) -> list[str]:
-        """Return the catalog, as far as it is given; asked for once."""
+        """Return the catalog, as far as the registry gives it; requested once."""
         if self._catalog is None:
             self._catalog = list(dict.fromkeys(self._pages()))
         return self._catalog
@@ -142,7 +142,7 @@ class RegistrySource:
                     names = _names(self._http, response)
                     following = _next(response)
             except (SourceError, RequestException, HTTPError):
-                return  # not everybody may see it, and not every registry has one
+                return  # not every user may list it, and not every registry has one
             yield from names
             count += len(names)
             if not names or following in (None, last):
@@ -162,7 +162,7 @@ def _names(http: HttpSession, response: Response) -> list[str]:
 
 
 def _next(response: Response) -> str | None:
-    """Return where the next page begins; only that is taken from a link, not where it leads."""
+    """Return the start of the next page; of a link, only its parameter is used, not its host."""
     link = response.links.get("next", {}).get("url", "")
     return parse_qs(urlsplit(link).query).get("last", [None])[0]
 
@@ -173,7 +173,7 @@ def _length(response: Response) -> int:
 
 
 class _Body(io.RawIOBase):
-    """The bytes of an answer; what breaks off is carried on."""
+    """The body of a response; it is resumed after an interruption."""
 
     def __init__(self, http: HttpSession, response: Response) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class _Body(io.RawIOBase):
                     data = self._http.some(self._response, min(len(view), BUFFER_SIZE), self._pace)
                     if data or self._length < 0 or self._done >= self._length:
                         break
-                    problem = "broke off"
+                    problem = "interrupted"
                 except (HTTPError, RequestException, OSError) as error:
                     problem = type(error).__name__
                 self._carry_on(problem)
@@ -207,17 +207,17 @@ class _Body(io.RawIOBase):
         return len(data)
 
     def _carry_on(self, problem: str) -> None:
-        """Ask for the rest; of a registry that gives it all again, read up to where it was."""
+        """Request the rest; if the registry sends everything again, skip what is known."""
         self._breaks += 1
         if self._breaks > _BREAKS:
-            raise SourceError(f"{self._http.base}: breaks off again and again ({problem})")
+            raise SourceError(f"{self._http.base}: interrupted again and again ({problem})")
         self._response.close()
         self._http.wait(min(self._breaks, 5))
         self._response = self._http.again(self._response, self._done)
         if self._response.status_code == 206:
             found = _RANGE.match(self._response.headers.get("Content-Range", ""))
             if found is None or int(found[1]) != self._done:
-                raise SourceError(f"{self._http.base}: gave another range than was asked for")
+                raise SourceError(f"{self._http.base}: sent another range than requested")
         elif self._response.status_code == 200:
             self._skip(self._done)
         else:
@@ -230,7 +230,7 @@ class _Body(io.RawIOBase):
             except (HTTPError, RequestException, OSError) as error:
                 raise SourceError(f"{self._http.base}: {type(error).__name__}") from error
             if not data:
-                raise SourceError(f"{self._http.base}: gave less than before")
+                raise SourceError(f"{self._http.base}: sent less than before")
             count -= len(data)
 
 
@@ -238,7 +238,7 @@ def open_registry(text: str, access: RegistryAccess) -> RegistrySource:
     """Open `docker://host[:port][/name]` or `http(s)://host[:port][/prefix]`.
 
     Raises:
-        Invalid: it is no such address.
+        Invalid: the address or an option is invalid.
         SourceError: no registry answers there.
     """
     parts = urlsplit(text)
@@ -274,7 +274,7 @@ def open_registry(text: str, access: RegistryAccess) -> RegistrySource:
 
 
 def _credentials(address: SplitResult, host: str, access: RegistryAccess) -> Credentials | None:
-    """Return what to log in to `host` with: what was given, what is in the address, what is stored.
+    """Return the credentials for `host`: those given, those in the address, or those stored.
 
     Raises:
         Invalid: the file of credentials cannot be read.

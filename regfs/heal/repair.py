@@ -1,11 +1,11 @@
-"""Fetching what is missing or corrupt, and putting it in place when it is proven right.
+"""Fetching what is missing or corrupt, and putting it in place once it is verified.
 
-    without a lock    read from the source into `.regfs/heal`, counting and hashing
+    without a lock    read from a source into `.regfs/heal`, counting and hashing
     with the lock     a line in the journal -> the bad bytes into quarantine -> the new file
-                      renamed to its place
+                      renamed into place
 
-Nothing is in its place before it is whole and has its digest. Killed at any point
-the tree has what it had, or less of what was bad, or one right blob more.
+Nothing gets into place before it is complete and matches its digest. If the process is killed at
+any point, the tree has what it had, or less bad content, or one more intact blob.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from regfs.stores import FileKind, Store, WritableStore, writable
 from regfs.tree.registry import Registry
 
 LOCK_TIMEOUT: Final = 600.0
-"""Seconds that what was fetched waits for the end of another run."""
+"""Seconds to wait for the end of another run after fetching."""
 _PAUSE: Final = 0.5
 
 
@@ -67,7 +67,7 @@ def heal(
     store = writable(registry.store)
     repair = _Repair(store, sources, progress)
     with store.lock(HEALING, owner()):
-        with exclusive(store):  # who cannot have it learns that before anything is fetched
+        with exclusive(store):  # fail before anything is fetched
             require_one_filesystem(store)
             clear_unfinished(store)
         progress.start("Fetching", planned.bytes, "bytes")
@@ -109,7 +109,7 @@ class _Repair:
         self.progress = progress
         self.outcomes: dict[Digest, HealOutcome] = {}
         self._fetched: list[tuple[HealItem, Fetched, str | None]] = []
-        """What is to be put in place, and the etag of what lay there before."""
+        """What to put in place, and the etag of the file that was there before."""
 
     def fetch(self, todo: list[HealItem]) -> str | None:
         """Fetch what the sources have, whatever happens in the tree; return why it ended early."""
@@ -181,12 +181,12 @@ class _Repair:
 
 @contextmanager
 def _turn(store: WritableStore) -> Iterator[None]:
-    """Be the only one who changes the tree; wait for another run, for much work is done already."""
+    """Lock the tree; wait for another run, because fetching may have taken hours."""
     last = time.monotonic() + LOCK_TIMEOUT
-    with ExitStack() as held:
+    with ExitStack() as stack:
         while True:
             try:
-                held.enter_context(exclusive(store))
+                stack.enter_context(exclusive(store))
                 break
             except LockHeld:
                 if time.monotonic() >= last:
@@ -196,7 +196,7 @@ def _turn(store: WritableStore) -> Iterator[None]:
 
 
 def is_right(store: Store, digest: Digest) -> bool:
-    """Return whether a blob is there with the bytes of its digest."""
+    """Return whether a blob exists and matches its digest."""
     path = layout.blob_path(digest)
     with suppress(StoreError):
         if store.stat(path).kind is FileKind.FILE:

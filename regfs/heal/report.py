@@ -1,4 +1,4 @@
-"""What heal is about to do, and what came of it."""
+"""What heal plans to do, and its outcome."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from regfs.runs.totals import ActionKind
 
 @dataclass(frozen=True, slots=True)
 class HealItem:
-    """One digest that is not there as it should be."""
+    """One digest that is missing or damaged."""
 
     digest: DigestField
     path: str
     code: str
-    """What is wrong with it, as verify calls it."""
+    """What is wrong with it: a code of verify."""
     size: int
-    """Bytes, as manifests or the source say; -1 when nobody does."""
+    """Bytes, according to manifests or the source; -1 if unknown."""
     manifest: bool
     repositories: tuple[str, ...]
     problem: str | None = None
-    """Why the source cannot give it; None when it can."""
+    """Why no source can give it; None if one can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +34,32 @@ class HealPlan:
     source: str
     """Where to fetch from; several sources, in the order they are asked, separated by commas."""
     items: list[HealItem]
-    """In the order in which they are put in place: what is referred to comes first."""
+    """In the order in which they are put in place: referents first."""
     fetch: int = 0
-    """Digests that the source has."""
+    """Number of digests that a source has."""
     bytes: int = 0
     """Bytes of those whose size is known."""
     lacking: int = 0
-    """Digests that it does not have."""
+    """Number of digests that no source has."""
 
 
 class HealState(StrEnum):
-    """What came of one digest."""
+    """The outcome for one digest."""
 
     HEALED = "healed"
     WAS_RIGHT = "was-right"
-    """It had been put right meanwhile, so it was left alone."""
+    """It had been repaired meanwhile, so it was left alone."""
     LACKING = "lacking"
-    """The source does not have it."""
+    """No source has it."""
     WRONG = "wrong"
-    """The source gave other bytes; they were thrown away."""
+    """No source gave the right bytes; what came was discarded."""
     FAILED = "failed"
-    """The source, or its place in the tree, could not be used."""
+    """A source failed, or its place in the tree could not be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealOutcome:
-    """One digest, and what came of it."""
+    """One digest and its outcome."""
 
     digest: DigestField
     path: str
@@ -75,7 +75,7 @@ class Healed:
     """What a run did."""
 
     run: str | None
-    """None when there was nothing to do."""
+    """None if there was nothing to do."""
     root: str
     source: str
     outcomes: list[HealOutcome]
@@ -84,17 +84,17 @@ class Healed:
     broken: int
     """Digests that are still missing or corrupt."""
     stopped: str | None = None
-    """Why it ended early: a full disk, a key."""
+    """Why it ended early: a full disk, Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """What was moved aside."""
+    """What was moved into quarantine."""
 
     run: str | None
     root: str
     moved: list[str]
-    """Paths of what is in quarantine now."""
+    """Paths that were moved into quarantine."""
     bytes: int
     skipped: list[Skipped] = field(default_factory=list)
 
@@ -106,23 +106,23 @@ class LinkToWrite:
     kind: ActionKind
     path: str
     digest: DigestField
-    """What it is to name."""
+    """The digest that it will contain."""
     repository: str
     tag: str | None
     reason: str
     etag: str | None = None
-    """Of the damaged link that lies there; None when nothing does."""
+    """The etag of the damaged link in its place; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """A tag that could have meant more than one thing, so it stays as it is."""
+    """A tag that may have pointed to several manifests, so it stays as it is."""
 
     repository: str
     tag: str
     path: str
     candidates: list[DigestField]
-    """What its history names, newest first."""
+    """The digests in its history, newest first."""
     reason: str
 
 
@@ -132,10 +132,10 @@ class RelinkPlan:
 
     root: str
     links: list[LinkToWrite]
-    """In the order in which they are written: what is referred to comes first."""
+    """In the order in which they are written: referents first."""
     ambiguous: list[Ambiguous]
     skipped: list[Skipped]
-    """Places in doubt, and links to what is not there."""
+    """Paths in doubt, and links whose targets are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Relinked:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Errors of one code that are still there."""
+    """Remaining errors of one code."""
 
     code: str
     count: int
@@ -159,11 +159,11 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class HealDocument:
-    """What --json prints: a part is null when it was not asked for, or only planned."""
+    """What --json prints; a part is null if it was not requested or only planned."""
 
     plan: HealPlan | None
     healed: Healed | None
     relink_plan: RelinkPlan | None
     relinked: Relinked | None
     left: list[Left] | None
-    """What is wrong after all; null when that shows only when the plan is carried out."""
+    """Remaining errors; null if only carrying out the plan would show them."""

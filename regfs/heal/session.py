@@ -1,13 +1,13 @@
-"""Asking a registry over HTTP: who asks, what is asked again, and where a secret may go.
+"""HTTP requests to a registry: authentication, retries, and where a secret may go.
 
-- Credentials go to the registry itself, and to the token server that it names
-  when that is asked over TLS (or the registry itself is not). A redirect to another
-  host is followed without them, and never from TLS to plain HTTP.
-- Answers 429 and 5xx and connections that break are tried again, each time later.
-- All of it has an end: the head of an answer, however slowly it drips, a body (a minimum
-  rate), and the session as a whole.
-- Nothing is read from the environment or from .netrc; messages hold no query of
-  an address, for that is where storage puts its signatures.
+- Credentials go to the registry itself, and to the token server it names if that uses TLS (or
+  the registry itself does not). A redirect to another host is followed without them, and never
+  from TLS to plain HTTP.
+- Responses 429 and 5xx and broken connections are retried, with growing pauses.
+- Everything has a limit: the time for the head of a response, the rate of a body, and the
+  duration of the session.
+- Nothing is read from the environment or from .netrc. Messages contain no query of an address,
+  because storage puts its signatures there.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from regfs.units import written
 ATTEMPTS: Final = 5
 _REDIRECTS: Final = 5
 _PATIENCE: Final = 30.0
-"""Seconds that a registry may tell us to wait at most."""
+"""Maximum seconds of a pause that a registry asks for."""
 _HEADS: Final = 2
-"""In how many times the timeout between two bytes the head of an answer must have come."""
+"""The head of a response may take this many times the timeout between two bytes."""
 _GRACE: Final = 30.0
-"""Seconds in which a body may gather pace."""
+"""Seconds before the minimum rate of a body applies."""
 _TOKEN_BYTES: Final = 1 << 20
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
 _LATER: Final = frozenset({429, 500, 502, 503, 504})
@@ -46,7 +46,7 @@ _HUB_KEY: Final = "https://index.docker.io/v1/"
 
 
 class HttpSession:
-    """One registry, asked again and again."""
+    """A session with one registry."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class HttpSession:
         self._may_be_plain = may_be_plain
         self._credentials = credentials
         self._authorizations: dict[str, str] = {}
-        """Scope -> the header that was good for it."""
+        """Scope -> the authorization header that worked."""
         self._end = access.clock() + access.max_duration
         self._session = requests.Session()
         self._session.trust_env = False
@@ -73,31 +73,31 @@ class HttpSession:
         self._session.close()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Pause."""
         self._access.pause(seconds)
 
     def check_time(self) -> None:
-        """Go on.
+        """Check that the time for this registry is not up.
 
         Raises:
-            SourceError: the time for this registry is up.
+            SourceError: it is.
         """
         if self._access.clock() >= self._end:
             limit = written(self._access.max_duration)
-            raise SourceError(f"{self.base}: not asked any more after {limit} (--max-duration)")
+            raise SourceError(f"{self.base}: the time is up after {limit} (--max-duration)")
 
     def pace(self) -> Pace:
-        """Return what watches how fast a body comes."""
+        """Return a check of the rate of a body."""
         return Pace(self.base, self._access.min_rate, self._access.clock)
 
     def some(self, response: Response, count: int, pace: Pace, *, decode: bool = False) -> bytes:
-        """Return what has come of a body by now, at most `count` bytes.
+        """Return what has arrived of a body, at most `count` bytes.
 
-        To wait for more would hide how slowly it comes.
+        Waiting for more would hide how slowly it arrives.
 
         Raises:
-            SourceError: it comes too slowly, or the time is up.
-            HTTPError, RequestException, OSError: it breaks off.
+            SourceError: it is too slow, or the time is up.
+            HTTPError, RequestException, OSError: it is interrupted.
         """
         self.check_time()
         data = bytes(response.raw.read1(count, decode_content=decode))
@@ -105,7 +105,7 @@ class HttpSession:
         return data
 
     def document(self, response: Response, limit: int) -> bytes:
-        """Return a body, or its first `limit` bytes; it raises what `some` does."""
+        """Return a body, or its first `limit` bytes. Raises as `some`."""
         pace, data = self.pace(), b""
         while len(data) < limit:
             piece = self.some(response, limit - len(data), pace, decode=True)
@@ -115,20 +115,20 @@ class HttpSession:
         return data
 
     def words(self, response: Response) -> str:
-        """Return what an answer that is no success says."""
+        """Return the words for a response that is not a success."""
         code = response.status_code
         if code in (401, 403):
-            known = "was refused" if self._credentials else "wants credentials"
+            known = "refused the credentials" if self._credentials else "requires credentials"
             return f"{known} (HTTP {code})"
         return f"answered HTTP {code} {response.reason or ''}".rstrip()
 
     def request(
         self, method: str, path: str, *, scope: str, accept: str = "*/*", offset: int = 0
     ) -> Response:
-        """Ask, and return the answer with its body unread, whatever it says.
+        """Send a request; return the response, whatever its status, with its body unread.
 
         Raises:
-            SourceError: there is no answer.
+            SourceError: there is no response.
         """
         url = self.base + path
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
@@ -145,7 +145,7 @@ class HttpSession:
         return response
 
     def again(self, response: Response, offset: int) -> Response:
-        """Ask for the rest of an answer."""
+        """Request the rest of a response, from `offset`."""
         method, path, scope, accept = response.asked  # type: ignore[attr-defined]
         return self.request(method, path, scope=scope, accept=accept, offset=offset)
 
@@ -165,18 +165,16 @@ class HttpSession:
                 "https",
                 "http",
             ):
-                raise SourceError(
-                    f"{self.base}: sends us on to {_shown(target)}, which is not safe"
-                )
+                raise SourceError(f"{self.base}: redirects to {_shown(target)}, which is not safe")
             if (here.scheme, here.netloc) != (there.scheme, there.netloc):
                 authorization = None
             url = target
-        raise SourceError(f"{self.base}: sends us on and on")
+        raise SourceError(f"{self.base}: too many redirects")
 
     def _patient(
         self, method: str, url: str, headers: dict[str, str], authorization: str | None
     ) -> Response:
-        """Ask, and again when the answer is to come later."""
+        """Send a request; retry while the registry is busy or the connection breaks."""
         problem = ""
         self.check_time()
         for attempt in range(1, ATTEMPTS + 1):
@@ -203,7 +201,7 @@ class HttpSession:
         raise SourceError(f"{_shown(url)}: {problem}")
 
     def _plain(self, url: str) -> str | None:
-        """Go on without TLS where that was allowed and TLS is not spoken."""
+        """Return the address without TLS if that is allowed; None if not."""
         if not (self._may_be_plain and url.startswith(self.base) and url.startswith("https:")):
             return None
         self.base = "http:" + self.base.removeprefix("https:")
@@ -216,7 +214,7 @@ class HttpSession:
         if authorization is not None:
             more["Authorization"] = authorization
         with warnings.catch_warnings():
-            # Whoever said --insecure knows, and every digest is compared anyway.
+            # The user has chosen --insecure, and every digest is compared anyway.
             warnings.simplefilter("ignore", InsecureRequestWarning)
             return _within(
                 _HEADS * self._access.timeout,
@@ -230,10 +228,10 @@ class HttpSession:
                 ),
             )
 
-    # -- who asks -----------------------------------------------------------------
+    # -- authentication -----------------------------------------------------------
 
     def _authorize(self, response: Response, scope: str) -> str | None:
-        """Return the header that a challenge asks for; None when we have nothing to give."""
+        """Return the authorization header for a challenge; None if there are no credentials."""
         challenge = response.headers.get("WWW-Authenticate", "")
         scheme = challenge.partition(" ")[0].lower()
         if scheme == "bearer":
@@ -247,7 +245,7 @@ class HttpSession:
         realm = parameters.get("realm", "")
         plain = self.base.startswith("http:")
         if not realm.startswith("https://") and not (plain and realm.startswith("http://")):
-            raise SourceError(f"{self.base}: names a token server that is not safe to ask")
+            raise SourceError(f"{self.base}: names a token server that is not safe")
         query = {"scope": parameters.get("scope") or scope}
         if parameters.get("service"):
             query["service"] = parameters["service"]
@@ -262,12 +260,12 @@ class HttpSession:
             except (ValueError, AttributeError, RecursionError, HTTPError, OSError):
                 token = None
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise SourceError(f"{_shown(realm)}: gave no token")
+            raise SourceError(f"{_shown(realm)}: sent no token")
         return f"Bearer {token}"
 
 
 class Pace:
-    """Watches that a body comes fast enough; waiting between two attempts counts too."""
+    """Checks that a body is fast enough; pauses between two attempts count too."""
 
     def __init__(self, base: str, rate: int, clock: Callable[[], float]) -> None:
         self._base = base
@@ -277,32 +275,32 @@ class Pace:
         self._done = 0
 
     def check(self, more: int) -> None:
-        """Take how many more bytes have come.
+        """Count `more` bytes that have arrived.
 
         Raises:
-            SourceError: they come too slowly.
+            SourceError: they are too slow.
         """
         self._done += more
         seconds = self._clock() - self._began
         if self._done < self._rate * (seconds - _GRACE):
             raise SourceError(
-                f"{self._base}: gave {self._done} bytes in {seconds:.0f} s, and {self._rate} a "
-                "second are wanted (--min-rate)"
+                f"{self._base}: sent {self._done} bytes in {seconds:.0f} s, less than "
+                f"{self._rate} per second (--min-rate)"
             )
 
 
 def _within(seconds: float, ask: Callable[[], Response]) -> Response:
-    """Return an answer that comes in time.
+    """Return a response whose head arrives in time.
 
-    A timeout of a socket begins anew with each byte, so a head that drips would never end. Who
-    waits for one is left behind, and ends with the process.
+    The timeout of a socket starts again with each byte, so a slow head could take forever. The
+    thread that waits for one is abandoned, and ends with the process.
     """
     answers: queue.SimpleQueue[Response | BaseException] = queue.SimpleQueue()
 
     def run() -> None:
         try:
             answers.put(ask())
-        except BaseException as error:  # raised again where the answer is waited for
+        except BaseException as error:  # raised again in the waiting thread
             answers.put(error)
 
     threading.Thread(target=run, daemon=True).start()
@@ -321,15 +319,15 @@ def _basic(credentials: Credentials) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return an address without what could be secret in it."""
+    """Return an address without parts that could be secret."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _reason(error: BaseException) -> str:
-    """Return why there was no answer, in words: what requests says holds the whole address."""
+    """Return why there was no response; messages of requests contain the whole address."""
     if isinstance(error, requests.exceptions.ReadTimeout):
-        return "no answer in time"
+        return "no response in time"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no connection in time"
     text = str(error)
@@ -338,7 +336,7 @@ def _reason(error: BaseException) -> str:
         "Name or service not known": "no such host",
         "name resolution": "no such host",
         "CERTIFICATE_VERIFY_FAILED": "the certificate cannot be verified",
-        "WRONG_VERSION_NUMBER": "it speaks no TLS",
+        "WRONG_VERSION_NUMBER": "the server does not use TLS",
         "Connection reset": "the connection was reset",
     }
     return next((said for part, said in words.items() if part in text), type(error).__name__)
@@ -350,7 +348,7 @@ def _retry_after(response: Response) -> float:
 
 
 def stored_credentials(path: str | None, host: str) -> Credentials | None:
-    """Return what `docker login` has kept for a host.
+    """Return the credentials that `docker login` has stored for a host.
 
     Raises:
         Invalid: the file cannot be read.
@@ -361,7 +359,7 @@ def stored_credentials(path: str | None, host: str) -> Credentials | None:
         with open(path, "rb") as stream:
             document: Any = json.loads(stream.read(_TOKEN_BYTES))
     except (OSError, ValueError, RecursionError) as error:
-        raise Invalid(f"{path}: not a file of credentials: {type(error).__name__}") from None
+        raise Invalid(f"{path}: not a credentials file: {type(error).__name__}") from None
     auths = document.get("auths") if isinstance(document, dict) else None
     keys = [host, f"https://{host}", f"http://{host}", f"https://{host}/v1/", f"https://{host}/v2/"]
     if host == "registry-1.docker.io":

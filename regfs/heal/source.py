@@ -17,14 +17,14 @@ Answer = TypeVar("Answer")
 
 
 class BlobRequest(NamedTuple):
-    """One thing that is asked for."""
+    """A blob or manifest to ask a source for."""
 
     digest: Digest
     size: int = -1
-    """Bytes, as the manifests that name it say; -1 when none does."""
+    """Bytes, according to the manifests that name it; -1 if none does."""
     manifest: bool = False
     repositories: tuple[str, ...] = ()
-    """In which repositories of our tree it is used: a hint, for a registry serves by name."""
+    """The repositories of our tree that use it: a hint, because a registry serves by name."""
 
 
 class Source(Protocol):
@@ -32,25 +32,25 @@ class Source(Protocol):
 
     @property
     def url(self) -> str:
-        """Where it is, for people and journals; holds no secret."""
+        """Where it is, for people and journals; contains no secret."""
 
-    def size(self, wanted: BlobRequest) -> int:
-        """Return how many bytes it has of something; -1 when it does not tell.
+    def size(self, request: BlobRequest) -> int:
+        """Return the size of the content in bytes; -1 if the source does not say.
 
         Raises:
-            SourceLacks: it does not have it.
-            SourceError: it does not answer.
+            SourceLacks: the source does not have it.
+            SourceError: the source does not answer.
         """
 
-    def open(self, wanted: BlobRequest) -> BinaryIO:
-        """Open something for reading from its beginning.
+    def open(self, request: BlobRequest) -> BinaryIO:
+        """Open the content for reading.
 
         Raises:
             As `size`; reading raises SourceError.
         """
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release what it has open."""
 
 
 def ask_each(
@@ -104,20 +104,20 @@ class RegistryAccess:
 
     credentials: Credentials | None = None
     authfile: str | None = None
-    """A file as docker login and podman login write it."""
+    """A credentials file as docker login and podman login write it."""
     verify_tls: bool = True
     ca: str | None = None
-    """A file of certificates to trust instead of the usual ones."""
+    """A file of certificates to trust instead of the system's."""
     repositories: tuple[str, ...] = ()
-    """Names in the registry to ask first."""
+    """Repositories of the registry to look in first."""
     proxies: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 60.0
     """Seconds to wait for the next bytes."""
     min_rate: int = 1000
-    """Bytes per second that a body must come with, from its 30th second on."""
+    """Minimum rate of a body in bytes per second, from its 30th second on."""
     max_duration: float = 86_400.0
-    """Seconds after which the registry is not asked any more."""
+    """Seconds after which the registry is asked for nothing more."""
     pause: Callable[[float], None] = time.sleep
-    """What waits between two attempts."""
+    """Waits between two attempts; takes seconds."""
     clock: Callable[[], float] = time.monotonic
-    """What tells the time, in seconds."""
+    """Returns the time in seconds."""

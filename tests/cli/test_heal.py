@@ -111,7 +111,7 @@ def test_an_ambiguous_tag_is_printed_and_exits_1(shop: TreeBuilder, capsys: Said
     shop.tag_path("app", "v1").unlink()
     assert heal(shop, "--relink") == 1
     out = capsys.readouterr().out
-    assert "Ambiguous: app:v1: its history holds 2 digests, 2 of them intact" in out
+    assert "Ambiguous: app:v1: its history has 2 digests, 2 of them intact" in out
     assert ONE.digest in out
 
 

@@ -525,7 +525,7 @@ def test_what_is_right_gone_or_unreadable_is_not_moved(shop: TreeBuilder) -> Non
     digests = [Digest(one) for one in (LAYER, fifo, MULTI.digest)]
     moved = quarantine(Registry(store_of(shop)), digests)
     reasons = [skip.reason.partition(":")[0] for skip in moved.skipped]
-    assert reasons == ["it is right by now", "it cannot be read", "it is gone"]
+    assert reasons == ["it is intact by now", "it cannot be read", "it is gone"]
     assert {path: d for path, d in shop.files("").items() if ".regfs" not in path} == before
 
 

@@ -180,7 +180,7 @@ def test_a_registry_with_a_password_heals_those_who_know_it(
     ) as source:
         healed = heal_from(shop, source)
     assert healed.healed == 0
-    assert all("was refused" in one.message for one in healed.outcomes)
+    assert all("refused the credentials" in one.message for one in healed.outcomes)
     auth = base64.b64encode(b"me:secret").decode()
     file = tmp_path / "auth.json"
     file.write_text(json.dumps({"auths": {url.removeprefix("http://"): {"auth": auth}}}))

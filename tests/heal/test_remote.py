@@ -193,13 +193,13 @@ def test_basic_credentials_are_given_when_they_are_asked_for(server: Server) -> 
 
 def test_without_credentials_the_refusal_is_told(server: Server) -> None:
     guarded(server, 'Basic realm="x"', BASIC)
-    with pytest.raises(SourceError, match="wants credentials"):
+    with pytest.raises(SourceError, match="requires credentials"):
         read(server)
 
 
 def test_wrong_credentials_are_told_and_not_printed(server: Server) -> None:
     guarded(server, 'Basic realm="x"', BASIC)
-    with pytest.raises(SourceError, match="was refused") as caught:
+    with pytest.raises(SourceError, match="refused the credentials") as caught:
         read(server, credentials=Credentials("me", "hush-hush"))
     assert "hush" not in str(caught.value)
     assert "hush" not in repr(access(credentials=Credentials("me", "hush-hush")))
@@ -226,7 +226,7 @@ def test_a_token_is_fetched_for_the_scope_and_kept(
 def test_what_is_no_token_is_told(server: Server, other: Server, body: bytes) -> None:
     guarded(server, f'Bearer realm="{other.url}/token"', "Bearer x")
     other.gives("/token", body)
-    with pytest.raises(SourceError, match="gave no token"):
+    with pytest.raises(SourceError, match="sent no token"):
         read(server)
 
 
@@ -306,7 +306,7 @@ def test_a_redirect_to_what_is_no_web_is_refused(server: Server, location: str) 
 
 def test_a_redirect_in_a_circle_ends(server: Server) -> None:
     server.gives(PATH, b"", 302, Location=PATH)
-    with pytest.raises(SourceError, match="on and on"):
+    with pytest.raises(SourceError, match="too many redirects"):
         read(server)
 
 
@@ -399,7 +399,7 @@ def test_one_that_hangs_is_left(server: Server) -> None:
         return 200, {}, b""
 
     server.routes[PATH] = answer
-    with pytest.raises(SourceError, match="no answer in time"):
+    with pytest.raises(SourceError, match="no response in time"):
         read(server, timeout=0.2)
     release.set()
 
@@ -430,7 +430,7 @@ def fast_clock() -> Callable[[], float]:
 def test_one_that_drips_is_left(server: Server) -> None:
     """There is always a next byte in time, and the last would come in hours."""
     server.gives(PATH, LAYER.data)
-    with pytest.raises(SourceError, match=r"a second are wanted \(--min-rate\)"):
+    with pytest.raises(SourceError, match=r"per second \(--min-rate\)"):
         read(server, clock=fast_clock())
     assert read(server, clock=fast_clock(), min_rate=0) == LAYER.data
 
@@ -487,7 +487,7 @@ def test_a_head_that_drips_is_left(server: Server) -> None:
             pass
 
     server.routes[PATH] = answer
-    with pytest.raises(SourceError, match="no answer in time"):
+    with pytest.raises(SourceError, match="no response in time"):
         read(server, timeout=0.1)
     release.set()
 
@@ -507,7 +507,7 @@ def test_when_the_time_is_up_nothing_more_is_asked(server: Server) -> None:
                 source.open(WANTED)
         now[0] += 100.0
         asked = len(server.requests)
-        with pytest.raises(SourceError, match=r"not asked any more after 1h \(--max-duration\)"):
+        with pytest.raises(SourceError, match=r"the time is up after 1h \(--max-duration\)"):
             source.open(WANTED)
     assert len(server.requests) == asked
 
@@ -576,7 +576,7 @@ def test_wrong_bytes_of_the_right_size_are_thrown_away(shop: TreeBuilder, server
 def test_another_length_is_refused_before_a_byte_is_read(shop: TreeBuilder, server: Server) -> None:
     server.gives(PATH, LAYER.data + b"more")
     state, message = heal(shop, server)
-    assert (state, "are wanted" in message) == (HealState.FAILED, True)
+    assert (state, "bytes instead of" in message) == (HealState.FAILED, True)
 
 
 def test_a_body_without_end_is_left(shop: TreeBuilder, server: Server) -> None:

@@ -175,7 +175,7 @@ def test_a_docker_archive_heals_what_is_plain_and_says_so_of_the_rest(
     assert found[Digest(plain.digest)] == ("healed", "")
     state, message = found[Digest(mixed.blobs[2].digest)]
     assert state == "lacking"
-    assert "layers unpacked" in message
+    assert "uncompressed layers" in message
     assert "\n" not in message
     # Whether the config comes through depends on the program: it may write another one.
     assert tree.blob_path(plain.digest).read_bytes() == plain.data
@@ -197,7 +197,7 @@ def test_docker_save_of_old_names_layers_by_id_and_links_them(tmp_path: Path) ->
     )
     assert read(archive, BlobRequest(Digest(LAYER.diff_id()))) == plain
     assert read(archive, BlobRequest(Digest(Blob(config).digest))) == config
-    with pytest.raises(SourceLacks, match="layers unpacked"):
+    with pytest.raises(SourceLacks, match="uncompressed layers"):
         read(archive)
 
 
