@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from regfs.findings import Finding
-from regfs.stores.local.base import V2
+from regfs.stores.local.root import V2
 from regfs.stores.local.store import LocalStore, open_local
 from tests.support.builder import TreeBuilder
 from tests.support.reference import IN_CI, ReferenceRegistry

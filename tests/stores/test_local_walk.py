@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from regfs.errors import PathMissing, PathUnsafe
 from regfs.findings import Code, Finding
 from regfs.stores import FileKind, Listing
+from regfs.stores.local import contents, walk
 from regfs.stores.local.store import LocalStore, open_local
 from tests.support.stores import codes, failing_with, ignore, no_findings, put
 
@@ -115,9 +116,9 @@ def test_what_changes_between_listing_and_reading(
 ) -> None:
     for name in ("fifo", "folder", "gone", "outside"):
         put(local, f"p/{name}/link", b"x")
-    real = LocalStore._content
+    real = contents.beginning
 
-    def replaced(self: Any, parent: int, folder: str, path: str, limit: int) -> Any:
+    def replaced(reader: Any, parent: int, folder: str, path: str, limit: int) -> Any:
         place = root / folder / path
         place.unlink()
         match folder:
@@ -127,9 +128,9 @@ def test_what_changes_between_listing_and_reading(
                 place.mkdir()
             case "p/outside":
                 place.symlink_to("/etc/hostname")
-        return real(self, parent, folder, path, limit)
+        return real(reader, parent, folder, path, limit)
 
-    monkeypatch.setattr(LocalStore, "_content", replaced)
+    monkeypatch.setattr("regfs.stores.local.walk.beginning", replaced)
     read = {one.path: one.content for one in local.tree("p", no_findings, leaf="link", limit=9)}
     assert read["p/fifo"] == b""  # no writer: it ends at once, and is never waited for
     assert isinstance(read["p/gone"], PathMissing)
@@ -220,15 +221,15 @@ def test_a_cold_disk_is_asked_many_things_at_once_in_the_same_order(
         put(local, f"p/{number:03}/x/link", b"x")
     expected = list(local.tree("p", no_findings, leaf="link", limit=9))
     threads = set()
-    real = LocalStore._look_plain
+    real = walk._TreeWalk._look_plain
 
-    def slow(self: Any, folder: str, names: list[str], leaf: Any) -> Any:
+    def slow(self: Any, folder: str, names: list[str]) -> Any:
         threads.add(threading.get_ident())
         if folder == "p":
             time.sleep(0.01)  # waits, as for a disk
-        return real(self, folder, names, leaf)
+        return real(self, folder, names)
 
-    monkeypatch.setattr(LocalStore, "_look_plain", slow)
+    monkeypatch.setattr(walk._TreeWalk, "_look_plain", slow)
     assert list(local.tree("p", no_findings, leaf="link", limit=9)) == expected
     assert len(threads) > 1
     assert len(expected) == 601

@@ -391,7 +391,7 @@ def test_nobody_rests_on_a_name_that_another_is_about_to_make_durable(
     """Two write into a new folder; who is second waits for the disk as well."""
     synced: list[str] = []
     begun, go_on = threading.Event(), threading.Event()
-    real = local._fsync
+    real = local.root._fsync
 
     def slow(folder: str) -> None:
         if folder == "above" and not begun.is_set():
@@ -400,7 +400,7 @@ def test_nobody_rests_on_a_name_that_another_is_about_to_make_durable(
         real(folder)
         synced.append(folder)
 
-    monkeypatch.setattr(local, "_fsync", slow)
+    monkeypatch.setattr(local.root, "_fsync", slow)
     first = threading.Thread(target=lambda: put(local, "above/new/one"))
     first.start()
     assert begun.wait(60)

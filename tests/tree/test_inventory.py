@@ -26,7 +26,8 @@ from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import PathMissing
 from regfs.findings import Code, Finding
 from regfs.stores import Leaves, Report, Store, open_store
-from regfs.stores.local.store import LocalStore
+from regfs.stores.local import leaves
+from regfs.stores.local.reader import LocalReader
 from regfs.tree.digests import Digests
 from regfs.tree.inventory import DigestTable, Inventory
 from regfs.tree.links import read_link
@@ -943,20 +944,17 @@ def test_a_finding_says_where_even_when_the_name_is_no_text(tree: TreeBuilder) -
 # -- a disk that fails half way -------------------------------------------------------------
 
 
-def test_a_tags_folder_that_cannot_be_opened_again_loses_no_tag(
+def test_a_history_that_cannot_be_opened_loses_no_tag(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = tree.push("app", "v1")
     tree.push("app", "v2")
-    open_listed = LocalStore._open_listed
-    opened = []
+    open_listed = LocalReader.open_listed
 
-    def once(self: LocalStore, folder: str, report: Report) -> int | None:
-        opened.append(folder)
-        again = folder.endswith("/tags") and opened.count(folder) > 1
-        return None if again else open_listed(self, folder, report)
+    def without_histories(self: LocalReader, folder: str, report: Report) -> int | None:
+        return None if folder.endswith("/index") else open_listed(self, folder, report)
 
-    monkeypatch.setattr(LocalStore, "_open_listed", once)
+    monkeypatch.setattr(LocalReader, "open_listed", without_histories)
     inventory = scanned(tree)
     assert set(inventory.repositories["app"].tags) == {"v1", "v2"}
     assert inventory.repositories["app"].tags["v1"].current == digest
@@ -968,14 +966,14 @@ def test_a_folder_that_fails_half_way_is_reported_and_what_was_seen_stays(
     for number in range(3):
         tree.push("app", f"v{number}", image([f"layer {number}"]))
 
-    take = LocalStore._take_each
+    take = leaves._LeafScan._take_each
 
-    def half(self: LocalStore, descriptor: int, folder: str, *rest: Any) -> None:
-        take(self, descriptor, folder, *rest)
-        if folder.endswith("/tags"):
+    def half(self: leaves._LeafScan, *arguments: Any) -> None:
+        take(self, *arguments)
+        if self.folder.endswith("/tags"):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(LocalStore, "_take_each", half)
+    monkeypatch.setattr(leaves._LeafScan, "_take_each", half)
     inventory = scanned(tree)
     assert len(inventory.repositories["app"].tags) == 3
     assert not inventory.complete

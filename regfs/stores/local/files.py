@@ -16,7 +16,7 @@ from typing import Final
 
 from regfs.errors import StoreError, printable
 from regfs.stores import UNFINISHED
-from regfs.stores.local.base import LocalTree, adopt, failure
+from regfs.stores.local.root import LocalRoot, adopt, failure
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -75,13 +75,13 @@ class Section(io.RawIOBase):
 class LocalWriter:
     """A file that appears at its path whole, on `commit`, or not at all."""
 
-    def __init__(self, tree: LocalTree, folder: int, path: str, name: str, made: list[str]) -> None:
+    def __init__(self, root: LocalRoot, folder: int, path: str, name: str, made: list[str]) -> None:
         """Take over the descriptor `folder`, unless this raises OSError."""
         stem = os.fsdecode(os.fsencode(name)[:200])
         self._temporary = f".{stem}.{secrets.token_hex(6)}{UNFINISHED}"
         self._descriptor = os.open(self._temporary, _NEW, 0o666, dir_fd=folder)
         adopt(folder, descriptor=self._descriptor)
-        self._tree = tree
+        self._root = root
         self._folder = folder
         self._path = path
         self._name = name
@@ -108,7 +108,7 @@ class LocalWriter:
             raise failure(self._path, error) from error
         self._close()
         try:
-            self._tree.sync_names(self._path.rpartition("/")[0])
+            self._root.sync_names(self._path.rpartition("/")[0])
         except OSError as error:
             raise failure(self._path, error) from error
 
@@ -121,7 +121,7 @@ class LocalWriter:
         self._close()
         for folder in reversed(self._made):
             with contextlib.suppress(OSError):  # somebody else uses it by now
-                os.rmdir(self._tree.full(folder))
+                os.rmdir(self._root.full(folder))
 
     def _close(self) -> None:
         self._open = False
@@ -148,9 +148,9 @@ class LocalWriter:
 class AppendFile(io.FileIO):
     """A file that only grows; what was written is on the disk after `flush`."""
 
-    def __init__(self, tree: LocalTree, descriptor: int, path: str, *, new: bool) -> None:
+    def __init__(self, root: LocalRoot, descriptor: int, path: str, *, new: bool) -> None:
         super().__init__(descriptor, "ab")
-        self._tree = tree
+        self._root = root
         self._path = path
         self._new = new
 
@@ -168,7 +168,7 @@ class AppendFile(io.FileIO):
         try:
             os.fsync(self.fileno())
             if self._new:
-                self._tree.sync_names(self._path.rpartition("/")[0])
+                self._root.sync_names(self._path.rpartition("/")[0])
                 self._new = False
         except OSError as error:
             raise failure(self._path, error) from error

@@ -1,30 +1,25 @@
-"""The many small files of a directory store: found and read a folder at a time.
+"""The many small files of a directory store, found a folder at a time.
 
-    leaves     <folder>/*/<leaf>        blobs/sha256/ab/*/data
-    contents   <folder>/<name>/<leaf>   what they begin with
-    identify   <folder>/<name>/<leaf>   which files they are
+    subfolders   <folder>/*          blobs/sha256/ab/*
+    leaves       <folder>/*/<leaf>   blobs/sha256/ab/*/data
 
-Whatever is not as it usually is (a link, a FIFO, a file that has grown long)
-takes the careful way, in `_local_look`. Not here: listing all there is (`local`).
+Whatever is not as it usually is (a link, a FIFO) takes the careful way, in `reader`.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
-from regfs.errors import PathMissing, StoreError
 from regfs.findings import Code, Finding
-from regfs.stores import Entry, FileId, FileKind, Leaves, Report, folders_above, ignore
-from regfs.stores.local.base import failure, joined
-from regfs.stores.local.look import NOWHERE, READ_FLAGS, LocalLook, unreadable
+from regfs.stores import Entry, FileKind, Leaves, Report, folders_above
+from regfs.stores.local.contents import beginning
+from regfs.stores.local.reader import NOWHERE, LocalReader, unreadable
+from regfs.stores.local.root import joined
 
-_SHORT: Final = 1 << 16
-"""Bytes that are read in one go: longer than any link and nearly any manifest."""
 _CHUNK: Final = 64
 """Children looked at together; one that is not plain has the others of its chunk asked again."""
 _TYPE: Final = 0o170000
@@ -32,261 +27,178 @@ _REGULAR: Final = stat.S_IFREG
 _FOLDER: Final = stat.S_IFDIR
 
 
-class LocalLeaves(LocalLook):
-    """What reads a directory store in batches."""
+def subfolders(reader: LocalReader, folder: str, report: Report) -> Sequence[str] | None:
+    """Return the names in `folder` when all are folders and no links, else None."""
+    descriptor = reader.open_listed(folder, report)
+    if descriptor is None:
+        return ()
+    try:
+        names = []
+        with os.scandir(descriptor) as children:
+            for child in children:
+                if not child.is_dir(follow_symlinks=False):
+                    return None
+                names.append(child.name)
+        return names
+    except OSError as error:
+        report(unreadable(folder, error))
+        return ()
+    finally:
+        os.close(descriptor)
 
-    def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:
-        """Return the names in `folder` when all are folders and no links, else None."""
-        descriptor = self._open_listed(folder, report)
-        if descriptor is None:
-            return ()
+
+def leaves(
+    reader: LocalReader,
+    folder: str,
+    leaf: str,
+    report: Report,
+    *,
+    limit: int = 0,
+    only: Collection[str] | None = None,
+) -> Leaves:
+    """Return the files `<folder>/*/<leaf>`, in the order the folder gives them."""
+    reader.root.full(leaf)
+    scan = _LeafScan(reader, folder, leaf, report)
+    descriptor = reader.open_listed(folder, report)
+    if descriptor is None:
+        return scan.found
+    try:
         try:
-            names = []
-            with os.scandir(descriptor) as children:
-                for child in children:
-                    if not child.is_dir(follow_symlinks=False):
-                        return None
-                    names.append(child.name)
-            return names
+            scan.take(descriptor, only)
         except OSError as error:
             report(unreadable(folder, error))
-            return ()
-        finally:
-            os.close(descriptor)
+        if not limit:
+            return scan.found
+        # Also of a folder that could be read in part: columns are of one length.
+        contents = [
+            _begin(reader, descriptor, folder, f"{name}/{leaf}", limit, report)
+            for name in scan.found.names
+        ]
+        return scan.found._replace(contents=contents)
+    finally:
+        os.close(descriptor)
 
-    def leaves(
-        self,
-        folder: str,
-        leaf: str,
-        report: Report,
-        *,
-        limit: int = 0,
-        only: Collection[str] | None = None,
-    ) -> Leaves:
-        """Return the files `<folder>/*/<leaf>`, in the order the folder gives them."""
-        self.full(leaf)
-        found = Leaves([], [], [], [], [], [])
-        descriptor = self._open_listed(folder, report)
-        if descriptor is None:
-            return found
-        try:
-            try:
-                self._scan_leaves(descriptor, folder, leaf, report, found, only)
-            except OSError as error:
-                report(unreadable(folder, error))
-            if limit:  # also of a folder that could be read in part: columns are of one length
-                contents = [
-                    self._begin(descriptor, folder, f"{name}/{leaf}", limit, report)
-                    for name in found.names
-                ]
-                found = found._replace(contents=contents)
-        finally:
-            os.close(descriptor)
-        return found
 
-    def _begin(
-        self, parent: int, folder: str, path: str, limit: int, report: Report
-    ) -> bytes | None:
-        """Return what a leaf begins with, or report why it cannot be read."""
-        content = self._content(parent, folder, path, limit)
-        if isinstance(content, bytes):
-            return content
-        reason = str(content).removeprefix(f"{joined(folder, path)}: ")
-        report(Finding(Code.PATH_UNREADABLE, joined(folder, path), actual=reason))
-        return None
+def _begin(
+    reader: LocalReader, parent: int, folder: str, path: str, limit: int, report: Report
+) -> bytes | None:
+    """Return what a leaf begins with, or report why it cannot be read."""
+    content = beginning(reader, parent, folder, path, limit)
+    if isinstance(content, bytes):
+        return content
+    reason = str(content).removeprefix(f"{joined(folder, path)}: ")
+    report(Finding(Code.PATH_UNREADABLE, joined(folder, path), actual=reason))
+    return None
 
-    def _scan_leaves(
-        self,
-        descriptor: int,
-        folder: str,
-        leaf: str,
-        report: Report,
-        found: Leaves,
-        only: Collection[str] | None,
-    ) -> None:
-        # "/current" of current/link
-        between = list(folders_above(f"/{leaf}"))[:-1] if "/" in leaf else []
-        if only is not None and not between:
-            only = _take_known(descriptor, only, leaf, found)
+
+class _LeafScan:
+    """One folder while its leaves are looked for."""
+
+    def __init__(self, reader: LocalReader, folder: str, leaf: str, report: Report) -> None:
+        self.folder = folder
+        self.found = Leaves([], [], [], [], [], [])
+        self._reader = reader
+        self._root = reader.root
+        self._leaf = leaf
+        self._report = report
+        self._between = list(folders_above(f"/{leaf}"))[:-1] if "/" in leaf else []
+        """The folders between a child and its leaf: "/current" of current/link."""
+
+    def take(self, descriptor: int, only: Collection[str] | None) -> None:
+        """Add the leaves of the folder, which is open, to the columns.
+
+        Raises:
+            OSError: the folder cannot be read to its end.
+        """
+        if only is not None and not self._between:
+            only = _take_known(descriptor, only, self._leaf, self.found)
             if not only:
                 return
         with os.scandir(descriptor) as listed:
             while chunk := list(islice(listed, _CHUNK)):
                 if only is not None:
                     chunk = [child for child in chunk if child.name in only]
-                if between or not _take_plain(descriptor, chunk, leaf, found):
-                    self._take_each(descriptor, folder, chunk, leaf, between, report, found)
+                if self._between or not _take_plain(descriptor, chunk, self._leaf, self.found):
+                    self._take_each(descriptor, chunk)
 
-    def _take_each(
-        self,
-        descriptor: int,
-        folder: str,
-        chunk: Iterable[os.DirEntry[str]],
-        leaf: str,
-        between: Collection[str],
-        report: Report,
-        found: Leaves,
-    ) -> None:
+    def _take_each(self, descriptor: int, chunk: Iterable[os.DirEntry[str]]) -> None:
         """Add the leaves of some children to the columns, with a look at each."""
         odd = False
         for child in chunk:
             name = child.name
             try:
-                if child.is_symlink() and not self._leads_to_folder(
-                    joined(folder, name), report, found
-                ):
+                if child.is_symlink() and not self._leads_to_folder(joined(self.folder, name)):
                     continue
-                status = os.stat(f"{name}/{leaf}", dir_fd=descriptor, follow_symlinks=False)
-                if between:
-                    odd = _has_link(descriptor, name, between)
+                status = os.stat(f"{name}/{self._leaf}", dir_fd=descriptor, follow_symlinks=False)
+                if self._between:
+                    odd = _has_link(descriptor, name, self._between)
             except OSError as error:
-                self._no_leaf(child, joined(folder, name), leaf, error, report, found)
+                self._no_leaf(child, joined(self.folder, name), error)
                 continue
             if odd or status.st_mode & _TYPE != _REGULAR:
-                self._odd_leaf(folder, name, leaf, status, report, found)
+                self._odd_leaf(name, status)
                 continue
-            _add_rows(found, [name], [status])
+            _add_rows(self.found, [name], [status])
 
-    def _odd_leaf(
-        self,
-        folder: str,
-        name: str,
-        leaf: str,
-        status: os.stat_result,
-        report: Report,
-        found: Leaves,
-    ) -> None:
+    def _odd_leaf(self, name: str, status: os.stat_result) -> None:
         """Settle what is at a leaf that is no plain file, or that lies behind a link."""
-        path = joined(folder, name)
-        entry = self._barred(path, leaf, report)
-        entry = entry or self._entry(f"{path}/{leaf}", status, report)
+        path = joined(self.folder, name)
+        entry = self._barred(path) or self._entry(f"{path}/{self._leaf}", status)
         if entry.kind is not FileKind.FILE:
-            found.others.append(entry)
+            self.found.others.append(entry)
             return
-        found.names.append(name)
-        found.sizes.append(entry.size)
-        found.mtimes.append(entry.mtime)
-        found.allocated.append(entry.allocated)
+        self.found.names.append(name)
+        self.found.sizes.append(entry.size)
+        self.found.mtimes.append(entry.mtime)
+        self.found.allocated.append(entry.allocated)
 
-    def _leads_to_folder(self, path: str, report: Report, found: Leaves) -> bool:
+    def _leads_to_folder(self, path: str) -> bool:
         """Return whether the child at `path`, a link, is to be searched; if not, keep it."""
-        entry = self._entry(path, os.lstat(self.full(path)), report)
+        entry = self._entry(path, os.lstat(self._root.full(path)))
         if entry.kind is FileKind.FOLDER:
             return True
-        found.others.append(entry)
+        self.found.others.append(entry)
         return False
 
-    def _barred(self, child: str, leaf: str, report: Report) -> Entry | None:
+    def _barred(self, child: str) -> Entry | None:
         """Return what is between child and leaf and no way on: a link not followed, no folder."""
         path = child
-        for part in leaf.split("/")[:-1]:
+        for part in self._leaf.split("/")[:-1]:
             path = f"{path}/{part}"
             try:
-                status = os.lstat(self.full(path))
+                status = os.lstat(self._root.full(path))
             except OSError:
                 return None
             if stat.S_ISLNK(status.st_mode):
-                entry = self._entry(path, status, report)
+                entry = self._entry(path, status)
                 if entry.kind is not FileKind.FOLDER:
                     return entry
             elif not stat.S_ISDIR(status.st_mode):
-                return self._entry(path, status, report)
+                return self._entry(path, status)
         return None
 
-    def _no_leaf(
-        self,
-        child: os.DirEntry[str],
-        path: str,
-        leaf: str,
-        error: OSError,
-        report: Report,
-        found: Leaves,
-    ) -> None:
+    def _no_leaf(self, child: os.DirEntry[str], path: str, error: OSError) -> None:
         """Settle why a child shows no leaf: it has none, is no folder, or cannot be looked into."""
         if error.errno not in NOWHERE:
-            report(unreadable(path, error))
+            self._report(unreadable(path, error))
             return
-        if (barred := self._barred(path, leaf, report)) is not None:
-            found.others.append(barred)
+        if (barred := self._barred(path)) is not None:
+            self.found.others.append(barred)
             return
         try:
             status = child.stat(follow_symlinks=True)
         except FileNotFoundError:
             return  # gone since the folder was read
         except OSError as trouble:
-            report(unreadable(path, trouble))
+            self._report(unreadable(path, trouble))
             return
         if stat.S_ISDIR(status.st_mode):
-            found.absent.append(child.name)
+            self.found.absent.append(child.name)
         else:
-            found.others.append(self._entry(path, status, report))
+            self.found.others.append(self._entry(path, status))
 
-    def contents(
-        self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
-    ) -> Iterator[bytes | StoreError]:
-        """Yield what each leaf begins with; the folder is looked up once."""
-        self.full(leaf)
-        descriptor = self._open_listed(folder, ignore)
-        if descriptor is None:
-            for name in names:
-                yield PathMissing(f"{joined(folder, name)}/{leaf}: not found")
-            return
-        read = self._content if seen else self._plain_content
-        try:
-            for name in names:
-                yield read(descriptor, folder, f"{name}/{leaf}", limit)
-        finally:
-            os.close(descriptor)
-
-    def identify(self, folder: str, names: Iterable[str], leaf: str) -> Iterator[FileId | None]:
-        """Yield which file each leaf is; the folder is looked up once."""
-        self.full(leaf)
-        descriptor = self._open_listed(folder, ignore)
-        if descriptor is None:
-            yield from (None for _ in names)
-            return
-        try:
-            for name in names:
-                try:
-                    status = os.stat(f"{name}/{leaf}", dir_fd=descriptor)
-                except OSError:
-                    yield None
-                else:
-                    yield FileId(status.st_dev, status.st_ino, status.st_ctime_ns)
-        finally:
-            os.close(descriptor)
-
-    def _plain_content(self, parent: int, folder: str, path: str, limit: int) -> bytes | StoreError:
-        """Return what a file begins with, after a look whether it is one."""
-        try:
-            # A listing of names has not asked; opening a FIFO or a device may do something.
-            mode = os.stat(path, dir_fd=parent, follow_symlinks=False).st_mode
-            if stat.S_ISREG(mode):
-                return self._content(parent, folder, path, limit)
-            return self.read(joined(folder, path), limit)
-        except StoreError as error:
-            return error
-        except OSError as error:
-            return self.fault(joined(folder, path), error)
-
-    def _content(self, parent: int, folder: str, path: str, limit: int) -> bytes | StoreError:
-        """Return what a file begins with that was just listed as a regular file inside."""
-        try:
-            descriptor = os.open(path, READ_FLAGS, dir_fd=parent)
-            try:
-                data = os.read(descriptor, min(limit, _SHORT))
-                if len(data) < _SHORT or limit == _SHORT:
-                    return data
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.ENOENT):
-                return failure(joined(folder, path), error)
-        # Long, gone, or a link to a file inside: the careful way.
-        try:
-            return self.read(joined(folder, path), limit)
-        except StoreError as error:
-            return error
+    def _entry(self, path: str, status: os.stat_result) -> Entry:
+        return self._reader.entry(path, status, self._report)
 
 
 def _take_plain(folder: int, chunk: Sequence[os.DirEntry[str]], leaf: str, found: Leaves) -> bool:

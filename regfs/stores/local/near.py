@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Final
 
 from regfs.errors import printable
-from regfs.stores.local.base import V2
+from regfs.stores.local.root import V2
 
 _LOOKED_AT: Final = 100
 """Folders in which a tree is looked for."""

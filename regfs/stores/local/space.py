@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from regfs.stores import Room
-from regfs.stores.local.base import V2, LocalTree, adopt
+from regfs.stores.local.root import V2, LocalRoot, adopt
 
 _MOUNTS: Final = "/proc/self/mountinfo"
 _ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
@@ -26,97 +26,102 @@ _ALGORITHM_DEPTH: Final = 4
 """Slashes in `docker/registry/v2/blobs/<algorithm>`. Links are looked for down to there."""
 
 
-class LocalSpace(LocalTree):
-    """What asks a file system about itself."""
+def require_writable(root: LocalRoot, folders: Iterable[str]) -> None:
+    """Ask the kernel whether we may; nothing is written to find out."""
+    for folder in folders:
+        folder = _existing(root, folder)
+        full = root.full(folder)
+        if not os.access(full, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
+            read_only = os.statvfs(full).f_flag & os.ST_RDONLY
+            number = errno.EROFS if read_only else errno.EACCES
+            raise root.fault(folder, OSError(number, os.strerror(number)))
 
-    def require_writable(self, folders: Iterable[str]) -> None:
-        """Ask the kernel whether we may; nothing is written to find out."""
-        for folder in folders:
-            while folder and not os.path.isdir(self.full(folder)):
-                folder = folder.rpartition("/")[0]
-            full = self.full(folder)
-            if not os.access(full, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
-                read_only = os.statvfs(full).f_flag & os.ST_RDONLY
-                number = errno.EROFS if read_only else errno.EACCES
-                raise self.fault(folder, OSError(number, os.strerror(number)))
 
-    def room(self, folder: str = "") -> Room:
-        """Return what is free, as this user sees it, and what a new folder takes."""
-        while folder and not os.path.isdir(self.full(folder)):
-            folder = folder.rpartition("/")[0]
+def room(root: LocalRoot, folder: str) -> Room:
+    """Return what is free, as this user sees it, and what a new folder takes."""
+    folder = _existing(root, folder)
+    try:
+        status = os.statvfs(root.full(folder))
+        taken = os.stat(root.full(folder)).st_blocks and status.f_frsize
+    except OSError as error:
+        raise root.fault(folder, error) from error
+    files = status.f_favail if status.f_files else -1
+    return Room(status.f_bavail * status.f_frsize, files, taken)
+
+
+def claim(root: LocalRoot, path: str, size: int) -> None:
+    """Make a file of `size` bytes that has its space already, or make it so long."""
+    try:
+        folder, made = root.make_folders(path.rpartition("/")[0])
         try:
-            status = os.statvfs(self.full(folder))
-            taken = os.stat(self.full(folder)).st_blocks and status.f_frsize
-        except OSError as error:
-            raise self.fault(folder, error) from error
-        files = status.f_favail if status.f_files else -1
-        return Room(status.f_bavail * status.f_frsize, files, taken)
-
-    def claim(self, path: str, size: int) -> None:
-        """Make a file of `size` bytes that has its space already, or make it so long."""
-        try:
-            folder, made = self.make_folders(path.rpartition("/")[0])
+            name = path.rpartition("/")[2]
+            descriptor = os.open(name, _CLAIM, 0o666, dir_fd=folder)
             try:
-                name = path.rpartition("/")[2]
-                descriptor = os.open(name, _CLAIM, 0o666, dir_fd=folder)
-                try:
-                    adopt(folder, descriptor=descriptor)
-                    self._allocate(descriptor, size)
-                    os.ftruncate(descriptor, size)
-                except OSError:
-                    with contextlib.suppress(OSError):
-                        os.unlink(name, dir_fd=folder)
-                    raise
-                finally:
-                    os.close(descriptor)
+                adopt(folder, descriptor=descriptor)
+                _allocate(descriptor, size)
+                os.ftruncate(descriptor, size)
             except OSError:
-                for one in reversed(made):
-                    with contextlib.suppress(OSError):  # somebody else uses it by now
-                        os.rmdir(self.full(one))
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=folder)
                 raise
             finally:
-                os.close(folder)
-        except OSError as error:
-            raise self.fault(path, error) from error
-
-    def _allocate(self, descriptor: int, size: int) -> None:
-        try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(descriptor, 0, size)
-                return
-        except OSError as error:
-            if error.errno not in _CANNOT:
-                raise
-        # Not every system sets space aside; then what it says is free has to do.
-        status = os.fstatvfs(descriptor)
-        if status.f_bavail * status.f_frsize < size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def apart(self, home: str, folders: Iterable[str]) -> list[str]:
-        """Return the folders and mounts that no rename leads out of to `home`."""
-        while home and not os.path.isdir(self.full(home)):
-            home = home.rpartition("/")[0]
-        mounts = _mounts()
-        place = self._place(home, mounts)
-        found = {folder for folder in folders if self._place(folder, mounts) not in (place, None)}
-        for mount in mounts:
-            if mount.startswith(self._v2_prefix):
-                found.add(f"{V2}/{mount.removeprefix(self._v2_prefix)}")
-        return sorted(found)
-
-    def _place(self, folder: str, mounts: frozenset[str]) -> tuple[int, str] | None:
-        """Return the device of a folder and its mount; None of one that is not there."""
-        full = self.full(folder)
-        try:
-            device = os.stat(full).st_dev
+                os.close(descriptor)
         except OSError:
-            return None
-        if folder.count("/") > _ALGORITHM_DEPTH:
-            full = self._v2
-        true = os.path.realpath(full)
-        while true != "/" and true not in mounts:
-            true = os.path.dirname(true)
-        return device, true
+            for one in reversed(made):
+                with contextlib.suppress(OSError):  # somebody else uses it by now
+                    os.rmdir(root.full(one))
+            raise
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise root.fault(path, error) from error
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+            return
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+    # Not every system sets space aside; then what it says is free has to do.
+    status = os.fstatvfs(descriptor)
+    if status.f_bavail * status.f_frsize < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def apart(root: LocalRoot, home: str, folders: Iterable[str]) -> list[str]:
+    """Return the folders and mounts that no rename leads out of to `home`."""
+    mounts = _mounts()
+    place = _place(root, _existing(root, home), mounts)
+    found = {folder for folder in folders if _place(root, folder, mounts) not in (place, None)}
+    for mount in mounts:
+        if mount.startswith(root.v2_prefix):
+            found.add(f"{V2}/{mount.removeprefix(root.v2_prefix)}")
+    return sorted(found)
+
+
+def _existing(root: LocalRoot, folder: str) -> str:
+    """Return a folder, or the nearest one above it that is there."""
+    while folder and not os.path.isdir(root.full(folder)):
+        folder = folder.rpartition("/")[0]
+    return folder
+
+
+def _place(root: LocalRoot, folder: str, mounts: frozenset[str]) -> tuple[int, str] | None:
+    """Return the device of a folder and its mount; None of one that is not there."""
+    full = root.full(folder)
+    try:
+        device = os.stat(full).st_dev
+    except OSError:
+        return None
+    if folder.count("/") > _ALGORITHM_DEPTH:
+        full = root.v2
+    true = os.path.realpath(full)
+    while true != "/" and true not in mounts:
+        true = os.path.dirname(true)
+    return device, true
 
 
 def _mounts() -> frozenset[str]:

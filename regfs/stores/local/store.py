@@ -1,107 +1,172 @@
-"""A registry in a directory of this machine: finding it, listing it.
+"""A registry in a directory of this machine: the store, and how its folder is found.
 
-Reading many small files at once is in `_local_leaves`, going through all folders by
-name in `_local_walk`, looking at one path in `_local_look`, writing in `_local_write`,
-open files in `_local_files`, and what counts as inside the tree in `_local_base`.
-
-Listing never opens anything but folders. Symbolic links count as what they
-lead to, within limits that keep every listing finite:
-
-    leads outside the tree                 LINK, symlink-outside
-    leads nowhere, or round in a circle    LINK, symlink-loop
-    to a folder above itself               LINK, symlink-loop
-    to a folder, below another such link   LINK, symlink-loop   two a level would be 2^n paths
-    to a folder a walk meets anyway        LINK, symlink-loop   nothing comes twice
-    to any other folder or file inside     FOLDER, FILE
+root       what counts as inside the tree, and how it is opened without leaving it
+reader     one path: what it is, what it holds
+listing    one folder, or all below it      leaves     many small files
+walk       every folder, by names           contents   what they begin with
+examine    what is about to be changed
+write      files, moves, deletions          files, rename, lock, space
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Final
 
-from regfs.errors import NotARegistry, printable
-from regfs.findings import Code, Finding
-from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, Entry, FileKind, Report, Store
-from regfs.stores.local.base import V2, LocalTree, failure, joined, unsafe
-from regfs.stores.local.look import unreadable
+from regfs.errors import NotARegistry, StoreError, printable
+from regfs.stores import (
+    ALLOW_EMPTY,
+    NOT_MOUNTED,
+    Entry,
+    FileId,
+    Leaves,
+    Listing,
+    Report,
+    Room,
+    Seen,
+    Store,
+)
+from regfs.stores.local import contents, leaves, listing, space, walk, write
+from regfs.stores.local.examine import examine
+from regfs.stores.local.files import LocalWriter
+from regfs.stores.local.lock import lock
 from regfs.stores.local.near import guess, is_minio
-from regfs.stores.local.space import LocalSpace
-from regfs.stores.local.walk import LocalWalk, Walked
-from regfs.stores.local.write import LocalWriting
+from regfs.stores.local.reader import LocalReader
+from regfs.stores.local.root import V2, LocalRoot, failure, unsafe
 
 _OWN_NAMES: Final = frozenset({".regfs", "scheduler-state.json", "lost+found"})
 # Named here because inside the class `list` is the method.
 _Entries = list[Entry]
-_Listed = list[tuple[bytes, Entry, bool]]
 
 
-class LocalStore(LocalWalk, LocalWriting, LocalSpace):
-    """The Store of a directory."""
+class LocalStore:
+    """The WritableStore of a directory. May be used from several threads."""
+
+    def __init__(self, root: str) -> None:
+        self.root = LocalRoot(root)
+        self._reader = LocalReader(self.root)
 
     @property
     def url(self) -> str:
         """The absolute path of the root."""
-        return self.root
+        return self.root.path
 
-    def list(self, folder: str, report: Report) -> list[Entry]:
+    # -- reading -----------------------------------------------------------------------
+
+    def list(self, folder: str, report: Report) -> _Entries:
         """Return what is directly in `folder`, sorted by the bytes of the name."""
-        return [entry for _, entry, _ in self._listed(folder, report)]
+        return listing.list_folder(self._reader, folder, report)
 
     def walk(self, folder: str, report: Report) -> Iterator[Entry]:
-        """Yield everything below `folder`, folders before what they hold, each once.
+        """Yield everything below `folder`, folders before what they hold, each once."""
+        return listing.walk(self._reader, folder, report)
 
-        Names are in the order of their bytes. A folder whose path is longer
-        than the operating system takes is reported, and not entered.
-        """
-        walked = Walked(os.path.realpath(self.full(folder)))
-        pending = self._below(folder, report, walked)
-        while pending:
-            entry = pending.pop()
-            yield entry
-            if entry.kind is FileKind.FOLDER:
-                pending.extend(self._below(entry.path, report, walked))
+    def tree(
+        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0, links: bool = True
+    ) -> Iterator[Listing]:
+        """Yield `folder` and every folder below it, in the order of the bytes of their names."""
+        return walk.tree(self._reader, folder, report, leaf=leaf, limit=limit, links=links)
 
-    def _below(self, folder: str, report: Report, walked: Walked) -> _Entries:
-        """Return what is in `folder`, last first; no link in it leads to what is walked anyway."""
-        entries = []
-        for _, entry, linked in self._listed(folder, report):
-            if linked and entry.kind is FileKind.FOLDER:
-                target = os.path.realpath(self.full(entry.path))
-                if not walked.add(target):
-                    report(Finding(Code.SYMLINK_LOOP, entry.path, actual=printable(target)))
-                    entry = entry._replace(kind=FileKind.LINK)
-            entries.append(entry)
-        entries.reverse()
-        return entries
+    def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:
+        """Return the names in `folder` when all are folders and no links, else None."""
+        return leaves.subfolders(self._reader, folder, report)
 
-    def _listed(self, folder: str, report: Report) -> _Listed:
-        """Return what is in `folder`, sorted: name in bytes, entry, whether it is a link."""
-        descriptor = self._open_listed(folder, report)
-        if descriptor is None:
-            return []
-        found: _Listed = []
-        try:
-            with os.scandir(descriptor) as children:
-                for child in children:
-                    path = joined(folder, child.name)
-                    try:
-                        status = child.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue  # gone since the folder was read
-                    except OSError as error:
-                        report(unreadable(path, error))
-                        continue
-                    entry = self._entry(path, status, report)
-                    found.append((os.fsencode(child.name), entry, child.is_symlink()))
-        except OSError as error:
-            report(unreadable(folder, error))
-        finally:
-            os.close(descriptor)
-        found.sort()
-        return found
+    def leaves(
+        self,
+        folder: str,
+        leaf: str,
+        report: Report,
+        *,
+        limit: int = 0,
+        only: Collection[str] | None = None,
+    ) -> Leaves:
+        """Return the files `<folder>/*/<leaf>`, in the order the folder gives them."""
+        return leaves.leaves(self._reader, folder, leaf, report, limit=limit, only=only)
+
+    def contents(
+        self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
+    ) -> Iterator[bytes | StoreError]:
+        """Yield what each leaf begins with; the folder is looked up once."""
+        return contents.contents(self._reader, folder, names, leaf, limit, seen=seen)
+
+    def stat(self, path: str) -> Entry:
+        """Return what is at `path`; a link that is not followed is a `LINK`, no error."""
+        return self._reader.stat(path)
+
+    def examine(
+        self, paths: Iterable[str | Seen], *, limit: int = 0
+    ) -> Iterator[Seen | StoreError]:
+        """Yield what is at each path, and whether its folder holds nothing else."""
+        return examine(self._reader, paths, limit=limit)
+
+    def identify(self, folder: str, names: Iterable[str], leaf: str) -> Iterator[FileId | None]:
+        """Yield which file each leaf is; the folder is looked up once."""
+        return contents.identify(self._reader, folder, names, leaf)
+
+    def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
+        """Open a file for reading `length` bytes from `offset`, unbuffered."""
+        return self._reader.open(path, offset, length)
+
+    def read(self, path: str, limit: int) -> bytes:
+        """Return the first `limit` bytes of a file: all of it when it is shorter."""
+        return self._reader.read(path, limit)
+
+    def room(self, folder: str = "") -> Room:
+        """Return what is free, as this user sees it, and what a new folder takes."""
+        return space.room(self.root, folder)
+
+    def apart(self, home: str, folders: Iterable[str]) -> Sequence[str]:
+        """Return the folders and mounts that no rename leads out of to `home`."""
+        return space.apart(self.root, home, folders)
+
+    # -- changing ----------------------------------------------------------------------
+
+    def create(self, path: str) -> LocalWriter:
+        """Begin a file at `path`; folders above it are made when needed."""
+        return write.create(self.root, path)
+
+    def append(self, path: str) -> BinaryIO:
+        """Open a file for appending; `flush` makes it durable, and so does `close`."""
+        return write.append(self.root, path)
+
+    def move(self, source: str, target: str) -> None:
+        """Rename a file, a link (as itself) or a folder with all it holds."""
+        write.move(self.root, source, target)
+
+    def replace(self, source: str, target: str) -> None:
+        """Rename a file onto whatever file, or link as itself, is at `target`."""
+        write.replace(self.root, source, target)
+
+    def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
+        """Move one after the other; yield for each None, or why it was not moved."""
+        return write.move_many(self.root, moves)
+
+    def delete(self, paths: Iterable[str]) -> int:
+        """Delete files, links as themselves, and folders that are empty; return how many."""
+        return write.delete(self.root, paths)
+
+    def delete_tree(self, folder: str) -> int:
+        """Delete a folder with all it holds, following no link; return the number of files."""
+        return write.delete_tree(self.root, folder)
+
+    def require_writable(self, folders: Iterable[str]) -> None:
+        """Ask the kernel whether we may; nothing is written to find out."""
+        space.require_writable(self.root, folders)
+
+    def claim(self, path: str, size: int) -> None:
+        """Make a file of `size` bytes that has its space already, or make it so long."""
+        space.claim(self.root, path, size)
+
+    def sync(self, folder: str) -> None:
+        """Make the names in `folder` durable, and those of folders newly made above it."""
+        write.sync(self.root, folder)
+
+    def lock(self, path: str, owner: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        """Hold the lock at `path` while the block runs; the kernel frees it when we die."""
+        return lock(self.root, path, owner, shared=shared)
 
 
 def open_local(root: str, *, empty: bool = False) -> LocalStore:
@@ -164,7 +229,7 @@ def locate_local(file: str, tree: Store) -> tuple[LocalStore, str]:
         raise unsafe(file, "not a path the file system can hold") from error
     except OSError as error:
         raise failure(folder, error) from error
-    if isinstance(tree, LocalTree) and tree.is_registry(folder):
+    if isinstance(tree, LocalStore) and tree.root.is_registry(folder):
         raise unsafe(file, f"lies in {V2}, which belongs to the registry")
     return LocalStore(folder), name
 

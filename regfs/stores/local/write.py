@@ -1,23 +1,21 @@
-"""Changing a directory store: new files, moves, deletions, locks.
+"""Changing a directory store: new files, moves, deletions. May be called from several threads.
 
-How a file gets to its place whole is in `_local_files`. Nothing here decides
-what may be deleted.
+How a file gets to its place whole is in `files`. Nothing here decides what may be deleted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
 
-from regfs.errors import LockHeld, PathMissing, StoreError, printable
-from regfs.stores.local.base import LocalTree, Shelf, adopt, failure, joined, unsafe
+from regfs.errors import PathMissing, StoreError, printable
 from regfs.stores.local.files import AppendFile, LocalWriter
 from regfs.stores.local.rename import exists, rename_new
+from regfs.stores.local.root import LastFolder, LocalRoot, adopt, failure, joined, unsafe
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -28,280 +26,209 @@ _ATTEMPTS: Final = 3
 _OWNER_LIMIT: Final = 400
 
 
-class LocalWriting(LocalTree):
-    """What changes a directory store. Its methods may be called from several threads."""
-
-    def create(self, path: str) -> LocalWriter:
-        """Begin a file at `path`; folders above it are made when needed."""
-        try:
-            for attempt in range(1, _ATTEMPTS + 1):
-                folder, name, made = self._parent_made(path)
-                try:
-                    return LocalWriter(self, folder, path, name, made)
-                except OSError as error:
-                    os.close(folder)
-                    # A sweep may have removed the empty folder in between.
-                    if error.errno != errno.ENOENT or attempt == _ATTEMPTS:
-                        raise
-            raise AssertionError("the last attempt returns or raises")
-        except OSError as error:
-            raise self.fault(path, error) from error
-
-    def append(self, path: str) -> BinaryIO:
-        """Open a file for appending; `flush` makes it durable, and so does `close`."""
-        try:
-            folder, name, _ = self._parent_made(path)
-            try:
-                new = False
-                try:
-                    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                    if not stat.S_ISREG(status.st_mode):
-                        raise unsafe(path, "not a regular file")
-                    descriptor = os.open(name, _APPEND, dir_fd=folder)
-                except FileNotFoundError:
-                    descriptor = os.open(name, _APPEND | os.O_CREAT, 0o666, dir_fd=folder)
-                    adopt(folder, descriptor=descriptor)
-                    new = True
-            finally:
-                os.close(folder)
-            return AppendFile(self, descriptor, path, new=new)
-        except OSError as error:
-            raise self.fault(path, error) from error
-
-    def move(self, source: str, target: str) -> None:
-        """Rename a file, a link (as itself) or a folder with all it holds.
-
-        Durable after `sync` of both folders.
-        """
-        try:
-            here, name = self.open_parent(source)
-        except OSError as error:
-            raise self.fault(source, error) from error
-        try:
-            self._move_to(here, name, source, target)
-        except OSError as error:
-            raise self._move_failure(here, name, source, target, error) from error
-        finally:
-            os.close(here)
-
-    def replace(self, source: str, target: str) -> None:
-        """Rename a file onto whatever file, or link as itself, is at `target`."""
-        try:
-            here, name = self.open_parent(source)
-        except OSError as error:
-            raise self.fault(source, error) from error
-        try:
-            if not _is_regular(name, here):
-                raise unsafe(source, "not a regular file")
-            self._put_onto(here, name, target)
-        except OSError as error:
-            raise self._move_failure(here, name, source, target, error) from error
-        finally:
-            os.close(here)
-
-    def _put_onto(self, here: int, name: str, target: str) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
-            there, new_name, _ = self._parent_made(target)
-            try:
-                os.rename(name, new_name, src_dir_fd=here, dst_dir_fd=there)
-                adopt(there, name=new_name)  # it may have been made where others own the folder
-                return
-            except FileNotFoundError:
-                # The target's folder was removed after it was opened, unless the source is gone.
-                if attempt == _ATTEMPTS or not exists(name, here):
-                    raise
-            finally:
-                os.close(there)
-
-    def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
-        """Move one after the other; yield for each None, or why it was not moved."""
-        with Shelf(self) as here, Shelf(self) as there:
-            for source, target in moves:
-                try:
-                    if not self._moved(here, there, source, target):
-                        self.move(source, target)
-                    yield None
-                except StoreError as error:
-                    yield error
-
-    def _moved(self, here: Shelf, there: Shelf, source: str, target: str) -> bool:
-        """Move when nothing is in the way and the folders are there; else leave it to `move`."""
-        self.full(source)
-        self.full(target)
-        folder, _, name = source.rpartition("/")
-        new_folder, _, new_name = target.rpartition("/")
-        try:
-            from_here, to_there = here.turn_to(folder), there.turn_to(new_folder)
-            if not (name and new_name):
-                return False
-            rename_new(name, new_name, from_here, to_there)
-        except (OSError, StoreError):
-            return False
-        return True
-
-    def _move_to(self, here: int, name: str, source: str, target: str) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
-            there, new_name, _ = self._parent_made(target)
-            try:
-                rename_new(name, new_name, here, there)
-                return
-            except FileExistsError:
-                why = f"{printable(target)}: already there; nothing was moved onto it"
-                raise StoreError(why) from None
-            except FileNotFoundError:
-                # The target's folder was removed after it was opened, unless the source is gone.
-                if attempt == _ATTEMPTS or not exists(name, here):
-                    raise
-            finally:
-                os.close(there)
-
-    def _move_failure(
-        self, here: int, name: str, source: str, target: str, error: OSError
-    ) -> StoreError:
-        if error.errno == errno.EXDEV:
-            return StoreError(
-                f"{printable(source)}: on another file system than {printable(target)}; "
-                "quarantine must be on the same file system as what is moved into it"
-            )
-        if not exists(name, here):
-            return PathMissing(f"{printable(source)}: no such file or folder")
-        return self.fault(target, error)
-
-    def delete(self, paths: Iterable[str]) -> int:
-        """Delete files, links as themselves, and folders that are empty; return how many."""
-        count = 0
-        with Shelf(self) as shelf:
-            for path in paths:
-                folder, _, name = path.rpartition("/")
-                if not path:
-                    raise unsafe(path, "the root itself is not to be changed")
-                self.full(path)
-                try:
-                    count += _remove(name, shelf.turn_to(folder))
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                except OSError as error:
-                    raise failure(path, error) from error
-        return count
-
-    def delete_tree(self, folder: str) -> int:
-        """Delete a folder with all it holds, following no link; return the number of files."""
-        count = 0
-        pending = [(folder, False)]
-        while pending:
-            path, emptied = pending.pop()
-            try:
-                parent, name = self.open_parent(path)
-                try:
-                    if emptied:
-                        os.rmdir(name, dir_fd=parent)
-                        continue
-                    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                    if not stat.S_ISDIR(status.st_mode):
-                        os.unlink(name, dir_fd=parent)
-                        count += 1
-                        continue
-                    inner, removed = _remove_files(name, parent)
-                finally:
-                    os.close(parent)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                raise failure(path, error) from error
-            count += removed
-            pending.append((path, True))
-            pending.extend((joined(path, child), False) for child in inner)
-        return count
-
-    def sync(self, folder: str) -> None:
-        """Make the names in `folder` durable, and those of folders newly made above it."""
-        try:
-            self.sync_names(folder)
-        except OSError as error:
-            raise self.fault(folder, error) from error
-
-    @contextlib.contextmanager
-    def lock(self, path: str, owner: str, *, shared: bool = False) -> Iterator[None]:
-        """Hold the lock at `path` while the block runs; the kernel frees it when we die.
-
-        The file stays: removing it would let two hold locks on two files of
-        one name. It holds the owner's line while the lock is exclusive, if there is
-        space for it. The empty path locks the root folder itself, which takes none.
-        """
-        descriptor = self._lock_file(path)
-        try:
-            self._take(descriptor, path, owner, shared)
-            try:
-                yield
-            finally:
-                if not shared:
-                    _write_owner(descriptor, path, "")
-        finally:
-            os.close(descriptor)
-
-    def _lock_file(self, path: str) -> int:
-        try:
-            if not path:
-                return os.open(self.root, _LIST)
-            folder, name, _ = self._parent_made(path)
-            try:
-                new = not exists(name, folder)
-                if not new and not _is_regular(name, folder):
-                    raise unsafe(path, "not a regular file")
-                descriptor = os.open(name, _LOCK, 0o666, dir_fd=folder)
-                if new:
-                    adopt(folder, descriptor=descriptor)
-                return descriptor
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise self.fault(path, error) from error
-
-    def _take(self, descriptor: int, path: str, owner: str, shared: bool) -> None:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = (
-                os.pread(descriptor, 4 * _OWNER_LIMIT, 0).decode(errors="replace") if path else ""
-            )
-            line = printable(text.partition("\n")[0])
-            others = not line and _is_shared(descriptor)
-            who = line or ("others who share it" if others else "another process")
-            raise LockHeld(f"{printable(path) or '/'}: locked by {who}", shared=others) from None
-        except OSError as error:
-            raise failure(path, error) from error
-        # Whatever a killed holder wrote is void now.
-        line = "" if shared else " ".join(owner.split())[:_OWNER_LIMIT] + "\n"
-        _write_owner(descriptor, path, line)
-
-    def _parent_made(self, path: str) -> tuple[int, str, list[str]]:
-        """Open the folder that holds `path`, made when needed; with the name, and what was made."""
-        try:
-            return *self.open_parent(path), []
-        except FileNotFoundError:
-            folder, _, name = path.rpartition("/")
-            descriptor, made = self.make_folders(folder)
-            return descriptor, name, made
-
-
-def _is_shared(descriptor: int) -> bool:
-    """Return whether those who hold a lock share it; where it is not held at all, too."""
+def create(root: LocalRoot, path: str) -> LocalWriter:
+    """Begin a file at `path`; folders above it are made when needed."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+        for attempt in range(1, _ATTEMPTS + 1):
+            folder, name, made = root.open_or_make_parent(path)
+            try:
+                return LocalWriter(root, folder, path, name, made)
+            except OSError as error:
+                os.close(folder)
+                # A sweep may have removed the empty folder in between.
+                if error.errno != errno.ENOENT or attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+    except OSError as error:
+        raise root.fault(path, error) from error
+
+
+def append(root: LocalRoot, path: str) -> BinaryIO:
+    """Open a file for appending; `flush` makes it durable, and so does `close`."""
+    try:
+        folder, name, _ = root.open_or_make_parent(path)
+        try:
+            new = False
+            try:
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if not stat.S_ISREG(status.st_mode):
+                    raise unsafe(path, "not a regular file")
+                descriptor = os.open(name, _APPEND, dir_fd=folder)
+            except FileNotFoundError:
+                descriptor = os.open(name, _APPEND | os.O_CREAT, 0o666, dir_fd=folder)
+                adopt(folder, descriptor=descriptor)
+                new = True
+        finally:
+            os.close(folder)
+        return AppendFile(root, descriptor, path, new=new)
+    except OSError as error:
+        raise root.fault(path, error) from error
+
+
+def move(root: LocalRoot, source: str, target: str) -> None:
+    """Rename a file, a link (as itself) or a folder with all it holds.
+
+    Durable after `sync` of both folders.
+    """
+    try:
+        here, name = root.open_parent(source)
+    except OSError as error:
+        raise root.fault(source, error) from error
+    try:
+        _move_to(root, here, name, source, target)
+    except OSError as error:
+        raise _move_failure(root, here, name, source, target, error) from error
+    finally:
+        os.close(here)
+
+
+def replace(root: LocalRoot, source: str, target: str) -> None:
+    """Rename a file onto whatever file, or link as itself, is at `target`."""
+    try:
+        here, name = root.open_parent(source)
+    except OSError as error:
+        raise root.fault(source, error) from error
+    try:
+        if not is_regular(name, here):
+            raise unsafe(source, "not a regular file")
+        _put_onto(root, here, name, target)
+    except OSError as error:
+        raise _move_failure(root, here, name, source, target, error) from error
+    finally:
+        os.close(here)
+
+
+def _put_onto(root: LocalRoot, here: int, name: str, target: str) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        there, new_name, _ = root.open_or_make_parent(target)
+        try:
+            os.rename(name, new_name, src_dir_fd=here, dst_dir_fd=there)
+            adopt(there, name=new_name)  # it may have been made where others own the folder
+            return
+        except FileNotFoundError:
+            # The target's folder was removed after it was opened, unless the source is gone.
+            if attempt == _ATTEMPTS or not exists(name, here):
+                raise
+        finally:
+            os.close(there)
+
+
+def move_many(root: LocalRoot, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
+    """Move one after the other; yield for each None, or why it was not moved."""
+    with LastFolder(root) as here, LastFolder(root) as there:
+        for source, target in moves:
+            try:
+                if not _moved(root, here, there, source, target):
+                    move(root, source, target)
+                yield None
+            except StoreError as error:
+                yield error
+
+
+def _moved(root: LocalRoot, here: LastFolder, there: LastFolder, source: str, target: str) -> bool:
+    """Move when nothing is in the way and the folders are there; else leave it to `move`."""
+    root.full(source)
+    root.full(target)
+    folder, _, name = source.rpartition("/")
+    new_folder, _, new_name = target.rpartition("/")
+    try:
+        from_here, to_there = here.open(folder), there.open(new_folder)
+        if not (name and new_name):
+            return False
+        rename_new(name, new_name, from_here, to_there)
+    except (OSError, StoreError):
         return False
     return True
 
 
-def _write_owner(descriptor: int, path: str, line: str) -> None:
-    """Write who holds a lock. The lock does not rest on it, so a full disk may leave it out."""
-    if path:
-        with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, line.encode(errors="backslashreplace"), 0)
+def _move_to(root: LocalRoot, here: int, name: str, source: str, target: str) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        there, new_name, _ = root.open_or_make_parent(target)
+        try:
+            rename_new(name, new_name, here, there)
+            return
+        except FileExistsError:
+            why = f"{printable(target)}: already there; nothing was moved onto it"
+            raise StoreError(why) from None
+        except FileNotFoundError:
+            # The target's folder was removed after it was opened, unless the source is gone.
+            if attempt == _ATTEMPTS or not exists(name, here):
+                raise
+        finally:
+            os.close(there)
 
 
-def _is_regular(name: str, folder: int) -> bool:
+def _move_failure(
+    root: LocalRoot, here: int, name: str, source: str, target: str, error: OSError
+) -> StoreError:
+    if error.errno == errno.EXDEV:
+        return StoreError(
+            f"{printable(source)}: on another file system than {printable(target)}; "
+            "quarantine must be on the same file system as what is moved into it"
+        )
+    if not exists(name, here):
+        return PathMissing(f"{printable(source)}: no such file or folder")
+    return root.fault(target, error)
+
+
+def delete(root: LocalRoot, paths: Iterable[str]) -> int:
+    """Delete files, links as themselves, and folders that are empty; return how many."""
+    count = 0
+    with LastFolder(root) as last_folder:
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            if not path:
+                raise unsafe(path, "the root itself is not to be changed")
+            root.full(path)
+            try:
+                count += _remove(name, last_folder.open(folder))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise failure(path, error) from error
+    return count
+
+
+def delete_tree(root: LocalRoot, folder: str) -> int:
+    """Delete a folder with all it holds, following no link; return the number of files."""
+    count = 0
+    pending = [(folder, False)]
+    while pending:
+        path, emptied = pending.pop()
+        try:
+            parent, name = root.open_parent(path)
+            try:
+                if emptied:
+                    os.rmdir(name, dir_fd=parent)
+                    continue
+                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if not stat.S_ISDIR(status.st_mode):
+                    os.unlink(name, dir_fd=parent)
+                    count += 1
+                    continue
+                inner, removed = _remove_files(name, parent)
+            finally:
+                os.close(parent)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise failure(path, error) from error
+        count += removed
+        pending.append((path, True))
+        pending.extend((joined(path, child), False) for child in inner)
+    return count
+
+
+def sync(root: LocalRoot, folder: str) -> None:
+    """Make the names in `folder` durable, and those of folders newly made above it."""
+    try:
+        root.sync_names(folder)
+    except OSError as error:
+        raise root.fault(folder, error) from error
+
+
+def is_regular(name: str, folder: int) -> bool:
+    """Return whether a regular file, and no link to one, is at `name` in an open folder."""
     return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
 
 

@@ -2,8 +2,7 @@
 
 Here: turning a path of the contract into one of the file system, opening
 folders without leaving the tree, making folders, and the words for errors.
-Not here: looking and reading (`_local_look`, `_local_leaves`), listing (`local`),
-writing (`_local_write`).
+Everything else in this package works on a LocalRoot.
 
 The kernel resolves symbolic links while it opens, so asking first and opening
 later proves nothing. A folder is opened first, then the kernel is asked where
@@ -92,7 +91,7 @@ def adopt(folder: int, *, name: str = "", descriptor: int = -1) -> None:
             os.fchown(descriptor, status.st_uid, status.st_gid)
 
 
-class LocalTree:
+class LocalRoot:
     """The root on disk, and what lies inside it.
 
     Inside is whatever truly lies below the root, or below `docker/registry/v2`
@@ -100,14 +99,14 @@ class LocalTree:
     big disk). Nothing else is, wherever links lead.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root = os.path.realpath(root)
-        self._prefix = self.root.rstrip("/") + "/"
-        self._v2 = os.path.realpath(self._prefix + V2)
-        self._v2_prefix = self._v2.rstrip("/") + "/"
+    def __init__(self, path: str) -> None:
+        self.path = os.path.realpath(path)
+        self._prefix = self.path.rstrip("/") + "/"
+        self.v2 = os.path.realpath(self._prefix + V2)
+        self.v2_prefix = self.v2.rstrip("/") + "/"
         # Folders on the way to a linked v2: they may be listed, and nothing else in them be read.
         on_the_way = (self._prefix + "docker", self._prefix + "docker/registry")
-        self._gates = frozenset(os.path.realpath(path) for path in on_the_way)
+        self.gates = frozenset(os.path.realpath(path) for path in on_the_way)
         self._unsynced: dict[str, object] = {}
         """Folders in which others were made since they were synced; each time another mark."""
 
@@ -118,7 +117,7 @@ class LocalTree:
             PathUnsafe: it is absolute, or has empty, `.` or `..` parts, or cannot be a name.
         """
         if not path:
-            return self.root
+            return self.path
         wrapped = f"/{path}/"
         if "//" in wrapped or "/../" in wrapped or "/./" in wrapped or "\0" in path:
             raise unsafe(path, "not a path inside the tree")
@@ -132,20 +131,18 @@ class LocalTree:
     def inside(self, true: str) -> bool:
         """Return whether a path free of links is in the tree."""
         return (
-            true.startswith((self._prefix, self._v2_prefix))
-            or true == self.root
-            or true == self._v2
+            true.startswith((self._prefix, self.v2_prefix)) or true == self.path or true == self.v2
         )
 
     def is_registry(self, true: str) -> bool:
         """Return whether a folder free of links is `docker/registry/v2`, or below it."""
-        return f"{true}/".startswith(self._v2_prefix)
+        return f"{true}/".startswith(self.v2_prefix)
 
     def unlinked(self, path: str) -> str:
         """Return where `path` truly is, provided that no link is on the way to it."""
         if path == V2 or path.startswith(V2 + "/"):
-            return self._v2 + path[len(V2) :]
-        return self._prefix + path if path else self.root
+            return self.v2 + path[len(V2) :]
+        return self._prefix + path if path else self.path
 
     def true_path(self, descriptor: int, full: str) -> str:
         """Return where an open file truly is."""
@@ -167,7 +164,7 @@ class LocalTree:
     def _open_inside(self, full: str, folder: str, flags: int, *, listing: bool) -> int:
         descriptor = os.open(full, flags)
         true = self.true_path(descriptor, full)
-        if self.inside(true) or (listing and true in self._gates):
+        if self.inside(true) or (listing and true in self.gates):
             return descriptor
         os.close(descriptor)
         raise unsafe(folder, "a symbolic link leaves the tree")
@@ -241,6 +238,19 @@ class LocalTree:
             raise
         return descriptor, made
 
+    def open_or_make_parent(self, path: str) -> tuple[int, str, list[str]]:
+        """Open the folder that holds `path`, made when needed; with the name, and what was made.
+
+        Raises:
+            As `make_folders`.
+        """
+        try:
+            return *self.open_parent(path), []
+        except FileNotFoundError:
+            folder, _, name = path.rpartition("/")
+            descriptor, made = self.make_folders(folder)
+            return descriptor, name, made
+
     def sync_names(self, folder: str) -> None:
         """Make the names in `folder` durable, and those of the new folders on the way to it.
 
@@ -266,23 +276,23 @@ class LocalTree:
             os.close(descriptor)
 
 
-class Shelf:
+class LastFolder:
     """The folder that was used last, kept open for what else lies in it."""
 
-    def __init__(self, tree: LocalTree) -> None:
+    def __init__(self, root: LocalRoot) -> None:
         self.descriptor = -1
-        self._tree = tree
+        self._root = root
         self._folder: str | None = None
 
-    def turn_to(self, folder: str) -> int:
+    def open(self, folder: str) -> int:
         """Return the descriptor of a folder; it is closed when another one is asked for.
 
         Raises:
-            As `LocalTree.open_folder`.
+            As `LocalRoot.open_folder`.
         """
         if folder != self._folder:
             self._close()
-            self.descriptor = self._tree.open_folder(folder)
+            self.descriptor = self._root.open_folder(folder)
             self._folder = folder
         return self.descriptor
 
