@@ -123,7 +123,7 @@ def test_a_missing_root_is_a_finding_of_the_plan(
     roots.write_text("team/app:keep\nteam/app:gone\n")
     capsys.readouterr()
     assert gc(old, *arguments, "--roots", str(roots)) == Exit.FINDINGS.value
-    assert "said to be in use from outside" in capsys.readouterr().out
+    assert "listed as in use" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["run", "apply", "purge"])
