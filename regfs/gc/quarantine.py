@@ -113,7 +113,9 @@ class InUse:
         """`graph` knows at least the manifests that are in `inventory`."""
         self._inventory = inventory
         self._graph = graph
-        self._candidates = candidates
+        found = map(inventory.known.find, {*candidates, *graph.aliases})
+        self._candidates = {number for number in found if number is not None}
+        """Numbers of the digests that are asked about, in any algorithm."""
         self._named: set[Digest] = set()
         """Blobs that something present names."""
         self._live: dict[str, set[Digest]] = {}
@@ -142,10 +144,9 @@ class InUse:
 
     def _linked(self, repository: RepositoryInventory) -> Iterator[Digest]:
         """Yield those candidates that a layer link names, by its path or its content."""
-        layers, aliases = repository.layers, self._graph.aliases
-        asked = [digest for digest in layers if digest in self._candidates or digest in aliases]
-        layers.fetch(asked)
-        yield from (digest for digest in asked if layers.get(digest) is not None)
+        layers = repository.layers
+        rows = [row for row, number in enumerate(layers.numbers) if number in self._candidates]
+        return (digest for digest, _, _ in layers.files(rows))
 
     def needs(self, item: Item) -> bool:
         """Return whether something present needs an item, or it has been written to."""

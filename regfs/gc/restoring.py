@@ -15,8 +15,9 @@ that no restored item needs, and no link in another repository.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from regfs import layout
 from regfs.digest import Digest, digests_in
@@ -32,10 +33,9 @@ from regfs.runs import (
     Returned,
     RunKind,
     Skipped,
+    Survey,
     is_good,
-    journals,
     put_back,
-    read_journal,
     surveys,
 )
 from regfs.runs import restore as restore_run
@@ -61,9 +61,9 @@ def restore(
     along: list[Returned] = []
     lost: list[Skipped] = []
 
-    def before(items: Sequence[Item]) -> None:
-        if read_journal(store, run).account.kind is RunKind.GC:
-            needs = _Needs(store, items)
+    def before(found: Survey, items: Sequence[Item]) -> None:
+        if found.run.kind is RunKind.GC:
+            needs = _Needs(store, chain([found], surveys(store, but=run)), items)
             along.extend(needs.take_along())
             lost.extend(needs.lost())
 
@@ -74,11 +74,17 @@ def restore(
 class _Needs:
     """What some items in quarantine need, wherever that lies."""
 
-    def __init__(self, store: WritableStore, items: Sequence[Item]) -> None:
+    def __init__(self, store: WritableStore, runs: Iterable[Survey], items: Sequence[Item]) -> None:
         self._store = store
+        self._others: list[Item] = []
+        """Files that lie in quarantine and do not go back by themselves."""
+        self._deleted: dict[Digest, str] = {}
+        """Blob -> the run that has deleted it for good."""
         chosen = {item.quarantine_path for item in items}
-        others = _files_in_quarantine(store)
-        self._others = [one for one in others if one.quarantine_path not in chosen]
+        for one in runs:
+            found = _files_in_quarantine(store, one)
+            self._others += [item for item in found if item.quarantine_path not in chosen]
+            self._deleted.update(_deleted_blobs(one.journal))
         self._blobs: dict[Digest, str] = {
             one.digest: one.quarantine_path
             for one in [*self._others, *items]
@@ -142,13 +148,7 @@ class _Needs:
 
     def lost(self) -> list[Skipped]:
         """Return the needed blobs that some run has deleted for good."""
-        deleted = {
-            item.digest: item.run
-            for journal in journals(self._store)
-            for item in _deleted_blobs(journal)
-            if item.digest is not None
-        }
-        found = []
+        deleted, found = self._deleted, []
         for digest in sorted(self._digests & deleted.keys() - self._blobs.keys()):
             path = layout.blob_path(digest)
             try:
@@ -158,23 +158,28 @@ class _Needs:
         return found
 
 
-def _files_in_quarantine(store: Store) -> list[Item]:
-    """Return the files in the quarantine of collections, and the good ones of damaged runs."""
+def _files_in_quarantine(store: Store, found: Survey) -> list[Item]:
+    """Return the files in the quarantine of a collection, and the good ones of a damaged run."""
+    damaged = found.run.damage is not None
+    if found.run.kind is not RunKind.GC and not damaged:
+        return []
     return [
         item
-        for one in surveys(store)
-        if one.run.kind is RunKind.GC or one.run.damage is not None
-        for item in one.contents.items
+        for item in found.contents.items
         if item.change is Change.MOVE
         and item.kind not in FOLDERS
         # A damaged run may have moved items because they are bad.
-        and (one.run.damage is None or is_good(store, item))
+        and (not damaged or is_good(store, item))
     ]
 
 
-def _deleted_blobs(journal: Journal) -> list[Item]:
-    """Return the blobs that a run has deleted for good."""
+def _deleted_blobs(journal: Journal) -> dict[Digest, str]:
+    """Return the blobs that a run has deleted for good, with its name."""
     account = journal.account
     gone = [*account.gone.values()]
     gone += account.moved.values() if account.state in ("purging", "purged") else []
-    return [item for item in gone if item.kind is ActionKind.BLOB]
+    return {
+        item.digest: journal.run
+        for item in gone
+        if item.kind is ActionKind.BLOB and item.digest is not None
+    }

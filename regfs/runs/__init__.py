@@ -84,7 +84,7 @@ from regfs.runs.preconditions import require_one_filesystem, require_writable
 from regfs.runs.purge import Purged, in_the_future, purge
 from regfs.runs.records import Change, Item, RunKind
 from regfs.runs.space import RESERVE, begun, claim, unclaim
-from regfs.runs.status import Run, Runs, created, runs, survey, surveys
+from regfs.runs.status import Run, Runs, Survey, created, runs, survey, surveys
 from regfs.runs.undo import Restored, put_back, restore
 
 __all__ = [
@@ -104,6 +104,7 @@ __all__ = [
     "RunKind",
     "Runs",
     "Skipped",
+    "Survey",
     "begun",
     "changing",
     "claim",

@@ -93,11 +93,13 @@ def _parsed(run: str, found: JournalReading) -> tuple[list[Record], str | None]:
     return records, found.damage
 
 
-def journals(store: Store) -> Iterator[Journal]:
-    """Yield the journal of every run, oldest first."""
+def journals(store: Store, *, but: str | None = None) -> Iterator[Journal]:
+    """Yield the journal of every run `but` one, oldest first."""
     for entry in store.list(RUNS, ignore):
+        run = layout.name_of(entry.path)
         try:
-            yield read_journal(store, layout.name_of(entry.path))
+            if run != but:
+                yield read_journal(store, run)
         except RunUnknown:
             continue
 

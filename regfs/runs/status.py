@@ -73,9 +73,9 @@ def survey(store: Store, run: str) -> Survey:
     return _survey(store, read_journal(store, run))
 
 
-def surveys(store: Store) -> Iterator[Survey]:
-    """Look at every run, oldest first."""
-    return (_survey(store, journal) for journal in journals(store))
+def surveys(store: Store, *, but: str | None = None) -> Iterator[Survey]:
+    """Look at every run `but` one, oldest first."""
+    return (_survey(store, journal) for journal in journals(store, but=but))
 
 
 def _survey(store: Store, journal: Journal) -> Survey:

@@ -62,13 +62,13 @@ def restore(
     *,
     digests: frozenset[str] = frozenset(),
     progress: Progress = SILENT,
-    before: Callable[[Sequence[Item]], None] | None = None,
+    before: Callable[[Survey, Sequence[Item]], None] | None = None,
 ) -> Restored:
     """Take back what a run did, or only what it did to one of `digests`. Safe to repeat.
 
     What it moved away is put back; what it created is moved out, if it still is what the run
     wrote. An item with a good copy at its place (pushed since) stays in quarantine. `before`
-    gets the items that will go back, while the lock is held.
+    gets the run and its items that will go back, while the lock is held.
 
     Raises:
         RunUnknown: there is no such run.
@@ -83,7 +83,7 @@ def restore(
             raise Refused(f"run {run} is purged: what it moved is deleted")
         items = [one for one in found.contents.items if not digests or one.digest in digests]
         if before is not None:
-            before([one for one in items if one.change is Change.MOVE])
+            before(found, [one for one in items if one.change is Change.MOVE])
         with spending(store, run), continued(store, run) as journal:
             undoing = _Undoing(store, run, journal)
             if found.run.damage is None:

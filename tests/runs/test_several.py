@@ -118,6 +118,22 @@ def test_of_a_damaged_run_too(tree_of_two: tuple[TreeBuilder, str, str]) -> None
     assert tree.revision_path("app", OLD.digest).exists()
 
 
+def test_bad_bytes_of_a_damaged_run_stay_in_quarantine(
+    tree_of_two: tuple[TreeBuilder, str, str],
+) -> None:
+    """It may have moved them because they are bad."""
+    tree, first, second = tree_of_two
+    damage_journal(tree, second, lambda lines: [])
+    quarantine = tree.root / ".regfs/runs" / second / "quarantine"
+    copies = [path for path in quarantine.rglob("data") if path.is_file()]
+    for copy in copies:
+        copy.write_bytes(b"bad")
+    restored = restore(store_of(tree), first)
+    assert not {one.kind for one in restored.along} & {"blob"}
+    assert copies
+    assert all(copy.exists() for copy in copies)
+
+
 def test_what_was_deleted_for_good_is_named(
     tree_of_two: tuple[TreeBuilder, str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
