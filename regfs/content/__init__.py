@@ -1,1 +1,1 @@
-"""What is in bytes, wherever they lie: layers unpacked, blobs hashed in batches."""
+"""The content of blobs: layers unpacked, blobs hashed in batches."""

@@ -1,15 +1,14 @@
-"""What is done with a batch of blobs, wherever it is done: hash each, unpack those that are layers.
+"""Hashing a batch of blobs and unpacking the layers among them, in any process.
 
-    Task (store url + digests, never bytes) -> hash_blobs -> Outcome (counts + what is wrong)
+    Task (store url + digests, never bytes) -> hash_blobs -> HashOutcome (counts + problems)
 
-`serve` does that in a process of its own. A room on layer 2 and not a part of
-verify, because such a process is to be up within a tenth of a second: it loads the
-store and hashlib, and neither graph nor models.
+`serve` does this in a process of its own. This module is not part of verify, because such a
+process has to start within a tenth of a second: it loads the store and hashlib, and neither graph
+nor models.
 
-Small blobs are read folder by folder, each in one go; larger ones, and layers, as a
-stream: every blob is read once, whatever is made of it. A blob that does not match
-is looked at again between two looks at its size and time, so that a file somebody
-is writing is never called corrupt.
+Small blobs are read folder by folder, each at once; larger ones and layers are streamed. Every
+blob is read only once. A blob that does not match its digest is hashed again between two checks
+of its size and time, so that a file that is being written is never called corrupt.
 """
 
 from __future__ import annotations
@@ -32,55 +31,55 @@ from regfs.findings import Code
 from regfs.stores import Store, open_store
 
 SMALL: Final = 60 << 10
-"""Bytes up to which a blob is read whole."""
+"""Maximum bytes of a blob that is read at once."""
 
 _ATTEMPTS: Final = 5
 _PIECE: Final = 64 << 10
 _ALGORITHM: Final = 6
-"""Letters in the name of every algorithm."""
+"""Length of the name of every algorithm."""
 _REPORT: Final = 8 << 20
-"""Bytes after which a process tells how far it is."""
+"""Bytes after which a process reports its progress."""
 
 Advance = Callable[[int], None]
-"""Told of bytes that were read; whoever is to stop raises from it."""
+"""Called with the number of bytes that were read; raises to stop the work."""
 
 
 class HashItem(NamedTuple):
-    """A blob to be hashed."""
+    """A blob to hash."""
 
     digest: Digest
     size: int
     """Bytes, as listed."""
     unpack: bool = False
-    """It is a layer whose content is wanted too."""
+    """Whether to unpack it as a layer."""
 
 
 class Task(NamedTuple):
-    """Some blobs to hash, as it travels to another process or machine."""
+    """Some blobs to hash, as sent to another process or machine."""
 
     url: str
-    """Of the store; the worker must see the same tree there."""
+    """The URL of the store; the worker must see the same tree there."""
     items: tuple[HashItem, ...]
     bytes: int
-    """What they are long together, as listed."""
+    """Their total size, as listed."""
     number: int = 0
-    """Which of all tasks it is: they end in any order, and are told of in this."""
+    """The position among all tasks: they end in any order and are reported in this one."""
 
 
 class Problem(NamedTuple):
-    """A blob that is not what its digest says, or a layer that cannot be unpacked."""
+    """A blob that does not match its digest, or a layer that cannot be unpacked."""
 
     digest: Digest
     code: Code
     """BLOB_CORRUPT, BLOB_UNREADABLE, LAYER_UNREADABLE; BLOB_MISSING: gone since it was
-    listed; BLOB_CHANGED: others write to it."""
+    listed; BLOB_CHANGED: it was modified meanwhile."""
     actual: str
     whole: bool = False
-    """It had its digest at last: of a blob that changed before."""
+    """Whether a blob that was modified matched its digest in the end."""
 
 
 class Layer(NamedTuple):
-    """What came out of a layer."""
+    """An unpacked layer."""
 
     digest: Digest
     packing: Packing
@@ -88,24 +87,24 @@ class Layer(NamedTuple):
 
 
 class HashOutcome(NamedTuple):
-    """What came of a task."""
+    """The result of a task."""
 
     digests: tuple[Digest, ...]
-    """Those of the task; one that no problem names is what its digest says."""
+    """Those of the task; one without a problem matches its digest."""
     blobs: int
-    """Blobs that were read to their end."""
+    """Number of blobs that were read to the end."""
     bytes: int
     problems: tuple[Problem, ...]
     layers: tuple[Layer, ...] = ()
-    """Those that were unpacked to their end."""
+    """The layers that were unpacked to the end."""
     number: int = 0
-    """That of the task."""
+    """The number of the task."""
 
 
 def hash_blobs(
     task: Task, store: Store | None = None, advance: Advance | None = None
 ) -> HashOutcome:
-    """Hash the blobs of one task; runs anywhere. `store` saves opening the url in this process."""
+    """Hash the blobs of one task, in any process. `store` saves opening the URL."""
     work = _HashTask(store or open_store(task.url, empty=True), advance or _ignore)
     small = [one.digest for one in task.items if one.size <= SMALL and not one.unpack]
     work.take_small(sorted(small))
@@ -118,11 +117,11 @@ def hash_blobs(
 
 
 def _ignore(amount: int) -> None:
-    """Nobody asks how far it is."""
+    """Ignore progress."""
 
 
 class _HashTask:
-    """One task while it is done."""
+    """The work on one task."""
 
     def __init__(self, store: Store, advance: Advance) -> None:
         self.blobs = 0
@@ -133,7 +132,7 @@ class _HashTask:
         self._advance = advance
 
     def take_small(self, digests: list[Digest]) -> None:
-        """Hash blobs that fit into memory; those of one folder stand together."""
+        """Hash small blobs; those of one folder are adjacent."""
         for _, group in groupby(digests, _start):
             together = list(group)
             folder = layout.parent_of(layout.blob_folder(together[0]))
@@ -143,7 +142,7 @@ class _HashTask:
             for digest, name, content in zip(together, names, contents, strict=True):
                 if isinstance(content, StoreError):
                     self._fail(digest, content)
-                elif len(content) > SMALL:  # it has grown since it was listed
+                elif len(content) > SMALL:  # it grew since it was listed
                     self.take_large(digest, False)
                 else:
                     size = len(content)
@@ -155,7 +154,7 @@ class _HashTask:
                         self._look_again(digest)
 
     def take_large(self, digest: Digest, unpack: bool) -> None:
-        """Hash a blob as a stream, and on the way what is packed in it."""
+        """Hash a blob as a stream, and unpack it on the way if asked to."""
         try:
             with self._store.open(layout.blob_path(digest)) as stream:
                 if unpack:
@@ -177,7 +176,7 @@ class _HashTask:
         source.drain()
         right = self._judge(digest, source.hasher.digest().encoded, source.hasher.size)
         if not right:
-            return  # not what was pushed, so nothing is said of what is in it
+            return  # not what was pushed, so its content does not matter
         if layer is not None:
             self.layers.append(layer)
         elif problem is not None:
@@ -189,7 +188,7 @@ class _HashTask:
         self.problems.append(Problem(digest, code, actual))
 
     def _judge(self, digest: Digest, found: str, size: int) -> bool:
-        """Settle whether what was read has its digest; False when it had another."""
+        """Return whether the content matches the digest; hash it again if not."""
         if found != digest.encoded:
             self._look_again(digest)
             return False
@@ -204,12 +203,12 @@ class _HashTask:
             self._fail(digest, error)
 
     def _hash_again(self, digest: Digest) -> None:
-        """Hash a blob until it is right, or stays the same while it is read."""
+        """Hash a blob until it matches, or does not change while it is read."""
         path = layout.blob_path(digest)
         before = self._store.stat(path)
         for _ in range(_ATTEMPTS):
             with self._store.open(path) as stream:
-                # Its bytes are counted already: this only has to notice a stop.
+                # Its bytes are counted already; this only checks whether to stop.
                 (found,), size = hash_stream(
                     stream, (digest.algorithm,), lambda _: self._advance(0)
                 )
@@ -219,19 +218,19 @@ class _HashTask:
                 break
             before = after
         else:
-            self.problems.append(Problem(digest, Code.BLOB_CHANGED, "it goes on changing"))
+            self.problems.append(Problem(digest, Code.BLOB_CHANGED, "it keeps changing"))
             return
         self.blobs += 1
         self.bytes += size
         if found == digest:
-            problem = Problem(digest, Code.BLOB_CHANGED, "its own content at last", whole=True)
+            problem = Problem(digest, Code.BLOB_CHANGED, "intact in the end", whole=True)
         else:
             problem = Problem(digest, Code.BLOB_CORRUPT, f"{found} ({size} bytes)")
         self.problems.append(problem)
 
 
 def _start(digest: Digest) -> str:
-    """Return the part of a digest that blobs of one folder share."""
+    """Return the part of a digest that the blobs of one folder have in common."""
     return digest[: _ALGORITHM + 3]
 
 
@@ -239,7 +238,7 @@ def _read_layer(source: _Hashed, advance: Advance) -> tuple[Packing, Digest]:
     """Read a layer to its end; return how it is packed, and the digest of its tar.
 
     Raises:
-        LayerInvalid: it cannot be unpacked, or holds no tar.
+        LayerInvalid: it cannot be unpacked, or is not a tar.
         StoreError: the blob cannot be read.
     """
     reader = open_layer(cast(BinaryIO, source))
@@ -253,7 +252,7 @@ def _read_layer(source: _Hashed, advance: Advance) -> tuple[Packing, Digest]:
 
 
 class _Hashed(io.RawIOBase):
-    """A file that is hashed by whoever reads it."""
+    """A file that is hashed while it is read."""
 
     def __init__(self, stream: BinaryIO, hasher: Hasher, advance: Advance) -> None:
         super().__init__()
@@ -262,18 +261,18 @@ class _Hashed(io.RawIOBase):
         self._advance = advance
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
-        """Fill `buffer` as far as the file goes; return the number of bytes."""
+        """Read into `buffer`; return the number of bytes."""
         count: int = self._readinto(buffer)
         self.hasher.update(memoryview(buffer)[:count])
         self._advance(count)
         return count
 
     def drain(self) -> None:
-        """Read on to the end: the digest is of the whole."""
+        """Read to the end, because the digest is that of the whole blob."""
         buffer = bytearray(_PIECE)
         while self.readinto(buffer):
             pass
@@ -283,13 +282,13 @@ class _Hashed(io.RawIOBase):
 
 
 def serve() -> None:
-    """Do the tasks that come on standard input, until its end; tell of them on standard output.
+    """Do the tasks from standard input until it ends; answer on standard output.
 
-    Numbers are bytes done meanwhile, an Outcome ends a task. The end of the input, which
-    comes with the end of the parent however that ends, ends this process; so does any
-    trouble, without a word: the parent does the task again, and learns of it there.
+    A number is the bytes done meanwhile; a HashOutcome ends a task. The process ends with its
+    input, which ends with the parent in any case, and silently on any error: the parent does the
+    task again and meets the error there.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent knows what to do about it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
     with (
         suppress(Exception),
         open(0, "rb", closefd=False) as source,
@@ -297,7 +296,7 @@ def serve() -> None:
     ):
         for task in _tasks(source):
             _answer(task, sink)
-    os._exit(0)  # what cannot be written any more is not tried again
+    os._exit(0)  # without flushing what cannot be written
 
 
 def _tasks(source: BinaryIO) -> Iterator[Task]:
@@ -307,19 +306,19 @@ def _tasks(source: BinaryIO) -> Iterator[Task]:
 
 
 def _answer(task: Task, sink: BinaryIO) -> None:
-    untold = 0
+    unreported = 0
 
     def advance(amount: int) -> None:
-        nonlocal untold
-        untold += amount
-        if untold >= _REPORT:
-            say(untold)
-            untold = 0
+        nonlocal unreported
+        unreported += amount
+        if unreported >= _REPORT:
+            say(unreported)
+            unreported = 0
 
     def say(what: object) -> None:
         pickle.dump(what, sink, pickle.HIGHEST_PROTOCOL)
         sink.flush()
 
     outcome = hash_blobs(task, None, advance)
-    say(untold)
+    say(unreported)
     say(outcome)

@@ -1,16 +1,15 @@
-"""What is inside a layer: how it is packed, the tar that comes out, and whether it is one.
+"""What is inside a layer: how it is packed, its tar, and whether that is well formed.
 
     media type -> packing_of -> Packing.GZIP
     blob -> open_layer -> LayerReader -> pieces -> TarCheck        (and a digest: the diffID)
 
-Only bytes are known here, no store and no manifest: on layer 1, so that whoever
-reads layers (verify, reports, a worker in a process of its own) can stand on it.
-Everything streams. What is held is one piece, the window of the decompressor
-(zstd: at most 128 MiB) and one extended header, whatever the sizes that hostile
-headers claim and however far a small blob unpacks.
+Only bytes are known here, no store and no manifest, so that verify, reports and workers in
+processes of their own can use it. Everything is streamed. Memory holds one piece, the window of
+the decompressor (zstd: at most 128 MiB) and one extended header, whatever sizes hostile headers
+claim and however much a small blob unpacks to.
 
-The data says how it is packed, as it does to every client; the media type only
-whether a tar is to be expected at all.
+As for every client, the data says how it is packed; the media type says only whether to expect a
+tar at all.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from regfs.errors import LayerInvalid
 
 BLOCK: Final = 512
 EXTENDED_LIMIT: Final = 1 << 20
-"""Bytes of an extended header (pax, long names); clients written in Go read no longer one."""
+"""Maximum bytes of an extended header (pax, long names), as in clients written in Go."""
 _PACKED: Final = 64 << 10
-"""Bytes of a layer that are read at a time; there are many small ones."""
+"""Bytes of a layer to read at a time; many layers are small."""
 _LARGEST: Final = 2**63 - 1
 
 
@@ -39,7 +38,7 @@ class Packing(StrEnum):
     """How the tar of a layer is packed."""
 
     TAR = "tar"
-    """Not at all."""
+    """Not packed."""
     GZIP = "gzip"
     ZSTD = "zstd"
 
@@ -53,7 +52,7 @@ _TAR_TYPE: Final = re.compile(
 
 
 def packing_of(media_type: str) -> Packing | None:
-    """Return how a layer of that media type is packed; None when it holds no tar to be read."""
+    """Return how a layer of a media type is packed; None if it has no readable tar."""
     found = _TAR_TYPE.fullmatch(media_type)
     if found is None or found["encrypted"]:
         return None
@@ -61,7 +60,7 @@ def packing_of(media_type: str) -> Packing | None:
 
 
 def is_filesystem(media_type: str) -> bool:
-    """Return whether a layer of that media type is a part of a root filesystem, readable or not."""
+    """Return whether a layer of a media type is part of a root filesystem, readable or not."""
     return _TAR_TYPE.fullmatch(media_type) is not None
 
 
@@ -80,7 +79,7 @@ class LayerReader:
         """Return up to `size` bytes; none at the end.
 
         Raises:
-            LayerInvalid: what is packed is damaged, ends too early or goes on after its end.
+            LayerInvalid: the packed data is damaged, truncated or continues after its end.
             StoreError: the blob cannot be read.
         """
         try:
@@ -95,11 +94,11 @@ _FOREIGN_MAGIC: Final = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 def open_layer(stream: BinaryIO) -> LayerReader:
     """Return the tar in a layer, unpacked while it is read; `stream` is a raw file.
 
-    gzip of many members (eStargz, pigz) is one tar, zeros may follow it; so is zstd of
-    many frames, skippable ones among them (zstd:chunked).
+    gzip with many members (eStargz, pigz) is one tar, and zeros may follow; so is zstd with many
+    frames, including skippable ones (zstd:chunked).
 
     Raises:
-        LayerInvalid: it is packed in a way no layer is.
+        LayerInvalid: it is packed in a way that layers are not.
         StoreError: the blob cannot be read.
     """
     buffered = io.BufferedReader(cast(io.RawIOBase, stream), _PACKED)
@@ -111,12 +110,12 @@ def open_layer(stream: BinaryIO) -> LayerReader:
         return _zstd(source)
     for beginning, name in _FOREIGN_MAGIC.items():
         if magic.startswith(beginning):
-            raise LayerInvalid(f"packed with {name}, which no registry's layers are")
+            raise LayerInvalid(f"packed with {name}, which is not allowed for layers")
     return LayerReader(source, Packing.TAR, ())
 
 
 def _gzip(source: BinaryIO) -> LayerReader:
-    # Two to three times as fast as zlib; it is not made for every processor.
+    # Two to three times as fast as zlib; not available for every processor.
     opener: Callable[..., Readable]
     broken: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
     try:
@@ -139,7 +138,7 @@ def _zstd(source: BinaryIO) -> LayerReader:
 # -- the tar ----------------------------------------------------------------------------
 
 _NO_DATA: Final = frozenset(b"123456")
-"""Types that have none, whatever size they claim: links, devices, folders, FIFOs."""
+"""Types without data, whatever size they claim: links, devices, folders, FIFOs."""
 _PAX, _PAX_GLOBAL, _SPARSE = b"xgS"
 _EXTENDED: Final = frozenset(b"xgLK")
 _ZEROS: Final = bytes(BLOCK)
@@ -147,43 +146,43 @@ _RECORD: Final = re.compile(rb"([1-9][0-9]{0,6}) ")
 
 
 class TarCheck:
-    """Follows the headers of a tar through its pieces: is it well formed?
+    """Checks whether a tar is well formed, piece by piece.
 
-    In the sense of the clients that unpack layers: sizes, checksums and pax records are
-    right, nothing is cut off. The end marker may be missing; what follows it is not
-    looked at. `tarfile` would tell the same at a sixth of the speed; names, times and
-    owners, which it reads and this does not, are its business when files are listed.
+    Like clients that unpack layers, it checks that sizes, checksums and pax records are right and
+    that nothing is truncated. The end marker may be missing; what follows it is ignored.
+    `tarfile` would find the same at a sixth of the speed, because it also reads names, times and
+    owners.
     """
 
     def __init__(self) -> None:
         self.entries = 0
-        """Files, folders, links and the like that were met."""
+        """Number of files, folders, links and so on."""
         self._rest = b""
         self._skip = 0
         self._padding = 0
         self._kind = 0
-        """Type of the extended header whose content is awaited; 0 for none."""
-        self._wanted = BLOCK
-        """Bytes to be taken together next."""
+        """Type of the extended header whose content comes next; 0 for none."""
+        self._block = BLOCK
+        """Bytes to take at once next."""
         self._pending: int | None = None
-        """Bytes of data after the further headers of a sparse file; None without any."""
+        """Bytes of data after the further headers of a sparse file; None outside of one."""
         self._size: int | None = None
-        """What a pax header says of the size of the next entry."""
+        """The size of the next entry according to a pax header."""
         self._zeros = 0
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece.
 
         Raises:
-            LayerInvalid: it is not a tar archive, or a damaged one.
+            LayerInvalid: it is not a tar archive, or it is damaged.
         """
         if self._zeros == 2:
             return
         data = self._rest + piece if self._rest else piece
         end, position = len(data), self._skip
-        while position + self._wanted <= end:
-            block = data[position : position + self._wanted]
-            position += self._wanted
+        while position + self._block <= end:
+            block = data[position : position + self._block]
+            position += self._block
             position += self._take(block)
             if self._zeros == 2:
                 return
@@ -191,19 +190,19 @@ class TarCheck:
         self._skip = max(0, position - end)
 
     def finish(self) -> None:
-        """Say that there are no more pieces.
+        """End the archive after the last piece.
 
         Raises:
-            LayerInvalid: it is cut off.
+            LayerInvalid: it is truncated.
         """
         if self._zeros == 2:
             return
-        # The filling of the last block is nobody's data, and some writers leave it out.
+        # The padding of the last block is no data, and some writers omit it.
         if self._rest or self._kind or self._pending is not None or self._skip > self._padding:
-            raise LayerInvalid(f"tar is cut off in or after entry {self.entries}")
+            raise LayerInvalid(f"tar is truncated in or after entry {self.entries}")
 
     def _take(self, block: bytes) -> int:
-        """Take a header, or the content of one; return how many bytes to pass over."""
+        """Take a header, or the content of one; return the number of bytes to skip."""
         if self._kind:
             return self._take_extended(block)
         if self._pending is not None:
@@ -215,7 +214,7 @@ class TarCheck:
             self._zeros += 1
             return 0
         if self._zeros:
-            raise self._error("a lone block of zeros stands before it")
+            raise self._error("it follows a single block of zeros")
         return self._take_header(block)
 
     def _take_header(self, block: bytes) -> int:
@@ -226,7 +225,7 @@ class TarCheck:
             if size > EXTENDED_LIMIT:
                 raise self._error(f"an extended header of {size} bytes")
             if size:
-                self._kind, self._wanted, self._padding = kind, size, -size % BLOCK
+                self._kind, self._block, self._padding = kind, size, -size % BLOCK
             return 0
         self.entries += 1
         if self._size is not None:
@@ -246,7 +245,7 @@ class TarCheck:
                     if not value.isdigit() or len(value) > 19 or int(value) > _LARGEST:
                         raise self._error(f"a pax size of {_shown(value)}")
                     self._size = int(value)
-        self._kind, self._wanted = 0, BLOCK
+        self._kind, self._block = 0, BLOCK
         return self._padding
 
     def _records(self, content: bytes) -> list[tuple[bytes, bytes]]:
@@ -258,26 +257,26 @@ class TarCheck:
             record = content[length.end() : end] if length else b""
             key, equals, value = record.partition(b"=")
             if not equals or not key or end > len(content) or record[-1:] != b"\n":
-                raise self._error("a pax header that cannot be read")
+                raise self._error("an invalid pax header")
             found.append((key, value[:-1]))
             position = end
         return found
 
     def _check_sum(self, block: bytes) -> None:
-        """Check the sum of all bytes, those of its own field counted as spaces."""
+        """Check the sum of all bytes, with those of the checksum field counted as spaces."""
         field = block[148:156]
-        told = self._number(field, "checksum")
-        wanted = told + sum(field) - 8 * 32
+        stated = self._number(field, "checksum")
+        expected = stated + sum(field) - 8 * 32
         # The low half of adler32 is the sum modulo 65521: twenty times as fast as sum(block).
-        if zlib.adler32(block) & 0xFFFF == (wanted + 1) % 65521:
+        if zlib.adler32(block) & 0xFFFF == (expected + 1) % 65521:
             return
-        # Some old writers took the bytes for signed ones.
+        # Some old writers summed signed bytes.
         signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:])
-        if told != signed + 8 * 32:
+        if stated != signed + 8 * 32:
             raise self._error("its checksum is wrong" if self.entries else "not a tar archive")
 
     def _number(self, field: bytes, name: str) -> int:
-        if field[0] & 0x80:  # in base 256, for what octal digits cannot hold
+        if field[0] & 0x80:  # base 256, for numbers too large for octal digits
             value = int.from_bytes(field) - (0x80 << 8 * (len(field) - 1))
             if field[0] & 0x40 or value > _LARGEST:
                 raise self._error(f"a {name} that is negative or too large")

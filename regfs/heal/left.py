@@ -26,10 +26,10 @@ def left(
     for (severity, code), count in result.counts.items():
         if severity is Severity.ERROR:
             counts[code.value] += count
-    told = {row.finding.path for row in result.findings}
+    reported = {row.finding.path for row in result.findings}
     codes = {} if planned is None else {item.path: item.code for item in planned.items}
     for outcome in () if healed is None else healed.outcomes:
         right = outcome.state in (HealState.HEALED, HealState.WAS_RIGHT)
-        if not right and outcome.path not in told:
+        if not right and outcome.path not in reported:
             counts[codes[outcome.path]] += 1
     return [Left(code, count) for code, count in sorted(counts.items())]

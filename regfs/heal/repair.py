@@ -63,7 +63,7 @@ def heal(
         if item.problem is not None
     ]
     if not todo:
-        return _told(planned, None, lacking, None)
+        return _report(planned, None, lacking, None)
     store = writable(registry.store)
     repair = _Repair(store, sources, progress)
     with store.lock(HEALING, owner()):
@@ -77,10 +77,10 @@ def heal(
         outcomes = [repair.outcomes[one.digest] for one in todo if one.digest in repair.outcomes]
         with suppress(StoreError):
             store.delete_tree(FETCHED)
-    return _told(planned, run, [*outcomes, *lacking], stopped or failure)
+    return _report(planned, run, [*outcomes, *lacking], stopped or failure)
 
 
-def _told(
+def _report(
     planned: HealPlan,
     run: str | None,
     outcomes: list[HealOutcome],

@@ -1,18 +1,18 @@
-"""Manifests of every kind: bytes in, a model and what it refers to out.
+"""Manifests of every kind: from bytes to a model and its references.
 
     parse(b'{"schemaVersion": 2, "config": {...}, "layers": [...]}').references()
     -> (Reference(config, sha256:...), Reference(layer, sha256:...), ...)
 
-Three outcomes, so that nothing in use is ever overlooked:
+There are three outcomes, so that nothing in use is ever overlooked:
 - a model of the kind: the document means exactly one thing to every client;
-- `UnknownManifest`: a JSON object that regfs does not know, or that clients could
-  read in more than one way; it refers to every digest written anywhere in it;
-- `ManifestInvalid`: no JSON object, or one that breaks the rules of its own kind;
-  `DescriptorInvalid` where it is what it names that breaks them.
-  Whoever is about to delete something must then keep everything it might name.
+- `UnknownManifest`: a JSON object that regfs does not know, or that clients could read in more
+  than one way; it refers to every digest that appears anywhere in it;
+- `ManifestInvalid`: not a JSON object, or one that breaks the rules of its kind;
+  `DescriptorInvalid` if a descriptor breaks them. Before deleting anything, callers must then
+  keep everything that it might name.
 
-Not here: the config of an image (`image_config`), whether bytes have their digest, and
-whether what they refer to exists.
+Not here: the config of an image (`image_config`), whether bytes match their digest, and whether
+the references exist.
 """
 
 from regfs.manifests.media_types import (
@@ -64,7 +64,7 @@ from regfs.manifests.models import (
     is_buildkit_cache,
     or_empty,
 )
-from regfs.manifests.parsing import json_object, parse, signed_payload, told, type_of
+from regfs.manifests.parsing import json_object, parse, signed_payload, summarise, type_of
 
 __all__ = [
     "LIMIT",
@@ -115,6 +115,6 @@ __all__ = [
     "parse",
     "json_object",
     "type_of",
-    "told",
+    "summarise",
     "signed_payload",
 ]

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Final
 from pydantic import FailFast, Field, ValidationError
 
 from regfs.errors import ManifestInvalid
-from regfs.manifests import LIMIT, DigestField, Document, Text, json_object, or_empty, told
+from regfs.manifests import LIMIT, DigestField, Document, Text, json_object, or_empty, summarise
 
 INLINE_CACHE: Final = "moby.buildkit.cache.v0"
 
 
 class History(Document):
-    """How one layer of an image was made, or a step that made none."""
+    """How one layer of an image was made, or a step that made no layer."""
 
     created: str | None = None
     created_by: Text = ""
@@ -32,7 +32,7 @@ class RootFs(Document):
 
     type: Text = ""
     diff_ids: Annotated[tuple[DigestField, ...], FailFast(), or_empty(tuple)] = ()
-    """The base first."""
+    """Base first."""
 
 
 class ImageConfig(Document):
@@ -49,7 +49,7 @@ class ImageConfig(Document):
     """What a container starts with: Env, Entrypoint, Cmd, Labels and so on."""
     rootfs: Annotated[RootFs, or_empty(RootFs)] = Field(default_factory=RootFs)
     history: Annotated[tuple[History, ...], FailFast(), or_empty(tuple)] = ()
-    """The base first."""
+    """Base first."""
 
     @property
     def platform(self) -> str:
@@ -58,14 +58,14 @@ class ImageConfig(Document):
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels of the image, without what is no text."""
+        """The labels of the image, without values that are not text."""
         labels = self.config.get("Labels")
         pairs = labels.items() if isinstance(labels, dict) else ()
         return {key: value for key, value in pairs if isinstance(value, str)}
 
     @property
     def inline_cache(self) -> bool:
-        """BuildKit put its build cache into this config."""
+        """Whether this config contains the build cache of BuildKit."""
         return INLINE_CACHE in (self.model_extra or {})
 
 
@@ -73,10 +73,10 @@ def parse_config(data: bytes, *, limit: int = LIMIT) -> ImageConfig:
     """Return the image config in `data`; `limit` is in bytes.
 
     Raises:
-        ManifestTooLarge: longer than `limit`; not looked at.
-        ManifestInvalid: no JSON object, or no image config.
+        ManifestTooLarge: longer than `limit`; not parsed.
+        ManifestInvalid: not a JSON object, or not an image config.
     """
     try:
         return ImageConfig.model_validate(json_object(data, limit))
     except ValidationError as error:
-        raise ManifestInvalid(told(error)) from None
+        raise ManifestInvalid(summarise(error)) from None

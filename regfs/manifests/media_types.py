@@ -1,11 +1,11 @@
-"""What manifests are called and made of, as far as no model is needed to tell.
+"""Media types, kinds, roles and references of manifests: all that needs no model.
 
     media types    what a document says it is
-    Kind, Role     what it is to us, and what its parts are to it
+    Kind, Role     the kind of a manifest, and the role of each of its parts
     Reference      one thing that it refers to
 
-Apart from `manifests`, because a graph of plain manifests is read without any model, and
-loading the models takes longer than reading a thousand of those.
+Separate from the models, because a graph of plain manifests is read without any, and loading the
+models takes longer than reading a thousand manifests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from regfs.digest import Digest
 
 LIMIT: Final = 4 * 1024 * 1024
-"""Bytes of the largest manifest a registry accepts."""
+"""Bytes of the largest manifest that a registry accepts."""
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
@@ -50,11 +50,11 @@ MANIFEST_TYPES: Final = frozenset(
         ORAS_ARTIFACT,
     }
 )
-"""Every media type of a manifest that regfs reads."""
+"""Every media type of manifests that regfs reads."""
 
 
 class Kind(StrEnum):
-    """What a manifest is, whoever's media type it has."""
+    """The kind of a manifest, for all media types with the same meaning."""
 
     IMAGE = "image"
     INDEX = "index"
@@ -64,12 +64,12 @@ class Kind(StrEnum):
 
 
 class Role(StrEnum):
-    """What one thing is to the manifest that refers to it."""
+    """The role of a reference in its manifest."""
 
     CONFIG = "config"
     LAYER = "layer"
     MANIFEST = "manifest"
-    """A child of an index; of an unknown manifest, anything: look at what is there."""
+    """A child of an index; in an unknown manifest, anything: the content decides."""
     SUBJECT = "subject"
     BLOB = "blob"
 
@@ -80,23 +80,23 @@ class Reference(NamedTuple):
     role: Role
     digest: Digest
     size: int = -1
-    """Bytes, as the manifest says; -1 where it does not."""
+    """Bytes, according to the manifest; -1 if it does not say."""
     media_type: str = ""
     platform: str = ""
     """Such as `linux/arm/v7`; `unknown/unknown` for attestations."""
     foreign: bool = False
-    """A layer that is not this registry's to hand out: by its media type, or as it has urls."""
+    """A layer that this registry need not have: by its media type, or because it has URLs."""
     elsewhere: bool = False
-    """It has urls, from where clients fetch it, so it need not be here."""
+    """It has URLs from which clients fetch it, so it need not be here."""
 
 
 def absent_by_right(references: Iterable[Reference]) -> set[Digest]:
-    """Return what need not be here: what has urls wherever it is named."""
+    """Return what need not be here: digests that have URLs wherever they are named."""
     named = list(references)
     needed = {one.digest for one in named if not one.elsewhere}
     return {one.digest for one in named if one.elsewhere} - needed
 
 
 def is_blob_type(media_type: str) -> bool:
-    """Return whether content of that media type is surely no manifest."""
+    """Return whether content of a media type is surely not a manifest."""
     return media_type.startswith(LAYER_PREFIXES) or media_type in _NOT_MANIFESTS

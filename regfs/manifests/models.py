@@ -1,4 +1,4 @@
-"""The models of every kind of manifest: what it says, and what it refers to."""
+"""The models of every kind of manifest, with their references."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REFERENCE_DIGEST: Final = "vnd.docker.reference.digest"
 
 
 class _DigestSchema:
-    """Tells pydantic what a Digest is; the pattern is checked without a call into Python."""
+    """The pydantic schema of a Digest; the pattern is checked without calling Python."""
 
     @staticmethod
     def __get_pydantic_core_schema__(_source: object, _handler: object) -> CoreSchema:
@@ -44,7 +44,7 @@ class _DigestSchema:
 
 
 def or_empty(empty: Callable[[], object]) -> BeforeValidator:
-    """Take null for absent: Go writes an empty list or map so."""
+    """Treat null as absent: Go writes an empty list or map as null."""
     return BeforeValidator(lambda value: empty() if value is None else value)
 
 
@@ -56,9 +56,9 @@ _TextMap: TypeAlias = Annotated[dict[str, str], or_empty(dict)]
 
 
 class Document(BaseModel):
-    """Frozen; what regfs does not know is kept.
+    """A frozen model that keeps unknown keys.
 
-    `model_dump_json(by_alias=True, exclude_unset=True)` gives the document back.
+    `model_dump_json(by_alias=True, exclude_unset=True)` returns the document.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -78,7 +78,7 @@ class Platform(Document):
 
 
 class Descriptor(Document):
-    """Names content: its digest, its size, and what it is."""
+    """A reference to content: its digest, size and media type."""
 
     media_type: str = Field("", alias="mediaType")
     digest: DigestField
@@ -92,49 +92,49 @@ class Descriptor(Document):
 
     @property
     def foreign(self) -> bool:
-        """The content belongs elsewhere, and no push has to bring it."""
+        """Whether the content belongs elsewhere and need not be pushed."""
         kind = self.media_type
         return bool(self.urls) or ".foreign." in kind or ".nondistributable." in kind
 
     def reference(self, role: Role) -> Reference:
-        """Return it as what a manifest refers to."""
+        """Return it as a reference of a manifest."""
         platform = "" if self.platform is None else str(self.platform)
-        # A config or a manifest is always asked of the registry itself.
+        # Clients always fetch configs and manifests from the registry itself.
         elsewhere = bool(self.urls) and role in (Role.LAYER, Role.BLOB)
         return Reference(
             role, self.digest, self.size, self.media_type, platform, self.foreign, elsewhere
         )
 
 
-# A list ends at its first defect: a hostile one of 4 MiB has a million, and each costs 2 kB.
+# Validation stops at the first error: a hostile list of 4 MiB has a million, of 2 kB each.
 _Descriptors: TypeAlias = Annotated[tuple[Descriptor, ...], FailFast()]
 
 
 class _Manifest(Document, ABC):
     kind: ClassVar[Kind]
     counted: ClassVar[bytes] = b'"digest"'
-    """The key that every part of a manifest holds once, in small letters."""
+    """The key that every part of a manifest has once, in lower case."""
 
     schema_version: int = Field(2, alias="schemaVersion")
     media_type: str = Field(alias="mediaType")
     declared_type: str = Field("", alias="artifactType")
     subject: Descriptor | None = None
-    """What this manifest is about: a signature, an SBOM or the like names its image."""
+    """What this manifest is about: a signature or an SBOM names its image."""
     annotations: dict[str, str] = Field(default_factory=dict)
 
     @property
     def artifact_type(self) -> str | None:
-        """What an artifact is; None for what is to be run."""
+        """The type of an artifact; None for an image to run."""
         return self.declared_type or None
 
     def parts(self) -> tuple[Descriptor | FsLayer, ...]:
-        """Return everything in it that holds a digest."""
+        """Return all its parts that have a digest."""
         parts = self._parts()
         return parts if self.subject is None else (*parts, self.subject)
 
     @property
     def noted(self) -> list[Digest]:
-        """The digests in its annotations, and in those of what it refers to."""
+        """The digests in its annotations and in those of its descriptors."""
         texts = list(self.annotations.values())
         for part in self.parts():
             if isinstance(part, Descriptor):
@@ -142,7 +142,7 @@ class _Manifest(Document, ABC):
         return digests_noted(texts)
 
     def references(self) -> tuple[Reference, ...]:
-        """Return everything it refers to; one digest can come more than once."""
+        """Return all its references; a digest can come more than once."""
         references = self._references()
         if self.subject is not None:
             references.append(self.subject.reference(Role.SUBJECT))
@@ -160,11 +160,11 @@ class _ImageFields(_Manifest):
 
     config: Descriptor
     layers: _Descriptors = ()
-    """The base first."""
+    """Base first."""
 
     @property
     def artifact_type(self) -> str | None:
-        """What an artifact is: as declared, else by its config; None for what is to be run."""
+        """The type of an artifact, as declared or by its config; None for an image to run."""
         config = self.config.media_type
         return self.declared_type or (None if config in IMAGE_CONFIGS else config or None)
 
@@ -177,7 +177,7 @@ class _ImageFields(_Manifest):
 
 
 class ImageManifest(_ImageFields):
-    """An OCI image, or an artifact in the shape of one."""
+    """An OCI image, or an artifact in the same format."""
 
 
 class DockerManifest(_ImageFields):
@@ -234,7 +234,7 @@ class V1History(Document):
 
 
 class DockerManifestV1(_Manifest):
-    """A Docker image, schema 1, signed or not. It has no config and names no sizes."""
+    """A Docker image, schema 1, signed or not. It has no config and gives no sizes."""
 
     kind: ClassVar[Kind] = Kind.SCHEMA1
     counted: ClassVar[bytes] = b'"blobsum"'
@@ -244,7 +244,7 @@ class DockerManifestV1(_Manifest):
     tag: Text = ""
     architecture: Text = ""
     fs_layers: Annotated[tuple[FsLayer, ...], FailFast()] = Field(alias="fsLayers")
-    """The base last; one blob comes as often as there are layers like it."""
+    """Base last; a blob comes as often as it is a layer."""
     history: Annotated[tuple[V1History, ...], FailFast()] = ()
     signatures: Annotated[tuple[dict[str, Any], ...], FailFast()] = ()
 
@@ -257,7 +257,7 @@ class DockerManifestV1(_Manifest):
 
 
 class UnknownManifest(Document):
-    """A JSON object whose meaning is not certain; it refers to every digest written in it."""
+    """A JSON object whose meaning is uncertain; it refers to every digest in it."""
 
     kind: ClassVar[Kind] = Kind.UNKNOWN
     artifact_type: ClassVar[None] = None
@@ -266,12 +266,12 @@ class UnknownManifest(Document):
 
     media_type: str
     problem: str
-    """Why it is not taken for a manifest of a known kind."""
+    """Why it is not a manifest of a known kind."""
     digests: tuple[DigestField, ...]
     annotations: dict[str, str] = Field(default_factory=dict)
 
     def references(self) -> tuple[Reference, ...]:
-        """Return every digest as a manifest: only looking can tell which of them are."""
+        """Return every digest as a manifest: only their content shows which ones are."""
         return tuple(Reference(Role.MANIFEST, digest) for digest in self.digests)
 
 
@@ -298,7 +298,7 @@ MODELS: Final[dict[str, type[Known]]] = {
 
 
 def is_attestation(descriptor: Descriptor) -> bool:
-    """Return whether an entry of an index is what BuildKit says about another entry."""
+    """Return whether an entry of an index is the attestation of another entry."""
     return descriptor.annotations.get(REFERENCE_TYPE) == "attestation-manifest"
 
 
@@ -311,7 +311,7 @@ def attested(descriptor: Descriptor) -> Digest | None:
 
 
 def is_buildkit_cache(manifest: Manifest) -> bool:
-    """Return whether it is a build cache, which no container can run."""
+    """Return whether a manifest is a build cache, which cannot be run."""
     return not isinstance(manifest, UnknownManifest) and any(
         reference.media_type == BUILDKIT_CACHE for reference in manifest.references()
     )

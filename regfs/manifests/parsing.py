@@ -1,4 +1,4 @@
-"""Bytes of a manifest in, its model out; or why it is none, or not surely one."""
+"""From the bytes of a manifest to its model, or to the reason why they have none."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from regfs.manifests.models import (
 
 _Model = TypeVar("_Model", bound=Document)
 
-# What stands at the top of each kind. Two kinds at once, and clients can differ on what it is.
+# Top-level keys of each kind. With keys of two kinds, clients can disagree on what it is.
 _SHAPES: Final = {
     "config": Kind.IMAGE,
     "layers": Kind.IMAGE,
@@ -58,7 +58,7 @@ _WORDS: Final = {
     "greater_than_equal": "is negative",
     "less_than_equal": "is more than 2^63 - 1",
 }
-"""What pydantic finds, in the words of JSON."""
+"""Errors of pydantic, in the words of JSON."""
 
 
 def _keys(model: type[BaseModel]) -> frozenset[str]:
@@ -71,17 +71,17 @@ _PART_FOLDED: Final = frozenset(key.casefold() for key in _keys(Descriptor) | _k
 
 
 class _Doubtful(Exception):
-    """Not everybody would read the document in the same way, or regfs cannot; says why."""
+    """Clients could read the document in different ways, or regfs cannot read it; says why."""
 
 
 def parse(data: bytes, *, media_type: str = "", limit: int = LIMIT) -> Manifest:
     """Return the manifest in `data`.
 
-    `media_type` is what the outside says of it (a header, a descriptor); `limit` is in bytes.
+    `media_type` is that of a header or a descriptor; `limit` is in bytes.
 
     Raises:
-        ManifestTooLarge: longer than `limit`; not looked at.
-        ManifestInvalid: no JSON object, or breaks the rules of its own kind.
+        ManifestTooLarge: longer than `limit`; not parsed.
+        ManifestInvalid: not a JSON object, or against the rules of its kind.
     """
     raw = json_object(data, limit)
     try:
@@ -101,7 +101,7 @@ def parse(data: bytes, *, media_type: str = "", limit: int = LIMIT) -> Manifest:
 
 
 def json_object(data: bytes, limit: int) -> dict[str, Any]:
-    """Return the JSON object in `data`, without the known keys that are null."""
+    """Return the JSON object in `data`, without known keys that are null."""
     if len(data) > limit:
         raise ManifestTooLarge(f"{len(data)} bytes are more than the limit of {limit}")
     try:
@@ -116,14 +116,14 @@ def json_object(data: bytes, limit: int) -> dict[str, Any]:
 
 
 def _declared(raw: dict[str, Any], outside: str) -> str:
-    """Return the media type that everybody would agree on."""
+    """Return the media type that all clients agree on."""
     if not raw.keys() <= _TOP:
         for key in raw.keys() - _TOP:
             if key.casefold() in _TOP_FOLDED:
-                raise _Doubtful(f"the key {_shown(key)} is a known one in other letters")
+                raise _Doubtful(f"the key {_shown(key)} is a known key in different case")
     shapes = {kind for key, kind in _SHAPES.items() if key in raw}
     if len(shapes) > 1:
-        raise _Doubtful(f"reads as more than one kind: {', '.join(sorted(shapes))}")
+        raise _Doubtful(f"has keys of more than one kind: {', '.join(sorted(shapes))}")
     declared = raw.get("mediaType") or outside or _by_shape(raw)
     if not isinstance(declared, str) or declared not in MODELS:
         raise _Doubtful(f"unknown media type {_shown(declared)}" if declared else "no media type")
@@ -131,7 +131,7 @@ def _declared(raw: dict[str, Any], outside: str) -> str:
     if MODELS.get(outside, model) is not model:
         raise _Doubtful(f"media type {declared} inside, {outside} outside")
     if shapes - {model.kind}:
-        raise _Doubtful(f"media type {declared}, but reads as {shapes.pop()}")
+        raise _Doubtful(f"media type {declared}, but keys of kind {shapes.pop()}")
     expected = 1 if model is DockerManifestV1 else 2
     version = raw.get("schemaVersion", expected)
     if type(version) is not int or version != expected:
@@ -140,10 +140,10 @@ def _declared(raw: dict[str, Any], outside: str) -> str:
 
 
 def type_of(data: bytes) -> str:
-    """Return the media type that a manifest states, or its shape means; empty when neither.
+    """Return the media type that a manifest states or its keys imply; empty if neither.
 
     Raises:
-        ManifestInvalid: no JSON object, or too large for a manifest.
+        ManifestInvalid: not a JSON object, or too large for a manifest.
     """
     raw = json_object(data, LIMIT)
     written = raw.get("mediaType")
@@ -151,7 +151,7 @@ def type_of(data: bytes) -> str:
 
 
 def _by_shape(raw: dict[str, Any]) -> str:
-    """Return the media type of a document that states none, as the reference registry would."""
+    """Return the media type of a document that states none, as the reference registry does."""
     if "config" in raw and "layers" in raw:
         return OCI_MANIFEST
     if "manifests" in raw:
@@ -168,25 +168,25 @@ def _validated(model: type[_Model], raw: dict[str, Any]) -> _Model:
         if unsupported := _unsupported(error):
             raise _Doubtful(unsupported) from None
         kind = DescriptorInvalid if _is_of_descriptor(error) else ManifestInvalid
-        raise kind(told(error)) from None
+        raise kind(summarise(error)) from None
 
 
 def _is_of_descriptor(error: ValidationError) -> bool:
-    """Return whether the first thing that is wrong is wrong with a descriptor."""
+    """Return whether the first error is in a descriptor."""
     place = error.errors(include_url=False, include_context=False)[0]["loc"]
     return place[0] in ("config", "subject") or (place[0] in _SHAPES and len(place) > 1)
 
 
 def _refuse_doubt(manifest: Known, data: bytes) -> None:
-    """Raise _Doubtful when a client could read other descriptors out of `data` than are here."""
+    """Raise _Doubtful if a client could read other descriptors in `data`."""
     parts = manifest.parts()
     for part in parts:
-        # Go, in which most clients are written, takes "Digest" for "digest".
+        # Go, in which most clients are written, reads "Digest" as "digest".
         for key in part.__pydantic_extra__ or ():
             if key.casefold() in _PART_FOLDED:
-                raise _Doubtful(f"the key {_shown(key)} is a known one in other letters")
-    # Of a key that comes twice, JSON parsers differ on which one counts. Looking for that is
-    # slow, and without need when every descriptor that is written has been read.
+                raise _Doubtful(f"the key {_shown(key)} is a known key in different case")
+    # If a key comes twice, JSON parsers disagree on which one counts. The search for that is
+    # slow, and not needed if every descriptor in the text has been read.
     count = data.lower().count(manifest.counted)
     if count != len(parts) or b"\\u" in data or not data.isascii():
         _refuse_duplicates(data)
@@ -201,7 +201,7 @@ def _refuse_duplicates(data: bytes) -> None:
 
 
 def _every_digest(data: bytes) -> tuple[Digest, ...]:
-    """Return every digest in `data`, a JSON document, even one written with escapes."""
+    """Return every digest in `data`, a JSON document, even those written with escapes."""
     found = digests_in(data)
     if b"\\" in data:
         everything = json.loads(data, object_pairs_hook=list, parse_int=str)
@@ -210,14 +210,14 @@ def _every_digest(data: bytes) -> tuple[Digest, ...]:
 
 
 def _unsupported(error: ValidationError) -> str | None:
-    """Return which algorithm is unsupported, if nothing worse is wrong."""
-    told = None
+    """Return which algorithm is unsupported, if nothing else is wrong."""
+    found = None
     for detail in error.errors(include_url=False, include_context=False):
         problem = _digest_problem(detail["type"], detail["input"])
         if not isinstance(problem, AlgorithmUnsupported):
             return None
-        told = told or f"{_place(detail['loc'])}: {problem}"
-    return told
+        found = found or f"{_place(detail['loc'])}: {problem}"
+    return found
 
 
 def _digest_problem(kind: str, value: object) -> DigestInvalid | None:
@@ -229,8 +229,8 @@ def _digest_problem(kind: str, value: object) -> DigestInvalid | None:
     return None
 
 
-def told(error: ValidationError) -> str:
-    """Return what is wrong, in one line: the first field, the reason, and how many more."""
+def summarise(error: ValidationError) -> str:
+    """Return the error in one line: the first field, the reason, and how many more."""
     details = error.errors(include_url=False, include_context=False)
     first = details[0]
     reason = _digest_problem(first["type"], first["input"]) or _WORDS.get(
@@ -241,7 +241,7 @@ def told(error: ValidationError) -> str:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """Return a place in a document as people write it: `layers[2].size`."""
+    """Return a location in a document as text: `layers[2].size`."""
     text = ""
     for step in location:
         if isinstance(step, int):
@@ -257,10 +257,10 @@ def _shown(value: object) -> str:
 
 
 def signed_payload(data: bytes) -> bytes:
-    """Return the part of a signed schema 1 manifest that its digest is computed of.
+    """Return the part of a signed schema 1 manifest that its digest is computed from.
 
     Raises:
-        ManifestInvalid: it is not signed, or not in the form that libtrust writes.
+        ManifestInvalid: it is not signed, or not in the form of libtrust.
     """
     try:
         protected = json.loads(_base64url(json.loads(data)["signatures"][0]["protected"]))
@@ -268,7 +268,7 @@ def signed_payload(data: bytes) -> bytes:
         if type(length) is not int or not 0 <= length <= len(data):
             raise ValueError(f"formatLength {_shown(length)}")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise ManifestInvalid(f"no signed schema 1 manifest: {_shown(error)}") from None
+        raise ManifestInvalid(f"not a signed schema 1 manifest: {_shown(error)}") from None
     return data[:length] + tail
 
 

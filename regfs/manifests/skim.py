@@ -1,9 +1,8 @@
-"""The references of an ordinary manifest, without the model: five times as fast as parsing it.
+"""The references of a plain manifest, without the model: five times as fast as parsing it.
 
-A graph of 10^6 blobs reads 10^5 manifests and of each wants its references
-only. Nearly all of them are plain: a known media type, known keys, every value
-of its type. Of those `skim` gives what `regfs.manifests.parse` would; of
-whatever differs in anything it gives None, and `parse` has to judge.
+A graph of 10^6 blobs reads 10^5 manifests and needs only their references. Nearly all of them are
+plain: a known media type, known keys, every value of the right type. For those, `skim` returns
+what `regfs.manifests.parse` would; for anything else it returns None, and `parse` has to decide.
 """
 
 from __future__ import annotations
@@ -35,27 +34,27 @@ _NONE: Final[dict[str, Any]] = {}
 
 
 class Skimmed(NamedTuple):
-    """What a graph wants to know of a plain manifest, in columns: there are millions of layers."""
+    """What a graph needs of a plain manifest, as columns: there are millions of layers."""
 
     kind: Kind
     media_type: str
     artifact_type: str | None
     digests: list[str]
-    """What it refers to: the config and the layers of an image, the entries of an index. Texts
-    that are digests: most are only looked up, and to make a million objects takes a while."""
+    """Its references: config and layers of an image, entries of an index. They are plain strings:
+    most are only looked up, and creating a million Digest objects takes a while."""
     sizes: list[int]
     media_types: list[str]
     platforms: list[str]
     noted: list[Digest]
-    """The digests in its annotations, and in those of what it refers to."""
+    """The digests in its annotations and in those of its descriptors."""
 
     @property
     def subject(self) -> None:
-        """Nothing: a manifest about another one is not plain."""
+        """None: a manifest with a subject is not plain."""
         return None
 
     def references(self) -> tuple[Reference, ...]:
-        """Return everything it refers to."""
+        """Return all its references."""
         digests = map(Digest, self.digests)
         columns = (self.sizes, self.media_types, self.platforms)
         return tuple(map(Reference, self._roles(), digests, *columns))
@@ -75,11 +74,11 @@ def _no_number(text: str) -> NoReturn:
 
 
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_number)
-"""It reads NaN and Infinity unless told not to."""
+"""By default, it would accept NaN and Infinity."""
 
 
 def skim(data: bytes) -> Skimmed | None:
-    """Return the references of a plain manifest; None of anything else."""
+    """Return the references of a plain manifest; None for anything else."""
     # Escapes and other alphabets can spell a key in two ways.
     if b"\\" in data or not data.isascii():
         return None
@@ -91,7 +90,7 @@ def skim(data: bytes) -> Skimmed | None:
         found = _skim(raw)
     except (ValueError, RecursionError, _NotPlain):
         return None
-    # A key that comes twice has been read once.
+    # A duplicate key was read only once.
     return found if data.lower().count(b'"digest"') == len(found.digests) else None
 
 
@@ -123,13 +122,13 @@ def _parts(raw: dict[str, Any], key: str) -> list[Any]:
 def _columns(parts: list[Any]) -> tuple[list[str], list[int], list[str], list[str]]:
     """Return digests, sizes, media types and platforms of descriptors that are all plain.
 
-    A column at a time: of most documents it takes no look of Python at any one part.
+    It works by columns, so that most documents need no Python code for each descriptor.
     """
     try:
         digests = [part["digest"] for part in parts]
         sizes = [part["size"] for part in parts]
         kinds = [part["mediaType"] for part in parts]
-        # What is no text cannot be joined, and what is no object has no keys.
+        # Only strings can be joined, and only objects have keys.
         text, words = "".join(digests), "".join(kinds)
     except (KeyError, TypeError):
         raise _NotPlain from None
@@ -137,12 +136,12 @@ def _columns(parts: list[Any]) -> tuple[list[str], list[int], list[str], list[st
         return [], [], [], []
     if set(map(len, digests)) != {_LENGTH} or {one[:7] for one in digests} != {"sha256:"}:
         raise _NotPlain
-    # Beginning as they do, they hold these letters and hexadecimal digits, or something else.
+    # Each begins with sha256:, so only hexadecimal digits may remain.
     if text.encode().translate(None, b"0123456789abcdef") != b"sh:" * len(parts):
         raise _NotPlain
     if set(map(type, sizes)) != {int} or min(sizes) < 0 or max(sizes) > _LARGEST:
         raise _NotPlain
-    # Content that may be elsewhere has words of its own in its media type.
+    # Foreign content has these words in its media type.
     if "foreign" in words or "nondistributable" in words:
         raise _NotPlain
     platforms = [""] * len(parts)
@@ -152,7 +151,7 @@ def _columns(parts: list[Any]) -> tuple[list[str], list[int], list[str], list[st
 
 
 def _more(part: dict[str, Any]) -> str:
-    """Look at what a descriptor has beyond the three words it must have; return its platform."""
+    """Check the keys of a descriptor beyond the three required ones; return its platform."""
     if not part.keys() <= _PART_KEYS or not _is_text_map(part.get("annotations", _NONE)):
         raise _NotPlain
     platform = part.get("platform", _NONE)
@@ -163,7 +162,7 @@ def _more(part: dict[str, Any]) -> str:
 
 
 def _noted(raw: dict[str, Any], parts: list[dict[str, Any]]) -> list[Digest]:
-    """Return the digests in annotations; most parts have none, and that shows by their length."""
+    """Return the digests in annotations; descriptors of three keys have none."""
     texts = list(raw.get("annotations", _NONE).values())
     for part in parts:
         if len(part) > 3:

@@ -121,7 +121,7 @@ class Levels:
             read_pass.prove(self._broken_content(), unpacking.unfinished)
         for digest, code in read_pass.broken.items():
             path = layout.blob_path(digest)
-            context.add(Finding(code, path, digest, actual="so in an earlier run, not read again"))
+            context.add(Finding(code, path, digest, actual="by an earlier run; not read again"))
 
     def _hash(
         self, closure: Closure, due: list[tuple[Digest, int]], unpacking: Unpacking | None

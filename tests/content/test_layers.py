@@ -187,14 +187,14 @@ def test_a_tar_that_is_cut_off_in_a_header_is_told(made: tuple[bytes, int], leng
     assume(entries)
     with tarfile.open(fileobj=io.BytesIO(whole), mode="r:") as archive:
         last = archive.getmembers()[-1]
-    with pytest.raises(LayerInvalid, match="cut off"):
+    with pytest.raises(LayerInvalid, match="truncated"):
         count(whole[: last.offset + length])
 
 
 @given(st.integers(1, 2000), st.integers(0, 1999))
 def test_a_tar_that_is_cut_off_in_a_file_is_told(size: int, length: int) -> None:
     assume(length < size)
-    with pytest.raises(LayerInvalid, match="cut off"):
+    with pytest.raises(LayerInvalid, match="truncated"):
         count(tar({"file": b"x" * size})[: BLOCK + length])
 
 
@@ -237,21 +237,21 @@ END = bytes(2 * BLOCK)
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"\0" * BLOCK + header(), "lone block of zeros"),
+        (b"\0" * BLOCK + header(), "single block of zeros"),
         (b"no tar at all".ljust(BLOCK), "not a tar"),
         (header(size=b"00000000009\0"), "size that is not a number"),
         (header(size=b"-0000000001\0"), "size that is not a number"),
         (header(size=base256(-1)), "negative or too large"),
         (header(size=base256(2**63)), "negative or too large"),
-        (header(size=base256(2**62)), "cut off"),
-        (header(size=octal(8**11 - 1)), "cut off"),
+        (header(size=base256(2**62)), "truncated"),
+        (header(size=octal(8**11 - 1)), "truncated"),
         (header(kind=b"x", size=octal(EXTENDED_LIMIT + 1)), "extended header of 1048577 bytes"),
         (header(kind=b"L", size=base256(5 << 30)), "extended header of 5368709120 bytes"),
-        (header(kind=b"g", size=octal(9)), "cut off"),
+        (header(kind=b"g", size=octal(9)), "truncated"),
         (header(kind=b"x", size=octal(5)) + b"hello".ljust(BLOCK, b"\0"), "pax header"),
         (header(kind=b"x", size=octal(9)) + b"99 a=bcd\n".ljust(BLOCK, b"\0"), "pax header"),
         (header(kind=b"x", size=octal(11)) + b"11 size=-1\n".ljust(BLOCK, b"\0"), "pax size"),
-        (header()[:100], "cut off"),
+        (header()[:100], "truncated"),
     ],
 )  # fmt: skip
 def test_hostile_headers_are_told_and_cost_nothing(data: bytes, reason: str) -> None:
@@ -278,7 +278,7 @@ def test_a_sparse_file_has_further_headers() -> None:
     last = b"\1" * 504 + bytes(8)
     data = bytes(first) + more + last + b"d" * 600 + bytes(BLOCK * 2 - 600)
     assert count(data + header("next") + END) == 2
-    with pytest.raises(LayerInvalid, match="cut off"):
+    with pytest.raises(LayerInvalid, match="truncated"):
         count(bytes(first) + more)
 
 
