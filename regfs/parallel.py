@@ -1,19 +1,19 @@
 """Doing many small things at once: in threads on a cold disk, in a second process on a warm one.
 
-`adaptive_map` asks a slow disk many things at once, and a fast one one thing after the other.
+`adaptive_map` asks a slow disk several questions at once, and a fast one each in turn.
 
-`map_in_two_processes` does a long row of items from both ends:
+`map_in_two_processes` works through a long row of items from both ends:
 
     items   0  1  2  3  4  5  6  7  8  9
             this process ->      <- a fork
 
-What is done must be as good as done in one process: items that the fork has no answer to,
-because it was killed or met something it could not put into plain values, are done here.
-There is no fork where there is one processor, where other threads run (they could hold
-a lock that the fork then waits for), or where the system has none worth the name; then all is
-done here. Two processes and not more: what they do is mostly waiting in line for one disk.
+The result is the same as in one process: this process does every item that the fork has not
+answered, because it was killed or met something that plain values cannot express. It does all
+of them on a machine with one processor, while other threads run (the fork would wait for a lock
+that one of them holds), and on systems without a usable fork. More than two processes gain
+nothing: they mostly queue for the same disk.
 
-The fork writes nothing but its answers, at its end, and leaves without any cleaning up.
+The fork sends its answers when it ends. It writes nothing else and cleans nothing up.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from typing import Any, Final, TypeVar
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Work = Callable[[Iterator[int]], Iterator[Answer]]
-"""Does items, given by their numbers as they are to be done; yields an answer to each, in order.
+"""Takes the numbers of items one by one, and yields an answer to each in the same order.
 
-Answers are what marshal knows: numbers, text, bytes, and tuples, lists and dicts of those.
+An answer is whatever marshal can write: numbers, text, bytes, and tuples, lists and dicts of those.
 """
 
 
 THREADS: Final = 8
-"""Questions under way at once; more gained nothing on one disk."""
+"""Questions under way at once; more gain nothing on one disk."""
 
 _WINDOW: Final = 8 * THREADS
 _TASKS: Final = "/proc/self/task"
@@ -52,7 +52,7 @@ _PIECE: Final = 1 << 20
 
 
 def _times_slept() -> float:
-    """Return how often this thread has given up its processor by itself; NaN: nobody counts."""
+    """Return how often this thread has given up its processor; NaN where that is not counted."""
     return math.nan if _THREAD is None else resource.getrusage(_THREAD).ru_nvcsw
 
 
@@ -66,18 +66,18 @@ def adaptive_map(
 ) -> Iterator[Answer]:
     """Yield `function(item)` for each item, in order.
 
-    Works in this thread until `is_slow(waited, answer)` says of an answer, and of
-    the seconds it was waited for without computing, that the disk is cold; from
-    then on in a pool. A warm cache answers sooner than a thread wakes up, while a
-    cold disk answers eight questions in a third of the time it takes for them one
-    by one. At most a window of answers is held.
+    Works in this thread until `is_slow(waited, answer)` says that the disk is cold,
+    and in a pool of threads from then on; `waited` is how many seconds the answer
+    took without computing. A warm cache answers before a thread wakes up, while a
+    cold disk answers eight questions in a third of the time that they take one by
+    one. Holds 64 answers at most.
     """
     remaining = iter(items)
     for item in remaining:
         begun, slept = time.perf_counter() - time.thread_time(), _times_slept()
         answer = function(item)
         waited = time.perf_counter() - time.thread_time() - begun
-        # A thread that never slept has not waited for a disk, but for a processor.
+        # A thread that never slept has waited for a processor, not for a disk.
         slow = is_slow(waited if _times_slept() != slept else 0.0, answer)
         yield answer
         if slow:
@@ -111,9 +111,9 @@ def map_in_two_processes(
 ) -> Generator[Answer, None, None]:
     """Yield the answers of `work` to 0, 1, .. `count` - 1, in that order.
 
-    `there` is what the other process does in place of `work`; its answers come as they are.
-    `fork`: whether there is so much to do that a second process pays. `advance` is told of
-    each item once, when it is done, here or there.
+    The other process runs `there` in place of `work`, if given. `fork` says whether there is
+    enough to do for a second process to pay. `advance` gets the number of each item once,
+    when either process has done it.
     """
     row = _Row(count, advance)
     if not (fork and count > 1 and can_fork()):
@@ -124,21 +124,21 @@ def map_in_two_processes(
     try:
         yield from work(row.forward())
         first = row.front
-        told = other.told(count - row.back)
-        told = None if told is None else told[first - row.back :]
+        answers = other.answers(count - row.back)
+        answers = None if answers is None else answers[first - row.back :]
     finally:
         other.end()
-    if told is None:
-        told = list(work(iter(range(first, count))))
+    if answers is None:
+        answers = list(work(iter(range(first, count))))
     row.finish()
-    yield from told
+    yield from answers
 
 
 class _Row:
     """Which items are taken, as both processes see it.
 
-    Each side moves its own end only, and stops when the ends have met. When both take the
-    last item at the same moment, it is done twice, and never not at all.
+    Each side moves only its own end, and stops when the ends meet. If both take the last item
+    at the same moment, it is done twice; no item is ever left out.
     """
 
     def __init__(self, count: int, advance: Callable[[Iterable[int]], None]) -> None:
@@ -146,7 +146,7 @@ class _Row:
         self._shared = mmap.mmap(-1, 2 * _SIZE.size)
         self._advance = advance
         self._left = range(count)
-        """Of what `advance` has not been told."""
+        """The items that have not been passed to `advance`."""
         self.front = 0
         self.back = count
 
@@ -175,10 +175,10 @@ class _Row:
             self.front = item + 1
             yield item
             item += 1
-            self._tell(item, self.back)
+            self._report(item, self.back)
 
     def backward(self) -> Iterator[int]:
-        """Take items from the back, as long as there is somebody to tell."""
+        """Take items from the back while the parent lives."""
         item, parent = self.count, os.getppid()
         while item > self.front and os.getppid() == parent:
             item -= 1
@@ -186,11 +186,11 @@ class _Row:
             yield item
 
     def finish(self) -> None:
-        """Tell of what was not told of yet."""
-        self._tell(self._left.stop, self._left.stop)
+        """Pass the remaining items to `advance`."""
+        self._report(self._left.stop, self._left.stop)
 
-    def _tell(self, start: int, stop: int) -> None:
-        """Tell of all but `start` to `stop`, as far as it was not told of yet."""
+    def _report(self, start: int, stop: int) -> None:
+        """Pass to `advance` all remaining items but `start` to `stop`."""
         left, start = self._left, min(start, self._left.stop)
         self._left = range(start, max(start, stop))
         self._advance([*range(left.start, start), *range(self._left.stop, left.stop)])
@@ -203,13 +203,13 @@ class _Fork:
         self._pipe, sink = os.pipe()
         self._process = os.fork()
         if self._process == 0:
-            os.close(self._pipe)  # else it would write on when nobody reads any more
+            os.close(self._pipe)  # so that writing fails once the parent has gone
             _be_the_fork(row, work, sink)
         self._row = row
         os.close(sink)
 
-    def told(self, count: int) -> list[Any] | None:
-        """Return its answers to the last `count` items, in order; None when it has not told."""
+    def answers(self, count: int) -> list[Any] | None:
+        """Return its answers to the last `count` items, in order; None if they are not complete."""
         pieces = []
         while piece := os.read(self._pipe, _PIECE):
             pieces.append(piece)
@@ -220,23 +220,23 @@ class _Fork:
         return answers[::-1] if isinstance(answers, list) and len(answers) == count else None
 
     def end(self) -> None:
-        """Let it stop after what it is doing, and be gone."""
+        """Stop it after its current item, and wait until it has exited."""
         self._row.front = self._row.count
         os.close(self._pipe)
-        with suppress(ChildProcessError):  # somebody else collects the children of this process
+        with suppress(ChildProcessError):  # another part of the program has waited for it
             os.waitpid(self._process, 0)
 
 
 def _be_the_fork(row: _Row, work: Work[Any], sink: int) -> None:
-    """Do items from the back, tell of them all, and be gone."""
+    """Do items from the back, send the answers, and exit."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process ends this one
-        gc.disable()  # it would copy what is shared by looking at it
+        gc.disable()  # a collection would touch, and so copy, the shared memory
         answers = marshal.dumps(list(work(row.backward())))
         with open(sink, "wb", buffering=0) as stream:
             view = memoryview(answers)
             while view:
                 view = view[stream.write(view) :]
     finally:
-        # Whatever went wrong, the other process does it again, and learns of it there.
+        # Whatever went wrong, the parent does the items again and meets the error itself.
         os._exit(0)

@@ -1,13 +1,13 @@
-"""Bytes at paths: the one contract every place a registry can live in must keep.
+"""Bytes at paths: what every place that holds a registry must be able to do.
 
-Paths are relative to the root of the store, with `/`, never starting or ending
-with one; the empty path is the root. Names that are not UTF-8 are carried as
-surrogate escapes. A store knows nothing of digests, links or manifests, and a
-path it was given is never resolved to something outside the root.
+`Store` reads, `WritableStore` changes as well. Paths are relative to the root of
+the store, separated by `/`, and neither start nor end with one; the empty path is
+the root. Names that are not UTF-8 are carried as surrogate escapes. A store knows
+nothing of digests, links or manifests, and never follows a path out of its root.
 
-Trouble met while *listing* (an unreadable folder, a link that leaves the tree,
-a FIFO) goes to the `report` callback as a Finding, and the listing goes on
-without it. Trouble with *one path that was asked for* is raised.
+Problems met while *listing* (an unreadable folder, a link that leaves the tree, a
+FIFO) go to the `report` callback as findings, and the listing goes on. A problem
+with *one path that was asked for* is raised.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from regfs.findings import Finding
 Report = Callable[[Finding], None]
 
 UNFINISHED: Final = ".regfs-tmp"
-"""How the name of a hidden file ends that `create`, cut off by a crash, may leave beside its
-place."""
+"""Ending of the hidden file that `create` may leave beside its target after a crash."""
 
 NOT_MOUNTED: Final = "is its volume not mounted?"
-"""What to ask whoever gives a folder in which there is nothing."""
+"""What a message asks about an empty folder."""
 ALLOW_EMPTY: Final = "--allow-empty takes it for a fresh registry"
 
 
@@ -47,21 +46,21 @@ class Entry(NamedTuple):
 
     path: str
     size: int
-    """Bytes; of a folder what the file system says it takes."""
+    """Bytes; for a folder, what the file system reports."""
     mtime: float
     """Last modification, seconds since the epoch, UTC."""
     etag: str = ""
-    """Changes when the content changes, as far as the store can tell."""
+    """Changes when the content changes, as far as the store can detect it."""
     kind: FileKind = FileKind.FILE
     allocated: int = -1
     """Bytes of disk blocks; -1 where the store has no such thing."""
     changed: float = -1.0
-    """When it was last written to, renamed or given another time, by the clock of its disk: no
-    program can set this. -1 where the store has no such thing."""
+    """Last change of content or attributes (ctime), which no program can set; -1 where the
+    store has no such thing."""
 
 
 class FileId(NamedTuple):
-    """Which file lies at a path, and in which state: a copy of it is another one."""
+    """Identifies a file and its state; a copy of the file has another one."""
 
     device: int
     inode: int
@@ -73,8 +72,7 @@ class FileId(NamedTuple):
 class Leaves(NamedTuple):
     """The files `<folder>/<name>/<leaf>` of one folder, as columns of equal length.
 
-    Columns because there are millions: an object for each would cost more than
-    asking the disk for it.
+    There can be millions, and an object for each would cost more than the disk access.
     """
 
     names: list[str]
@@ -84,10 +82,10 @@ class Leaves(NamedTuple):
     absent: list[str]
     """Children that are folders and hold no such leaf."""
     others: list[Entry]
-    """Whatever else is there: stray files in the folder; at the path of the leaf, or on the way
-    to it, folders, special files and links that are not followed."""
+    """Everything else: stray files in the folder; folders, special files and links that are not
+    followed, at the path of the leaf or on the way to it."""
     contents: Sequence[bytes | None] = ()
-    """What the files begin with, when that was asked for; None of one that cannot be read."""
+    """What the files begin with, if requested; None for a file that cannot be read."""
 
 
 class Listing(NamedTuple):
@@ -97,12 +95,12 @@ class Listing(NamedTuple):
     folders: list[str]
     files: list[str]
     others: list[str]
-    """What is not followed or opened: special files, links; findings have told why."""
+    """What is not followed or opened: special files and links; a finding says why."""
     content: bytes | StoreError | None = None
-    """What the file that was asked for begins with; the error that `read` would raise;
-    None when it is not there, or none was asked for."""
+    """What the requested file begins with, or the error that `read` would raise; None if there
+    is no such file, or none was requested."""
     whole: bool = True
-    """Whether the folder could be read to its end; if not, a finding has told why."""
+    """Whether the folder could be read to its end; if not, a finding says why."""
 
 
 class Seen(NamedTuple):
@@ -114,18 +112,18 @@ class Seen(NamedTuple):
     folder: str = ""
     """Changes when anything comes into its folder or leaves it; empty where that may not show."""
     content: bytes | StoreError | None = None
-    """What a file begins with, or the error that `read` raises, when that was asked for."""
+    """What the file begins with, or the error that `read` raises, if requested."""
 
 
 class Room(NamedTuple):
-    """What a store has space for."""
+    """The free space of a store."""
 
     bytes: int
-    """So many are free."""
+    """Free bytes."""
     files: int
-    """So many files and folders can still be made; -1 where there is no such limit."""
+    """Files and folders that can still be made; -1 where there is no such limit."""
     folder: int
-    """Bytes that a new folder takes; 0 where it takes none, or very few."""
+    """Bytes that a new folder takes; 0 where that is next to nothing."""
 
 
 class Writer(Protocol):
@@ -148,19 +146,19 @@ class Writer(Protocol):
 
 @runtime_checkable
 class Store(Protocol):
-    """Bytes at paths, to be read: whoever takes a Store changes nothing in it."""
+    """Bytes at paths, for reading: code that takes a Store cannot change it."""
 
     @property
     def url(self) -> str:
         """Where it is, for people and for plans; `open_store(url)` opens it again."""
 
     def list(self, folder: str, report: Report) -> list[Entry]:
-        """Return what is directly in `folder`, sorted by path; nothing when it is not there."""
+        """Return what is directly in `folder`, sorted by path; nothing if it is missing."""
 
     def walk(self, folder: str, report: Report) -> Iterator[Entry]:
         """Yield everything below `folder`, folders before what they hold, each once.
 
-        A link to a folder that is walked anyway is a `LINK`, with a finding.
+        A link to a folder that is walked anyway counts as a `LINK`, with a finding.
         """
 
     def tree(
@@ -168,18 +166,18 @@ class Store(Protocol):
     ) -> Iterator[Listing]:
         """Yield `folder` and every folder below it, each before those in it, each once.
 
-        As `walk`, without asking about any file: it tells names, at half the cost.
-        With `leaf`, also what the file of that name in each folder begins with, up
-        to `limit` bytes. A folder that cannot be listed is reported, and not yielded.
-        Without `links` none is followed: whatever it leads to, it is among the `others`.
+        Like `walk`, but yields names only, at half the cost. With `leaf`, also the first
+        `limit` bytes of the file of that name in each folder. A folder that cannot be
+        listed is reported and left out. Without `links`, no link is followed: all are
+        among the `others`.
         """
 
     def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:
-        """Return the names in `folder`, in no order, when all of them are folders and no links.
+        """Return the names in `folder`, unsorted, if all of them are folders and no links.
 
-        None when there is anything else, and `list` has to tell what. A missing folder
-        has no names. It asks about none of them: a scan for names alone, of 50,000 blobs,
-        takes 0.67 s of CPU with it, and 0.91 s with `list`.
+        None if there is anything else; `list` says what. A missing folder has no names.
+        A scan for the names of 50,000 blobs takes 0.67 s of CPU this way, and 0.91 s with
+        `list`, which calls stat for each.
         """
 
     def leaves(
@@ -191,26 +189,26 @@ class Store(Protocol):
         limit: int = 0,
         only: Collection[str] | None = None,
     ) -> Leaves:
-        """Return the files `<folder>/*/<leaf>`, without listing every child when it can.
+        """Return the files `<folder>/*/<leaf>`, unsorted; `leaf` may contain a `/`.
 
-        With `limit`, also what each begins with, up to so many bytes. With `only`,
-        of the children of these names.
+        With `limit`, also the first `limit` bytes of each. With `only`, just those of
+        the children with these names.
 
-        `leaf` may hold a `/`. A missing folder has no leaves. Children are not
-        searched for anything but the leaf, and come in no order. A child that
-        could not be looked into is in no column: only a finding tells of it.
+        A missing folder has no leaves. Nothing else in a child is looked at. A child
+        that cannot be read is in no column: a finding reports it.
         """
 
     def contents(
         self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
     ) -> Iterator[bytes | StoreError]:
-        """Yield what each `<folder>/<name>/<leaf>` begins with, up to `limit` bytes.
+        """Yield the first `limit` bytes of each `<folder>/<name>/<leaf>`.
 
-        For files that `leaves` has just listed; one that cannot be read yields the
-        error that `read` would raise. `seen`: the listing has looked at each, so that
-        they need not be looked at again before they are opened. Per file this makes 4
-        system calls, 3 of what was `seen`, where `read` makes 7, and takes half of the
-        CPU or a third.
+        For files that `leaves` has just listed. A file that cannot be read yields the
+        error that `read` would raise. With `seen`, the listing has checked that they are
+        regular files, which otherwise happens before each is opened.
+
+        A file takes 4 system calls (3 with `seen`) where `read` takes 7, and half the CPU
+        (a third).
         """
 
     def stat(self, path: str) -> Entry:
@@ -218,26 +216,26 @@ class Store(Protocol):
 
         Raises:
             PathMissing, PathDenied, StoreError: as the storage answers.
-            PathUnsafe: the way to it leaves the tree, or is a link that leads nowhere.
+            PathUnsafe: the path leads out of the tree, or through a link that leads nowhere.
         """
 
     def examine(
         self, paths: Iterable[str | Seen], *, limit: int = 0
     ) -> Iterator[Seen | StoreError]:
-        """Yield what `stat` says of each path, or the error it raises, and whether it is alone.
+        """Yield what `stat` returns or raises for each path, and whether it is alone.
 
-        Each is looked at when it is asked for, not before. Paths that are sorted cost less.
-        With `limit`, also what files begin with, up to so many bytes. An earlier answer can
-        stand for its path: while nothing has come into the folder or left it, that costs
-        less, and nothing is read.
+        Each path is looked at only when its answer is requested. Sorted paths cost less.
+        With `limit`, also the first `limit` bytes of files. An earlier answer may stand
+        for its path: if nothing has entered or left the folder since, that is cheaper,
+        and no file is read.
 
-        A path costs 12 system calls, and 2 the second time; `stat` and `list` make 16.
+        A path takes 12 system calls, or 2 with an earlier answer; `stat` and `list` take 16.
         """
 
     def identify(self, folder: str, names: Iterable[str], leaf: str) -> Iterator[FileId | None]:
-        """Yield which file is at each `<folder>/<name>/<leaf>`; None where that is not known.
+        """Yield which file is at each `<folder>/<name>/<leaf>`; None where that is unknown.
 
-        It makes one system call for each, where `stat` makes 4, and takes a third of the CPU.
+        A file takes 1 system call where `stat` takes 4, and a third of the CPU.
         """
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
@@ -245,44 +243,45 @@ class Store(Protocol):
 
         Raises:
             PathMissing, PathDenied, StoreError: as the storage answers.
-            PathUnsafe: it is no regular file, leaves the tree, or is a link that leads nowhere.
+            PathUnsafe: it is not a regular file, or the path leads out of the tree or
+                through a link that leads nowhere.
         """
 
     def read(self, path: str, limit: int) -> bytes:
-        """Return the first `limit` bytes of a file: all of it when it is shorter.
+        """Return the first `limit` bytes of a file, or all of a shorter one.
 
         Raises:
             As `open`.
         """
 
     def room(self, folder: str = "") -> Room:
-        """Return what there is space for where a folder is, or would be."""
+        """Return the free space of the file system where a folder is, or would be."""
 
     def apart(self, home: str, folders: Iterable[str]) -> Sequence[str]:
-        """Return those folders from which `move` does not lead to `home`, sorted.
+        """Return the folders from which `move` cannot reach `home`, sorted.
 
-        They are on another file system or another mount of it. So are all mounts in
-        `docker/registry/v2`, which are returned as well.
+        They are on another file system, or another mount of the same one. All mounts
+        in `docker/registry/v2` are returned as well.
         """
 
 
 class WritableStore(Store, Protocol):
-    """Bytes at paths that can be changed. Nothing here decides what may be."""
+    """Bytes at paths, for changing them. Nothing here decides what may be changed."""
 
     def create(self, path: str) -> Writer:
-        """Begin a file at `path`; folders above it are made when needed."""
+        """Begin a file at `path`; missing folders above it are made."""
 
     def append(self, path: str) -> BinaryIO:
-        """Open a file for appending, made when it is not there.
+        """Open a file for appending; a missing one is made.
 
         `flush` and `close` make it durable.
         """
 
     def move(self, source: str, target: str) -> None:
-        """Move a file or a folder with all it holds; folders above `target` are made.
+        """Move a file, or a folder with its contents; folders above `target` are made.
 
-        It is durable after `sync` of both folders. Who moves holds a lock: not every
-        storage can tell during the move whether the target is free, but only before.
+        Durable after `sync` of both folders. The caller holds a lock: some storages can
+        check only before the move whether the target is free.
 
         Raises:
             PathMissing: nothing is at `source`.
@@ -291,74 +290,74 @@ class WritableStore(Store, Protocol):
         """
 
     def replace(self, source: str, target: str) -> None:
-        """Move a file to `target`, in place of the file or link that is there, if any.
+        """Move a file to `target`, replacing the file or link that is there, if any.
 
-        At every moment one of the two is there, whole. Folders above `target` are made.
-        It is durable after `sync` of both folders.
+        At every moment one of the two is there, complete. Folders above `target` are
+        made. Durable after `sync` of both folders.
 
         Raises:
             PathMissing: nothing is at `source`.
-            PathUnsafe: `source` is no regular file.
+            PathUnsafe: `source` is not a regular file.
             StoreError: a folder is at `target`, or it is on another file system; nothing
                 was moved.
         """
 
     def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
-        """Yield for each source and target what `move` would raise, or None when it is moved.
+        """Yield for each source and target what `move` would raise, or None once it is moved.
 
-        A pair is taken from `moves` when the one before it has been moved and its answer
-        heard, so that each can be looked at just before. Paths that are sorted cost less.
+        Takes a pair from `moves` only after the previous one is moved and its answer is
+        consumed, so that the caller can check each just before. Sorted paths cost less.
         """
 
     def delete(self, paths: Iterable[str]) -> int:
         """Delete files, and folders that are empty; return how many were there.
 
-        A folder that is not empty is left, silently: it is in use.
+        Folders that are not empty are in use, and are left silently.
         """
 
     def delete_tree(self, folder: str) -> int:
-        """Delete a folder with all it holds, following no link; return the number of files."""
+        """Delete a folder and its contents, following no link; return the number of files."""
 
     def require_writable(self, folders: Iterable[str]) -> None:
-        """See that the names in folders may be changed; of one that is missing, those above it.
+        """Check that names in the folders may be changed; for a missing one, the nearest above.
 
         Raises:
-            PathDenied, StoreError: not; the message names the first.
+            PathDenied, StoreError: one may not; the message names the first.
         """
 
     def claim(self, path: str, size: int) -> None:
-        """Make a file of `size` bytes whose space is set aside, or change the length of one.
+        """Make a file of `size` bytes whose space is allocated, or resize one.
 
-        What it holds does not matter: it is deleted when the space is needed.
+        Its content is undefined: it is deleted when the space is needed.
 
         Raises:
-            StoreFull: there is not so much space; nothing was made.
+            StoreFull: there is not enough space; nothing was made.
         """
 
     def sync(self, folder: str) -> None:
         """Make the names in `folder` durable."""
 
     def lock(self, path: str, owner: str, *, shared: bool = False) -> AbstractContextManager[None]:
-        """Hold the lock at `path` while the block runs; `owner` is one line saying who.
+        """Hold the lock at `path` while the block runs; `owner` is a line naming the holder.
 
-        It takes no bytes; the owner's line is left out when there is no space for it. The
-        empty path locks the root folder itself, which needs no file.
+        The owner's line is left out if there is no space for it. The empty path locks the
+        root folder itself, which needs no file.
 
         Raises:
-            LockHeld: somebody alive holds it; the message says who, and `shared` whether
-                it is held by those who share it.
+            LockHeld: a running process holds it; the message says which, and `shared`
+                whether that lock is shared.
         """
 
 
 def ignore(finding: Finding) -> None:
-    """Take a report and drop it: for whoever asks only what is there."""
+    """Drop a finding: a `report` for callers that only ask what is there."""
 
 
 def writable(store: Store) -> WritableStore:
-    """Return a store as one that can be changed: for those who may, which a test names.
+    """Return a store for changing it. Only modules named in a test may call this.
 
     Raises:
-        StoreError: it can only be read.
+        StoreError: the store is read-only.
     """
     if not hasattr(store, "create"):
         raise StoreError(f"{store.url}: can only be read")
@@ -378,7 +377,7 @@ def stat_or_none(store: Store, path: str) -> Entry | None:
 
 
 def folders_above(path: str) -> Iterator[str]:
-    """Yield the folders above a path, the nearest first; of an absolute one at last `""`."""
+    """Yield the folders above a path, nearest first; for an absolute path, the last is `""`."""
     while "/" in path:
         path = path.rpartition("/")[0]
         yield path
@@ -387,12 +386,12 @@ def folders_above(path: str) -> Iterator[str]:
 def open_store(root: str, *, empty: bool = False) -> WritableStore:
     """Open the store that holds the registry tree at `root`.
 
-    `root` is a folder holding `docker/registry/v2`, that folder itself, or one
-    between. With `empty`, an existing empty folder is a fresh registry; else it is
-    none, for it may be the place of a volume that is not mounted.
+    `root` is a folder that holds `docker/registry/v2`, that folder itself, or one
+    between. With `empty`, an existing empty folder is a fresh registry; without, it
+    is refused: it may be the mount point of a volume that is not mounted.
 
     Raises:
-        NotARegistry: there is no such tree; the message says what was looked for.
+        NotARegistry: there is no such tree; the message says what is expected.
         PathDenied: the root cannot be read.
     """
     from regfs.stores.local.store import open_local  # one back end is loaded, not all
@@ -401,9 +400,9 @@ def open_store(root: str, *, empty: bool = False) -> WritableStore:
 
 
 def locate(file: str, tree: Store) -> tuple[WritableStore, str]:
-    """Return the store that holds a file somebody names, and its path there.
+    """Return the store that holds a file given by the user, and its path there.
 
-    The file need not exist, the folder it is to lie in must.
+    The file need not exist, but its folder must.
 
     Raises:
         PathMissing, PathDenied: there is no such folder, or it cannot be read.
