@@ -19,11 +19,9 @@ from regfs.digest import Digest
 from regfs.gc.actions import Action
 from regfs.graph import Graph
 from regfs.names import subject_tag
-from regfs.runs.totals import ActionKind
+from regfs.runs.totals import LINK_KINDS, ActionKind
 
-_LINKS: Final = frozenset(
-    {ActionKind.TAG, ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK}
-)
+_LINKS: Final = LINK_KINDS | {ActionKind.TAG}
 _START: Final = 64
 """Hexadecimal digits of a digest in the name of an attached tag."""
 

@@ -27,7 +27,6 @@ from regfs.graph import Graph
 from regfs.graph.attached import attached_to, lives
 from regfs.names import subject_tag
 from regfs.runs import (
-    FOLDERS,
     Change,
     Item,
     Journal,
@@ -38,7 +37,7 @@ from regfs.runs import (
     journals,
     present,
 )
-from regfs.runs.totals import ActionKind
+from regfs.runs.totals import FOLDER_KINDS, LINK_KINDS, ActionKind
 from regfs.stores import FileKind, Store, ignore
 from regfs.tree.inventory import Inventory, RepositoryInventory
 
@@ -47,8 +46,6 @@ MAY_HOLD_ITEMS: Final = frozenset({"applied", "interrupted", "restored", "purgin
 
 Files = list[tuple[int, float]]
 """Size and mtime of each."""
-
-_LINKS: Final = frozenset({ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK})
 
 
 def quarantined_items(store: Store, damaged: Collection[str] = ()) -> Iterator[Item]:
@@ -76,7 +73,8 @@ def _by_lines(journal: Journal) -> list[Item]:
         one
         for one in items.values()
         # A purge that was interrupted may have deleted some files of a folder.
-        if one.kind not in FOLDERS or (account.state != "purging" and one.path not in account.gone)
+        if one.kind not in FOLDER_KINDS
+        or (account.state != "purging" and one.path not in account.gone)
     ]
 
 
@@ -84,9 +82,9 @@ def _lying(store: Store, items: Iterable[Item]) -> Iterator[Item]:
     """Yield those items that lie in quarantine, with `written` set."""
     # What a kind of a later version means is not known here.
     some = [item for item in items if isinstance(item.kind, ActionKind)]
-    there = present(store, {one.quarantine_path for one in some if one.kind not in FOLDERS})
+    there = present(store, {one.quarantine_path for one in some if one.kind not in FOLDER_KINDS})
     for item in some:
-        if item.kind in FOLDERS:
+        if item.kind in FOLDER_KINDS:
             inside = store.walk(item.quarantine_path, ignore)
             files = [(entry.size, entry.mtime) for entry in inside if entry.kind is FileKind.FILE]
         else:
@@ -188,5 +186,5 @@ class InUse:
             if item.kind is ActionKind.BLOB:
                 if "" in doubts or item.digest in named:
                     yield item
-            elif item.kind in _LINKS and item.repository in doubts:
+            elif item.kind in LINK_KINDS and item.repository in doubts:
                 yield item

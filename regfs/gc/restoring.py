@@ -25,7 +25,6 @@ from regfs.errors import DigestInvalid, StoreError
 from regfs.manifests import LIMIT
 from regfs.progress import SILENT, Progress
 from regfs.runs import (
-    FOLDERS,
     Change,
     Item,
     Journal,
@@ -39,7 +38,7 @@ from regfs.runs import (
     surveys,
 )
 from regfs.runs import restore as restore_run
-from regfs.runs.totals import ActionKind
+from regfs.runs.totals import FOLDER_KINDS, ActionKind
 from regfs.stores import Store, WritableStore
 
 _ROOTS = frozenset({ActionKind.REVISION, ActionKind.TAG})
@@ -167,7 +166,7 @@ def _files_in_quarantine(store: Store, found: Survey) -> list[Item]:
         item
         for item in found.contents.items
         if item.change is Change.MOVE
-        and item.kind not in FOLDERS
+        and item.kind not in FOLDER_KINDS
         # A damaged run may have moved items because they are bad.
         and (not damaged or is_good(store, item))
     ]

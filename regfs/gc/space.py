@@ -22,7 +22,7 @@ from regfs import layout
 from regfs.errors import StoreFull
 from regfs.gc.plan import Action, Plan
 from regfs.runs import RESERVE, RUNS, begun, claim, unclaim
-from regfs.runs.totals import ActionKind
+from regfs.runs.totals import EMPTY_KINDS
 from regfs.stores import Room, WritableStore, folders_above
 from regfs.tree.leftovers import is_for_one
 
@@ -37,8 +37,6 @@ _OWN_FOLDERS: Final = 4
 """`.regfs`, `runs`, that of the run, and its quarantine."""
 _OWN_FILES: Final = 4
 """The journal, the reserve, and two locks."""
-_REMOVED: Final = frozenset({ActionKind.DIRECTORY, ActionKind.REPOSITORY})
-"""Kinds that are only removed if they are empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ def need_of(actions: Sequence[Action], room: Room, *, offline: bool) -> Need:
     names: defaultdict[str, int] = defaultdict(int)
     journal = 0
     for action in actions:
-        if action.kind not in _REMOVED:
+        if action.kind not in EMPTY_KINDS:
             path = action.path if action.path.isascii() else ascii(action.path)
             journal += _LINE + 2 * len(path)
             folder, _, name = _source(action).rpartition("/")
@@ -67,7 +65,7 @@ def need_of(actions: Sequence[Action], room: Room, *, offline: bool) -> Need:
     folders = {above for folder in names for above in (folder, *folders_above(folder))}
     # A folder that is filled in no order ends up half empty. Its first block is counted below.
     grown = sum(2 * size for size in names.values() if 2 * size > _BLOCK) if room.folder else 0
-    if any(action.kind in _REMOVED for action in actions):
+    if any(action.kind in EMPTY_KINDS for action in actions):
         again = len(folders)
     else:
         again = sum(map(is_for_one, folders)) if offline else 0

@@ -31,7 +31,7 @@ from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
 from regfs.runs import Change, Changes, InPlace, Item, Returned, RunKind, Skipped, changing, survey
 from regfs.runs.lock import exclusive
-from regfs.runs.totals import ActionKind, Totals
+from regfs.runs.totals import EMPTY_KINDS, FOLDER_KINDS, LINK_KINDS, ActionKind, Totals
 from regfs.stores import Entry, FileKind, Seen, Store, folders_above, ignore, writable
 from regfs.tree.inventory import Inventory, LinkContent
 from regfs.tree.leftovers import is_for_one
@@ -41,12 +41,7 @@ from regfs.tree.registry import Registry
 BATCH: Final = 2048
 """Actions whose journal lines are made durable together, before the first of them is done."""
 
-_LINKS: Final = frozenset(
-    {ActionKind.TAG, ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK}
-)
-_FOLDERS: Final = frozenset({ActionKind.TAG, ActionKind.UPLOAD})
-"""Kinds that are moved as a folder, with all that it holds."""
-_EMPTY: Final = frozenset({ActionKind.DIRECTORY, ActionKind.REPOSITORY})
+_LINKS: Final = LINK_KINDS | {ActionKind.TAG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +181,7 @@ class _Sweep:
             elif (now.size, now.mtime) != (action.size, action.mtime):
                 self._keep(now, "it has changed since the plan")
             else:
-                (self.folders if action.kind in _EMPTY else self.todo).append(now)
+                (self.folders if action.kind in EMPTY_KINDS else self.todo).append(now)
         self.todo.sort(key=order)  # a plan from a file may have any order
 
     def _keep_unplanned(self, extra: Action) -> None:
@@ -349,7 +344,7 @@ class _Sweep:
         if isinstance(seen, StoreError):
             raise seen
         entry = seen.entry
-        if action.kind in _FOLDERS:
+        if action.kind in FOLDER_KINDS:
             return self._folder_changed(entry, action)
         same = entry.kind is FileKind.FILE and (entry.size, entry.mtime) == (
             action.size,
@@ -415,7 +410,7 @@ class _Move:
 
 def _source(action: Action, seen: Seen | StoreError) -> str:
     """Return what to rename: the folder of the file if it holds nothing else, else the file."""
-    itself = action.kind in _FOLDERS or action.kind is ActionKind.TEMPORARY
+    itself = action.kind in FOLDER_KINDS or action.kind is ActionKind.TEMPORARY
     if itself or isinstance(seen, StoreError) or not seen.alone:
         return action.path
     return layout.parent_of(action.path)

@@ -67,7 +67,7 @@ they bring content, and remove links.
 """
 
 from regfs.runs.changes import Changes, changing, clear_unfinished, rename_source
-from regfs.runs.contents import FOLDERS, Contents, contents
+from regfs.runs.contents import contents
 from regfs.runs.in_place import InPlace
 from regfs.runs.journal import (
     Journal,
@@ -76,9 +76,8 @@ from regfs.runs.journal import (
     journals,
     new_run,
     read_journal,
-    require_run,
 )
-from regfs.runs.paths import RUNS, quarantine_of
+from regfs.runs.paths import RUNS
 from regfs.runs.places import is_good, present
 from regfs.runs.preconditions import require_one_filesystem, require_writable
 from regfs.runs.purge import Purged, in_the_future, purge
@@ -88,12 +87,10 @@ from regfs.runs.status import Run, Runs, Survey, created, runs, survey, surveys
 from regfs.runs.undo import Restored, put_back, restore
 
 __all__ = [
-    "FOLDERS",
     "RESERVE",
     "RUNS",
     "Change",
     "Changes",
-    "Contents",
     "InPlace",
     "Item",
     "Journal",
@@ -119,10 +116,8 @@ __all__ = [
     "present",
     "purge",
     "put_back",
-    "quarantine_of",
     "read_journal",
     "require_one_filesystem",
-    "require_run",
     "require_writable",
     "restore",
     "runs",

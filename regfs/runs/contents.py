@@ -27,8 +27,6 @@ from regfs.runs.records import Change, Item
 from regfs.runs.totals import ActionKind
 from regfs.stores import UNFINISHED, Store, folders_above
 
-FOLDERS: Final = frozenset({ActionKind.TAG, ActionKind.UPLOAD})
-"""Kinds that are moved as a folder, with all that it holds."""
 _TREE: Final = "docker/"
 """Nothing outside this folder is ever moved."""
 

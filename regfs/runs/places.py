@@ -23,10 +23,9 @@ from regfs.digest import Digest, hash_stream
 from regfs.errors import DigestInvalid, PathMissing, StoreError
 from regfs.findings import Finding
 from regfs.runs.records import Item
-from regfs.runs.totals import ActionKind
+from regfs.runs.totals import LINK_KINDS, ActionKind
 from regfs.stores import Entry, FileKind, Store
 
-_LINKS: Final = frozenset({ActionKind.LAYER_LINK, ActionKind.REVISION, ActionKind.TAG_INDEX})
 _LONGEST: Final = 4096
 """Bytes of a link that are read."""
 
@@ -53,7 +52,7 @@ def place_of(store: Store, item: Item) -> Place:
         return Place.BAD  # without reading it
     found = _look(store, item, item.path)
     # A link may hold its digest in another algorithm, as the one in quarantine does.
-    if found is Place.UNKNOWN and item.kind in _LINKS and _are_alike(store, item):
+    if found is Place.UNKNOWN and item.kind in LINK_KINDS and _are_alike(store, item):
         return Place.GOOD
     return found
 
@@ -71,7 +70,7 @@ def _look(store: Store, item: Item, path: str) -> Place:
         entry = store.stat(path)
         if item.kind == ActionKind.BLOB:
             return _blob(store, entry, item.digest)
-        if item.kind in _LINKS:
+        if item.kind in LINK_KINDS:
             return _link(store, entry, item.digest)
     except PathMissing:
         return Place.FREE

@@ -113,10 +113,10 @@ def purge(
         old = [one for one in found if one.damage or _is_old(one, older_than, clock(), done)]
         if run is not None and (done.damaged or done.future):
             raise Refused(_refusal([*done.damaged, *done.future][0], bool(done.damaged)))
-        going = [one.run for one in choose(old) if one.damage is None]
-        if going:
+        chosen = [one.run for one in choose(old) if one.damage is None]
+        if chosen:
             sync_interrupted(store)
-        for one in going:
+        for one in chosen:
             # What was put back, or synced, is in the journal by now: survey the run again.
             done = done.plus(_purge(store, survey(store, one), discard, progress))
         return done
@@ -177,9 +177,9 @@ def _purge(store: WritableStore, found: Survey, discard: bool, progress: Progres
             why = "it is good, and could not be put back"
             stays[item.quarantine_path] = Skipped(item.path, why)
     kept = {item.quarantine_path for item in back} | stays.keys()
-    going = [one for one in found.contents.items if one.quarantine_path not in kept]
+    items = [one for one in found.contents.items if one.quarantine_path not in kept]
     # `put_back` may have set bad bytes aside meanwhile; they stay until the next purge.
-    purged = _delete(store, found, going, bool(kept), progress)
+    purged = _delete(store, found, items, bool(kept), progress)
     return replace(purged, returned=returned, stays=list(stays.values()))
 
 
@@ -243,26 +243,26 @@ def _purge_facts(found: Survey, partly: bool) -> Line:
 
 
 def _delete(
-    store: WritableStore, found: Survey, going: list[Item], partly: bool, progress: Progress
+    store: WritableStore, found: Survey, items: list[Item], partly: bool, progress: Progress
 ) -> Purged:
     """Delete items for good: the files that were listed, and folders that are empty then."""
     run, quarantine = found.run.run, quarantine_of(found.run.run)
-    if partly and not going:
+    if partly and not items:
         return Purged([], 0, 0)
-    size, deleted = sum(one.size for one in going), sum_up((one.kind, one.size) for one in going)
+    size, deleted = sum(one.size for one in items), sum_up((one.kind, one.size) for one in items)
     if not partly:
         # The first line has to be written before anything is deleted: this is its space.
         unreserve(store, run)
     with spending(store, run), continued(store, run) as journal:
-        going_now = {one.quarantine_path for one in going}
-        stays = [one.path for one in found.contents.items if one.quarantine_path not in going_now]
+        deleted_now = {one.quarantine_path for one in items}
+        stays = [one.path for one in found.contents.items if one.quarantine_path not in deleted_now]
         journal.write_all({"stays": path} for path in stays)
         # From here on a restore would be partial, so this is durable before the first deletion.
         journal.write(purging=now(), **_purge_facts(found, partly))
         journal.flush()
-        progress.start("Deleting from quarantine", len(going))
+        progress.start("Deleting from quarantine", len(items))
         files = 0
-        for item in going:
+        for item in items:
             files += store.delete(item.files)
             progress.advance(1)
         store.delete(sorted(found.contents.folders, reverse=True))

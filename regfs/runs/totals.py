@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class ActionKind(StrEnum):
@@ -20,6 +21,14 @@ class ActionKind(StrEnum):
     TEMPORARY = "temporary"
     DIRECTORY = "directory"
     REPOSITORY = "repository"
+
+
+LINK_KINDS: Final = frozenset({ActionKind.TAG_INDEX, ActionKind.REVISION, ActionKind.LAYER_LINK})
+"""Kinds that are a single link."""
+FOLDER_KINDS: Final = frozenset({ActionKind.TAG, ActionKind.UPLOAD})
+"""Kinds that are moved as a folder, with all that it holds."""
+EMPTY_KINDS: Final = frozenset({ActionKind.DIRECTORY, ActionKind.REPOSITORY})
+"""Kinds that are only removed if they are empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from regfs.digest import CANONICAL, hash_stream
 from regfs.errors import AlgorithmUnsupported, Refused, StoreError
 from regfs.progress import SILENT, Progress
 from regfs.runs.changes import rename_source
-from regfs.runs.contents import FOLDERS
 from regfs.runs.journal import Returned, Skipped, continued, require_run
 from regfs.runs.lines import Line, Lines
 from regfs.runs.lock import exclusive
@@ -32,7 +31,7 @@ from regfs.runs.records import Change, Item, RunKind, now
 from regfs.runs.space import spending
 from regfs.runs.status import Survey, survey
 from regfs.runs.sync import ChangedFolders, sync_everything, sync_interrupted
-from regfs.runs.totals import ActionKind
+from regfs.runs.totals import FOLDER_KINDS, ActionKind
 from regfs.stores import Entry, FileKind, Store, WritableStore, stat_or_none
 
 _RANK: Final[dict[str, int]] = {kind: rank for rank, kind in enumerate(ActionKind)}
@@ -140,8 +139,9 @@ def _todo(found: Survey) -> list[Item]:
     there = {
         item.path
         for item in found.contents.items
+        if item.change is Change.MOVE
         # A purge that was interrupted may have deleted some files of a folder.
-        if item.change is Change.MOVE and not (item.kind in FOLDERS and item.path in account.gone)
+        and not (item.kind in FOLDER_KINDS and item.path in account.gone)
     }
     places = {Change.MOVE: there, Change.CREATE: account.created.keys(), Change.REPLACE: ()}
     return [item for item in reversed(account.items) if item.path in places[item.change]]
@@ -294,7 +294,7 @@ class _Undoing:
         # The registry may have made the folder again: what counts is whether the file is there.
         if self._fill(item, item.path):
             return True
-        if item.kind in FOLDERS and not item.named:
+        if item.kind in FOLDER_KINDS and not item.named:
             return self._fill_folder(item)
         return self.make_room and self._replace(item)
 
