@@ -72,14 +72,14 @@ def plan_heal(
     needs.follow(progress)
     progress.finish()
     items = list(needs.ordered())
-    wanted = [item for item in items if item.problem is None]
+    fetched = [item for item in items if item.problem is None]
     return HealPlan(
         root=registry.store.url,
         source=", ".join(source.url for source in sources),
         items=items,
-        fetch=len(wanted),
-        bytes=sum(max(item.size, 0) for item in wanted),
-        lacking=len(items) - len(wanted),
+        fetch=len(fetched),
+        bytes=sum(max(item.size, 0) for item in fetched),
+        lacking=len(items) - len(fetched),
     )
 
 

@@ -41,18 +41,18 @@ def quarantine(
         LockHeld: another run is under way.
         StoreError: the storage failed.
     """
-    wanted = list(digests)
+    candidates = list(digests)
     store = writable(registry.store)
-    if not wanted:
+    if not candidates:
         return Quarantined(None, store.url, [], 0)
     run: str | None = None
     moved: list[str] = []
     skipped: list[Skipped] = []
     total = 0
-    progress.start("Moving into quarantine", len(wanted))
+    progress.start("Moving into quarantine", len(candidates))
     with exclusive(store), ExitStack() as stack:
         changes: Changes | None = None
-        for digest in wanted:
+        for digest in candidates:
             progress.advance(1)
             path = layout.blob_path(digest)
             if (reason := _why_not(registry, digest)) is not None:

@@ -134,7 +134,7 @@ class _Planning:
     def _take(self, key: LayerLink | RevisionLink, reason: str) -> None:
         path = layout.path_of(key)
         if stat_or_none(self.store, path) is not None:
-            return  # whether it can be mended its finding tells
+            return  # its finding says whether it can be repaired
         if not self._is_right(key.digest):
             self._skip(path, "its blob is damaged or missing")
             return

@@ -172,8 +172,8 @@ class FolderCheck:
 
     def _lost_and_found(self, listing: Listing) -> None:
         path, code = listing.path, Code.LOST_AND_FOUND
-        held = len(listing.folders) + len(listing.files) + len(listing.others)
-        weight, actual = (Severity.WARNING, f"{held} inside") if held else (None, None)
+        count = len(listing.folders) + len(listing.files) + len(listing.others)
+        weight, actual = (Severity.WARNING, f"{count} inside") if count else (None, None)
         self._context.add(Finding(code, path, actual=actual, override=weight))
 
     def _is_second_name(self, path: str) -> bool:

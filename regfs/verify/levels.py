@@ -112,8 +112,8 @@ class Levels:
             unpacking.begin(read_pass.is_proven)
         done = dict.fromkeys(self._read())
         problems = self._graph.problems
-        wanted = (digest for digest in self._blobs() if digest not in done)
-        due = read_pass.begin(wanted, () if unpacking is None else unpacking.fresh, doubtful)
+        candidates = (digest for digest in self._blobs() if digest not in done)
+        due = read_pass.begin(candidates, () if unpacking is None else unpacking.fresh, doubtful)
         read_pass.record(done, {d: problems[d].code for d in done if d in problems})
         self._hash(closure, due, unpacking)
         if unpacking is not None:

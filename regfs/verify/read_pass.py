@@ -121,7 +121,7 @@ class ReadPass:
         return entry is not None and entry.result is None
 
     def begin(
-        self, wanted: Iterable[Digest], fresh: Container[Digest], doubtful: Iterable[Digest]
+        self, candidates: Iterable[Digest], fresh: Container[Digest], doubtful: Iterable[Digest]
     ) -> list[tuple[Digest, int]]:
         """Return the blobs to read now, with their sizes in bytes, in order.
 
@@ -132,7 +132,7 @@ class ReadPass:
         # Without recording, the same blobs would be due first in each pass.
         sample = None if self._file is not None and self._file.writable else Random()
         plan = schedule(
-            self._blobs, wanted, self._selection, self._known, fresh=fresh, sample=sample
+            self._blobs, candidates, self._selection, self._known, fresh=fresh, sample=sample
         )
         self.skipped = plan.skipped
         self.broken = self._still_broken(plan.broken)

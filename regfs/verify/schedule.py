@@ -122,22 +122,22 @@ class Known(NamedTuple):
 
 def schedule(
     blobs: DigestTable,
-    wanted: Iterable[Digest],
+    candidates: Iterable[Digest],
     selection: Selection,
     known: Known | None = None,
     *,
     fresh: Container[Digest] = (),
     sample: Random | None = None,
 ) -> Schedule:
-    """Decide which of the `wanted` blobs to read.
+    """Decide which of the `candidates` blobs to read.
 
     Blobs in `fresh` count as never verified. A share or an amount is taken from what is due
     first. With `sample` it is taken at random instead: if no result is recorded, the same blobs
     would be due first each time.
     """
-    wanted = list(wanted)
-    groups, skipped = _groups(blobs, wanted, selection, known, fresh)
-    budget = _budget(selection, sum(blobs.sizes[blobs.row(one)] for one in wanted))
+    candidates = list(candidates)
+    groups, skipped = _groups(blobs, candidates, selection, known, fresh)
+    budget = _budget(selection, sum(blobs.sizes[blobs.row(one)] for one in candidates))
     if budget is not None and sample is not None:
         mixed = [digest for group in groups.values() for digest in group]
         sample.shuffle(mixed)
@@ -153,7 +153,7 @@ def schedule(
 
 def _groups(
     blobs: DigestTable,
-    wanted: Iterable[Digest],
+    candidates: Iterable[Digest],
     selection: Selection,
     known: Known | None,
     fresh: Container[Digest],
@@ -162,7 +162,7 @@ def _groups(
     shard = selection.subset if isinstance(selection.subset, Shard) else None
     groups: dict[float, list[Digest]] = {}
     skipped = 0
-    for digest in wanted:
+    for digest in candidates:
         if shard is not None and not shard.has(digest):
             continue
         number = blobs.row(digest)

@@ -22,7 +22,7 @@ class Scope:
     repositories: set[str] = field(default_factory=set)
     """Names of repositories to check entirely (without those nested in them)."""
     tags: set[tuple[str, str]] = field(default_factory=set)
-    held: dict[str, set[Digest]] = field(default_factory=dict)
+    links: dict[str, set[Digest]] = field(default_factory=dict)
     """Repository -> manifests and blobs whose links to check."""
     blobs: set[Digest] = field(default_factory=set)
 
@@ -32,13 +32,13 @@ class Scope:
             return [layout.PREFIX]
         return [
             f"{layout.repository_folder(name)}/{part}"
-            for name in sorted(self.repositories | self.held.keys())
+            for name in sorted(self.repositories | self.links.keys())
             for part in ("_layers", "_manifests", "_uploads")
         ]
 
     def has_repository(self, name: str) -> bool:
         """Return whether anything in a repository is in scope."""
-        return self.everything or name in self.repositories or name in self.held
+        return self.everything or name in self.repositories or name in self.links
 
     def has_blob(self, digest: Digest) -> bool:
         """Return whether a blob is in scope."""
@@ -52,7 +52,7 @@ class Scope:
             case layout.BlobData(digest):
                 return digest in self.blobs
             case layout.LayerLink(name, digest) | layout.RevisionLink(name, digest):
-                return name in self.repositories or digest in self.held.get(name, ())
+                return name in self.repositories or digest in self.links.get(name, ())
             case layout.TagCurrent(name, tag) | layout.TagIndex(name, tag, _):
                 return name in self.repositories or (name, tag) in self.tags
             case layout.Foreign(path):
@@ -94,7 +94,7 @@ def scope_of(targets: Sequence[Target], inventory: Inventory, graph: Graph | Non
             reached = graph.needs(graph.reachable(reached))
         scope.blobs |= reached
         if content is not None:
-            scope.held.setdefault(content.name, set()).update(reached)
+            scope.links.setdefault(content.name, set()).update(reached)
     return scope
 
 

@@ -72,13 +72,13 @@ class Unpacking:
         for digest, manifest in self._images("Finding layers"):
             if isinstance(manifest, DockerManifestV1):
                 self._check_signature(digest, manifest)
-                wanted = [layer.blob_sum for layer in manifest.fs_layers]
+                layers = [layer.blob_sum for layer in manifest.fs_layers]
             elif isinstance(manifest, ImageManifest | DockerManifest) and self._runs(manifest):
-                wanted = [one.digest for one in manifest.layers if packing_of(one.media_type)]
+                layers = [one.digest for one in manifest.layers if packing_of(one.media_type)]
             else:
                 continue
             fresh = not is_proven(digest)
-            for layer in wanted:
+            for layer in layers:
                 for name in self._names(layer):
                     if (number := self._blobs.find(name)) is not None:
                         self._states[number] = _WANTED
@@ -212,16 +212,16 @@ class Unpacking:
         return None
 
     def _check_counts(self, digest: Digest, layers: int, config: ImageConfig) -> None:
-        wanted = f"{layers} layers"
+        expected = f"{layers} layers"
         finding = Finding(Code.LAYER_COUNT_MISMATCH, layout.blob_path(digest), digest)
         diff_ids = len(config.rootfs.diff_ids)
         steps = sum(1 for entry in config.history if not entry.empty_layer)
         if diff_ids != layers:
-            self._context.add(_comparison(finding, wanted, f"{diff_ids} diffIDs"))
+            self._context.add(_comparison(finding, expected, f"{diff_ids} diffIDs"))
         elif config.history and steps != layers:
             # Clients ignore it; it only misleads tools that show how an image was built.
             actual = f"{steps} history entries with a layer"
-            self._context.add(_comparison(finding, wanted, actual, Severity.WARNING))
+            self._context.add(_comparison(finding, expected, actual, Severity.WARNING))
 
 
 def _comparison(
