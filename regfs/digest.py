@@ -76,7 +76,7 @@ class Digest(str):
 
     @property
     def short(self) -> str:
-        """The first twelve hexadecimal characters, as people know them from `docker images`."""
+        """The first twelve hexadecimal characters, as in `docker images`."""
         return self.encoded[:12]
 
     @property
@@ -117,17 +117,17 @@ class Hasher:
         self._state = hashlib.new(algorithm, usedforsecurity=False)
 
     def update(self, data: bytes | memoryview) -> None:
-        """Take in more bytes."""
+        """Add bytes."""
         self._state.update(data)
         self.size += len(data)
 
     def digest(self) -> Digest:
-        """Return the digest of what was taken in so far."""
+        """Return the digest of the bytes so far."""
         return Digest(f"{self.algorithm}:{self._state.hexdigest()}")
 
 
 class Readable(Protocol):
-    """What bytes can be read from."""
+    """Anything that bytes can be read from."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to `size` bytes; none at the end."""
@@ -170,7 +170,7 @@ class VerifiedReader:
         self._hasher = Hasher(digest.algorithm)
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to `size` bytes, all that are left when `size` is negative.
+        """Return up to `size` bytes, all that are left if `size` is negative.
 
         Raises:
             ContentMismatch: the stream has ended, and its digest is another one.

@@ -5,7 +5,7 @@ Exceptions are for misuse, refusals and storage that does not answer.
 
     RegfsError
     |- NotARegistry                  the root holds no v2 tree
-    |- Invalid                       what the caller said cannot be meant
+    |- Invalid                       the input of the caller is invalid
     |  |- DigestInvalid              DIGEST_INVALID
     |  |  `- AlgorithmUnsupported    DIGEST_INVALID
     |  |- NameInvalid                NAME_INVALID
@@ -40,8 +40,8 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |  |- PathUnsafe                 a special file, or a link that leaves the tree
     |  |- StoreFull                  no space left, or no more of it for this user
     |  `- ContentMismatch            DIGEST_INVALID; bytes are not what their digest says
-    `- SourceError                   another place, from where content was to come, failed
-       `- SourceLacks                it does not have what was asked for
+    `- SourceError                   a source of content failed
+       `- SourceLacks                the source does not have the content
 
 Each class carries its OCI error code; HTTP statuses and exit codes are one
 table each, in the server and in the command line.
@@ -71,7 +71,7 @@ class NotARegistry(RegfsError):
 
 
 class Invalid(RegfsError):
-    """What the caller said is not well formed."""
+    """The input of the caller is invalid."""
 
     code = "UNSUPPORTED"
 
@@ -83,7 +83,7 @@ class DigestInvalid(Invalid):
 
 
 class AlgorithmUnsupported(DigestInvalid):
-    """A digest is well formed, but of an algorithm regfs cannot compute."""
+    """A digest is well formed, but regfs cannot compute its algorithm."""
 
 
 class NameInvalid(Invalid):
@@ -125,17 +125,17 @@ class ManifestTooLarge(ManifestInvalid):
 
 
 class DescriptorInvalid(ManifestInvalid):
-    """A manifest of a known kind does not say rightly what it is made of."""
+    """A manifest of a known kind has an invalid descriptor."""
 
 
 class UploadInvalid(Invalid):
-    """What was sent to an upload cannot be taken."""
+    """Bytes sent to an upload are not accepted."""
 
     code = "BLOB_UPLOAD_INVALID"
 
 
 class OutOfOrder(UploadInvalid):
-    """What was sent to an upload does not begin where it stands."""
+    """Bytes sent to an upload do not begin at its offset."""
 
     def __init__(self, message: str, size: int = 0) -> None:
         super().__init__(message)
@@ -144,17 +144,17 @@ class OutOfOrder(UploadInvalid):
 
 
 class SizeInvalid(Invalid):
-    """There are more or fewer bytes than was said."""
+    """There are more or fewer bytes than announced."""
 
     code = "SIZE_INVALID"
 
 
 class BlobTooLarge(SizeInvalid):
-    """A blob is larger than what is taken."""
+    """A blob is larger than the limit."""
 
 
 class LayerInvalid(Invalid):
-    """Bytes are not a layer: what is packed is damaged, or no tar comes out."""
+    """Bytes are not a layer: the compression is damaged, or the content is not a tar."""
 
 
 class DocumentInvalid(Invalid):
@@ -190,7 +190,7 @@ class UploadUnknown(Unknown):
 
 
 class ReferentsUnknown(Unknown):
-    """A manifest names what its repository does not have."""
+    """A manifest names something that its repository does not have."""
 
     code = "MANIFEST_BLOB_UNKNOWN"
 
@@ -201,7 +201,7 @@ class ReferentsUnknown(Unknown):
 
 
 class RunUnknown(Unknown):
-    """No such garbage collection run."""
+    """No such run."""
 
 
 class Refused(RegfsError):
@@ -216,7 +216,7 @@ class LockHeld(Refused):
     def __init__(self, message: str, *, shared: bool = False) -> None:
         super().__init__(message)
         self.shared = shared
-        """Whether it is held by those who share it."""
+        """Whether the lock is held in shared mode."""
 
 
 class PlanStale(Refused):
@@ -224,11 +224,11 @@ class PlanStale(Refused):
 
 
 class ConditionFailed(Refused):
-    """What was to be replaced is not what the caller has said it must be."""
+    """What would be replaced does not meet the condition of the caller."""
 
 
 class Doubt(Refused):
-    """What was asked could delete something that may be in use."""
+    """The operation could delete something that may be in use."""
 
 
 class StoreError(RegfsError):
@@ -250,7 +250,7 @@ class PathUnsafe(StoreError):
 
 
 class StoreFull(StoreError):
-    """There is no space for it: on the disk, or in what this user may have of it."""
+    """There is no space: on the disk, or in the quota of this user."""
 
 
 class ContentMismatch(StoreError):
@@ -260,13 +260,13 @@ class ContentMismatch(StoreError):
 
 
 class SourceError(RegfsError):
-    """A place that content was to come from failed or refused."""
+    """A source of content failed or refused."""
 
     code = "UNAVAILABLE"
 
 
 class SourceLacks(SourceError):
-    """A place that content was to come from does not have it."""
+    """A source does not have the content."""
 
     code = "BLOB_UNKNOWN"
 

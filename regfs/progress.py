@@ -1,4 +1,4 @@
-"""How long work tells that it moves on. The command line draws it; libraries only call it."""
+"""Progress of long work. Libraries report it; the command line draws it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ class Progress(Protocol):
     """A counter of one task at a time."""
 
     def start(self, task: str, total: int | None = None, unit: str = "items") -> None:
-        """Begin a task; `total` is None when unknown, `unit` is "items" or "bytes"."""
+        """Begin a task; `total` is None if unknown, `unit` is "items" or "bytes"."""
 
     def advance(self, amount: int) -> None:
-        """Say that `amount` more units are done."""
+        """Report `amount` more units as done."""
 
     def finish(self) -> None:
         """End the task."""
@@ -22,13 +22,13 @@ class Silent:
     """A Progress that shows nothing."""
 
     def start(self, task: str, total: int | None = None, unit: str = "items") -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def advance(self, amount: int) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def finish(self) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
 
 SILENT = Silent()

@@ -35,7 +35,7 @@ _LARGEST: Final = 2**63 - 1
 
 
 class Packing(StrEnum):
-    """How the tar of a layer is packed."""
+    """The compression of a layer."""
 
     TAR = "tar"
     """Not packed."""

@@ -1,1 +1,1 @@
-"""Files that people write: how they are loaded, and the patterns of names in them."""
+"""Files that people write: loading them, and patterns of names."""

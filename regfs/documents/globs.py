@@ -1,8 +1,8 @@
 """Patterns of repository names, as zot writes them: `infra/**`, `prod/*`, `**/app`.
 
-Matching takes time linear in the name, and in the pattern. What stands between two stars is
-looked for once, at the first place where it fits: a later one leaves less room for what comes
-after it, so going back would find nothing more. Atomic groups say so.
+Matching takes time linear in the name and in the pattern. The text between two stars is matched
+at the first place where it fits, without backtracking (atomic groups): a later place would leave
+less room for the rest, so it could not match more.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ _SPECIAL: Final = frozenset("?[]{}!\\")
 
 @lru_cache(maxsize=4096)
 def glob(pattern: str) -> re.Pattern[str]:
-    """Return what `pattern` matches, of `/<name>`: `*` within a component, `**` across them.
+    """Compile a pattern to be matched with `/<name>`: `*` within a component, `**` across them.
 
-    As in zot `infra/**` means `infra` too, and `**/app` means `app`.
+    As in zot, `infra/**` also matches `infra`, and `**/app` matches `app`.
 
     Raises:
-        ValueError: it could not match the name of any repository, or is written in another
-            language of patterns.
+        ValueError: it cannot match the name of any repository, or uses another syntax.
     """
     if strange := _SPECIAL & set(pattern):
         raise ValueError(
@@ -33,7 +32,7 @@ def glob(pattern: str) -> re.Pattern[str]:
         raise ValueError("is no glob of repositories: it has an empty component")
     if any("**" in part and part != "**" for part in parts):
         raise ValueError("is no glob of repositories: ** must be a component by itself")
-    # Every component is written with its slash in front, and so is the name.
+    # Components have their slash in front, and so does the name.
     head, *others = _split(list(map(_component, parts)), "**")
     pieces = ["".join(head)]
     pieces += [rf"(?>(?:/[^/]++)*?{''.join(some)})" for some in others[:-1] if some]
@@ -43,7 +42,7 @@ def glob(pattern: str) -> re.Pattern[str]:
 
 
 def _component(part: str) -> str:
-    """Return a component as an expression, up to its end; `**` as it is."""
+    """Return a component as a regular expression; `**` unchanged."""
     if part == "**":
         return part
     head, *others = map(re.escape, part.split("*"))
@@ -55,7 +54,7 @@ def _component(part: str) -> str:
 
 
 def _split(parts: list[str], mark: str) -> list[list[str]]:
-    """Return what stands before, between and after the marks."""
+    """Return the text before, between and after the marks."""
     found: list[list[str]] = [[]]
     for part in parts:
         if part == mark:

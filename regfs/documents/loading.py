@@ -1,10 +1,10 @@
-"""Reading a file that people write, TOML or JSON, and saying in one line where it is wrong.
+"""Loads files that people write, TOML or JSON; errors say in one line where they are wrong.
 
-    policy.toml: policies[0].keepTags[0].pushedWithin: "30 days" is no duration; say e.g. ...
+    policy.toml: policies[0].keepTags[0].pushedWithin: "30 days" is not a duration; use e.g. ...
     policy.toml:7: not TOML: Expected '=' after a key (column 3)
 
-The key says where a value is wrong; a document that is not TOML or JSON has no keys, and its
-parser says the line. By the ending of the name, else a document that begins with `{` is JSON.
+The key says which value is wrong; a document that is not TOML or JSON has no keys, so its parser
+gives the line. The suffix of the name decides between the two, else JSON begins with `{`.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from regfs.errors import DocumentInvalid
 
 M = TypeVar("M", bound=BaseModel)
 Path: TypeAlias = tuple[str | int, ...]
-"""Where something is in a document, such as ("policies", 0, "keepTags")."""
+"""The place of a value in a document, such as ("policies", 0, "keepTags")."""
 
 
 def load(
     kind: type[M], data: bytes, name: str, unknown_key: Callable[[Path], str] | None = None
 ) -> M:
-    """Read a document as a model; `name` is that of the file, for messages.
+    """Load a document as a model; `name` is that of the file, for messages.
 
-    `unknown_key` says what is wrong with a key that the model does not have.
+    `unknown_key` is the message about a key that the model does not have.
 
     Raises:
-        DocumentInvalid: it is none; the message is `NAME: KEY: what is wrong`.
+        DocumentInvalid: it is not valid; the message is `NAME: KEY: what is wrong`.
     """
     document = _parsed(_decoded(data, name), name)
     try:
         return kind.model_validate(document)
     except ValidationError as error:
         details = error.errors(include_url=False)
-    # What is missing may only be misspelled, and that is the better thing to say.
+    # A missing key may just be misspelled, which is the more helpful message.
     ranks = {"extra_forbidden": 0, "missing": 2}
     first = min(details, key=lambda detail: ranks.get(detail["type"], 1))
     words = _words(first, unknown_key or (lambda path: "is no key here"))
@@ -49,7 +49,7 @@ def load(
 
 
 def _invalid(name: str, words: str, line: int | None = None) -> DocumentInvalid:
-    """Return the error that says what is wrong with a document, in one line."""
+    """Return the error about an invalid document, in one line."""
     where = name if line is None else f"{name}:{line}"
     return DocumentInvalid(" ".join(f"{where}: {words}".split()))
 
@@ -87,11 +87,11 @@ def _parsed(text: str, name: str) -> Any:
 
 
 class _GivenTwice(Exception):
-    """A key of an object is written more than once; the message is that key."""
+    """An object has a key more than once; the message is the key."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON: Python would take the last of two values in silence."""
+    """Return a JSON object; raise for duplicate keys, of which Python would use the last."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -108,7 +108,7 @@ _BARE: Final = re.compile("[A-Za-z0-9_-]+")
 
 
 def _place(path: Path) -> str:
-    """Return a place as people write it: `policies[0].labels."com.example.keep"`."""
+    """Return a place in writing: `policies[0].labels."com.example.keep"`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -119,7 +119,7 @@ def _place(path: Path) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as it is quoted in a message."""
+    """Return a value in quotes for a message."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -139,7 +139,7 @@ _WORDS: Final = {
 
 
 def _words(detail: ErrorDetails, unknown_key: Callable[[Path], str]) -> str:
-    """Return what is wrong with a value, and what may stand there."""
+    """Return what is wrong with a value, and what is allowed."""
     kind, value = detail["type"], detail["input"]
     if kind == "extra_forbidden":
         return unknown_key(detail["loc"])

@@ -28,7 +28,7 @@ class History(Document):
 
 
 class RootFs(Document):
-    """The layers of an image, unpacked."""
+    """The uncompressed layers of an image."""
 
     type: Text = ""
     diff_ids: Annotated[tuple[DigestField, ...], FailFast(), or_empty(tuple)] = ()
@@ -36,7 +36,7 @@ class RootFs(Document):
 
 
 class ImageConfig(Document):
-    """The config of an image: what it runs on, what it runs, how it was made."""
+    """The config of an image: its platform, what a container starts, how it was built."""
 
     architecture: Text = ""
     os: Text = ""

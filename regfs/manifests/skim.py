@@ -66,7 +66,7 @@ class Skimmed(NamedTuple):
 
 
 class _NotPlain(Exception):
-    """Something is not as it usually is."""
+    """The manifest is not plain."""
 
 
 def _no_number(text: str) -> NoReturn:
@@ -79,7 +79,7 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_no_number)
 
 def skim(data: bytes) -> Skimmed | None:
     """Return the references of a plain manifest; None for anything else."""
-    # Escapes and other alphabets can spell a key in two ways.
+    # With escapes or non-ASCII letters, a key can be written in two ways.
     if b"\\" in data or not data.isascii():
         return None
     text = data.decode("ascii").strip(" \t\r\n")

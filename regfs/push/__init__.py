@@ -1,1 +1,1 @@
-"""What arrives at a registry that takes pushes: blobs, manifests, tags, and their links."""
+"""What pushes write: blobs, manifests, tags and their links."""

@@ -1,32 +1,32 @@
 """Idle uploads: a server that accepts pushes deletes them when they are old.
 
     round 1    it is old                          remembered
-    round 2    it is old, and as it was before    deleted: _uploads/<id>, with all in it
+    round 2    it is old, and unchanged           deleted: _uploads/<id>, with all in it
 
-This deletes for good, and no run takes it back. Why nothing is lost that anybody was promised:
+This deletes for good, without an undo. Why nothing is lost that was acknowledged:
 
-The bytes of an upload are not content yet. No link names them, and no client can pull them. They
-become content by a commit alone, which first renames `data` out of the folder. So in whatever
-order the two come, a commit that was acknowledged has moved its bytes to where nothing here
-reaches, and one that comes too late is refused, and its client pushes again.
+The bytes of an upload are not content yet: no link names them, and no client can pull them. Only
+a commit turns them into content, and it first renames `data` out of the folder. So whichever
+comes first, an acknowledged commit has moved its bytes out of reach, and a commit that comes too
+late is refused, and its client pushes again.
 
-What could be lost is work: the bytes of a push that still goes on. Against that
+What could be lost is work: the bytes of a push that still continues. Protection against that:
 
-    a request writes to it      Then it is left. While it is looked at and deleted no request
-                                of this server gets it; another server that takes pushes is
-                                kept apart (`runs.lock.serving_alone`).
-    age                         counts from when it began, by what it says, and from the last
-                                change of anything in it: every byte that arrives is one. A
-                                time that is still to come is no age.
-    two looks                   A round apart, by a clock that nobody sets: what another
-                                registry goes on with has changed in between, and a clock that
+    a request writes to it      It is left. While it is checked and deleted, no request of this
+                                server gets it; `runs.lock.serving_alone` keeps other writable
+                                servers away.
+    age                         counts from its startedat and from the last change of anything in
+                                it, such as each byte that arrives. A time in the future counts
+                                as no age.
+    two checks                  One round apart, by a monotonic clock: an upload that another
+                                registry continues has changed in between, and a clock that
                                 jumps ahead makes nothing old at once.
-    a run is under way          gc may be moving it away, a restore may be putting it back file
-                                by file, with times of old. Both hold the lock alone; here it
-                                is shared from the last look to the deletion.
-    anything strange            A file that is none of an upload's (such as what NFS keeps for
-                                whoever has it open), a link, or what cannot be read: it is
-                                left. Where links give folders a second name, all are left.
+    a run is under way          gc may be moving it, or a restore putting it back file by file
+                                with old times. Both hold the lock exclusively; here it is
+                                shared from the last check to the deletion.
+    anything odd                An unknown file (such as those NFS keeps while they are open), a
+                                link, or something unreadable: it is left. If links give
+                                folders a second name, all uploads are left.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ _Key = tuple[str, str]
 
 
 class Expired(NamedTuple):
-    """What a round has deleted."""
+    """The outcome of one round."""
 
     uploads: int
     bytes: int
     doubt: str
-    """Why nothing can be deleted; else empty."""
+    """Why nothing can be deleted; empty if there is no reason."""
 
 
 class Expiry:
@@ -73,10 +73,10 @@ class Expiry:
         self._age = age
         self._clock = clock
         self._before: dict[_Key, _State] = {}
-        """What was old in the last round."""
+        """The uploads that were old in the last round."""
 
     def round(self) -> Expired:
-        """Delete what is old and as it was in the last round.
+        """Delete the uploads that are old and unchanged since the last round.
 
         Raises:
             StoreError: the storage failed.
@@ -110,12 +110,12 @@ class Expiry:
             report(finding)
 
     def _last(self, name: str, upload: str, state: _State) -> float:
-        """Return when an upload was last gone on with."""
+        """Return when an upload was last continued."""
         began = upload_started(self._store, name, upload) or layout.upload_time(upload) or 0.0
         return max(began, *(entry.mtime for entry in state))
 
     def _state(self, name: str, upload: str) -> _State | None:
-        """Return what there is of an upload; None of what may be anything else."""
+        """Return the files of an upload; None if there is anything unexpected."""
         if not layout.is_upload(upload):
             return None
         strange: list[Finding] = []

@@ -1,8 +1,8 @@
 """The space that stays free on a disk, whatever is pushed.
 
-A disk that is full to the last byte stops more than pushes: what else writes to it, and the
-way back of a collection. Links and manifests are small and complete what has arrived before,
-so only uploads are asked.
+A full disk stops more than pushes: other programs that write to it, and the undo of a
+collection. Links and manifests are small and complete what has arrived before, so only
+uploads are checked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from regfs.stores import Store
 
 
 class Floor:
-    """How many bytes stay free where a folder of a tree is; 0 asks nothing."""
+    """Keeps bytes free on the disk of a folder; with 0 it checks nothing."""
 
     def __init__(self, store: Store, folder: str, least: int) -> None:
         self._store = store
@@ -20,7 +20,7 @@ class Floor:
         self._least = least
 
     def see_to(self, size: int) -> None:
-        """See that so many bytes may come.
+        """Check that so many bytes may arrive.
 
         Raises:
             StoreFull: less would stay free than the limit requires.

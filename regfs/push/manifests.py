@@ -1,6 +1,6 @@
 """Manifests, tags and links: what a push ends with, and what a client may delete.
 
-    put       look at everything the manifest names, then write, in this order,
+    put       check everything that the manifest names, then write, in this order,
               blobs/<alg>/<xx>/<hex>/data                          the manifest, as it came
               _manifests/revisions/<alg>/<hex>/link
               _manifests/tags/<tag>/index/<alg>/<hex>/link
@@ -9,13 +9,12 @@
               a manifest: the tags that point to it, then its revision link
               a blob: the layer link of the repository
 
-Each link is written after what it names, and removed before, so that a crash leaves
-garbage and never a broken reference. Deleting takes links away, and no content: that is
-left to gc, unless something else needs it.
+Each link is written after what it names and removed before it, so that a crash leaves garbage,
+never a broken reference. Deleting removes links but no content, which is left to gc.
 
-Only kinds are taken that the reference registry knows as well: one manifest of another
-kind in a tree makes its garbage collector end with an error. For the same reason a
-manifest must say `"schemaVersion": 2`.
+Only kinds of manifests that the reference registry knows are accepted: a single one of another
+kind makes its garbage collector abort. For the same reason a manifest must have
+`"schemaVersion": 2`.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ class Publisher:
 
     @contextmanager
     def _changing(self, name: str) -> Iterator[None]:
-        """Change the links of a repository, one request after the other, and beside no run."""
+        """Hold the right to change the links of a repository: one request at a time, and no run."""
         stripe = self._stripes[crc32(name.encode()) % _STRIPES]
         with shared(self.store, timeout=self._timeout), stripe:
             yield
@@ -106,16 +105,16 @@ class Publisher:
     ) -> Published:
         """Put a manifest into a repository, and point tags to it.
 
-        `media_type` is what the outside says it is, `digest` what it must have. `only_if` is
-        asked about what each tag points to, or without tags about the manifest itself: None
-        when nothing is there. Nobody else changes the repository between that and the change.
+        `media_type` is the Content-Type of the request, `digest` the expected digest. `only_if`
+        gets what each tag points to, or without tags the manifest itself; None if there is
+        nothing. Nobody else changes the repository between this check and the change.
 
         Raises:
-            NameInvalid, TagInvalid: these cannot be called so.
-            ManifestTooLarge, ManifestInvalid: it cannot be taken.
+            NameInvalid, TagInvalid: the name or a tag is invalid.
+            ManifestTooLarge, ManifestInvalid: the manifest is not accepted.
             ContentMismatch: it has another digest.
-            ReferentsUnknown: the repository lacks what it names.
-            ConditionFailed: `only_if` has said no.
+            ReferentsUnknown: the repository lacks something that it names.
+            ConditionFailed: `only_if` returned false.
             LockHeld: a run is under way.
         """
         check_name(name)
@@ -144,7 +143,7 @@ class Publisher:
                 raise ConditionFailed(f"{name}: {reference} is {there or 'not there'}")
 
     def _there(self, name: str, reference: str) -> Digest | None:
-        """Return what a client gets that asks for a tag or a digest; None when it gets nothing."""
+        """Return what a client would get for a tag or digest; None if nothing."""
         try:
             if isinstance(reference, Digest):
                 return self.registry.revision(name, reference) and reference
@@ -157,10 +156,10 @@ class Publisher:
             file.write(content)
 
     def _see_to_referents(self, name: str, manifest: Manifest) -> None:
-        """See that a repository has everything that a manifest is made of.
+        """Check that a repository has everything that a manifest is made of.
 
         Raises:
-            ReferentsUnknown: it lacks some.
+            ReferentsUnknown: it lacks something.
         """
         missing, why = [], []
         for reference in dict.fromkeys(manifest.references()):
@@ -175,7 +174,7 @@ class Publisher:
             raise ReferentsUnknown(message, tuple(missing))
 
     def _problem(self, name: str, reference: Reference) -> str | None:
-        """Return what is wrong with one thing that a manifest names; None when nothing is."""
+        """Return what is wrong with one referent of a manifest; None if nothing is."""
         if reference.role is Role.SUBJECT:
             return None  # it may be pushed later, or never
         there = self._found(name, reference)
@@ -254,7 +253,7 @@ class Publisher:
                 yield tag
 
     def _remove(self, key: layout.LayerLink | layout.RevisionLink) -> None:
-        """Remove a link, and the folder that was made for it when nothing else is in it."""
+        """Remove a link, and its folder if that is empty then."""
         path = layout.path_of(key)
         folder = layout.parent_of(path)
         self.store.delete([path])
@@ -262,13 +261,13 @@ class Publisher:
         self.store.delete([folder])
 
     def _remove_tag(self, name: str, tag: str) -> None:
-        """Remove the links of a tag, then its folders as far as they are empty."""
+        """Remove the links of a tag, then its folders if they are empty."""
         folder = layout.tag_folder(name, tag)
         current = layout.path_of(layout.TagCurrent(name, tag))
         strange: list[Finding] = []
         below = list(self.store.walk(folder, strange.append))
         if strange:
-            # Through a symbolic link it could be another tag that is taken apart.
+            # Through a symbolic link this could delete another tag.
             raise PathUnsafe(f"{strange[0]}; the tag is left as it is")
         links = [e.path for e in below if isinstance(layout.key_of(e.path), layout.TagIndex)]
         folders = [e.path for e in below if e.kind is FileKind.FOLDER]
@@ -286,10 +285,10 @@ def _digest_of(data: bytes, expected: Digest | None) -> Digest:
 
 
 def _accepted(data: bytes, media_type: str, limit: int) -> Manifest:
-    """Return a manifest that can be pushed.
+    """Parse a manifest that may be pushed.
 
     Raises:
-        ManifestTooLarge, ManifestInvalid: it cannot.
+        ManifestTooLarge, ManifestInvalid: it is not accepted.
     """
     manifest = parse(data, limit=limit)
     if isinstance(manifest, UnknownManifest):

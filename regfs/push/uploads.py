@@ -8,15 +8,15 @@
     cancel    _uploads/<id>                     removed
     mount     _layers/<alg>/<hex>/link          of a blob that another repository has
 
-The size of its `data` is the offset of an upload: it can be resumed after a
-restart, here or by the reference registry. What is kept in memory only saves work: a
-running digest counts as long as the file is as it was left, else the file is read again.
+The size of `data` is the offset of the upload, so it can be resumed after a restart, here or by
+the reference registry. Memory only saves work: a running digest counts if the file is unchanged
+since, else the file is read again.
 
-A commit replaces what lies at the blob's place. What was verified heals what is corrupt
-there; what is the same renews its age, so that gc knows that it is in use.
+A commit replaces the blob that is there. Verified bytes heal a corrupt blob; identical ones
+renew its age, so that gc treats it as in use.
 
-One request at a time writes to an upload. That is seen to within this process only: servers
-that take pushes into one tree are kept apart (`runs.lock.serving_alone`).
+One request at a time writes to an upload. This is ensured within one process only;
+`runs.lock.serving_alone` admits only one writable server for each tree.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ from regfs.units import rfc3339
 REMEMBERED: Final = 1024
 """Uploads whose running digest is kept in memory."""
 _STEP: Final = 16 << 20
-"""Bytes that arrive in one request between two looks at what is free."""
+"""Bytes of one request between two checks of free space."""
 SEARCHED: Final = 10_000
-"""Repositories that are searched for a blob when the request does not name the source."""
+"""Repositories that are searched for a blob if the request does not name the source."""
 
 
 class Upload(NamedTuple):
@@ -72,7 +72,7 @@ class Upload(NamedTuple):
 
 @dataclass(slots=True)
 class _Running:
-    """The digest of an upload so far, and what its file looked like then."""
+    """The digest of an upload so far, and the state of its file then."""
 
     hasher: Hasher
     etag: str = ""
@@ -80,7 +80,7 @@ class _Running:
 
 @dataclass(slots=True)
 class _Claim:
-    """Who writes to an upload has it."""
+    """The right to write to an upload."""
 
     cancelled: bool = False
 
@@ -89,7 +89,7 @@ _Key = tuple[str, str]
 
 
 class Uploads:
-    """The unfinished uploads of a registry. Its methods may be called from several threads."""
+    """The unfinished uploads of a registry; safe for several threads."""
 
     def __init__(
         self,
@@ -115,12 +115,12 @@ class Uploads:
         self._running: OrderedDict[_Key, _Running] = OrderedDict()
 
     def begin(self, name: str, algorithm: str = CANONICAL) -> Upload:
-        """Begin an upload, whose digest is going to be of this algorithm.
+        """Begin an upload whose digest will be of this algorithm.
 
         Raises:
-            NameInvalid: no repository can be called so.
+            NameInvalid: the name of the repository is invalid.
             AlgorithmUnsupported: regfs cannot compute such digests.
-            StoreFull: the disk has no room for more.
+            StoreFull: the disk has no space for more.
         """
         check_name(name)
         if algorithm not in ALGORITHMS:
@@ -134,10 +134,10 @@ class Uploads:
         return upload
 
     def status(self, name: str, upload: str) -> Upload:
-        """Return where an upload stands.
+        """Return the state of an upload.
 
         Raises:
-            UploadUnknown: the repository has none of this id.
+            UploadUnknown: the repository has no such upload.
         """
         there = self._data(name, upload)
         return Upload(name, upload, 0 if there is None else there.size)
@@ -151,14 +151,14 @@ class Uploads:
         length: int | None = None,
         algorithm: str | None = None,
     ) -> UploadWriter:
-        """Begin to write to an upload. Whoever does so closes or commits it, whatever happens.
+        """Begin to write to an upload. The caller must close or commit the writer in any case.
 
-        `start` is where the bytes that come belong, when that is known, and `length` how
-        many there will be. `algorithm` is that of the digest they shall make with the rest.
+        `start` is the offset of the bytes to come, if known, and `length` their number.
+        `algorithm` is that of the digest of the whole.
 
         Raises:
-            UploadUnknown: the repository has none of this id.
-            OutOfOrder: the upload does not stand at `start`, or another request writes to it.
+            UploadUnknown: the repository has no such upload.
+            OutOfOrder: the upload is not at `start`, or another request writes to it.
         """
         key = (name, upload)
         claim = self._claim(key)
@@ -180,10 +180,10 @@ class Uploads:
         return UploadWriter(self, claim, file, Upload(name, upload, size), hasher, length)
 
     def cancel(self, name: str, upload: str) -> None:
-        """Forget an upload with all that has arrived.
+        """Cancel an upload, and delete what has arrived.
 
         Raises:
-            UploadUnknown: the repository has none of this id.
+            UploadUnknown: the repository has no such upload.
         """
         self._data(name, upload)
         key = (name, upload)
@@ -196,7 +196,7 @@ class Uploads:
 
     @contextmanager
     def alone_at(self, name: str, upload: str) -> Iterator[bool]:
-        """Keep requests from writing to an upload meanwhile; give whether none was at it."""
+        """Keep requests from writing to an upload; yield whether none was writing."""
         key = (name, upload)
         claim = self._claim(key)
         try:
@@ -212,13 +212,13 @@ class Uploads:
         source: str | None,
         allowed: Callable[[str], bool],
     ) -> bool:
-        """Link a blob that another repository has; return whether one was found that has it.
+        """Link a blob that another repository has; return whether such a one was found.
 
-        Without a `source` it is searched for. `allowed` says whether the client may read from
+        Without a `source`, all are searched. `allowed` returns whether the client may read from
         a repository.
 
         Raises:
-            NameInvalid: no repository can be called so.
+            NameInvalid: the name of the repository is invalid.
             LockHeld: a run is under way.
         """
         check_name(name)
@@ -237,7 +237,7 @@ class Uploads:
     def _source(
         self, digest: Digest, source: str | None, allowed: Callable[[str], bool]
     ) -> str | None:
-        """Return a repository that has a blob, and may be read from."""
+        """Return a repository that has a blob and that the client may read."""
         names = [source] if source is not None else self._all_names(digest)
         for name in names:
             if name_problem(name) is not None or not allowed(name):
@@ -247,7 +247,7 @@ class Uploads:
         return None
 
     def _all_names(self, digest: Digest) -> Iterable[str]:
-        """Return the repositories to search for a blob: none when the store does not have it."""
+        """Return the repositories to search for a blob; none if the store does not have it."""
         try:
             self.registry.blob(digest)
         except BlobUnknown:
@@ -257,10 +257,10 @@ class Uploads:
     # -- the files of an upload ------------------------------------------------------
 
     def _data(self, name: str, upload: str) -> Entry | None:
-        """Return the file of an upload's bytes; None while there are none.
+        """Return the data file of an upload; None if no byte has arrived.
 
         Raises:
-            UploadUnknown: the repository has none of this id.
+            UploadUnknown: the repository has no such upload.
         """
         if not layout.is_upload(upload):
             raise UploadUnknown(f"no such upload in {name}: {quoted(upload, 100)}")
@@ -271,7 +271,7 @@ class Uploads:
         raise UploadUnknown(f"no such upload in {name}: {upload}")
 
     def remove(self, name: str, upload: str) -> None:
-        """Delete an upload, to which no request writes."""
+        """Delete an upload that no request writes to."""
         self._forget((name, upload))
         self.store.delete_tree(layout.upload_folder(name, upload))
 
@@ -282,7 +282,7 @@ class Uploads:
     # -- what is kept in memory ------------------------------------------------------
 
     def _claim(self, key: _Key) -> _Claim | None:
-        """Return the right to write to an upload; None when another request has it."""
+        """Return the right to write to an upload; None if another request has it."""
         with self._guard:
             if key in self._claims:
                 return None
@@ -296,9 +296,9 @@ class Uploads:
             self.remove(*key)
 
     def _resumed(self, key: _Key, there: Entry | None, algorithm: str | None) -> Hasher | None:
-        """Return the running digest of what an upload has; None when it has to be read again.
+        """Return the running digest of an upload; None if its file has to be read again.
 
-        Where nothing has arrived yet, it is of the algorithm asked for.
+        If nothing has arrived yet, it is of the given algorithm.
         """
         with self._guard:
             running = self._running.pop(key, None)
@@ -337,17 +337,17 @@ class UploadWriter:
         self._hasher = hasher
         self._length = length
         self._received = 0
-        self._unlooked = _STEP  # bytes since the last look at what is free
+        self._unlooked = _STEP  # bytes since the last check of free space
         self._ended = False
 
     def write(self, data: bytes) -> None:
         """Add bytes.
 
         Raises:
-            SizeInvalid: these are more than there were to be; they are not taken.
+            SizeInvalid: these are more than were announced; they are not written.
             BlobTooLarge: they exceed the limit, and are not written.
             UploadUnknown: the upload was cancelled.
-            StoreFull, StoreError: the storage failed; what it took counts as arrived.
+            StoreFull, StoreError: the storage failed; what was written counts as arrived.
         """
         self._see_to_it()
         if self._length is not None and self._received + len(data) > self._length:
@@ -360,10 +360,10 @@ class UploadWriter:
             self._hasher.update(data)
 
     def expect(self, size: int, *, look: bool = True) -> None:
-        """See that so many more bytes may come; `look` whether the disk has room for them.
+        """Check that so many more bytes may arrive; with `look`, check free space too.
 
         Raises:
-            BlobTooLarge, StoreFull: it exceeds the limit, or the disk has no room for it.
+            BlobTooLarge, StoreFull: they exceed the limit, or the disk has no space for them.
         """
         largest = self._uploads._largest
         if largest is not None and self.upload.size + self._received + size > largest:
@@ -373,7 +373,7 @@ class UploadWriter:
             self._unlooked = 0
 
     def close(self) -> Upload:
-        """Make durable what has arrived, and let others write; return where the upload stands.
+        """Make durable what has arrived, and release the upload; return its state.
 
         Safe to call twice.
 
@@ -389,10 +389,10 @@ class UploadWriter:
             self._end()
 
     def complete(self) -> None:
-        """See that as much has arrived as there was to be.
+        """Check that as many bytes have arrived as were announced.
 
         Raises:
-            SizeInvalid: it is less.
+            SizeInvalid: there are fewer.
         """
         if self._length is not None and self._received != self._length:
             raise SizeInvalid(
@@ -400,7 +400,7 @@ class UploadWriter:
             )
 
     def commit(self, digest: Digest) -> Digest:
-        """Make a blob of the upload, which its repository has from then on.
+        """Turn the upload into a blob of its repository.
 
         Raises:
             ContentMismatch: it has another digest; the upload is removed.
@@ -420,7 +420,7 @@ class UploadWriter:
             self._end()
 
     def _settle(self) -> None:
-        """Make durable what has arrived, and keep its digest in mind."""
+        """Make durable what has arrived, and remember its digest."""
         self._file.close()
         self._see_to_it()
         there = self._there()
@@ -429,7 +429,7 @@ class UploadWriter:
             self._uploads._remember(self._key, _Running(self._hasher, there.etag))
 
     def _put(self, digest: Digest) -> None:
-        """Move the bytes to their place, then link them."""
+        """Move the bytes into place, then link them."""
         uploads, (name, upload) = self._uploads, self._key
         store = uploads.store
         with shared(store, timeout=uploads._timeout):
@@ -439,14 +439,14 @@ class UploadWriter:
             except PathMissing:
                 raise self._gone() from None
             store.sync(layout.blob_folder(digest))
-            with suppress(PathMissing):  # given up at this moment; the bytes are in place
+            with suppress(PathMissing):  # cancelled at this moment; the bytes are in place
                 store.sync(layout.upload_folder(name, upload))
             uploads._link(name, digest, digest)
         with suppress(StoreError):  # it is pushed; what is left of the upload is garbage
             uploads.remove(*self._key)
 
     def _digest(self, algorithm: str) -> Digest:
-        """Return the digest of all that has arrived, reading it again unless it is known."""
+        """Return the digest of all that has arrived; read it again if it is unknown."""
         hasher = self._hasher
         if hasher is not None and (hasher.algorithm, hasher.size) == (algorithm, self.upload.size):
             return hasher.digest()
