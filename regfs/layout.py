@@ -36,11 +36,11 @@ REPOSITORIES: Final = PREFIX + "/repositories"
 LOCKFILES: Final = "docker/registry/lockfiles"
 """Where GitLab's registry says that a database, not this tree, knows what is in use."""
 SCHEDULER_STATE: Final = "scheduler-state.json"
-"""What a pull-through cache remembers about when its content expires."""
+"""Where a pull-through cache keeps the expiry of its content."""
 PARTS: Final = frozenset({"_manifests", "_layers", "_uploads"})
-"""What lies in the folder of a repository; a folder with none of these is none."""
+"""The folders of a repository; a folder without any of these is no repository."""
 STATE: Final = ".regfs"
-"""The folder of regfs itself: journal, quarantine, ledger, lock."""
+"""The folder of regfs: journal, quarantine, ledger, lock."""
 
 
 class BlobData(NamedTuple):
@@ -77,7 +77,7 @@ class ReferrerLink(NamedTuple):
     name: str
     subject: Digest
     artifact_type: str
-    """As it is spelled on the disk, which may be more than one folder."""
+    """As on the disk, where it may be more than one folder."""
     digest: Digest
 
 
@@ -188,7 +188,7 @@ def key_of(path: str) -> Key:
 
 
 def _repository_key(name: str, rest: str) -> Key | None:
-    """Return what `_<rest>` in the repository `name` means; None when it means nothing."""
+    """Return what `_<rest>` in the repository `name` means; None if it means nothing."""
     if rest.startswith("layers/"):
         found = _LAYER.fullmatch(rest, 7)
         return LayerLink(name, _digest(found[1])) if found else None
@@ -293,12 +293,12 @@ def name_of(path: str) -> str:
 
 
 def from_bytes(path: bytes) -> str:
-    """Return a path of bytes as regfs spells it, whatever the locale."""
+    """Return a path of bytes as a str with surrogate escapes, whatever the locale."""
     return path.decode("utf-8", "surrogateescape")
 
 
 def _path_problem(path: str) -> str | None:
-    """Return why no path below a root is spelled like `path`; None when one can be."""
+    """Return why `path` cannot be a path below a root; None if it can."""
     if not path:
         return "is empty"
     if path[0] == "/":
@@ -307,7 +307,7 @@ def _path_problem(path: str) -> str | None:
         return "has an empty component"
     if "\0" in path:
         return "holds a NUL"
-    # Every dot component but the first follows a slash: a cheap test that most paths pass.
+    # Every dot component but the first follows a slash: most paths pass this cheap test.
     if (path[0] == "." or "/." in path) and not {".", ".."}.isdisjoint(path.split("/")):
         return "has a component '.' or '..'"
     if not path.isascii():
@@ -409,14 +409,14 @@ def _below(folder: str, algorithm: str | None) -> str:
 
 
 def _part(text: str) -> str:
-    """Return `text`, which must be one component of a path."""
+    """Return `text` after checking that it is one component of a path."""
     if "/" in text or _path_problem(text):
         raise LayoutInvalid(f"not one component of a path: {quoted(text)}")
     return text
 
 
 def _checked(digest: Digest) -> str:
-    """Return the two folders of a digest, which must be one: Digest() itself checks nothing."""
+    """Return the two folders of a digest, checking it: Digest() itself checks nothing."""
     folders = _folders(digest)
     if not _DIGEST_TEXT.fullmatch(folders):
         raise LayoutInvalid(f"not a digest: {quoted(digest)}")
@@ -436,18 +436,18 @@ def _all_checked(digests: Iterable[Digest]) -> list[str]:
 def upload_time(upload: str) -> float | None:
     """Return when the id of an upload was made, in seconds since the epoch.
 
-    Only ids from distribution 3.1 on (UUID version 7) tell.
+    None for ids of registries before distribution 3.1, which are not UUIDs of version 7.
     """
     return int(upload[:8] + upload[9:13], 16) / 1000 if _UUID7.fullmatch(upload) else None
 
 
 def is_upload(text: str) -> bool:
-    """Return whether `text` can be the id of an upload: a UUID, of whatever version."""
+    """Return whether `text` can be the id of an upload: a UUID of any version."""
     return bool(_UPLOAD_ID.fullmatch(text))
 
 
 def is_temporary(path: str) -> bool:
-    """Return whether `path` is what an unfinished write left beside a file of the layout."""
+    """Return whether `path` was left by an unfinished write beside a file of the layout."""
     if not path.endswith(".tmp") or not (found := _TEMPORARY.fullmatch(path)):
         return False
     final = found[1]
@@ -455,17 +455,17 @@ def is_temporary(path: str) -> bool:
 
 
 def is_nfs_leftover(path: str) -> bool:
-    """Return whether `path` is the name NFS gives a file that is deleted while it is open."""
+    """Return whether `path` is a name that NFS gives to a file deleted while it is open."""
     return bool(_NFS_LEFTOVER.fullmatch(name_of(path)))
 
 
 def is_lost_and_found(folder: str) -> bool:
-    """Return whether `folder` belongs to a file system mounted above it; no name has a plus."""
+    """Return whether `folder` is the `lost+found` of a file system; no name contains a plus."""
     return name_of(folder) == "lost+found"
 
 
 def repository_of(path: str) -> str | None:
-    """Return the repository in whose folders `path` lies; None of a blob, or what is between."""
+    """Return the repository whose folders hold `path`; None for a blob or a folder above."""
     if not path.startswith(_REPOSITORIES_START):
         return None
     name, inside, _ = path[len(_REPOSITORIES_START) :].partition("/_")
@@ -485,7 +485,7 @@ def parse_link(content: bytes) -> Digest:
 
 
 def tolerant_link(content: bytes) -> Digest | None:
-    """Return the digest that a damaged link file can only have meant; None when none."""
+    """Return the only digest that a damaged link file can have meant; None if there is none."""
     text = content.strip(b"\0 \t\r\n").decode("ascii", "backslashreplace").lower()
     try:
         return Digest.parse(f"sha256:{text}" if _BARE.fullmatch(text) else text)

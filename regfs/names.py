@@ -18,15 +18,15 @@ from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import NameInvalid, TagInvalid, quoted
 
 NAME_LENGTH: Final = 255
-"""Longest repository name; a first component that reads as a host is counted by itself."""
+"""Longest repository name; a first component that can be a host is counted separately."""
 TAG_LENGTH: Final = 128
 
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
-# A port or an IPv6 address reads as a host too, but no storage driver takes a path with a colon.
+# A port or an IPv6 address is a host too, but no storage driver takes a path with a colon.
 _HOST = re.compile(r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*(?:\.[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*)*")
 _TAG_TEXT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _CUT: Final = 64
-"""Digits of a digest that a fallback tag holds at most (OCI 1.1, referrers tag schema)."""
+"""Most digits of a digest in a fallback tag (OCI 1.1, referrers tag schema)."""
 _ENDINGS: Final = {"sig": "signature", "att": "attestation", "sbom": "SBOM"}
 """Ending of a cosign tag -> what it holds."""
 _SUBJECT_TAG = re.compile(
@@ -35,7 +35,7 @@ _SUBJECT_TAG = re.compile(
 
 
 def name_problem(name: str) -> str | None:
-    """Return why no client can ask for a repository of that name; None when one can."""
+    """Return why no client can request a repository of that name; None if one can."""
     host, slash, rest = name.partition("/")
     if not (slash and _HOST.fullmatch(host)):
         rest = name
@@ -55,18 +55,18 @@ def name_problem(name: str) -> str | None:
 
 
 def could_be_component(text: str, *, first: bool) -> bool:
-    """Return whether a folder of that name can lead to a repository; the first may be a host."""
+    """Return whether a folder of that name can lead to a repository; the first can be a host."""
     return bool(_COMPONENT.fullmatch(text) or (first and _HOST.fullmatch(text)))
 
 
 def check_name(name: str) -> None:
-    """Raise NameInvalid when `name` breaks the grammar of repository names."""
+    """Raise NameInvalid if `name` breaks the grammar of repository names."""
     if problem := name_problem(name):
         raise NameInvalid(f"repository name {quoted(name)} {problem}")
 
 
 def tag_problem(tag: str) -> str | None:
-    """Return why no client can ask for a tag of that name; None when one can."""
+    """Return why no client can request a tag of that name; None if one can."""
     if not tag:
         return "is empty"
     if len(tag) > TAG_LENGTH:
@@ -77,41 +77,41 @@ def tag_problem(tag: str) -> str | None:
 
 
 def check_tag(tag: str) -> None:
-    """Raise TagInvalid when `tag` breaks the grammar of tags."""
+    """Raise TagInvalid if `tag` breaks the grammar of tags."""
     if problem := tag_problem(tag):
         raise TagInvalid(f"tag {quoted(tag)} {problem}")
 
 
 class SubjectTag(NamedTuple):
-    """A tag whose name says which manifest it stands beside."""
+    """A tag that is named after a manifest, its subject."""
 
     algorithm: str
     digits: str
-    """Of the digest of that manifest: all, or the first 64."""
+    """All digits of the digest of that manifest, or the first 64."""
     ending: str
     """`sig`, `att` or `sbom` of a cosign tag; empty for a fallback tag."""
 
     @property
     def is_fallback(self) -> bool:
-        """Whether it is named as a list of referrers; else cosign has named it."""
+        """Whether its name is that of a list of referrers; else it is a name of cosign."""
         return not self.ending
 
     @property
     def holds(self) -> str:
-        """What it holds: `signature`, `attestation`, `SBOM` or `referrers`."""
+        """What it should hold: `signature`, `attestation`, `SBOM` or `referrers`."""
         return _ENDINGS.get(self.ending, "referrers")
 
     @property
     def subject(self) -> str:
-        """The digest of what it stands beside, as far as the tag says it."""
+        """The digest of its subject, as far as the tag contains it."""
         return f"{self.algorithm}:{self.digits}"
 
     def names(self, digest: str | None) -> bool:
-        """Return whether it stands beside the manifest of that digest."""
+        """Return whether its subject is the manifest of that digest."""
         return digest is not None and digest.startswith(self.subject)
 
     def among(self, digests: Collection[Digest]) -> list[Digest]:
-        """Return those of some digests that it can stand beside."""
+        """Return those of some digests that can be its subject."""
         if len(self.digits) == ALGORITHMS[self.algorithm]:
             whole = Digest(self.subject)
             return [whole] if whole in digests else []
@@ -119,12 +119,12 @@ class SubjectTag(NamedTuple):
 
 
 def subject_tag(tag: str) -> SubjectTag | None:
-    """Return what a tag's name says that it stands beside; None of a name that says nothing.
+    """Return the subject in a tag's name; None if the tag is not named after a manifest.
 
     `<algorithm>-<hex>` lists the referrers of a manifest where a registry has no API for this
     (OCI 1.1, the hex cut to 64 digits), and `<algorithm>-<hex>.sig` and the like is what cosign
     puts beside an image. Tools that mirror by digest name a manifest after itself in the first
-    way: whether such a tag is a list only what it points to tells.
+    way: only what such a tag points to shows whether it is a list.
     """
     found = _SUBJECT_TAG.fullmatch(tag)
     if found is None:

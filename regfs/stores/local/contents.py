@@ -1,9 +1,9 @@
-"""What the files of a listing begin with, and which files they are, a folder at a time.
+"""Contents and identities of the files of a listing, one folder at a time.
 
-    contents   <folder>/<name>/<leaf>   what they begin with
+    contents   <folder>/<name>/<leaf>   their first bytes
     identify   <folder>/<name>/<leaf>   which files they are
 
-Whatever is no plain file any more, or has grown long, takes the careful way, in `reader`.
+A file that is no longer regular, or is long, is read by `reader`, which checks more.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def contents(
     *,
     seen: bool = False,
 ) -> Iterator[bytes | StoreError]:
-    """Yield what each leaf begins with; the folder is looked up once."""
+    """Yield the first bytes of each leaf; the folder is opened once."""
     reader.root.full(leaf)
     descriptor = reader.open_listed(folder, ignore)
     if descriptor is None:
@@ -50,7 +50,7 @@ def contents(
 def identify(
     reader: LocalReader, folder: str, names: Iterable[str], leaf: str
 ) -> Iterator[FileId | None]:
-    """Yield which file each leaf is; the folder is looked up once."""
+    """Yield which file each leaf is; the folder is opened once."""
     reader.root.full(leaf)
     descriptor = reader.open_listed(folder, ignore)
     if descriptor is None:
@@ -71,9 +71,9 @@ def identify(
 def _plain(
     reader: LocalReader, parent: int, folder: str, path: str, limit: int
 ) -> bytes | StoreError:
-    """Return what a file begins with, after a look whether it is one."""
+    """Return the first bytes of a file, after checking that it is one."""
     try:
-        # A listing of names has not asked; opening a FIFO or a device may do something.
+        # A listing of names has not checked it, and opening a FIFO or a device has effects.
         mode = os.stat(path, dir_fd=parent, follow_symlinks=False).st_mode
         if stat.S_ISREG(mode):
             return beginning(reader, parent, folder, path, limit)
@@ -85,7 +85,7 @@ def _plain(
 def beginning(
     reader: LocalReader, parent: int, folder: str, path: str, limit: int
 ) -> bytes | StoreError:
-    """Return what a file begins with that was just listed as a regular file inside."""
+    """Return the first bytes of a file that was just listed as a regular file in the tree."""
     try:
         descriptor = os.open(path, READ_FLAGS, dir_fd=parent)
         try:
@@ -97,5 +97,5 @@ def beginning(
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOENT):
             return failure(joined(folder, path), error)
-    # Long, gone, or a link to a file inside: the careful way.
+    # A long or missing file, or a link to a file inside the tree.
     return reader.read_or_error(joined(folder, path), limit)

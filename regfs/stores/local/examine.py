@@ -1,4 +1,4 @@
-"""Looking at what is about to be changed: whether it is as it was, and alone in its folder."""
+"""Checking what is about to be changed: what it is, and whether it is alone in its folder."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def examine(
 ) -> Iterator[Seen | StoreError]:
     """Yield what is at each path, and whether its folder holds nothing else.
 
-    If the folder has not changed since an earlier answer, what it holds is known: two
-    questions instead of opening it, listing it and closing it.
+    If the folder has not changed since an earlier answer, its contents are known: two calls
+    of stat replace opening, listing and closing it.
     """
     with LastFolder(reader.root) as last_folder:
         for path in paths:
@@ -38,7 +38,7 @@ def examine(
 
 
 def _seen_again(reader: LocalReader, last_folder: LastFolder, before: Seen) -> Seen | None:
-    """Return what is there when its folder is as it was; else None."""
+    """Return what is there if its folder has not changed; else None."""
     if not before.folder:
         return None
     path = before.entry.path
@@ -68,7 +68,7 @@ def _examine(
 
 
 def _examined(reader: LocalReader, last_folder: LastFolder, path: str, limit: int) -> Seen | None:
-    """Return what is at a path with no link on the last two steps to it; else None."""
+    """Return what is at a path if neither it nor its folder is a link; else None."""
     folder, _, name = path.rpartition("/")
     above, _, last = folder.rpartition("/")
     if not above:
@@ -77,7 +77,7 @@ def _examined(reader: LocalReader, last_folder: LastFolder, path: str, limit: in
     try:
         inside = os.open(last, _PLAIN_FOLDER, dir_fd=last_folder.open(above))
         try:
-            # Before it is listed: what comes afterwards has another time.
+            # Before it is listed, so that a later change shows in its time.
             listed = os.fstat(inside)
             alone = _holds_only(inside, name)
             status = os.stat(name, dir_fd=inside, follow_symlinks=False)

@@ -120,7 +120,7 @@ class LocalWriter:
             os.unlink(self._temporary, dir_fd=self._folder)
         self._close()
         for folder in reversed(self._made):
-            with contextlib.suppress(OSError):  # somebody else uses it by now
+            with contextlib.suppress(OSError):  # it is in use by now
                 os.rmdir(self._root.full(folder))
 
     def _close(self) -> None:

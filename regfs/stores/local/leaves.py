@@ -3,7 +3,7 @@
     subfolders   <folder>/*          blobs/sha256/ab/*
     leaves       <folder>/*/<leaf>   blobs/sha256/ab/*/data
 
-Whatever is not as it usually is (a link, a FIFO) takes the careful way, in `reader`.
+What is unusual (a link, a FIFO) is left to `reader`, which checks more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from regfs.stores.local.reader import NOWHERE, LocalReader, unreadable
 from regfs.stores.local.root import joined
 
 _CHUNK: Final = 64
-"""Children looked at together; one that is not plain has the others of its chunk asked again."""
+"""Children taken together; if one is unusual, all of its chunk are checked one by one."""
 _TYPE: Final = 0o170000
 _REGULAR: Final = stat.S_IFREG
 _FOLDER: Final = stat.S_IFDIR
@@ -69,7 +69,7 @@ def leaves(
             report(unreadable(folder, error))
         if not limit:
             return scan.found
-        # Also of a folder that could be read in part: columns are of one length.
+        # Also for a folder that could be read only in part: columns have one length.
         contents = [
             _begin(reader, descriptor, folder, f"{name}/{leaf}", limit, report)
             for name in scan.found.names
@@ -82,7 +82,7 @@ def leaves(
 def _begin(
     reader: LocalReader, parent: int, folder: str, path: str, limit: int, report: Report
 ) -> bytes | None:
-    """Return what a leaf begins with, or report why it cannot be read."""
+    """Return the first bytes of a leaf, or report why it cannot be read."""
     content = beginning(reader, parent, folder, path, limit)
     if isinstance(content, bytes):
         return content
@@ -92,7 +92,7 @@ def _begin(
 
 
 class _LeafScan:
-    """One folder while its leaves are looked for."""
+    """One search for the leaves of a folder."""
 
     def __init__(self, reader: LocalReader, folder: str, leaf: str, report: Report) -> None:
         self.folder = folder
@@ -122,7 +122,7 @@ class _LeafScan:
                     self._take_each(descriptor, chunk)
 
     def _take_each(self, descriptor: int, chunk: Iterable[os.DirEntry[str]]) -> None:
-        """Add the leaves of some children to the columns, with a look at each."""
+        """Add the leaves of some children to the columns, checking each child."""
         odd = False
         for child in chunk:
             name = child.name
@@ -141,7 +141,7 @@ class _LeafScan:
             _add_rows(self.found, [name], [status])
 
     def _odd_leaf(self, name: str, status: os.stat_result) -> None:
-        """Settle what is at a leaf that is no plain file, or that lies behind a link."""
+        """Take a leaf that is not a regular file, or that lies behind a link."""
         path = joined(self.folder, name)
         entry = self._barred(path) or self._entry(f"{path}/{self._leaf}", status)
         if entry.kind is not FileKind.FILE:
@@ -153,7 +153,7 @@ class _LeafScan:
         self.found.allocated.append(entry.allocated)
 
     def _leads_to_folder(self, path: str) -> bool:
-        """Return whether the child at `path`, a link, is to be searched; if not, keep it."""
+        """Return whether the link at `path` leads to a folder to search; if not, record it."""
         entry = self._entry(path, os.lstat(self._root.full(path)))
         if entry.kind is FileKind.FOLDER:
             return True
@@ -161,7 +161,7 @@ class _LeafScan:
         return False
 
     def _barred(self, child: str) -> Entry | None:
-        """Return what is between child and leaf and no way on: a link not followed, no folder."""
+        """Return what blocks the way from child to leaf: a link not followed, or no folder."""
         path = child
         for part in self._leaf.split("/")[:-1]:
             path = f"{path}/{part}"
@@ -178,7 +178,7 @@ class _LeafScan:
         return None
 
     def _no_leaf(self, child: os.DirEntry[str], path: str, error: OSError) -> None:
-        """Settle why a child shows no leaf: it has none, is no folder, or cannot be looked into."""
+        """Record why a child shows no leaf: it has none, is no folder, or cannot be read."""
         if error.errno not in NOWHERE:
             self._report(unreadable(path, error))
             return
@@ -202,7 +202,7 @@ class _LeafScan:
 
 
 def _take_plain(folder: int, chunk: Sequence[os.DirEntry[str]], leaf: str, found: Leaves) -> bool:
-    """Add the leaves of children that all are folders with a plain leaf; else add nothing.
+    """Add the leaves of children if all are folders with a regular leaf; else add nothing.
 
     The hot path: 10^6 children are usual. One stat of the leaf for each, and the type
     that scandir gives for nothing tells that the child itself is no link. Counting

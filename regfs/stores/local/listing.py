@@ -27,7 +27,7 @@ _Listed = tuple[bytes, Entry, bool]
 
 
 class Walked:
-    """The true folders a walk started from or followed a link to; none holds another."""
+    """The real folders that a walk started from or followed a link to; none contains another."""
 
     def __init__(self, start: str) -> None:
         self._folders: set[str] = set()
@@ -35,8 +35,8 @@ class Walked:
         self.add(start)
 
     def add(self, folder: str) -> bool:
-        """Take in a folder; return False when it overlaps with one that is walked."""
-        folder = folder.rstrip("/")  # also `/` itself, which is above all
+        """Add a folder; return False if it overlaps with one that is walked."""
+        folder = folder.rstrip("/")  # `/` itself becomes empty: it is above everything
         above = set(folders_above(folder))
         if folder in self._above or folder in self._folders or above & self._folders:
             return False

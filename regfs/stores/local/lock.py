@@ -20,11 +20,11 @@ _OWNER_LIMIT: Final = 400
 
 @contextlib.contextmanager
 def lock(root: LocalRoot, path: str, owner: str, *, shared: bool = False) -> Iterator[None]:
-    """Hold the lock at `path` while the block runs; the kernel frees it when we die.
+    """Hold the lock at `path` while the block runs; the kernel frees it if this process dies.
 
-    The file stays: removing it would let two hold locks on two files of
-    one name. It holds the owner's line while the lock is exclusive, if there is
-    space for it. The empty path locks the root folder itself, which takes none.
+    The file stays: removing it would let two processes lock two files of one name.
+    It contains the owner's line while the lock is exclusive, if there is space for
+    it. The empty path locks the root folder itself, which takes none.
     """
     descriptor = _lock_file(root, path)
     try:
@@ -68,13 +68,13 @@ def _take(descriptor: int, path: str, owner: str, shared: bool) -> None:
         raise LockHeld(f"{printable(path) or '/'}: locked by {who}", shared=others) from None
     except OSError as error:
         raise failure(path, error) from error
-    # Whatever a killed holder wrote is void now.
+    # The line of a holder that was killed is void.
     line = "" if shared else " ".join(owner.split())[:_OWNER_LIMIT] + "\n"
     _write_owner(descriptor, path, line)
 
 
 def _is_shared(descriptor: int) -> bool:
-    """Return whether those who hold a lock share it; where it is not held at all, too."""
+    """Return whether a lock is shared by its holders, or not held at all."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
@@ -83,7 +83,7 @@ def _is_shared(descriptor: int) -> bool:
 
 
 def _write_owner(descriptor: int, path: str, line: str) -> None:
-    """Write who holds a lock. The lock does not rest on it, so a full disk may leave it out."""
+    """Write who holds a lock. The lock does not depend on it, so a full disk may leave it out."""
     if path:
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)

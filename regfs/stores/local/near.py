@@ -1,11 +1,11 @@
-"""What a folder without a registry tree seems to be, in words for the person who gave it.
+"""What a folder without a registry tree seems to be, as the end of an error message.
 
     /data            the tree lies in /data/registry            say which folder to give
     /srv/layout      an OCI image layout                        say what can read it
     /export          the disk of a MinIO server                 say whom to ask instead
     /mnt             nothing at all                             is a volume not mounted?
 
-A few names are looked at, never a whole disk. Whatever cannot be read says nothing.
+Only a few names are read, never a whole disk. What cannot be read is ignored.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from regfs.errors import printable
 from regfs.stores.local.root import V2
 
 _LOOKED_AT: Final = 100
-"""Folders in which a tree is looked for."""
+"""Folders that are searched for a tree."""
 _SAMPLE: Final = 3
-"""Blobs that are looked at."""
+"""Blobs that are sampled."""
 _MINIO: Final = "xl.meta"
 """The file in which MinIO keeps what is to be read as one object."""
 
 
 def is_minio(v2: str) -> bool:
-    """Return whether every blob that is looked at is a folder as MinIO keeps objects in.
+    """Return whether the blobs that are sampled are folders in which MinIO keeps objects.
 
-    One alone could have been made by hand; the first few of different folders were not.
+    One could have been made by hand; the first few of different folders were not.
     """
     found = list(islice(_blobs(os.path.join(v2, "blobs", "sha256")), _SAMPLE))
     return bool(found) and all(os.path.isfile(os.path.join(one, "data", _MINIO)) for one in found)

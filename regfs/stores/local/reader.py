@@ -1,4 +1,4 @@
-"""Looking at one path of a directory store: what it is, and what it holds.
+"""One path of a directory store: what it is, and what it contains.
 
 What a symbolic link counts as is settled here, as the table in `listing` has it.
 """
@@ -25,12 +25,12 @@ _WHITEOUT: Final = (
 
 
 def unreadable(path: str, error: OSError) -> Finding:
-    """Return the finding that `path` cannot be looked into."""
+    """Return the finding that `path` cannot be read."""
     return Finding(Code.PATH_UNREADABLE, path, actual=reason(error))
 
 
 class LocalReader:
-    """Looks at one path at a time."""
+    """Reads one path at a time."""
 
     def __init__(self, root: LocalRoot) -> None:
         self.root = root
@@ -65,7 +65,7 @@ class LocalReader:
         """Return the first `limit` bytes of a file: all of it when it is shorter."""
         descriptor, size = self._open_file(path)
         try:
-            # One byte more than expected, so that the end usually shows without another call.
+            # One byte more than expected usually shows the end without another call.
             data = os.read(descriptor, min(limit, size + 1, PIECE))
             if len(data) == limit:
                 return data
@@ -92,7 +92,7 @@ class LocalReader:
         """Open a regular file that is truly inside; return its descriptor and size."""
         full = self.root.full(path)
         try:
-            # Asked before opening, because opening a device can already do something.
+            # Checked before opening, because opening a device has effects.
             status = os.lstat(full)
             if stat.S_ISLNK(status.st_mode):
                 full = os.path.realpath(full, strict=True)

@@ -1,8 +1,8 @@
-"""Renaming a thing to a name that is free, so that nothing is ever overwritten.
+"""Renaming to a free name, so that nothing is ever overwritten.
 
-Linux refuses in the very rename when the name is taken (`renameat2` with
-`RENAME_NOREPLACE`; ext4, xfs, btrfs, tmpfs and overlayfs can, NFS cannot). Where that is not
-to be had, the name is looked up before: then movers have to hold a lock.
+Linux can refuse during the rename if the name is taken (`renameat2` with
+`RENAME_NOREPLACE`; ext4, xfs, btrfs, tmpfs and overlayfs can, NFS cannot). Elsewhere the
+name is looked up before, which is safe only under a lock.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def exists(name: str, folder: int) -> bool:
 
 @cache
 def renameat2() -> Rename | None:
-    """Return what calls renameat2 and returns its error, 0 for none; None where there is no such.
+    """Return a function that calls renameat2 and returns its errno or 0; None if there is none.
 
-    Python has no way to it. A C library older than the kernel may lack it.
+    Python does not offer it, and a C library older than the kernel may lack it.
     """
-    import ctypes  # only who moves things needs it
+    import ctypes  # only moves need it
 
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2

@@ -1,12 +1,12 @@
-"""The ground a directory store stands on: which paths are meant, and which are inside.
+"""The root of a directory store: how paths are resolved, and which lie inside the tree.
 
-Here: turning a path of the contract into one of the file system, opening
-folders without leaving the tree, making folders, and the words for errors.
-Everything else in this package works on a LocalRoot.
+It turns a path of the store into one of the file system, opens folders without
+leaving the tree, makes folders, and puts errors into words. Everything else in this
+package works on a LocalRoot.
 
-The kernel resolves symbolic links while it opens, so asking first and opening
-later proves nothing. A folder is opened first, then the kernel is asked where
-the open folder truly is, and everything else happens relative to it.
+The kernel resolves symbolic links when it opens a file, so a check before that
+proves nothing. A folder is opened first; then the kernel says where the open folder
+really is, and everything else happens relative to it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _WORDS: Final = {
 }
 
 _MARKING: Final = threading.Lock()
-"""Of every tree: a store is handed to other processes, and a lock cannot be."""
+"""One for all trees: a store can be pickled, and a lock cannot."""
 
 
 def reason(error: OSError) -> str:
@@ -49,7 +49,7 @@ def reason(error: OSError) -> str:
 
 
 def failure(path: str, error: OSError) -> StoreError:
-    """Return the error of the contract for an error of the operating system."""
+    """Return the StoreError for an error of the operating system."""
     message = f"{printable(path) or '/'}: {reason(error)}"
     if error.errno in _MISSING:
         return PathMissing(message)
@@ -75,15 +75,15 @@ def joined(folder: str, name: str) -> str:
 def adopt(folder: int, *, name: str = "", descriptor: int = -1) -> None:
     """Give a new file (open) or folder (`name`) to the owner of the folder it is made in.
 
-    Only root can, and must: a registry that runs as somebody else could not
-    write below folders of root, so its next push would fail.
+    Only root can, and must: a registry that runs as another user could not write
+    below folders of root, so its next push would fail.
     """
     if os.geteuid() != 0:
         return
     status = os.fstat(folder)
     if status.st_uid == 0 and status.st_gid == 0:
         return
-    # A file system that knows no owners refuses; then nobody needs this.
+    # A file system without owners refuses, and does not need this.
     with contextlib.suppress(OSError):
         if name:
             os.chown(name, status.st_uid, status.st_gid, dir_fd=folder, follow_symlinks=False)
@@ -104,11 +104,11 @@ class LocalRoot:
         self._prefix = self.path.rstrip("/") + "/"
         self.v2 = os.path.realpath(self._prefix + V2)
         self.v2_prefix = self.v2.rstrip("/") + "/"
-        # Folders on the way to a linked v2: they may be listed, and nothing else in them be read.
+        # Folders on the way to a linked v2 may be listed, but nothing else in them is read.
         on_the_way = (self._prefix + "docker", self._prefix + "docker/registry")
         self.gates = frozenset(os.path.realpath(path) for path in on_the_way)
         self._unsynced: dict[str, object] = {}
-        """Folders in which others were made since they were synced; each time another mark."""
+        """Folders in which folders were made since the last sync, each with a mark of that time."""
 
     def full(self, path: str) -> str:
         """Return `path` as the file system takes it.
@@ -139,21 +139,21 @@ class LocalRoot:
         return f"{true}/".startswith(self.v2_prefix)
 
     def unlinked(self, path: str) -> str:
-        """Return where `path` truly is, provided that no link is on the way to it."""
+        """Return where `path` is if no link is on the way to it."""
         if path == V2 or path.startswith(V2 + "/"):
             return self.v2 + path[len(V2) :]
         return self._prefix + path if path else self.path
 
     def true_path(self, descriptor: int, full: str) -> str:
-        """Return where an open file truly is."""
+        """Return where an open file really is."""
         try:
             true = os.readlink(f"/proc/self/fd/{descriptor}")
-        except OSError:  # no /proc here, or a path longer than it can tell
+        except OSError:  # no /proc, or a path that is too long for it
             true = ""
         return true if true.startswith("/") else os.path.realpath(full)
 
     def open_folder(self, folder: str, flags: int = _PASS_FLAGS, *, listing: bool = False) -> int:
-        """Open a folder that is truly inside, and return its descriptor.
+        """Open a folder that really lies inside, and return its descriptor.
 
         Raises:
             OSError: as the operating system answers.
@@ -182,10 +182,9 @@ class LocalRoot:
         return self._open_inside(full or "/", folder, _PASS_FLAGS, listing=False), name
 
     def broken_link(self, path: str) -> str | None:
-        """Return the link that leads nowhere and is why `path` is missing; None without one.
+        """Return the broken link that is why `path` is missing; None if there is none.
 
-        A folder behind a disk that is not mounted must not be taken for an
-        empty one.
+        A folder on a disk that is not mounted must not pass for an empty one.
         """
         while path:
             try:
@@ -197,13 +196,13 @@ class LocalRoot:
         return None
 
     def fault(self, path: str, error: OSError) -> StoreError:
-        """Return the error for `path`, looking whether a broken link is the cause."""
+        """Return the error for `path`, which names a broken link if that is the cause."""
         if error.errno == errno.ENOENT and (link := self.broken_link(path)) is not None:
             return unsafe(path, f"the symbolic link {printable(link)} leads nowhere")
         return failure(path, error)
 
     def make_folders(self, folder: str) -> tuple[int, list[str]]:
-        """Make `folder` and what is missing above it; return it opened, and the paths made.
+        """Make `folder` and what is missing above it; return its descriptor and the paths made.
 
         Raises:
             OSError: as the operating system answers.
@@ -239,7 +238,7 @@ class LocalRoot:
         return descriptor, made
 
     def open_or_make_parent(self, path: str) -> tuple[int, str, list[str]]:
-        """Open the folder that holds `path`, made when needed; with the name, and what was made.
+        """Open the folder that holds `path`, making it if needed; return the paths made as well.
 
         Raises:
             As `make_folders`.
@@ -262,7 +261,7 @@ class LocalRoot:
             folder = folder.rpartition("/")[0]
             mark = self._unsynced.get(folder)
             if mark is not None:
-                # Only then is the mark taken away: others rest on these names as well.
+                # The mark goes only after that: other threads rely on these names as well.
                 self._fsync(folder)
                 with _MARKING:
                     if self._unsynced.get(folder) is mark:
@@ -277,7 +276,7 @@ class LocalRoot:
 
 
 class LastFolder:
-    """The folder that was used last, kept open for what else lies in it."""
+    """Keeps the folder that was used last open, for the next path in it."""
 
     def __init__(self, root: LocalRoot) -> None:
         self.descriptor = -1
@@ -285,7 +284,7 @@ class LastFolder:
         self._folder: str | None = None
 
     def open(self, folder: str) -> int:
-        """Return the descriptor of a folder; it is closed when another one is asked for.
+        """Return the descriptor of a folder, valid until another one is opened.
 
         Raises:
             As `LocalRoot.open_folder`.

@@ -1,4 +1,4 @@
-"""What a directory store has room for, and how far a rename reaches.
+"""The free space of a directory store, and how far a rename reaches.
 
 A rename goes no further than one file system, nor than one mount of it: the kernel answers
 EXDEV between two mounts of the same disk too, where the device number is the same. So the
@@ -27,7 +27,7 @@ _ALGORITHM_DEPTH: Final = 4
 
 
 def require_writable(root: LocalRoot, folders: Iterable[str]) -> None:
-    """Ask the kernel whether we may; nothing is written to find out."""
+    """Ask the kernel for the permission; nothing is written to find out."""
     for folder in folders:
         folder = _existing(root, folder)
         full = root.full(folder)
@@ -38,7 +38,7 @@ def require_writable(root: LocalRoot, folders: Iterable[str]) -> None:
 
 
 def room(root: LocalRoot, folder: str) -> Room:
-    """Return what is free, as this user sees it, and what a new folder takes."""
+    """Return the space that is free for this user, and what a new folder takes."""
     folder = _existing(root, folder)
     try:
         status = os.statvfs(root.full(folder))
@@ -50,7 +50,7 @@ def room(root: LocalRoot, folder: str) -> Room:
 
 
 def claim(root: LocalRoot, path: str, size: int) -> None:
-    """Make a file of `size` bytes that has its space already, or make it so long."""
+    """Make a file of `size` bytes whose space is allocated, or resize one."""
     try:
         folder, made = root.make_folders(path.rpartition("/")[0])
         try:
@@ -68,7 +68,7 @@ def claim(root: LocalRoot, path: str, size: int) -> None:
                 os.close(descriptor)
         except OSError:
             for one in reversed(made):
-                with contextlib.suppress(OSError):  # somebody else uses it by now
+                with contextlib.suppress(OSError):  # it is in use by now
                     os.rmdir(root.full(one))
             raise
         finally:
@@ -85,14 +85,14 @@ def _allocate(descriptor: int, size: int) -> None:
     except OSError as error:
         if error.errno not in _CANNOT:
             raise
-    # Not every system sets space aside; then what it says is free has to do.
+    # Not every system can allocate space; there the number of free bytes must do.
     status = os.fstatvfs(descriptor)
     if status.f_bavail * status.f_frsize < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def apart(root: LocalRoot, home: str, folders: Iterable[str]) -> list[str]:
-    """Return the folders and mounts that no rename leads out of to `home`."""
+    """Return the folders and mounts from which no rename reaches `home`."""
     mounts = _mounts()
     place = _place(root, _existing(root, home), mounts)
     found = {folder for folder in folders if _place(root, folder, mounts) not in (place, None)}
@@ -125,7 +125,7 @@ def _place(root: LocalRoot, folder: str, mounts: frozenset[str]) -> tuple[int, s
 
 
 def _mounts() -> frozenset[str]:
-    """Return where anything is mounted; nothing on a system that does not tell it."""
+    """Return all mount points; none on a system that does not list them."""
     try:
         with open(_MOUNTS, "rb") as stream:
             lines = stream.read().splitlines()

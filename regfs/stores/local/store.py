@@ -38,7 +38,7 @@ from regfs.stores.local.reader import LocalReader
 from regfs.stores.local.root import V2, LocalRoot, failure, unsafe
 
 _OWN_NAMES: Final = frozenset({".regfs", "scheduler-state.json", "lost+found"})
-# Named here because inside the class `list` is the method.
+# Named here because `list` is a method inside the class.
 _Entries = list[Entry]
 
 
@@ -89,7 +89,7 @@ class LocalStore:
     def contents(
         self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
     ) -> Iterator[bytes | StoreError]:
-        """Yield what each leaf begins with; the folder is looked up once."""
+        """Yield the first bytes of each leaf; the folder is opened once."""
         return contents.contents(self._reader, folder, names, leaf, limit, seen=seen)
 
     def stat(self, path: str) -> Entry:
@@ -103,7 +103,7 @@ class LocalStore:
         return examine(self._reader, paths, limit=limit)
 
     def identify(self, folder: str, names: Iterable[str], leaf: str) -> Iterator[FileId | None]:
-        """Yield which file each leaf is; the folder is looked up once."""
+        """Yield which file each leaf is; the folder is opened once."""
         return contents.identify(self._reader, folder, names, leaf)
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
@@ -115,11 +115,11 @@ class LocalStore:
         return self._reader.read(path, limit)
 
     def room(self, folder: str = "") -> Room:
-        """Return what is free, as this user sees it, and what a new folder takes."""
+        """Return the space that is free for this user, and what a new folder takes."""
         return space.room(self.root, folder)
 
     def apart(self, home: str, folders: Iterable[str]) -> Sequence[str]:
-        """Return the folders and mounts that no rename leads out of to `home`."""
+        """Return the folders and mounts from which no rename reaches `home`."""
         return space.apart(self.root, home, folders)
 
     # -- changing ----------------------------------------------------------------------
@@ -153,11 +153,11 @@ class LocalStore:
         return write.delete_tree(self.root, folder)
 
     def require_writable(self, folders: Iterable[str]) -> None:
-        """Ask the kernel whether we may; nothing is written to find out."""
+        """Ask the kernel for the permission; nothing is written to find out."""
         space.require_writable(self.root, folders)
 
     def claim(self, path: str, size: int) -> None:
-        """Make a file of `size` bytes that has its space already, or make it so long."""
+        """Make a file of `size` bytes whose space is allocated, or resize one."""
         space.claim(self.root, path, size)
 
     def sync(self, folder: str) -> None:
@@ -165,15 +165,15 @@ class LocalStore:
         write.sync(self.root, folder)
 
     def lock(self, path: str, owner: str, *, shared: bool = False) -> AbstractContextManager[None]:
-        """Hold the lock at `path` while the block runs; the kernel frees it when we die."""
+        """Hold the lock at `path` while the block runs; the kernel frees it if we die."""
         return lock(self.root, path, owner, shared=shared)
 
 
 def open_local(root: str, *, empty: bool = False) -> LocalStore:
     """Open the directory that holds the registry tree at `root`.
 
-    An empty folder is a fresh registry only if `empty` says so: it looks just like the
-    place of a volume that is not mounted, and "nothing is wrong there" would be false.
+    An empty folder is a fresh registry only with `empty`: it looks like the mount point of a
+    volume that is not mounted, and a report that nothing is wrong there would be false.
 
     Raises:
         NotARegistry: there is no such tree; the message says what was looked for.
@@ -185,7 +185,7 @@ def open_local(root: str, *, empty: bool = False) -> LocalStore:
             found = _holder(place)
             if found is not None:
                 return _opened(found)
-        # What is empty and lies in a registry is a part of it, and never a registry.
+        # An empty folder inside a registry is a part of it, not a registry.
         fresh = set(os.listdir(given)) <= _OWN_NAMES
         if fresh and empty and f"/{V2}/" not in os.path.realpath(given) + "/":
             return LocalStore(given)

@@ -1,12 +1,12 @@
-"""Every folder of a directory store, one after the other, by nothing but names.
+"""Every folder of a directory store, one after the other, by names alone.
 
-A walk that asks about each file takes most of its time asking. Here a folder is
-opened once, relative to the folder it lies in, and the kernel's listing says what
-is a file and what a folder; only what is neither is looked at, in `reader`.
+A walk that calls stat for each file spends most of its time there. Here a folder is
+opened once, relative to its parent, and the kernel's listing says what is a file and
+what a folder; only what is neither is checked, by `reader`.
 
-No descriptor stays open between two answers and nothing calls itself, so that a
-chain of folders costs neither descriptors nor stack. On a cold disk the children
-of a folder are opened several at once. Listing with sizes is in `listing`.
+No descriptor stays open between two answers and there is no recursion, so a deep
+chain of folders costs neither descriptors nor stack. On a cold disk several children
+of a folder are opened at once. Listing with sizes is in `listing`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _LONGEST_NAME: Final = 255
 
 
 class _FolderNames(NamedTuple):
-    """What a folder showed, before anything in it was looked at."""
+    """The names in a folder, before any of them is checked."""
 
     folders: list[str]
     files: list[str]
     odd: list[str]
-    """Links, special files, and what the file system does not tell the kind of."""
+    """Links, special files, and names of unknown kind."""
     content: bytes | StoreError | None
     error: OSError | None
 
@@ -98,7 +98,7 @@ class _TreeWalk:
         names = self._reachable(above)
         chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
         answers: Iterator[list[_FolderNames | None]] = map(look, chunks)
-        if len(chunks) > 1:  # a pool that is not used costs as much as listing a folder
+        if len(chunks) > 1:  # an unused pool costs as much as listing a folder
             answers = adaptive_map(look, chunks, _is_slow)
         for chunk, answer in zip(chunks, answers, strict=True):
             for name, seen in zip(chunk, answer, strict=True):
@@ -122,7 +122,7 @@ class _TreeWalk:
         return names
 
     def _look_plain(self, folder: str, names: list[str]) -> list[_FolderNames | None]:
-        """Return what some folders in `folder` show; None of one that takes a closer look."""
+        """Return the names in some folders of `folder`; None for one that needs a closer look."""
         try:
             parent = self._root.open_folder(folder, listing=True)
         except (OSError, StoreError):
@@ -131,7 +131,7 @@ class _TreeWalk:
         try:
             for name in names:
                 try:
-                    # No link is passed, so what is in a folder inside is inside.
+                    # No link is followed, so a folder in a folder of the tree is in the tree.
                     descriptor = os.open(name, _PLAIN, dir_fd=parent)
                 except OSError:
                     found.append(None)
@@ -142,14 +142,14 @@ class _TreeWalk:
         return found
 
     def _look(self, folder: str) -> _FolderNames | None:
-        """Return what a folder shows that may be a link; report why it cannot be listed."""
+        """Return the names in a folder that may be a link; report why it cannot be listed."""
         if self._walked is None:
             return self._look_unlinked(folder)
         descriptor = self._reader.open_listed(folder, self._report)
         return None if descriptor is None else self._list(descriptor, folder)
 
     def _look_unlinked(self, folder: str) -> _FolderNames | None:
-        """Return what a folder shows that is no link; report why it cannot be listed."""
+        """Return the names in a folder that is no link; report why it cannot be listed."""
         try:
             parent, name = self._root.open_parent(folder)
             try:
@@ -164,7 +164,7 @@ class _TreeWalk:
         return self._list(descriptor, folder)
 
     def _list(self, descriptor: int, folder: str) -> _FolderNames:
-        """Return what an open folder shows, and close it."""
+        """Return the names in an open folder, and close it."""
         folders, files, odd = [], [], []
         content: bytes | StoreError | None = None
         trouble = None

@@ -103,7 +103,7 @@ def _put_onto(root: LocalRoot, here: int, name: str, target: str) -> None:
         there, new_name, _ = root.open_or_make_parent(target)
         try:
             os.rename(name, new_name, src_dir_fd=here, dst_dir_fd=there)
-            adopt(there, name=new_name)  # it may have been made where others own the folder
+            adopt(there, name=new_name)  # it may come from a folder of another owner
             return
         except FileNotFoundError:
             # The target's folder was removed after it was opened, unless the source is gone.
@@ -237,7 +237,7 @@ def _remove(name: str, folder: int) -> int:
     try:
         os.unlink(name, dir_fd=folder)
     except OSError as error:
-        # Linux says EISDIR of a folder, others EPERM, which can mean a real refusal too.
+        # Linux answers EISDIR for a folder, others EPERM, which can be a real refusal too.
         if error.errno not in _NO_FILE or not stat.S_ISDIR(
             os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
         ):
@@ -252,7 +252,7 @@ def _remove(name: str, folder: int) -> int:
 
 
 def _remove_files(name: str, parent: int, *, deeper: bool = True) -> tuple[list[str], int]:
-    """Delete what is no folder in a folder, and folders in it that hold none themselves.
+    """Delete the files in a folder, and the folders in it that hold only files.
 
     Return the folders that are left, and how many files were deleted. Nearly all folders
     are made for one file: gone through from the one above, they cost half as much.
