@@ -261,6 +261,19 @@ def test_every_folder_holds_its_keys(name: str, tag: str, upload: str, digest: D
         assert ["/".join(parent) for parent in parents] == folders
 
 
+@given(strategies.keys())
+def test_a_path_is_its_parent_and_its_name(key: Key) -> None:
+    path = path_of(key)
+    assert f"{layout.parent_of(path)}/{layout.name_of(path)}" == path
+    assert (layout.parent_of("a"), layout.name_of("a")) == ("", "a")
+
+
+@given(strategies.digests())
+def test_the_path_of_a_blob_is_that_of_its_key(digest: Digest) -> None:
+    assert layout.blob_path(digest) == path_of(BlobData(digest))
+    assert layout.blob_folder(digest) == layout.parent_of(layout.blob_path(digest))
+
+
 def test_the_folder_of_a_link_is_right_above_it() -> None:
     assert layout.blob_folder(D) + "/data" == path_of(BlobData(D))
     assert layout.layer_folder("a", D) + "/link" == path_of(LayerLink("a", D))
@@ -294,6 +307,8 @@ def test_no_folder_is_made_from_what_is_no_digest() -> None:
     for text in ("", "sha256:", "sha256:..", "sha256:../../..", D + "/..", "md5:" + "a" * 32):
         with pytest.raises(LayoutInvalid):
             layout.blob_folder(Digest(text))
+        with pytest.raises(LayoutInvalid):
+            layout.blob_path(Digest(text))
         with pytest.raises(LayoutInvalid):
             layout.revision_folder("a", Digest(text))
 

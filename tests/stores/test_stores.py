@@ -142,6 +142,11 @@ class TestStoreContract:
         with pytest.raises(PathMissing):
             store.move("b", "c")
 
+    def test_a_message_shows_a_path_in_one_printable_line(self, store: WritableStore) -> None:
+        with pytest.raises(PathMissing) as raised:
+            store.stat("caf\udce9\u00e9\x1b[2J")
+        assert str(raised.value).startswith("caf\\xe9\u00e9\\x1b[2J: ")
+
     def test_a_folder_cannot_be_read(self, store: WritableStore) -> None:
         put(store, "a/data")
         for ask in (store.open, lambda path: store.read(path, 1)):
