@@ -32,7 +32,7 @@ from regfs.progress import SILENT, Progress
 from regfs.runs import Change, Changes, InPlace, Item, Returned, RunKind, Skipped, changing, survey
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import EMPTY_KINDS, FOLDER_KINDS, LINK_KINDS, ActionKind, Totals
-from regfs.stores import Entry, FileKind, Seen, Store, folders_above, ignore, writable
+from regfs.stores import Entry, FileKind, PathState, Store, folders_above, ignore, writable
 from regfs.tree.inventory import Inventory, LinkContent
 from regfs.tree.leftovers import is_for_one
 from regfs.tree.links import LINK_LIMIT, parse_link_content
@@ -305,7 +305,7 @@ class _Sweep:
         is_kept_blob = action.kind is ActionKind.BLOB and action.digest in self.kept_blobs
         return is_kept_blob or action.digest in self.kept
 
-    def _may(self, action: Action, seen: Seen | StoreError) -> bool:
+    def _may(self, action: Action, seen: PathState | StoreError) -> bool:
         """Return whether an item is as planned, and a link names the digest of its path."""
         if self._is_kept(action):
             self._keep(action, "something that stays may need it")
@@ -325,11 +325,11 @@ class _Sweep:
             self._keep(action, reason)
         return reason is None
 
-    def _link(self, action: Action, seen: Seen | StoreError) -> LinkContent:
+    def _link(self, action: Action, seen: PathState | StoreError) -> LinkContent:
         """Return what a link says, as it was read when it was checked."""
         if action.kind is ActionKind.TAG:
             return self.registry.link(f"{action.path}/current/link")
-        if isinstance(seen, Seen) and isinstance(seen.content, bytes):
+        if isinstance(seen, PathState) and isinstance(seen.content, bytes):
             return parse_link_content(seen.content)
         return self.registry.link(action.path)
 
@@ -337,7 +337,7 @@ class _Sweep:
         """Return whether a link holds its blob's digest in another algorithm, as planned."""
         return content in self.graph.aliases.get(Digest(action.digest or ""), set())
 
-    def _changed(self, action: Action, seen: Seen | StoreError) -> str | None:
+    def _changed(self, action: Action, seen: PathState | StoreError) -> str | None:
         """Return how an item differs from what was planned, or None."""
         if isinstance(seen, PathMissing):
             return "it is gone"
@@ -402,13 +402,13 @@ class _Move:
 
     __slots__ = ("action", "seen", "source")
 
-    def __init__(self, action: Action, seen: Seen) -> None:
+    def __init__(self, action: Action, seen: PathState) -> None:
         self.action = action
         self.seen = seen
         self.source = _source(action, seen)
 
 
-def _source(action: Action, seen: Seen | StoreError) -> str:
+def _source(action: Action, seen: PathState | StoreError) -> str:
     """Return what to rename: the folder of the file if it holds nothing else, else the file."""
     itself = action.kind in FOLDER_KINDS or action.kind is ActionKind.TEMPORARY
     if itself or isinstance(seen, StoreError) or not seen.alone:
@@ -440,7 +440,7 @@ def _folders_of(store: Store, repository: str) -> list[str]:
             return []
     for part in sorted(layout.PARTS):
         for listing in store.tree(f"{repository}/{part}", ignore):
-            if listing.files or listing.others or not listing.whole:
+            if listing.files or listing.others or not listing.complete:
                 return []
             found.append(listing.path)
     return found

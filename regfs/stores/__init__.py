@@ -99,16 +99,16 @@ class Listing(NamedTuple):
     content: bytes | StoreError | None = None
     """What the requested file begins with, or the error that `read` would raise; None if there
     is no such file, or none was requested."""
-    whole: bool = True
+    complete: bool = True
     """Whether the folder could be read to its end; if not, a finding says why."""
 
 
-class Seen(NamedTuple):
-    """One path as it is now."""
+class PathState(NamedTuple):
+    """The state of one path, and whether it is alone in its folder."""
 
     entry: Entry
     alone: bool
-    """Whether its folder surely holds nothing else."""
+    """Whether its folder certainly holds nothing else."""
     folder: str = ""
     """Changes when anything comes into its folder or leaves it; empty where that may not show."""
     content: bytes | StoreError | None = None
@@ -220,8 +220,8 @@ class Store(Protocol):
         """
 
     def examine(
-        self, paths: Iterable[str | Seen], *, limit: int = 0
-    ) -> Iterator[Seen | StoreError]:
+        self, paths: Iterable[str | PathState], *, limit: int = 0
+    ) -> Iterator[PathState | StoreError]:
         """Yield what `stat` returns or raises for each path, and whether it is alone.
 
         Each path is looked at only when its answer is requested. Sorted paths cost less.

@@ -82,7 +82,7 @@ class _Open:
 
     def __init__(self, listing: Listing) -> None:
         self.path = listing.path
-        self.used = bool(listing.files or listing.others) or not listing.whole
+        self.used = bool(listing.files or listing.others) or not listing.complete
 
 
 def _leave(store: Store, inventory: Inventory, above: list[_Open]) -> None:

@@ -165,7 +165,7 @@ class FolderCheck:
         halves = [file for file in files if rsync_target(file)]
         for file in halves:
             self._context.add(Finding(Code.TEMPORARY_FILE, file))
-        if is_rsync_folder(path) and listing.whole and not (files or listing.folders):
+        if is_rsync_folder(path) and listing.complete and not (files or listing.folders):
             self._context.add(Finding(Code.DIRECTORY_EMPTY, path))
         elif len(halves) < len(files) or not halves:
             self._context.add(Finding(Code.JUNK, path))

@@ -21,7 +21,7 @@ from regfs.runs import Run, runs
 from regfs.runs import purge as purge_run
 from regfs.runs import restore as restore_run
 from regfs.runs.totals import Totals
-from regfs.stores import Seen
+from regfs.stores import PathState
 from regfs.tree.registry import Registry
 from tests.support.builder import TreeBuilder, image, index
 from tests.support.crashes import Crash, CrashingStore
@@ -234,7 +234,7 @@ def test_what_was_left_in_place_after_all_is_not_counted(full: TreeBuilder) -> N
     class Touching(Dying):
         def examine(self, paths: Any, *, limit: int = 0) -> Any:
             for path in paths:
-                if isinstance(path, Seen):
+                if isinstance(path, PathState):
                     os.utime(layer)  # somebody pushes it before it is looked at again
                 yield from self._store.examine([path], limit=limit)
 

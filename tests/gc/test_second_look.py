@@ -19,7 +19,7 @@ from regfs.gc.scanning import scan_for_plan
 from regfs.gc.sweep import Applied, apply
 from regfs.graph import build_graph
 from regfs.runs import runs
-from regfs.stores import Seen, WritableStore, open_store
+from regfs.stores import PathState, WritableStore, open_store
 from regfs.tree.registry import Registry
 from tests.support.builder import TreeBuilder, artifact, image
 from tests.support.registries import going, going_in, plan_of, registry_of
@@ -158,8 +158,8 @@ def test_a_look_that_fails_ends_the_run(pruned: TreeBuilder) -> None:
 
     class Unseeing(Meddling):
         def examine(
-            self, paths: Iterable[str | Seen], *, limit: int = 0
-        ) -> Iterator[Seen | StoreError]:
+            self, paths: Iterable[str | PathState], *, limit: int = 0
+        ) -> Iterator[PathState | StoreError]:
             for path in paths:
                 yield StoreError(f"{path}: input/output error")
 

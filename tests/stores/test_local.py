@@ -23,7 +23,7 @@ from regfs.errors import (
     StoreError,
 )
 from regfs.findings import Code, Finding
-from regfs.stores import FileKind, Seen
+from regfs.stores import FileKind, PathState
 from regfs.stores.local.store import LocalStore, open_local
 from tests.support.stores import (
     codes,
@@ -588,14 +588,18 @@ def test_a_folder_that_has_just_changed_is_not_trusted_to_show_the_next_change(
     (fresh,) = local.examine(["a/b/data"])
     os.utime(data.parent, (1_700_000_000, 1_700_000_000))
     (rested,) = local.examine(["a/b/data"])
-    assert isinstance(fresh, Seen)
-    assert isinstance(rested, Seen)
+    assert isinstance(fresh, PathState)
+    assert isinstance(rested, PathState)
     assert (fresh.folder, bool(rested.folder)) == ("", True)
     for before in (fresh, rested):
-        assert [isinstance(one, Seen) and one.alone for one in local.examine([before])] == [True]
+        assert [isinstance(one, PathState) and one.alone for one in local.examine([before])] == [
+            True
+        ]
     data.with_name("more").write_bytes(b"y")
     for before in (fresh, rested):
-        assert [isinstance(one, Seen) and one.alone for one in local.examine([before])] == [False]
+        assert [isinstance(one, PathState) and one.alone for one in local.examine([before])] == [
+            False
+        ]
 
 
 def test_what_is_examined_is_read_as_far_as_asked(local: LocalStore, root: Path) -> None:
@@ -604,6 +608,6 @@ def test_what_is_examined_is_read_as_far_as_asked(local: LocalStore, root: Path)
     (root / "a/b/led").symlink_to("link")
     os.mkfifo(root / "a/b/pipe")
     paths = ["a/b/link", "a/b/led", "a/b/pipe", "a/b"]
-    found = [one.content for one in local.examine(paths, limit=6) if isinstance(one, Seen)]
+    found = [one.content for one in local.examine(paths, limit=6) if isinstance(one, PathState)]
     assert found == [b"sha256", b"sha256", None, None]
-    assert [one.content for one in local.examine(paths) if isinstance(one, Seen)] == [None] * 4
+    assert [one.content for one in local.examine(paths) if isinstance(one, PathState)] == [None] * 4

@@ -208,10 +208,10 @@ def test_a_disk_that_fails_in_the_middle_of_a_folder(
 
     monkeypatch.setattr(os, "scandir", scandir)
     found = {one.path: one for one in local.tree("p", findings.append)}
-    assert (found["p/bad"].whole, found["p/good"].whole) == (False, True)
+    assert (found["p/bad"].complete, found["p/good"].complete) == (False, True)
     assert codes(findings) == [(Code.PATH_UNREADABLE, "p/bad")]
     monkeypatch.setattr(os, "scandir", failing_with(5))
-    assert [one.whole for one in local.tree("p", ignore)] == [False]
+    assert [one.complete for one in local.tree("p", ignore)] == [False]
 
 
 def test_a_cold_disk_is_asked_many_things_at_once_in_the_same_order(

@@ -185,7 +185,9 @@ class TestStoreContract:
         assert (found["a"].folders, found["a"].files) == (["b"], ["c"])
         assert found["a/b"].files == ["1", "2"]
         assert found["d"].files == ["B", "é", "😀"]
-        assert all(one.whole and one.others == [] and one.content is None for one in found.values())
+        assert all(
+            one.complete and one.others == [] and one.content is None for one in found.values()
+        )
         assert [listing.path for listing in store.tree("d/e", no_findings)] == ["d/e", "d/e/f"]
 
     def test_a_tree_tells_of_the_same_names_as_a_walk(self, store: WritableStore) -> None:

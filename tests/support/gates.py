@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from regfs.errors import StoreError
-from regfs.stores import Seen, open_store
+from regfs.stores import PathState, open_store
 from tests.support.crashes import Crash
 
 
@@ -41,8 +41,8 @@ class _GatedStore:
         return gated
 
     def examine(
-        self, paths: Iterable[str | Seen], *, limit: int = 0
-    ) -> Iterator[Seen | StoreError]:
+        self, paths: Iterable[str | PathState], *, limit: int = 0
+    ) -> Iterator[PathState | StoreError]:
         """Look at each by itself: others may come in between."""
         for path in paths:
             self._gate("examine")

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from regfs.errors import StoreError
-from regfs.stores import FileKind, Seen, ignore
+from regfs.stores import FileKind, PathState, ignore
 from regfs.stores.local.reader import PIECE, READ_FLAGS, LocalReader
 from regfs.stores.local.root import LastFolder, failure
 
@@ -20,8 +20,8 @@ _PLAIN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLL
 
 
 def examine(
-    reader: LocalReader, paths: Iterable[str | Seen], *, limit: int = 0
-) -> Iterator[Seen | StoreError]:
+    reader: LocalReader, paths: Iterable[str | PathState], *, limit: int = 0
+) -> Iterator[PathState | StoreError]:
     """Yield what is at each path, and whether its folder holds nothing else.
 
     If the folder has not changed since an earlier answer, its contents are known: two calls
@@ -29,7 +29,7 @@ def examine(
     """
     with LastFolder(reader.root) as last_folder:
         for path in paths:
-            if isinstance(path, Seen):
+            if isinstance(path, PathState):
                 before, path = path, path.entry.path
                 if (seen := _seen_again(reader, last_folder, before)) is not None:
                     yield seen
@@ -37,7 +37,9 @@ def examine(
             yield _examine(reader, last_folder, path, limit)
 
 
-def _seen_again(reader: LocalReader, last_folder: LastFolder, before: Seen) -> Seen | None:
+def _seen_again(
+    reader: LocalReader, last_folder: LastFolder, before: PathState
+) -> PathState | None:
     """Return what is there if its folder has not changed; else None."""
     if not before.folder:
         return None
@@ -53,12 +55,12 @@ def _seen_again(reader: LocalReader, last_folder: LastFolder, before: Seen) -> S
         return None
     if stat.S_ISLNK(status.st_mode):
         return None
-    return Seen(reader.entry(path, status, ignore), before.alone, before.folder)
+    return PathState(reader.entry(path, status, ignore), before.alone, before.folder)
 
 
 def _examine(
     reader: LocalReader, last_folder: LastFolder, path: str, limit: int
-) -> Seen | StoreError:
+) -> PathState | StoreError:
     try:
         return _examined(reader, last_folder, path, limit) or _examined_with_care(
             reader, path, limit
@@ -67,7 +69,9 @@ def _examine(
         return error
 
 
-def _examined(reader: LocalReader, last_folder: LastFolder, path: str, limit: int) -> Seen | None:
+def _examined(
+    reader: LocalReader, last_folder: LastFolder, path: str, limit: int
+) -> PathState | None:
     """Return what is at a path if neither it nor its folder is a link; else None."""
     folder, _, name = path.rpartition("/")
     above, _, last = folder.rpartition("/")
@@ -90,22 +94,22 @@ def _examined(reader: LocalReader, last_folder: LastFolder, path: str, limit: in
     if stat.S_ISLNK(status.st_mode):
         return None
     known = _state(listed) if time.time() - listed.st_mtime > _SHOWS else ""
-    return Seen(reader.entry(path, status, ignore), alone, known, content)
+    return PathState(reader.entry(path, status, ignore), alone, known, content)
 
 
-def _examined_with_care(reader: LocalReader, path: str, limit: int) -> Seen:
+def _examined_with_care(reader: LocalReader, path: str, limit: int) -> PathState:
     entry = reader.stat(path)
     content = reader.read_or_error(path, limit) if limit and entry.kind is FileKind.FILE else None
     inside = reader.open_listed(path.rpartition("/")[0], ignore)
     if inside is None:
-        return Seen(entry, alone=False, content=content)
+        return PathState(entry, alone=False, content=content)
     try:
         alone = _holds_only(inside, path.rpartition("/")[2])
     except OSError as error:
         raise reader.root.fault(path, error) from error
     finally:
         os.close(inside)
-    return Seen(entry, alone, content=content)
+    return PathState(entry, alone, content=content)
 
 
 def _state(folder: os.stat_result) -> str:

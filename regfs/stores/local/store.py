@@ -24,9 +24,9 @@ from regfs.stores import (
     FileId,
     Leaves,
     Listing,
+    PathState,
     Report,
     Room,
-    Seen,
     Store,
 )
 from regfs.stores.local import contents, leaves, listing, space, walk, write
@@ -97,8 +97,8 @@ class LocalStore:
         return self._reader.stat(path)
 
     def examine(
-        self, paths: Iterable[str | Seen], *, limit: int = 0
-    ) -> Iterator[Seen | StoreError]:
+        self, paths: Iterable[str | PathState], *, limit: int = 0
+    ) -> Iterator[PathState | StoreError]:
         """Yield what is at each path, and whether its folder holds nothing else."""
         return examine(self._reader, paths, limit=limit)
 

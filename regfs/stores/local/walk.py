@@ -206,7 +206,7 @@ class _TreeWalk:
             elif kind is not None:
                 others.append(name)
         return Listing(
-            path, _ordered(folders), _ordered(files), others, content, whole=error is None
+            path, _ordered(folders), _ordered(files), others, content, complete=error is None
         )
 
     def _kind(self, path: str, walked: Walked) -> FileKind | None:
