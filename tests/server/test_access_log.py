@@ -36,14 +36,14 @@ COMBINED = re.compile(
 """As goaccess, logstash and fail2ban read it."""
 
 
-def test_the_line_is_what_people_know() -> None:
+def test_the_line_has_the_combined_format() -> None:
     assert combined(PULLED) == (
         "192.0.2.7 - alice [26/Nov/2026:14:13:57 +0000] "
         '"GET /v2/team/app/manifests/v1?x=1 HTTP/1.1" 200 428 "-" "skopeo/1.18"'
     )
 
 
-def test_json_tells_more() -> None:
+def test_json_has_more_fields() -> None:
     assert json.loads(as_json(PULLED)) == {
         "time": "2026-11-26T14:13:57.250Z",
         "remote": "192.0.2.7",
@@ -71,7 +71,7 @@ def test_json_tells_more() -> None:
         ("upload", "7a1c", "upload"),
     ],
 )
-def test_a_reference_is_told_as_what_it_is(action: str, reference: str, key: str) -> None:
+def test_a_reference_is_logged_by_its_kind(action: str, reference: str, key: str) -> None:
     document = json.loads(as_json(PULLED._replace(action=action, reference=reference)))
     assert document[key] == reference
 
@@ -83,7 +83,7 @@ def test_a_password_in_an_absolute_target_is_left_out(line: Any) -> None:
     assert "http://host/v2/" in told
 
 
-def test_what_would_end_a_line_or_a_quote_is_escaped() -> None:
+def test_line_ends_and_quotes_are_escaped() -> None:
     told = combined(PULLED._replace(user_agent='x" 200\r\n\x1b[31m\\', user="a b"))
     assert told.endswith(r'"x\" 200\x0d\x0a\x1b[31m\\"')
     assert " a\\x20b " in told

@@ -69,7 +69,7 @@ def options(files: tuple[Path, Path]) -> list[str]:
     return ["--htpasswd", str(users), "--access", str(rules)]
 
 
-def test_rules_are_read_again(tree: TreeBuilder, files: tuple[Path, Path]) -> None:
+def test_sighup_reloads_rules(tree: TreeBuilder, files: tuple[Path, Path]) -> None:
     users, rules = files
     with serving(tree.root, *options(files)) as (process, url):
         assert (status(url, "open"), status(url, "closed")) == (200, 403)
@@ -83,7 +83,7 @@ def test_rules_are_read_again(tree: TreeBuilder, files: tuple[Path, Path]) -> No
         assert end(process, signal.SIGTERM)[0] == 0
 
 
-def test_passwords_are_read_again(tree: TreeBuilder, files: tuple[Path, Path]) -> None:
+def test_sighup_reloads_passwords(tree: TreeBuilder, files: tuple[Path, Path]) -> None:
     users, _ = files
     with serving(tree.root, *options(files)) as (process, url):
         assert status(url, "open") == 200
@@ -93,7 +93,7 @@ def test_passwords_are_read_again(tree: TreeBuilder, files: tuple[Path, Path]) -
 
 
 @pytest.mark.parametrize("text", ["[[rules]]\nusers = 7\n", "", None])
-def test_wrong_rules_change_nothing(
+def test_invalid_rules_keep_the_previous_ones(
     tree: TreeBuilder, files: tuple[Path, Path], text: str | None
 ) -> None:
     users, rules = files
@@ -111,7 +111,9 @@ def test_wrong_rules_change_nothing(
 
 
 @pytest.mark.parametrize("text", ["alice:plain\n", ""])
-def test_wrong_users_change_nothing(tree: TreeBuilder, files: tuple[Path, Path], text: str) -> None:
+def test_an_invalid_password_file_keeps_the_previous_users(
+    tree: TreeBuilder, files: tuple[Path, Path], text: str
+) -> None:
     users, _ = files
     with serving(tree.root, *options(files)) as (process, url):
         users.write_text(text)
@@ -122,7 +124,7 @@ def test_wrong_users_change_nothing(tree: TreeBuilder, files: tuple[Path, Path],
         assert process.poll() is None
 
 
-def test_a_user_of_new_rules_without_a_password_is_remarked(
+def test_a_user_in_new_rules_without_a_password_is_logged(
     tree: TreeBuilder, files: tuple[Path, Path]
 ) -> None:
     users, rules = files
@@ -131,7 +133,7 @@ def test_a_user_of_new_rules_without_a_password_is_remarked(
         assert f"regfs: {rules}: carol has no password in {users}" in again(process, 3)
 
 
-def test_a_server_without_files_goes_on(tree: TreeBuilder) -> None:
+def test_sighup_without_files_changes_nothing(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     with serving(tree.root) as (process, url):
         assert again(process) == ["regfs: there is no file to read again"]
@@ -157,7 +159,7 @@ def in_der(pair: Pair) -> bytes:
 
 
 @needs_programs("openssl", "curl")
-def test_a_certificate_is_read_again(tree: TreeBuilder, tmp_path: Path) -> None:
+def test_sighup_reloads_the_certificate(tree: TreeBuilder, tmp_path: Path) -> None:
     tree.push("app", "v1")
     pair, new = made(tmp_path, "one"), made(tmp_path, "two")
     files = ["--tls-cert", pair.certificate, "--tls-key", pair.key]

@@ -125,7 +125,7 @@ def test_the_right_password_is_let_in(url: str) -> None:
         (b"*", b"open sesame"),
     ],
 )
-def test_a_wrong_one_is_not(url: str, user: bytes, password: bytes) -> None:
+def test_a_wrong_password_is_refused(url: str, user: bytes, password: bytes) -> None:
     response = requests.get(f"{url}/v2/", headers=authorization(user, password), timeout=10)
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"] == CHALLENGE
@@ -144,7 +144,7 @@ def test_a_wrong_one_is_not(url: str, user: bytes, password: bytes) -> None:
         [b"Authorization: Basic YWxpY2U6b3BlbiBzZXNhbWU="] * 2,
     ],
 )
-def test_what_is_no_basic_authentication_is_not(url: str, headers: list[bytes]) -> None:
+def test_other_authentication_is_refused(url: str, headers: list[bytes]) -> None:
     answer = wire.get(url, b"/v2/", *headers)
     assert answer.status == 401 or answer.status == 400
     assert b"YWxp" not in answer.raw
@@ -156,13 +156,13 @@ def test_everything_else_needs_a_password_too(url: str, path: str) -> None:
     assert requests.get(f"{url}/metrics", timeout=10).status_code == 401
 
 
-def test_health_needs_none(url: str) -> None:
+def test_health_needs_no_password(url: str) -> None:
     response = requests.get(f"{url}/healthz", timeout=10)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_nothing_is_changed_by_somebody_unknown(url: str, method: str) -> None:
+def test_anonymous_requests_change_nothing(url: str, method: str) -> None:
     for path in (f"/v2/team/app/blobs/{DIGEST}", "/v2/team/app/blobs/uploads/"):
         assert requests.request(method, url + path, timeout=10).status_code == 401
 
@@ -198,7 +198,7 @@ def test_a_changed_password_counts_at_once(url: str, users: Path) -> None:
 
 
 @pytest.mark.usefixtures("looking_always")
-def test_a_user_who_goes_is_out_at_once(url: str, users: Path) -> None:
+def test_a_removed_user_is_refused_at_once(url: str, users: Path) -> None:
     assert requests.get(f"{url}/v2/", auth=BOB, timeout=10).ok
     write(users, {"alice": b"open sesame"})
     gone = requests.get(f"{url}/v2/", auth=BOB, timeout=10)
@@ -206,7 +206,7 @@ def test_a_user_who_goes_is_out_at_once(url: str, users: Path) -> None:
 
 
 @pytest.mark.usefixtures("looking_always")
-def test_a_file_that_becomes_wrong_leaves_the_users(
+def test_an_invalid_file_keeps_the_previous_users(
     url: str, users: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     users.write_bytes(b"alice:hunter2\n")
@@ -237,7 +237,7 @@ def test_a_right_password_is_computed_once(url: str, monkeypatch: pytest.MonkeyP
     assert computed.count(b"wrong") == 4  # as often for somebody unknown
 
 
-def test_what_is_remembered_has_an_end(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remembered_password_expires(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[bytes] = []
     matches = htpasswd.matches
 
@@ -256,7 +256,7 @@ def test_what_is_remembered_has_an_end(url: str, monkeypatch: pytest.MonkeyPatch
     assert len(computed) == 5
 
 
-def test_too_many_passwords_at_once_are_told_to_come_again(
+def test_too_many_passwords_at_once_are_refused_for_now(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = threading.Event()
@@ -288,7 +288,7 @@ def test_too_many_passwords_at_once_are_told_to_come_again(
 # -- what is told ------------------------------------------------------------------------
 
 
-def test_no_password_is_told_anywhere(
+def test_passwords_are_never_logged(
     url: str, heard: list[Exchange], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG, "regfs"), caplog.at_level(logging.DEBUG, "aiohttp"):
@@ -313,7 +313,7 @@ def test_no_password_is_told_anywhere(
     assert all(answer.status in (0, 400, 401, 414, 431) for answer in answers)
 
 
-def test_the_log_names_only_who_gave_the_right_password(url: str, heard: list[Exchange]) -> None:
+def test_the_log_names_only_users_with_the_right_password(url: str, heard: list[Exchange]) -> None:
     requests.get(f"{url}/v2/", auth=("alice", "open sesame"), timeout=10)
     requests.get(f"{url}/v2/", auth=("my-password", "x"), timeout=10)
     requests.get(f"{url}/v2/", timeout=10)
@@ -357,7 +357,7 @@ def allowed(response: requests.Response) -> Any:
         (ALICE, "DELETE", "/v2/public/app/manifests/v1", "DENIED"),
     ],
 )
-def test_what_each_may_do(
+def test_rules_decide_what_each_user_may_do(
     ruled: str, who: HTTPBasicAuth | None, method: str, path: str, result: Any
 ) -> None:
     response = requests.request(method, ruled + path, auth=who, timeout=10)
@@ -367,7 +367,7 @@ def test_what_each_may_do(
         assert allowed(response) == result
 
 
-def test_empty_credentials_are_none(ruled: str) -> None:
+def test_empty_credentials_count_as_anonymous(ruled: str) -> None:
     """As skopeo and podman send them when they have none."""
     headers = authorization(b"", b"")
     path = "/v2/public/app/tags/list"
@@ -375,14 +375,12 @@ def test_empty_credentials_are_none(ruled: str) -> None:
     assert requests.get(f"{ruled}/v2/", headers=headers, timeout=10).status_code == 401
 
 
-def test_a_wrong_password_is_refused_even_where_none_is_needed(ruled: str) -> None:
+def test_a_wrong_password_is_refused_even_if_none_is_needed(ruled: str) -> None:
     response = requests.get(f"{ruled}/v2/public/app/tags/list", auth=("bob", "x"), timeout=10)
     assert response.status_code == 401
 
 
-def test_a_forbidden_repository_looks_like_one_that_is_not_there(
-    ruled: str, tree: TreeBuilder
-) -> None:
+def test_a_forbidden_repository_looks_absent(ruled: str, tree: TreeBuilder) -> None:
     tree.push("other/app", "v1")
     there, absent = (
         requests.get(f"{ruled}/v2/other/{name}/tags/list", auth=BOB, timeout=10)
@@ -392,7 +390,7 @@ def test_a_forbidden_repository_looks_like_one_that_is_not_there(
     assert there.content == absent.content
 
 
-def test_the_catalog_tells_what_each_may_read(ruled: str, tree: TreeBuilder) -> None:
+def test_the_catalog_lists_only_readable_repositories(ruled: str, tree: TreeBuilder) -> None:
     for name in ("other/app", "public/app", "team/app", "team/app/deep"):
         tree.push(name, "v1")
 
@@ -405,7 +403,7 @@ def test_the_catalog_tells_what_each_may_read(ruled: str, tree: TreeBuilder) -> 
     assert listed(None, n=1) == ["public/app"]
 
 
-def test_the_catalog_needs_a_password_where_nothing_is_for_everybody(url: str) -> None:
+def test_the_catalog_needs_a_password_if_nothing_is_public(url: str) -> None:
     assert requests.get(f"{url}/v2/_catalog", timeout=10).status_code == 401
 
 
@@ -415,7 +413,7 @@ def layer_of(tree: TreeBuilder, name: str) -> str:
 
 
 @pytest.mark.parametrize("source", ["from=other/app", "from=team/secret/deep", ""])
-def test_nothing_is_mounted_from_where_one_may_not_read(
+def test_a_blob_of_an_unreadable_repository_is_not_mounted(
     ruled: str, tree: TreeBuilder, source: str
 ) -> None:
     tree.push("other/app", "v1")
@@ -428,7 +426,7 @@ def test_nothing_is_mounted_from_where_one_may_not_read(
     assert gained.status_code == 404
 
 
-def test_what_one_may_read_can_be_mounted(ruled: str, tree: TreeBuilder) -> None:
+def test_a_blob_of_a_readable_repository_is_mounted(ruled: str, tree: TreeBuilder) -> None:
     tree.push("public/app", "v1")
     layer = layer_of(tree, "public/app")
     path = f"/v2/team/app/blobs/uploads/?mount={layer}&from=public/app"
@@ -474,7 +472,7 @@ PAGES = [
 ]
 
 
-def test_no_page_tells_of_what_one_may_not_read(ruled: str, tree: TreeBuilder) -> None:
+def test_pages_omit_unreadable_repositories(ruled: str, tree: TreeBuilder) -> None:
     tree.push("team/app", "v1")
     hidden = tree.push("other/classified", "xyzzy", image(["only there"]))
     for page in PAGES:

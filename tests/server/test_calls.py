@@ -37,7 +37,7 @@ def where(calls: ShortCalls, clock: Clock, seconds: float = 0.0) -> str:
     return "here" if loop == made else "in a thread"
 
 
-def test_calls_are_made_on_the_spot_until_one_has_taken_long(clock: Clock) -> None:
+def test_calls_stay_in_the_loop_until_one_is_slow(clock: Clock) -> None:
     calls = ShortCalls(clock)
     assert where(calls, clock, SLOW * 0.9) == "here"
     assert where(calls, clock, SLOW * 2) == "here"
@@ -48,7 +48,7 @@ def test_calls_are_made_on_the_spot_until_one_has_taken_long(clock: Clock) -> No
     assert where(calls, clock) == "here"
 
 
-def test_a_long_call_that_fails_has_taken_long_too(clock: Clock) -> None:
+def test_a_slow_call_that_fails_counts_as_slow(clock: Clock) -> None:
     calls = ShortCalls(clock)
 
     def fail() -> None:

@@ -32,7 +32,7 @@ def test_no_page_loses_or_repeats_a_repository(tree: TreeBuilder, n: int) -> Non
         assert every_page(url, f"/v2/_catalog?n={n}") == NAMES
 
 
-def test_how_many_when_nothing_is_said(tree: TreeBuilder) -> None:
+def test_the_default_page_size(tree: TreeBuilder) -> None:
     names = [f"r{number:03}" for number in range(catalog.USUAL + 5)]
     for name in names:
         tree.folder(tree.repository_path(name) / "_manifests")
@@ -42,7 +42,7 @@ def test_how_many_when_nothing_is_said(tree: TreeBuilder) -> None:
         assert every_page(url, answer.next) == names[catalog.USUAL :]
 
 
-def test_who_asks_for_too_many_is_told_where_to_go_on(
+def test_a_page_size_above_the_limit_gets_a_next_link(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "MOST", 2)
@@ -63,7 +63,7 @@ def test_an_empty_registry(tree: TreeBuilder) -> None:
         assert get(url, "/v2/_catalog?n=0")["Link"] is None
 
 
-def test_hostile_names_and_hostile_questions(tree: TreeBuilder) -> None:
+def test_hostile_names_and_queries(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     for name in ("..%2f", "UP", "a..b", "<script>", "a\nb", "a\x7fb"):
         tree.folder(tree.repository_path(name) / "_manifests")
@@ -74,7 +74,7 @@ def test_hostile_names_and_hostile_questions(tree: TreeBuilder) -> None:
 
 
 @needs_reference
-def test_what_docker_registry_has_pushed(tree: TreeBuilder) -> None:
+def test_the_catalog_of_a_tree_by_docker_registry(tree: TreeBuilder) -> None:
     with ReferenceRegistry(tree.root) as registry:
         for name in NAMES:
             registry.push(name, "v1", image())

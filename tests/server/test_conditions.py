@@ -33,7 +33,7 @@ def put(client: Client, data: bytes, status: int, path: str = TAG, **headers: st
     return "" if status == 201 else code(answer)
 
 
-def test_a_tag_is_made_once(client: Client, tree: TreeBuilder) -> None:
+def test_if_none_match_creates_a_tag_once(client: Client, tree: TreeBuilder) -> None:
     put(client, V1.data, 201, If_None_Match="*")
     before = tree.files()
     for content in (V1, V2):
@@ -57,7 +57,7 @@ def test_a_broken_tag_which_nobody_can_pull_can_be_made(client: Client, tree: Tr
     client("GET", TAG, status=200)
 
 
-def test_a_tag_is_moved_from_where_it_is_known_to_be(client: Client, tree: TreeBuilder) -> None:
+def test_if_match_moves_a_tag_only_from_that_digest(client: Client, tree: TreeBuilder) -> None:
     etag = f'"{V1.digest}"'
     put(client, V2.data, 412, If_Match=etag)
     put(client, V2.data, 412, If_Match="*")
@@ -69,7 +69,7 @@ def test_a_tag_is_moved_from_where_it_is_known_to_be(client: Client, tree: TreeB
     assert tree.current("team/app", "v1") == V2.digest
 
 
-def test_each_of_several_tags_is_asked_about(client: Client, tree: TreeBuilder) -> None:
+def test_a_condition_applies_to_each_tag(client: Client, tree: TreeBuilder) -> None:
     put(client, V1.data, 201)
     path = f"/v2/team/app/manifests/{V2.digest}?tag=new&tag=v1"
     put(client, V2.data, 412, path, If_None_Match="*")
@@ -83,7 +83,7 @@ def test_a_manifest_by_digest_is_made_once(client: Client) -> None:
     put(client, V1.data, 412, path, If_None_Match="*")
 
 
-def test_of_many_who_make_a_tag_at_a_time_one_does(client: Client, tree: TreeBuilder) -> None:
+def test_of_concurrent_creations_of_a_tag_one_succeeds(client: Client, tree: TreeBuilder) -> None:
     """Two releases with one version: the second must learn that it is taken."""
     won: list[str] = []
 

@@ -39,7 +39,7 @@ def allowed(answer: Answer) -> tuple[str | None, str | None]:
     return named, answer["Access-Control-Allow-Credentials"]
 
 
-def test_a_page_that_is_named_may_read(url: str) -> None:
+def test_a_page_of_an_allowed_origin_may_read(url: str) -> None:
     answer = ask(url, "GET", "/v2/app/manifests/v1", Origin=UI)
     assert (answer.status, allowed(answer)) == (200, (UI, "true"))
     shown = answer["Access-Control-Expose-Headers"] or ""
@@ -47,12 +47,12 @@ def test_a_page_that_is_named_may_read(url: str) -> None:
     assert "Origin" in (answer["Vary"] or "")
 
 
-def test_it_sees_errors_too(url: str) -> None:
+def test_an_allowed_page_sees_errors(url: str) -> None:
     answer = ask(url, "GET", "/v2/app/manifests/none", Origin=UI)
     assert (answer.status, allowed(answer)) == (404, (UI, "true"))
 
 
-def test_it_may_change_what_its_user_may(url: str) -> None:
+def test_an_allowed_page_may_change_what_its_user_may(url: str) -> None:
     asked = preflight(url, BEGIN, "POST")
     assert (asked.status, allowed(asked)) == (204, (UI, "true"))
     assert "POST" in (asked["Access-Control-Allow-Methods"] or "").split(", ")
@@ -62,7 +62,7 @@ def test_it_may_change_what_its_user_may(url: str) -> None:
 
 
 @pytest.mark.parametrize("origin", [OTHER, "null", UI + ".evil.example", "http://ui.example.com"])
-def test_any_other_page_may_not(url: str, origin: str) -> None:
+def test_other_origins_get_no_headers(url: str, origin: str) -> None:
     answer = ask(url, "GET", "/v2/app/manifests/v1", Origin=origin)
     assert allowed(answer) == (None, None)
     assert "Origin" in (answer["Vary"] or "")  # or a cache would show it to who may
@@ -72,19 +72,19 @@ def test_any_other_page_may_not(url: str, origin: str) -> None:
     assert ask(url, "POST", BEGIN, **headers).status == 403
 
 
-def test_the_api_alone_is_shared(url: str) -> None:
+def test_only_the_api_is_shared(url: str) -> None:
     for path in ("/", "/metrics", "/healthz"):
         assert allowed(ask(url, "GET", path, Origin=UI)) == (None, None)
 
 
-def test_without_the_option_nothing_is_said(tree: TreeBuilder) -> None:
+def test_without_the_option_there_are_no_headers(tree: TreeBuilder) -> None:
     with hosted(tree.root) as url:
         answer = ask(url, "GET", "/v2/", Origin=UI)
         assert (allowed(answer), answer["Vary"]) == ((None, None), None)
         assert preflight(url, "/v2/", "GET").status == 405
 
 
-def test_with_a_star_any_page_reads_and_none_changes(tree: TreeBuilder) -> None:
+def test_a_star_lets_any_page_read_and_none_change(tree: TreeBuilder) -> None:
     with hosted(tree.root, writable=True, cors_origins=frozenset({"*"})) as url:
         assert allowed(ask(url, "GET", "/v2/", Origin=OTHER)) == ("*", None)
         asked = preflight(url, BEGIN, "POST", OTHER)
@@ -93,7 +93,7 @@ def test_with_a_star_any_page_reads_and_none_changes(tree: TreeBuilder) -> None:
         assert ask(url, "POST", BEGIN, **headers).status == 403
 
 
-def test_a_browser_asks_before_it_has_a_password(tree: TreeBuilder, tmp_path: Path) -> None:
+def test_a_preflight_needs_no_password(tree: TreeBuilder, tmp_path: Path) -> None:
     users = tmp_path / "users"
     users.write_text(f"alice:{HASH}\n")
     gate = Gate(PasswordFile(str(users)))
@@ -105,7 +105,7 @@ def test_a_browser_asks_before_it_has_a_password(tree: TreeBuilder, tmp_path: Pa
 
 
 @pytest.mark.parametrize("text", ["ui.example.com", "https://ui.example.com/", "https://*.x", ""])
-def test_what_is_no_origin(
+def test_an_invalid_origin_is_refused(
     tree: TreeBuilder, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     tree.push("app", "v1")

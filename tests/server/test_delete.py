@@ -42,7 +42,7 @@ def kept(tree: TreeBuilder) -> dict[str, str]:
     return {path: data for path, data in tree.files().items() if not path.startswith(mine)}
 
 
-def test_a_tag(client: Client, tree: TreeBuilder) -> None:
+def test_deleting_a_tag_removes_it_and_nothing_else(client: Client, tree: TreeBuilder) -> None:
     before = kept(tree)
     client("DELETE", MANIFESTS + "v1", status=202)
     assert code(client("GET", MANIFESTS + "v1", status=404)) == "MANIFEST_UNKNOWN"
@@ -53,7 +53,7 @@ def test_a_tag(client: Client, tree: TreeBuilder) -> None:
     assert kept(tree) == before
 
 
-def test_a_manifest_and_the_tags_that_point_to_it(client: Client, tree: TreeBuilder) -> None:
+def test_deleting_a_manifest_deletes_its_tags(client: Client, tree: TreeBuilder) -> None:
     before = kept(tree)
     client("DELETE", MANIFESTS + V1.digest, status=202)
     for reference in (V1.digest, "v1", "latest"):
@@ -65,7 +65,7 @@ def test_a_manifest_and_the_tags_that_point_to_it(client: Client, tree: TreeBuil
     assert kept(tree) == before
 
 
-def test_a_blob(client: Client, tree: TreeBuilder) -> None:
+def test_deleting_a_blob_removes_its_link(client: Client, tree: TreeBuilder) -> None:
     before = kept(tree)
     client("DELETE", BLOBS + CONFIG, status=202)
     assert code(client("GET", BLOBS + CONFIG, status=404)) == "BLOB_UNKNOWN"
@@ -112,7 +112,7 @@ def test_a_referrer_is_no_longer_listed(client: Client, tree: TreeBuilder) -> No
         ("/v2/_catalog", 405, "UNSUPPORTED"),
     ],
 )
-def test_what_is_not_there_is_not_deleted(
+def test_deleting_something_absent_is_404(
     client: Client, tree: TreeBuilder, path: str, status: int, told: str
 ) -> None:
     before = tree.files()
@@ -121,7 +121,7 @@ def test_what_is_not_there_is_not_deleted(
 
 
 @pytest.mark.parametrize("settings", [{}, {"writable": True}, {"delete": True}])
-def test_only_a_server_that_may_deletes(tree: TreeBuilder, settings: dict[str, Any]) -> None:
+def test_deleting_needs_the_option(tree: TreeBuilder, settings: dict[str, Any]) -> None:
     pusher(tree).push("team/app", "v1", V1)
     before = tree.files()
     with hosted(tree.root, **settings) as url:

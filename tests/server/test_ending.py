@@ -88,7 +88,7 @@ def is_there(tree: TreeBuilder) -> bool:
     return path.exists() and path.read_bytes() == DATA
 
 
-def test_a_blob_that_is_being_pushed_is_taken_to_its_end(tree: TreeBuilder) -> None:
+def test_a_running_push_is_completed(tree: TreeBuilder) -> None:
     with serving(tree.root, "--writable") as (process, url), wire.connected(url) as one:
         one.sendall(asked("POST", f"/v2/app/blobs/uploads/?digest={DIGEST}", size=len(DATA)))
         one.sendall(DATA[:HALF])
@@ -103,7 +103,7 @@ def test_a_blob_that_is_being_pushed_is_taken_to_its_end(tree: TreeBuilder) -> N
     assert is_there(tree)
 
 
-def test_an_upload_in_two_requests_is_taken_to_its_end(tree: TreeBuilder) -> None:
+def test_an_upload_in_two_requests_is_completed(tree: TreeBuilder) -> None:
     """Bytes by PATCH, then a PUT with the digest: so push docker, podman and skopeo."""
     with serving(tree.root, "--writable") as (process, url), wire.connected(url) as one:
         one.sendall(asked("POST", "/v2/app/blobs/uploads/", size=0))
@@ -122,7 +122,7 @@ def test_an_upload_in_two_requests_is_taken_to_its_end(tree: TreeBuilder) -> Non
     assert is_there(tree)
 
 
-def test_only_uploads_go_on_meanwhile(tree: TreeBuilder) -> None:
+def test_only_uploads_continue_during_the_grace(tree: TreeBuilder) -> None:
     with serving(tree.root, "--writable") as (process, url), wire.connected(url) as one:
         one.sendall(asked("POST", f"/v2/app/blobs/uploads/?digest={DIGEST}", size=len(DATA)))
         one.sendall(DATA[:HALF])
@@ -142,7 +142,7 @@ def test_only_uploads_go_on_meanwhile(tree: TreeBuilder) -> None:
         assert process.wait(wire.LOCK_TIMEOUT) == 0
 
 
-def test_nothing_is_waited_for_when_nothing_is_under_way(tree: TreeBuilder) -> None:
+def test_an_idle_server_ends_at_once(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     with serving(tree.root, "--grace", "1h") as (process, url), wire.connected(url) as one:
         one.sendall(asked("GET", "/v2/app/manifests/v1"))
@@ -151,7 +151,7 @@ def test_nothing_is_waited_for_when_nothing_is_under_way(tree: TreeBuilder) -> N
         assert wire.rest(one) == b""
 
 
-def test_the_answer_under_way_is_the_last_one(tree: TreeBuilder) -> None:
+def test_the_running_answer_is_the_last_on_its_connection(tree: TreeBuilder) -> None:
     """Its head has been sent before, and said that the connection stays."""
     large = tree.blob(bytes(48 << 20))
     tree.layer_link("app", large)
@@ -174,7 +174,7 @@ def test_a_request_whose_head_has_begun_is_answered(tree: TreeBuilder) -> None:
         assert process.wait(wire.LOCK_TIMEOUT) == 0
 
 
-def test_whoever_has_come_when_the_sockets_close_is_served() -> None:
+def test_connections_accepted_at_the_end_are_served() -> None:
     """asyncio loses who is accepted in the turn in which its server closes: the client hangs."""
     come: list[asyncio.BaseTransport] = []
 
@@ -198,7 +198,7 @@ def test_whoever_has_come_when_the_sockets_close_is_served() -> None:
     assert len(come) == 5
 
 
-def test_what_has_come_of_an_upload_outlasts_the_grace(tree: TreeBuilder) -> None:
+def test_bytes_of_an_upload_survive_the_grace(tree: TreeBuilder) -> None:
     """The client is let go, and goes on where it was when there is a server again."""
     with ExitStack() as later:
         with hosted(tree.root, writable=True, limits=Limits(grace_seconds=0.3)) as url:

@@ -38,7 +38,7 @@ def breaking(error: Exception, *, after: bytes = b"") -> object:
 
 
 @pytest.mark.parametrize("error", [StoreError("the disk is gone"), ValueError("a bug of ours")])
-def test_an_answer_that_breaks_off_is_not_followed_by_another(
+def test_a_broken_answer_is_not_followed_by_another(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     heard: list[Exchange] = []
@@ -51,7 +51,7 @@ def test_an_answer_that_breaks_off_is_not_followed_by_another(
     assert [one.status for one in heard] == [499]
 
 
-def test_a_bug_is_told_in_the_log_only(
+def test_a_bug_is_only_in_the_log(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     error = ValueError("a bug of ours")
@@ -65,7 +65,7 @@ def test_a_bug_is_told_in_the_log_only(
     assert record.exc_info is not None and record.exc_info[1] is error
 
 
-def test_who_leaves_in_the_middle_is_no_error(
+def test_a_client_that_leaves_is_not_an_error(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[Exchange] = []
@@ -78,7 +78,7 @@ def test_who_leaves_in_the_middle_is_no_error(
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 
 
-def test_a_log_that_cannot_be_written_is_no_reason_to_refuse(tree: TreeBuilder) -> None:
+def test_a_failing_log_does_not_fail_requests(tree: TreeBuilder) -> None:
     def broken(exchange: Exchange) -> None:
         raise BrokenPipeError
 
@@ -112,7 +112,7 @@ def test_only_codes_of_the_specification_are_sent() -> None:
         ApiError("RANGE_INVALID", "a code of another registry", status=416)
 
 
-def test_what_cannot_be_read_is_no_wrong_method() -> None:
+def test_an_invalid_document_is_400() -> None:
     assert as_api_error(DocumentInvalid("no JSON")).status == 400
 
 
@@ -136,7 +136,7 @@ MODES: list[tuple[dict[str, Any], set[str]]] = [
 
 
 @pytest.mark.parametrize(("mode", "known"), MODES, ids=["read-only", "writable", "deleting"])
-def test_a_wrong_method_is_told_the_right_ones(
+def test_a_wrong_method_gets_allow(
     tree: TreeBuilder, mode: dict[str, Any], known: set[str]
 ) -> None:
     with hosted(tree.root, **mode) as url:
@@ -153,7 +153,7 @@ def test_a_wrong_method_is_told_the_right_ones(
                 assert set(filter(None, allowed.split(", "))) == right, (method, path)
 
 
-def test_a_wrong_method_of_what_is_no_api_is_told_too(tree: TreeBuilder) -> None:
+def test_a_wrong_method_outside_the_api_gets_allow(tree: TreeBuilder) -> None:
     with hosted(tree.root) as url:
         for path in ("/", "/healthz", "/metrics"):
             answer = ask(url, "PUT", path, Content_Length="0")

@@ -96,7 +96,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_no_spelling_of_the_way_up_leads_out_of_the_tree(url: str, shape: bytes) -> None:
+def test_no_encoding_of_dot_dot_leaves_the_tree(url: str, shape: bytes) -> None:
     for up in UP:
         answer = wire.get(url, shape.replace(b"%s", up))
         assert SECRET not in answer.raw, up
@@ -125,7 +125,7 @@ def test_no_spelling_of_the_way_up_leads_out_of_the_tree(url: str, shape: bytes)
         (b"*", 400),
     ],
 )
-def test_a_path_means_one_thing_or_nothing(url: str, target: bytes, status: int) -> None:
+def test_a_path_has_one_meaning_or_none(url: str, target: bytes, status: int) -> None:
     answer = wire.get(url, target)
     assert answer.status == status, answer.raw
 
@@ -133,7 +133,7 @@ def test_a_path_means_one_thing_or_nothing(url: str, target: bytes, status: int)
 # -- what another repository has -----------------------------------------------------------
 
 
-def test_no_blob_is_read_where_the_repository_has_no_link(url: str, tree: TreeBuilder) -> None:
+def test_a_blob_without_a_link_is_never_served(url: str, tree: TreeBuilder) -> None:
     manifest = tree.current("other", "v1")
     document = tree.document(manifest)
     assert isinstance(document["layers"], list)
@@ -227,7 +227,7 @@ def test_a_request_whose_end_is_in_doubt_ends_the_connection(url: str, headers: 
     assert b"repositories" not in answer.raw
 
 
-def test_what_stands_in_a_body_is_no_request(url: str) -> None:
+def test_a_body_is_never_parsed_as_a_request(url: str) -> None:
     data = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
     answer = wire.ask(url, data % len(HIDDEN) + HIDDEN)
     assert answer.statuses == [200]
@@ -235,7 +235,7 @@ def test_what_stands_in_a_body_is_no_request(url: str) -> None:
 
 
 @pytest.mark.parametrize("host", [b"", b"Host: a\r\nHost: b\r\n"])
-def test_there_is_one_host(url: str, host: bytes) -> None:
+def test_a_request_with_two_hosts_is_refused(url: str, host: bytes) -> None:
     answer = wire.ask(url, b"GET /v2/ HTTP/1.1\r\nConnection: close\r\n" + host + b"\r\n")
     assert answer.status == 400
 
@@ -276,7 +276,7 @@ def test_an_answer_to_head_has_no_body(url: str, target: bytes) -> None:
         b"GET http:///v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     ],
 )
-def test_what_is_hardly_http_breaks_nothing(
+def test_malformed_http_breaks_nothing(
     url: str, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with wire.connected(url) as one:
@@ -354,7 +354,7 @@ ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, Healt
 
 @ANY
 @given(data=st.data())
-def test_nothing_that_is_sent_breaks_a_server_that_only_reads(
+def test_no_input_breaks_a_read_only_server(
     url: str, data: st.DataObject, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -370,7 +370,7 @@ def writable(tree: TreeBuilder) -> Iterator[str]:
 
 @ANY
 @given(data=st.data())
-def test_nothing_that_is_sent_breaks_one_that_writes(
+def test_no_input_breaks_a_writable_server(
     writable: str, tree: TreeBuilder, data: st.DataObject, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -408,13 +408,13 @@ def test_nothing_is_written_outside_a_repository(
 
 @pytest.mark.parametrize("expected", [b"200-ok", b"\xff\xfe", b"<script>"])
 @pytest.mark.parametrize("target", [b"/v2/", b"/", b"/nothing", b"/healthz"])
-def test_nothing_else_than_going_on_is_expected(url: str, expected: bytes, target: bytes) -> None:
+def test_unknown_expectations_are_417(url: str, expected: bytes, target: bytes) -> None:
     answer = wire.get(url, target, b"Expect: " + expected)
     assert answer.status == 417
     assert b"script" not in answer.raw
 
 
-def test_what_is_no_request_is_told_as_such_and_tls_not_at_all(tree: TreeBuilder) -> None:
+def test_non_http_is_logged_except_tls(tree: TreeBuilder) -> None:
     heard: list[Exchange] = []
     with hosted(tree.root, observe=heard.append) as url:
         hello = wire.ask(url, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 200)

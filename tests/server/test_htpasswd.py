@@ -22,13 +22,13 @@ HASH = hashed(b"open sesame")
 
 
 @pytest.mark.parametrize("form", [b"$2a$", b"$2b$", b"$2y$"])
-def test_every_form_of_bcrypt_is_taken(form: bytes) -> None:
+def test_every_form_of_bcrypt_is_accepted(form: bytes) -> None:
     users = parse(b"# people\n\nalice:" + hashed(b"secret", form) + b"\r\n", "users")
     assert matches(b"secret", users["alice"])
     assert not matches(b"Secret", users["alice"])
 
 
-def test_bytes_beyond_those_that_bcrypt_looks_at_mean_nothing() -> None:
+def test_bytes_beyond_those_bcrypt_uses_are_ignored() -> None:
     assert matches(b"x" * 100, hashed(b"x" * 72))
     assert not matches(b"x" * 71, hashed(b"x" * 72))
 
@@ -51,7 +51,7 @@ def test_bytes_beyond_those_that_bcrypt_looks_at_mean_nothing() -> None:
     ],
     ids=range(12),  # the hash is another one in each process
 )
-def test_a_line_that_is_no_entry_is_told_by_its_number_only(line: bytes) -> None:
+def test_an_invalid_line_is_named_by_its_number_only(line: bytes) -> None:
     with pytest.raises(DocumentInvalid) as raised:
         line = line.replace(b"HASH", HASH).replace(b"COSTLY", HASH.replace(b"$04$", b"$17$"))
         parse(b"bob:" + HASH + b"\n" + line + b"\n", "users")
@@ -61,13 +61,13 @@ def test_a_line_that_is_no_entry_is_told_by_its_number_only(line: bytes) -> None
     assert "$2" not in message
 
 
-def test_all_lines_that_are_wrong_are_told_at_once() -> None:
+def test_all_invalid_lines_are_named_at_once() -> None:
     with pytest.raises(DocumentInvalid, match=r"^users:1: .*\(lines 3, 4 are wrong too\)$"):
         parse(b"x\nbob:" + HASH + b"\ny\nz\n", "users")
 
 
 @given(data=st.binary(max_size=60), secret=st.sampled_from([b"s3cr3t-w0rd", b"p\xc3\xa4ss"]))
-def test_no_message_holds_what_a_line_holds(data: bytes, secret: bytes) -> None:
+def test_messages_never_quote_a_line(data: bytes, secret: bytes) -> None:
     try:
         parse(data + secret + b"\n", "users")
     except DocumentInvalid as error:
@@ -82,7 +82,7 @@ def test_a_file_without_users_is_refused(tmp_path: Path) -> None:
         PasswordFile(str(empty))
 
 
-def test_somebody_unknown_costs_what_users_cost(tmp_path: Path) -> None:
+def test_an_unknown_user_takes_as_long_as_a_known_one(tmp_path: Path) -> None:
     file = tmp_path / "users"
     file.write_bytes(b"a:" + HASH + b"\nb:" + HASH + b"\nc:" + HASH.replace(b"$04$", b"$09$"))
     passwords = PasswordFile(str(file))
@@ -105,7 +105,7 @@ def test_the_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert set(passwords.users) == {"bob"}
 
 
-def test_a_file_that_becomes_wrong_changes_nothing_and_is_told_once(tmp_path: Path) -> None:
+def test_an_invalid_file_keeps_the_users_and_is_reported_once(tmp_path: Path) -> None:
     file = tmp_path / "users"
     file.write_bytes(b"alice:" + HASH + b"\n")
     passwords = PasswordFile(str(file))

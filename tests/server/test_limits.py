@@ -51,7 +51,7 @@ def test_a_header_within_limits_is_not(url: str) -> None:
     assert wire.get(url, b"/v2/", b"X: " + b"a" * 15_000).status == 200
 
 
-def test_a_body_that_nobody_asked_for_is_not_read_to_its_end(url: str) -> None:
+def test_an_unexpected_body_is_not_read_to_its_end(url: str) -> None:
     head = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n"
     with wire.connected(url) as one:
         one.sendall(head + b"x" * 1000)
@@ -68,7 +68,7 @@ POST = "POST /v2/app/blobs/uploads/?digest=sha256:%s HTTP/1.1\r\nHost: x\r\nConn
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(("size", "status"), [(1000, 201), (1001, 413), (4_000_000, 413)])
-def test_a_blob_has_a_size_that_is_not_passed(
+def test_a_blob_above_the_limit_is_refused(
     tree: TreeBuilder, chunked: bool, size: int, status: int
 ) -> None:
     data = bytes(size)
@@ -82,7 +82,7 @@ def test_a_blob_has_a_size_that_is_not_passed(
     assert uploads(tree) == []
 
 
-def test_pieces_are_counted_together(tree: TreeBuilder) -> None:
+def test_chunks_count_together_towards_the_limit(tree: TreeBuilder) -> None:
     with hosted(tree.root, writable=True, max_blob=1000) as url:
         begun = requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10)
         where = url + begun.headers["Location"]
@@ -92,7 +92,7 @@ def test_pieces_are_counted_together(tree: TreeBuilder) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_manifest_has_a_size_that_is_not_passed(tree: TreeBuilder, chunked: bool) -> None:
+def test_a_manifest_above_the_limit_is_refused(tree: TreeBuilder, chunked: bool) -> None:
     head = b"PUT /v2/app/manifests/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
     if chunked:
         body = b"Transfer-Encoding: chunked\r\n\r\nfa0\r\n" + bytes(4000) + b"\r\n"
@@ -104,7 +104,7 @@ def test_a_manifest_has_a_size_that_is_not_passed(tree: TreeBuilder, chunked: bo
     assert (answer.status, answer.codes) == (413, ["MANIFEST_INVALID"])
 
 
-def test_what_is_packed_is_stored_as_it_came(tree: TreeBuilder) -> None:
+def test_a_gzip_body_is_stored_as_sent(tree: TreeBuilder) -> None:
     """A bomb does not go off here, and a digest is that of the bytes that were sent."""
     data = gzip.compress(bytes(1000))
     head = POST % hashlib.sha256(data).hexdigest() + "Content-Encoding: gzip\r\n"
@@ -125,25 +125,25 @@ def ends(one: socket.socket) -> bytes:
     return wire.rest(one)
 
 
-def test_a_connection_on_which_nothing_is_asked_is_closed(tree: TreeBuilder) -> None:
+def test_a_connection_without_a_request_is_closed(tree: TreeBuilder) -> None:
     with hosted(tree.root, limits=QUICK) as url, wire.connected(url) as one:
         assert ends(one) == b""
 
 
-def test_a_connection_on_which_nothing_more_is_asked_is_closed(tree: TreeBuilder) -> None:
+def test_an_idle_connection_is_closed(tree: TreeBuilder) -> None:
     with hosted(tree.root, limits=QUICK) as url, wire.connected(url) as one:
         one.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
         assert ends(one).startswith(b"HTTP/1.1 200")
 
 
-def test_headers_that_never_end_are_not_waited_for(tree: TreeBuilder) -> None:
+def test_unfinished_headers_time_out(tree: TreeBuilder) -> None:
     limits = Limits(header_seconds=0.2, idle_seconds=600)
     with hosted(tree.root, limits=limits) as url, wire.connected(url) as one:
         one.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-A: ")
         assert ends(one).startswith(b"HTTP/1.1 408")
 
 
-def test_headers_that_come_byte_by_byte_are_not_either(tree: TreeBuilder) -> None:
+def test_slow_headers_time_out(tree: TreeBuilder) -> None:
     limits = Limits(header_seconds=0.3, idle_seconds=600)
     with hosted(tree.root, limits=limits) as url, wire.connected(url) as one:
         over = threading.Event()
@@ -165,7 +165,7 @@ def test_headers_that_come_byte_by_byte_are_not_either(tree: TreeBuilder) -> Non
             thread.join()
 
 
-def test_the_second_request_of_a_connection_is_watched_too(tree: TreeBuilder) -> None:
+def test_the_second_request_of_a_connection_times_out_too(tree: TreeBuilder) -> None:
     limits = Limits(header_seconds=0.2, idle_seconds=600)
     with hosted(tree.root, limits=limits) as url, wire.connected(url) as one:
         one.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -182,7 +182,7 @@ def blob(tree: TreeBuilder) -> str:
     return digest
 
 
-def test_who_does_not_take_a_blob_is_let_go(tree: TreeBuilder, blob: str) -> None:
+def test_a_client_that_does_not_read_is_disconnected(tree: TreeBuilder, blob: str) -> None:
     heard: list[Exchange] = []
     with (
         hosted(tree.root, limits=QUICK, observe=heard.append) as url,
@@ -195,7 +195,7 @@ def test_who_does_not_take_a_blob_is_let_go(tree: TreeBuilder, blob: str) -> Non
         assert len(ends(one)) < LARGE
 
 
-def test_who_takes_a_blob_piece_by_piece_gets_it(tree: TreeBuilder, blob: str) -> None:
+def test_a_client_that_reads_in_pieces_is_served(tree: TreeBuilder, blob: str) -> None:
     with hosted(tree.root) as url, wire.connected(url) as one:
         one.sendall(
             b"GET /v2/app/blobs/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % blob.encode()
@@ -206,14 +206,14 @@ def test_who_takes_a_blob_piece_by_piece_gets_it(tree: TreeBuilder, blob: str) -
 BEGUN = (POST % ("0" * 64)).encode() + b"Content-Length: 1000000\r\n\r\n"
 
 
-def test_a_body_that_stops_is_not_waited_for(tree: TreeBuilder) -> None:
+def test_a_body_that_stops_times_out(tree: TreeBuilder) -> None:
     with hosted(tree.root, writable=True, limits=QUICK) as url, wire.connected(url) as one:
         one.sendall(BEGUN + bytes(1000))
         assert ends(one) == b""
         wire.until(lambda: uploads(tree) == [])
 
 
-def test_a_body_that_trickles_is_not_either(tree: TreeBuilder) -> None:
+def test_a_body_that_trickles_times_out(tree: TreeBuilder) -> None:
     with hosted(tree.root, writable=True, limits=QUICK) as url, wire.connected(url) as one:
         one.sendall(BEGUN)
         over = threading.Event()
@@ -232,7 +232,7 @@ def test_a_body_that_trickles_is_not_either(tree: TreeBuilder) -> None:
             thread.join()
 
 
-def test_a_body_that_keeps_coming_is_taken(tree: TreeBuilder) -> None:
+def test_a_steady_body_is_accepted(tree: TreeBuilder) -> None:
     """Longer than any wait, and never too slow."""
     limits = Limits(slow_seconds=0.4, slow_bytes=1, header_seconds=0.2, idle_seconds=0.2)
     data = bytes(20)
@@ -258,7 +258,7 @@ def many_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("many_files")
-def test_a_thousand_idle_and_two_hundred_at_work_are_held(tree: TreeBuilder) -> None:
+def test_a_thousand_idle_and_two_hundred_active_connections_are_served(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     failed: list[Any] = []
 
@@ -282,7 +282,7 @@ def test_a_thousand_idle_and_two_hundred_at_work_are_held(tree: TreeBuilder) -> 
             assert wire.rest(one).startswith(b"HTTP/1.1 200")
 
 
-def test_one_connection_too_many_is_told_to_come_again(tree: TreeBuilder) -> None:
+def test_one_connection_too_many_is_refused_for_now(tree: TreeBuilder) -> None:
     ask = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
     with hosted(tree.root, limits=Limits(connections=2)) as url:
         with wire.connected(url) as first, wire.connected(url) as second:
@@ -303,7 +303,7 @@ def test_requests_one_after_another_on_a_connection(url: str, tmp_path: Path) ->
     assert wire.ask(url, ask * 99 + last).statuses == [200] * 100
 
 
-def test_a_request_under_way_is_answered_before_the_end(tree: TreeBuilder, blob: str) -> None:
+def test_a_running_request_is_answered_before_shutdown(tree: TreeBuilder, blob: str) -> None:
     with ExitStack() as later:
         with hosted(tree.root) as url:
             one = later.enter_context(wire.connected(url))
@@ -316,7 +316,7 @@ def test_a_request_under_way_is_answered_before_the_end(tree: TreeBuilder, blob:
     assert len((head + got[0]).partition(b"\r\n\r\n")[2]) == LARGE
 
 
-def test_a_client_that_never_ends_does_not_hold_up_the_end(tree: TreeBuilder, blob: str) -> None:
+def test_a_client_that_never_ends_does_not_delay_shutdown(tree: TreeBuilder, blob: str) -> None:
     with ExitStack() as later, hosted(tree.root, limits=Limits(grace_seconds=0.3)) as url:
         one = later.enter_context(wire.connected(url))
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -38,7 +38,7 @@ async def served(lines: FairQueue, asked: list[str], left: Collection[int] = ())
     return order
 
 
-def test_one_of_each_client_comes_before_the_second_of_any() -> None:
+def test_each_client_has_one_turn_before_any_has_two() -> None:
     asked = ["a"] * 10 + ["b"] + ["c"] * 2
     order = asyncio.run(served(FairQueue(1), asked))
     assert [asked[number] for number in order[:6]] == ["a", "a", "b", "c", "a", "c"]
@@ -49,7 +49,7 @@ def test_one_of_each_client_comes_before_the_second_of_any() -> None:
     st.integers(1, 3),
     st.sets(st.integers(0, 29)),
 )
-def test_everybody_has_a_turn_in_the_order_of_the_own_line(
+def test_requests_of_one_client_keep_their_order(
     asked: list[str], at_once: int, left: set[int]
 ) -> None:
     left = {number for number in left if number < len(asked)}
@@ -63,7 +63,7 @@ def test_everybody_has_a_turn_in_the_order_of_the_own_line(
     assert (lines._free, lines._lines, lines._present) == (at_once, {}, {})
 
 
-def test_a_line_has_an_end_and_others_have_none_of_it() -> None:
+def test_a_full_queue_refuses_only_its_client() -> None:
     async def story() -> None:
         lines = FairQueue(1)
         async with lines.turn("a", longest=1):
@@ -89,6 +89,6 @@ def test_a_line_has_an_end_and_others_have_none_of_it() -> None:
         ("", ""),
     ],
 )
-def test_who_is_one_client(remote: str | None, client: str) -> None:
+def test_clients_are_addresses_or_ipv6_prefixes(remote: str | None, client: str) -> None:
     request: Any = SimpleNamespace(remote=remote)
     assert client_of(request) == client

@@ -71,14 +71,12 @@ def test_many_wrong_passwords_do_not_lock_out_the_right_one(
     order_of_passwords(users, monkeypatch, "192.0.2.7", "192.0.2.7")
 
 
-def test_who_guesses_makes_no_other_address_wait(
-    users: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_guessing_delays_no_other_address(users: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     computed = order_of_passwords(users, monkeypatch, "192.0.2.7", "192.0.2.8")
     assert computed.index(b"open sesame") <= 2  # one has its turn, and one more may be before it
 
 
-def test_what_is_used_stays_remembered(users: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_in_use_stays_remembered(users: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[bytes] = []
     matches = htpasswd.matches
 

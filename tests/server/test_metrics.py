@@ -55,7 +55,7 @@ def test_bytes_are_counted(url: str) -> None:
     wire.until(lambda: value(url, "regfs_http_received_bytes_total", action="upload") == 5000)
 
 
-def test_what_is_under_way_is_seen(url: str) -> None:
+def test_running_requests_are_counted(url: str) -> None:
     began = requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10)
     head = f"PATCH {began.headers['Location']} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
     with wire.connected(url) as one:
@@ -67,7 +67,7 @@ def test_what_is_under_way_is_seen(url: str) -> None:
         wire.until(lambda: value(url, in_flight, action="upload") == 0)
 
 
-def test_no_client_makes_up_a_label(url: str) -> None:
+def test_clients_cannot_create_labels(url: str) -> None:
     for method in (b"GET", b"BREW", b"PROPFIND"):
         wire.get(url, b"/v2/made-up-name/tags/list", method=method)
         wire.get(url, b"/made-up-name", method=method)
@@ -79,11 +79,11 @@ def test_no_client_makes_up_a_label(url: str) -> None:
     assert "BREW" not in text
 
 
-def test_the_process_is_told_too(url: str) -> None:
+def test_metrics_of_the_process_are_included(url: str) -> None:
     assert value(url, "process_resident_memory_bytes") > 0
 
 
-def test_a_disk_that_hangs_is_told_and_asked_once(
+def test_a_disk_that_hangs_is_reported_and_asked_once(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []

@@ -62,14 +62,14 @@ def test_a_client_without_a_host_is_no_browser(url: str) -> None:
     assert answer.status == 200
 
 
-def test_two_hosts_are_none(url: str) -> None:
+def test_a_request_with_two_hosts_is_refused(url: str) -> None:
     head = (
         b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
     )
     assert wire.ask(url, head).status in (400, 403)
 
 
-def test_any_name_is_answered_where_being_here_opens_nothing(tree: TreeBuilder) -> None:
+def test_any_name_is_answered_without_the_loopback_rule(tree: TreeBuilder) -> None:
     with hosted(tree.root) as url:
         named = {"Host": "registry.example"}
         assert requests.get(f"{url}/v2/", headers=named, timeout=60).status_code == 200
@@ -102,7 +102,7 @@ def test_pages_of_other_hosts_change_nothing(url: str, tree: TreeBuilder, origin
 
 
 @pytest.mark.parametrize("origin", ["", "SELF", "https://registry.example"])
-def test_pages_of_ours_and_programs_do(url: str, origin: str) -> None:
+def test_own_pages_and_programs_may_change_things(url: str, origin: str) -> None:
     headers = {"Origin": origin.replace("SELF", url)} if origin else {}
     answer = requests.delete(f"{url}/v2/app/manifests/v1", headers=headers, timeout=60)
     assert answer.status_code == 202

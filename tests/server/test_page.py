@@ -133,7 +133,7 @@ def test_a_manifest_of_an_index_has_a_page_of_its_own(url: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/r/team/app?q=v1", "/r/team/app?q=none", "/?q=app"])
-def test_a_filter_can_be_cleared(url: str, path: str) -> None:
+def test_the_filter_can_be_cleared(url: str, path: str) -> None:
     page = ask(url, path)
     plain = path.partition("?")[0]
     assert f'<form class="filter" action="{plain}"' in page.text
@@ -156,7 +156,7 @@ def test_reuse_usage_and_garbage_show_the_reports_of_the_command_line(url: str) 
 
 
 @pytest.mark.parametrize("by", ["repository", "namespace", "tag", "layer", "media-type", "none"])
-def test_usage_can_be_cut_in_every_way(url: str, by: str) -> None:
+def test_usage_has_every_kind_of_row(url: str, by: str) -> None:
     page = ask(url, f"/usage?by={by}")
     assert page.status == 200
     assert page.text.count("<rect") >= 4
@@ -216,7 +216,7 @@ def test_every_page_of_every_fixture_can_be_shown(name: str) -> None:
         assert len(seen) > 15
 
 
-def test_what_is_missing_is_told_on_the_first_page(registry: TreeBuilder) -> None:
+def test_the_first_page_reports_missing_blobs(registry: TreeBuilder) -> None:
     registry.break_("blob-missing", "team/app", "v1")
     with hosted(registry.root) as url:
         assert "1 error" in visible(ask(url))
@@ -226,7 +226,7 @@ def test_what_is_missing_is_told_on_the_first_page(registry: TreeBuilder) -> Non
         assert "not here" in visible(ask(url, "/r/team/app/_tags/v1"))
 
 
-def test_what_verify_found_is_told_with_when(registry: TreeBuilder) -> None:
+def test_findings_of_verify_have_their_time(registry: TreeBuilder) -> None:
     from regfs.cli.app import run
 
     registry.break_("blob-flipped", "team/app", "v1")
@@ -253,7 +253,7 @@ def test_an_unreadable_manifest_has_a_page_that_says_so(registry: TreeBuilder) -
 EVIL = '<script>window.pwned = 1</script>"\'><img src=x onerror="window.pwned=1">\u202egpj'
 
 
-def test_hostile_texts_are_shown_and_are_nothing_else(tree: TreeBuilder) -> None:
+def test_hostile_texts_are_only_shown(tree: TreeBuilder) -> None:
     config = {
         "author": EVIL,
         "config": {"Labels": {EVIL: EVIL}, "Env": [EVIL], "Cmd": [EVIL]},
@@ -280,7 +280,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_repository_of_any_name_can_be_gone_to(tree: TreeBuilder, name: bytes) -> None:
+def test_a_repository_of_any_name_has_a_link(tree: TreeBuilder, name: bytes) -> None:
     digest = tree.push("app", "v1")
     folder = os.path.join(os.fsencode(tree.v2), b"repositories", name)
     os.makedirs(os.path.dirname(folder), exist_ok=True)
@@ -296,7 +296,7 @@ def test_a_repository_of_any_name_can_be_gone_to(tree: TreeBuilder, name: bytes)
         assert digest in shown.text
 
 
-def test_no_command_to_copy_holds_what_a_shell_would_run(tree: TreeBuilder) -> None:
+def test_commands_to_copy_are_safe_in_a_shell(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     os.rename(tree.repository_path("app"), tree.repository_path("app; reboot #"))
     tree.push("app", "v1")
@@ -314,7 +314,7 @@ def test_no_command_to_copy_holds_what_a_shell_would_run(tree: TreeBuilder) -> N
         assert "docker pull HOST/app:v1" in page_of_it.text
 
 
-def test_pages_let_nothing_be_loaded_or_run(url: str) -> None:
+def test_the_policy_of_pages_forbids_loading_and_running(url: str) -> None:
     for path in (*PAGES, "/r/team/app", "/r/team/app/_tags/multi", "/nothing", "/r/nothing"):
         page = ask(url, path)
         policy = page.headers.get("Content-Security-Policy", "")
@@ -339,7 +339,7 @@ def guarded(registry: TreeBuilder) -> Iterator[str]:
         yield url
 
 
-def test_what_may_not_be_read_is_nowhere(guarded: str, registry: TreeBuilder) -> None:
+def test_unreadable_repositories_are_on_no_page(guarded: str, registry: TreeBuilder) -> None:
     plan = registry.document(registry.current("secret/plans", "v9"))["layers"][1]["digest"]
     manifest = registry.current("secret/plans", "v9")
     for path in (
@@ -384,15 +384,13 @@ def test_pages_are_for_those_who_have_a_password(registry: TreeBuilder, tmp_path
         assert requests.get(f"{url}/gc", auth=("alice", "sesame"), timeout=60).status_code == 403
 
 
-def test_what_may_not_be_read_is_as_what_is_not_there(guarded: str) -> None:
+def test_an_unreadable_repository_looks_absent(guarded: str) -> None:
     there, not_there = ask(guarded, "/r/secret/plans"), ask(guarded, "/r/secret/other")
     assert there.text.replace("plans", "other") == not_there.text
 
 
 @pytest.mark.parametrize("path", ["/usage", "/findings", "/gc"])
-def test_what_adds_up_everything_is_for_those_who_may_read_everything(
-    guarded: str, path: str
-) -> None:
+def test_totals_are_for_those_who_may_read_everything(guarded: str, path: str) -> None:
     page = ask(guarded, path)
     assert page.status == 403
     assert "secret" not in page.text
@@ -401,7 +399,7 @@ def test_what_adds_up_everything_is_for_those_who_may_read_everything(
 # -- addresses, errors, freshness ------------------------------------------------------------
 
 
-def test_the_api_answers_as_if_there_was_no_page(registry: TreeBuilder) -> None:
+def test_the_api_is_unchanged_by_the_page(registry: TreeBuilder) -> None:
     registry.push("v2", "latest")
     with hosted(registry.root) as url:
         assert ask(url, "/v2/").body == b"{}"
@@ -427,7 +425,7 @@ def test_the_api_answers_as_if_there_was_no_page(registry: TreeBuilder) -> None:
         "/static/..%2fpages.py",
     ],
 )
-def test_what_is_not_there_is_a_page_too(url: str, path: str) -> None:
+def test_a_missing_page_is_a_page(url: str, path: str) -> None:
     answer = ask(url, path)
     assert answer.status == 404
     assert "Traceback" not in answer.text
@@ -438,7 +436,7 @@ def test_any_number_of_a_page_is_a_page(url: str, number: str) -> None:
     assert ask(url, f"/?page={quote(number)}").status == 200
 
 
-def test_a_mistake_of_ours_shows_no_traceback(
+def test_a_bug_shows_no_traceback(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
@@ -451,7 +449,7 @@ def test_a_mistake_of_ours_shows_no_traceback(
     assert "inner workings" in caplog.text
 
 
-def test_what_pages_need_is_kept_by_browsers(url: str) -> None:
+def test_static_files_are_cached(url: str) -> None:
     (address,) = re.findall(r'href="(/static/style[^"]+)"', ask(url).text)
     style = ask(url, address)
     assert "immutable" in style.headers["Cache-Control"]
@@ -484,12 +482,12 @@ def test_a_page_that_is_not_there_yet_says_that_the_tree_is_read_again(
 @pytest.mark.parametrize(
     "back", ["//evil.example", "https://evil.example", "/\\evil.example", "/\r\nX: y", ""]
 )
-def test_reading_again_leads_nowhere_else(url: str, back: str) -> None:
+def test_refresh_redirects_only_to_this_server(url: str, back: str) -> None:
     answer = read_again(url, back)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
 
 
-def test_a_large_tree_is_said_to_be_read_and_pulls_go_on(
+def test_while_a_large_tree_is_read_pages_say_so_and_pulls_continue(
     registry: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
@@ -511,7 +509,7 @@ def test_a_large_tree_is_said_to_be_read_and_pulls_go_on(
         assert 'href="/r/team/app"' in ask(url).text
 
 
-def test_a_report_that_takes_long_is_waited_for_elsewhere(
+def test_a_slow_report_does_not_block_other_pages(
     registry: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
@@ -543,7 +541,7 @@ def test_a_tree_that_cannot_be_read_is_told_and_tried_again(registry: TreeBuilde
         assert 'href="/r/team/app"' in ask(url).text
 
 
-def test_an_attestation_is_led_to(tree: TreeBuilder) -> None:
+def test_an_attestation_has_a_link(tree: TreeBuilder) -> None:
     built = image(["x"])
     tree.push("app", "v1", index(built, attestation(built)))
     with hosted(tree.root) as url:

@@ -67,9 +67,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 # -- rows --------------------------------------------------------------------------------
 
 
-def test_a_manifest_of_27000_layers_is_not_taken_apart(
-    tree: TreeBuilder, parsed: list[int]
-) -> None:
+def test_a_manifest_of_27000_layers_is_not_parsed(tree: TreeBuilder, parsed: list[int]) -> None:
     large = many_layers(27_000)
     tree.push("app", "v1", large)
     assert len(large.data) > LARGEST
@@ -84,7 +82,7 @@ def test_a_manifest_of_27000_layers_is_not_taken_apart(
     assert max(parsed, default=0) <= LARGEST
 
 
-def test_an_index_or_a_config_too_large_is_not_taken_apart(
+def test_an_index_or_config_above_the_limit_is_not_parsed(
     tree: TreeBuilder, parsed: list[int]
 ) -> None:
     rows = [{"mediaType": OCI_MANIFEST, "digest": "sha256:" + "0" * 64, "size": 2}] * 3000
@@ -151,7 +149,7 @@ def from_address(url: str, path: str, address: str) -> int:
         connection.close()
 
 
-def test_who_asks_for_many_pages_waits_for_them_alone(
+def test_a_client_with_many_pages_delays_only_itself(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
@@ -200,7 +198,7 @@ class Clock:
         return self.now
 
 
-def test_reading_again_takes_its_share_of_the_time_and_no_more(
+def test_refresh_never_exceeds_its_share_of_the_time(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, readings, takes = Clock(), [], 40.0
@@ -254,7 +252,7 @@ def test_pages_are_compressed_for_those_who_take_it(url: str, tree: TreeBuilder)
         assert get(url, path, Accept_Encoding="gzip;q=0, br")["Content-Encoding"] is None
 
 
-def test_a_path_that_is_none_is_a_page(url: str) -> None:
+def test_an_unknown_path_is_a_page(url: str) -> None:
     answer = get(url, "/nope")
     assert answer.status == 404
     assert (answer["Content-Type"] or "").startswith("text/html")

@@ -44,11 +44,11 @@ def test_every_name_and_tag_is_found_again_in_its_address(name: str, tag: str) -
     assert addresses.place_of(addresses.of_tag(name, tag)) == (name, "tags", tag)
 
 
-def test_what_is_no_address_of_a_repository() -> None:
+def test_an_invalid_address_is_refused() -> None:
     assert addresses.place_of("/v2/app") is None
 
 
-def test_a_query_leaves_out_what_says_nothing() -> None:
+def test_a_query_omits_empty_values() -> None:
     assert addresses.with_query("/", q="", page=None) == "/"
     assert addresses.with_query("/", q="a&b", page=2) == "/?q=a%26b&page=2"
 
@@ -82,7 +82,7 @@ def test_equal_sizes_become_squares() -> None:
     }
 
 
-def test_nothing_needs_no_room() -> None:
+def test_no_sizes_give_no_rectangles() -> None:
     assert list(squarify([], Box(0, 0, 10, 10))) == []
 
 
@@ -149,7 +149,7 @@ def test_pages_hold_every_row_once(total: int, number: int) -> None:
     assert pages[-1].following is None
 
 
-def test_an_order_is_turned_by_asking_for_it_again() -> None:
+def test_choosing_a_column_again_reverses_it() -> None:
     order = Order.parse("tags", ["name", "tags"], "name")
     assert str(order.turned("tags")) == "-tags"
     assert str(order.turned("name")) == "name"
@@ -215,7 +215,7 @@ def test_a_snapshot_is_kept_until_it_is_old(registry: Registry) -> None:
     asyncio.run(go())
 
 
-def test_a_tree_that_takes_long_to_read_is_read_seldom(registry: Registry) -> None:
+def test_a_slow_tree_is_read_rarely(registry: Registry) -> None:
     async def go() -> None:
         clock = Clock()
         keeper = Snapshots(registry, clock=clock)
@@ -284,7 +284,7 @@ def test_what_is_pushed_while_the_tree_is_read_is_in_the_fresh_snapshot(
     asyncio.run(go())
 
 
-def test_of_a_large_tree_there_are_never_two(
+def test_a_large_tree_has_at_most_one_snapshot(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot, "LARGE", 0)
@@ -309,9 +309,7 @@ def test_of_a_large_tree_there_are_never_two(
     asyncio.run(go())
 
 
-def test_what_nobody_asks_for_is_let_go(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unused_snapshot_is_dropped(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "IDLE", 0.05)
 
     async def go() -> None:
@@ -326,7 +324,7 @@ def test_what_nobody_asks_for_is_let_go(
     asyncio.run(go())
 
 
-def test_why_a_tree_cannot_be_read_is_told_once(
+def test_the_reason_for_an_unreadable_tree_is_given_once(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*args: Any, **options: Any) -> Inventory:
@@ -369,7 +367,7 @@ def test_closing_ends_a_listing_that_is_under_way(
     asyncio.run(go())
 
 
-def test_a_server_that_ends_while_it_reads_says_nothing(
+def test_shutdown_during_a_listing_logs_nothing(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gate, over = threading.Event(), threading.Event()
@@ -396,7 +394,7 @@ def test_a_server_that_ends_while_it_reads_says_nothing(
     assert caplog.text == ""
 
 
-def test_a_report_that_is_given_up_is_waited_for_again(
+def test_a_report_of_a_dropped_snapshot_is_made_again(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()

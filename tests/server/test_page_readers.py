@@ -48,7 +48,7 @@ def ask(url: str, path: str, who: tuple[str, str] | None = None) -> requests.Res
             return answer
 
 
-def test_somebody_without_a_password_sees_what_rules_let_everybody_read(serve: Serve) -> None:
+def test_anonymous_users_see_public_repositories(serve: Serve) -> None:
     with serve(rule("anonymous", "public/*") + rule("alice", "**")) as url:
         home = ask(url, "/")
         assert home.status_code == 200
@@ -63,7 +63,7 @@ def test_somebody_without_a_password_sees_what_rules_let_everybody_read(serve: S
         assert 'href="/login"' not in known.text
 
 
-def test_a_browser_can_be_asked_for_a_password(serve: Serve) -> None:
+def test_login_asks_for_a_password(serve: Serve) -> None:
     with serve(rule("anonymous", "public/*") + rule("alice", "**")) as url:
         asked = ask(url, "/login")
         assert asked.status_code == 401
@@ -74,7 +74,7 @@ def test_a_browser_can_be_asked_for_a_password(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("rules", ["", rule("alice", "**")])
-def test_where_nothing_is_for_everybody_every_page_asks(serve: Serve, rules: str) -> None:
+def test_every_page_asks_for_a_password_if_nothing_is_public(serve: Serve, rules: str) -> None:
     with serve(rules) as url:
         for path in ("/", "/usage", "/r/public/app", "/nope", "/login", "/metrics"):
             assert ask(url, path).status_code == 401, path
@@ -124,7 +124,7 @@ def test_the_path_on_the_disk_is_for_those_who_may_read_everything(
                 assert str(tree.root) not in page.text, path
 
 
-def test_who_is_everybody_where_there_are_no_passwords(tree: TreeBuilder) -> None:
+def test_without_passwords_everybody_sees_everything(tree: TreeBuilder) -> None:
     tree.push("public/app", "v1")
     with hosted(tree.root) as url:
         assert str(tree.root) in ask(url, "/").text

@@ -169,7 +169,7 @@ def test_every_page_shows_only_what_its_repository_itself_has(
         assert any(path == start or path.startswith(start) for path in visited), start
 
 
-def test_what_is_hidden_is_answered_nowhere(scene: Scene) -> None:
+def test_hidden_content_is_on_no_page(scene: Scene) -> None:
     for digest in scene.hidden:
         for path in direct(digest):
             assert scene.ask(path).status == 404, path
@@ -180,7 +180,7 @@ def test_what_is_hidden_is_answered_nowhere(scene: Scene) -> None:
             assert f"_manifests/{digest}" not in found
 
 
-def test_what_others_have_is_not_here(scene: Scene) -> None:
+def test_content_of_other_repositories_is_not_here(scene: Scene) -> None:
     """A page must not tell whether somebody else has what a manifest names."""
     children = scene.ask("/r/public/_tags/children").text
     assert children.count(", not here</span>") == 4
@@ -194,7 +194,7 @@ def test_the_figures_of_a_repository_count_what_it_has(scene: Scene) -> None:
     assert own < 54_321
 
 
-def test_who_may_read_both_sees_both(tree: TreeBuilder, scene: Scene) -> None:
+def test_a_user_who_may_read_both_sees_both(tree: TreeBuilder, scene: Scene) -> None:
     """The walk above would find nothing if there was nothing to find."""
     with hosted(tree.root) as url:
         everything = Scene(url, scene.hidden, scene.sizes)

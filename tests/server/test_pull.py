@@ -80,7 +80,7 @@ def test_a_manifest_is_sent_though_accept_has_another_type(tree: TreeBuilder) ->
         assert_is(get(url, "/v2/app/manifests/multi", Accept=DOCKER_MANIFEST), multi)
 
 
-def test_head_tells_what_get_would(tree: TreeBuilder) -> None:
+def test_head_has_the_headers_of_get(tree: TreeBuilder) -> None:
     content = image()
     tree.push("app", "v1", content)
     blob = content.blobs[0]
@@ -98,7 +98,7 @@ def test_head_tells_what_get_would(tree: TreeBuilder) -> None:
                 assert head[name] == whole[name] is not None, name
 
 
-def test_what_is_not_there(tree: TreeBuilder) -> None:
+def test_absent_content_is_404(tree: TreeBuilder) -> None:
     content = image()
     tree.push("app", "v1", content)
     other = digest_of(b"other")
@@ -121,7 +121,7 @@ def test_what_is_not_there(tree: TreeBuilder) -> None:
 
 
 @pytest.mark.parametrize("digest", ["sha256:ab", "sha256:" + "A" * 64, "md5:" + "a" * 32, "sha256"])
-def test_what_is_no_digest(tree: TreeBuilder, digest: str) -> None:
+def test_an_invalid_digest_is_refused(tree: TreeBuilder, digest: str) -> None:
     tree.push("app", "v1")
     with hosted(tree.root) as url:
         answer = get(url, f"/v2/app/blobs/{digest}")
@@ -137,7 +137,7 @@ def test_the_longest_tag_and_a_nested_name(tree: TreeBuilder) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["{}", '"{}"', 'W/"{}"', '"other", "{}"', "other,{}", "*"])
-def test_what_the_client_has_is_not_sent(tree: TreeBuilder, spelling: str) -> None:
+def test_if_none_match_gets_304(tree: TreeBuilder, spelling: str) -> None:
     content = image()
     tree.push("app", "v1", content)
     blob = content.blobs[0].digest
@@ -151,7 +151,7 @@ def test_what_the_client_has_is_not_sent(tree: TreeBuilder, spelling: str) -> No
             assert get(url, f"/v2/app/{path}", If_None_Match=other).status == 200
 
 
-def test_what_the_client_has_is_sent_when_it_is_gone(tree: TreeBuilder) -> None:
+def test_if_none_match_of_missing_content_gets_404(tree: TreeBuilder) -> None:
     content = image()
     tree.push("app", "v1", content)
     tree.delete_revision("app", content.digest)
@@ -175,7 +175,7 @@ def test_if_match(tree: TreeBuilder) -> None:
 # -- links -----------------------------------------------------------------------------
 
 
-def test_no_link_no_content(tree: TreeBuilder) -> None:
+def test_a_blob_without_a_link_is_404(tree: TreeBuilder) -> None:
     """A blob or manifest of another repository is not to be read through this one."""
     secret, plain = image(["secret"]), image(["plain"])
     tree.push("secret", "v1", secret)
@@ -244,7 +244,7 @@ def test_content_pushed_by_sha512_and_stored_by_sha256(tree: TreeBuilder) -> Non
         assert (answer.status, answer.body) == (200, content.data)
 
 
-def test_a_link_that_leads_to_other_bytes(tree: TreeBuilder) -> None:
+def test_a_link_to_other_bytes_is_404(tree: TreeBuilder) -> None:
     content, other = image(), image(["other"])
     tree.push("app", "v1", content)
     tree.push("app", "v2", other)
@@ -264,7 +264,7 @@ def test_a_link_that_leads_to_other_bytes(tree: TreeBuilder) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"x" * (4 * 1024 * 1024 + 1)])
-def test_a_damaged_manifest_is_told_as_missing(tree: TreeBuilder, data: bytes) -> None:
+def test_a_damaged_manifest_is_404(tree: TreeBuilder, data: bytes) -> None:
     content = image()
     tree.push("app", "v1", content)
     tree.write(tree.blob_path(content.digest), data)
@@ -288,7 +288,7 @@ def test_a_manifest_whose_content_is_gone(tree: TreeBuilder) -> None:
         assert get(url, "/v2/app/manifests/v1").code == "MANIFEST_UNKNOWN"
 
 
-def test_one_bit_of_a_manifest_is_enough(tree: TreeBuilder) -> None:
+def test_a_manifest_with_one_flipped_bit_is_404(tree: TreeBuilder) -> None:
     content = image()
     tree.push("app", "v1", content)
     tree.write(tree.blob_path(content.digest), content.data.replace(b"linux", b"Linux") + b" ")
@@ -341,7 +341,7 @@ def test_links_that_name_no_digest(tree: TreeBuilder, text: str) -> None:
         assert answer.code == "MANIFEST_UNKNOWN"
 
 
-def test_a_blob_without_content_is_told_as_missing(tree: TreeBuilder) -> None:
+def test_an_empty_data_file_is_404(tree: TreeBuilder) -> None:
     """A crash of docker-registry leaves such files; a client must push the blob again."""
     content = image()
     tree.push("app", "v1", content)
@@ -399,7 +399,7 @@ def test_a_large_blob_is_sent_whole_again_and_again(tree: TreeBuilder) -> None:
             assert answer["Docker-Distribution-API-Version"] == "registry/2.0"
 
 
-def test_who_leaves_in_the_middle_leaves_no_trace(
+def test_a_client_that_leaves_leaks_nothing(
     tree: TreeBuilder, caplog: pytest.LogCaptureFixture
 ) -> None:
     content = image([os.urandom(20_000_000)])
@@ -443,7 +443,7 @@ def gate() -> Iterator[threading.Event]:
 @pytest.mark.parametrize(
     ("owner", "method", "what"), [(Registry, "layer", "blobs"), (Referrers, "of", "referrers")]
 )
-def test_requests_that_wait_for_the_storage_hold_up_no_other(
+def test_requests_that_wait_for_storage_delay_no_others(
     tree: TreeBuilder,
     monkeypatch: pytest.MonkeyPatch,
     gate: threading.Event,

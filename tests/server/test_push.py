@@ -87,13 +87,13 @@ def test_a_single_post_without_a_body_begins_an_upload(client: Client) -> None:
     assert client.pulled(client.complete(place, SHA256, DATA)) == DATA
 
 
-def test_a_blob_of_no_bytes(client: Client) -> None:
+def test_the_empty_blob_can_be_pushed(client: Client) -> None:
     empty = Digest.of(b"")
     assert client.pulled(client("POST", f"{UPLOADS}?digest={empty}", status=201)) == b""
     assert client.pulled(client.complete(client.begin(), Digest.of(b"", "sha512"))) == b""
 
 
-def test_another_digest_is_refused_and_nothing_stays(client: Client, tree: TreeBuilder) -> None:
+def test_a_wrong_digest_is_refused_and_leaves_nothing(client: Client, tree: TreeBuilder) -> None:
     other = Digest.of(b"other")
     place = client.begin()
     assert code(client.complete(place, other, DATA, 400)) == "DIGEST_INVALID"
@@ -105,7 +105,7 @@ def test_another_digest_is_refused_and_nothing_stays(client: Client, tree: TreeB
 @pytest.mark.parametrize(
     "digest", ["", "x", "sha256:xyz", "sha256:", "md5:" + "0" * 32, SHA256.upper(), "sha256:0%20"]
 )
-def test_what_is_no_digest_is_refused_and_the_upload_stays(client: Client, digest: str) -> None:
+def test_an_invalid_digest_is_refused_and_the_upload_stays(client: Client, digest: str) -> None:
     place = client.begin()
     answer = client("PUT", f"{place}?digest={digest}", DATA, 400)
     assert code(answer) == "DIGEST_INVALID"
@@ -174,7 +174,7 @@ def test_the_first_chunk_begins_with_nought(client: Client) -> None:
 @pytest.mark.parametrize(
     "given", ["", "x", "0", "0-", "-9", "a-b", "0-9-", "bytes", "0 - 9", "9-\xb2"]
 )
-def test_a_range_that_cannot_be_understood(client: Client, given: str) -> None:
+def test_an_invalid_range_is_refused(client: Client, given: str) -> None:
     place = client.begin()
     coded = given.encode().decode("latin-1")
     answer = client("PATCH", place, DATA[:10], 400, Content_Range=coded)
@@ -216,7 +216,7 @@ def test_a_stream_that_is_not_as_long_as_announced(client: Client, announced: in
     assert client.pulled(client.complete(place, SHA256)) == DATA
 
 
-def test_bytes_are_kept_as_they_come(client: Client) -> None:
+def test_content_encoding_is_ignored(client: Client) -> None:
     place = client.begin()
     client("PATCH", place, DATA, 202, Content_Encoding="gzip", Content_Type="text/plain")
     assert client.pulled(client.complete(place, SHA256)) == DATA
@@ -241,7 +241,9 @@ def test_how_far_an_upload_has_come(client: Client) -> None:
         "/v2/other/blobs/uploads/{id}",
     ],
 )
-def test_no_such_upload(client: Client, tree: TreeBuilder, method: str, place: str) -> None:
+def test_an_unknown_upload_is_404(
+    client: Client, tree: TreeBuilder, method: str, place: str
+) -> None:
     upload = client.begin().rpartition("/")[2]
     before = tree.files()
     query = f"?digest={SHA256}" if method == "PUT" else ""
@@ -271,7 +273,7 @@ def test_an_upload_goes_on_after_a_restart(tree: TreeBuilder) -> None:
         assert Client(url).pulled(Client(url).complete(place, SHA512, DATA[200:])) == DATA
 
 
-def test_the_algorithm_may_be_said_before(client: Client, tree: TreeBuilder) -> None:
+def test_the_algorithm_may_be_announced(client: Client, tree: TreeBuilder) -> None:
     place = client.begin("?digest-algorithm=sha512")
     client.patch(place, 0, DATA)
     client.complete(place, SHA512)
@@ -329,7 +331,7 @@ def test_a_single_post_that_broke_leaves_nothing(client: Client, tree: TreeBuild
         time.sleep(0.01)
 
 
-def test_a_body_that_is_no_body_holds_up_nobody(client: Client) -> None:
+def test_an_invalid_chunked_body_releases_the_upload(client: Client) -> None:
     place = client.begin()
     head = f"PATCH {place} HTTP/1.1\r\nTransfer-Encoding: chunked"
     with half_sent(client, head, b"5\r\n" + DATA[:5] + b"\r\n") as connection:
@@ -389,21 +391,19 @@ def test_a_blob_is_mounted(client: Client, tree: TreeBuilder, source: str) -> No
 
 
 @pytest.mark.parametrize("source", ["&from=missing", "&from=base", "", "&from=..%2Fbase"])
-def test_what_cannot_be_mounted_is_to_be_uploaded(
-    client: Client, tree: TreeBuilder, source: str
-) -> None:
+def test_a_failed_mount_begins_an_upload(client: Client, tree: TreeBuilder, source: str) -> None:
     pusher(tree).add_blob("base", Blob(b"other"))
     place = client("POST", f"{UPLOADS}?mount={SHA256}{source}", status=202).headers["Location"]
     assert client.pulled(client.complete(place, SHA256, DATA)) == DATA
 
 
-def test_what_is_no_digest_is_not_mounted(client: Client) -> None:
+def test_an_invalid_digest_is_not_mounted(client: Client) -> None:
     answer = client("POST", f"{UPLOADS}?mount=sha256:x&from=base", status=400)
     assert code(answer) == "DIGEST_INVALID"
 
 
 @pytest.mark.parametrize("source", ["&from=secret", ""])
-def test_only_what_may_be_read_is_mounted(
+def test_only_readable_blobs_are_mounted(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     pusher(tree).add_blob("secret", Blob(DATA))
@@ -507,7 +507,7 @@ def test_missing_referents_are_named(client: Client, tree: TreeBuilder) -> None:
         (b"[" * 200_000, OCI_MANIFEST),
     ],
 )
-def test_what_is_no_manifest(filled: Client, content: bytes, media_type: str) -> None:
+def test_an_invalid_manifest_is_refused(filled: Client, content: bytes, media_type: str) -> None:
     assert code(put(filled, "v1", content, 400, media_type)) == "MANIFEST_INVALID"
 
 
@@ -540,7 +540,7 @@ def test_four_megabytes_are_not_too_large(filled: Client) -> None:
 # -- modes and runs -----------------------------------------------------------------------------
 
 
-def test_a_server_that_is_not_writable_takes_nothing(tree: TreeBuilder) -> None:
+def test_a_read_only_server_refuses_pushes(tree: TreeBuilder) -> None:
     before = tree.files("")
     with hosted(tree.root) as url:
         client = Client(url)
@@ -556,9 +556,7 @@ def test_a_server_that_is_not_writable_takes_nothing(tree: TreeBuilder) -> None:
     assert tree.files("") == before
 
 
-def test_while_a_run_is_under_way_clients_are_told_to_come_again(
-    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pushes_during_a_run_get_503(tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     pusher(tree).before("team/app", V1)
     pusher(tree).add_blob("base", Blob(DATA))
     monkeypatch.setattr(app, "Uploads", functools.partial(Uploads, timeout=0))
@@ -580,9 +578,7 @@ def test_while_a_run_is_under_way_clients_are_told_to_come_again(
         put(client, "v1", V1.data)
 
 
-def test_who_reads_does_not_wait_with_those_who_wait_for_a_run(
-    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reads_do_not_wait_for_a_run(tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     pusher(tree).before("team/app", V1)
     monkeypatch.setattr(app, "Publisher", functools.partial(Publisher, timeout=300))
     answers: list[int] = []
@@ -616,7 +612,7 @@ def test_paths_cannot_leave_the_repositories(client: Client, tree: TreeBuilder, 
 # -- a disk that is full ------------------------------------------------------------------------
 
 
-def test_a_full_disk_is_told_and_nothing_is_half_linked(
+def test_a_full_disk_is_reported_and_leaves_no_partial_links(
     filled: Client, tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = filled.begin()

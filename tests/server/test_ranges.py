@@ -64,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         ("bytes=0005-009", 5, 10),
     ],
 )
-def test_a_part(site: Site, header: str, start: int, end: int) -> None:
+def test_one_range(site: Site, header: str, start: int, end: int) -> None:
     answer = get(site.url, site.path, Range=header)
     assert answer.status == 206
     assert answer.body == DATA[start:end]
@@ -91,7 +91,7 @@ def test_a_part(site: Site, header: str, start: int, end: int) -> None:
         f"bytes={'9' * 5000}-",
     ],
 )
-def test_no_such_part(site: Site, header: str) -> None:
+def test_an_unsatisfiable_range_is_416(site: Site, header: str) -> None:
     try:
         answer = get(site.url, site.path, Range=header.encode().decode("latin-1"))
     except UnicodeEncodeError:
@@ -111,7 +111,7 @@ def test_no_such_part(site: Site, header: str) -> None:
         f"bytes={','.join(f'{n}-{n}' for n in range(MOST_PARTS + 1))}",
     ],
 )
-def test_the_whole_instead(site: Site, header: str) -> None:
+def test_too_many_or_invalid_ranges_get_the_whole(site: Site, header: str) -> None:
     """Of units that nobody knows, and of ranges that cost more than all, no notice is taken."""
     answer = get(site.url, site.path, Range=header)
     assert (answer.status, answer.body) == (200, DATA)
@@ -150,7 +150,9 @@ def parts_of(answer: Answer) -> list[tuple[str, bytes]]:
          [(0, sending.SMALL + 1), (sending.SMALL + 9, SIZE - 8)]),
     ],
 )  # fmt: skip
-def test_several_parts(site: Site, header: str, slices: list[tuple[int, int]]) -> None:
+def test_several_ranges_are_multipart(
+    site: Site, header: str, slices: list[tuple[int, int]]
+) -> None:
     answer = get(site.url, site.path, Range=header)
     assert answer["Docker-Content-Digest"] == BLOB
     assert parts_of(answer) == [
@@ -158,13 +160,13 @@ def test_several_parts(site: Site, header: str, slices: list[tuple[int, int]]) -
     ]
 
 
-def test_the_only_one_of_several_that_is_there_is_no_multipart(site: Site) -> None:
+def test_one_satisfiable_range_of_several_is_not_multipart(site: Site) -> None:
     answer = get(site.url, site.path, Range="bytes=5-9,9999999-")
     assert (answer.status, answer.body) == (206, DATA[5:10])
     assert answer["Content-Range"] == f"bytes 5-9/{SIZE}"
 
 
-def test_none_of_several_is_there(site: Site) -> None:
+def test_several_unsatisfiable_ranges_are_416(site: Site) -> None:
     assert get(site.url, site.path, Range="bytes=9999998-,9999999-").status == 416
 
 
@@ -176,7 +178,7 @@ def test_as_many_as_a_client_of_lazy_pulling_asks_for(site: Site) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, SIZE - 1), st.integers(0, 900)), min_size=2, max_size=20))
-def test_any_parts_are_those_slices(site: Site, asked: list[tuple[int, int]]) -> None:
+def test_any_ranges_are_the_same_slices(site: Site, asked: list[tuple[int, int]]) -> None:
     header = "bytes=" + ",".join(f"{start}-{start + more}" for start, more in asked)
     found = parts_of(get(site.url, site.path, Range=header))
     assert [data for _, data in found] == [DATA[start : start + more + 1] for start, more in asked]
@@ -197,7 +199,7 @@ def test_several_parts_by_curl(site: Site) -> None:
     assert f"Content-Range: bytes 5-6/{SIZE}" in done.stdout
 
 
-def test_a_range_is_a_matter_of_get(site: Site) -> None:
+def test_ranges_apply_only_to_get(site: Site) -> None:
     answer = ask(site.url, "HEAD", site.path, Range="bytes=5-9")
     assert (answer.status, answer["Content-Length"]) == (200, str(SIZE))
 
@@ -230,7 +232,7 @@ def test_a_download_that_goes_on_where_it_broke_off(site: Site) -> None:
     assert received == DATA
 
 
-def test_no_part_of_nothing(tree: TreeBuilder) -> None:
+def test_the_empty_blob_has_no_ranges(tree: TreeBuilder) -> None:
     tree.layer_link("app", tree.blob(b""))
     with hosted(tree.root) as url:
         answer = get(url, f"/v2/app/blobs/{digest_of(b'')}", Range="bytes=0-99")
@@ -238,7 +240,7 @@ def test_no_part_of_nothing(tree: TreeBuilder) -> None:
 
 
 @given(st.data())
-def test_any_part_is_that_slice(site: Site, data: st.DataObject) -> None:
+def test_any_range_is_the_same_slice(site: Site, data: st.DataObject) -> None:
     first = data.draw(st.integers(0, SIZE - 1))
     last = data.draw(st.integers(first, SIZE + 10))
     assert get(site.url, site.path, Range=f"bytes={first}-{last}").body == DATA[first : last + 1]
@@ -391,7 +393,7 @@ def test_a_small_blob_that_ends_too_early(
 
 
 @needs_programs("openssl")
-def test_over_tls_nothing_is_different(tree: TreeBuilder, tmp_path: Path) -> None:
+def test_ranges_work_over_tls(tree: TreeBuilder, tmp_path: Path) -> None:
     data = os.urandom(2_000_000)
     tree.layer_link("app", tree.blob(data))
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"

@@ -113,7 +113,7 @@ def test_the_artifact_type(tree: TreeBuilder, content: Content, artifact_type: s
         assert "annotations" not in found
 
 
-def test_there_is_always_an_index(tree: TreeBuilder) -> None:
+def test_without_referrers_there_is_an_empty_index(tree: TreeBuilder) -> None:
     """A 404 would say that there is no such API."""
     tree.push("app", "v1", BASE)
     with hosted(tree.root) as url:
@@ -125,14 +125,14 @@ def test_there_is_always_an_index(tree: TreeBuilder) -> None:
 
 
 @pytest.mark.parametrize("digest", ["sha256:ab", "v1", "md5:" + "a" * 32])
-def test_what_is_no_digest(tree: TreeBuilder, digest: str) -> None:
+def test_an_invalid_digest_is_refused(tree: TreeBuilder, digest: str) -> None:
     tree.push("app", "v1", BASE)
     with hosted(tree.root) as url:
         answer = get(url, f"/v2/app/referrers/{digest}")
         assert (answer.status, answer.code) == (400, "DIGEST_INVALID")
 
 
-def test_only_one_type(tree: TreeBuilder) -> None:
+def test_a_filter_by_type(tree: TreeBuilder) -> None:
     sbom, signature = (
         artifact(["x"], subject=BASE, artifact_type=kind) for kind in (SBOM, SIGNATURE)
     )
@@ -164,7 +164,7 @@ def test_only_of_this_repository(tree: TreeBuilder) -> None:
         assert digests(listed(url, BASE.digest, name="other")) == [sbom.digest]
 
 
-def test_what_is_pushed_and_deleted_shows_at_once(tree: TreeBuilder) -> None:
+def test_pushes_and_deletes_show_at_once(tree: TreeBuilder) -> None:
     first, second = (artifact([name], subject=BASE) for name in ("a", "b"))
     tree.push("app", "v1", BASE)
     with hosted(tree.root) as url:
@@ -322,7 +322,7 @@ def test_more_than_an_index_holds(tree: TreeBuilder, monkeypatch: pytest.MonkeyP
     assert len(sizes) > 1 and min(sizes) > 0
 
 
-def test_one_that_alone_is_too_large_is_not_lost(tree: TreeBuilder) -> None:
+def test_a_single_oversized_descriptor_is_listed(tree: TreeBuilder) -> None:
     large = artifact(subject=BASE, annotations={"note": "\x01" * 600_000, "more": "\x02" * 90_000})
     small = artifact(["small"], subject=BASE)
     assert len(large.data) < 4 * 1024 * 1024

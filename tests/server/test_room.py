@@ -64,7 +64,7 @@ def refused(answer: requests.Response) -> str:
     return str(answer.json()["errors"][0]["message"])
 
 
-def test_no_upload_begins_below_the_floor(client: Client, tree: TreeBuilder, disk: Disk) -> None:
+def test_no_upload_begins_below_keep_free(client: Client, tree: TreeBuilder, disk: Disk) -> None:
     disk.free = 5 * MB - 1
     said = refused(client("POST", UPLOADS))
     assert said == (
@@ -75,7 +75,7 @@ def test_no_upload_begins_below_the_floor(client: Client, tree: TreeBuilder, dis
     assert uploads(tree) == []
 
 
-def test_what_is_announced_counts(client: Client, tree: TreeBuilder, disk: Disk) -> None:
+def test_the_announced_size_counts(client: Client, tree: TreeBuilder, disk: Disk) -> None:
     disk.free = 5 * MB + len(DATA) - 1
     place = client.begin()
     for answer in (
@@ -88,7 +88,7 @@ def test_what_is_announced_counts(client: Client, tree: TreeBuilder, disk: Disk)
     client.complete(place, SHA256, DATA)
 
 
-def test_what_is_not_announced_counts_when_it_comes(
+def test_unannounced_bytes_count_as_they_arrive(
     client: Client, tree: TreeBuilder, disk: Disk
 ) -> None:
     place = client.begin()
@@ -99,7 +99,7 @@ def test_what_is_not_announced_counts_when_it_comes(
     assert client("GET", place).headers["Range"] == "0-0"
 
 
-def test_what_has_arrived_can_be_completed(client: Client, disk: Disk) -> None:
+def test_an_arrived_upload_can_be_completed(client: Client, disk: Disk) -> None:
     """It takes no more room, and links and manifests hardly any."""
     place = client.begin()
     client.patch(place, 0, DATA)
@@ -111,7 +111,7 @@ def test_what_has_arrived_can_be_completed(client: Client, disk: Disk) -> None:
     client("GET", path, status=200)
 
 
-def test_without_a_floor_the_disk_is_not_asked(
+def test_without_keep_free_the_disk_is_not_checked(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object) -> Room:

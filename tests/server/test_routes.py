@@ -70,7 +70,7 @@ def test_paths(path: str, route: Route) -> None:
         ("/v2/_catalog/", NoSuchPath),
     ],
 )
-def test_what_is_no_path(path: str, error: type[Exception]) -> None:
+def test_an_invalid_path_is_refused(path: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         parse(path)
 
@@ -118,7 +118,7 @@ def test_what_a_method_does(action: RouteKind, method: str, verb: Verb) -> None:
     assert verb_of(action, method) is verb
 
 
-def test_the_api_is_spoken(tree: TreeBuilder) -> None:
+def test_base_and_errors_follow_the_specification(tree: TreeBuilder) -> None:
     with hosted(tree.root) as url:
         for path in ("/v2/", "/v2"):
             answer = requests.get(url + path, timeout=10)

@@ -50,7 +50,7 @@ actions = ["delete"]
         ("alice", "delete", "team/app", False),
     ],
 )
-def test_what_a_rule_allows(user: str | None, verb: str, name: str, allowed: bool) -> None:
+def test_a_rule_allows_what_it_lists(user: str | None, verb: str, name: str, allowed: bool) -> None:
     access = load_access(EXAMPLE, "access.toml")
     assert access.allows(user, Verb(verb), name) is allowed
 
@@ -94,7 +94,7 @@ def test_json_means_the_same() -> None:
         (b"\xff", "access.toml:1: not text in UTF-8"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_key(text: bytes, message: str) -> None:
+def test_an_error_names_the_key(text: bytes, message: str) -> None:
     with pytest.raises(DocumentInvalid) as raised:
         load_access(text, "access.toml")
     assert str(raised.value).startswith(message)

@@ -55,7 +55,7 @@ def test_last_need_not_be_a_tag(tree: TreeBuilder) -> None:
         assert get(url, "/v2/app/tags/list?last=zzz").json()["tags"] == []
 
 
-def test_none_when_none_are_asked_for(tree: TreeBuilder) -> None:
+def test_n_of_zero_gives_no_tags(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     with hosted(tree.root) as url:
         for n in ("0", "000"):
@@ -65,7 +65,7 @@ def test_none_when_none_are_asked_for(tree: TreeBuilder) -> None:
 
 
 @pytest.mark.parametrize("n", ["-1", "x", "1.5", "NaN", "1e3", "%D9%A1", "+1", "0x1", "1%00"])
-def test_what_is_no_number(tree: TreeBuilder, n: str) -> None:
+def test_an_invalid_n_is_refused(tree: TreeBuilder, n: str) -> None:
     tree.push("app", "v1")
     with hosted(tree.root) as url:
         for path in ("app/tags/list", "_catalog"):

@@ -64,14 +64,16 @@ def test_old_versions_are_refused(tree: TreeBuilder, pair: Pair) -> None:
 
 
 @needs_programs("openssl")
-def test_who_does_not_speak_tls_breaks_nothing(tree: TreeBuilder, pair: Pair) -> None:
+def test_plain_http_to_a_tls_port_breaks_nothing(tree: TreeBuilder, pair: Pair) -> None:
     with hosted(tree.root, tls=server_context(*pair)) as url:
         wire.get(url, b"/v2/")
         assert requests.get(f"{url}/v2/", verify=pair.certificate, timeout=10).ok
 
 
 @needs_programs("openssl")
-def test_who_does_not_take_a_blob_over_tls_is_let_go(tree: TreeBuilder, pair: Pair) -> None:
+def test_a_client_that_does_not_read_over_tls_is_disconnected(
+    tree: TreeBuilder, pair: Pair
+) -> None:
     """Here the kernel does not see what is waited for; the buffer of the connection tells."""
     blob = tree.blob(bytes(LARGE))
     tree.layer_link("app", blob)
@@ -108,7 +110,7 @@ def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
 
 @needs_programs("openssl")
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_file_that_is_not_there(pair: Pair, which: int) -> None:
+def test_a_missing_file_is_reported(pair: Pair, which: int) -> None:
     files = list(pair)
     files[which] = "/nothing/there"
     with pytest.raises(DocumentInvalid, match=r"^/nothing/there: No such file"):
