@@ -172,7 +172,8 @@ class Tree:
         Raises:
             ReferenceInvalid, Unknown: as `Registry.find`.
         """
-        from regfs.reports.usage import By, Options, Sort, disk_of, usage
+        from regfs.reports.disk import disk_of
+        from regfs.reports.usage import By, Options, Sort, usage
 
         targets = self._find(references)
         default = By.TAG if any(target.digest for target in targets) else By.REPOSITORY

@@ -125,6 +125,11 @@ class Graph:
         """Yield the blobs a manifest names itself, in its order; none when it is unknown."""
         return self.manifests.leaves(manifest)
 
+    def numbers_named(self, manifest: Digest) -> array[int]:
+        """Return the numbers of a manifest and of the blobs it names, as often as it does."""
+        number = self._known.add(manifest)
+        return array("I", [number]) + self.manifests.leaf_numbers(number)
+
     def sizes_named(self, manifest: Digest) -> Iterator[tuple[int, int]]:
         """Yield the blobs a manifest names itself: number of the digest, bytes by the descriptor.
 

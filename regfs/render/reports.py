@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from regfs.reports.disk import Disk
     from regfs.reports.lineage import Bases, Lineage
     from regfs.reports.removal import Removal
     from regfs.reports.reuse import Reuse, SharedLayer
     from regfs.reports.summary import Summary
-    from regfs.reports.usage import Disk, Sum, Usage
+    from regfs.reports.usage import Sum, Usage
 
 UNLIMITED: Final = 10_000
 """A width at which nothing is folded."""

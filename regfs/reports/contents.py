@@ -105,11 +105,7 @@ def is_alias(graph: Graph, digest: Digest) -> bool:
 def weight(graph: Graph, manifest: Digest) -> int:
     """Return the bytes of a manifest and of all it names, as often as it names them."""
     blobs = graph.inventory.blobs
-    size = blobs[manifest].size if manifest in blobs else 0
-    for leaf in graph.leaves(manifest):
-        if leaf.digest in blobs:
-            size += blobs[leaf.digest].size
-    return size
+    return sum(map(blobs.sizes.__getitem__, blobs.rows_of(graph.numbers_named(manifest))))
 
 
 def missing(graph: Graph, manifest: Digest, read: Read) -> Iterator[Missing]:
@@ -119,6 +115,9 @@ def missing(graph: Graph, manifest: Digest, read: Read) -> Iterator[Missing]:
     anything whose place could not be read: it may be there.
     """
     blobs = graph.inventory.blobs
+    numbers = graph.numbers_named(manifest)
+    if len(blobs.rows_of(numbers)) == len(numbers):
+        return  # nearly always
     problem = graph.problems.get(manifest)
     if manifest not in blobs and not is_alias(graph, manifest):
         partial = problem is not None and problem.code is Code.INDEX_CHILD_MISSING

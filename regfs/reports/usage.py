@@ -1,4 +1,4 @@
-"""Who uses how many bytes, and where every byte of the disk is.
+"""Who uses how many bytes.
 
     apparent   each image's bytes, added up as if nothing were shared
     stored     the same bytes, once
@@ -11,30 +11,28 @@ needed and missing is listed beside, and never counted.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import RegfsError
-from regfs.findings import Code, Finding
 from regfs.graph import Graph
 from regfs.manifests import Role
-from regfs.progress import SILENT, Progress
 from regfs.reports.contents import (
     Holding,
-    Missing,
     Read,
-    doubtful,
     holdings,
     is_alias,
     missing,
     weight,
 )
-from regfs.stores import FileKind, Report, Store, ignore
+from regfs.reports.disk import Disk
+from regfs.tree.digests import DigestSet
+from regfs.tree.inventory import DigestTable
 from regfs.tree.registry import Target
 
 
@@ -78,38 +76,6 @@ class UsageRow:
     missing_blobs: int
     missing_bytes: int
     """As far as manifests tell the sizes of what is missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One of the parts that add up to the disk."""
-
-    files: int
-    bytes: int
-    allocated: int | None
-    """Bytes of disk blocks; None where the store has no such thing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """Every file of the tree, in exactly one part; the parts add up to `total`."""
-
-    images: Part
-    """Blobs that are needed, once."""
-    doubtful: Part
-    """Blobs that an unreadable image may need: damage keeps them."""
-    unreferenced: Part
-    """Blobs that nothing needs."""
-    uploads: Part
-    links: Part
-    """Links of layers, revisions and tags, with their histories."""
-    other: Part
-    """What is not of the layout: temporary and foreign files, and regfs' own folder."""
-    folders: Part
-    """They take disk blocks and hold no bytes of their own."""
-    total: Part
-    unlisted: int
-    """Paths that could not be listed; what they hold is not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +126,13 @@ class _Key(NamedTuple):
 class _Tally:
     uses: int = 0
     apparent: int = 0
-    blobs: set[Digest] = field(default_factory=set)
+    numbers: array[int] = field(default_factory=lambda: array("I"))
+    """Of blobs, some of them repeatedly."""
     missing: dict[str, int] = field(default_factory=dict)
+
+    def rows(self, blobs: DigestTable) -> Sequence[int]:
+        """Return the rows of the blobs that are there, each once."""
+        return blobs.rows_of(array("I", set(self.numbers)))
 
 
 _Tallies = dict[_Key, _Tally]
@@ -176,27 +147,20 @@ def usage(
 ) -> Usage:
     """Count what images use; only of `targets` when there are any."""
     options = options or Options()
-    chosen_targets = list(targets)
-    everything = list(holdings(graph))
-    if chosen_targets:
-        chosen = [one for one in everything if any(_is_of(graph, one, t) for t in chosen_targets)]
-    else:
-        chosen = everything
-    tallies = _tally(graph, read, chosen, options.by)
-    whole = (
-        tallies if len(chosen) == len(everything) else _tally(graph, read, everything, options.by)
-    )
-    rows = sorted(_rows(graph, tallies, whole), key=_order(options.sort))
+    count = _Count(graph, read, options.by)
+    rest = _Count(graph, read, options.by)
+    wanted = list(targets)
+    for held in holdings(graph):
+        is_chosen = not wanted or any(_is_of(graph, held, target) for target in wanted)
+        (count if is_chosen else rest).add(held)
+    rows = sorted(_rows(graph, count.tallies(), rest.tallies()), key=_order(options.sort))
     shown = rows if options.top is None else rows[: options.top]
-    gone: dict[str, int] = {}
-    for manifest in set().union(*[held.manifests for held in chosen]):
-        _note_missing(gone, missing(graph, manifest, read))
     return Usage(
         by=options.by,
         rows=tuple(shown),
         omitted=len(rows) - len(shown),
-        sum=_sum(graph, chosen, everything),
-        missing=dict(sorted(gone.items())),
+        sum=count.sum(rest),
+        missing=dict(sorted(count.missing.items())),
         disk=disk,
     )
 
@@ -211,28 +175,68 @@ def _is_of(graph: Graph, held: Holding, target: Target) -> bool:
     return target.digest in held.manifests or target.digest in graph.needs(held.manifests)
 
 
-# -- rows ---------------------------------------------------------------------
+# -- counting -------------------------------------------------------------------
 
 
-def _tally(graph: Graph, read: Read, counted: list[Holding], by: By) -> _Tallies:
-    if by in (By.LAYER, By.MEDIA_TYPE):
-        return _tally_content(graph, read, counted, by)
-    tallies: _Tallies = {}
-    blobs = graph.inventory.blobs
-    weights: dict[Digest, int] = {}
-    for held in counted:
-        tally = tallies.setdefault(_holding_key(held, by), _Tally())
-        tally.uses += held.tag is not None
-        tally.blobs.update(digest for digest in graph.needs(held.manifests) if digest in blobs)
+class _Count:
+    """What some holdings use, all together and row by row."""
+
+    def __init__(self, graph: Graph, read: Read, by: By) -> None:
+        self._graph = graph
+        self._read = read
+        self._by = by
+        self._tags = self._untagged = self._apparent = 0
+        self._needed = DigestSet(graph.inventory.known)
+        self._tallies: _Tallies = {}
+        self._times: Counter[int] = Counter()
+        """Number of a manifest -> by how many holdings it is held."""
+        self.missing: dict[str, int] = {}
+        """Digest -> bytes."""
+
+    def add(self, held: Holding) -> None:
+        """Count what one tag holds, or what is untagged in one repository."""
+        graph = self._graph
+        numbers = graph.needed_numbers(held.manifests)
+        self._tags += held.tag is not None
+        self._untagged += held.tag is None
+        self._needed.update(numbers)
+        apparent = sum(weight(graph, manifest) for manifest in held.manifests)
+        self._apparent += apparent
+        absent: dict[str, int] = {}
         for manifest in held.manifests:
-            if manifest not in weights:
-                weights[manifest] = weight(graph, manifest)
-            tally.apparent += weights[manifest]
-            _note_missing(tally.missing, missing(graph, manifest, read))
-    return tallies
+            _note_missing(absent, missing(graph, manifest, self._read))
+        _note_missing(self.missing, absent.items())
+        if self._by in (By.LAYER, By.MEDIA_TYPE):
+            self._times.update(map(graph.inventory.known.add, held.manifests))
+            return
+        tally = self._tallies.setdefault(_holding_key(held, self._by), _Tally())
+        tally.uses += held.tag is not None
+        tally.numbers.extend(numbers)
+        tally.apparent += apparent
+        _note_missing(tally.missing, absent.items())
+
+    def tallies(self) -> _Tallies:
+        """Return what was counted for each row."""
+        if self._times:
+            return _tally_content(self._graph, self._read, self._times, self._by)
+        return self._tallies
+
+    def sum(self, rest: _Count) -> Sum:
+        """Return what was counted altogether; `rest` is everything else."""
+        blobs = self._graph.inventory.blobs
+        needed = blobs.rows_of(array("I", self._needed.numbers()))
+        unique = blobs.rows_of(array("I", self._needed.numbers(without=rest._needed)))
+        return Sum(
+            tags=self._tags,
+            untagged=self._untagged,
+            blobs=len(needed),
+            apparent=self._apparent,
+            stored=sum(map(blobs.sizes.__getitem__, needed)),
+            unique=sum(map(blobs.sizes.__getitem__, unique)),
+        )
 
 
-def _note_missing(noted: dict[str, int], found: Iterable[Missing]) -> None:
+def _note_missing(noted: dict[str, int], found: Iterable[tuple[str, int]]) -> None:
     """Note what is missing; of the sizes that manifests give it, the largest counts."""
     for digest, size in found:
         noted[digest] = max(size, noted.get(digest, 0))
@@ -247,23 +251,24 @@ def _holding_key(held: Holding, by: By) -> _Key:
     return _Key(namespace + slash)
 
 
-def _tally_content(graph: Graph, read: Read, counted: list[Holding], by: By) -> _Tallies:
+def _tally_content(graph: Graph, read: Read, times: Counter[int], by: By) -> _Tallies:
     tallies: _Tallies = {}
-    blobs = graph.inventory.blobs
-    times = Counter(manifest for held in counted for manifest in held.manifests)
-    for manifest, count in times.items():
+    blobs, known = graph.inventory.blobs, graph.inventory.known
+    for number, count in times.items():
+        manifest = known[number]
         layers = by is By.LAYER
         parts = list(_layers(graph, manifest) if layers else _typed(graph, read, manifest))
         for key, digest in parts:
             tally = tallies.setdefault(key, _Tally())
             tally.uses += count
-            if digest in blobs:
-                tally.blobs.add(digest)
-                tally.apparent += blobs[digest].size * count
+            row = blobs.find(digest)
+            if row is not None:
+                tally.numbers.append(blobs.numbers[row])
+                tally.apparent += blobs.sizes[row] * count
         lacks = dict(missing(graph, manifest, read))
         for key, digest in parts:
             if digest in lacks:
-                _note_missing(tallies[key].missing, [Missing(digest, lacks[digest])])
+                _note_missing(tallies[key].missing, [(digest, lacks[digest])])
     return tallies
 
 
@@ -297,21 +302,27 @@ def _types_of(read: Read, manifest: Digest) -> dict[Digest, str]:
         return {}
 
 
-def _rows(graph: Graph, tallies: _Tallies, whole: _Tallies) -> Iterator[UsageRow]:
+def _rows(graph: Graph, tallies: _Tallies, others: _Tallies) -> Iterator[UsageRow]:
+    """Yield the rows of some tallies; blobs of the same row or another one may be in `others`."""
     blobs = graph.inventory.blobs
-    rows_of: Counter[Digest] = Counter()
-    for tally in whole.values():
-        rows_of.update(tally.blobs)
+    sizes = blobs.sizes
+    users = array("I", bytes(4 * len(blobs)))
+    """Row of a blob -> how many rows of the report need it."""
+    for key in {**tallies, **others}:
+        tally = _merged(tallies.get(key), others.get(key))
+        for row in tally.rows(blobs):
+            users[row] += 1
     for key, tally in tallies.items():
-        stored = sum(blobs[digest].size for digest in tally.blobs)
-        unique = sum(blobs[digest].size for digest in tally.blobs if rows_of[digest] == 1)
+        rows = tally.rows(blobs)
+        stored = sum(map(sizes.__getitem__, rows))
+        unique = sum(sizes[row] for row in rows if users[row] == 1)
         yield UsageRow(
             name=key.name,
             repository=key.repository,
             tag=key.tag,
             digest=key.digest,
             uses=tally.uses,
-            blobs=len(tally.blobs),
+            blobs=len(rows),
             apparent=tally.apparent,
             stored=stored,
             unique=unique,
@@ -321,109 +332,14 @@ def _rows(graph: Graph, tallies: _Tallies, whole: _Tallies) -> Iterator[UsageRow
         )
 
 
+def _merged(one: _Tally | None, other: _Tally | None) -> _Tally:
+    """Return the blobs of two tallies."""
+    if one is None or other is None:
+        return one or other or _Tally()
+    return _Tally(numbers=one.numbers + other.numbers)
+
+
 def _order(sort: Sort) -> Callable[[UsageRow], tuple[int, str]]:
     if sort is Sort.NAME:
         return lambda row: (0, row.name)
     return lambda row: (-int(getattr(row, sort.value)), row.name)
-
-
-def _sum(graph: Graph, chosen: list[Holding], everything: list[Holding]) -> Sum:
-    blobs = graph.inventory.blobs
-    needed = _needed(graph, chosen)
-    others = (
-        set() if len(chosen) == len(everything) else _needed(graph, _without(everything, chosen))
-    )
-    return Sum(
-        tags=sum(held.tag is not None for held in chosen),
-        untagged=sum(held.tag is None for held in chosen),
-        blobs=len(needed),
-        apparent=sum(weight(graph, manifest) for held in chosen for manifest in held.manifests),
-        stored=sum(blobs[digest].size for digest in needed),
-        unique=sum(blobs[digest].size for digest in needed if digest not in others),
-    )
-
-
-def _without(everything: list[Holding], chosen: list[Holding]) -> list[Holding]:
-    names = {(held.repository, held.tag) for held in chosen}
-    return [held for held in everything if (held.repository, held.tag) not in names]
-
-
-def _needed(graph: Graph, counted: Iterable[Holding]) -> set[Digest]:
-    manifests: set[Digest] = set()
-    for held in counted:
-        manifests |= held.manifests
-    return {digest for digest in graph.needs(manifests) if digest in graph.inventory.blobs}
-
-
-# -- the disk -----------------------------------------------------------------
-
-_LINKS: Final = (
-    layout.LayerLink,
-    layout.RevisionLink,
-    layout.SignatureLink,
-    layout.ReferrerLink,
-    layout.TagCurrent,
-    layout.TagIndex,
-)
-_PARTS: Final = ("images", "doubtful", "unreferenced", "uploads", "links", "other", "folders")
-
-
-@dataclass(slots=True)
-class _Count:
-    files: int = 0
-    bytes: int = 0
-    allocated: int = 0
-
-    def part(self, blocks: bool) -> Part:
-        return Part(self.files, self.bytes, self.allocated if blocks else None)
-
-
-def disk_of(
-    graph: Graph, store: Store, *, progress: Progress = SILENT, report: Report = ignore
-) -> Disk:
-    """List every file of the tree once more, and tell what each one is for.
-
-    `report` hears of what could not be listed, and so is not counted. A file that has two
-    names (a hard link, a symbolic link inside the tree) counts twice.
-    """
-    needed = _needed(graph, holdings(graph))
-    doubt = doubtful(graph)
-    unlisted: list[Finding] = []
-    counts = {name: _Count() for name in _PARTS}
-    blocks = True
-    progress.start("Listing every file")
-    for entry in store.walk("", unlisted.append):
-        progress.advance(1)
-        count = counts[_part_of(entry.path, entry.kind, needed, doubt)]
-        count.files += entry.kind is not FileKind.FOLDER
-        count.bytes += entry.size if entry.kind is FileKind.FILE else 0
-        count.allocated += max(entry.allocated, 0)
-        blocks = blocks and (entry.allocated >= 0 or entry.kind is FileKind.FOLDER)
-    progress.finish()
-    for finding in unlisted:
-        # Of `lost+found` everybody knows that only root may look into it.
-        if finding.code is Code.PATH_UNREADABLE and not layout.is_lost_and_found(finding.path):
-            report(finding)
-    total = _Count(
-        sum(count.files for count in counts.values()),
-        sum(count.bytes for count in counts.values()),
-        sum(count.allocated for count in counts.values()),
-    )
-    parts = {name: count.part(blocks) for name, count in counts.items()}
-    return Disk(**parts, total=total.part(blocks), unlisted=len(unlisted))
-
-
-def _part_of(path: str, kind: FileKind, needed: set[Digest], doubt: set[Digest]) -> str:
-    if kind is FileKind.FOLDER:
-        return "folders"
-    if kind is not FileKind.FILE:
-        return "other"
-    key = layout.key_of(path)
-    if isinstance(key, layout.BlobData):
-        if key.digest in needed:
-            return "images"
-        return "doubtful" if key.digest in doubt else "unreferenced"
-    if isinstance(key, _LINKS):
-        return "links"
-    in_upload = path.startswith(layout.REPOSITORIES + "/") and "/_uploads/" in path
-    return "uploads" if in_upload else "other"

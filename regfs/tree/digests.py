@@ -194,11 +194,19 @@ class DigestSet(Collection[Digest]):
     def _grow(self) -> None:
         self._marks.extend(bytes(len(self._known) - len(self._marks)))
 
+    def numbers(self, without: DigestSet | None = None) -> Iterator[int]:
+        """Yield the numbers of the digests that are in this set, and in none other."""
+        found = compress(count(), self._marks)
+        if without is None:
+            return found
+        without._grow()
+        return (number for number in found if not without._marks[number])
+
     def __len__(self) -> int:
         return self._marks.count(1)
 
     def __iter__(self) -> Iterator[Digest]:
-        return map(self._known.__getitem__, compress(count(), self._marks))
+        return map(self._known.__getitem__, self.numbers())
 
     def __contains__(self, digest: object) -> bool:
         number = self._known.find(digest) if isinstance(digest, str) else None

@@ -115,6 +115,13 @@ class DigestTable(Mapping[Digest, FileInfo]):
             raise KeyError(digest)
         return row
 
+    def rows_of(self, numbers: Sequence[int]) -> Sequence[int]:
+        """Return the rows of those digests, by their numbers, that are in the table."""
+        if self._is_dense:
+            count = len(self.numbers)
+            return numbers if max(numbers, default=0) < count else [n for n in numbers if n < count]
+        return [row for number in numbers if (row := self.row_of(number)) is not None]
+
     def has_all(self, numbers: Iterable[int]) -> bool:
         """Return whether all digests with these numbers are in the table."""
         if self._is_dense:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from regfs.errors import ManifestUnknown
 from regfs.graph import build_graph
+from regfs.reports.disk import Disk, disk_of
 from regfs.reports.removal import Removal, removal
 from regfs.reports.summary import Owner, summary
-from regfs.reports.usage import By, Disk, Options, Sort, Usage, UsageRow, disk_of, usage
+from regfs.reports.usage import By, Options, Sort, Usage, UsageRow, usage
 from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Target
 from tests.support.builder import (
