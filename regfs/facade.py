@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from regfs import layout
 from regfs.errors import NotARegistry
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from regfs.runs import Purged, Restored, Run
     from regfs.stores import Store, WritableStore
     from regfs.tree.inventory import Inventory
+    from regfs.tree.measure import Measured
     from regfs.tree.registry import Registry, Target
     from regfs.verify import Level, ReportedFinding, Result
 
@@ -73,6 +74,14 @@ def _is_hollow(store: Store) -> bool:
     unread: list[Finding] = []
     found = {entry.path for entry in store.list(layout.PREFIX, unread.append)}
     return not unread and found.isdisjoint((layout.BLOBS, layout.REPOSITORIES))
+
+
+class _MeasuredTree(NamedTuple):
+    """A tree that was measured."""
+
+    inventory: Inventory
+    graph: Graph
+    measured: Measured
 
 
 class Tree:
@@ -122,8 +131,18 @@ class Tree:
     def refresh(self) -> None:
         """Forget inventory and graph; they are made again when they are asked for."""
         self.latest = None
-        for name in ("inventory", "graph"):
+        for name in ("inventory", "graph", "_measured"):
             vars(self).pop(name, None)
+
+    @cached_property
+    def _measured(self) -> _MeasuredTree:
+        """The tree in the one pass that also measures every file."""
+        from regfs.graph import build_graph
+        from regfs.tree.measure import scan_and_measure
+
+        inventory, measured = scan_and_measure(self.store, self._progress)
+        graph = build_graph(inventory, self.registry, progress=self._progress)
+        return _MeasuredTree(inventory, graph, measured)
 
     @property
     def unread(self) -> list[Finding]:
@@ -131,6 +150,9 @@ class Tree:
         from regfs.reports.causes import lacking
 
         found = list(self.reported)
+        if "_measured" in vars(self):
+            found += self._measured.inventory.findings
+            found += self._measured.graph.problems.values()
         if "inventory" in vars(self):
             found += self.inventory.findings
         if "graph" in vars(self):
@@ -177,12 +199,10 @@ class Tree:
 
         targets = self._find(references)
         default = By.TAG if any(target.digest for target in targets) else By.REPOSITORY
-        disk = None
-        if not targets:
-            report = self.reported.append
-            disk = disk_of(self.graph, self.store, progress=self._progress, report=report)
+        graph = self.graph if targets else self._measured.graph
+        disk = None if targets else disk_of(*self._measured[1:], report=self.reported.append)
         options = Options(default if by is None else By(by), Sort(sort), top)
-        return usage(self.graph, self.registry.manifest, targets, options, disk)
+        return usage(graph, self.registry.manifest, targets, options, disk)
 
     def reuse(self, *references: str, top: int | None = None) -> Reuse:
         """Return which layers images share, and how many bytes that saves.

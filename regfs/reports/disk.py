@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from regfs import layout
-from regfs.digest import Digest
-from regfs.findings import Code, Finding
+from regfs.findings import Code
 from regfs.graph import Graph
-from regfs.progress import SILENT, Progress
 from regfs.reports.contents import doubtful, holdings
-from regfs.stores import FileKind, Report, Store, ignore
+from regfs.stores import Report, ignore
 from regfs.tree.digests import DigestSet
+from regfs.tree.measure import Amount, Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,75 +45,51 @@ class Disk:
     """Paths that could not be listed; what they hold is not counted."""
 
 
-_LINKS: Final = (
-    layout.LayerLink,
-    layout.RevisionLink,
-    layout.SignatureLink,
-    layout.ReferrerLink,
-    layout.TagCurrent,
-    layout.TagIndex,
-)
-_PARTS: Final = ("images", "doubtful", "unreferenced", "uploads", "links", "other", "folders")
-
-
-@dataclass(slots=True)
-class _Count:
-    files: int = 0
-    bytes: int = 0
-    allocated: int = 0
-
-    def part(self, blocks: bool) -> Part:
-        return Part(self.files, self.bytes, self.allocated if blocks else None)
-
-
-def disk_of(
-    graph: Graph, store: Store, *, progress: Progress = SILENT, report: Report = ignore
-) -> Disk:
-    """List every file of the tree once more, and tell what each one is for.
+def disk_of(graph: Graph, measured: Measured, *, report: Report = ignore) -> Disk:
+    """Say what every file of a tree is for.
 
     `report` hears of what could not be listed, and so is not counted. A file that has two
     names (a hard link, a symbolic link inside the tree) counts twice.
     """
-    needed = DigestSet(graph.inventory.known)
-    for held in holdings(graph):
-        needed.update(graph.needed_numbers(held.manifests))
-    doubt = doubtful(graph)
-    unlisted: list[Finding] = []
-    counts = {name: _Count() for name in _PARTS}
-    blocks = True
-    progress.start("Listing every file")
-    for entry in store.walk("", unlisted.append):
-        progress.advance(1)
-        count = counts[_part_of(entry.path, entry.kind, needed, doubt)]
-        count.files += entry.kind is not FileKind.FOLDER
-        count.bytes += entry.size if entry.kind is FileKind.FILE else 0
-        count.allocated += max(entry.allocated, 0)
-        blocks = blocks and (entry.allocated >= 0 or entry.kind is FileKind.FOLDER)
-    progress.finish()
-    for finding in unlisted:
+    for finding in measured.unseen:
         # Of `lost+found` everybody knows that only root may look into it.
         if finding.code is Code.PATH_UNREADABLE and not layout.is_lost_and_found(finding.path):
             report(finding)
-    total = _Count(
-        sum(count.files for count in counts.values()),
-        sum(count.bytes for count in counts.values()),
-        sum(count.allocated for count in counts.values()),
+    parts = {**_blobs(graph, measured), **measured.parts}
+    # What has come since the tree was listed, nothing that was listed needs.
+    new = parts.pop("blobs")
+    parts["unreferenced"].add(new.files, new.bytes, new.allocated)
+    total = Amount()
+    for part in parts.values():
+        total.add(part.files, part.bytes, part.allocated)
+
+    def made(amount: Amount) -> Part:
+        allocated = amount.allocated if measured.has_blocks else None
+        return Part(amount.files, amount.bytes, allocated)
+
+    return Disk(
+        **{name: made(part) for name, part in parts.items()},
+        total=made(total),
+        unlisted=len(measured.unseen),
     )
-    parts = {name: count.part(blocks) for name, count in counts.items()}
-    return Disk(**parts, total=total.part(blocks), unlisted=len(unlisted))
 
 
-def _part_of(path: str, kind: FileKind, needed: DigestSet, doubt: set[Digest]) -> str:
-    if kind is FileKind.FOLDER:
-        return "folders"
-    if kind is not FileKind.FILE:
-        return "other"
-    key = layout.key_of(path)
-    if isinstance(key, layout.BlobData):
-        if key.digest in needed:
-            return "images"
-        return "doubtful" if key.digest in doubt else "unreferenced"
-    if isinstance(key, _LINKS):
-        return "links"
-    in_upload = path.startswith(layout.REPOSITORIES + "/") and "/_uploads/" in path
-    return "uploads" if in_upload else "other"
+def _blobs(graph: Graph, measured: Measured) -> dict[str, Amount]:
+    """Return what the blobs take that images need, or may need, and all others."""
+    blobs = graph.inventory.blobs
+    images, doubt, others = Amount(), Amount(), Amount()
+    needed, doubted = DigestSet(graph.inventory.known), DigestSet(graph.inventory.known)
+    for held in holdings(graph):
+        needed.update(graph.needed_numbers(held.manifests))
+    doubted.update(map(graph.inventory.known.add, doubtful(graph)))
+    rows = zip(blobs.numbers, blobs.sizes, blobs.allocated, strict=True)
+    for row, (number, size, allocated) in enumerate(rows):
+        if measured.walked is not None and not measured.walked[row]:
+            continue
+        if needed.has(number):
+            images.add(1, size, max(allocated, 0))
+        elif doubted.has(number):
+            doubt.add(1, size, max(allocated, 0))
+        else:
+            others.add(1, size, max(allocated, 0))
+    return {"images": images, "doubtful": doubt, "unreferenced": others}

@@ -103,6 +103,16 @@ class Listing(NamedTuple):
     """Whether the folder could be read to its end; if not, a finding says why."""
 
 
+class FolderFiles(NamedTuple):
+    """A folder with what its files take; the folders in it come by themselves."""
+
+    path: str
+    allocated: int
+    """Bytes of disk blocks of the folder itself."""
+    files: list[tuple[str, int, float, int]]
+    """Name, size, mtime (seconds since the epoch) and bytes of disk blocks."""
+
+
 class PathState(NamedTuple):
     """The state of one path, and whether it is alone in its folder."""
 
@@ -170,6 +180,15 @@ class Store(Protocol):
         `limit` bytes of the file of that name in each folder. A folder that cannot be
         listed is reported and left out. Without `links`, no link is followed: all are
         among the `others`.
+        """
+
+    def measure(self, folder: str, skip: Collection[str]) -> Iterator[FolderFiles]:
+        """Yield `folder` and every folder below it with its files, but for those in `skip`.
+
+        As `walk` in no order, and five times as fast: only where all is plain.
+
+        Raises:
+            OSError, StoreError: there is a link or a special file, or something cannot be read.
         """
 
     def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:

@@ -179,6 +179,10 @@ class DigestSet(Collection[Digest]):
                 marks[number] = 1
                 yield number
 
+    def has(self, number: int) -> bool:
+        """Return whether the digest with this number is in the set."""
+        return number < len(self._marks) and bool(self._marks[number])
+
     def has_any(self, numbers: Iterable[int]) -> bool:
         """Return whether any of the digests with these numbers is in the set."""
         self._grow()
@@ -210,4 +214,4 @@ class DigestSet(Collection[Digest]):
 
     def __contains__(self, digest: object) -> bool:
         number = self._known.find(digest) if isinstance(digest, str) else None
-        return number is not None and number < len(self._marks) and bool(self._marks[number])
+        return number is not None and self.has(number)

@@ -94,6 +94,30 @@ class DigestTable(Mapping[Digest, FileInfo]):
             self.mtimes = array("d", map(self.mtimes.__getitem__, rows))
             self.allocated = array("q", map(self.allocated.__getitem__, rows))
 
+    def fill(
+        self,
+        numbers: Iterable[int],
+        sizes: Iterable[int],
+        mtimes: Iterable[float],
+        allocated: Iterable[int],
+    ) -> None:
+        """Fill in the columns of files that were to be asked about, by the numbers of digests."""
+        if self.ask is not None:
+            self.ask = None
+            count = len(self.numbers)
+            self.sizes = array("q", [_UNFILLED]) * count
+            self.mtimes = array("d", bytes(8 * count))
+            self.allocated = array("q", bytes(8 * count))
+        for number, size, mtime, blocks in zip(numbers, sizes, mtimes, allocated, strict=True):
+            row = self.row_of(number)
+            if row is not None:
+                self.sizes[row], self.mtimes[row], self.allocated[row] = size, mtime, blocks
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether there are columns, and of every digest a file has come."""
+        return self.ask is None and _UNFILLED not in self.sizes
+
     def row_of(self, number: int | None) -> int | None:
         """Return the row of a digest by its number; None when it is not in the table."""
         numbers = self.numbers
@@ -177,6 +201,9 @@ class DigestTable(Mapping[Digest, FileInfo]):
 
     def __contains__(self, digest: object) -> bool:
         return isinstance(digest, str) and self.find(digest) is not None
+
+
+_UNFILLED: Final = -1
 
 
 def rows_of(leaves: Leaves, rows: Iterable[int]) -> Leaves:

@@ -87,7 +87,7 @@ def scan(
     with _without_collector():
         _scan_owners(store, inventory)
         progress.start("Listing blobs")
-        folders = _blob_folders(store, inventory)
+        folders = blob_folders(store, inventory)
         first = folders[:_SAMPLE]
         for folder, leaves in zip(first, _list_blobs(store, inventory, first), strict=True):
             _take_blobs(inventory, folder, leaves, progress)
@@ -242,7 +242,8 @@ def _scan_owners(store: Store, inventory: Inventory) -> None:
             report_foreign(inventory, entry.path)
 
 
-def _blob_folders(store: Store, inventory: Inventory) -> list[_BlobFolder]:
+def blob_folders(store: Store, inventory: Inventory) -> list[_BlobFolder]:
+    """Return the folders that blobs lie in; report what else is beside them."""
     folders = []
     for algorithm in algorithms_in(store, inventory, layout.BLOBS):
         for entry in store.list(layout.blobs_folder(algorithm), inventory.findings.append):

@@ -18,6 +18,7 @@ from regfs.reports.removal import Removal, removal
 from regfs.reports.summary import Owner, summary
 from regfs.reports.usage import By, Options, Sort, Usage, UsageRow, usage
 from regfs.tree.inventory import Inventory
+from regfs.tree.measure import scan_and_measure
 from regfs.tree.registry import Target
 from tests.support.builder import (
     Blob,
@@ -62,8 +63,8 @@ def rows(report: Usage) -> dict[str, UsageRow]:
 
 
 def disk(tree: TreeBuilder) -> Disk:
-    _, graph = scan_and_build(tree, lean=False)
-    return disk_of(graph, registry_of(tree).store)
+    inventory, measured = scan_and_measure(registry_of(tree).store)
+    return disk_of(build_graph(inventory, registry_of(tree)), measured)
 
 
 def size(*digests: str, tree: TreeBuilder) -> int:
