@@ -312,5 +312,5 @@ def _common_options() -> list[click.Parameter]:
             ["--json", "as_json"], is_flag=True, help="One JSON document on standard output."
         ),
         click.Option(["-q", "--quiet"], is_flag=True, help="Print no progress and no remarks."),
-        click.Option(["-v", "--verbose"], count=True, help="Say more; twice for everything."),
+        click.Option(["-v", "--verbose"], count=True, help="Print more; twice for everything."),
     ]

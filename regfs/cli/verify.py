@@ -69,7 +69,7 @@ DOCUMENTS: Final = {
     type=Duration(),
     help="Skip blobs that were found intact within this time; broken ones are always read.",
 )
-@click.option("--max-duration", type=Duration(), help="Start reading no blob after this time.")
+@click.option("--max-duration", type=Duration(), help="Read no further blobs after this time.")
 @click.option("--max-bytes", type=Size(), help="Read no more than this, but at least one blob.")
 @click.option(
     "--ledger",

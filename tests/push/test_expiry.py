@@ -70,7 +70,7 @@ def server(tree: TreeBuilder) -> Server:
 # -- what goes -------------------------------------------------------------------------------
 
 
-def test_an_old_upload_goes_with_all_in_it(server: Server) -> None:
+def test_an_old_upload_is_deleted_with_all_in_it(server: Server) -> None:
     upload = server.begin(DATA)
     server.now += WEEK + 60
     assert server.expiry.round() == NOTHING
@@ -82,7 +82,7 @@ def test_an_old_upload_goes_with_all_in_it(server: Server) -> None:
         server.uploads.receive("app", upload.id)
 
 
-def test_what_the_reference_left_goes_too(server: Server, tree: TreeBuilder) -> None:
+def test_an_old_upload_of_the_reference_is_deleted(server: Server, tree: TreeBuilder) -> None:
     folder = tree.upload_path("app", UPLOAD)
     tree.write(folder / "data", b"some")
     tree.write(folder / "startedat", b"2020-01-01T00:00:00Z")
@@ -105,14 +105,14 @@ def test_nothing_else_in_the_tree_is_touched(server: Server, tree: TreeBuilder) 
 # -- age -------------------------------------------------------------------------------------
 
 
-def test_a_young_one_stays(server: Server) -> None:
+def test_a_young_upload_stays(server: Server) -> None:
     upload = server.begin(DATA)
     server.now += WEEK - 60
     assert server.rounds(5) == 0
     assert server.is_there(upload)
 
 
-def test_the_last_byte_counts_and_not_the_beginning(server: Server, tree: TreeBuilder) -> None:
+def test_age_counts_from_the_last_byte(server: Server, tree: TreeBuilder) -> None:
     with tree.at_age(2 * WEEK):
         folder = tree.upload_path("app", tree.upload("app", DATA))
     tree.set_age(folder / "data", 0)
@@ -121,14 +121,16 @@ def test_the_last_byte_counts_and_not_the_beginning(server: Server, tree: TreeBu
     assert server.rounds() == 1
 
 
-def test_a_copy_with_old_times_began_when_it_says(server: Server, tree: TreeBuilder) -> None:
+def test_a_copy_with_old_times_has_the_age_of_its_startedat(
+    server: Server, tree: TreeBuilder
+) -> None:
     upload = server.begin(DATA)
     tree.age(2 * WEEK)
     assert server.rounds() == 0
     assert server.is_there(upload)
 
 
-def test_a_time_that_is_still_to_come_is_no_age(server: Server, tree: TreeBuilder) -> None:
+def test_a_time_in_the_future_is_no_age(server: Server, tree: TreeBuilder) -> None:
     upload = server.begin(DATA)
     data = tree.upload_path("app", upload.id) / "data"
     later = server.now + 300 * DAY
@@ -155,7 +157,7 @@ def test_a_clock_that_jumps_ahead_makes_nothing_old_at_once(
 
 
 @given(st.lists(st.floats(0, 0.99), min_size=1, max_size=12), st.data())
-def test_an_upload_that_goes_on_in_time_never_goes(gaps: list[float], data: st.DataObject) -> None:
+def test_an_upload_that_continues_is_never_deleted(gaps: list[float], data: st.DataObject) -> None:
     """Whenever rounds come in between."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         server = Server(TreeBuilder(Path(folder)))
@@ -178,7 +180,7 @@ def test_an_upload_that_goes_on_in_time_never_goes(gaps: list[float], data: st.D
 # -- running uploads ---------------------------------------------------------------------------
 
 
-def test_one_that_a_request_writes_to_stays(server: Server, tree: TreeBuilder) -> None:
+def test_an_upload_with_a_writer_stays(server: Server, tree: TreeBuilder) -> None:
     """Its client has sent nothing for a week, and is connected."""
     upload = server.begin(DATA[:HALF])
     with server.uploads.receive("app", upload.id) as reception:
@@ -204,7 +206,7 @@ class Between:
         return getattr(self._store, name)
 
 
-def test_what_changes_after_the_last_round_stays(tree: TreeBuilder) -> None:
+def test_an_upload_that_changed_since_the_last_round_stays(tree: TreeBuilder) -> None:
     other = uploads_of(tree)
     upload = other.begin("app")
 
@@ -254,7 +256,7 @@ def test_a_commit_that_comes_too_late_is_refused(server: Server, tree: TreeBuild
 # -- beside a collection -------------------------------------------------------------------------
 
 
-def test_nothing_goes_while_a_run_is_under_way(server: Server, tree: TreeBuilder) -> None:
+def test_nothing_is_deleted_during_a_run(server: Server, tree: TreeBuilder) -> None:
     upload = server.begin(DATA)
     server.now += 2 * WEEK
     with lock.exclusive(open_store(str(tree.root))):
@@ -263,9 +265,7 @@ def test_nothing_goes_while_a_run_is_under_way(server: Server, tree: TreeBuilder
     assert server.rounds(1) == 1
 
 
-def test_what_a_collection_has_moved_away_comes_back_whole(
-    server: Server, tree: TreeBuilder
-) -> None:
+def test_a_collected_upload_is_restored_whole(server: Server, tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     with tree.at_age(2 * WEEK):
         upload = tree.upload("app", DATA)
@@ -300,7 +300,7 @@ def link_to_a_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [foreign_file, pipe, link, link_to_a_folder])
-def test_what_holds_anything_strange_stays(
+def test_an_upload_with_an_unknown_file_stays(
     server: Server, tree: TreeBuilder, spoil: Callable[[Path], None]
 ) -> None:
     upload = server.begin(DATA)
@@ -310,7 +310,7 @@ def test_what_holds_anything_strange_stays(
     assert server.is_there(upload)
 
 
-def test_what_is_no_upload_stays(server: Server, tree: TreeBuilder) -> None:
+def test_other_folders_stay(server: Server, tree: TreeBuilder) -> None:
     tree.write(tree.upload_path("app", "notes") / "data", b"mine")
     tree.write(tree.upload_path("app", UPLOAD), b"a file in its place")
     tree.write(tree.repository_path("No Name") / "_uploads" / UPLOAD / "data", b"mine")
@@ -320,7 +320,7 @@ def test_what_is_no_upload_stays(server: Server, tree: TreeBuilder) -> None:
     assert tree.files() == before
 
 
-def test_under_a_second_name_nothing_goes(server: Server, tree: TreeBuilder) -> None:
+def test_nothing_is_deleted_if_links_give_second_names(server: Server, tree: TreeBuilder) -> None:
     """Who writes to it is known by the other name only."""
     upload = server.begin(DATA[:HALF])
     tree.repository_path("alias").symlink_to("app")
@@ -336,7 +336,7 @@ def test_under_a_second_name_nothing_goes(server: Server, tree: TreeBuilder) -> 
 # -- the server ----------------------------------------------------------------------------------
 
 
-def test_a_server_deletes_by_itself_and_leaves_whom_it_serves(tree: TreeBuilder) -> None:
+def test_a_server_deletes_old_uploads_in_the_background(tree: TreeBuilder) -> None:
     limits = Limits(slow_seconds=60)
     with (
         hosted(tree.root, writable=True, expire_uploads=0.5, limits=limits) as url,
@@ -352,7 +352,7 @@ def test_a_server_deletes_by_itself_and_leaves_whom_it_serves(tree: TreeBuilder)
 
 
 @pytest.mark.parametrize("settings", [{}, {"expire_uploads": 0.2}, {"writable": True}])
-def test_a_server_that_was_not_told_to_deletes_nothing(
+def test_a_server_without_expiry_deletes_nothing(
     tree: TreeBuilder, settings: dict[str, Any]
 ) -> None:
     tree.upload("app")
@@ -363,7 +363,7 @@ def test_a_server_that_was_not_told_to_deletes_nothing(
     assert tree.files("") == before
 
 
-def test_a_disk_that_fails_is_told_and_asked_again(
+def test_a_failing_disk_is_logged_and_tried_again(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked_again = threading.Event()

@@ -86,7 +86,7 @@ def absent(content: bytes = b"absent", **extra: Any) -> Blob:
         image([FOREIGN, BASE]),
     ],
 )
-def test_what_is_pushed_lies_there_as_the_reference_writes_it(
+def test_a_push_writes_what_the_reference_writes(
     tree: TreeBuilder, tmp_path: Path, content: Content
 ) -> None:
     pusher(tree).push("team/app", "v1", content)
@@ -117,7 +117,7 @@ def test_one_push_may_set_many_tags(tree: TreeBuilder) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
-def test_a_manifest_lies_under_the_digest_it_was_pushed_with(
+def test_a_manifest_is_stored_under_the_digest_it_was_pushed_with(
     tree: TreeBuilder, algorithm: str
 ) -> None:
     one = pusher(tree)
@@ -134,7 +134,7 @@ def test_a_manifest_lies_under_the_digest_it_was_pushed_with(
         one.put("app", "multi", parent)
 
 
-def test_the_subject_is_told_and_need_not_be_there(tree: TreeBuilder) -> None:
+def test_the_subject_is_returned_and_may_be_missing(tree: TreeBuilder) -> None:
     about = artifact(subject=V1)
     assert pusher(tree).push("app", None, about).subject == V1.digest
     assert pusher(tree).push("app", "v1", V1).subject is None
@@ -194,20 +194,20 @@ BARE = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
         (raw(V1.data.replace(b"sha256:", b"")), "digest"),
     ],
 )
-def test_what_is_no_manifest_is_refused(tree: TreeBuilder, content: Content, match: str) -> None:
+def test_an_invalid_manifest_is_refused(tree: TreeBuilder, content: Content, match: str) -> None:
     pusher(tree).before("app", V1)
     refused(tree, ManifestInvalid, content, match)
 
 
 @pytest.mark.parametrize("media_type", ["", OCI_MANIFEST, f"{OCI_MANIFEST}; charset=utf-8",
                                         OCI_MANIFEST.upper()])  # fmt: skip
-def test_content_types_that_mean_the_same(tree: TreeBuilder, media_type: str) -> None:
+def test_equivalent_content_types_are_accepted(tree: TreeBuilder, media_type: str) -> None:
     one = pusher(tree)
     one.before("app", V1)
     assert one.publisher.put("app", V1.data, media_type=media_type).digest == V1.digest
 
 
-def test_a_manifest_of_the_greatest_size_is_taken_and_no_greater_one(tree: TreeBuilder) -> None:
+def test_the_largest_manifest_is_accepted_and_a_larger_one_refused(tree: TreeBuilder) -> None:
     publisher = Publisher(Registry(open_store(str(tree.root))), limit=1000)
     empty = image([], annotations={"a": ""})
     pusher(tree).before("app", empty)
@@ -232,7 +232,7 @@ def test_another_digest_is_refused(tree: TreeBuilder) -> None:
     ("app", "", TagInvalid), ("app", "a/b", TagInvalid), ("app", "..", TagInvalid),
     ("app", "x" * 129, TagInvalid),
 ])  # fmt: skip
-def test_names_that_cannot_be(
+def test_invalid_names_are_refused(
     tree: TreeBuilder, name: str, tag: str, kind: type[Exception]
 ) -> None:
     with pytest.raises(kind):
@@ -301,7 +301,7 @@ def test_sizes_must_agree(tree: TreeBuilder) -> None:
     assert "bytes and not" in str(refused(tree, ReferentsUnknown, image([wrong])))
 
 
-def test_only_layers_that_are_elsewhere_may_be_missing(tree: TreeBuilder) -> None:
+def test_only_layers_with_urls_may_be_missing(tree: TreeBuilder) -> None:
     refused(tree, ReferentsUnknown, image([absent()]))
     far = {"urls": ["https://example.org/x"]}
     document = V1.document
@@ -321,14 +321,14 @@ def test_an_index_may_name_content_of_any_type(tree: TreeBuilder) -> None:
     assert codes(check(tree)) == []
 
 
-def test_every_missing_thing_is_named_but_not_in_one_endless_line(tree: TreeBuilder) -> None:
+def test_missing_referents_are_named_within_a_bounded_message(tree: TreeBuilder) -> None:
     many = image([absent(bytes([number])) for number in range(40)])
     error = refused(tree, ReferentsUnknown, many)
     assert len(error.missing) == 40
     assert "and 30 more" in str(error)
 
 
-def test_an_alias_counts_as_what_it_leads_to(tree: TreeBuilder) -> None:
+def test_an_alias_counts_as_its_target(tree: TreeBuilder) -> None:
     content = image([Blob(BASE, algorithm="sha512")])
     tree.push("app", "old", content)  # as the reference has it: by sha256, with an alias
     pusher(tree).put("app", "v1", content)
@@ -389,7 +389,7 @@ def test_deleting_a_blob_takes_one_link(tree: TreeBuilder) -> None:
         one.publisher.delete_blob("app", digest)
 
 
-def test_nothing_is_deleted_that_is_not_there(tree: TreeBuilder) -> None:
+def test_deleting_something_absent_is_refused(tree: TreeBuilder) -> None:
     one = pusher(tree)
     one.push("app", "v1", V1)
     tree.layer_path("app", V1.digest)
@@ -419,7 +419,7 @@ def test_a_tag_whose_link_is_damaged_can_be_deleted(tree: TreeBuilder) -> None:
     assert tree.tags("app") == []
 
 
-def test_what_is_foreign_in_the_folder_of_a_tag_stays(tree: TreeBuilder) -> None:
+def test_foreign_files_in_the_folder_of_a_tag_stay(tree: TreeBuilder) -> None:
     one = pusher(tree)
     one.push("app", "v1", V1)
     note = tree.write(tree.tag_folder("app", "v1") / "index/notes.txt", "mine")
@@ -430,7 +430,7 @@ def test_what_is_foreign_in_the_folder_of_a_tag_stays(tree: TreeBuilder) -> None
 
 
 @pytest.mark.parametrize("part", ["current", "index", f"index/sha256/{V1.digest[7:]}"])
-def test_a_tag_is_not_taken_apart_through_a_link(tree: TreeBuilder, part: str) -> None:
+def test_a_tag_is_not_deleted_through_a_symbolic_link(tree: TreeBuilder, part: str) -> None:
     one = pusher(tree)
     one.push("app", "real", V1)
     one.push("app", "odd", V1)
@@ -444,9 +444,7 @@ def test_a_tag_is_not_taken_apart_through_a_link(tree: TreeBuilder, part: str) -
 
 
 @pytest.mark.parametrize("what", ["revision", "layer"])
-def test_the_folder_of_a_deleted_link_stays_while_anything_else_is_in_it(
-    tree: TreeBuilder, what: str
-) -> None:
+def test_the_folder_of_a_deleted_link_stays_unless_empty(tree: TreeBuilder, what: str) -> None:
     one = pusher(tree)
     one.push("app", "v1", V1)
     digest = Digest(V1.digest if what == "revision" else V1.blobs[0].digest)
@@ -513,7 +511,7 @@ class Watched:
         return self._store.delete(paths)
 
 
-def test_no_run_can_begin_between_a_look_and_a_link(tree: TreeBuilder) -> None:
+def test_no_run_can_begin_between_check_and_link(tree: TreeBuilder) -> None:
     pusher(tree).before("app", V1)
     store: Any = Watched(tree.root)
     one = Pusher(store)
@@ -524,7 +522,7 @@ def test_no_run_can_begin_between_a_look_and_a_link(tree: TreeBuilder) -> None:
     assert store.seen[0] == "delete link"
 
 
-def test_puts_and_deletes_at_once_leave_whole_tags(memory: Path) -> None:
+def test_concurrent_puts_and_deletes_leave_whole_tags(memory: Path) -> None:
     tree = TreeBuilder(memory)
     one = pusher(tree)
     one.before("app", V1)

@@ -79,7 +79,7 @@ def is_sound(tree: TreeBuilder) -> bool:
 # -- beginning ---------------------------------------------------------------------------
 
 
-def test_an_upload_begins_with_when(tree: TreeBuilder) -> None:
+def test_an_upload_begins_with_startedat(tree: TreeBuilder) -> None:
     upload = uploads_of(tree, clock=lambda: 1_700_000_000.5).begin("app")
     folder = tree.upload_path("app", upload.id)
     assert (folder / "startedat").read_bytes() == b"2023-11-14T22:13:20Z"
@@ -87,11 +87,11 @@ def test_an_upload_begins_with_when(tree: TreeBuilder) -> None:
     assert upload == Upload("app", upload.id, 0)
 
 
-def test_ids_never_come_twice(tree: TreeBuilder) -> None:
+def test_ids_are_unique(tree: TreeBuilder) -> None:
     assert len({uploads.new_id(1_700_000_000) for _ in range(1000)}) == 1000
 
 
-def test_what_cannot_be_begun(tree: TreeBuilder) -> None:
+def test_invalid_names_and_algorithms_are_refused(tree: TreeBuilder) -> None:
     some = uploads_of(tree)
     for name in ("", "App/x y", "a//b", "../x", "_layers"):
         with pytest.raises(NameInvalid):
@@ -126,7 +126,7 @@ def test_bytes_that_belong_elsewhere_are_refused(tree: TreeBuilder, start: int) 
     assert commit(some, upload, SHA256, DATA[100:]) == SHA256
 
 
-def test_no_more_is_taken_than_was_announced(tree: TreeBuilder) -> None:
+def test_more_bytes_than_announced_are_refused(tree: TreeBuilder) -> None:
     some = uploads_of(tree)
     upload = some.begin("app")
     with some.receive("app", upload.id, length=10) as reception:
@@ -140,7 +140,7 @@ def test_no_more_is_taken_than_was_announced(tree: TreeBuilder) -> None:
     assert some.status("app", upload.id).size == 10
 
 
-def test_no_blob_is_larger_than_what_is_taken(tree: TreeBuilder) -> None:
+def test_a_blob_above_the_limit_is_refused(tree: TreeBuilder) -> None:
     some = uploads_of(tree, largest=len(DATA))
     upload = some.begin("app")
     send(some, upload, DATA[:200])
@@ -182,7 +182,7 @@ def test_an_ended_request_writes_nothing_more(tree: TreeBuilder) -> None:
     ["", "..", "x", "0" * 36, "0190F3C0-0000-7000-8000-000000000000", "a/b", "\0",
      "0190f3c0-0000-7000-8000-000000000000"],
 )  # fmt: skip
-def test_no_such_upload(tree: TreeBuilder, upload: str) -> None:
+def test_an_unknown_upload_is_refused(tree: TreeBuilder, upload: str) -> None:
     some = uploads_of(tree)
     some.begin("app")
     before = tree.files()
@@ -215,7 +215,7 @@ def test_a_cancelled_upload_is_gone(tree: TreeBuilder) -> None:
     assert commit(some, other, SHA256, DATA) == SHA256
 
 
-def test_who_writes_to_a_cancelled_upload_is_told(tree: TreeBuilder) -> None:
+def test_writing_to_a_cancelled_upload_fails(tree: TreeBuilder) -> None:
     some = uploads_of(tree)
     upload = some.begin("app")
     reception = some.receive("app", upload.id)
@@ -233,7 +233,7 @@ def test_who_writes_to_a_cancelled_upload_is_told(tree: TreeBuilder) -> None:
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
 @pytest.mark.parametrize("begun", ["sha256", "sha512"])
-def test_a_blob_lies_under_the_digest_it_was_pushed_with(
+def test_a_blob_is_stored_under_the_digest_it_was_pushed_with(
     tree: TreeBuilder, begun: str, algorithm: str
 ) -> None:
     some = uploads_of(tree)
@@ -248,13 +248,13 @@ def test_a_blob_lies_under_the_digest_it_was_pushed_with(
     assert layer_is(tree, "app", digest, DATA)
 
 
-def test_no_bytes_are_a_blob_too(tree: TreeBuilder) -> None:
+def test_the_empty_blob_can_be_committed(tree: TreeBuilder) -> None:
     some = uploads_of(tree)
     commit(some, some.begin("app"), EMPTY)
     assert layer_is(tree, "app", EMPTY, b"")
 
 
-def test_another_digest_links_nothing_and_ends_the_upload(tree: TreeBuilder) -> None:
+def test_a_wrong_digest_links_nothing_and_ends_the_upload(tree: TreeBuilder) -> None:
     some = uploads_of(tree)
     upload = some.begin("app")
     send(some, upload, DATA)
@@ -266,7 +266,7 @@ def test_another_digest_links_nothing_and_ends_the_upload(tree: TreeBuilder) -> 
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" + DATA[1:], DATA + b"x"])
-def test_a_push_heals_what_is_damaged(tree: TreeBuilder, damage: bytes) -> None:
+def test_a_push_heals_a_damaged_blob(tree: TreeBuilder, damage: bytes) -> None:
     push(tree, DATA)
     tree.blob_path(SHA256).write_bytes(damage)
     tree.layer_path("app", SHA256).write_bytes(b"")
@@ -274,7 +274,7 @@ def test_a_push_heals_what_is_damaged(tree: TreeBuilder, damage: bytes) -> None:
     assert layer_is(tree, "app", SHA256, DATA)
 
 
-def test_a_push_of_what_is_there_makes_it_young(tree: TreeBuilder) -> None:
+def test_a_push_of_an_existing_blob_renews_its_age(tree: TreeBuilder) -> None:
     push(tree, DATA)
     paths = (tree.blob_path(SHA256), tree.layer_path("app", SHA256))
     for path in paths:
@@ -400,14 +400,14 @@ def test_a_blob_of_another_repository_is_linked(tree: TreeBuilder) -> None:
     assert len(tree.files()) == 3
 
 
-def test_a_blob_is_looked_for(tree: TreeBuilder) -> None:
+def test_a_mount_without_a_source_searches_for_the_blob(tree: TreeBuilder) -> None:
     push(tree, b"other", "aaa")
     push(tree, DATA, "base/image")
     assert mount(tree, None)
     assert layer_is(tree, "target", SHA256, DATA)
 
 
-def test_what_may_not_be_read_is_not_mounted(tree: TreeBuilder) -> None:
+def test_a_blob_of_a_forbidden_repository_is_not_mounted(tree: TreeBuilder) -> None:
     push(tree, DATA, "secret")
     assert not mount(tree, "secret", may=("other",))
     assert not mount(tree, None, may=("other",))
@@ -418,9 +418,7 @@ def test_what_may_not_be_read_is_not_mounted(tree: TreeBuilder) -> None:
 
 @pytest.mark.parametrize("source", [None, "base"])
 @pytest.mark.parametrize("damage", ["link", "blob", "hollow", "says-another", "empty-link"])
-def test_what_is_not_whole_is_not_mounted(
-    tree: TreeBuilder, source: str | None, damage: str
-) -> None:
+def test_a_damaged_blob_is_not_mounted(tree: TreeBuilder, source: str | None, damage: str) -> None:
     push(tree, DATA, "base")
     push(tree, b"other", "else")
     link, blob = tree.layer_path("base", SHA256), tree.blob_path(SHA256)
@@ -455,12 +453,12 @@ def test_what_goes_before_its_turn_has_come_is_not_mounted(
 
 
 @pytest.mark.parametrize("source", ["missing", "", "..", "a//b", "../../x", "Not Legal"])
-def test_a_source_that_cannot_be_is_none(tree: TreeBuilder, source: str) -> None:
+def test_an_invalid_source_counts_as_none(tree: TreeBuilder, source: str) -> None:
     push(tree, DATA, "base")
     assert not mount(tree, source)
 
 
-def test_an_alias_is_mounted_with_what_it_leads_to(tree: TreeBuilder) -> None:
+def test_an_alias_is_mounted_with_its_target(tree: TreeBuilder) -> None:
     push(tree, DATA, "base")
     alias = tree.layer_path("base", SHA512)
     alias.parent.mkdir(parents=True)
@@ -470,7 +468,7 @@ def test_an_alias_is_mounted_with_what_it_leads_to(tree: TreeBuilder) -> None:
     assert layer_is(tree, "target", SHA256, DATA)
 
 
-def test_only_so_many_repositories_are_asked(
+def test_the_search_for_a_blob_is_bounded(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "SEARCHED", 2)
@@ -500,7 +498,7 @@ def test_nothing_is_linked_while_a_run_is_under_way(tree: TreeBuilder) -> None:
     assert mount(tree, "base")
 
 
-def test_the_end_of_a_run_is_waited_for(tree: TreeBuilder) -> None:
+def test_a_commit_waits_for_the_end_of_a_run(tree: TreeBuilder) -> None:
     some = Uploads(Registry(open_store(str(tree.root))), timeout=60)
     upload = some.begin("app")
     begun = threading.Event()
@@ -545,7 +543,7 @@ class Watched:
         return self._store.create(path)
 
 
-def test_no_run_can_begin_between_the_look_and_the_link(tree: TreeBuilder) -> None:
+def test_no_run_can_begin_between_check_and_link(tree: TreeBuilder) -> None:
     push(tree, DATA, "base")
     store: Any = Watched(tree.root)
     some = Uploads(Registry(store))
@@ -584,7 +582,7 @@ def test_a_crash_at_any_change_leaves_garbage_and_the_push_can_be_done_again(
         assert layer_is(tree, "app", SHA256, DATA)
 
 
-def test_bytes_that_a_full_disk_took_count(tree: TreeBuilder, monkeypatch: Any) -> None:
+def test_bytes_written_before_the_disk_was_full_count(tree: TreeBuilder, monkeypatch: Any) -> None:
     some = uploads_of(tree)
     upload = some.begin("app")
     real = os.write
