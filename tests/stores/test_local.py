@@ -611,3 +611,20 @@ def test_what_is_examined_is_read_as_far_as_asked(local: LocalStore, root: Path)
     found = [one.content for one in local.examine(paths, limit=6) if isinstance(one, PathState)]
     assert found == [b"sha256", b"sha256", None, None]
     assert [one.content for one in local.examine(paths) if isinstance(one, PathState)] == [None] * 4
+
+
+def test_contents_opens_no_fifo_and_follows_no_link_out_of_the_tree(
+    local: LocalStore, root: Path
+) -> None:
+    for name in ("file", "fifo", "outside", "inside"):
+        (root / "p" / name).mkdir(parents=True)
+    (root / "p/file/data").write_bytes(b"0123456789")
+    os.mkfifo(root / "p/fifo/data")
+    (root / "p/outside/data").symlink_to("/etc/hostname")
+    (root / "p/inside/data").symlink_to("../file/data")
+    names = ["file", "fifo", "outside", "inside", "missing"]
+    file, fifo, outside, inside, missing = local.contents("p", names, "data", 4)
+    assert (file, inside) == (b"0123", b"0123")
+    assert isinstance(fifo, PathUnsafe)
+    assert isinstance(outside, PathUnsafe)
+    assert isinstance(missing, PathMissing)
