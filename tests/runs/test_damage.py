@@ -13,6 +13,8 @@ import pytest
 from regfs.cli.app import run as regfs
 from regfs.errors import Doubt, Refused
 from regfs.gc.collect import collect, purge, settle
+from regfs.gc.restoring import restore as gc_restore
+from regfs.gc.retention import RetentionPolicy
 from regfs.gc.sweep import apply
 from regfs.runs import purge as purge_run
 from regfs.runs import restore, runs
@@ -231,6 +233,67 @@ def test_good_bytes_do_not_go_where_they_are_already(site: Site) -> None:
     assert [one.reason for one in restored.skipped] == ["it is there again"]
     assert site.tree.files() == site.whole
     assert site.lying() == {site.tree.relative(site.tree.blob_path(LAYER))}
+
+
+# -- folders of a damaged run --------------------------------------------------------------
+
+
+@pytest.fixture
+def tagged(tree: TreeBuilder) -> TreeBuilder:
+    """A registry of whose tags one lies in quarantine with its history, and an upload too."""
+    tree.push("app", "keep", image(["new"]))
+    tree.push("app", "old", image(["older"]))
+    tree.push("app", "old", OLD)
+    tree.push("app", "keep-old", OLD)
+    with tree.at_age(10**7):
+        tree.upload("app", 3)
+    block = {"repositories": ["**"], "keepTags": [{"patterns": ["keep.*"]}]}
+    retention = RetentionPolicy.model_validate({"policies": [block]})
+    done = collect(plan_of(tree, retention=retention, min_age=0.0), registry_of(tree)).done
+    assert (done.tags, done.uploads) == (1, 1)
+    return tree
+
+
+def lose_lines(tree: TreeBuilder) -> str:
+    run = only_run(tree)
+    damage_journal(tree, run, DAMAGES["emptied"])
+    return run
+
+
+def test_tags_and_uploads_of_a_damaged_run_come_back_as_folders(tagged: TreeBuilder) -> None:
+    run = lose_lines(tagged)
+    (found,) = runs(store_of(tagged))
+    assert (found.done.tags, found.done.tag_indexes, found.done.uploads) == (1, 0, 1)
+    restored = restore(store_of(tagged), run)
+    assert not restored.skipped
+    assert tagged.current("app", "old") == OLD.digest
+    assert len(list(tagged.tag_folder("app", "old").rglob("link"))) == 3
+    (upload,) = (tagged.repository_path("app") / "_uploads").iterdir()
+    assert (upload / "data").read_bytes() == b"uuu"
+
+
+def test_a_tag_that_was_set_again_gets_its_history_back_and_keeps_what_it_says(
+    tagged: TreeBuilder,
+) -> None:
+    run = lose_lines(tagged)
+    new = tagged.current("app", "keep")
+    tagged.tag("app", "old", new)
+    restore(store_of(tagged), run)
+    assert tagged.current("app", "old") == new
+    index = tagged.tag_folder("app", "old") / "index/sha256"
+    assert len(list(index.iterdir())) == 3
+
+
+def test_what_a_tag_of_a_damaged_run_points_to_comes_along(tagged: TreeBuilder) -> None:
+    run = lose_lines(tagged)
+    tagged.untag("app", "keep-old")
+    untagged = plan_of(tagged, delete_untagged=True, min_age=0.0)
+    collect(untagged, registry_of(tagged))
+    assert not tagged.blob_path(OLD.digest).exists()
+    restored = gc_restore(store_of(tagged), run)
+    assert {one.run for one in restored.along} == {untagged.id}
+    assert tagged.blob_path(OLD.digest).exists()
+    assert tagged.revision_path("app", OLD.digest).exists()
 
 
 # -- journals of earlier versions --------------------------------------------------------
