@@ -180,7 +180,7 @@ BARE = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
         (raw(BARE), "config"),
         (raw({**V1.document, "mediaType": "application/x"}), "unknown media type"),
         (raw({**V1.document, "manifests": []}), "more than one kind"),
-        (raw({**V1.document, "Config": {}}), "other letters"),
+        (raw({**V1.document, "Config": {}}), "different case"),
         (raw({**V1.document, "schemaVersion": 3}), "schemaVersion"),
         (raw({k: v for k, v in V1.document.items() if k != "schemaVersion"}), "schemaVersion"),
         (raw({**V1.document, "subject": {"digest": "x"}}), "subject"),
