@@ -8,8 +8,8 @@ the time of copying, which no program can set.
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Final
 
 from regfs import layout
@@ -24,7 +24,8 @@ MANY: Final = 20_000
 _START: Final = 9
 """Letters in which the digests of one folder agree: `sha256:ab`."""
 _NOWHERE: Final = FileId(0, 0, 0)
-_Row = list[int]
+_Values = list[int]
+"""Device, inode and ctime of files, one file after the other."""
 
 
 class BlobFiles:
@@ -38,38 +39,38 @@ class BlobFiles:
         self._inodes = array("Q", bytes(8 * count))
         self._changed = array("q", bytes(8 * count))
 
-    def put(self, digests: Iterable[Digest], row: _Row) -> None:
-        """Note which files some blobs are: device, inode and ctime of each, one after the other."""
+    def put(self, rows: Iterable[int], values: _Values) -> None:
+        """Note which files the blobs of some rows are."""
         devices, inodes, changed = self._devices, self._inodes, self._changed
-        for digest, *file in zip(digests, row[::3], row[1::3], row[2::3], strict=True):
-            place = self._blobs.row(digest)
-            devices[place], inodes[place], changed[place] = file
+        for row, *file in zip(rows, values[::3], values[1::3], values[2::3], strict=True):
+            devices[row], inodes[row], changed[row] = file
 
-    def find(self, digest: Digest) -> FileId | None:
-        """Return which file a blob is; None if it is not there or cannot be looked at."""
-        row = self._blobs.find(digest)
-        if row is None:
-            return None
+    def at(self, row: int) -> FileId | None:
+        """Return which file the blob of a row is; None if it is gone or cannot be looked at."""
         file = FileId(self._devices[row], self._inodes[row], self._changed[row])
         return file if file.inode else None
+
+    def find(self, digest: Digest) -> FileId | None:
+        """Return which file a blob is; None as `at`, or if it is not listed."""
+        row = self._blobs.find(digest)
+        return None if row is None else self.at(row)
 
 
 def identify_blobs(store: Store, blobs: DigestTable) -> BlobFiles:
     """Return which files the blobs of a listing are now."""
     files = BlobFiles(blobs)
-    folders: dict[str, list[Digest]] = defaultdict(list)
-    for digest in blobs:
-        folders[digest[:_START]].append(digest)
-    groups = list(folders.values())
+    # Blobs of one folder were listed together.
+    by_folder = groupby(range(len(blobs)), lambda row: blobs.digest(row)[:_START])
+    groups = [list(rows) for _, rows in by_folder]
 
-    def work(items: Iterator[int]) -> Iterator[_Row]:
+    def work(items: Iterator[int]) -> Iterator[_Values]:
         for item in items:
-            folder = layout.parent_of(layout.blob_folder(groups[item][0]))
-            names = (digest.encoded for digest in groups[item])
-            found = store.identify(folder, names, "data")
+            digests = list(map(blobs.digest, groups[item]))
+            folder = layout.parent_of(layout.blob_folder(digests[0]))
+            found = store.identify(folder, (digest.encoded for digest in digests), "data")
             yield [value for file in found for value in (file or _NOWHERE)]
 
-    rows = map_in_two_processes(work, len(groups), fork=len(blobs) >= MANY)
-    for digests, row in zip(groups, rows, strict=True):
-        files.put(digests, row)
+    answers = map_in_two_processes(work, len(groups), fork=len(blobs) >= MANY)
+    for rows, values in zip(groups, answers, strict=True):
+        files.put(rows, values)
     return files

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import cached_property
 
 from regfs import layout
 from regfs.digest import Digest
@@ -45,7 +46,7 @@ class Levels:
 
     def checked(self) -> Checked:
         """Return how much was checked so far."""
-        manifests = 0 if self._graph is None else len(self._read())
+        manifests = 0 if self._graph is None else len(self._read)
         return Checked(
             self._blobs_done,
             self._bytes_done,
@@ -81,8 +82,9 @@ class Levels:
         for mismatch in mismatches:
             closure.report_size(mismatch, right=hashed and self._pass.was_read(mismatch.blob))
 
+    @cached_property
     def _read(self) -> list[Digest]:
-        """Return the manifests whose bytes were read and hashed for the graph."""
+        """The manifests whose bytes were read and hashed for the graph."""
         assert self._graph is not None
         hashed = {Code.BLOB_CORRUPT, Code.MANIFEST_UNREADABLE, Code.DESCRIPTOR_INVALID}
         problems = self._graph.problems
@@ -92,10 +94,9 @@ class Levels:
         return [d for d in (*known, *broken) if scope.has_blob(d) and d in blobs]
 
     def _count_manifests(self) -> None:
-        read = self._read()
-        self._blobs_done = len(read)
         blobs = self._context.inventory.blobs
-        self._bytes_done = sum(blobs[digest].size for digest in read)
+        self._blobs_done = len(self._read)
+        self._bytes_done = sum(blobs.sizes[blobs.row(digest)] for digest in self._read)
 
     def _blobs(self) -> Iterator[Digest]:
         """Yield the blobs in scope."""
@@ -110,7 +111,7 @@ class Levels:
         if self._level.covers(Level.CONTENT):
             unpacking = Unpacking(context, self._graph)
             unpacking.begin(read_pass.is_proven)
-        done = dict.fromkeys(self._read())
+        done = dict.fromkeys(self._read)
         problems = self._graph.problems
         candidates = (digest for digest in self._blobs() if digest not in done)
         due = read_pass.begin(candidates, () if unpacking is None else unpacking.fresh, doubtful)

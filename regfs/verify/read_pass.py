@@ -69,8 +69,8 @@ def open_pass(
     known = None
     if ledger is not None and level.covers(Level.DIGESTS):
         ledger.load(pick_from(inventory))
-        file_of = identify_blobs(store, inventory.blobs).find
-        known = Known(ledger.ledger, level, options.clock(), file_of)
+        file_at = identify_blobs(store, inventory.blobs).at
+        known = Known(ledger.ledger, level, options.clock(), file_at)
     return ReadPass(inventory.blobs, level, selection, ledger, known, timing)
 
 
@@ -100,6 +100,8 @@ class ReadPass:
         self._known = known
         self._timing = timing
         self._doubtful: set[Digest] = set()
+        self._rows: dict[Digest, int] = {}
+        """The row of each blob that may be read, in the listing."""
         self._done: list[Digest] = []
         """Blobs that may still be proven at level content."""
 
@@ -115,9 +117,10 @@ class ReadPass:
         return self._is_intact(known, doubtful)
 
     def _is_intact(self, known: Known | None, digest: Digest) -> bool:
-        if known is None or digest not in self._blobs:
+        row = self._blobs.find(digest)
+        if known is None or row is None:
             return False
-        entry = known.entry(digest, *self._blobs[digest][:2])
+        entry = known.entry(digest, self._blobs, row)
         return entry is not None and entry.result is None
 
     def begin(
@@ -135,6 +138,7 @@ class ReadPass:
             self._blobs, candidates, self._selection, self._known, fresh=fresh, sample=sample
         )
         self.skipped = plan.skipped
+        self._rows = plan.rows
         self.broken = self._still_broken(plan.broken)
         due = [(digest, self._size(digest)) for digest in plan.due]
         left = sum(map(self._size, plan.left))
@@ -147,7 +151,7 @@ class ReadPass:
         if (known := self._known) is not None:
             for digest in blobs:
                 entry = known.ledger.find(digest, self._level)
-                same = entry and entry.file == known.file_of(digest)
+                same = entry and entry.file == known.file_at(self._rows[digest])
                 if entry and same and entry.result and entry[:2] == self._blobs[digest][:2]:
                     broken[digest] = entry.result
         return broken
@@ -191,14 +195,19 @@ class ReadPass:
     def _note(self, results: Iterable[tuple[Digest, Code | None, Level]]) -> None:
         assert self._file is not None
         assert self._known is not None
-        file_of = self._known.file_of
+        file_at = self._known.file_at
         now, blobs = self._timing.now(), self._blobs
-        self._file.record(
-            (digest, LedgerEntry(blobs.sizes[n], blobs.mtimes[n], code, level, now, file))
-            for digest, code, level in results
-            for n, file in ((blobs.row(digest), file_of(digest)),)
-            if file is not None
-        )
+        entries = []
+        for digest, code, level in results:
+            row = self._row(digest)
+            if (file := file_at(row)) is not None:
+                entry = LedgerEntry(blobs.sizes[row], blobs.mtimes[row], code, level, now, file)
+                entries.append((digest, entry))
+        self._file.record(entries)
+
+    def _row(self, digest: Digest) -> int:
+        row = self._rows.get(digest)
+        return self._blobs.row(digest) if row is None else row
 
     def _size(self, digest: Digest) -> int:
-        return self._blobs.sizes[self._blobs.row(digest)]
+        return self._blobs.sizes[self._row(digest)]

@@ -10,7 +10,7 @@ count in days, so that the groups are large enough for that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple
@@ -84,6 +84,10 @@ class Selection:
             raise Invalid("a maximum age needs a ledger, which says when each blob was verified")
 
 
+Rows = Mapping[Digest, int]
+"""Digest -> its row in the listing."""
+
+
 class Schedule(NamedTuple):
     """What to read and what not."""
 
@@ -95,6 +99,8 @@ class Schedule(NamedTuple):
     """Blobs that are due too but exceed the limits."""
     broken: list[Digest]
     """Blobs, due or left, that were damaged when they were last read."""
+    rows: dict[Digest, int]
+    """The row of each candidate in the listing: to look it up again takes a while."""
 
 
 class Known(NamedTuple):
@@ -104,10 +110,10 @@ class Known(NamedTuple):
     level: Level
     now: float
     """Seconds since the epoch, UTC."""
-    file_of: Callable[[Digest], FileId | None]
-    """Returns which file a blob is now."""
+    file_at: Callable[[int], FileId | None]
+    """Returns which file the blob of a row is now."""
 
-    def entry(self, digest: Digest, size: int, mtime: float) -> LedgerEntry | None:
+    def entry(self, digest: Digest, blobs: DigestTable, row: int) -> LedgerEntry | None:
         """Return the last result if it is about the blob as it is now, or if it is damage.
 
         A result from the future only proves that a clock was wrong; a day is tolerated, because
@@ -116,7 +122,8 @@ class Known(NamedTuple):
         entry = self.ledger.find(digest, self.level)
         if entry is None or entry.result is not None:
             return entry
-        same = (entry.size, entry.mtime, entry.file) == (size, mtime, self.file_of(digest))
+        now = (blobs.sizes[row], blobs.mtimes[row], self.file_at(row))
+        same = (entry.size, entry.mtime, entry.file) == now
         return entry if same and entry.checked_at <= self.now + _DAY else None
 
 
@@ -135,25 +142,25 @@ def schedule(
     first. With `sample` it is taken at random instead: if no result is recorded, the same blobs
     would be due first each time.
     """
-    candidates = list(candidates)
-    groups, skipped = _groups(blobs, candidates, selection, known, fresh)
-    budget = _budget(selection, sum(blobs.sizes[blobs.row(one)] for one in candidates))
+    rows = {digest: blobs.row(digest) for digest in candidates}
+    groups, skipped = _groups(blobs, rows, selection, known, fresh)
+    budget = _budget(selection, sum(map(blobs.sizes.__getitem__, rows.values())))
     if budget is not None and sample is not None:
         mixed = [digest for group in groups.values() for digest in group]
         sample.shuffle(mixed)
-        due, left = _take(blobs, mixed, budget)
-        return Schedule(_ordered(blobs, due), skipped, left, groups.get(_BROKEN, []))
-    broken = _ordered(blobs, groups.pop(_BROKEN, ()))
-    rest = [one for key in sorted(groups) for one in _ordered(blobs, groups[key])]
+        due, left = _take(blobs, rows, mixed, budget)
+        return Schedule(_ordered(blobs, rows, due), skipped, left, groups.get(_BROKEN, []), rows)
+    broken = _ordered(blobs, rows, groups.pop(_BROKEN, ()))
+    rest = [one for key in sorted(groups) for one in _ordered(blobs, rows, groups[key])]
     if budget is None:
-        return Schedule(broken + rest, skipped, [], broken)
-    due, left = _limited(blobs, broken, rest, budget)
-    return Schedule(due, skipped, left, broken)
+        return Schedule(broken + rest, skipped, [], broken, rows)
+    due, left = _limited(blobs, rows, broken, rest, budget)
+    return Schedule(due, skipped, left, broken, rows)
 
 
 def _groups(
     blobs: DigestTable,
-    candidates: Iterable[Digest],
+    rows: Rows,
     selection: Selection,
     known: Known | None,
     fresh: Container[Digest],
@@ -162,12 +169,10 @@ def _groups(
     shard = selection.subset if isinstance(selection.subset, Shard) else None
     groups: dict[float, list[Digest]] = {}
     skipped = 0
-    for digest in candidates:
+    for digest, row in rows.items():
         if shard is not None and not shard.has(digest):
             continue
-        number = blobs.row(digest)
-        size, mtime = blobs.sizes[number], blobs.mtimes[number]
-        entry = None if known is None else known.entry(digest, size, mtime)
+        entry = None if known is None else known.entry(digest, blobs, row)
         if digest in fresh and entry is not None and entry.result is None:
             entry = None
         if known is not None and _is_fresh(entry, selection.max_age, known.now):
@@ -200,15 +205,15 @@ def _budget(selection: Selection, total: int) -> int | None:
     return min(limits, default=None)
 
 
-def _ordered(blobs: DigestTable, group: Iterable[Digest]) -> list[Digest]:
+def _ordered(blobs: DigestTable, rows: Rows, group: Iterable[Digest]) -> list[Digest]:
     """Return a group in the order that suits threads and disks."""
     sizes, mtimes = blobs.sizes, blobs.mtimes
-    rows = ((digest, sizes[row], mtimes[row]) for digest in group for row in (blobs.row(digest),))
-    return [digest for digest, _ in reading_order(rows)]
+    listed = ((one, sizes[row], mtimes[row]) for one in group for row in (rows[one],))
+    return [digest for digest, _ in reading_order(listed)]
 
 
 def _limited(
-    blobs: DigestTable, broken: Sequence[Digest], rest: Sequence[Digest], budget: int
+    blobs: DigestTable, rows: Rows, broken: Sequence[Digest], rest: Sequence[Digest], budget: int
 ) -> tuple[list[Digest], list[Digest]]:
     """Take what fits the budget: any of the damaged blobs, and the first of the others.
 
@@ -218,19 +223,19 @@ def _limited(
     due: list[Digest] = []
     left: list[Digest] = []
     for digest in broken:
-        size = blobs.sizes[blobs.row(digest)]
+        size = blobs.sizes[rows[digest]]
         (due if size <= budget else left).append(digest)
         budget -= size if size <= budget else 0
-    taken, others = _take(blobs, rest, budget)
+    taken, others = _take(blobs, rows, rest, budget)
     return due + taken, left + others
 
 
 def _take(
-    blobs: DigestTable, order: Sequence[Digest], budget: int
+    blobs: DigestTable, rows: Rows, order: Sequence[Digest], budget: int
 ) -> tuple[list[Digest], list[Digest]]:
     """Split `order` where the budget ends, but after the first blob at the earliest."""
     for count, digest in enumerate(order):
-        budget -= blobs.sizes[blobs.row(digest)]
+        budget -= blobs.sizes[rows[digest]]
         if budget < 0:
             return list(order[: max(count, 1)]), list(order[max(count, 1) :])
     return list(order), []

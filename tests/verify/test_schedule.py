@@ -40,7 +40,7 @@ def listed(sizes: Sequence[int], mtimes: Sequence[float] | None = None) -> Diges
     return table
 
 
-def the_same(digest: Digest) -> FileId:
+def the_same(row: int) -> FileId:
     return FILE
 
 
@@ -49,7 +49,7 @@ def test_another_file_in_its_place_was_never_verified(other: tuple[int, int, int
     past = known({0: 1.0})
     assert schedule(listed([1]), [name(0)], Selection(max_age=DAY), past).due == []
     file = None if other is None else FileId(*other)
-    past = past._replace(file_of=lambda digest: file)
+    past = past._replace(file_at=lambda row: file)
     assert schedule(listed([1]), [name(0)], Selection(max_age=DAY), past).due == [name(0)]
 
 
