@@ -10,6 +10,7 @@ Findings come in the order of repositories, links and manifests, never in that o
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -20,6 +21,7 @@ from regfs.errors import PathMissing, RegfsError
 from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
 from regfs.manifests import Kind, Reference, Role
+from regfs.tree.digests import DigestSet
 from regfs.tree.inventory import RepositoryInventory
 from regfs.verify.context import Context, FileState
 
@@ -64,19 +66,19 @@ class Closure:
             if finding.code is Code.INDEX_CHILD_MISSING and hollow:
                 finding = replace(finding, **_NOBODY_CAN_PULL)
             context.add(finding)
-        used: set[Digest] = set()
+        used = DigestSet(context.inventory.known)
         context.progress.start("Checking images", len(repositories))
         for content in repositories:
             if context.scope.has_repository(content.name):
                 self._check_repository(content)
-                used |= self._check_usage(content)
+                used.update(self._check_usage(content))
             context.progress.advance(1)
         context.progress.finish()
         if context.scope.everything and not graph.incomplete:
-            for digest in context.inventory.blobs:
-                if digest not in used:
-                    path = layout.blob_path(digest)
-                    context.add(Finding(Code.BLOB_UNREFERENCED, path, digest))
+            blobs = context.inventory.blobs
+            for digest in map(blobs.digest, used.lacking(blobs.numbers)):
+                path = layout.blob_path(digest)
+                context.add(Finding(Code.BLOB_UNREFERENCED, path, digest))
 
     def may_be_absent(self, manifest: Digest, blob: Digest) -> bool:
         """Return whether a manifest names a blob that may be stored elsewhere."""
@@ -84,7 +86,9 @@ class Closure:
 
     def lost(self, blob: Digest) -> bool:
         """Return whether an image needs a blob that is gone."""
-        known = (one for one in self._graph.manifests_naming(blob) if self._is_known(one))
+        known = (
+            one for one in self._graph.manifests_naming(blob) if self._kind(one) is not Kind.UNKNOWN
+        )
         return any(
             not self.may_be_absent(manifest, blob) and self._is_still_there(manifest)
             for manifest in known
@@ -106,13 +110,12 @@ class Closure:
             return True  # it cannot be looked at
         return True
 
-    def _is_known(self, manifest: Digest) -> bool:
+    def _kind(self, manifest: Digest) -> Kind:
+        """Return the kind of a manifest; UNKNOWN also if it is missing or damaged."""
         info = self._graph.manifests.get(manifest)
-        return (
-            info is not None
-            and info.kind is not Kind.UNKNOWN
-            and manifest not in self._graph.problems
-        )
+        if info is None or manifest in self._graph.problems:
+            return Kind.UNKNOWN
+        return info.kind
 
     def _references(self, manifest: Digest) -> tuple[Reference, ...]:
         try:
@@ -134,37 +137,54 @@ class Closure:
 
     def _check_repository(self, content: RepositoryInventory) -> None:
         seen: set[Digest] = set()
-        for manifest in self._served(content):
-            leaves = dict.fromkeys(leaf.digest for leaf in self._graph.leaves(manifest))
-            # A blob named by another algorithm comes with its stored name, which needs no link.
-            true_names = {name for leaf in leaves for name in self._graph.aliases.get(leaf, ())}
-            for blob in leaves:
-                if blob in true_names or blob in seen:
-                    continue
-                if self._check_blob(content, manifest, blob):
-                    seen.add(blob)
-            for child in self._listed(manifest):
+        for manifest, kind in self._served(content):
+            if not self._has_all_blobs(content, manifest):
+                self._check_blobs(content, manifest, seen)
+            for child in self._listed(manifest, kind):
                 self._check_child(content, manifest, child)
 
-    def _served(self, content: RepositoryInventory) -> Iterator[Digest]:
-        """Yield the manifests that a repository serves and whose type is known."""
+    def _has_all_blobs(self, content: RepositoryInventory, manifest: Digest) -> bool:
+        """Return whether all blobs of a manifest are listed, with links in the repository."""
+        inventory = self._context.inventory
+        number = inventory.known.find(manifest)
+        if number is None:
+            return False
+        numbers = self._graph.manifests.leaf_numbers(number)
+        return inventory.blobs.has_all(numbers) and content.layers.has_all(numbers)
+
+    def _check_blobs(
+        self, content: RepositoryInventory, manifest: Digest, seen: set[Digest]
+    ) -> None:
+        """Check the blobs of a manifest that are not in `seen`; add those that are checked."""
+        leaves = dict.fromkeys(leaf.digest for leaf in self._graph.leaves(manifest))
+        # A blob named by another algorithm comes with its stored name, which needs no link.
+        true_names = {name for leaf in leaves for name in self._graph.aliases.get(leaf, ())}
+        for blob in leaves:
+            if blob in true_names or blob in seen:
+                continue
+            if self._check_blob(content, manifest, blob):
+                seen.add(blob)
+
+    def _served(self, content: RepositoryInventory) -> Iterator[tuple[Digest, Kind]]:
+        """Yield the manifests that a repository serves and whose kind is known."""
         for digest in content.revisions:
             targets = self._graph.revision_targets(content.name, digest)
             served = digest if digest in targets or len(targets) != 1 else targets[0]
-            if self._is_known(served):
-                yield served
+            kind = self._kind(served)
+            if kind is not Kind.UNKNOWN:
+                yield served, kind
 
-    def _listed(self, manifest: Digest) -> list[Digest]:
+    def _listed(self, manifest: Digest, kind: Kind) -> list[Digest]:
         """Return the manifests that an index lists, without those that count as blobs."""
-        if self._graph.manifests[manifest].kind is not Kind.INDEX:
+        if kind is not Kind.INDEX:
             return []
         leaves = {leaf.digest for leaf in self._graph.leaves(manifest)}
         return [child for child in self._graph.children(manifest) if child not in leaves]
 
     def _weigh_indexes(self, content: RepositoryInventory) -> None:
         """Note each index of a repository that serves none of its manifests."""
-        for index in self._served(content):
-            children = self._listed(index)
+        for index, kind in self._served(content):
+            children = self._listed(index, kind)
             if any(self._is_linked(content, child) for child in children):
                 self._solid.add(index)
             elif children:
@@ -216,20 +236,24 @@ class Closure:
         )
         self._context.add(replace(finding, **_NOBODY_CAN_PULL) if hollow else finding)
 
-    def _check_usage(self, content: RepositoryInventory) -> set[Digest]:
-        """Report unused layer links; return every blob that the repository may need."""
+    def _check_usage(self, content: RepositoryInventory) -> array[int]:
+        """Report unused layer links; return the number of every blob that may be needed."""
         tagged = {info.current for info in content.tags.values() if info.current is not None}
         roots = tagged | set(content.revisions)
         for digest in content.revisions:
             roots.update(self._graph.revision_targets(content.name, digest))
-        used = self._graph.needs(self._graph.reachable(roots, subjects=True))
+        needed = self._graph.needed_numbers(self._graph.reachable(roots, subjects=True))
+        layers = content.layers
         if self._graph.incomplete or content.name in self._graph.frozen:
-            return used | set(content.layers)  # an unknown manifest may need them all
-        for digest in content.layers:
-            if digest not in used:
-                path = layout.path_of(layout.LayerLink(content.name, digest))
-                self._context.add(Finding(Code.LAYER_LINK_UNUSED, path, digest, content.name))
-        return used
+            return needed + layers.numbers  # an unknown manifest may need them all
+        used = set(needed)
+        for row, number in enumerate(layers.numbers):
+            if number in used:
+                continue
+            digest = layers.digest(row)
+            path = layout.path_of(layout.LayerLink(content.name, digest))
+            self._context.add(Finding(Code.LAYER_LINK_UNUSED, path, digest, content.name))
+        return needed
 
     # -- sizes --------------------------------------------------------------------
 
@@ -239,7 +263,7 @@ class Closure:
         blobs = self._context.inventory.blobs
         sizes = blobs.sizes
         for manifest, info in self._graph.manifests.items():
-            if not self._is_known(manifest) or not scope.has_blob(manifest):
+            if self._kind(manifest) is Kind.UNKNOWN or not scope.has_blob(manifest):
                 continue
             named: Iterable[tuple[int | None, int]]
             if info.kind is Kind.INDEX:  # the graph does not keep the sizes that an index gives

@@ -54,8 +54,13 @@ _PLACE = re.compile(
     re.DOTALL,
 )
 """Folders whose children are digests with a link each; the algorithm is a group."""
-_BLOBS_OF_ONE_START = re.compile(rf"{layout.BLOBS}/({_ALGORITHM})/([0-9a-f]{{2}})")
-"""Folders whose children are digests with a blob each; algorithm and start are groups."""
+_BLOB = re.compile(
+    "|".join(
+        rf"{layout.BLOBS}/{name}/(?P<{name}>[0-9a-f]{{2}})/(?P={name})[0-9a-f]{{{size - 2}}}"
+        for name, size in ALGORITHMS.items()
+    )
+)
+"""The folder of a blob."""
 _EMPTY_IS_USUAL = re.compile(rf"{layout.BLOBS}|{layout.REPOSITORIES}|.*/_uploads", re.DOTALL)
 
 
@@ -67,7 +72,7 @@ class FolderCheck:
         self._context = context
         self._known = context.inventory.blobs if context.scope.everything else {}
         self._skipped = "\0"
-        self._above = self._algorithm = self._start = ""
+        self._above = self._algorithm = ""
 
     def take(self, listing: Listing) -> None:
         """Check a folder, unless it is in one that is foreign as a whole."""
@@ -91,29 +96,19 @@ class FolderCheck:
     def _is_right(self, listing: Listing) -> bool:
         """Return whether a folder holds one blob, or one link to its own digest, and nothing else.
 
-        Nearly all do. A digest that was listed as a blob is well formed and exists, so only the
-        place of the folder remains to be checked.
+        Nearly all do. A link is right only if its digest was listed as a blob.
         """
         path, folders, files, others, content, whole = listing
         if folders or others or not whole or len(files) != 1:
             return False
+        if content is None:
+            return files == ["data"] and _BLOB.fullmatch(path) is not None
         above, _, name = path.rpartition("/")
         if above != self._above:  # siblings come one after the other
-            self._enter(above)
-        digest = self._algorithm + name
-        if not self._algorithm or digest not in self._known:
-            return False
-        if self._start:
-            return files == ["data"] and name.startswith(self._start)
-        return content == digest.encode()
-
-    def _enter(self, folder: str) -> None:
-        """Note what the folders in `folder` are named by, if each is named by a digest."""
-        self._above, self._algorithm, self._start = folder, "", ""
-        if found := _BLOBS_OF_ONE_START.fullmatch(folder):
-            self._algorithm, self._start = f"{found[1]}:", found[2]
-        elif found := _PLACE.fullmatch(folder):
-            self._algorithm = f"{found[1]}:"
+            found = _PLACE.fullmatch(above)
+            self._above, self._algorithm = above, "" if found is None else found[1]
+        digest = f"{self._algorithm}:{name}"
+        return bool(self._algorithm) and content == digest.encode() and digest in self._known
 
     def _sort(self, listing: Listing) -> None:
         """Check everything in a folder."""
