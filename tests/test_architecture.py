@@ -49,6 +49,7 @@ ARROWS = {
     ("push", "runs"),
     ("push", "tree"),
     ("heal", "verify"),
+    ("reports", "gc"),
     ("cli", "server"),
 }
 """Who may import a neighbour on its own layer."""

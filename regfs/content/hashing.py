@@ -6,9 +6,9 @@
 process has to start within a tenth of a second: it loads the store and hashlib, and neither graph
 nor models.
 
-Small blobs are read at once; larger ones and layers are streamed. Every blob is read only once. A
-blob that does not match its digest is hashed again between two checks of its size and time, so
-that a file that is being written is never called corrupt.
+Small blobs are read folder by folder, each at once; larger ones and layers are streamed. Every
+blob is read only once. A blob that does not match its digest is hashed again between two checks
+of its size and time, so that a file that is being written is never called corrupt.
 """
 
 from __future__ import annotations
@@ -132,15 +132,13 @@ class _HashTask:
         self._advance = advance
 
     def take_small(self, digests: list[Digest]) -> None:
-        """Hash small blobs; those of one algorithm are adjacent."""
-        for algorithm, group in groupby(digests, lambda digest: digest.algorithm):
+        """Hash small blobs; those of one folder are adjacent."""
+        for _, group in groupby(digests, _start):
             together = list(group)
-            make = getattr(hashlib, algorithm)
+            folder = layout.parent_of(layout.blob_folder(together[0]))
+            make = getattr(hashlib, together[0].algorithm)
             names = [digest[_ALGORITHM + 1 :] for digest in together]
-            # Few of them lie in the same folder, so opening each would cost as much as reading.
-            places = (f"{name[:2]}/{name}" for name in names)
-            folder = f"{layout.BLOBS}/{algorithm}"
-            contents = self._store.contents(folder, places, "data", SMALL + 1, seen=True)
+            contents = self._store.contents(folder, names, "data", SMALL + 1, seen=True)
             for digest, name, content in zip(together, names, contents, strict=True):
                 if isinstance(content, StoreError):
                     self._fail(digest, content)
@@ -229,6 +227,11 @@ class _HashTask:
         else:
             problem = Problem(digest, Code.BLOB_CORRUPT, f"{found} ({size} bytes)")
         self.problems.append(problem)
+
+
+def _start(digest: Digest) -> str:
+    """Return the part of a digest that the blobs of one folder have in common."""
+    return digest[: _ALGORITHM + 3]
 
 
 def _read_layer(source: _Hashed, advance: Advance) -> tuple[Packing, Digest]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -99,6 +100,23 @@ class Graph:
         """Repository -> its revision links that do not simply lead to their own digest."""
         self._known = inventory.known
         self._referrers: dict[Digest, list[Digest]] = {}
+
+    def among(self, inventory: Inventory) -> Graph:
+        """Return this graph with only those repositories, tags and revisions of an inventory.
+
+        It has to be the inventory of this graph without some of them.
+        """
+        found = copy(self)
+        for name in ("revised", "_predecessors", "_unseen"):
+            vars(found).pop(name, None)
+        found.inventory = inventory
+        repositories = inventory.repositories
+        found.redirected = {
+            name: {link: to for link, to in links.items() if link in repositories[name].revisions}
+            for name, links in self.redirected.items()
+            if name in repositories
+        }
+        return found
 
     @cached_property
     def revised(self) -> DigestSet:

@@ -5,22 +5,28 @@
         freed_by_default   by plain `gc`: a revision link keeps its image there
         keepers            which other images need how much of what was asked for
 
-Only what the removal itself gives back is counted: what is unreferenced already,
-or untagged before, goes with any gc and is no merit of this one. Doubt keeps
-here as it does in gc: a repository that is frozen keeps whatever it names.
+It is the difference of what gc would delete with these images and without them, so it is
+never another answer than that of gc. What is unreferenced already, or untagged before, goes
+with any gc and is no merit of this removal. Ages do not count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 from regfs.digest import Digest
 from regfs.errors import ManifestUnknown
+from regfs.gc.candidates import Candidates
+from regfs.gc.mark import Mark
+from regfs.gc.policy import Policy
+from regfs.gc.tags import unread
 from regfs.graph import Graph
-from regfs.graph.attached import attached_to, is_own
+from regfs.graph.attached import is_own
 from regfs.reports.contents import holdings
-from regfs.tree.inventory import RepositoryInventory, TagInfo
+from regfs.runs.totals import ActionKind
+from regfs.tree.inventory import RepositoryInventory
 from regfs.tree.registry import Target
 
 
@@ -89,13 +95,10 @@ def removal(graph: Graph, targets: Sequence[Target], *, top: int = 10) -> Remova
     """
     gone = _gone(graph, targets)
     asked = set(_manifests(graph, gone))
-    revisions = {
-        digest for name, linked in gone.revisions for digest in graph.revision_targets(name, linked)
-    }
-    pruned = (_kept(graph, _Gone(), prune=True) | graph.needs(graph.reachable(revisions))) - _kept(
-        graph, gone, prune=True
-    )
-    plain = _kept(graph, _Gone(), prune=False) - _kept(graph, gone, prune=False)
+    left, tagless = _without(graph, gone), tuple(sorted(_left_tagless(graph, gone)))
+    prune = Policy(delete_untagged=True, allow_tagless=tagless, min_age=0.0)
+    pruned = _deleted(left, prune) - (_deleted(graph, prune) - _asked_revisions(graph, gone))
+    plain = _deleted(left, Policy(min_age=0.0)) - _deleted(graph, Policy(min_age=0.0))
     # Of a tree that has lost all its repositories gc does not believe a thing.
     incomplete = bool(graph.incomplete) or gone.repositories >= set(graph.inventory.repositories)
     freed = set() if incomplete else pruned
@@ -111,7 +114,7 @@ def removal(graph: Graph, targets: Sequence[Target], *, top: int = 10) -> Remova
         kept=_amount(graph, holds - freed),
         keepers=tuple(keepers[:top]),
         keepers_omitted=max(len(keepers) - top, 0),
-        tagless=tuple(sorted(_left_tagless(graph, gone))),
+        tagless=tagless,
         frozen=tuple(sorted(set(graph.frozen) - gone.repositories)),
         incomplete=incomplete,
     )
@@ -171,57 +174,42 @@ def _manifests(graph: Graph, gone: _Gone) -> set[Digest]:
     return found | graph.reachable(starts)
 
 
-# -- what stays ---------------------------------------------------------------
+# -- what gc would delete -------------------------------------------------------
 
 
-def _kept(graph: Graph, gone: _Gone, *, prune: bool) -> set[Digest]:
-    """Return the blobs that are needed once `gone` is gone."""
-    roots: set[Digest] = set()
-    lists: set[Digest] = set()
-    followers: set[Digest] = set()
-    doubtful: set[Digest] = set()
-    for repository in graph.inventory.repositories.values():
-        name = repository.name
-        if name in gone.repositories:
-            continue
-        tags = dict(_tags(repository, gone))
-        revisions = {d for d in repository.revisions if (name, d) not in gone.revisions}
-        if name in graph.frozen:
-            doubtful.update(repository.layers, repository.revisions)
-            doubtful.update(e.digest for info in tags.values() for e in info.history)
-        prunes = prune and name not in graph.frozen and _is_tagged(graph, repository)
-        for tag, info in tags.items():
-            found = attached_to(graph, tag, info.current)
-            is_list = prunes and found is not None and found.is_fallback
-            (lists if is_list else roots).update(_meant(info))
-        if prunes:
-            followers |= revisions
-            # Its subject may be on the way: gc keeps such a referrer, unless told otherwise.
-            roots.update(digest for digest in revisions if _waits(graph, digest))
-        else:
-            roots.update(d for digest in revisions for d in graph.revision_targets(name, digest))
-    live = graph.reachable(roots, subjects=True, referrers=followers)
-    # A list of signatures keeps them, and not the image that they sign.
-    live |= graph.reachable(lists, referrers=followers)
-    doubtful.update(*(graph.aliases.get(digest, ()) for digest in doubtful))
-    return graph.needs(live | doubtful)
+def _deleted(graph: Graph, policy: Policy) -> set[Digest]:
+    """Return the blobs that gc would delete."""
+    mark = Mark(graph, policy, graph.inventory.taken_at, unread)
+    actions = Candidates(graph, policy, mark).actions()
+    return {Digest(one.digest or "") for one in actions if one.kind is ActionKind.BLOB}
 
 
-def _waits(graph: Graph, digest: Digest) -> bool:
-    info = graph.manifests.get(digest)
-    return info is not None and info.subject is not None and info.subject not in graph.manifests
+def _asked_revisions(graph: Graph, gone: _Gone) -> set[Digest]:
+    """Return the blobs of manifests that are removed by name, be they in use or not."""
+    linked = [
+        digest for name, link in gone.revisions for digest in graph.revision_targets(name, link)
+    ]
+    return graph.needs(graph.reachable(linked))
 
 
-def _tags(repository: RepositoryInventory, gone: _Gone) -> Iterator[tuple[str, TagInfo]]:
-    for tag, info in repository.tags.items():
-        if (repository.name, tag) not in gone.tags:
-            yield tag, info
+def _without(graph: Graph, gone: _Gone) -> Graph:
+    """Return a graph of the tree as it would be without something."""
+    inventory = copy(graph.inventory)
+    inventory.repositories = {
+        name: _left_of(repository, gone)
+        for name, repository in graph.inventory.repositories.items()
+        if name not in gone.repositories
+    }
+    return graph.among(inventory)
 
 
-def _meant(info: TagInfo) -> set[Digest]:
-    if info.current is not None:
-        return {info.current}
-    return {entry.digest for entry in info.history}
+def _left_of(repository: RepositoryInventory, gone: _Gone) -> RepositoryInventory:
+    left, name = copy(repository), repository.name
+    left.tags = {tag: info for tag, info in repository.tags.items() if (name, tag) not in gone.tags}
+    left.revisions = repository.revisions.without(
+        digest for other, digest in gone.revisions if other == name
+    )
+    return left
 
 
 def _is_tagged(graph: Graph, repository: RepositoryInventory, gone: _Gone | None = None) -> bool:

@@ -93,16 +93,13 @@ def _parsed(run: str, found: JournalReading) -> tuple[list[Record], str | None]:
     return records, found.damage
 
 
-def journals(
-    store: Store, *, but: str | None = None, quarantined: bool = False
-) -> Iterator[Journal]:
-    """Yield the journal of every run `but` one, oldest first; or of those with a quarantine."""
+def journals(store: Store, *, but: str | None = None) -> Iterator[Journal]:
+    """Yield the journal of every run `but` one, oldest first."""
     for entry in store.list(RUNS, ignore):
         run = layout.name_of(entry.path)
-        if run == but or (quarantined and stat_or_none(store, quarantine_of(run)) is None):
-            continue
         try:
-            yield read_journal(store, run)
+            if run != but:
+                yield read_journal(store, run)
         except RunUnknown:
             continue
 

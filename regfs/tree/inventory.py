@@ -113,6 +113,19 @@ class DigestTable(Mapping[Digest, FileInfo]):
             if row is not None:
                 self.sizes[row], self.mtimes[row], self.allocated[row] = size, mtime, blocks
 
+    def without(self, digests: Iterable[Digest]) -> DigestTable:
+        """Return a table of the same files but for some."""
+        gone = set(map(self.find, digests))
+        rows = [row for row in range(len(self)) if row not in gone]
+        found = DigestTable(self.known, self.ask)
+        numbers = array("I", map(self.numbers.__getitem__, rows))
+        if self.ask is None:
+            sizes, mtimes = map(self.sizes.__getitem__, rows), map(self.mtimes.__getitem__, rows)
+            found.extend(numbers, sizes, mtimes, map(self.allocated.__getitem__, rows))
+        else:
+            found.extend(numbers)
+        return found
+
     @property
     def is_filled(self) -> bool:
         """Whether there are columns, and of every digest a file has come."""

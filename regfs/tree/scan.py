@@ -67,13 +67,11 @@ def scan(
 ) -> Inventory:
     """List the tree once.
 
-    Without `history`, what tags have pointed to before is left out where a tag
-    tells what it points to now: it takes a third of the time where there are
-    many tags, and only matters when untagged manifests are asked for.
+    Without `history`, what tags pointed to before is left out where a tag says what it
+    points to now: that saves two thirds of the time where there are many tags.
 
-    A `lean` listing takes the names of blobs and layer links and asks about a
-    file when it matters. Garbage collection asks about what may go, and that is
-    a tenth; everything else wants to know of them all.
+    A `lean` listing takes the names of blobs and layer links, and asks about a file when
+    it matters: garbage collection asks about a tenth of them.
 
     `want` limits the repositories to those whose name it accepts (blobs are
     always listed whole); by default all are.
@@ -86,24 +84,31 @@ def scan(
         inventory.blobs.ask = _asker(store, inventory, layout.blob_folder, "data", _ALGORITHM + 3)
     with _without_collector():
         _scan_owners(store, inventory)
-        progress.start("Listing blobs")
-        folders = blob_folders(store, inventory)
-        first = folders[:_SAMPLE]
-        for folder, leaves in zip(first, _list_blobs(store, inventory, first), strict=True):
-            _take_blobs(inventory, folder, leaves, progress)
-        many = len(inventory.blobs) * len(folders) >= MANY * max(len(first), 1)
         repositories = list(walk_repositories(store, inventory, want))
         for repository in repositories:
             repository.has_history = history
             if lean:
                 repository.layers.ask = _layer_asker(store, inventory, repository.name)
-        _Rest(store, inventory, folders[_SAMPLE:], repositories).scan(progress, fork=many)
+        _scan_folders(store, inventory, repositories, progress)
     read_again(store, inventory)
     # Threads and a second process have seen a part of them, each at its own pace.
     inventory.findings.sort(key=attrgetter("place"))
     inventory.foreign.sort()
     inventory.vacant.sort()
     return inventory
+
+
+def _scan_folders(
+    store: Store, inventory: Inventory, repositories: list[RepositoryInventory], progress: Progress
+) -> None:
+    """List the blobs and these repositories: at first a few folders of blobs, to see how many."""
+    progress.start("Listing blobs")
+    folders = blob_folders(store, inventory)
+    first = folders[:_SAMPLE]
+    for folder, leaves in zip(first, _list_blobs(store, inventory, first), strict=True):
+        _take_blobs(inventory, folder, leaves, progress)
+    many = len(inventory.blobs) * len(folders) >= MANY * max(len(first), 1)
+    _Rest(store, inventory, folders[_SAMPLE:], repositories).scan(progress, fork=many)
 
 
 class _BlobFolder(NamedTuple):

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from regfs.gc.collect import collect, purge, settle
+from regfs.gc.collect import collect, settle
 from regfs.gc.retention import RetentionPolicy
 from regfs.gc.sweep import Applied
-from regfs.runs import journal, runs
 from regfs.runs import purge as purge_run
+from regfs.runs import runs
 from regfs.stores import open_store
 from tests.support.builder import TreeBuilder, artifact, image, index
 from tests.support.images import digest_of
@@ -200,17 +200,6 @@ def test_doubt_brings_back_neither_tags_nor_uploads(tree: TreeBuilder) -> None:
 
 
 # -- whose quarantine ------------------------------------------------------------------------
-
-
-def test_the_journal_of_a_purged_run_is_not_read(
-    moved: TreeBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There is one more of them after every night."""
-    purge(registry_of(moved), offline=True)
-    read: list[str] = []
-    monkeypatch.setattr(journal, "read_journal", lambda store, run: read.append(run))
-    assert back(moved) == set()
-    assert not read
 
 
 def test_a_kind_of_a_later_version_is_left_to_it(moved: TreeBuilder) -> None:
