@@ -19,6 +19,7 @@ import click
 import pytest
 
 import regfs
+import regfs.manifests
 from regfs.cli.app import COMMANDS, cli
 from tests.support.builder import TreeBuilder
 
@@ -325,6 +326,19 @@ def test_verifying_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:
     code = "from regfs.cli.app import run\nassert run(['-r', sys.argv[1], 'verify', '-q']) == 0"
     names = loaded(code, str(tree.root))
     assert not names & {"prometheus_client", "regfs.render.junit", "regfs.render.metrics"}
+
+
+@pytest.mark.parametrize("level", ["links", "sizes", "digests"])
+def test_verifying_a_plain_tree_loads_no_models(tree: TreeBuilder, level: str) -> None:
+    tree.push("app", "v1")
+    code = "from regfs.cli.app import run\nassert run(['-r', *sys.argv[1:], '-q']) == 0"
+    names = loaded(code, str(tree.root), "verify", "--level", level)
+    assert not names & {"pydantic", "regfs.manifests.models"}
+
+
+def test_what_is_no_name_of_manifests() -> None:
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        _ = regfs.manifests.nothing_like_it
 
 
 # -- the commands ------------------------------------------------------------------------

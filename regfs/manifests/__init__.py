@@ -11,9 +11,15 @@ There are three outcomes, so that nothing in use is ever overlooked:
   `DescriptorInvalid` if a descriptor breaks them. Before deleting anything, callers must then
   keep everything that it might name.
 
+Models and parser are imported when they are first asked for: they need pydantic, which takes a
+tenth of a second, and most trees can be read without them (`skim`).
+
 Not here: the config of an image (`image_config`), whether bytes match their digest, and whether
 the references exist.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from regfs.manifests.media_types import (
     BUILDKIT_CACHE,
@@ -39,32 +45,34 @@ from regfs.manifests.media_types import (
     absent_by_right,
     is_blob_type,
 )
-from regfs.manifests.models import (
-    MODELS,
-    REFERENCE_DIGEST,
-    REFERENCE_TYPE,
-    ArtifactManifest,
-    Descriptor,
-    DigestField,
-    DockerManifest,
-    DockerManifestList,
-    DockerManifestV1,
-    Document,
-    FsLayer,
-    ImageIndex,
-    ImageManifest,
-    Known,
-    Manifest,
-    Platform,
-    Text,
-    UnknownManifest,
-    V1History,
-    attested,
-    is_attestation,
-    is_buildkit_cache,
-    or_empty,
-)
-from regfs.manifests.parsing import json_object, parse, signed_payload, summarise, type_of
+
+if TYPE_CHECKING:
+    from regfs.manifests.models import (
+        MODELS,
+        REFERENCE_DIGEST,
+        REFERENCE_TYPE,
+        ArtifactManifest,
+        Descriptor,
+        DigestField,
+        DockerManifest,
+        DockerManifestList,
+        DockerManifestV1,
+        Document,
+        FsLayer,
+        ImageIndex,
+        ImageManifest,
+        Known,
+        Manifest,
+        Platform,
+        Text,
+        UnknownManifest,
+        V1History,
+        attested,
+        is_attestation,
+        is_buildkit_cache,
+        or_empty,
+    )
+    from regfs.manifests.parsing import json_object, parse, signed_payload, summarise, type_of
 
 __all__ = [
     "LIMIT",
@@ -118,3 +126,15 @@ __all__ = [
     "summarise",
     "signed_payload",
 ]
+
+_OF_PARSING = frozenset({"json_object", "parse", "signed_payload", "summarise", "type_of"})
+
+
+def __getattr__(name: str) -> Any:
+    """Import and return a name of the models or the parser when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module 'regfs.manifests' has no attribute {name!r}")
+    home = "parsing" if name in _OF_PARSING else "models"
+    found = getattr(import_module(f"regfs.manifests.{home}"), name)
+    globals()[name] = found
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from regfs import layout
 from regfs.digest import Digest
@@ -18,8 +19,10 @@ from regfs.verify.context import Context
 from regfs.verify.options import VerifyOptions
 from regfs.verify.read_pass import OF_CONTENT, ReadPass
 from regfs.verify.report import Checked, Collector, Level
-from regfs.verify.unpack import Unpacking
 from regfs.verify.walk import check_links
+
+if TYPE_CHECKING:
+    from regfs.verify.unpack import Unpacking
 
 
 class Levels:
@@ -109,6 +112,8 @@ class Levels:
         context, read_pass = self._context, self._pass
         unpacking = None
         if self._level.covers(Level.CONTENT):
+            from regfs.verify.unpack import Unpacking  # the models, which other levels do without
+
             unpacking = Unpacking(context, self._graph)
             unpacking.begin(read_pass.is_proven)
         done = dict.fromkeys(self._read)
