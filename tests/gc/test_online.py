@@ -65,7 +65,7 @@ def moved(tree: TreeBuilder) -> TreeBuilder:
 
 
 @given(recipe=recipes(), untagged=st.booleans())
-def test_where_nobody_did_anything_nothing_comes_back(recipe: Recipe, untagged: bool) -> None:
+def test_settling_an_unchanged_tree_puts_nothing_back(recipe: Recipe, untagged: bool) -> None:
     with new_tree() as tree:
         build(tree, recipe)
         applied = move(tree, delete_untagged=untagged)
@@ -106,7 +106,7 @@ def test_a_tag_of_another_repository_brings_back_no_link(moved: TreeBuilder) -> 
     assert {one.kind for one in settle(registry_of(moved))} == {"blob"}
 
 
-def test_what_lies_there_again_is_left_alone(moved: TreeBuilder) -> None:
+def test_an_item_whose_place_is_taken_stays_in_quarantine(moved: TreeBuilder) -> None:
     moved.push("app", "again", OLD)
     before = moved.files("docker")
     returned = settle(registry_of(moved))
@@ -114,7 +114,7 @@ def test_what_lies_there_again_is_left_alone(moved: TreeBuilder) -> None:
     assert returned == []
 
 
-def test_a_folder_made_again_gets_its_file_back(moved: TreeBuilder) -> None:
+def test_a_file_goes_back_into_a_folder_that_was_made_again(moved: TreeBuilder) -> None:
     moved.tag("app", "again", OLD.digest)
     moved.folder(moved.blob_path(OLD.digest).parent)
     settle(registry_of(moved))
@@ -127,7 +127,9 @@ def quarantined(tree: TreeBuilder, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("what", ["revision", "layer"])
-def test_what_was_written_after_it_was_looked_at_comes_back(moved: TreeBuilder, what: str) -> None:
+def test_an_item_that_was_written_to_after_its_check_comes_back(
+    moved: TreeBuilder, what: str
+) -> None:
     layer = OLD.blobs[-1].digest
     path = (
         moved.revision_path("app", OLD.digest)
@@ -206,7 +208,7 @@ def race(root: Path) -> Site:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_push_that_looked_before_the_moves_and_wrote_after_them_is_whole(tmp_path: Path) -> None:
+def test_a_push_that_checked_before_the_moves_and_wrote_after_them_is_whole(tmp_path: Path) -> None:
     site = race(tmp_path)
     assert list(site.acknowledged) == [("a", "again")]
     site.assert_whole()
@@ -318,7 +320,7 @@ def test_a_purge_puts_back_what_is_in_use_by_then(moved: TreeBuilder) -> None:
     assert done.deleted.manifests == done.deleted.blobs == 0
 
 
-def test_what_came_back_is_no_part_of_the_run_any_more(moved: TreeBuilder) -> None:
+def test_an_item_that_came_back_is_not_part_of_the_run(moved: TreeBuilder) -> None:
     before = the_run(moved).done
     moved.tag("app", "again", OLD.digest)
     returned = settle(registry_of(moved))
@@ -444,7 +446,7 @@ def assert_old_is_pullable(tree: TreeBuilder) -> None:
         OLD.document["config"]["digest"],
     ],
 )
-def test_what_is_in_use_elsewhere_is_not_purged(moved: TreeBuilder, line: str) -> None:
+def test_an_external_root_is_not_purged(moved: TreeBuilder, line: str) -> None:
     moved.blob(b"goes for good")
     move(moved)
     roots = said(moved, line)
@@ -457,7 +459,7 @@ def test_what_is_in_use_elsewhere_is_not_purged(moved: TreeBuilder, line: str) -
     )
 
 
-def test_a_tag_in_use_elsewhere_comes_back_with_all_it_needs(tree: TreeBuilder) -> None:
+def test_a_tag_that_is_a_root_comes_back_with_all_it_needs(tree: TreeBuilder) -> None:
     tree.push("app", "v1", index(OLD))
     tree.push("app", "v2", image(["new"]))
     whole = tree.files()
@@ -469,7 +471,7 @@ def test_a_tag_in_use_elsewhere_comes_back_with_all_it_needs(tree: TreeBuilder) 
     assert tree.files() == whole
 
 
-def test_a_manifest_without_a_link_in_use_elsewhere_keeps_what_it_names(tree: TreeBuilder) -> None:
+def test_a_root_manifest_without_a_link_keeps_what_it_names(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["new"]))
     for data in (OLD.data, *(blob.data for blob in OLD.blobs)):
         tree.blob(data)
@@ -481,7 +483,7 @@ def test_a_manifest_without_a_link_in_use_elsewhere_keeps_what_it_names(tree: Tr
     assert not tree.blob_path(unused).exists()
 
 
-def test_a_digest_in_another_algorithm_in_use_elsewhere_comes_back(tree: TreeBuilder) -> None:
+def test_a_root_in_another_algorithm_comes_back(tree: TreeBuilder) -> None:
     long = Blob(blob_of("long").data, algorithm="sha512")
     tree.push("app", "v1", image(["new"]))
     tree.add_blob("app", long)
@@ -505,7 +507,7 @@ def test_the_name_of_a_repository_that_is_in_quarantine_is_no_host(tree: TreeBui
     assert said(tree, "example.com/app:v1").by_repository == {"example.com/app": {"v1"}}
 
 
-def test_a_root_that_is_nowhere_refuses_a_purge_and_what_is_in_use_is_back(
+def test_a_missing_root_refuses_a_purge_after_putting_back_what_is_in_use(
     moved: TreeBuilder,
 ) -> None:
     roots = said(moved, f"moved/elsewhere@{OLD.digest}")
@@ -514,7 +516,7 @@ def test_a_root_that_is_nowhere_refuses_a_purge_and_what_is_in_use_is_back(
     assert_old_is_pullable(moved)
 
 
-def test_roots_that_are_nowhere_are_told_and_the_rest_is_purged(
+def test_missing_roots_that_are_ignored_are_reported_and_the_rest_is_purged(
     moved: TreeBuilder, tmp_path: Path
 ) -> None:
     listed = tmp_path / "roots.txt"

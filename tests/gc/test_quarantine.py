@@ -66,7 +66,7 @@ def freeze(tree: TreeBuilder, name: str) -> None:
 # -- what names a thing in quarantine ---------------------------------------------
 
 
-def test_what_the_content_of_a_revision_link_names_comes_back(moved: TreeBuilder) -> None:
+def test_a_manifest_named_by_the_content_of_a_revision_link_comes_back(moved: TreeBuilder) -> None:
     other = moved.push("lib", "v1", image(["lib"]))
     moved.write(moved.revision_path("lib", other), OLD.digest)
     assert blobs(back(moved)) == WHOLE
@@ -77,7 +77,7 @@ def test_the_history_of_a_tag_without_a_current_is_in_use(moved: TreeBuilder) ->
     assert blobs(back(moved)) == WHOLE
 
 
-def test_the_history_of_a_tag_that_tells_its_current_is_not(moved: TreeBuilder) -> None:
+def test_the_history_of_a_tag_with_a_current_is_not_in_use(moved: TreeBuilder) -> None:
     moved.write(moved.tag_index_path("app", "v1", OLD.digest), OLD.digest)
     assert back(moved) == set()
 
@@ -119,13 +119,13 @@ def test_a_layer_folder_without_its_link_brings_back_nothing(moved: TreeBuilder)
 # -- what was written to in quarantine -----------------------------------------------
 
 
-def test_what_was_written_by_a_clock_that_is_behind_comes_back(moved: TreeBuilder) -> None:
+def test_an_item_with_an_older_mtime_comes_back(moved: TreeBuilder) -> None:
     link = quarantined(moved, moved.layer_path("app", LAYER))
     moved.set_age(link, 10**7)
     assert ("layer-link", LAYER) in back(moved)
 
 
-def test_what_has_another_size_comes_back_whatever_its_time(moved: TreeBuilder) -> None:
+def test_an_item_of_another_size_comes_back_whatever_its_mtime(moved: TreeBuilder) -> None:
     link = quarantined(moved, moved.layer_path("app", LAYER))
     seen = link.stat()
     link.write_bytes(link.read_bytes() + b"\n")
@@ -133,7 +133,7 @@ def test_what_has_another_size_comes_back_whatever_its_time(moved: TreeBuilder) 
     assert ("layer-link", LAYER) in back(moved)
 
 
-def test_a_journal_without_times_tells_by_the_time_of_the_run(moved: TreeBuilder) -> None:
+def test_without_an_mtime_in_the_journal_the_time_of_the_run_counts(moved: TreeBuilder) -> None:
     change_lines(moved, lambda line: {k: v for k, v in line.items() if k != "mtime"})
     assert back(moved) == set()
     moved.set_age(quarantined(moved, moved.layer_path("app", LAYER)), -60)
@@ -151,7 +151,7 @@ def test_a_tag_that_was_written_to_while_it_was_moved_comes_back(tree: TreeBuild
     assert tree.current("app", "old") == OLD.digest
 
 
-def test_an_upload_is_not_written_to_because_its_folder_is_later(tree: TreeBuilder) -> None:
+def test_an_upload_whose_folder_is_later_does_not_count_as_written(tree: TreeBuilder) -> None:
     with tree.at_age(10**7):
         upload = tree.upload_path("app", tree.upload("app", 3))
     tree.set_age(upload, 9 * 10**6)
@@ -172,7 +172,7 @@ def test_where_links_may_lie_unseen_blobs_come_back_and_no_links(moved: TreeBuil
     assert {kind for kind, _ in returned} == {"blob"}
 
 
-def test_in_doubt_what_a_tag_has_pointed_to_comes_back(tree: TreeBuilder) -> None:
+def test_in_doubt_the_history_of_tags_comes_back(tree: TreeBuilder) -> None:
     tree.push("app", "v1", OLD)
     tree.push("app", "v1", image(["new"]))
     tree.delete_revision("app", OLD.digest)
@@ -202,7 +202,7 @@ def test_doubt_brings_back_neither_tags_nor_uploads(tree: TreeBuilder) -> None:
 # -- whose quarantine ------------------------------------------------------------------------
 
 
-def test_a_kind_of_a_later_version_is_left_to_it(moved: TreeBuilder) -> None:
+def test_an_item_of_an_unknown_kind_stays_in_quarantine(moved: TreeBuilder) -> None:
     """Its place among the others does not matter."""
     path = "docker/registry/v2/strange"
     line = {"move": path, "path": path, "kind": "strange", "digest": None, "size": 0, "mtime": 0.0}
@@ -223,7 +223,7 @@ def purging(tree: TreeBuilder) -> None:
     assert run.state == "purging"
 
 
-def test_what_a_purge_has_not_come_to_comes_back(moved: TreeBuilder) -> None:
+def test_items_that_an_interrupted_purge_left_come_back(moved: TreeBuilder) -> None:
     purging(moved)
     moved.layer_link("app", LAYER)
     assert back(moved) == {("blob", LAYER)}
@@ -231,7 +231,9 @@ def test_what_a_purge_has_not_come_to_comes_back(moved: TreeBuilder) -> None:
     assert purge_run(open_store(str(moved.root)), only_run(moved)).runs == [only_run(moved)]
 
 
-def test_what_a_purge_has_begun_to_delete_does_not_come_back_in_halves(tree: TreeBuilder) -> None:
+def test_a_folder_that_a_purge_began_to_delete_does_not_come_back_in_part(
+    tree: TreeBuilder,
+) -> None:
     with tree.at_age(10**7):
         upload = tree.upload_path("app", tree.upload("app", 3))
     assert move(tree).done.uploads == 1
@@ -242,7 +244,7 @@ def test_what_a_purge_has_begun_to_delete_does_not_come_back_in_halves(tree: Tre
     assert purge_run(open_store(str(tree.root)), only_run(tree)).runs == [only_run(tree)]
 
 
-def test_what_a_heal_has_moved_is_its_own(moved: TreeBuilder) -> None:
+def test_settling_leaves_the_quarantine_of_a_heal_alone(moved: TreeBuilder) -> None:
     change_lines(moved, lambda line: {**line, "kind": "heal"} if "run" in line else line)
     moved.tag("app", "again", OLD.digest)
     assert back(moved) == set()

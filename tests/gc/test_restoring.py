@@ -66,7 +66,7 @@ def tree_of_two(tree: TreeBuilder) -> tuple[TreeBuilder, str, str]:
     return tree, first, second
 
 
-def test_what_it_needs_comes_along(
+def test_a_restore_brings_what_it_needs_from_another_run(
     tree_of_two: tuple[TreeBuilder, str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree, first, second = tree_of_two
@@ -79,7 +79,7 @@ def test_what_it_needs_comes_along(
     assert is_whole(tree)
 
 
-def test_at_no_moment_a_link_leads_nowhere(tmp_path: Any) -> None:
+def test_a_restore_killed_at_any_step_leaves_no_dangling_link(tmp_path: Any) -> None:
     for at in range(1000):
         tree = TreeBuilder(tmp_path / str(at))
         tree.push("app", "v1", BASE)
@@ -99,7 +99,7 @@ def test_at_no_moment_a_link_leads_nowhere(tmp_path: Any) -> None:
     raise AssertionError("it never came to its end")
 
 
-def test_what_nothing_that_is_restored_needs_stays(
+def test_a_restore_brings_nothing_that_it_does_not_need(
     tree_of_two: tuple[TreeBuilder, str, str],
 ) -> None:
     tree, first, _ = tree_of_two
@@ -110,7 +110,9 @@ def test_what_nothing_that_is_restored_needs_stays(
     assert run_of(tree, third).done.blobs == 1
 
 
-def test_of_a_damaged_run_too(tree_of_two: tuple[TreeBuilder, str, str]) -> None:
+def test_a_restore_brings_what_it_needs_from_a_damaged_run(
+    tree_of_two: tuple[TreeBuilder, str, str],
+) -> None:
     tree, first, second = tree_of_two
     damage_journal(tree, second, lambda lines: [])
     restore(store_of(tree), first)
@@ -134,7 +136,7 @@ def test_bad_bytes_of_a_damaged_run_stay_in_quarantine(
     assert all(copy.exists() for copy in copies)
 
 
-def test_what_was_deleted_for_good_is_named(
+def test_a_restore_names_needed_blobs_that_were_purged(
     tree_of_two: tuple[TreeBuilder, str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree, first, second = tree_of_two
@@ -145,7 +147,7 @@ def test_what_was_deleted_for_good_is_named(
     assert OLD.digest.removeprefix("sha256:") in told or OLD.blobs[0].digest[7:] in told
 
 
-def test_one_digest_brings_what_it_needs_from_its_own_run(tree: TreeBuilder) -> None:
+def test_restoring_one_digest_brings_what_it_needs_from_its_own_run(tree: TreeBuilder) -> None:
     child = image(["arm"], platform="linux/arm64")
     both = index(OLD, child)
     tree.push("app", "v1", BASE)
@@ -200,7 +202,7 @@ def count(totals: Totals) -> int:
     return totals.blobs + totals.manifests + totals.layer_links + totals.tag_indexes
 
 
-def test_a_run_that_was_cut_off_tells_what_is_done_and_what_is_left(
+def test_an_interrupted_run_shows_what_is_done_and_what_is_left(
     full: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interrupted(full)
@@ -211,7 +213,7 @@ def test_a_run_that_was_cut_off_tells_what_is_done_and_what_is_left(
     assert "not moved: " in capsys.readouterr().out
 
 
-def test_taken_back_it_has_done_what_it_had_moved(full: TreeBuilder) -> None:
+def test_an_interrupted_run_that_is_restored_shows_what_it_had_moved(full: TreeBuilder) -> None:
     before = full.files()
     interrupted(full)
     restore_run(store_of(full), only_run(full))
@@ -220,14 +222,14 @@ def test_taken_back_it_has_done_what_it_had_moved(full: TreeBuilder) -> None:
     assert full.files() == before
 
 
-def test_purged_it_has_done_what_it_had_moved(full: TreeBuilder) -> None:
+def test_an_interrupted_run_that_is_purged_shows_what_it_had_moved(full: TreeBuilder) -> None:
     interrupted(full)
     purge_run(store_of(full), only_run(full))
     (run,) = runs(store_of(full))
     assert (run.state, count(run.done), run.left) == ("purged", 2, Totals())
 
 
-def test_what_was_left_in_place_after_all_is_not_counted(full: TreeBuilder) -> None:
+def test_items_that_were_left_in_place_are_not_counted(full: TreeBuilder) -> None:
     made = plan_of(full, delete_untagged=True)
     layer = full.blob_path(OLD.blobs[-1].digest)
 
@@ -258,7 +260,7 @@ def test_a_restored_run_never_becomes_purged(full: TreeBuilder) -> None:
     assert full.files() == files
 
 
-def test_what_came_back_is_not_counted_any_more(full: TreeBuilder) -> None:
+def test_items_that_settling_put_back_are_not_counted(full: TreeBuilder) -> None:
     run = night(full)
     before = run_of(full, run).done
     full.layer_link("lib", OLD.blobs[-1].digest)
@@ -266,7 +268,7 @@ def test_what_came_back_is_not_counted_any_more(full: TreeBuilder) -> None:
     assert run_of(full, run).done.blobs == before.blobs - 1
 
 
-def test_what_was_restored_alone_is_not_counted_any_more(full: TreeBuilder) -> None:
+def test_a_digest_that_was_restored_is_not_counted(full: TreeBuilder) -> None:
     run = night(full)
     before = run_of(full, run).done
     layer = Digest(OLD.blobs[-1].digest)
@@ -290,7 +292,7 @@ def of_old(tree: TreeBuilder) -> str:
     return apply(replace(made, id=name), registry_of(tree), wait=0).run
 
 
-def test_a_plan_may_be_old_and_what_it_moved_is_young(full: TreeBuilder) -> None:
+def test_a_run_is_as_young_as_its_moves_however_old_its_plan(full: TreeBuilder) -> None:
     run = of_old(full)
     assert purge(registry_of(full), older_than=7 * DAY, offline=True).runs == []
     almost, after = later(7 * DAY - 60), later(7 * DAY + 60)
@@ -298,13 +300,13 @@ def test_a_plan_may_be_old_and_what_it_moved_is_young(full: TreeBuilder) -> None
     assert purge(registry_of(full), older_than=7 * DAY, clock=after).runs == [run]
 
 
-def test_the_list_tells_when_things_were_moved(full: TreeBuilder) -> None:
+def test_gc_runs_shows_when_items_were_moved(full: TreeBuilder) -> None:
     run = run_of(full, of_old(full))
     assert time.time() - run.created_at.timestamp() > 7 * DAY
     assert abs(time.time() - run.moved_at.timestamp()) < HOUR
 
 
-def test_where_the_clock_stands_before_a_run_it_stays_and_is_named(full: TreeBuilder) -> None:
+def test_a_run_later_than_the_clock_stays_and_is_named(full: TreeBuilder) -> None:
     run = collect(plan_of(full, delete_untagged=True), registry_of(full), wait=HOUR).run
     past = later(-2 * DAY)
     for older_than in (0.0, DAY):
@@ -316,7 +318,7 @@ def test_where_the_clock_stands_before_a_run_it_stays_and_is_named(full: TreeBui
             purge(registry_of(full), run, older_than=older_than, clock=past)
 
 
-def test_a_run_that_was_cut_off_is_as_old_as_its_last_move(full: TreeBuilder) -> None:
+def test_an_interrupted_run_is_as_old_as_its_last_move(full: TreeBuilder) -> None:
     interrupted(full)
     run = only_run(full)
     folder = full.root / ".regfs/runs" / run
@@ -330,7 +332,7 @@ def test_a_run_that_was_cut_off_is_as_old_as_its_last_move(full: TreeBuilder) ->
     assert done.runs == []
 
 
-def test_that_the_clock_is_wrong_is_said_on_standard_error(
+def test_a_wrong_clock_is_reported_on_standard_error(
     full: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interrupted(full)

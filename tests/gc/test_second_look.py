@@ -123,7 +123,9 @@ def test_what_a_limit_leaves_keeps_the_blobs_it_names(pruned: TreeBuilder, linke
     assert applied.done.blobs == 0
 
 
-def test_what_a_run_has_moved_before_it_was_cut_off_is_not_missed(pruned: TreeBuilder) -> None:
+def test_items_that_an_interrupted_run_has_moved_are_not_reported_as_gone(
+    pruned: TreeBuilder,
+) -> None:
     planned = plan_of(pruned, delete_untagged=True)
 
     class Failing(Meddling):
@@ -143,7 +145,7 @@ def test_what_a_run_has_moved_before_it_was_cut_off_is_not_missed(pruned: TreeBu
 
 
 @pytest.mark.parametrize("moment", ["append", "move_many"])
-def test_what_has_gone_meanwhile_is_told(pruned: TreeBuilder, moment: str) -> None:
+def test_an_item_that_is_gone_meanwhile_is_reported(pruned: TreeBuilder, moment: str) -> None:
     planned = plan_of(pruned, delete_untagged=True)
     folder = pruned.blob_path(LAYER).parent
     applied = carry_out(pruned, planned, moment, lambda: shutil.rmtree(folder))
@@ -152,7 +154,7 @@ def test_what_has_gone_meanwhile_is_told(pruned: TreeBuilder, moment: str) -> No
     assert applied.done.blobs == len(OLD.blobs)
 
 
-def test_a_look_that_fails_ends_the_run(pruned: TreeBuilder) -> None:
+def test_a_check_that_fails_ends_the_run(pruned: TreeBuilder) -> None:
     planned = plan_of(pruned, delete_untagged=True)
     before = pruned.files()
 
@@ -178,7 +180,7 @@ def as_a_symlink(path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["append", "move_many"])
-def test_what_is_no_file_any_more_stays(pruned: TreeBuilder, moment: str) -> None:
+def test_an_item_that_is_not_a_file_any_more_stays(pruned: TreeBuilder, moment: str) -> None:
     planned = plan_of(pruned, delete_untagged=True)
     data = pruned.blob_path(LAYER)
     applied = carry_out(pruned, planned, moment, lambda: as_a_symlink(data))
@@ -194,7 +196,7 @@ def upload(tree: TreeBuilder) -> Path:
 
 
 @pytest.mark.parametrize("moment", ["append", "move_many"])
-def test_an_upload_that_is_no_folder_any_more_stays(
+def test_an_upload_that_is_not_a_folder_any_more_stays(
     tree: TreeBuilder, upload: Path, moment: str
 ) -> None:
     planned = plan_of(tree)
@@ -222,7 +224,7 @@ def test_an_upload_that_holds_a_symlink_by_now_stays(tree: TreeBuilder, upload: 
     assert "neither" in reasons(applied)[tree.relative(upload)]
 
 
-def test_a_move_that_fails_is_not_taken_for_done(pruned: TreeBuilder) -> None:
+def test_a_failed_move_does_not_count_as_done(pruned: TreeBuilder) -> None:
     planned = plan_of(pruned, delete_untagged=True)
 
     class Gone(Meddling):
@@ -243,7 +245,7 @@ def test_a_move_that_fails_is_not_taken_for_done(pruned: TreeBuilder) -> None:
 # -- folders -----------------------------------------------------------------------------
 
 
-def test_of_empty_folders_only_those_that_got_something_stay(tree: TreeBuilder) -> None:
+def test_only_folders_that_are_not_empty_any_more_stay(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["new"]))
     folders = [tree.folder(tree.layer_path("app", f"sha256:{n * 64}").parent) for n in "123"]
     planned = plan_of_leftovers(tree)
@@ -295,7 +297,7 @@ def test_folders_that_a_registry_may_be_about_to_use_stay(
 
 
 @pytest.mark.parametrize("strange", ["_custom", "README", "_layers/sha256/pipe"])
-def test_a_repository_that_got_something_strange_stays(tree: TreeBuilder, strange: str) -> None:
+def test_an_empty_repository_with_a_foreign_file_stays(tree: TreeBuilder, strange: str) -> None:
     tree.push("lib", "v1", image(["new"]))
     tree.folder(tree.repository_path("app") / "_layers/sha256")
     planned = plan_of(tree, empty_repositories=True)

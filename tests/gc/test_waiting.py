@@ -87,37 +87,37 @@ def heal_run(tree: TreeBuilder, name: str = "20260101T000000Z-aaaaaa") -> str:
 # -- how long -----------------------------------------------------------------------
 
 
-def test_a_run_waits_as_long_as_it_was_told(full: TreeBuilder) -> None:
+def test_a_run_waits_as_long_as_its_wait_says(full: TreeBuilder) -> None:
     move(full, wait=10 * HOUR)
     assert not may_purge(full, in_seconds(9.9 * HOUR))
     assert may_purge(full, in_seconds(10.1 * HOUR))
 
 
-def test_a_run_that_was_told_nothing_waits_its_least_age(full: TreeBuilder) -> None:
+def test_a_run_without_a_wait_waits_its_min_age(full: TreeBuilder) -> None:
     move(full, min_age=3 * HOUR)
     assert not may_purge(full, in_seconds(2.9 * HOUR))
     assert may_purge(full, in_seconds(3.1 * HOUR))
 
 
-def test_applied_alone_a_plan_waits_its_least_age(full: TreeBuilder) -> None:
+def test_a_plan_that_was_only_applied_waits_its_min_age(full: TreeBuilder) -> None:
     apply(plan_of(full, delete_untagged=True, min_age=3 * HOUR), registry_of(full))
     assert not may_purge(full, in_seconds(2.9 * HOUR))
     assert may_purge(full, in_seconds(3.1 * HOUR))
 
 
-def test_a_run_that_had_nothing_to_wait_for_is_purged_at_once(full: TreeBuilder) -> None:
+def test_a_run_with_a_wait_of_0_is_purged_at_once(full: TreeBuilder) -> None:
     move(full, wait=0)
     assert may_purge(full)
 
 
-def test_a_journal_that_tells_no_wait_is_given_an_hour(full: TreeBuilder) -> None:
+def test_without_a_wait_in_the_journal_a_run_waits_an_hour(full: TreeBuilder) -> None:
     move(full, wait=0)
     write_lines(full, [{k: v for k, v in one.items() if k != "wait"} for one in lines_of(full)])
     assert not may_purge(full, in_seconds(0.9 * HOUR))
     assert may_purge(full, in_seconds(1.1 * HOUR))
 
 
-def test_of_a_run_that_was_carried_on_the_longest_wait_counts(full: TreeBuilder) -> None:
+def test_the_longest_wait_of_a_continued_run_counts(full: TreeBuilder) -> None:
     move(full, wait=2 * HOUR)
     begun, *rest = lines_of(full)
     write_lines(full, [begun, {**begun, "wait": HOUR}, *rest])
@@ -176,13 +176,13 @@ def test_files_keep_their_own_time_and_nobody_waits_for_them(full: TreeBuilder) 
     assert may_purge(full)
 
 
-def test_a_purge_that_was_cut_off_is_completed_at_once(full: TreeBuilder) -> None:
+def test_an_interrupted_purge_is_completed_without_a_wait(full: TreeBuilder) -> None:
     move(full, wait=HOUR)
     write_lines(full, [*lines_of(full), {"purging": "2026-01-01T00:00:00Z"}])
     assert may_purge(full)
 
 
-def test_a_heal_waits_for_nobody(full: TreeBuilder) -> None:
+def test_a_heal_is_purged_without_a_wait(full: TreeBuilder) -> None:
     run = heal_run(full)
     assert purge(registry_of(full), run).runs == [run]
 
@@ -190,7 +190,7 @@ def test_a_heal_waits_for_nobody(full: TreeBuilder) -> None:
 # -- what is asked --------------------------------------------------------------------
 
 
-def test_beside_a_heal_a_collection_settles_before_its_purge(full: TreeBuilder) -> None:
+def test_a_purge_settles_collections_when_a_heal_is_among_the_runs(full: TreeBuilder) -> None:
     healed = heal_run(full)
     collected = move(full, wait=0).run
     full.tag("app", "again", OLD.digest)
@@ -206,7 +206,7 @@ def test_only_runs_as_old_as_was_asked_are_purged(full: TreeBuilder) -> None:
     assert purge(registry_of(full), older_than=2 * HOUR, clock=later).runs == [run]
 
 
-def test_a_tree_that_has_got_another_owner_is_not_settled(full: TreeBuilder) -> None:
+def test_a_tree_that_another_program_manages_is_not_settled(full: TreeBuilder) -> None:
     move(full)
     full.layer_link("lib", LAYER)
     full.write(full.root / "docker/registry/lockfiles/database-in-use", b"")
@@ -215,7 +215,7 @@ def test_a_tree_that_has_got_another_owner_is_not_settled(full: TreeBuilder) -> 
     assert not full.blob_path(LAYER).exists()
 
 
-def test_what_two_runs_have_moved_comes_back_as_it_was_last(tree: TreeBuilder) -> None:
+def test_an_item_that_two_runs_moved_comes_back_from_the_later_one(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["new"]))
     block = {"repositories": ["**"], "keepTags": [{"patterns": ["v1"]}]}
     retention = RetentionPolicy.model_validate({"policies": [block]})

@@ -101,7 +101,7 @@ every_damage = pytest.mark.parametrize("damage", DAMAGES)
 
 
 @every_damage
-def test_a_damaged_run_is_told_left_alone_and_restored(
+def test_a_damaged_run_is_reported_not_purged_and_can_be_restored(
     site: Site, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lying = site.lying()
@@ -121,7 +121,7 @@ def test_a_damaged_run_is_told_left_alone_and_restored(
 
 
 @every_damage
-def test_what_lies_in_a_damaged_run_comes_back_when_it_is_in_use(site: Site, damage: str) -> None:
+def test_items_of_a_damaged_run_that_are_in_use_are_put_back(site: Site, damage: str) -> None:
     site.push_by_cache()
     assert not site.tree.blob_path(LAYER).exists()
     damage_journal(site.tree, site.run, DAMAGES[damage])
@@ -129,7 +129,7 @@ def test_what_lies_in_a_damaged_run_comes_back_when_it_is_in_use(site: Site, dam
     assert site.tree.blob_path(LAYER).read_bytes() == OLD.blobs[-1].data
 
 
-def test_a_journal_that_is_gone_is_damage(site: Site) -> None:
+def test_a_missing_journal_is_damage(site: Site) -> None:
     journal_file(site.tree, site.run).unlink()
     (found,) = runs(store_of(site.tree))
     assert (found.state, found.damage) == ("damaged", "it is gone")
@@ -177,12 +177,12 @@ def test_what_no_line_names_is_never_deleted(site: Site, stray: str) -> None:
     assert site.whole.items() <= site.tree.files().items()
 
 
-def test_a_stray_beside_what_was_moved_is_one_too(site: Site) -> None:
+def test_a_file_beside_a_moved_one_that_no_line_names_is_a_stray(site: Site) -> None:
     (site.quarantine / site.tree.relative(site.tree.blob_path(LAYER))).with_name("x").touch()
     assert [found.state for found in runs(store_of(site.tree))] == ["damaged"]
 
 
-def test_what_was_being_written_when_it_was_moved_is_accounted_for(site: Site) -> None:
+def test_a_temporary_file_that_was_moved_with_its_folder_is_accounted_for(site: Site) -> None:
     """Of a registry that made a file to be renamed; and its request failed."""
     link = site.quarantine / site.tree.relative(site.tree.layer_path("app", LAYER))
     half = link.with_name("link.0f0e0d0c-0b0a-0908-0706-050403020100.tmp")
@@ -193,7 +193,7 @@ def test_what_was_being_written_when_it_was_moved_is_accounted_for(site: Site) -
     assert not site.quarantine.exists()
 
 
-def test_a_link_in_quarantine_does_not_lead_a_purge_out_of_it(site: Site) -> None:
+def test_a_purge_does_not_follow_a_symlink_out_of_quarantine(site: Site) -> None:
     kept = site.tree.files()
     (site.quarantine / "docker/way-out").symlink_to(site.tree.v2)
     with pytest.raises(Refused, match="no line names"):
@@ -203,7 +203,7 @@ def test_a_link_in_quarantine_does_not_lead_a_purge_out_of_it(site: Site) -> Non
     assert site.whole.items() <= site.tree.files().items()
 
 
-def test_a_plan_whose_run_is_damaged_is_not_carried_on(tree: TreeBuilder) -> None:
+def test_a_plan_whose_run_is_damaged_is_not_continued(tree: TreeBuilder) -> None:
     tree.push("app", "v1", OLD)
     tree.push("app", "v1", image(["new"]))
     made = plan_of(tree, delete_untagged=True)
@@ -215,7 +215,7 @@ def test_a_plan_whose_run_is_damaged_is_not_carried_on(tree: TreeBuilder) -> Non
     assert tree.files() == before
 
 
-def test_beside_a_damaged_run_the_others_are_purged(site: Site) -> None:
+def test_a_damaged_run_does_not_keep_others_from_being_purged(site: Site) -> None:
     damage_journal(site.tree, site.run, DAMAGES["a NUL"])
     site.tree.push("app", "v3", image(["three"]))
     site.tree.push("app", "v3", image(["four"]))
@@ -226,7 +226,7 @@ def test_beside_a_damaged_run_the_others_are_purged(site: Site) -> None:
     assert site.lying() == lying
 
 
-def test_good_bytes_do_not_go_where_they_are_already(site: Site) -> None:
+def test_an_item_stays_in_quarantine_when_a_good_copy_is_in_place(site: Site) -> None:
     damage_journal(site.tree, site.run, DAMAGES["emptied"])
     site.tree.blob(OLD.blobs[-1].data)
     restored = restore(store_of(site.tree), site.run)
@@ -306,14 +306,14 @@ def as_of_old(site: Site) -> list[bytes]:
     return [json.dumps(line).encode() + b"\n" for line in lines]
 
 
-def test_an_old_journal_that_accounts_for_everything_is_believed(site: Site) -> None:
+def test_an_old_journal_that_accounts_for_everything_is_whole(site: Site) -> None:
     as_of_old(site)
     assert [found.state for found in runs(store_of(site.tree))] == ["applied"]
     purge_run(store_of(site.tree), site.run)
     assert [found.state for found in runs(store_of(site.tree))] == ["purged"]
 
 
-def test_an_old_run_is_restored_and_stays_sound(site: Site) -> None:
+def test_a_run_with_an_old_journal_can_be_restored(site: Site) -> None:
     as_of_old(site)
     restore(store_of(site.tree), site.run)
     assert site.tree.files() == site.whole
@@ -321,7 +321,7 @@ def test_an_old_run_is_restored_and_stays_sound(site: Site) -> None:
 
 
 @pytest.mark.parametrize("damage", ["a NUL", "a line gone", "emptied", "cut at a line"])
-def test_an_old_journal_with_a_hole_is_damaged(site: Site, damage: str) -> None:
+def test_an_old_journal_that_lacks_a_line_is_damaged(site: Site, damage: str) -> None:
     as_of_old(site)
     damage_journal(site.tree, site.run, DAMAGES[damage])
     with pytest.raises(Refused, match="damaged"):
@@ -334,7 +334,7 @@ def test_an_old_journal_with_a_hole_is_damaged(site: Site, damage: str) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 1, 40])
-def test_a_run_that_had_only_begun_is_no_damage(tree: TreeBuilder, left: int) -> None:
+def test_a_run_killed_in_its_first_line_is_not_damaged(tree: TreeBuilder, left: int) -> None:
     tree.push("app", "v1", OLD)
     made = plan_of(tree, min_age=0)
     path = journal_file(tree, made.id)

@@ -66,7 +66,7 @@ def moved(tree: TreeBuilder) -> TreeBuilder:
 
 @every_bad
 @pytest.mark.parametrize("needed", [True, False])
-def test_good_bytes_go_back_where_bad_ones_lie(
+def test_a_purge_puts_a_good_blob_back_where_bad_bytes_lie(
     moved: TreeBuilder, bad: str, needed: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = push_badly(moved, BAD[bad], needed=needed)
@@ -81,7 +81,7 @@ def test_good_bytes_go_back_where_bad_ones_lie(
 
 
 @every_bad
-def test_a_restore_puts_good_bytes_where_bad_ones_lie(moved: TreeBuilder, bad: str) -> None:
+def test_a_restore_puts_a_good_blob_back_where_bad_bytes_lie(moved: TreeBuilder, bad: str) -> None:
     path = push_badly(moved, BAD[bad])
     restored = restore(store_of(moved), only_run(moved))
     assert restored.replaced == [moved.relative(path)]
@@ -89,7 +89,7 @@ def test_a_restore_puts_good_bytes_where_bad_ones_lie(moved: TreeBuilder, bad: s
     assert holds(moved, BAD[bad])
 
 
-def test_what_is_good_by_now_is_left_and_its_copy_goes(moved: TreeBuilder) -> None:
+def test_a_purge_deletes_the_copy_of_a_blob_that_is_good_in_place(moved: TreeBuilder) -> None:
     moved.push("app", "again", OLD)
     restored = restore(store_of(moved), only_run(moved))
     assert {one.reason for one in restored.skipped} == {"it is there again"}
@@ -101,7 +101,7 @@ def test_what_is_good_by_now_is_left_and_its_copy_goes(moved: TreeBuilder) -> No
     assert [run.state for run in runs(store_of(moved))] == ["restored"]
 
 
-def test_of_two_bad_copies_none_is_deleted_unless_somebody_says_so(
+def test_of_two_bad_copies_none_is_deleted_without_discard(
     moved: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = push_badly(moved, b"bad", needed=False)
@@ -127,14 +127,14 @@ def test_a_good_link_goes_back_where_an_empty_one_lies(moved: TreeBuilder, place
     assert path.read_text() == digest
 
 
-def test_before_a_purge_links_are_looked_at_too(moved: TreeBuilder) -> None:
+def test_a_purge_checks_links_in_place_too(moved: TreeBuilder) -> None:
     path = moved.layer_path("app", LAYER.digest)
     moved.write(path, b"\0" * 71)
     purge_run(store_of(moved), only_run(moved))
     assert path.read_text() == LAYER.digest
 
 
-def test_a_link_that_names_another_digest_is_for_a_person(moved: TreeBuilder) -> None:
+def test_a_link_that_names_another_digest_is_left_to_a_person(moved: TreeBuilder) -> None:
     path = moved.layer_path("app", LAYER.digest)
     moved.write(path, OLD.digest)
     done = purge_run(store_of(moved), only_run(moved))
@@ -142,7 +142,7 @@ def test_a_link_that_names_another_digest_is_for_a_person(moved: TreeBuilder) ->
     assert path.read_text() == OLD.digest
 
 
-def test_a_tag_that_was_set_anew_and_says_nothing_is_not_rolled_back(tree: TreeBuilder) -> None:
+def test_a_tag_that_was_set_again_and_is_empty_is_not_rolled_back(tree: TreeBuilder) -> None:
     tree.push("app", "v1", image(["new"]))
     tree.push("app", "old", OLD)
     block = {"repositories": ["**"], "keepTags": [{"patterns": ["v1"]}]}
@@ -156,7 +156,7 @@ def test_a_tag_that_was_set_anew_and_says_nothing_is_not_rolled_back(tree: TreeB
     assert tree.current("app", "old") == OLD.digest
 
 
-def test_where_the_place_cannot_be_judged_its_copy_stays(moved: TreeBuilder) -> None:
+def test_an_item_stays_when_its_place_cannot_be_checked(moved: TreeBuilder) -> None:
     path = moved.blob_path(LAYER.digest)
     (path / "a folder").mkdir(parents=True)
     done = purge_run(store_of(moved), only_run(moved))
@@ -164,7 +164,7 @@ def test_where_the_place_cannot_be_judged_its_copy_stays(moved: TreeBuilder) -> 
     assert holds(moved, LAYER.data)
 
 
-def test_what_is_needed_by_nobody_and_is_nowhere_goes_unread(moved: TreeBuilder) -> None:
+def test_garbage_with_nothing_in_its_place_is_deleted_unread(moved: TreeBuilder) -> None:
     """Nearly all that is purged is such: it is not hashed."""
     for copy in (moved.root / ".regfs/runs").glob("*/quarantine/**/data"):
         seen = copy.stat()
@@ -174,7 +174,7 @@ def test_what_is_needed_by_nobody_and_is_nowhere_goes_unread(moved: TreeBuilder)
     assert lying(moved) == set()
 
 
-def test_killed_at_any_step_the_good_bytes_are_still_there(tmp_path: Path) -> None:
+def test_a_purge_killed_at_any_step_keeps_the_good_bytes(tmp_path: Path) -> None:
     for at in range(1000):
         tree = TreeBuilder(tmp_path / str(at))
         tree.push("app", "v1", OLD)
@@ -208,7 +208,7 @@ def set_aside(tree: TreeBuilder) -> TreeBuilder:
     return tree
 
 
-def test_bad_bytes_stay_until_good_ones_have_come(
+def test_bad_bytes_stay_until_a_good_copy_has_come(
     set_aside: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["-r", str(set_aside.root), "gc", "purge"]
@@ -224,26 +224,26 @@ def test_bad_bytes_stay_until_good_ones_have_come(
     assert set_aside.blob_path(LAYER.digest).read_bytes() == LAYER.data
 
 
-def test_bad_bytes_that_stay_can_still_be_restored(set_aside: TreeBuilder) -> None:
+def test_bad_bytes_that_a_purge_left_can_be_restored(set_aside: TreeBuilder) -> None:
     purge_run(store_of(set_aside))
     restore(store_of(set_aside), only_run(set_aside))
     assert set_aside.blob_path(LAYER.digest).read_bytes() == b"corrupt"
 
 
-def test_bad_bytes_that_nobody_wants_are_discarded(set_aside: TreeBuilder) -> None:
+def test_discard_deletes_bad_bytes(set_aside: TreeBuilder) -> None:
     assert regfs(["-r", str(set_aside.root), "gc", "purge", "--discard"]) == 0
     assert lying(set_aside) == set()
     assert [run.state for run in runs(store_of(set_aside))] == ["purged"]
 
 
-def test_bad_bytes_of_a_damaged_run_do_not_come_back_by_themselves(set_aside: TreeBuilder) -> None:
+def test_settling_puts_no_bad_bytes_of_a_damaged_run_back(set_aside: TreeBuilder) -> None:
     damage_journal(set_aside, only_run(set_aside), lambda lines: [])
     assert settle(registry_of(set_aside)) == []
     assert not set_aside.blob_path(LAYER.digest).exists()
     assert holds(set_aside, b"corrupt")
 
 
-def test_bytes_that_were_set_aside_by_mistake_go_back(set_aside: TreeBuilder) -> None:
+def test_good_bytes_that_were_set_aside_go_back(set_aside: TreeBuilder) -> None:
     """The memory was bad, and not the disk."""
     (copy,) = (set_aside.root / ".regfs/runs").glob("*/quarantine/**/data")
     copy.write_bytes(LAYER.data)
@@ -252,7 +252,9 @@ def test_bytes_that_were_set_aside_by_mistake_go_back(set_aside: TreeBuilder) ->
     assert set_aside.blob_path(LAYER.digest).read_bytes() == LAYER.data
 
 
-def test_of_several_those_go_whose_good_copy_has_come(tree: TreeBuilder) -> None:
+def test_of_several_bad_blobs_those_with_a_good_copy_in_place_are_deleted(
+    tree: TreeBuilder,
+) -> None:
     tree.push("app", "v1", OLD)
     every = [Digest(blob.digest) for blob in OLD.blobs]
     for digest in every:
@@ -271,7 +273,7 @@ def test_of_several_those_go_whose_good_copy_has_come(tree: TreeBuilder) -> None
 # -- of heal ----------------------------------------------------------------------------------
 
 
-def test_the_bad_bytes_of_a_heal_stay_while_its_good_ones_are_bad_again(tree: TreeBuilder) -> None:
+def test_bytes_that_a_heal_replaced_stay_while_the_healed_copy_is_bad(tree: TreeBuilder) -> None:
     tree.push("app", "v1", OLD)
     source, path = Memory.of(tree), tree.blob_path(LAYER.digest)
     path.write_bytes(b"corrupt")
@@ -283,7 +285,7 @@ def test_the_bad_bytes_of_a_heal_stay_while_its_good_ones_are_bad_again(tree: Tr
     assert lying(tree) == set()
 
 
-def test_the_good_bytes_of_a_heal_that_was_taken_back_are_not_deleted(tree: TreeBuilder) -> None:
+def test_the_good_bytes_of_a_restored_heal_are_not_deleted(tree: TreeBuilder) -> None:
     tree.push("app", "v1", OLD)
     source, path = Memory.of(tree), tree.blob_path(LAYER.digest)
     path.write_bytes(b"corrupt")
@@ -296,7 +298,9 @@ def test_the_good_bytes_of_a_heal_that_was_taken_back_are_not_deleted(tree: Tree
     assert holds(tree, b"corrupt")
 
 
-def test_a_purge_that_was_begun_is_not_taken_back_and_still_looks(moved: TreeBuilder) -> None:
+def test_a_purge_that_was_interrupted_checks_again_and_cannot_be_restored(
+    moved: TreeBuilder,
+) -> None:
     begun = {"purging": "2026-01-01T00:00:00Z"}
     rewrite_journal(moved, only_run(moved), lambda lines: [*lines, begun])
     assert [run.state for run in runs(store_of(moved))] == ["purging"]

@@ -45,7 +45,9 @@ LINES: list[dict[str, object]] = [{"run": RUN}, {"move": "a"}, {"move": "b"}, {"
 
 
 @given(st.lists(st.lists(_LINE, max_size=4), max_size=4))
-def test_what_was_written_is_read_in_however_many_goes(goes: list[list[dict[str, object]]]) -> None:
+def test_lines_are_read_as_written_in_any_number_of_sessions(
+    goes: list[list[dict[str, object]]],
+) -> None:
     data = b""
     for go in goes:
         data = written(*go, after=data)
@@ -53,7 +55,7 @@ def test_what_was_written_is_read_in_however_many_goes(goes: list[list[dict[str,
 
 
 @given(st.lists(_LINE, min_size=1, max_size=5), st.lists(st.floats(0, 1), min_size=1, max_size=4))
-def test_a_journal_that_is_cut_anywhere_goes_on_as_often_as_that_happens(
+def test_a_journal_cut_anywhere_any_number_of_times_is_continued(
     lines: list[dict[str, object]], cuts: list[float]
 ) -> None:
     """Only what a write had begun is lost: an end that was durable is never cut off again."""
@@ -87,12 +89,12 @@ def test_an_old_journal_is_read_and_sealed_by_what_is_added(
     assert whole(data).lines == [*before, *added]
 
 
-def test_a_torn_line_of_an_old_journal_is_passed_once_that_is_said() -> None:
+def test_a_torn_line_of_an_old_journal_is_skipped_when_a_line_says_so() -> None:
     data = written({"undoing": 1}, after=old(*LINES)[:-5])
     assert whole(data).lines == [*LINES[:-1], {"undoing": 1}]
 
 
-def test_of_nothing_nothing_is_told() -> None:
+def test_an_empty_journal_has_no_lines_and_no_damage() -> None:
     assert whole(b"").lines == []
     assert whole(b'{"run": "2026').lines == []
 
@@ -123,7 +125,7 @@ DAMAGES: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_told_and_nothing_after_it_is_believed(damage: str) -> None:
+def test_nothing_after_a_damaged_line_is_believed(damage: str) -> None:
     data = b"".join(DAMAGES[damage](_pieces()))
     found = read(RUN, data)
     assert found.damage is not None
@@ -134,7 +136,7 @@ def test_damage_is_told_and_nothing_after_it_is_believed(damage: str) -> None:
 
 
 @given(st.data())
-def test_no_byte_before_the_last_line_can_be_another(data: st.DataObject) -> None:
+def test_a_change_of_any_byte_before_the_last_line_is_damage(data: st.DataObject) -> None:
     good = written(*LINES)
     last = good.rindex(b"\n", 0, -1)
     place = data.draw(st.integers(0, last))
@@ -142,12 +144,12 @@ def test_no_byte_before_the_last_line_can_be_another(data: st.DataObject) -> Non
     assert read(RUN, good[:place] + bytes([byte]) + good[place + 1 :]).damage is not None
 
 
-def test_the_journal_of_another_run_does_not_pass() -> None:
+def test_the_lines_of_another_run_do_not_pass() -> None:
     assert read("20260101T000000Z-bbbbbb", written(*LINES)).damage is not None
 
 
 @pytest.mark.parametrize("change", [(b'"a"', b'"c"'), (b'{"move": "a"}\n', b"")])
-def test_what_was_sealed_of_an_old_journal_does_not_change(change: tuple[bytes, bytes]) -> None:
+def test_a_change_of_lines_that_a_later_check_covers_is_damage(change: tuple[bytes, bytes]) -> None:
     data = written({"restored": 1}, after=old(*LINES))
     assert read(RUN, data.replace(*change)).damage is not None
 
@@ -164,7 +166,7 @@ def test_a_line_without_a_check_after_one_that_has_it_is_damage() -> None:
 # -- the end alone ------------------------------------------------------------------------
 
 
-def test_the_last_line_is_told_from_the_end_of_a_journal() -> None:
+def test_the_last_line_is_found_from_the_end_of_a_journal() -> None:
     data = written(*LINES)
     assert tail_of(data[len(data) // 2 :]) == LINES[-1]
     assert tail_of(old(*LINES)) == LINES[-1]

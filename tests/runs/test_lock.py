@@ -69,7 +69,7 @@ def may_share(store: WritableStore) -> bool:
         return False
 
 
-def test_those_who_share_do_not_wait_for_each_other(store: WritableStore) -> None:
+def test_shared_locks_do_not_wait_for_each_other(store: WritableStore) -> None:
     with shared(store, timeout=0), shared(store, timeout=0):
         assert may_share(store)
         refuse_if_locked(store)
@@ -103,7 +103,7 @@ def test_a_run_waits_for_those_before_it_and_goes_before_those_after_it(
     assert order == ["pushed before", "run", "pushed after"]
 
 
-def test_a_second_run_is_told_at_once_who_is_there(store: WritableStore) -> None:
+def test_a_second_run_is_refused_at_once_with_the_owner_of_the_lock(store: WritableStore) -> None:
     with exclusive(store), pytest.raises(LockHeld, match=r"regfs, process \d+") as raised:
         exclusive(store, timeout=3600).__enter__()
     assert not raised.value.shared
@@ -111,7 +111,7 @@ def test_a_second_run_is_told_at_once_who_is_there(store: WritableStore) -> None
         pass
 
 
-def test_a_run_gives_up_when_others_never_end(store: WritableStore) -> None:
+def test_a_run_gives_up_when_shared_locks_are_not_released(store: WritableStore) -> None:
     with shared(store), pytest.raises(LockHeld):
         exclusive(store, timeout=0.05).__enter__()
     assert may_share(store)

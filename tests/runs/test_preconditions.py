@@ -125,7 +125,7 @@ def test_a_prefix_of_blobs_on_a_disk_of_its_own_is_refused(
 @pytest.mark.parametrize(
     "place", [f"{V2}/blobs", f"{V2}/repositories/team", f"{V2}/repositories/team/app"]
 )
-def test_the_device_tells_where_no_mount_does(
+def test_another_device_is_refused_without_a_mount_point(
     tree: TreeBuilder,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -173,7 +173,7 @@ def test_a_link_to_another_disk_is_refused_and_where_it_leads_is_not(
 
 
 @needs_mounts
-def test_the_way_out_that_is_told_is_one(tree: TreeBuilder) -> None:
+def test_the_remedy_in_the_message_works(tree: TreeBuilder) -> None:
     fill(tree)
     with other_disk(tree.root / "docker"):
         (tree.root / "docker/.regfs").mkdir()
@@ -188,7 +188,7 @@ def test_the_way_out_that_is_told_is_one(tree: TreeBuilder) -> None:
         assert plan_of(tree, min_age=0.0).actions == []
 
 
-def test_a_plan_of_before_is_refused_when_a_disk_has_come_between(
+def test_an_earlier_plan_is_refused_when_a_disk_was_mounted_since(
     tree: TreeBuilder, far: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(tree)
@@ -204,7 +204,7 @@ def test_a_plan_of_before_is_refused_when_a_disk_has_come_between(
     assert runs(store_of(tree)) == []
 
 
-def test_what_verify_would_move_aside_is_refused_before_its_journal_is_begun(
+def test_quarantine_by_verify_is_refused_before_its_journal_begins(
     tree: TreeBuilder, far: Path
 ) -> None:
     content = image(["base", "one"])
@@ -220,7 +220,7 @@ def test_what_verify_would_move_aside_is_refused_before_its_journal_is_begun(
     assert runs(store_of(tree)) == []
 
 
-def test_a_run_that_stopped_half_way_is_not_purged_when_its_blobs_cannot_follow(
+def test_an_interrupted_run_is_not_purged_when_its_blobs_are_on_another_disk(
     tree: TreeBuilder, far: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(tree)
@@ -289,7 +289,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         f"{V2}/blobs/sha256",
     ],
 )
-def test_who_may_not_write_is_told_before_the_question(
+def test_a_user_who_may_not_write_is_refused_before_the_question(
     nobodys: TreeBuilder,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -318,7 +318,7 @@ def test_who_may_not_write_is_told_before_the_question(
 
 
 @as_root
-def test_who_may_write_is_asked(
+def test_a_user_who_may_write_is_asked(
     nobodys: TreeBuilder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def collected() -> tuple[int, list[str]]:
@@ -329,7 +329,7 @@ def test_who_may_write_is_asked(
 
 
 @needs_mounts
-def test_a_read_only_disk_is_told_before_the_question(
+def test_a_read_only_disk_is_refused_before_the_question(
     tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(tree)

@@ -25,7 +25,7 @@ def store_of(tree: TreeBuilder) -> WritableStore:
     return open_store(str(tree.root))
 
 
-def test_a_journal_from_before_there_were_kinds_is_of_gc_and_can_be_restored(
+def test_a_journal_without_a_kind_is_of_gc_and_can_be_restored(
     shop: TreeBuilder,
 ) -> None:
     good = shop.files()
@@ -54,12 +54,12 @@ def test_a_journal_from_before_there_were_kinds_is_of_gc_and_can_be_restored(
     assert shop.files() == good
 
 
-def test_a_kind_of_a_later_version_does_not_stop_the_list(shop: TreeBuilder) -> None:
+def test_a_run_of_an_unknown_kind_is_listed(shop: TreeBuilder) -> None:
     write_journal(shop, RUN, {"run": RUN, "kind": "polish"})
     assert [run.state for run in runs(store_of(shop))] == ["interrupted"]
 
 
-def test_what_a_run_left_alone_is_not_taken_out(shop: TreeBuilder) -> None:
+def test_a_file_that_a_run_gave_up_creating_is_not_taken_out(shop: TreeBuilder) -> None:
     path = shop.relative(shop.blob_path(LAYER))
     size = len(ONE.blobs[1].data)
     line = {"create": path, "kind": "blob", "digest": LAYER, "size": size, "content": LAYER}
@@ -83,7 +83,7 @@ def test_a_file_is_taken_out_only_when_it_is_surely_what_the_run_wrote(
     assert shop.files() == before
 
 
-def test_a_heal_that_is_purged_stands_and_has_no_way_back(shop: TreeBuilder) -> None:
+def test_a_purged_heal_stays_healed_and_cannot_be_restored(shop: TreeBuilder) -> None:
     source, good = Memory.of(shop), shop.files()
     shop.break_("blob-flipped", "app", "v1", LAYER)
     run = heal_from(shop, source).run or ""
@@ -93,7 +93,7 @@ def test_a_heal_that_is_purged_stands_and_has_no_way_back(shop: TreeBuilder) -> 
         restore(store_of(shop), run)
 
 
-def test_the_half_of_a_file_that_a_killed_heal_left_is_cleared_and_nothing_else(
+def test_the_unfinished_file_of_a_killed_heal_is_deleted_and_nothing_else(
     shop: TreeBuilder,
 ) -> None:
     source, good = Memory.of(shop), shop.files()
@@ -124,7 +124,7 @@ def test_the_half_of_a_file_that_a_killed_heal_left_is_cleared_and_nothing_else(
         {"create": "a", "kind": "blob", "digest": None, "size": "1", "content": ""},
     ],
 )
-def test_a_line_that_does_not_tell_what_was_moved_is_damage(
+def test_a_line_that_does_not_say_what_was_moved_is_damage(
     shop: TreeBuilder, line: dict[str, object]
 ) -> None:
     good = shop.files()
