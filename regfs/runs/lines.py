@@ -184,7 +184,7 @@ class _LineParser:
                 return None
             piece = text
         try:
-            line = json.loads(piece)
+            line = json.loads(piece.decode())
         except ValueError:
             return None
         if not isinstance(line, dict):

@@ -148,7 +148,8 @@ class Stage(NamedTuple):
 
 Record = Head | Item | Note | Stage
 
-_KINDS: Final = frozenset(ActionKind)
+_CHANGES: Final = tuple(Change)
+_KINDS: Final[dict[str, ActionKind | str]] = {kind.value: kind for kind in ActionKind}
 _NOTES: Final = ("begin", "made", "left", "returned", "stays")
 _STAGES: Final = ("undoing", "synced", "applied", "restored", "purging", "purged")
 
@@ -162,7 +163,7 @@ def parse(run: str, line: Line) -> Record | None:
     try:
         if "run" in line:
             return _head(line)
-        for change in Change:
+        for change in _CHANGES:
             if change in line:
                 return _item(run, change, line)
         for word in _NOTES:
@@ -171,7 +172,7 @@ def parse(run: str, line: Line) -> Record | None:
         for word in _STAGES:
             if word in line:
                 return _stage(word, line)
-    except (KeyError, TypeError, DigestInvalid, AlgorithmUnsupported) as error:
+    except (KeyError, TypeError, OverflowError, DigestInvalid, AlgorithmUnsupported) as error:
         raise ValueError(str(error)) from None
     return None
 
@@ -199,7 +200,7 @@ def _item(run: str, change: Change, line: Line) -> Item:
         run=run,
         change=change,
         path=_text(line, "path") if change is Change.MOVE else source,
-        kind=ActionKind(kind) if kind in _KINDS else kind,
+        kind=_KINDS.get(kind, kind),
         digest=None if digest is None else Digest.parse(digest),
         size=line["size"],
         source=source,

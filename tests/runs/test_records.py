@@ -66,6 +66,7 @@ def test_a_line_says_one_thing(line: dict[str, object], record: object) -> None:
         {"move": PATH, **ITEM, "digest": 7},
         {"move": PATH, **ITEM, "size": "5"},
         {"move": PATH, **ITEM, "mtime": "yesterday"},
+        {"move": PATH, **ITEM, "mtime": 10**400},
         {"move": PATH, "path": PATH},
         {"create": PATH, **ITEM},
         {"create": PATH, **ITEM, "content": None},
