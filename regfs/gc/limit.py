@@ -1,12 +1,13 @@
-"""What goes when a run is to free about so many bytes (`max_freed`). Pure.
+"""What is collected when a run is to free about so many bytes (`max_freed`). Pure.
 
-    blobs       the largest first, until that many bytes are freed; with each goes every
-                manifest that names it, and what names that
-    links       only those of what goes: a tag, manifest or layer link whose blobs stay frees
-                nothing
+    blobs       the largest first, until that many bytes are freed; with each every manifest
+                that names it, and what names that
+    links       only those of what is collected: a tag, manifest or layer link whose blobs
+                stay frees nothing
 
-So what stays of an image stays whole: no manifest that stays needs what goes. What is attached
-to an image (a signature under a tag of its name) goes with it. The next run finds the rest.
+So what stays of an image is complete: no manifest that stays needs what is collected. What is
+attached to an image (a signature under a tag of its name) is collected with it. The next run
+finds the rest.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ _START: Final = 64
 
 
 class Limit:
-    """What goes of all that may."""
+    """What is collected of all that may be."""
 
     def __init__(
         self, graph: Graph, limit: int | None, blobs: list[Action], tags: Iterable[Action]
     ) -> None:
         self.taken: list[Action] = []
-        """Blobs that go."""
+        """Blobs that are collected."""
         self._graph = graph
         self._left = {} if limit is None else {action.digest: action for action in blobs}
         self._named: set[Digest] = set()
-        """Digests of what goes, in every algorithm, and of all that names it."""
+        """Digests of what is collected, in every algorithm, and of all that names it."""
         if limit is None:
             self.taken = blobs
             return
@@ -47,11 +48,11 @@ class Limit:
 
     @property
     def left(self) -> int:
-        """How many blobs stay that may go."""
+        """How many blobs stay that may be collected."""
         return len(self._left)
 
     def takes(self, action: Action) -> bool:
-        """Return whether an action belongs to what goes; if no blob stays, each does."""
+        """Return whether an action is needed to collect the blobs; if no blob stays, each is."""
         return not self._left or action.kind not in _LINKS or action.digest in self._named
 
     def _take(self, limit: int) -> None:
@@ -88,7 +89,7 @@ class Limit:
 
 
 def _attached(tags: Iterable[Action]) -> dict[str, list[Digest]]:
-    """Return start of a digest -> what tags that go attach to it."""
+    """Return start of a digest -> what tags that are collected attach to it."""
     found: dict[str, list[Digest]] = {}
     for action in tags:
         subject = subject_tag(layout.name_of(action.path))

@@ -88,8 +88,8 @@ class Account:
 
     def _add_stage(self, stage: Stage) -> None:
         if stage.partly:
-            going = self.moved.keys() - self._stays
-            self.gone.update({path: self.moved.pop(path) for path in going})
+            deleted = self.moved.keys() - self._stays
+            self.gone.update({path: self.moved.pop(path) for path in deleted})
             self._stays.clear()
             return
         if stage.word in _STATES:

@@ -82,10 +82,10 @@ def _look(store: Store, item: Item, path: str) -> Place:
 def _blob(store: Store, entry: Entry, digest: str | None) -> Place:
     if entry.kind is not FileKind.FILE or digest is None:
         return Place.UNKNOWN
-    wanted = Digest.parse(digest)
+    expected = Digest.parse(digest)
     with store.open(entry.path) as stream:
-        (found,), _ = hash_stream(stream, (wanted.algorithm,))
-    return Place.GOOD if found == wanted else Place.BAD
+        (found,), _ = hash_stream(stream, (expected.algorithm,))
+    return Place.GOOD if found == expected else Place.BAD
 
 
 def _link(store: Store, entry: Entry, digest: str | None) -> Place:

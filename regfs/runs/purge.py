@@ -54,7 +54,7 @@ class Purged:
     files: int
     bytes: int
     deleted: Totals = field(default_factory=Totals)
-    """The same by kind, as the journals tell."""
+    """The same by kind, by the journals."""
     returned: list[Returned] = field(default_factory=list)
     """What is in use again, and was put back instead."""
     waiting: list[str] = field(default_factory=list)

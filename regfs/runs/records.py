@@ -13,8 +13,8 @@
     {"synced"}                                          no power cut takes back what was moved
     {"applied"} {"restored"} {"purging"} {"purged"}     when
                                                         .. "partly": a purge of what does not stay
-                                                        .. "lying": what a run that was cut off
-                                                           had moved, in all
+                                                        .. "lying": what an interrupted run had
+                                                           moved, in all
     {"torn": bytes}                                     so much before it is no line: a crash
 
 Every line is parsed once, here. One that does not say all that it should is damage; a line of
@@ -143,7 +143,7 @@ class Stage(NamedTuple):
     partly: bool
     """Whether some of it stays, as notes have said."""
     lying: Totals | None
-    """What a run that was cut off had moved."""
+    """What an interrupted run had moved."""
 
 
 Record = Head | Item | Note | Stage

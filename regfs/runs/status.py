@@ -32,7 +32,7 @@ _LATEST: Final = 253_402_300_799.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, as its journal and its quarantine tell."""
+    """One run, by its journal and its quarantine."""
 
     run: str
     kind: RunKind
