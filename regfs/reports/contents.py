@@ -9,16 +9,19 @@ of a repository reaches is one more holding, whose tag is None.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.findings import Code
 from regfs.graph import Graph
-from regfs.manifests import Manifest, absent_by_right
+from regfs.manifests import absent_by_right
 from regfs.tree.inventory import RepositoryInventory
 
-Read = Callable[[Digest], Manifest]
+if TYPE_CHECKING:
+    from regfs.manifests import Manifest
+
+Read = Callable[[Digest], "Manifest"]
 """Reads a manifest, as `Registry.manifest` does."""
 
 

@@ -16,13 +16,7 @@ from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import EdgeKind, Graph
 from regfs.graph.attached import attached_to
-from regfs.manifests import (
-    DockerManifestList,
-    ImageIndex,
-    Kind,
-    Role,
-    is_attestation,
-)
+from regfs.manifests import Kind, Role
 from regfs.reports.contents import Read, is_alias
 from regfs.tree.inventory import RepositoryInventory
 from regfs.tree.registry import Target
@@ -133,6 +127,8 @@ class _ImageFinder:
         return self._entries[index]
 
     def _read_index(self, index: Digest) -> list[tuple[Digest, str]]:
+        from regfs.manifests import DockerManifestList, ImageIndex, is_attestation  # the models
+
         try:
             manifest = self._read(index)
         except RegfsError:  # it was readable when the graph was built, which knows its children

@@ -9,19 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import BlobUnknown, ManifestUnknown, NameUnknown, RegfsError, StoreError
 from regfs.findings import Finding
 from regfs.manifests import Kind as ManifestKind
-from regfs.manifests import Manifest, Role, is_attestation
+from regfs.manifests import Role
 from regfs.names import SubjectTag, subject_tag
 from regfs.stores import FileKind
 from regfs.tree.inventory import INCOMPLETE
 from regfs.tree.links import upload_started
 from regfs.tree.registry import Registry
 from regfs.units import utc_time
+
+if TYPE_CHECKING:
+    from regfs.manifests import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +323,8 @@ def entries(registry: Registry, reference: str, digest: Digest) -> Entries:
 
 
 def _attestations(manifest: Manifest) -> set[Digest]:
+    from regfs.manifests import is_attestation  # the models
+
     listed = getattr(manifest, "manifests", ())
     return {entry.digest for entry in listed if is_attestation(entry)}
 
