@@ -28,8 +28,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.benchmarks.bench import PROJECT, PYTHON, Bench, Failed, Json, machine, say
 from tests.benchmarks.loading import ACCEPT
+from tests.benchmarks.measuring import PROJECT, PYTHON, Bench, Failed, Json, machine, say
 from tests.benchmarks.servers import Nginx, forget_peak, peak, processor_time
 from tests.support.images import Blob, image
 from tests.support.processes import RegfsServer, RegistryProcess

@@ -1,0 +1,276 @@
+"""Every row of the table: what regfs does, what it is measured against, and what both must find."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tests.benchmarks.measuring import PYTHON, Bench, Case, Json, Side, run
+
+REGFS = [PYTHON, "-m", "regfs"]
+PLAN = ["gc", "plan", "--offline"]
+REFERENCE = ["docker-registry", "garbage-collect", "--dry-run"]
+UNTAGGED = "--delete-untagged"
+BARE_PYTHON = Side("python -c pass", [PYTHON, "-c", "pass"])
+
+
+def listing_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Scan against the bare loop; timed inside the process, without imports."""
+    command = [PYTHON, "-m", "tests.benchmarks.listing"]
+
+    def answer(output: Path) -> Json:
+        found: Json = json.loads(output.read_text())["counts"]
+        return found
+
+    return (
+        Side("scan", [*command, "regfs", str(root)], answer, timed_inside=True),
+        Side("listdir+stat loop", [*command, "loop", str(root)], answer, timed_inside=True),
+    )
+
+
+def plan_sides(bench: Bench, root: Path, *options: str) -> tuple[Side, Side]:
+    """Plan a collection with regfs and with the reference registry."""
+    written = bench.scratch / "plan.json"
+    config = bench.scratch / "config.yml"
+    storage = {"filesystem": {"rootdirectory": str(root)}, "delete": {"enabled": True}}
+    # JSON is YAML, so nothing has to be quoted by hand.
+    config.write_text(json.dumps({"version": "0.1", "log": {"level": "error"}, "storage": storage}))
+
+    def plan_answer(output: Path) -> Json:
+        # In another process: the memory it takes would show in every later figure.
+        reader = "import json, sys; print(json.load(open(sys.argv[1]))['totals']['blobs'])"
+        run([PYTHON, "-c", reader, str(written)], output)
+        return {"blobs": int(output.read_text())}
+
+    plan = [*REGFS, "-r", str(root), *PLAN, *options, "-o", str(written)]
+    return (
+        Side("gc plan", plan, plan_answer),
+        Side("docker-registry", [*REFERENCE, *options, str(config)], reference_answer),
+    )
+
+
+def floor_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Plan, against the bare loop that reads the same."""
+    plan, _ = plan_sides(bench, root)
+    loop = [PYTHON, "-m", "tests.benchmarks.planning", str(root)]
+    return Side(plan.label, plan.command), Side("bare loop", loop)
+
+
+def reference_answer(output: Path) -> Json:
+    """Find the line `N blobs marked, M blobs and K manifests eligible for deletion`."""
+    with output.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if " blobs marked, " in line:
+                return {"blobs": int(line.partition(", ")[2].partition(" ")[0])}
+    raise ValueError("no totals")
+
+
+def untagged_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """As `plan_sides`, with untagged manifests going as well."""
+    return plan_sides(bench, root, UNTAGGED)
+
+
+def moving_sides(root: Path, what: str) -> tuple[Side, Side]:
+    """Move what goes out of a tree, or back; timed inside, for the tree is made whole again."""
+    command = [PYTHON, "-m", "tests.benchmarks.moving"]
+
+    def answer(output: Path) -> Json:
+        return {"moved": json.loads(output.read_text())["moved"]}
+
+    return (
+        Side(f"gc {what}", [*command, "regfs", what, str(root)], answer, timed_inside=True),
+        Side("rename loop", [*command, "loop", what, str(root)], answer, timed_inside=True),
+    )
+
+
+def apply_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Move blobs and links into quarantine, against the bare loop."""
+    return moving_sides(root, "apply")
+
+
+def restore_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Move them back."""
+    return moving_sides(root, "restore")
+
+
+def links_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Check the layout and every link, against naming all files and reading none."""
+
+    def verify_answer(output: Path) -> Json:
+        document: Json = json.loads(output.read_text())
+        return {"links": document["checked"]["links"] if not document["findings"] else "damaged"}
+
+    def find_answer(output: Path) -> Json:
+        with output.open("rb") as lines:
+            return {"links": sum(line.endswith(b"/link\n") for line in lines)}
+
+    verify = [*REGFS, "-r", str(root), "verify", "--level", "links", "--json"]
+    return Side("verify links", verify, verify_answer), Side(
+        "find", ["find", str(root)], find_answer
+    )
+
+
+def du_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Measure a whole tree, against a walk that measures the same and knows no registry."""
+
+    def du_answer(output: Path) -> Json:
+        return {"files": json.loads(output.read_text())["disk"]["total"]["files"]}
+
+    def walk_answer(output: Path) -> Json:
+        return {"files": json.loads(output.read_text())["files"]}
+
+    du = [*REGFS, "-r", str(root), "du", "--json"]
+    walk = [PYTHON, "-m", "tests.benchmarks.walking", str(root)]
+    return Side("du", du, du_answer), Side("scandir+lstat walk", walk, walk_answer)
+
+
+def report_sides(bench: Bench, root: Path, report: str) -> tuple[Side, Side]:
+    """Make one report, against the plan of a collection."""
+    plan, _ = plan_sides(bench, root)
+    command = [*REGFS, "-r", str(root), report, "--json"]
+    return Side(report, command), Side(plan.label, plan.command)
+
+
+def sizes_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Check every size, against naming all files and reading none."""
+    find = ["find", str(root), "-name", "data"]
+    return verify_side(root, "sizes"), Side("find", find, lines_answer)
+
+
+def version_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Start and say a version, against a Python that does nothing."""
+    return Side("--version", [*REGFS, "--version"]), BARE_PYTHON
+
+
+def ls_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """List a handful of repositories, against a Python that does nothing."""
+    return Side("ls", [*REGFS, "-r", str(root), "ls"]), BARE_PYTHON
+
+
+def each_file(root: Path, command: list[str], files: int, *tests: str) -> list[str]:
+    """Return a command that runs another one on the blobs of a tree, so many at once."""
+    find = shlex.join(["find", str(root), "-name", "data", *tests, "-print0"])
+    spread = shlex.join(["xargs", "-0", "-P", str(os.cpu_count() or 1), "-n", str(files)])
+    return ["sh", "-c", f"{find} | {spread} {shlex.join(command)}"]
+
+
+def lines_answer(output: Path) -> Json:
+    """Count the blobs that one line each was printed of."""
+    with output.open("rb") as lines:
+        return {"blobs": sum(1 for _ in lines)}
+
+
+def hash_large_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Verify large blobs, against as many openssl as there are processors."""
+    openssl = each_file(root, ["openssl", "dgst", "-sha256"], 1)
+    return verify_side(root, "digests"), Side("openssl dgst", openssl, lines_answer)
+
+
+def hash_small_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Hash many small blobs, against as many sha256sum as there are processors."""
+    command = [PYTHON, "-m", "tests.benchmarks.hashing", str(root)]
+
+    def answer(output: Path) -> Json:
+        found: Json = json.loads(output.read_text())
+        return found if found["problems"] else {"blobs": found["blobs"]}
+
+    sha256sum = each_file(root, ["sha256sum"], 500)
+    return Side("hash_all", command, answer), Side("xargs sha256sum", sha256sum, lines_answer)
+
+
+def content_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Unpack and hash layers, against as many zcat | sha256sum as there are processors."""
+    unpack = each_file(root, ["sh", "-c", 'zcat "$0" | sha256sum'], 1, "-size", "+64k")
+    return verify_side(root, "content", whole), Side("zcat | sha256sum", unpack)
+
+
+def verify_side(root: Path, level: str, reduce: Callable[[Json], Json] | None = None) -> Side:
+    """Verify a tree on one level, as a whole process."""
+
+    def answer(output: Path) -> Json:
+        found: Json = json.loads(output.read_text())
+        return reduce(found) if reduce else {"blobs": found["checked"]["blobs"]}
+
+    command = [*REGFS, "-r", str(root), "verify", "--level", level, "--json"]
+    return Side(f"verify {level}", command, answer)
+
+
+def whole(found: Json) -> Json:
+    """Say nothing of a tree with nothing wrong in it."""
+    return {"findings": found["findings"]} if found["findings"] else {}
+
+
+def stored(summary: Json) -> Json:
+    """What hashing must count."""
+    return {"blobs": summary["blobs"]}
+
+
+def listed(summary: Json) -> Json:
+    """What listing must count."""
+    return {
+        "blobs": summary["blobs"],
+        "layers": summary["layer_links"],
+        "revisions": summary["manifests"],
+        "tags": summary["tags"],
+        "history": summary["tag_history"],
+    }
+
+
+def links(summary: Json) -> Json:
+    """How many links there are."""
+    parts = ("layer_links", "manifests", "tags", "tag_history")
+    return {"links": sum(summary[part] for part in parts)}
+
+
+def files(summary: Json) -> Json:
+    """How many files there are."""
+    return {"files": summary["blobs"] + links(summary)["links"]}
+
+
+def unreferenced(summary: Json) -> Json:
+    """What a plan must find."""
+    return {"blobs": summary["unreferenced_blobs"]}
+
+
+def untagged(summary: Json) -> Json:
+    """What a plan must find when untagged manifests go as well."""
+    return {"blobs": summary["untagged_blobs"]}
+
+
+def moved(summary: Json) -> Json:
+    """What goes of a tree with one image: each blob nobody names, every second with a link."""
+    return {"moved": summary["unreferenced_blobs"] + summary["unreferenced_blobs"] // 2}
+
+
+def nothing(summary: Json) -> Json:
+    """What is not looked at."""
+    return {}
+
+
+CASES = [
+    Case("scan", "usual", listing_sides, listed, runs=5),
+    Case("scan-large", "large", listing_sides, listed, runs=3),
+    Case("gc", "usual", plan_sides, unreferenced, runs=5),
+    Case("gc-floor", "usual", floor_sides, nothing, runs=5),
+    Case("gc-tenth", "tenth", plan_sides, unreferenced, runs=5),
+    Case("gc-triple", "triple", plan_sides, unreferenced, runs=3),
+    Case("gc-large", "large", plan_sides, unreferenced, runs=1),
+    Case("gc-untagged", "tags", untagged_sides, untagged, runs=3),
+    Case("gc-apply", "garbage", apply_sides, moved, runs=3),
+    Case("gc-restore", "garbage", restore_sides, moved, runs=3),
+    Case("hash-large", "blobs-large", hash_large_sides, stored, runs=5),
+    Case("hash-small", "blobs-small", hash_small_sides, stored, runs=5),
+    Case("content", "layers", content_sides, nothing, runs=5),
+    Case("links", "usual", links_sides, links, runs=5),
+    Case("sizes", "usual", sizes_sides, stored, runs=5),
+    Case("du", "usual", du_sides, files, runs=5),
+    Case("info", "usual", partial(report_sides, report="info"), nothing, runs=5),
+    Case("reuse", "usual", partial(report_sides, report="reuse"), nothing, runs=5),
+    Case("bases", "usual", partial(report_sides, report="bases"), nothing, runs=5),
+    Case("version", "small", version_sides, nothing, runs=15),
+    Case("ls", "small", ls_sides, nothing, runs=15),
+]
