@@ -1,0 +1,42 @@
+"""Short words for what tests ask of a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from regfs.findings import Code, Finding
+from regfs.graph import EdgeKind, Graph, Node, NodeKind
+from regfs.graph.export import digraph
+from tests.support.builder import OCI_INDEX, TreeBuilder, digest_of, dumps
+from tests.support.registries import scan_and_build
+
+
+def graph_of(tree: TreeBuilder) -> Graph:
+    return scan_and_build(tree)[1]
+
+
+def found(findings: list[Finding]) -> list[tuple[Code, str]]:
+    return [(finding.code, finding.path) for finding in findings]
+
+
+def of(kind: NodeKind, repository: str, name: str = "") -> Node:
+    return Node(kind, repository, name)
+
+
+def edges(graph: Graph) -> dict[tuple[Any, Any], EdgeKind]:
+    found: Any = digraph(graph).edges(data="kind")
+    return {(a, b): kind for a, b, kind in found}
+
+
+def unlinked_index(tree: TreeBuilder, *digests: str, subject: str | None = None) -> str:
+    """Write an index of digests, without anything that links it."""
+    document: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX}
+    entries = [{"mediaType": OCI_INDEX, "digest": digest, "size": 1} for digest in digests]
+    document["manifests"] = entries
+    if subject is not None:
+        document["subject"] = {"mediaType": OCI_INDEX, "digest": subject, "size": 1}
+    data = dumps(document)
+    target = tree.blob_path(digest_of(data))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    return digest_of(data)
