@@ -1,10 +1,11 @@
 """Times moving what goes out of a tree and back, by regfs or by a bare loop.
 
-    python -m tests.benchmarks.moving regfs|loop apply|restore ROOT
+    python -m tests.benchmarks.moving regfs apply|restore|run ROOT
+    python -m tests.benchmarks.moving loop apply|restore ROOT
 
-Prints {"seconds", "moved"}. With regfs the life of the process `regfs gc apply` or
-`gc restore` is what counts: its start, the second look at the whole tree, checks and
-journal. The loop makes the same renames and nothing else: every folder above a target
+Prints {"seconds", "moved"}. With regfs the life of the process `regfs gc apply`,
+`gc restore` or `gc run --offline` is what counts: its start, each look at the whole tree,
+checks and journal. The loop makes the same renames and nothing else: every folder above a target
 is made sure of, nothing is looked at or written down. The tree is afterwards as before.
 """
 
@@ -20,12 +21,12 @@ from pathlib import Path
 Move = tuple[str, str]
 
 
-def regfs(root: Path, *arguments: str) -> float:
-    """Run regfs; return the seconds it took."""
+def regfs(root: Path, *arguments: str) -> tuple[float, bytes]:
+    """Run regfs; return the seconds it took, and what it printed."""
     command = [sys.executable, "-m", "regfs", "-r", str(root), *arguments]
     begun = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - begun
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - begun, done.stdout
 
 
 def sources(plan: Path) -> list[str]:
@@ -42,23 +43,45 @@ def move_all(moves: list[Move]) -> float:
     return time.perf_counter() - begun
 
 
-def main(side: str, what: str, folder: str) -> None:
-    """Move out and back; print the time of the one that was asked for."""
-    root = Path(folder)
+def collect(root: Path) -> tuple[float, int]:
+    """Time `gc run`, then put everything back; return the seconds, and how many things it moved."""
+    seconds, output = regfs(root, "gc", "run", "--offline", "--yes", "--json")
+    document = json.loads(output)
+    put_back(root, document["run"])
+    return seconds, document["done"]["blobs"] + document["done"]["layer_links"]
+
+
+def put_back(root: Path, run: str) -> float:
+    """Undo a run and forget it; return the seconds that undoing took."""
+    seconds, _ = regfs(root, "gc", "restore", run)
+    regfs(root, "gc", "purge", run)
+    return seconds
+
+
+def apply_and_restore(side: str, root: Path) -> tuple[dict[str, float], int]:
+    """Move what a plan names out and back; return the seconds of both, and how many things."""
     plan = root.with_name(f"{root.name}.plan.json")
     regfs(root, "gc", "plan", "--offline", "-o", str(plan))
     moved = sources(plan)
     if side == "regfs":
-        seconds = {"apply": regfs(root, "gc", "apply", str(plan))}
-        run = json.loads(plan.read_text())["id"]
-        seconds["restore"] = regfs(root, "gc", "restore", run)
-        regfs(root, "gc", "purge", run)
+        seconds = {"apply": regfs(root, "gc", "apply", str(plan))[0]}
+        seconds["restore"] = put_back(root, json.loads(plan.read_text())["id"])
     else:
         moves = [(f"{root}/{path}", f"{root}/.bare/{path}") for path in moved]
         seconds = {"apply": move_all(moves)}
         seconds["restore"] = move_all([(target, source) for source, target in moves])
     plan.unlink()
-    print(json.dumps({"seconds": seconds[what], "moved": len(moved)}))
+    return seconds, len(moved)
+
+
+def main(side: str, what: str, folder: str) -> None:
+    """Print the time of what was asked for; the tree is afterwards as before."""
+    if what == "run":
+        took, moved = collect(Path(folder))
+    else:
+        seconds, moved = apply_and_restore(side, Path(folder))
+        took = seconds[what]
+    print(json.dumps({"seconds": took, "moved": moved}))
 
 
 if __name__ == "__main__":

@@ -53,11 +53,11 @@ def plan_sides(bench: Bench, root: Path, *options: str) -> tuple[Side, Side]:
     )
 
 
-def floor_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
-    """Plan, against the bare loop that reads the same."""
+def limit_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Plan, against the bare loop in two processes that reads the same."""
     plan, _ = plan_sides(bench, root)
     loop = [PYTHON, "-m", "tests.benchmarks.planning", str(root)]
-    return Side(plan.label, plan.command), Side("bare loop", loop)
+    return Side(plan.label, plan.command), Side("loop in two processes", loop)
 
 
 def reference_answer(output: Path) -> Json:
@@ -74,27 +74,31 @@ def untagged_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     return plan_sides(bench, root, UNTAGGED)
 
 
-def moving_sides(root: Path, what: str) -> tuple[Side, Side]:
+def moving_side(root: Path, side: str, what: str, label: str) -> Side:
     """Move what goes out of a tree, or back; timed inside, for the tree is made whole again."""
-    command = [PYTHON, "-m", "tests.benchmarks.moving"]
 
     def answer(output: Path) -> Json:
         return {"moved": json.loads(output.read_text())["moved"]}
 
-    return (
-        Side(f"gc {what}", [*command, "regfs", what, str(root)], answer, timed_inside=True),
-        Side("rename loop", [*command, "loop", what, str(root)], answer, timed_inside=True),
-    )
+    command = [PYTHON, "-m", "tests.benchmarks.moving", side, what, str(root)]
+    return Side(label, command, answer, timed_inside=True)
 
 
-def apply_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
-    """Move blobs and links into quarantine, against the bare loop."""
-    return moving_sides(root, "apply")
+def moving_sides(bench: Bench, root: Path, what: str) -> tuple[Side, Side]:
+    """Move blobs and links into quarantine or back, against the bare loop."""
+    regfs = moving_side(root, "regfs", what, f"gc {what}")
+    return regfs, moving_side(root, "loop", what, "rename loop")
 
 
-def restore_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
-    """Move them back."""
-    return moving_sides(root, "restore")
+def collecting_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Plan and carry out in one step, against the plan alone."""
+
+    def plan_answer(output: Path) -> Json:
+        totals: Json = json.loads(output.read_text())["totals"]
+        return {"moved": totals["blobs"] + totals["layer_links"]}
+
+    plan = [*REGFS, "-r", str(root), *PLAN, "--json"]
+    return moving_side(root, "regfs", "run", "gc run"), Side("gc plan", plan, plan_answer)
 
 
 def links_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
@@ -182,6 +186,12 @@ def hash_small_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     return Side("hash_all", command, answer), Side("xargs sha256sum", sha256sum, lines_answer)
 
 
+def digests_small_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Verify all digests of many small blobs, against as many sha256sum as there are processors."""
+    _, sha256sum = hash_small_sides(bench, root)
+    return verify_side(root, "digests"), sha256sum
+
+
 def content_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     """Unpack and hash layers, against as many zcat | sha256sum as there are processors."""
     unpack = each_file(root, ["sh", "-c", 'zcat "$0" | sha256sum'], 1, "-size", "+64k")
@@ -242,7 +252,7 @@ def untagged(summary: Json) -> Json:
 
 
 def moved(summary: Json) -> Json:
-    """What goes of a tree with one image: each blob nobody names, every second with a link."""
+    """What goes of a tree: each blob nobody names, every second of them with a link."""
     return {"moved": summary["unreferenced_blobs"] + summary["unreferenced_blobs"] // 2}
 
 
@@ -255,19 +265,22 @@ CASES = [
     Case("scan", "usual", listing_sides, listed, runs=5),
     Case("scan-large", "large", listing_sides, listed, runs=3),
     Case("gc", "usual", plan_sides, unreferenced, runs=5),
-    Case("gc-floor", "usual", floor_sides, nothing, runs=5),
+    Case("gc-limit", "usual", limit_sides, nothing, runs=5),
     Case("gc-tenth", "tenth", plan_sides, unreferenced, runs=5),
     Case("gc-triple", "triple", plan_sides, unreferenced, runs=3),
     Case("gc-large", "large", plan_sides, unreferenced, runs=1),
     Case("gc-untagged", "tags", untagged_sides, untagged, runs=3),
-    Case("gc-apply", "garbage", apply_sides, moved, runs=3),
-    Case("gc-restore", "garbage", restore_sides, moved, runs=3),
+    Case("gc-apply", "garbage", partial(moving_sides, what="apply"), moved, runs=3),
+    Case("gc-restore", "garbage", partial(moving_sides, what="restore"), moved, runs=3),
+    Case("gc-run", "collected", collecting_sides, moved, runs=3),
     Case("hash-large", "blobs-large", hash_large_sides, stored, runs=5),
     Case("hash-small", "blobs-small", hash_small_sides, stored, runs=5),
+    Case("digests-small", "usual", digests_small_sides, stored, runs=5),
     Case("content", "layers", content_sides, nothing, runs=5),
     Case("links", "usual", links_sides, links, runs=5),
     Case("sizes", "usual", sizes_sides, stored, runs=5),
     Case("du", "usual", du_sides, files, runs=5),
+    Case("du-large", "large", du_sides, files, runs=1),
     Case("info", "usual", partial(report_sides, report="info"), nothing, runs=5),
     Case("reuse", "usual", partial(report_sides, report="reuse"), nothing, runs=5),
     Case("bases", "usual", partial(report_sides, report="bases"), nothing, runs=5),

@@ -11,6 +11,10 @@ TREES = {
         "--blobs 100000 --manifests 20000 --repositories 100",
         "--blobs 10000 --manifests 2000 --repositories 20",
     ),
+    "collected": (
+        "--blobs 100000 --manifests 20000 --repositories 100 --seed 2",
+        "--blobs 10000 --manifests 2000 --repositories 20 --seed 2",
+    ),
     "tenth": (
         "--blobs 10000 --manifests 2000 --repositories 10",
         "--blobs 1000 --manifests 200 --repositories 2",
