@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs.digest import Digest
-from regfs.graph.attached import referrers
 from regfs.server.api import referrers as api
 from regfs.stores import open_store
 from regfs.tree.pages import Folders
@@ -34,9 +33,8 @@ from tests.support.builder import (
     raw,
 )
 from tests.support.exchange import ask, get
-from tests.support.images import dumps
+from tests.support.images import dumps, subject_index
 from tests.support.reference import ReferenceRegistry, needs_reference
-from tests.support.registries import scan_and_build
 from tests.support.server import hosted
 
 BASE = image()
@@ -58,12 +56,6 @@ def listed(url: str, subject: str, query: str = "", name: str = "app") -> list[d
 
 def digests(found: list[dict[str, Any]]) -> list[str]:
     return [str(one["digest"]) for one in found]
-
-
-def subject_index(subject: Content, **fields: Any) -> Content:
-    """Return an index that is about something."""
-    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], **fields}
-    return raw(dumps({**document, "subject": subject.descriptor()}), OCI_INDEX)
 
 
 def test_what_a_descriptor_says(tree: TreeBuilder) -> None:
@@ -406,6 +398,24 @@ _Steps = st.lists(
 )  # fmt: skip
 
 
+def _change(tree: TreeBuilder, content: Content, what: str, length: int) -> None:
+    """Do to a manifest what a step says; damage leaves bytes of this length."""
+    link, blob = tree.revision_path("app", content.digest), tree.blob_path(content.digest)
+    if what == "push":
+        tree.push("app", None, content)
+    elif what == "delete" and link.exists():
+        link.unlink()
+    elif what == "damage" and blob.exists():
+        tree.write(blob, b"x" * length)
+    elif what == "heal":
+        tree.write(blob, content.data)
+
+
+def _is_whole(tree: TreeBuilder, content: Content) -> bool:
+    link, blob = tree.revision_path("app", content.digest), tree.blob_path(content.digest)
+    return link.exists() and blob.exists() and blob.read_bytes() == content.data
+
+
 @given(_Steps)
 def test_the_answer_is_what_the_tree_says(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
@@ -419,17 +429,8 @@ def test_the_answer_is_what_the_tree_says(
     old = Referrers(registry, Folders(registry.store))
     fallback: set[int] = set()
     for what, one, other in steps:
-        content = contents[one]
-        link, blob = tree.revision_path("app", content.digest), tree.blob_path(content.digest)
-        if what == "push":
-            tree.push("app", None, content)
-        elif what == "delete" and link.exists():
-            link.unlink()
-        elif what == "damage" and blob.exists():
-            tree.write(blob, b"x" * other)
-        elif what == "heal":
-            tree.write(blob, content.data)
-        elif what == "list":
+        _change(tree, contents[one], what, other)
+        if what == "list":
             fallback = {one, other}
             entries = [contents[number].descriptor() for number in sorted(fallback)]
             document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
@@ -442,9 +443,7 @@ def test_the_answer_is_what_the_tree_says(
             expected = [
                 made.digest
                 for number, made in enumerate(contents)
-                if tree.revision_path("app", made.digest).exists()
-                and tree.blob_path(made.digest).exists()
-                and tree.blob_path(made.digest).read_bytes() == made.data
+                if _is_whole(tree, made)
                 and (
                     about[number] is subject
                     or (about[number] is None and number in fallback and subject is subjects[0])
@@ -456,66 +455,3 @@ def test_the_answer_is_what_the_tree_says(
                 assert [referrer.digest for referrer in found] == sorted(expected)
                 for referrer in found:
                     assert json.loads(referrer.descriptor)["digest"] == referrer.digest
-
-
-# -- the graph and the server agree ------------------------------------------------------------
-
-OTHER = image(["other"])
-SILENT, NAMED, FOREIGN = (
-    artifact(["a"]),
-    artifact(["b"], subject=BASE),
-    artifact(["c"], subject=OTHER),
-)
-
-
-def _by(tree: TreeBuilder, content: Content, algorithm: str) -> str:
-    """Push a manifest by a digest in an algorithm; it is stored under the other one."""
-    digest = digest_of(content.data, algorithm)
-    tree.push("app", None, content)
-    if digest != content.digest:
-        tree.delete_revision("app", content.digest)
-        tree.write(tree.revision_path("app", digest), content.digest)
-    return digest
-
-
-@pytest.mark.parametrize("unlinked", [None, NAMED, SILENT], ids=["all", "no-named", "no-silent"])
-@pytest.mark.parametrize(
-    "content",
-    [
-        index(NAMED, SILENT),
-        index(NAMED, SILENT, FOREIGN),
-        index(NAMED, SILENT, OTHER),
-        index(NAMED, SILENT, index(SILENT)),
-        index(NAMED, SILENT, docker=True),
-        index(raw(b"{}"), SILENT),
-        index(),
-        NAMED,
-        SILENT,
-        OTHER,
-        BASE,
-        subject_index(OTHER, manifests=[SILENT.descriptor()]),
-        subject_index(BASE, manifests=[SILENT.descriptor()]),
-    ],
-    ids=[
-        "list", "foreign", "image-in-list", "nested", "docker", "unknown-in-list", "empty",
-        "referrer", "silent", "image", "itself", "list-of-other", "list-with-subject",
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
-def test_graph_and_server_list_the_same_referrers(
-    tree: TreeBuilder, algorithm: str, content: Content, unlinked: Content | None
-) -> None:
-    subject = Digest(_by(tree, BASE, algorithm))
-    about = artifact(["d"])
-    document = {**about.document, "subject": {**BASE.descriptor(), "digest": subject}}
-    for one in (NAMED, SILENT, FOREIGN, raw(dumps(document), OCI_MANIFEST)):
-        tree.push("app", None, one)
-    tree.push("app", f"{subject.algorithm}-{subject.encoded[:64]}", content)
-    if unlinked is not None:
-        tree.delete_revision("app", unlinked.digest)
-    _, graph = scan_and_build(tree)
-    registry = Registry(open_store(str(tree.root)))
-    served = Referrers(registry, Folders(registry.store))
-    for asked in {subject, Digest(BASE.digest), Digest(OTHER.digest)}:
-        expected = {one for one in referrers(graph, asked, "app") if one in graph.manifests}
-        assert {one.digest for one in served.of("app", asked)} == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import requests
@@ -57,3 +58,9 @@ def code(answer: requests.Response) -> str:
         assert set(error) <= {"code", "message", "detail"}
         assert "Traceback" not in error["message"]
     return str(body["errors"][0]["code"])
+
+
+def pieces(data: bytes, size: int = 70) -> Iterator[bytes]:
+    """Yield data piece by piece, so that its length is not told."""
+    for start in range(0, len(data), size):
+        yield data[start : start + size]

@@ -224,6 +224,12 @@ def index(
     return Content(dumps(document), kind, blobs, manifests)
 
 
+def subject_index(subject: Content, **fields: Any) -> Content:
+    """Return an index that is about something."""
+    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], **fields}
+    return raw(dumps({**document, "subject": subject.descriptor()}), OCI_INDEX)
+
+
 def attestation(subject: Content, statement: bytes = b'{"predicate":{}}') -> Content:
     """Return BuildKit's attestation of an image, to stand beside it in an index."""
     statement_type = {"in-toto.io/predicate-type": "https://slsa.dev/provenance/v1"}

@@ -1,4 +1,4 @@
-"""Scanning: what is seen is what the builder wrote, and no tree can hang it or crash it."""
+"""Scanning: what is seen is what the builder wrote, and half-built trees are whole."""
 
 from __future__ import annotations
 
