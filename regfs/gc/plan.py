@@ -17,6 +17,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Final
 
 from regfs.errors import DocumentInvalid, Doubt
@@ -100,7 +101,7 @@ def plan(graph: Graph, policy: Policy, now: float, read: Read = unread) -> Plan:
         _expect_manifests(inventory)
     mark = Mark(graph, policy, now, read)
     going = Candidates(graph, policy, mark)
-    actions = sorted(going.actions(), key=order)
+    actions = in_order(going.actions())
     created_at = datetime.fromtimestamp(now, UTC).replace(microsecond=0)
     kept = going.kept + mark.kept
     return Plan(
@@ -139,9 +140,12 @@ def _expect_manifests(inventory: Inventory) -> None:
 _RANK: Final = {kind: rank for rank, kind in enumerate(ActionKind)}
 
 
-def order(action: Action) -> tuple[int, str]:
-    """Return what actions are sorted by: references before what they refer to."""
-    return _RANK[action.kind], action.path
+def in_order(actions: Iterable[Action]) -> list[Action]:
+    """Return actions sorted by kind, references before what they refer to, and by path."""
+    # Two passes: one key of both would take 100 bytes for each of a million actions.
+    found = sorted(actions, key=attrgetter("path"))
+    found.sort(key=lambda action: _RANK[action.kind])
+    return found
 
 
 def total(actions: Iterable[Action]) -> Totals:

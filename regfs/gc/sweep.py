@@ -24,7 +24,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import Doubt, PathMissing, PlanStale, Refused, RunUnknown, StoreError
 from regfs.findings import Finding
-from regfs.gc.plan import Action, Plan, order, plan, total
+from regfs.gc.plan import Action, Plan, in_order, plan, total
 from regfs.gc.scanning import LatestGraph, scan_for_plan
 from regfs.gc.space import find_room
 from regfs.graph import Graph
@@ -182,7 +182,7 @@ class _Sweep:
                 self._keep(now, "it has changed since the plan")
             else:
                 (self.folders if action.kind in EMPTY_KINDS else self.todo).append(now)
-        self.todo.sort(key=order)  # a plan from a file may have any order
+        self.todo = in_order(self.todo)  # a plan from a file may have any order
 
     def _keep_unplanned(self, extra: Action) -> None:
         """Keep what an item needs that may go by now, and stays since nobody has agreed."""
