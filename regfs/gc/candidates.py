@@ -98,11 +98,8 @@ class Candidates:
 
     def _protect(self, repository: RepositoryInventory, needed: set[int]) -> None:
         """Keep every blob that a frozen repository names in any way."""
-        known = self._inventory.known
-        named = {*repository.layers, *repository.revisions, *map(known.__getitem__, needed)}
-        for info in repository.tags.values():
-            named.update(entry.digest for entry in info.history)
-        self._frozen |= named
+        named = set(map(self._inventory.known.__getitem__, needed))
+        self._frozen |= named | self._graph.mentioned(repository)
         self._frozen.update(*(self._graph.aliases.get(digest, ()) for digest in named))
 
     # -- tags and manifests -------------------------------------------------------

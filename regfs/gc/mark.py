@@ -193,9 +193,8 @@ class Mark:
             return found
         # Not kept: where nothing may go it is asked for once, and all of it takes 40 MB in 10^6.
         inventory = self._inventory.repositories[repository]
-        external = self._external.get(repository, set())
-        start = {*self._tagged(inventory), *self._named(inventory), *external}
-        return self._graph.reachable(start, subjects=True)
+        roots = self._graph.named(inventory) | self._external.get(repository, set())
+        return self._graph.reachable(roots, subjects=True)
 
     def _live_anywhere(self) -> set[Digest]:
         return set().union(*map(self.live, self._inventory.repositories))
@@ -258,19 +257,8 @@ class Mark:
         """Return what tags point to; of a tag that cannot be read all it ever pointed to."""
         found: set[Digest] = set()
         for tag, info in self._staying(repository):
-            if info.current is None:
-                found.update(entry.digest for entry in info.history)
-            elif not self._is_list(tag, info):
-                found.add(info.current)
-        return found
-
-    def _named(self, repository: RepositoryInventory) -> set[Digest]:
-        """Return every manifest a repository names, with what a link's content names."""
-        found = set(repository.revisions)
-        for _, info in self._staying(repository):
-            if info.current is not None:
-                found.add(info.current)
-        found.update(*self._graph.redirected.get(repository.name, {}).values())
+            if info.current is None or not self._is_list(tag, info):
+                found.update(info.targets)
         return found
 
     def _young(self, repository: RepositoryInventory) -> Iterator[Digest]:

@@ -125,16 +125,13 @@ class InUse:
 
     def _add(self, repository: RepositoryInventory) -> None:
         graph, name = self._graph, repository.name
-        roots, tagged = set(repository.revisions), set()
+        roots = set(repository.revisions)
+        tagged: set[Digest] = set()
         for digest in repository.revisions:
             roots.update(graph.revision_targets(name, digest))
         for tag, info in repository.tags.items():
-            if info.current is None:
-                roots.update(entry.digest for entry in info.history)
-            elif attached_to(graph, tag, info.current) is None:
-                tagged.add(info.current)
-            else:
-                roots.add(info.current)
+            is_own = info.current is not None and attached_to(graph, tag, info.current) is None
+            (tagged if is_own else roots).update(info.targets)
         live = graph.reachable(roots) | graph.reachable(tagged, subjects=True)
         self._live[name], self._needed[name] = live, graph.needs(live)
         named = {*self._needed[name], *self._linked(repository)}

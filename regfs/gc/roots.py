@@ -291,11 +291,9 @@ class _Resolution:
         info = None if repository is None else repository.tags.get(tag)
         if info is None:
             return False
-        current = info.current
-        digests = {entry.digest for entry in info.history} if current is None else {current}
-        self.found.manifests.setdefault(name, set()).update(digests)
+        self.found.manifests.setdefault(name, set()).update(info.targets)
         self.found.vouched.add(name)
-        return current is not None and self._is_there(current)
+        return info.current is not None and self._is_there(info.current)
 
 
 def _missing(root: Root, written: str) -> Finding:

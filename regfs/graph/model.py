@@ -168,6 +168,25 @@ class Graph:
         """Return what a revision link leads to: its own digest, and what its content names."""
         return self.redirected.get(repository, {}).get(digest) or [digest]
 
+    def named(self, repository: RepositoryInventory) -> set[Digest]:
+        """Return every manifest that a repository names by a revision or a tag."""
+        found: set[Digest] = set()
+        for digest in repository.revisions:
+            found.update(self.revision_targets(repository.name, digest))
+        for info in repository.tags.values():
+            found.update(info.targets)
+        return found
+
+    def mentioned(self, repository: RepositoryInventory) -> set[Digest]:
+        """Return every digest in the links of a repository, and what it stands for.
+
+        If a manifest of the repository cannot be known, it may need any of them.
+        """
+        found = {*repository.layers, *repository.revisions}
+        for info in repository.tags.values():
+            found.update(entry.digest for entry in info.history)
+        return found.union(*(self.aliases.get(digest, ()) for digest in found))
+
     def links(self, repository: RepositoryInventory) -> Iterator[tuple[Node, EdgeKind, Digest]]:
         """Yield every tag and revision of a repository with the manifests it leads to, and why."""
         name = repository.name

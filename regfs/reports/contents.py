@@ -50,19 +50,6 @@ class Missing(NamedTuple):
     """Bytes, by a manifest; 0 if none says."""
 
 
-def named(graph: Graph, repository: RepositoryInventory) -> set[Digest]:
-    """Return every manifest that a repository names by a revision or a tag."""
-    found: set[Digest] = set()
-    for digest in repository.revisions:
-        found.update(graph.revision_targets(repository.name, digest))
-    for info in repository.tags.values():
-        if info.current is not None:
-            found.add(info.current)
-        else:  # unknown: keep whatever it has ever meant
-            found.update(entry.digest for entry in info.history)
-    return found
-
-
 def holdings(graph: Graph) -> Iterator[Holding]:
     """Yield the holdings of every repository."""
     for repository in graph.inventory.repositories.values():
@@ -77,7 +64,7 @@ def holdings_of(graph: Graph, repository: RepositoryInventory) -> Iterator[Holdi
             found = graph.reachable([info.current], referrers=repository.revisions)
             tagged |= found
             yield Holding(repository.name, tag, found)
-    rest = graph.reachable(named(graph, repository), subjects=True) - tagged
+    rest = graph.reachable(graph.named(repository), subjects=True) - tagged
     if rest:
         yield Holding(repository.name, None, graph.reachable(rest))
 
@@ -94,9 +81,7 @@ def doubtful(graph: Graph) -> set[Digest]:
     for name in graph.frozen:
         repository = graph.inventory.repositories.get(name)
         if repository is not None:
-            found.update(repository.layers, repository.revisions)
-            found.update(e.digest for info in repository.tags.values() for e in info.history)
-    found.update(*[graph.aliases.get(digest, ()) for digest in found])
+            found |= graph.mentioned(repository)
     return {digest for digest in found if digest in graph.inventory.blobs}
 
 

@@ -259,6 +259,13 @@ class TagInfo(NamedTuple):
     history: tuple[TagEntry, ...]
     """Every digest in its index, oldest first."""
 
+    @property
+    def targets(self) -> list[Digest]:
+        """What it points to; if that cannot be understood, all it ever pointed to."""
+        if self.current is not None:
+            return [self.current]
+        return [entry.digest for entry in self.history]
+
 
 class UploadInfo(NamedTuple):
     """One upload that was begun."""

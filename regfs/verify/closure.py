@@ -238,11 +238,8 @@ class Closure:
 
     def _check_usage(self, content: RepositoryInventory) -> array[int]:
         """Report unused layer links; return the number of every blob that may be needed."""
-        tagged = {info.current for info in content.tags.values() if info.current is not None}
-        roots = tagged | set(content.revisions)
-        for digest in content.revisions:
-            roots.update(self._graph.revision_targets(content.name, digest))
-        needed = self._graph.needed_numbers(self._graph.reachable(roots, subjects=True))
+        live = self._graph.reachable(self._graph.named(content), subjects=True)
+        needed = self._graph.needed_numbers(live)
         layers = content.layers
         if self._graph.incomplete or content.name in self._graph.frozen:
             return needed + layers.numbers  # an unknown manifest may need them all

@@ -25,7 +25,6 @@ from regfs import __version__
 from regfs.digest import Digest
 from regfs.errors import DigestInvalid, RegfsError, Unknown
 from regfs.manifests import Role
-from regfs.reports.contents import named
 from regfs.server.auth import GATE, USER
 from regfs.server.errors import ApiError, as_api_error
 from regfs.server.keys import MAY, REGISTRY
@@ -386,7 +385,7 @@ def _in_repository(
     digest, graph = _digest(text), look.snapshot.graph
     if look.has(one.name, digest) and (
         (digest in graph.manifests and digest not in graph.problems)
-        or digest in named(graph, one)
+        or digest in graph.named(one)
         or (configs and _is_config(look, one, digest))
     ):
         return digest
