@@ -23,13 +23,13 @@ from regfs.runs import lock, restore
 from regfs.server.settings import Limits
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
-from tests.push.test_uploads import uploads_of
 from tests.server.test_ending import DATA, DIGEST, HALF, answer, asked
 from tests.support import wire
 from tests.support.builder import TreeBuilder
 from tests.support.registries import collect, store_of
 from tests.support.server import hosted
 from tests.support.stores import MEMORY
+from tests.support.uploads import uploads_of
 
 DAY = 86_400.0
 WEEK = 7 * DAY
