@@ -1,56 +1,34 @@
-"""The frame of the command line: where the tree is, exit codes, help, and how it ends."""
+"""The frame of the command line: exit codes, help, schemas, durations, and how it ends."""
 
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 import regfs
 from regfs import cli as frame
 from regfs import errors
 from regfs.cli import app
 from regfs.cli.app import COMMANDS, run
-from regfs.cli.bar import RichProgress
 from regfs.cli.options import Duration
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.errors import RegfsError
 from tests.support.builder import TreeBuilder
-
-PROJECT = Path(__file__).resolve().parents[2]
-
-
-def spawn(*arguments: str | bytes, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run regfs as scripts do, with no root but the one that is given."""
-    environment = {key: value for key, value in os.environ.items() if key != "REGFS_ROOT"}
-    environment |= {"PYTHONPATH": str(PROJECT), **options.pop("env", {})}
-    options.setdefault("stdout", subprocess.PIPE)
-    options.setdefault("stderr", subprocess.PIPE)
-    return subprocess.run(
-        [sys.executable, "-m", "regfs", *arguments],
-        text=True,
-        env=environment,
-        timeout=120,
-        check=False,
-        **options,
-    )
+from tests.support.spawned import PROJECT, spawn
 
 
 @pytest.fixture
@@ -132,105 +110,8 @@ def test_a_command_is_imported_only_when_it_is_used() -> None:
     assert loaded & (set(COMMANDS) - {"schema"}) == set()
 
 
-# -- where the tree is --------------------------------------------------------------------
-
-
-def test_root_before_and_after_the_command(
-    whole: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root, other = str(whole.root), str(tmp_path)
-    for arguments in (
-        ["-r", root, "ls"],
-        ["--root", root, "ls"],
-        ["ls", "-r", root],
-        ["ls", "--root", root],
-        ["-r", other, "ls", "-r", root],
-    ):
-        assert run(arguments) == 0, arguments
-        assert capsys.readouterr().out == "app\n"
-    assert run(["-r", root, "gc", "plan", "--json"]) == 0
-    assert run(["gc", "plan", "--json", "-r", root]) == 0
-    assert run(["-r", root, "ls", "-r", other]) == Exit.NOT_FOUND.value
-
-
-def test_root_from_the_environment(whole: TreeBuilder, tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    env = {"REGFS_ROOT": str(whole.root)}
-    assert spawn("ls", cwd=empty, env=env).stdout == "app\n"
-    assert spawn("-r", str(empty), "ls", "--allow-empty", env=env).stdout == ""
-    # An empty one is none.
-    assert spawn("ls", cwd=whole.root, env={"REGFS_ROOT": ""}).stdout == "app\n"
-
-
-@pytest.mark.parametrize(
-    "below",
-    [
-        "",
-        "docker",
-        "docker/registry",
-        "docker/registry/v2",
-        "docker/registry/v2/repositories/app/_manifests",
-    ],
-)
-def test_root_is_the_current_folder_inside_a_tree(whole: TreeBuilder, below: str) -> None:
-    done = spawn("ls", cwd=whole.root / below)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "app\n", "")
-
-
-def test_the_environment_wins_over_the_current_folder(whole: TreeBuilder, tmp_path: Path) -> None:
-    other = TreeBuilder(tmp_path / "other")
-    other.push("other", "v1")
-    assert spawn("ls", cwd=whole.root, env={"REGFS_ROOT": str(other.root)}).stdout == "other\n"
-
-
-def test_root_defaults_to_var_lib_registry(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("REGFS_ROOT", raising=False)
-    monkeypatch.setattr("regfs.cli.session.DEFAULT_ROOT", str(tmp_path / "registry"))
-    look_alike = tmp_path / "docker/registry/v2.old"
-    look_alike.mkdir(parents=True)
-    monkeypatch.chdir(look_alike)
-    assert run(["ls"]) == Exit.NOT_FOUND.value
-    assert str(tmp_path / "registry") in capsys.readouterr().err
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    assert run(["ls"]) == Exit.NOT_FOUND.value
-    assert str(tmp_path / "registry") in capsys.readouterr().err
-    os.chdir(tmp_path)
-
-
-@pytest.mark.parametrize("what", ["missing", "file", "folder"])
-def test_a_folder_without_a_tree_exits_4(
-    tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    place = tmp_path / "place"
-    if what == "file":
-        place.write_text("x")
-    elif what == "folder":
-        (place / "something").mkdir(parents=True)
-    assert run(["-r", str(place), "ls"]) == Exit.NOT_FOUND.value
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert line.startswith("regfs: ")
-    assert str(place) in line
-    assert "docker/registry/v2" in line
-
-
-def test_a_root_that_is_not_utf8_is_printed_escaped() -> None:
-    done = spawn("-r", b"/no\xff\x1b[31mwhere", "ls")
-    assert done.returncode == Exit.NOT_FOUND.value
-    assert "\x1b" not in done.stderr
-    (line,) = done.stderr.splitlines()
-    assert "/no" in line
-    assert "x1b[31mwhere" in line
-
-
 # -- how it ends ------------------------------------------------------------------------------
+
 
 Failing = Callable[[BaseException], int]
 
@@ -400,126 +281,6 @@ def test_ctrl_c_during_the_import_exits_130(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(SystemExit) as caught:
         frame.main()
     assert caught.value.code == Exit.INTERRUPTED.value
-
-
-# -- where results go -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "arguments", [["ls"], ["info"], ["ls", "--json"], ["--help"], ["schema", "ls"]]
-)
-def test_output_to_a_full_disk_is_a_storage_failure(
-    whole: TreeBuilder, arguments: list[str]
-) -> None:
-    with open("/dev/full", "wb") as full:
-        done = spawn("-r", str(whole.root), *arguments, stdout=full)
-    assert done.returncode == Exit.STORAGE.value
-    (line,) = done.stderr.splitlines()
-    assert line == f"regfs: standard output: {os.strerror(errno.ENOSPC)}"
-
-
-def _close_output() -> None:
-    os.close(1)
-
-
-@pytest.mark.parametrize("arguments", [["ls"], ["info"], ["cat", "app:v1"], ["--help"]])
-def test_a_closed_output(whole: TreeBuilder, arguments: list[str]) -> None:
-    done = spawn("-r", str(whole.root), *arguments, stdout=None, preexec_fn=_close_output)
-    assert done.returncode == Exit.STORAGE.value
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("regfs: standard output is closed")
-
-
-def test_version_to_a_full_or_closed_output() -> None:
-    assert spawn("--version", stdout=None, preexec_fn=_close_output).returncode == 5
-    with open("/dev/full", "wb") as full:
-        done = spawn("--version", stdout=full)
-    assert (done.returncode, done.stderr) == (5, "")
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--version"], ["--help"], ["ls"], ["info"], ["cat", "app:v1"]]
-)
-def test_a_reader_that_has_left_is_not_an_error(whole: TreeBuilder, arguments: list[str]) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    root = [] if arguments == ["--version"] else ["-r", str(whole.root)]
-    done = spawn(*root, *arguments, stdout=writing)
-    os.close(writing)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_errors_need_no_standard_error(whole: TreeBuilder) -> None:
-    done = spawn(
-        "-r", str(whole.root), "ls", "nothing", stderr=None, preexec_fn=lambda: os.close(2)
-    )
-    assert done.returncode == Exit.NOT_FOUND.value
-
-
-def _in_terminal(*arguments: str, **env: str) -> str:
-    """Return what regfs writes to a terminal."""
-    main, terminal = pty.openpty()
-    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-    environment |= {"PYTHONPATH": str(PROJECT), "TERM": "xterm-256color", **env}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "regfs", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=terminal,
-        stderr=terminal,
-        env=environment,
-    )
-    os.close(terminal)
-    written = b""
-    while True:
-        try:
-            piece = os.read(main, 65536)
-        except OSError:  # the terminal has hung up
-            break
-        if not piece:
-            break
-        written += piece
-    os.close(main)
-    assert process.wait(timeout=60) in (0, 1)
-    return written.decode()
-
-
-COLOUR = re.compile(r"\x1b\[[\d;]*\b(?:3[0-7]|9[0-7]|38)\b[\d;]*m")
-
-
-def test_colours_on_a_terminal_unless_switched_off(whole: TreeBuilder) -> None:
-    whole.break_("manifest-flipped", "app", "v1")
-    arguments = ("-r", str(whole.root), "gc", "plan")
-    assert COLOUR.search(_in_terminal(*arguments))
-    assert not COLOUR.search(_in_terminal(*arguments, NO_COLOR="1"))
-    assert "\x1b" not in _in_terminal(*arguments, "-q", TERM="dumb")
-    assert "\x1b" not in spawn(*arguments).stdout
-
-
-def test_progress_only_on_a_terminal_and_not_with_quiet(whole: TreeBuilder) -> None:
-    for number in range(20):
-        whole.push("app", f"v{number}")
-    arguments = ("-r", str(whole.root), "info", "--json")
-    assert spawn(*arguments).stderr == ""
-    hides = "\x1b[?25l"  # the cursor, while a bar is drawn
-    assert hides in _in_terminal(*arguments)
-    quiet = _in_terminal(*arguments, "-q")
-    assert hides not in quiet
-    json.loads(quiet)
-
-
-def test_the_progress_bar_is_erased() -> None:
-    file = io.StringIO()
-    console = Console(file=file, force_terminal=True, width=80)
-    with RichProgress(console) as progress:
-        progress.advance(5)  # before anything has begun
-        progress.start("Listing", 10)
-        progress.advance(5)
-        progress.start("Hashing", 10**9, "bytes")
-        progress.advance(10**6)
-        progress.finish()
-        progress.finish()
-    assert file.getvalue().rstrip().endswith("\x1b[2K")
-    assert "Hashing" in file.getvalue()
 
 
 # -- schema -----------------------------------------------------------------------------------
