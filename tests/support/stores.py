@@ -12,6 +12,9 @@ from regfs.stores import FileKind, Store, WritableStore
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """A place where waiting for the disk takes no time; None where there is none."""
 
+SECRET = b"content from outside the tree"
+"""What lies in the folder beside the tree."""
+
 
 def no_findings(finding: Finding) -> None:
     raise AssertionError(f"unexpected: {finding}")
