@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from regfs.gc.roots import parse_roots
 from tests.gc.test_policies import judged
-from tests.gc.test_retention import fact, kept, policy, reasons
 from tests.support.builder import TreeBuilder, image
 from tests.support.registries import going
+from tests.support.retention import fact, kept, policy, reasons
 
 
 def at(text: str) -> float:
