@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -18,33 +16,17 @@ from hypothesis import strategies as st
 import regfs.graph.read
 import regfs.tree.scan
 from regfs.cli.app import cli
-from regfs.errors import DocumentInvalid, Refused
-from regfs.findings import Code
+from regfs.errors import Refused
 from regfs.gc import collect as collect_module
 from regfs.gc.collect import collect, purge, settle
-from regfs.gc.external_roots import repositories_in_quarantine
-from regfs.gc.policy_file import load_policy
-from regfs.gc.roots import Roots, parse_roots
-from regfs.gc.sweep import Applied
-from regfs.runs import Returned, Run, runs
+from regfs.runs import Returned, runs
 from regfs.stores import open_store
 from tests.gc.test_online_model import ONE, WAIT, start, with_garbage
-from tests.support.builder import Blob, TreeBuilder, blob_of, image, index
+from tests.support.builder import TreeBuilder, image, index
 from tests.support.docker_registry import Client, Site
 from tests.support.gates import Collector
+from tests.support.quarantined import OLD, move, move_old, the_run
 from tests.support.registries import Recipe, build, new_tree, plan_of, recipes, registry_of
-
-OLD = image(["base", "old"])
-
-
-def never(seconds: float) -> None:
-    raise AssertionError(f"nobody was to wait {seconds} s")
-
-
-def move(tree: TreeBuilder, **policy: Any) -> Applied:
-    """Collect into quarantine, untagged manifests too."""
-    made = plan_of(tree, **{"delete_untagged": True, **policy})
-    return collect(made, registry_of(tree), pause=never)
 
 
 def back(returned: list[Returned]) -> list[tuple[str, str]]:
@@ -54,11 +36,7 @@ def back(returned: list[Returned]) -> list[tuple[str, str]]:
 @pytest.fixture
 def moved(tree: TreeBuilder) -> TreeBuilder:
     """A registry whose former image lies in quarantine, whole."""
-    tree.push("app", "v1", OLD)
-    tree.push("app", "v1", image(["new"]))
-    assert move(tree).done.manifests == 1
-    assert not tree.blob_path(OLD.digest).exists()
-    return tree
+    return move_old(tree)
 
 
 # -- what comes back ------------------------------------------------------------
@@ -273,11 +251,6 @@ def test_a_run_that_is_interrupted_while_it_waits_leaves_all_in_quarantine(
 # -- a purge of its own -----------------------------------------------------------------
 
 
-def the_run(tree: TreeBuilder) -> Run:
-    (run,) = runs(open_store(str(tree.root)))
-    return run
-
-
 def later(seconds: float) -> Callable[[], float]:
     return lambda: time.time() + seconds
 
@@ -419,124 +392,3 @@ def test_an_interrupted_wait_says_how_to_go_on(
     done = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert f"regfs gc purge {the_run(tree).run}" in done.output
     assert the_run(tree).state == "applied"
-
-
-# -- what somebody outside says is in use -----------------------------------------
-
-
-def said(tree: TreeBuilder, *lines: str) -> Roots:
-    gone = repositories_in_quarantine(open_store(str(tree.root)))
-    return parse_roots("\n".join(lines).encode(), "roots.txt", lambda name: name in gone)
-
-
-def assert_old_is_pullable(tree: TreeBuilder) -> None:
-    assert tree.revision_path("app", OLD.digest).exists()
-    for digest in (OLD.digest, *(blob.digest for blob in OLD.blobs)):
-        assert tree.blob_path(digest).exists()
-    assert all(tree.layer_path("app", blob.digest).exists() for blob in OLD.blobs)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        OLD.digest,
-        f"app@{OLD.digest}",
-        f"registry.example.com/app@{OLD.digest}",
-        f"moved/elsewhere@{OLD.digest}",
-        OLD.document["config"]["digest"],
-    ],
-)
-def test_an_external_root_is_not_purged(moved: TreeBuilder, line: str) -> None:
-    moved.blob(b"goes for good")
-    move(moved)
-    roots = said(moved, line)
-    done = purge(registry_of(moved), offline=True, roots=roots, ignore_missing_roots=True)
-    assert_old_is_pullable(moved)
-    assert len(done.runs) == 2
-    assert done.deleted.blobs == 1
-    assert [one.code for one in done.findings] == (
-        [Code.ROOT_MISSING] if line.startswith("moved") else []
-    )
-
-
-def test_a_tag_that_is_a_root_comes_back_with_all_it_needs(tree: TreeBuilder) -> None:
-    tree.push("app", "v1", index(OLD))
-    tree.push("app", "v2", image(["new"]))
-    whole = tree.files()
-    block = {"repositories": ["app"], "keepTags": [{"patterns": ["v2"]}]}
-    policy = load_policy(json.dumps({"policies": [block]}).encode(), "keep.json")
-    assert move(tree, retention=policy).done.tags == 1
-    assert tree.tags("app") == ["v2"]
-    purge(registry_of(tree), offline=True, roots=said(tree, "app:v1"))
-    assert tree.files() == whole
-
-
-def test_a_root_manifest_without_a_link_keeps_what_it_names(tree: TreeBuilder) -> None:
-    tree.push("app", "v1", image(["new"]))
-    for data in (OLD.data, *(blob.data for blob in OLD.blobs)):
-        tree.blob(data)
-    unused = tree.blob(b"named by nothing")
-    move(tree)
-    purge(registry_of(tree), offline=True, roots=said(tree, OLD.digest))
-    assert tree.blob_path(OLD.digest).exists()
-    assert all(tree.blob_path(blob.digest).exists() for blob in OLD.blobs)
-    assert not tree.blob_path(unused).exists()
-
-
-def test_a_root_in_another_algorithm_comes_back(tree: TreeBuilder) -> None:
-    long = Blob(blob_of("long").data, algorithm="sha512")
-    tree.push("app", "v1", image(["new"]))
-    tree.add_blob("app", long)
-    move(tree)
-    stored = tree.blob_path(blob_of("long").digest)
-    assert not stored.exists()
-    done = purge(registry_of(tree), offline=True, roots=said(tree, long.digest))
-    assert stored.exists()
-    assert tree.layer_path("app", long.digest).exists()
-    assert done.findings == []
-
-
-def test_the_name_of_a_repository_that_is_in_quarantine_is_no_host(tree: TreeBuilder) -> None:
-    tree.push("example.com/app", "v1", OLD)
-    tree.push("other", "v1", image(["new"]))
-    run = move(tree, allow_tagless=("example.com/app",)).run
-    assert repositories_in_quarantine(open_store(str(tree.root))) == set(), run
-    tree.untag("example.com/app", "v1")
-    move(tree, allow_tagless=("example.com/app",))
-    shutil.rmtree(tree.repository_path("example.com/app"))
-    assert said(tree, "example.com/app:v1").by_repository == {"example.com/app": {"v1"}}
-
-
-def test_a_missing_root_refuses_a_purge_after_putting_back_what_is_in_use(
-    moved: TreeBuilder,
-) -> None:
-    roots = said(moved, f"moved/elsewhere@{OLD.digest}")
-    with pytest.raises(Refused, match=r"moved/elsewhere@.* is nowhere on this disk"):
-        purge(registry_of(moved), offline=True, roots=roots)
-    assert_old_is_pullable(moved)
-
-
-def test_missing_roots_that_are_ignored_are_reported_and_the_rest_is_purged(
-    moved: TreeBuilder, tmp_path: Path
-) -> None:
-    listed = tmp_path / "roots.txt"
-    listed.write_text("app:v1\napp:v9\n")
-    arguments = ["-r", str(moved.root), "gc", "purge", "--offline", "--roots", str(listed)]
-    refused = CliRunner().invoke(cli, arguments, standalone_mode=False)
-    assert isinstance(refused.exception, Refused)
-    assert the_run(moved).state == "applied"
-    arguments.append("--ignore-missing-roots")
-    done = CliRunner().invoke(cli, arguments, standalone_mode=False)
-    assert done.return_value == 0
-    assert "app:v9 (" in done.output
-    assert not moved.blob_path(OLD.digest).exists()
-    assert the_run(moved).state == "purged"
-
-
-def test_a_list_without_a_root_deletes_nothing(moved: TreeBuilder, tmp_path: Path) -> None:
-    listed = tmp_path / "roots.txt"
-    listed.write_text("# a dump that failed\n")
-    arguments = ["-r", str(moved.root), "gc", "purge", "--offline", "--roots", str(listed)]
-    done = CliRunner().invoke(cli, arguments, standalone_mode=False)
-    assert isinstance(done.exception, DocumentInvalid)
-    assert the_run(moved).state == "applied"
