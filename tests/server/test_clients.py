@@ -252,6 +252,18 @@ def test_umoci_adds_a_layer_to_what_was_pulled_and_it_is_pushed_again(
 # the tutorial, as one types it
 
 
+def _push_of_the_tutorial(server: RegfsServer, folder: Path) -> list[str]:
+    """Build an image and one on top of it, and push both; return their names."""
+    build = Builder(folder / "storage")
+    (folder / "epoch.sh").write_text("#!/bin/busybox sh\ndate +%s\n")
+    build.extend("scratch", {BUSYBOX: BUSYBOX}, "my-busybox")
+    build.extend("my-busybox", {folder / "epoch.sh": "/epoch.sh"}, "my-busybox-extended")
+    names = ["my-busybox", "my-busybox-extended"]
+    for name in names:
+        build("push", "-q", "--tls-verify=false", name, server.image(f"{name}:latest"))
+    return names
+
+
 @needs_programs("curl", "buildah", "busybox", "docker-registry", "skopeo")
 def test_the_tutorial_with_nothing_but_regfs_and_curl(
     server: RegfsServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -264,14 +276,7 @@ def test_the_tutorial_with_nothing_but_regfs_and_curl(
     assert "\nDocker-Distribution-Api-Version: registry/2.0\n".lower() in head.lower()
     assert json.loads(curl("/v2/_catalog")) == {"repositories": []}
 
-    build = Builder(tmp_path / "storage")
-    (tmp_path / "epoch.sh").write_text("#!/bin/busybox sh\ndate +%s\n")
-    build.extend("scratch", {BUSYBOX: BUSYBOX}, "my-busybox")
-    build.extend("my-busybox", {tmp_path / "epoch.sh": "/epoch.sh"}, "my-busybox-extended")
-    names = ["my-busybox", "my-busybox-extended"]
-    for name in names:
-        build("push", "-q", "--tls-verify=false", name, server.image(f"{name}:latest"))
-
+    names = _push_of_the_tutorial(server, tmp_path)
     assert json.loads(curl("/v2/_catalog")) == {"repositories": names}
     tags = json.loads(curl("/v2/my-busybox/tags/list"))
     assert tags == {"name": "my-busybox", "tags": ["latest"]}

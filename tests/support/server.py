@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from aiohttp import web
 
 from regfs.server.access_log import Exchange
 from regfs.server.address import Address, sockets_at
@@ -27,6 +29,49 @@ from regfs.tree.registry import Registry
 
 LOCK_TIMEOUT = 30
 """Seconds a server may take to begin or to end."""
+
+
+class _Server(threading.Thread):
+    """Serves one app until it is ended."""
+
+    def __init__(self, app: web.Application, **options: Any) -> None:
+        super().__init__(name="regfs-serve")
+        self._app = app
+        self._options = options
+        self._began = threading.Event()
+        self._url = ""
+        self._end: Callable[[], object] | None = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # told to the test, which waits
+            self.error = error
+            self._began.set()
+
+    async def _serve(self) -> None:
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._end = lambda: loop.call_soon_threadsafe(ended.set)
+        sockets = sockets_at(Address("127.0.0.1"))
+        await run(self._app, sockets, ready=self._ready, ended=ended, **self._options)
+
+    def _ready(self, url: str) -> None:
+        self._url = url
+        self._began.set()
+
+    def url(self) -> str:
+        """Wait until the server is ready; return its URL."""
+        assert self._began.wait(LOCK_TIMEOUT), "the server did not begin"
+        if self.error is not None:
+            raise self.error
+        return self._url
+
+    def end(self) -> None:
+        if self._end is not None:
+            self._end()
+        self.join(LOCK_TIMEOUT)
+        assert not self.is_alive(), "the server did not end"
 
 
 @contextmanager
@@ -44,42 +89,11 @@ def hosted(
     if may is not None:
         app[MAY] = may
     heard: list[Exchange] = []
-    began = threading.Event()
-    found: dict[str, Any] = {}
-
-    def ready(url: str) -> None:
-        found["url"] = url
-        began.set()
-
-    async def serve() -> None:
-        found["loop"], found["over"] = asyncio.get_running_loop(), asyncio.Event()
-        await run(
-            app,
-            sockets_at(Address("127.0.0.1")),
-            ready=ready,
-            ended=found["over"],
-            tls=tls,
-            observe=observe or heard.append,
-        )
-
-    def work() -> None:
-        try:
-            asyncio.run(serve())
-        except BaseException as error:  # told to the test, which waits
-            found["error"] = error
-            began.set()
-
-    thread = threading.Thread(target=work, name="regfs-serve")
-    thread.start()
+    server = _Server(app, tls=tls, observe=observe or heard.append)
+    server.start()
     try:
-        assert began.wait(LOCK_TIMEOUT), "the server did not begin"
-        if "error" in found:
-            raise found["error"]
-        yield found["url"]
+        yield server.url()
     finally:
-        if "over" in found:
-            found["loop"].call_soon_threadsafe(found["over"].set)
-        thread.join(LOCK_TIMEOUT)
-        assert not thread.is_alive(), "the server did not end"
-    if "error" in found:
-        raise found["error"]
+        server.end()
+    if server.error is not None:
+        raise server.error
