@@ -261,7 +261,7 @@ def open_registry(text: str, access: RegistryAccess) -> RegistrySource:
     base = f"{scheme}://{'registry-1.docker.io' if hub else host}{prefix}"
     may_be_plain = parts.scheme == "docker" and not access.verify_tls
     if access.ca is not None and not os.path.isfile(access.ca):
-        raise Invalid(f"{access.ca}: no such file of certificates")
+        raise Invalid(f"{access.ca}: no such certificate file")
     credentials = _credentials(parts, urlsplit(base).netloc, access)
     http = HttpSession(base, access, credentials, may_be_plain=may_be_plain)
     source = RegistrySource(http, names, library=hub)

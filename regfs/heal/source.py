@@ -107,7 +107,7 @@ class RegistryAccess:
     """A credentials file as docker login and podman login write it."""
     verify_tls: bool = True
     ca: str | None = None
-    """A file of certificates to trust instead of the system's."""
+    """A certificate file to trust instead of the system's."""
     repositories: tuple[str, ...] = ()
     """Repositories of the registry to look in first."""
     proxies: Mapping[str, str] = field(default_factory=dict)

@@ -1,14 +1,14 @@
-"""Verification: whether a tree is what it says, without writing a byte into it.
+"""Verification: whether a tree is intact, without writing a byte into it.
 
     verify(registry, scan(store), options=VerifyOptions(level=Level.DIGESTS, jobs=2)) -> Result
         .checked    blobs, bytes, links and manifests that were checked
         .findings   what is wrong, each with the images it damages
         .images     the damaged images, each with what is wrong with it
 
-    links      report.Level.LINKS    the layout, and what every link says     walk.py
-    sizes      + what images need    is it there, and as long as promised     closure.py
-    digests    + all content         every blob hashed, once                  content.py
-    content    + what is in layers   unpacked while they are hashed           unpack.py
+    links      the layout, and what every link says                     walk.py
+    sizes      + everything that images need exists, in the right size  closure.py
+    digests    + every blob is hashed, once                             content.py
+    content    + layers are unpacked while they are hashed              unpack.py
 
 levels.py runs one level after the other. Findings are reported at once, each one once and in
 an order that depends on the tree alone: what threads find waits for what comes before it.

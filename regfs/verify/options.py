@@ -1,4 +1,4 @@
-"""What a verification is asked to do: one object that callers make and hand down."""
+"""The options of a verification."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from regfs.verify.schedule import Selection
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """How deep to look, at what, and by which means."""
+    """What to verify, how deep, and with which workers, ledger and clocks."""
 
     level: Level = Level.DIGESTS
-    """How deep to look."""
+    """How deep to check."""
     targets: tuple[Target, ...] = ()
     """Repositories, tags and digests to check, with what they reach; none means everything."""
     jobs: int = 2
