@@ -253,7 +253,7 @@ def _referrers(
         yield ShownReferrer(
             digest=referrer,
             artifact_type=None if info is None else info.artifact_type,
-            size=sum(blobs[one].size for one in needed if one in blobs and has(one)),
+            size=sum(map(blobs.size, filter(has, needed))),
             tags=tuple(tags[referrer]),
         )
     yield from _made_by_cosign(graph, name, digest)
@@ -270,7 +270,7 @@ def _made_by_cosign(graph: Graph, name: str | None, digest: Digest) -> Iterator[
             yield ShownReferrer(
                 digest=info.current,
                 artifact_type=f"cosign {found.holds}",
-                size=sum(blobs[one].size for one in graph.needs([info.current]) if one in blobs),
+                size=sum(map(blobs.size, graph.needs([info.current]))),
                 tags=(f"{repository.name}:{tag}",),
             )
 

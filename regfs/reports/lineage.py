@@ -182,5 +182,4 @@ class _BaseFinder:
         return self._annotations[digest]
 
     def _bytes(self, layers: set[Digest]) -> int:
-        blobs = self._graph.inventory.blobs
-        return sum(blobs[layer].size for layer in layers if layer in blobs)
+        return sum(map(self._graph.inventory.blobs.size, layers))

@@ -251,5 +251,4 @@ def _present(graph: Graph, digests: set[Digest]) -> set[Digest]:
 
 def _amount(graph: Graph, digests: set[Digest]) -> BlobAmount:
     blobs = graph.inventory.blobs
-    present = _present(graph, digests)
-    return BlobAmount(len(present), sum(blobs[digest].size for digest in present))
+    return BlobAmount(len(_present(graph, digests)), sum(map(blobs.size, digests)))

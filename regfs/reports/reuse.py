@@ -126,7 +126,7 @@ def reuse(
     every_user = _users(every)
     users = {layer: every_user[layer] for image in asked for layer in image.layers}
     blobs = graph.inventory.blobs
-    sizes = {layer: blobs[layer].size if layer in blobs else 0 for layer in users}
+    sizes = {layer: blobs.size(layer) for layer in users}
     shared = _most_saving(users, sizes)
     seen = {image.name: image for used in users.values() for image in used}
     apparent = sum(sizes[layer] * len(used) for layer, used in users.items())

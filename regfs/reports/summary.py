@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +14,8 @@ from regfs.digest import Digest
 from regfs.findings import Severity
 from regfs.graph import Graph
 from regfs.reports.contents import Read, doubtful, holdings, missing, weight
-from regfs.tree.inventory import Inventory, RepositoryInventory
+from regfs.tree.digests import DigestSet
+from regfs.tree.inventory import DigestTable, Inventory, RepositoryInventory
 from regfs.units import utc_time
 
 
@@ -99,15 +101,15 @@ class Summary:
 def summary(graph: Graph, read: Read) -> Summary:
     """Add everything up."""
     inventory = graph.inventory
-    repositories, blobs = inventory.repositories.values(), inventory.blobs
-    used = _used(graph)
-    present = {digest for digest in graph.needs(used.manifests) if digest in blobs}
-    doubt = doubtful(graph) - present
+    repositories, blobs, used = inventory.repositories.values(), inventory.blobs, _used(graph)
+    in_use = DigestSet(inventory.known)
+    in_use.update(graph.needed_numbers(used.manifests))
+    doubt = (digest for digest in doubtful(graph) if digest not in in_use)
     gone = {one.digest: one.size for held in used.manifests for one in missing(graph, held, read)}
     stored, needed, unsure = (
         Blobs(len(blobs), sum(blobs.sizes)),
-        _sum(graph, present),
-        _sum(graph, doubt),
+        _sum(blobs, in_use.numbers()),
+        _sum(blobs, map(inventory.known.add, doubt)),
     )
     known = [info for digest, info in graph.manifests.items() if digest not in graph.problems]
     found = Counter(finding.severity.value for finding in [*inventory.findings, *graph.findings])
@@ -161,9 +163,10 @@ def _used(graph: Graph) -> _Used:
     return _Used(manifests, tagged, apparent)
 
 
-def _sum(graph: Graph, digests: Collection[Digest]) -> Blobs:
-    blobs = graph.inventory.blobs
-    return Blobs(len(digests), sum(blobs[digest].size for digest in digests))
+def _sum(blobs: DigestTable, numbers: Iterable[int]) -> Blobs:
+    """Return what those blobs take that are there; they are given by the numbers of digests."""
+    rows = blobs.rows_of(array("I", numbers))
+    return Blobs(len(rows), sum(map(blobs.sizes.__getitem__, rows)))
 
 
 def _uploads(repositories: Iterable[RepositoryInventory]) -> UploadTotals:

@@ -185,6 +185,14 @@ class DigestTable(Mapping[Digest, FileInfo]):
             raise KeyError(digest)
         return info
 
+    def size(self, digest: Digest) -> int:
+        """Return the bytes of a file; 0 if the digest is not in the table."""
+        if self.ask is not None:
+            info = self.get(digest)
+            return 0 if info is None else info.size
+        row = self.find(digest)
+        return 0 if row is None else self.sizes[row]
+
     def fetch(self, digests: Iterable[Digest]) -> None:
         """Ask about many digests at once, where that is still to be done; keep the answers."""
         if self.ask is not None:

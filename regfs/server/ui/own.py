@@ -47,11 +47,11 @@ class Own:
         """Return the bytes of manifests and of what they name, if the repository has it."""
         blobs = self._graph.inventory.blobs
         return sum(
-            blobs[part].size
+            blobs.size(part)
             for manifest in manifests
             if self.has(name, manifest)
             for part in (manifest, *(leaf.digest for leaf in self._graph.leaves(manifest)))
-            if part in blobs and self.has(name, part)
+            if self.has(name, part)
         )
 
     def usage(self, name: str) -> OwnUsage:
