@@ -234,7 +234,7 @@ def columns(inventory: Inventory) -> dict[str, Any]:
                 one.links,
                 table(one.layers),
                 one.uploads,
-                (one.parts, one.has_tags_folder, one.has_history, one.history_bytes),
+                (one.parts, one.has_tags_folder, one.has_history),
             )
             for name, one in inventory.repositories.items()
         ],

@@ -24,6 +24,7 @@ def command(session: Session, references: tuple[str, ...], *, top: int | None) -
     """
     from regfs.render.reports import show_reuse
 
+    session.tree.history = False  # it costs as much as all else, and says nothing of layers
     report = session.tree.reuse(*references, top=top if session.json else top or 20)
     session.emit(report, lambda console: show_reuse(report, console))
     return Exit.CLEAN

@@ -332,8 +332,6 @@ class RepositoryInventory:
     has_tags_folder: bool = False
     has_history: bool = True
     """Whether the history of every tag was read; if not, only that of tags without current."""
-    history_bytes: int = 0
-    """Bytes of the links in all tag indexes that were read."""
 
     def __post_init__(self) -> None:
         self.revisions = DigestTable(self.known)

@@ -178,7 +178,6 @@ def _scan_history(
         path = f"{folder}/{algorithm}"
         leaves = store.leaves(path, "link", inventory.findings.append)
         leaves = checked_leaves(inventory, path, algorithm, leaves)
-        repository.history_bytes += sum(leaves.sizes)
         for name, mtime, size in zip(leaves.names, leaves.mtimes, leaves.sizes, strict=True):
             entries.append(TagEntry(Digest(f"{algorithm}:{name}"), mtime, size))
     if len(entries) > 1:

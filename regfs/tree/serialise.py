@@ -45,20 +45,18 @@ def pack(repository: RepositoryInventory, seen: Inventory) -> Packed | None:
         layers,
         {name: tuple(info) for name, info in repository.uploads.items()},
         repository.has_tags_folder,
-        repository.history_bytes,
         seen.vacant,
     )
 
 
 def unpack(packed: Packed, repository: RepositoryInventory, inventory: Inventory) -> None:
     """Fill in what another process has seen of one repository."""
-    *tags, revisions, layers, uploads, has_tags_folder, history_bytes, vacant = packed
+    *tags, revisions, layers, uploads, has_tags_folder, vacant = packed
     _fill_tags(repository, *tags)
     _fill_table(repository.revisions, *revisions)
     _fill_table(repository.layers, *layers)
     repository.uploads.update({name: UploadInfo(*info) for name, info in uploads.items()})
     repository.has_tags_folder = has_tags_folder
-    repository.history_bytes = history_bytes
     inventory.vacant.extend(vacant)
 
 
