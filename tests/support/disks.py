@@ -97,9 +97,10 @@ def fill(disk: Path) -> Filled:
     """Fill a disk until not one more byte can be written to it."""
     path = disk / "filled"
     with path.open("ab", buffering=0) as file:
-        for chunk in _CHUNKS:
+        # The kernel may give space back when it writes what it has only set aside for.
+        for chunk in (*_CHUNKS, *_CHUNKS, *_CHUNKS):
             try:
-                while True:
+                while free(disk):
                     file.write(b"\xa5" * chunk)
             except OSError:
                 # What is written later than asked for may turn out not to have fitted.
