@@ -11,7 +11,7 @@
     repository   the folders of one that holds nothing any more
 
 A repository in `Graph.frozen` loses nothing, and neither does any blob that it
-names; while `Graph.blind` holds anything, no blob goes at all.
+names; while `Graph.incomplete` holds anything, no blob goes at all.
 """
 
 from __future__ import annotations

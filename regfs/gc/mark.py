@@ -18,7 +18,7 @@ is anywhere in this tree, which has been seen whole; what a rule of the policy, 
 or its age keeps does not wait for its image.
 
 Doubt keeps: a repository in `Graph.frozen` is marked whole, and loses no tag. While
-`Graph.blind` holds anything no referrer goes: its subject may be where nobody can look.
+`Graph.incomplete` holds anything no referrer goes: its subject may be where nobody can look.
 """
 
 from __future__ import annotations

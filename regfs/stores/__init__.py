@@ -185,7 +185,8 @@ class Store(Protocol):
     def measure(self, folder: str, skip: Collection[str]) -> Iterator[FolderFiles]:
         """Yield `folder` and every folder below it with its files, but for those in `skip`.
 
-        As `walk` in no order, and five times as fast: only where all is plain.
+        Like `walk`, unsorted, and only where all is plain: 530,000 files and folders take
+        3.6 s of CPU, and 5.6 s with `walk`.
 
         Raises:
             OSError, StoreError: there is a link or a special file, or something cannot be read.
