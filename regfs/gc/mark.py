@@ -193,8 +193,7 @@ class Mark:
             return found
         # Not kept: where nothing may go it is asked for once, and all of it takes 40 MB in 10^6.
         inventory = self._inventory.repositories[repository]
-        roots = self._graph.named(inventory) | self._external.get(repository, set())
-        return self._graph.reachable(roots, subjects=True)
+        return self._graph.live(inventory, self._external.get(repository, ()))
 
     def _live_anywhere(self) -> set[Digest]:
         return set().union(*map(self.live, self._inventory.repositories))

@@ -148,13 +148,6 @@ class Graph:
         number = self._known.add(manifest)
         return array("I", [number]) + self.manifests.leaf_numbers(number)
 
-    def sizes_named(self, manifest: Digest) -> Iterator[tuple[int, int]]:
-        """Yield the blobs a manifest names itself: number of the digest, bytes by the descriptor.
-
-        Much cheaper than `leaves`, for whoever looks at all of them.
-        """
-        return self.manifests.sizes(manifest)
-
     def children(self, manifest: Digest) -> list[Digest]:
         """Return the manifests an index lists, in its order."""
         targets = self.successors.get(manifest, {}).items()
@@ -243,6 +236,13 @@ class Graph:
                     found.add(target)
                     pending.add(target)
         return found
+
+    def live(self, repository: RepositoryInventory, also: Iterable[Digest] = ()) -> set[Digest]:
+        """Return every manifest that a repository reaches while nothing in it may go.
+
+        `also` are manifests that it has to keep by the word of somebody else.
+        """
+        return self.reachable(self.named(repository).union(also), subjects=True)
 
     def needs(self, found: Iterable[Digest]) -> set[Digest]:
         """Return every blob that these manifests need: the manifests, configs and layers.

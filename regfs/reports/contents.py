@@ -64,7 +64,7 @@ def holdings_of(graph: Graph, repository: RepositoryInventory) -> Iterator[Holdi
             found = graph.reachable([info.current], referrers=repository.revisions)
             tagged |= found
             yield Holding(repository.name, tag, found)
-    rest = graph.reachable(graph.named(repository), subjects=True) - tagged
+    rest = graph.live(repository) - tagged
     if rest:
         yield Holding(repository.name, None, graph.reachable(rest))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from regfs import layout
 from regfs.findings import Code
 from regfs.graph import Graph
-from regfs.reports.contents import doubtful, holdings
+from regfs.reports.contents import doubtful
 from regfs.stores import Report, ignore
 from regfs.tree.digests import DigestSet
 from regfs.tree.measure import Amount, Measured
@@ -79,8 +79,8 @@ def _blobs(graph: Graph, measured: Measured) -> dict[str, Amount]:
     blobs = graph.inventory.blobs
     images, doubt, others = Amount(), Amount(), Amount()
     needed, doubted = DigestSet(graph.inventory.known), DigestSet(graph.inventory.known)
-    for held in holdings(graph):
-        needed.update(graph.needed_numbers(held.manifests))
+    for repository in graph.inventory.repositories.values():
+        needed.update(graph.needed_numbers(graph.live(repository)))
     doubted.update(map(graph.inventory.known.add, doubtful(graph)))
     rows = zip(blobs.numbers, blobs.sizes, blobs.allocated, strict=True)
     for row, (number, size, allocated) in enumerate(rows):

@@ -73,19 +73,7 @@ class Digests:
 
         Asking for them one by one takes three times as long.
         """
-        data = bytes.fromhex("".join(digests).replace(_BEGINNING, ""))
-        rows, slots, mask, numbers = self._rows, self._slots, len(self._slots) - 1, array("I")
-        for start in range(0, len(data), _WIDTH):
-            row = data[start : start + _WIDTH]
-            slot = hash(row) & mask
-            while entry := slots[slot]:
-                if rows[(entry - 1) * _WIDTH : entry * _WIDTH] == row:
-                    break
-                slot = (slot + 1) & mask
-            else:
-                return None
-            numbers.append(entry - 1)
-        return numbers
+        return self._numbers(bytes.fromhex("".join(digests).replace(_BEGINNING, "")), add=False)
 
     def add(self, digest: Digest) -> int:
         """Return the number of a digest; it gets one if it has none."""
@@ -100,9 +88,14 @@ class Digests:
 
     def add_rows(self, data: bytes) -> array[int]:
         """Return the numbers of sha256 digests, given as 32 bytes each; those without get one."""
-        count, numbers = len(self), array("I")
-        self._make_room(count + len(data) // _WIDTH)
-        rows, slots, mask = self._rows, self._slots, len(self._slots) - 1
+        self._make_room(len(self) + len(data) // _WIDTH)
+        numbers = self._numbers(data, add=True)
+        assert numbers is not None
+        return numbers
+
+    def _numbers(self, data: bytes, *, add: bool) -> array[int] | None:
+        """Return the numbers of digests; those without one get one, or there is no answer."""
+        rows, slots, mask, numbers = self._rows, self._slots, len(self._slots) - 1, array("I")
         for start in range(0, len(data), _WIDTH):
             row = data[start : start + _WIDTH]
             slot = hash(row) & mask
@@ -111,9 +104,10 @@ class Digests:
                     break
                 slot = (slot + 1) & mask
             else:
+                if not add:
+                    return None
                 rows += row
-                count += 1
-                slots[slot] = entry = count
+                slots[slot] = entry = len(rows) // _WIDTH
             numbers.append(entry - 1)
         return numbers
 

@@ -179,7 +179,8 @@ class DigestTable(Mapping[Digest, FileInfo]):
         if self.ask is None:
             return FileInfo(self.sizes[row], self.mtimes[row], self.allocated[row])
         if row not in self._asked:
-            self.fetch([digest])
+            answers = self.ask([digest])
+            self._asked[row] = next((FileInfo(*answer[1:]) for answer in answers), None)
         info = self._asked[row]
         if info is None:
             raise KeyError(digest)
@@ -192,14 +193,6 @@ class DigestTable(Mapping[Digest, FileInfo]):
             return 0 if info is None else info.size
         row = self.find(digest)
         return 0 if row is None else self.sizes[row]
-
-    def fetch(self, digests: Iterable[Digest]) -> None:
-        """Ask about many digests at once, where that is still to be done; keep the answers."""
-        if self.ask is not None:
-            missing = {row: one for one in digests if (row := self.row(one)) not in self._asked}
-            self._asked.update(dict.fromkeys(missing))
-            for digest, size, mtime, allocated in self.ask(list(missing.values())):
-                self._asked[self.row(digest)] = FileInfo(size, mtime, allocated)
 
     def forget(self) -> None:
         """Ask about every file anew from now on."""

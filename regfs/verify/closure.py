@@ -238,7 +238,7 @@ class Closure:
 
     def _check_usage(self, content: RepositoryInventory) -> array[int]:
         """Report unused layer links; return the number of every blob that may be needed."""
-        live = self._graph.reachable(self._graph.named(content), subjects=True)
+        live = self._graph.live(content)
         needed = self._graph.needed_numbers(live)
         layers = content.layers
         if self._graph.incomplete or content.name in self._graph.frozen:
@@ -267,7 +267,9 @@ class Closure:
                 parts = filter(_is_part, self._references(manifest))
                 named = ((blobs.find(one.digest), one.size) for one in parts)
             else:
-                named = ((blobs.row_of(n), size) for n, size in self._graph.sizes_named(manifest))
+                named = (
+                    (blobs.row_of(n), size) for n, size in self._graph.manifests.sizes(manifest)
+                )
             wrong = dict.fromkeys(
                 (row, size)
                 for row, size in named
