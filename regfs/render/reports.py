@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from rich.measure import Measurement
 from rich.text import Text
 
 from regfs.render.tables import plural, printable, short, table
@@ -18,8 +17,8 @@ from regfs.units import human_size, rfc3339
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
+    from regfs.render.grid import Grid
     from regfs.reports.disk import Disk
     from regfs.reports.lineage import Bases, Lineage
     from regfs.reports.removal import Removal
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from regfs.reports.summary import Summary
     from regfs.reports.usage import Sum, Usage
 
-UNLIMITED: Final = 10_000
-"""A width at which nothing is folded."""
 NAMES: Final = 10
 """Names listed under one layer; the rest are only counted."""
 
@@ -306,8 +303,7 @@ def _show_pairs(report: Reuse, console: Console) -> None:
     say(console, "Bytes of layers that two images have in common", "bold")
     for with_names in (True, False):
         matrix = _matrix(report, with_names)
-        natural = Measurement.get(console, console.options.update_width(UNLIMITED), matrix)
-        if natural.maximum <= console.width:
+        if matrix.width <= console.width:
             for number, name in () if with_names else enumerate(names, 1):
                 line(console, f"{number:>2}  {name}")
             console.print(matrix)
@@ -316,7 +312,7 @@ def _show_pairs(report: Reuse, console: Console) -> None:
     console.print(table("", ["Image", "Image", ">Bytes"], rows))
 
 
-def _matrix(report: Reuse, with_names: bool) -> Table:
+def _matrix(report: Reuse, with_names: bool) -> Grid:
     names = report.compared
     common = {(pair.first, pair.second): pair.bytes for pair in report.pairs}
     rows = []

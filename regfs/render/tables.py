@@ -21,8 +21,8 @@ from regfs.units import rfc3339
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
+    from regfs.render.grid import Grid
     from regfs.reports.causes import Cause
 
 
@@ -166,40 +166,18 @@ def _rows(value: Any, indent: str) -> Iterator[str]:
     yield "[]" if comma == "[\n" else f"\n{indent}]"
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Grid:
     """Return a table that folds long texts.
 
     The first character of a column name sets its style: `>` aligns to the right, `=` never
     folds (digests, times), `~` cuts at the edge of the terminal.
     """
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
+    from regfs.render.grid import Grid
 
-    result = RichTable(
-        title=Text(printable(title)) if title else None,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-    )
-    for column in columns:
-        mark = column[:1] if column[:1] in (">", "=", "~") else ""
-        result.add_column(
-            column.removeprefix(mark),
-            justify="right" if mark == ">" else "left",
-            overflow="fold",
-            no_wrap=mark in (">", "="),
-        )
-    for row in rows:
-        cells = [cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row]
-        for column, cell in zip(columns, cells, strict=True):
-            # Set on the cell: a column that must not wrap would narrow all the others first.
-            if column.startswith("~"):
-                cell.no_wrap, cell.overflow = True, "ellipsis"
-        result.add_row(*cells)
-    return result
+    marked = [
+        (name[:1], name[1:]) if name[:1] in (">", "=", "~") else ("", name) for name in columns
+    ]
+    return Grid(printable(title), marked, ([_cell(cell) for cell in row] for row in rows))
 
 
 def _cell(value: object) -> str:
