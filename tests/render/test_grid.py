@@ -21,7 +21,7 @@ COLUMNS = ("what", ">size", "repository", "=which", "why")
 
 
 def shown(
-    width: int, columns: tuple[str, ...] = COLUMNS, rows: list[tuple[str, ...]] = ROWS
+    width: int, columns: tuple[str, ...] = COLUMNS, rows: Sequence[tuple[str, ...]] = ROWS
 ) -> str:
     file = io.StringIO()
     Console(file=file, highlight=False, width=width).print(table("", columns, rows))
