@@ -1,82 +1,107 @@
-"""README shows what regfs prints: every example is run, on a fresh copy of the tutorial tree."""
+"""README and docs/ tell the truth: examples print what they show, links lead somewhere.
+
+`python -m tests.support.examples` writes what the examples print now into all pages.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from tests.support.processes import RegfsServer
-from tests.support.reference import needs_programs
+from regfs.cli.app import cli
+from tests.support.examples import PAGES, PROJECT, prepare, run, stable, steps_of
+from tests.support.reference import IN_CI, have
 
-PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```console\n\$ (regfs [^\n]*)\n(.*?)```", README, re.DOTALL)
+TEXTS = {str(path.relative_to(PROJECT)): path.read_text(encoding="utf-8") for path in PAGES}
+PROGRAMS = ("skopeo", "buildah", "curl")
 
 
-@pytest.fixture
-def tutorial(tmp_path: Path) -> Path:
-    """Return a copy as young as a checkout is: files get the time of copying."""
-    target = tmp_path / "tutorial"
-    shutil.copytree(PROJECT / "fixtures/trees/tutorial", target, copy_function=shutil.copyfile)
-    return target
+def options_of(command: click.Command) -> set[str]:
+    """Return every option of a command and of the commands in it."""
+    found = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            found |= options_of(inner)
+    return found | {"-h", "--help"}
 
 
-def stable(output: str) -> list[str]:
-    """Return the lines that do not depend on the clock or on the file system's block size."""
-    above = output.split("\nOn disk ")[0]
-    text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME", above)
-    text = re.sub(r"^took .*$", "took TIME", text, flags=re.MULTILINE)
-    return [line.rstrip() for line in text.strip().splitlines()]
+@pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if steps_of(text)])
+def test_the_examples_of_a_page_print_what_it_shows(page: str, tmp_path: Path) -> None:
+    steps = steps_of(TEXTS[page])
+    needed = [one for one in PROGRAMS if any(re.search(rf"\b{one}\b", s.command) for s in steps)]
+    if not have(*needed) and not IN_CI:
+        pytest.skip(f"not installed: one of {', '.join(needed)}")
+    prepare(tmp_path)
+    for step, outcome in zip(steps, run(steps, tmp_path), strict=True):
+        assert stable(outcome.printed) == stable(step.shown), step.command
+        assert outcome.code == 0, step.command
 
 
-def test_there_are_examples() -> None:
-    assert len(BLOCKS) >= 5
+def test_the_pages_have_examples() -> None:
+    assert len(steps_of(README)) >= 5
+    assert len(steps_of(TEXTS["docs/guide.md"])) >= 5
 
 
-@pytest.mark.parametrize(("line", "shown"), BLOCKS, ids=[line for line, _ in BLOCKS])
-def test_an_example_prints_what_readme_shows(line: str, shown: str, tutorial: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-    environment["REGFS_ROOT"] = str(tutorial)
-    command = [sys.executable, "-m", "regfs", *shlex.split(line)[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=PROJECT)
-    assert stable(done.stdout) == stable(shown)
-    assert done.returncode == 0
+def test_the_first_command_looks_at_a_copy_of_the_tree(tmp_path: Path) -> None:
+    first = README.split("```sh\n")[1].split("```")[0]
+    _, copy, rest = first.partition("cp ")
+    (tmp_path / "fixtures").symlink_to(PROJECT / "fixtures")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-ec", copy + rest], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert "layers are used by more than one image" in done.stdout
+    assert "no errors" in done.stdout
+    assert not (PROJECT / "fixtures/trees/tutorial/.regfs").exists()
 
 
-@needs_programs("skopeo", "curl", "bash")
-def test_the_servers_do_what_readme_shows(tutorial: Path, tmp_path: Path) -> None:
-    found = re.search(r"```console\n(\$ mkdir registry .*?)```", README, re.DOTALL)
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page]):
+        if target.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (PROJECT / page).parent / name if name else PROJECT / page
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+            assert anchor in anchors, target
+
+
+def test_every_page_of_docs_is_linked_from_readme() -> None:
+    for page in TEXTS:
+        assert page == "README.md" or f"({page}" in README, page
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_options_that_a_page_gives_to_regfs_exist(page: str) -> None:
+    known = options_of(cli)
+    code = re.findall(r"^```(?:sh|console)\n(.*?)^```", TEXTS[page], re.DOTALL | re.MULTILINE)
+    lines = [line for block in code for line in block.replace("\\\n", "").splitlines()]
+    lines += re.findall(r"`(regfs [^`]*)`", TEXTS[page])
+    for line in lines:
+        for call in re.findall(r"(?<![\w/.-])regfs ([^|&#>]*)", line):
+            for option in re.findall(r"(?<=\s)(--?[a-z][a-z-]*)", f" {call}"):
+                assert option in known, f"{option} in: {line}"
+
+
+def test_the_library_example_runs(tmp_path: Path) -> None:
+    found = re.search(r"```python\n(.*?)```", TEXTS["docs/guide.md"], re.DOTALL)
     assert found is not None
-    steps = re.findall(r"^\$ (.*?)\n((?:[^$].*\n)*)", found[1].replace("\\\n", ""), re.MULTILINE)
-    (tmp_path / "registry").mkdir()
-    writable = RegfsServer(tmp_path / "registry", "--writable")
-    with writable as there, RegfsServer(tutorial) as here:
-        ports = {"127.0.0.1:5001": there.address, "127.0.0.1:5000": here.address}
-        for line, shown in steps:
-            if line.endswith("&"):
-                continue  # these are the two servers
-            for told, used in ports.items():
-                line = line.replace(told, used)
-            done = subprocess.run(
-                ["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path, check=True
-            )
-            if shown:
-                assert done.stdout.strip() == shown.strip()
-        assert done.stdout.count("/link\n") == 5
-
-
-def test_the_library_example_runs(tutorial: Path) -> None:
-    found = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert found is not None
-    code = found[1].replace("/var/lib/registry", str(tutorial))
-    for path in tutorial.rglob("*"):
+    prepare(tmp_path)
+    code = found[1].replace("/var/lib/registry", str(tmp_path / "tutorial"))
+    for path in (tmp_path / "tutorial").rglob("*"):
         os.utime(path, (0, 0))  # old enough to be collected
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT)
     assert done.stdout.splitlines() == [
@@ -89,6 +114,6 @@ def test_the_library_example_runs(tutorial: Path) -> None:
     ], done.stderr
 
 
-def test_the_tour_command_is_what_ci_runs() -> None:
+def test_the_test_command_of_readme_is_what_ci_runs() -> None:
     marked = README.split("<!-- test-command -->")[1]
     assert ".venv/bin/pytest" in marked.split("```")[1]
