@@ -46,10 +46,9 @@ def steps_of(page: str) -> list[Step]:
     steps = []
     for block in BLOCK.findall(page):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, shown = re.fullmatch(
-                r"((?:[^\n]*\\\n)*[^\n]*)\n(.*)", part, re.DOTALL
-            ).groups()
-            steps.append(Step(command, shown))
+            found = re.fullmatch(r"((?:[^\n]*\\\n)*[^\n]*)\n(.*)", part, re.DOTALL)
+            assert found is not None, part
+            steps.append(Step(*found.groups()))
     return steps
 
 
