@@ -17,10 +17,9 @@ from regfs.cli.heal import LEVELS
 from regfs.cli.schema import schema_of
 from regfs.heal.report import HealDocument
 from regfs.verify import Level
-from tests.support.backups import MULTI, ONE, backup, stocked
+from tests.support.backups import LAYER, MULTI, ONE, backup, stocked
 from tests.support.builder import TreeBuilder
 
-LAYER = ONE.blobs[1].digest
 Said = pytest.CaptureFixture[str]
 
 

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from regfs.digest import Digest
-from regfs.errors import LockHeld, StoreError
-from regfs.heal.quarantine import corrupt, quarantine
+from regfs.errors import LockHeld
 from regfs.heal.repair import heal
 from regfs.heal.report import HealState
 from regfs.runs import RunKind, restore, runs
 from regfs.runs.lock import exclusive
-from regfs.stores import WritableStore, open_store, writable
 from regfs.tree.registry import Registry
 from regfs.verify import Level
 from tests.support.backups import (
     ARM,
+    LAYER,
     MULTI,
     ONE,
     Endless,
@@ -41,19 +32,13 @@ from tests.support.backups import (
     wrong,
 )
 from tests.support.builder import TreeBuilder, image, index
-from tests.support.crashes import Crash, CrashingStore
+from tests.support.registries import store_of
 from tests.support.verification import check, codes
-
-LAYER = ONE.blobs[1].digest
 
 
 @pytest.fixture
 def shop(tree: TreeBuilder) -> TreeBuilder:
     return stocked(tree)
-
-
-def store_of(tree: TreeBuilder) -> WritableStore:
-    return open_store(str(tree.root))
 
 
 # -- what is fetched ----------------------------------------------------------
@@ -380,175 +365,3 @@ def test_taking_back_twice_is_taking_back_once(shop: TreeBuilder) -> None:
     again = restore(store_of(shop), run)
     assert (again.restored, again.removed, again.skipped) == (0, 0, [])
     assert shop.files() == damaged
-
-
-# -- crashes ------------------------------------------------------------------
-
-
-def crashes(run: Callable[[int], None]) -> int:
-    """Call `run` with 0, 1, 2.. until it ends without a crash; return how often it crashed."""
-    for at in count():
-        assert at < 500
-        try:
-            run(at)
-        except Crash:
-            continue
-        return at
-    raise AssertionError
-
-
-def broken_shop(root: Path) -> tuple[TreeBuilder, Memory, dict[str, str]]:
-    shop = stocked(TreeBuilder(root))
-    source, good = Memory.of(shop), shop.files()
-    shop.break_("blob-flipped", "app", "v1", LAYER)
-    shop.break_("manifest-empty", "team/x", "multi")
-    shop.delete_blob(ARM.blobs[1].digest)
-    return shop, source, good
-
-
-def test_after_a_crash_at_any_step_the_next_heal_completes(tmp_path: Path) -> None:
-    def crash(at: int) -> None:
-        shop, source, good = broken_shop(tmp_path / str(at))
-        before = set(wrong(shop))
-        try:
-            heal_from(shop, source, CrashingStore(store_of(shop), at))
-        except Crash:
-            assert set(wrong(shop)) <= before
-            assert heal_from(shop, source).broken == 0
-            assert shop.files() == good
-            raise
-        assert shop.files() == good
-
-    assert crashes(crash) > 25
-
-
-def test_a_crash_at_any_step_can_be_taken_back(tmp_path: Path) -> None:
-    def crash(at: int) -> None:
-        shop, source, _ = broken_shop(tmp_path / str(at))
-        damaged = shop.files()
-        try:
-            heal_from(shop, source, CrashingStore(store_of(shop), at))
-        except Crash:
-            for run in runs(store_of(shop)):
-                restore(store_of(shop), run.run)
-            left = {path for path in shop.files() if path.endswith(".regfs-tmp")}
-            assert {p: d for p, d in shop.files().items() if p not in left} == damaged
-            raise
-
-    assert crashes(crash) > 25
-
-
-def test_a_crash_at_any_step_of_taking_back_is_mended_by_doing_it_again(tmp_path: Path) -> None:
-    def crash(at: int) -> None:
-        shop, source, _ = broken_shop(tmp_path / str(at))
-        damaged, before = shop.files(), set(wrong(shop))
-        run = heal_from(shop, source).run or ""
-        try:
-            restore(CrashingStore(store_of(shop), at), run)
-        except Crash:
-            assert set(wrong(shop)) <= before
-            restore(store_of(shop), run)
-            assert shop.files() == damaged
-            raise
-
-    assert crashes(crash) > 10
-
-
-def test_a_killed_process_leaves_a_tree_that_the_next_heals(tmp_path: Path) -> None:
-    tree = TreeBuilder(tmp_path / "registry")
-    tree.push("app", "v1", image([f"layer {number}" for number in range(400)]))
-    whole, good = backup(tree), tree.files()
-    for digest in [d["digest"] for d in tree.document(tree.current("app", "v1"))["layers"]]:
-        tree.break_("blob-flipped", "app", "v1", digest)
-    command = [sys.executable, "-m", "regfs", "-r", str(tree.root), "heal", "-q", "--from"]
-    before = set(wrong(tree))
-    process = subprocess.Popen([*command, str(whole.root)], stdout=subprocess.DEVNULL)
-    while process.poll() is None and len(list(tree.root.glob(".regfs/runs/*/q*/**/data"))) < 20:
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
-    assert set(wrong(tree)) <= before
-    subprocess.run([*command, str(whole.root)], stdout=subprocess.DEVNULL, check=True)
-    assert tree.files() == good
-
-
-class Failing:
-    """A store in which one kind of change fails after a while."""
-
-    def __init__(self, store: WritableStore, name: str, after: int) -> None:
-        self._store, self._name, self._left = store, name, after
-
-    def __getattr__(self, name: str) -> Any:
-        if name == self._name:
-            self._left -= 1
-            if self._left < 0:
-                return self._fail
-        return getattr(self._store, name)
-
-    def _fail(self, path: str, *_: object) -> Any:
-        raise StoreError(f"{path}: no space left on the device")
-
-
-@settings(max_examples=12)
-@given(name=st.sampled_from(["create", "move"]), after=st.integers(0, 2))
-def test_a_full_disk_ends_it_and_what_was_done_stands(
-    tmp_path_factory: pytest.TempPathFactory, name: str, after: int
-) -> None:
-    shop, source, good = broken_shop(tmp_path_factory.mktemp("full"))
-    healed = heal_from(shop, source, Failing(store_of(shop), name, after))
-    assert (healed.stopped is None) == (name == "move" and after == 2)
-    assert healed.stopped is None or "no space left" in healed.stopped
-    assert heal_from(shop, source).broken == 0
-    assert shop.files() == good
-
-
-# -- quarantine ---------------------------------------------------------------
-
-
-def test_corrupt_data_is_moved_aside_and_comes_back(shop: TreeBuilder) -> None:
-    shop.break_("blob-flipped", "app", "v1", LAYER)
-    damaged = shop.files()
-    registry = Registry(store_of(shop))
-    moved = quarantine(registry, corrupt(check(shop)))
-    assert moved.moved == [shop.relative(shop.blob_path(LAYER))]
-    assert not shop.blob_path(LAYER).exists()
-    assert [run.kind for run in runs(registry.store)] == [RunKind.QUARANTINE]
-    restore(writable(registry.store), moved.run or "")
-    assert shop.files() == damaged
-
-
-def test_what_is_right_gone_or_unreadable_is_not_moved(shop: TreeBuilder) -> None:
-    fifo = ARM.blobs[1].digest
-    shop.break_("fifo-data", "team/x", "multi", fifo)
-    shop.delete_blob(MULTI.digest)
-    before = shop.files("")
-    digests = [Digest(one) for one in (LAYER, fifo, MULTI.digest)]
-    moved = quarantine(Registry(store_of(shop)), digests)
-    reasons = [skip.reason.partition(":")[0] for skip in moved.skipped]
-    assert reasons == ["it is intact by now", "it cannot be read", "it is gone"]
-    assert {path: d for path, d in shop.files("").items() if ".regfs" not in path} == before
-
-
-def test_a_push_after_quarantine_is_not_overwritten_by_a_restore(shop: TreeBuilder) -> None:
-    good = shop.blob_path(LAYER).read_bytes()
-    shop.break_("blob-flipped", "app", "v1", LAYER)
-    run = quarantine(Registry(store_of(shop)), [Digest(LAYER)]).run or ""
-    shop.blob(good)
-    restored = restore(store_of(shop), run)
-    assert shop.blob_path(LAYER).read_bytes() == good
-    assert [skip.reason for skip in restored.skipped] == ["it is there again"]
-
-
-def test_a_crash_at_any_step_of_quarantine_can_be_taken_back(tmp_path: Path) -> None:
-    def crash(at: int) -> None:
-        shop, _, _ = broken_shop(tmp_path / str(at))
-        damaged, bad = shop.files(), [Digest(digest) for digest in wrong(shop)]
-        try:
-            quarantine(Registry(CrashingStore(store_of(shop), at)), bad)
-        except Crash:
-            for run in runs(store_of(shop)):
-                restore(store_of(shop), run.run)
-            assert shop.files() == damaged
-            raise
-
-    assert crashes(crash) > 8

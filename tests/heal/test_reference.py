@@ -20,7 +20,7 @@ from regfs.heal.opening import open_source
 from regfs.heal.source import Credentials, RegistryAccess
 from regfs.runs import restore, runs
 from regfs.stores import open_store
-from tests.support.backups import ARM, MULTI, ONE, heal_from, stocked
+from tests.support.backups import ARM, LAYER, MULTI, ONE, heal_from, stocked
 from tests.support.builder import TreeBuilder
 from tests.support.processes import Answer
 from tests.support.reference import (
@@ -32,7 +32,6 @@ from tests.support.reference import (
 )
 
 Serve = Callable[[Path], ReferenceRegistry]
-LAYER = ONE.blobs[1].digest
 
 
 @pytest.fixture

@@ -10,23 +10,17 @@ import pytest
 
 from regfs.errors import Doubt
 from regfs.runs import RunKind, restore, runs
-from regfs.stores import WritableStore, open_store
-from tests.support.backups import ARM, MULTI, ONE, relink_now, relink_plan, stocked
+from tests.support.backups import ARM, LAYER, MULTI, ONE, relink_now, relink_plan, stocked
 from tests.support.builder import Blob, TreeBuilder, blob_of, image, index
 from tests.support.crashes import Crash, CrashingStore
 from tests.support.damage import DAMAGE, OTHER
+from tests.support.registries import store_of
 from tests.support.verification import check, codes
-
-LAYER = ONE.blobs[1].digest
 
 
 @pytest.fixture
 def shop(tree: TreeBuilder) -> TreeBuilder:
     return stocked(tree)
-
-
-def store_of(tree: TreeBuilder) -> WritableStore:
-    return open_store(str(tree.root))
 
 
 def places(shop: TreeBuilder) -> dict[str, Path]:

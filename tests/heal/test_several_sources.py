@@ -15,10 +15,9 @@ from regfs.heal.report import Healed, HealOutcome, HealState
 from regfs.heal.source import BlobRequest, ask_each
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
-from tests.support.backups import ARM, MULTI, ONE, Memory, backup, plan_of, stocked
+from tests.support.backups import ARM, LAYER, MULTI, ONE, Memory, backup, plan_of, stocked
 from tests.support.builder import TreeBuilder, schema1
 
-LAYER = ONE.blobs[1].digest
 DATA = ONE.blobs[1].data
 
 

@@ -7,22 +7,17 @@ import pytest
 from regfs.digest import Digest
 from regfs.errors import Refused
 from regfs.runs import RunKind, purge, restore, runs
-from regfs.stores import WritableStore, open_store
-from tests.support.backups import ONE, Memory, heal_from, stocked
+from tests.support.backups import LAYER, ONE, Memory, heal_from, stocked
 from tests.support.builder import TreeBuilder
 from tests.support.journals import write_journal
+from tests.support.registries import store_of
 
-LAYER = ONE.blobs[1].digest
 RUN = "20260101T000000Z-aaaaaa"
 
 
 @pytest.fixture
 def shop(tree: TreeBuilder) -> TreeBuilder:
     return stocked(tree)
-
-
-def store_of(tree: TreeBuilder) -> WritableStore:
-    return open_store(str(tree.root))
 
 
 def test_a_journal_without_a_kind_is_of_gc_and_can_be_restored(

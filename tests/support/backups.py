@@ -25,6 +25,7 @@ from regfs.verify import Level, VerifyOptions, verify
 from tests.support.builder import TreeBuilder, image, index
 
 ONE = image(["base", "one"])
+LAYER = ONE.blobs[1].digest
 ARM = image(["arm"], platform="linux/arm64")
 MULTI = index(image(["base", "amd"]), ARM)
 
@@ -143,3 +144,13 @@ def wrong(tree: TreeBuilder) -> list[str]:
         for digest in tree.blobs()
         if digest_of(tree.blob_path(digest).read_bytes()) != digest
     )
+
+
+def broken_shop(root: Path) -> tuple[TreeBuilder, Memory, dict[str, str]]:
+    """Return a tree with three damages, a source that has all, and the files as they were."""
+    shop = stocked(TreeBuilder(root))
+    source, good = Memory.of(shop), shop.files()
+    shop.break_("blob-flipped", "app", "v1", LAYER)
+    shop.break_("manifest-empty", "team/x", "multi")
+    shop.delete_blob(ARM.blobs[1].digest)
+    return shop, source, good

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from itertools import count
 from typing import Any, BinaryIO
 
 from regfs.errors import StoreError
@@ -141,3 +142,15 @@ class CrashingStore:
 
     def lock(self, path: str, owner: str, *, shared: bool = False) -> AbstractContextManager[None]:
         return self._store.lock(path, owner, shared=shared)
+
+
+def crashes(run: Callable[[int], object]) -> int:
+    """Call `run` with 0, 1, 2.. until it ends without a crash; return how often it crashed."""
+    for at in count():
+        assert at < 2000
+        try:
+            run(at)
+        except Crash:
+            continue
+        return at
+    raise AssertionError

@@ -23,9 +23,9 @@ from regfs.tree.scan import scan
 from regfs.verify import Level, Result, VerifyOptions, verify
 from tests.support.builder import TreeBuilder, image, index
 from tests.support.damage import DAMAGE, Victim
+from tests.support.needs import images_of
 from tests.support.registries import Recipe, build, new_tree, recipes
-from tests.support.verification import check, grave
-from tests.verify.test_verify import EXPECTED, images_of
+from tests.support.verification import EXPECTED, check, grave
 
 KINDS = st.sampled_from(sorted(DAMAGE))
 REPOSITORIES = st.sampled_from(["a", "a/b", "m"])

@@ -1,0 +1,58 @@
+"""Plans as files: written and read again, and what is not a plan."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from regfs.gc.plan import load
+from regfs.render.tables import to_json
+from tests.support.builder import TreeBuilder, image
+from tests.support.litter import carry_out, make_plan, with_litter
+
+
+@pytest.fixture
+def litter(tree: TreeBuilder) -> TreeBuilder:
+    return with_litter(tree)
+
+
+def test_a_plan_survives_being_written_down(litter: TreeBuilder) -> None:
+    planned = make_plan(litter)
+    again = load(to_json(planned).encode())
+    assert again.actions == planned.actions
+    assert again.policy == planned.policy
+    assert (again.id, again.root, again.totals) == (planned.id, planned.root, planned.totals)
+    assert carry_out(litter, again).done == planned.totals
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"schema": "regfs.plan/1"}',
+        b'{"schema": "regfs.plan/2", "actions": []}',
+        b'{"schema": "regfs.plan/1", "id": "../../docker"}',
+        b'{"schema": "regfs.plan/1", "id": "a/b"}',
+    ],
+)
+def test_what_is_no_plan_is_refused_in_one_line(data: bytes) -> None:
+    with pytest.raises(Exception, match="not a plan") as caught:
+        load(data)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_are_not_utf8_survive_a_plan(tree: TreeBuilder) -> None:
+    name = os.fsdecode(b"app-\xff")
+    tree.push("good", "v1", image(["kept"]))
+    tree.push("good", "v0", image(["x"]))
+    tree.folder(tree.repository_path("good").parent / name / "_manifests")
+    tree.upload(name, 10, started_at="2020-01-01T00:00:00Z")
+    tree.age(30 * 86400)
+    planned = load(to_json(make_plan(tree)).encode())
+    applied = carry_out(tree, planned)
+    assert applied.done.uploads == 1
