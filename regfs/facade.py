@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from regfs.reports.removal import Removal
     from regfs.reports.reuse import Reuse
     from regfs.reports.summary import Summary
+    from regfs.reports.tag_log import TagLog
     from regfs.reports.usage import By, Sort, Usage
     from regfs.runs import Purged, Restored, Run
     from regfs.stores import Store, WritableStore
@@ -264,6 +265,24 @@ class Tree:
 
         target, digest = self.registry.find_content(reference)
         return reasons(self.graph, target, digest, limit)
+
+    def log(self, reference: str) -> TagLog:
+        """Return what a tag, or every tag of a repository, pointed to and when, newest first.
+
+        >>> [(entry.tag, entry.state) for entry in tree.log("my-busybox").entries]
+        [('latest', 'whole')]
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find`; or `reference` is a digest.
+        """
+        from regfs.errors import ReferenceInvalid
+        from regfs.reports.tag_log import tag_log
+        from regfs.tree.tags import find_tagged
+
+        target = find_tagged(self.registry, reference)
+        if target.name is None or (target.tag is None and target.digest is not None):
+            raise ReferenceInvalid(f"{reference}: a digest has no log; give NAME or NAME:TAG")
+        return tag_log(self.registry, target.name, target.tag)
 
     def removal(self, *references: str, top: int = 10) -> Removal:
         """Return what removing these would free, in bytes, and who keeps the rest.

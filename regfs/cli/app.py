@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, str]] = {
     "show": "See",
     "cat": "See",
     "why": "See",
+    "log": "See",
     "du": "Measure",
     "reuse": "Measure",
     "bases": "Measure",

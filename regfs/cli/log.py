@@ -1,0 +1,33 @@
+"""`regfs log`: what tags pointed to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from regfs.cli.session import Exit, Session
+from regfs.cli.session import command as regfs_command
+
+DOCUMENTS = {"": "regfs.reports.tag_log:TagLog"}
+
+
+@regfs_command(
+    name="log",
+    examples=["regfs log app:v1", "regfs log app -n 20", "regfs log app:v1 -v"],
+    answers=True,
+)
+@click.argument("reference", metavar="NAME[:TAG]")
+@click.option("-n", "--max-count", metavar="N", type=click.IntRange(1), help="Rows to show.")
+def command(session: Session, reference: str, *, max_count: int | None) -> Exit:
+    """Show what a tag pointed to and when, newest first, and what changed.
+
+    A registry notes for each digest when the tag was last set to it. regfs rollback
+    sets a tag back. -v lists the layers that came and went.
+    """
+    from regfs.render.tag_log import show_tag_log
+
+    report = session.tree.log(reference)
+    report = replace(report, entries=report.entries[:max_count])
+    session.emit(report, lambda out: show_tag_log(report, out, verbose=session.verbose))
+    return Exit.CLEAN
