@@ -7,9 +7,9 @@ raised. Nothing here reads a tree, and no code is defined elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class Severity(StrEnum):
@@ -347,6 +347,22 @@ RULES: Final[dict[Code, Rule]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenFinding:
+    """A finding as JSON has it."""
+
+    code: str
+    severity: Severity
+    path: str
+    digest: str | None
+    repository: str | None
+    tag: str | None
+    expected: str | None
+    actual: str | None
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is wrong, or worth knowing, and where."""
 
@@ -389,6 +405,10 @@ class Finding:
     def remedy(self) -> str:
         """What to do about it."""
         return self.advice or RULES[self.code].remedy
+
+    def written(self) -> dict[str, Any]:
+        """Return the fields of a `WrittenFinding`."""
+        return {field.name: getattr(self, field.name) for field in fields(WrittenFinding)}
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.path}: {self.message} [{self.code}]"

@@ -241,10 +241,11 @@ def plan_command(session: Session, /, output: str | None, explain: bool, **optio
             show_decisions(out, made.decisions)
         show_plan(out, made, verbose=session.verbose)
 
-    session.emit(made, show)
+    outcome = Exit.FINDINGS if made.doubtful else Exit.CLEAN
+    session.emit(made, show, None if output is None else outcome)
     if output is not None:
         session.note(f"Plan written to {output}; carry it out with: regfs gc apply {output}")
-    return Exit.FINDINGS if made.doubtful else Exit.CLEAN
+    return outcome
 
 
 @regfs_command(
@@ -289,14 +290,16 @@ def run_command(
     from regfs.gc.sweep import check_roots
 
     made = session.tree.plan(_policy(session, options))
+    asks = bool(made.actions) and not yes
     if dry_run or not session.json:
-        session.emit(made, lambda out: show_plan(out, made, verbose=session.verbose))
+        outcome = None if dry_run or asks or made.doubtful else Exit.CLEAN
+        session.emit(made, lambda out: show_plan(out, made, verbose=session.verbose), outcome)
     if dry_run:
         return Exit.FINDINGS if made.doubtful else Exit.CLEAN
     check_roots(made)
     offline = options["offline"]
     prepare(session, made, purge=purge, wait=0.0 if offline else wait)
-    if made.actions and not yes:
+    if asks:
         if not sys.stdin.isatty():
             raise Refused(
                 "cannot ask for confirmation: give --yes to continue, or -n to see the plan"
@@ -328,10 +331,11 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
 
     wanted = frozenset(Digest.parse(digest) for digest in digests)
     done = session.tree.restore(run, wanted)
-    session.emit(done, lambda out: show_restored(out, done))
+    outcome = Exit.FINDINGS if done.lost else Exit.CLEAN
+    session.emit(done, lambda out: show_restored(out, done), outcome)
     for one in done.lost:
         session.complain(f"{one.path}: needed by what was restored, but lost: {one.reason}")
-    return Exit.FINDINGS if done.lost else Exit.CLEAN
+    return outcome
 
 
 @regfs_command(
@@ -393,8 +397,16 @@ def purge_command(
         ignore_missing_roots=ignore_missing_roots,
     )
     measure.write(done.deleted, done.bytes)
-    session.emit(done, lambda out: show_purged(out, done, verbose=session.verbose))
+    session.emit(
+        done, lambda out: show_purged(out, done, verbose=session.verbose), _purge_outcome(done)
+    )
     return _report_left(session, done)
+
+
+def _purge_outcome(done: Purged) -> Exit:
+    if done.damaged:
+        return Exit.REFUSED
+    return Exit.FINDINGS if done.stays or done.future else Exit.CLEAN
 
 
 def _report_left(session: Session, done: Purged) -> Exit:
@@ -407,9 +419,7 @@ def _report_left(session: Session, done: Purged) -> Exit:
             f"not deleted: run {run.path} is damaged ({run.reason}); put back what lies in its "
             f"quarantine with: regfs gc restore {run.path}"
         )
-    if done.damaged:
-        return Exit.REFUSED
-    return Exit.FINDINGS if done.stays or done.future else Exit.CLEAN
+    return _purge_outcome(done)
 
 
 def _roots(

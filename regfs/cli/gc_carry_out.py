@@ -76,10 +76,13 @@ def carry_out(
         )
         raise
     measure.write(applied.deleted, applied.freed)
+    outcome = Exit.FINDINGS if applied.doubtful or applied.stays else Exit.CLEAN
     if session.json or made.actions or applied.returned:
-        session.emit(applied, lambda out: show_applied(out, applied, verbose=session.verbose))
+        session.emit(
+            applied, lambda out: show_applied(out, applied, verbose=session.verbose), outcome
+        )
     report_kept(session, applied.stays)
-    return Exit.FINDINGS if applied.doubtful or applied.stays else Exit.CLEAN
+    return outcome
 
 
 def _pause(session: Session, seconds: float) -> None:

@@ -188,7 +188,8 @@ class _HealCommand:
                 self.healed = heal(self.plan, session.registry, *sources, progress=bar)
         if self.healed.run is not None:
             self._seen = None
-        _show(session, render_heal.show_healed, self.healed)
+        clean = not self.healed.broken and self.healed.stopped is None
+        _show(session, render_heal.show_healed, self.healed, clean=clean)
 
     def relink(self) -> None:
         """Write links that can be proven."""
@@ -205,7 +206,8 @@ class _HealCommand:
             self.relinked = relink(planned, session.registry, progress=bar)
         if self.relinked.run is not None:
             self._seen = None
-        _show(session, render_heal.show_relinked, self.relinked)
+        clean = not self.relinked.ambiguous and not self.relinked.skipped
+        _show(session, render_heal.show_relinked, self.relinked, clean=clean)
 
     def left(self) -> list[Left] | None:
         """Return what is still wrong; None if the run stopped early or is only planned."""
@@ -245,8 +247,10 @@ def _verify(session: Session, level: str, jobs: int | None) -> tuple[Inventory, 
     return inventory, graph, found
 
 
-def _show(session: Session, people: Callable[..., None], report: object) -> None:
-    if not session.json:
+def _show(
+    session: Session, people: Callable[..., None], report: object, *, clean: bool = False
+) -> None:
+    if not session.json and not (clean and session.quiet):
         people(session.out, report, verbose=session.verbose)
 
 

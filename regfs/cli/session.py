@@ -159,8 +159,13 @@ class Session:
         if "_bar" in vars(self):
             self._bar.finish()
 
-    def emit(self, report: Any, people: Callable[[Console], None]) -> None:
-        """Print a report: as JSON with --json, else with `people`."""
+    def emit(
+        self, report: Any, people: Callable[[Console], None], outcome: Exit | None = None
+    ) -> None:
+        """Print a report: as JSON with --json, else with `people`.
+
+        What a command did or checked has an `outcome`: with --quiet a clean one is not printed.
+        """
         self.end_progress()
         if self.json:
             from regfs.render.tables import json_pieces
@@ -168,7 +173,7 @@ class Session:
             for piece in json_pieces(report):
                 click.echo(piece, nl=False)
             click.echo()
-        else:
+        elif not (self.quiet and outcome is Exit.CLEAN):
             people(self.out)
 
     def is_repository(self, name: str) -> bool:
@@ -311,6 +316,6 @@ def _common_options() -> list[click.Parameter]:
         click.Option(
             ["--json", "as_json"], is_flag=True, help="One JSON document on standard output."
         ),
-        click.Option(["-q", "--quiet"], is_flag=True, help="Print no progress and no remarks."),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Print only answers and problems."),
         click.Option(["-v", "--verbose"], count=True, help="Print more; twice for everything."),
     ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 
-DOCUMENTS = {"": "regfs.reports.image:Shown"}
+DOCUMENTS = {"": "regfs.reports.image:Shown", "raw": "regfs.cli.show:raw_schema"}
 
 
 @regfs_command(
@@ -40,3 +41,21 @@ def command(session: Session, reference: str, *, raw: bool) -> Exit:
     report = show(session.graph, session.registry, target, digest)
     session.emit(report, lambda console: show_image(report, console))
     return Exit.FINDINGS if report.problems else Exit.CLEAN
+
+
+def raw_schema() -> dict[str, Any]:
+    """Return the JSON Schema of manifests as they are stored.
+
+    One of a kind that regfs knows may leave out its media type.
+    """
+    from pydantic import TypeAdapter
+
+    from regfs.manifests.models import MODELS, Known
+
+    schema: dict[str, Any] = TypeAdapter(Known).json_schema()
+    for model in schema["$defs"].values():
+        model["required"] = [key for key in model.get("required", ()) if key != "mediaType"]
+    known = {"mediaType": {"enum": list(MODELS)}}
+    other = {"type": "object", "required": ["mediaType"], "not": {"properties": known}}
+    schema["anyOf"].append(other)
+    return schema

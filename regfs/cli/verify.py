@@ -240,6 +240,11 @@ def _quarantine(session: Session, result: Result) -> None:
 def _exit(session: Session, result: Result) -> Exit:
     if result.interrupted:
         session.note("regfs: interrupted; this is what was found so far")
+    return _outcome(result)
+
+
+def _outcome(result: Result) -> Exit:
+    if result.interrupted:
         return Exit.INTERRUPTED
     return Exit.FINDINGS if result.severity is Severity.ERROR else Exit.CLEAN
 
@@ -250,4 +255,5 @@ def _show_result(session: Session, result: Result) -> None:
     session.emit(
         result_document(result) if session.json else None,
         lambda out: show_result(out, result, verbose=session.verbose, note=session.note),
+        _outcome(result),
     )

@@ -47,7 +47,7 @@ def document(value: Any) -> Any:
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, Finding):
-        return finding_document(value)
+        value = value.written()  # a Mapping
     if hasattr(value, "model_dump"):  # a pydantic model
         return value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     if names := _fields(type(value)):
@@ -74,22 +74,6 @@ def _fields(kind: Any) -> tuple[str, ...]:
         names = (f.name for f in fields(kind)) if plain else getattr(kind, "_fields", ())
         _FIELDS[kind] = tuple(names)
     return _FIELDS[kind]
-
-
-def finding_document(finding: Finding) -> dict[str, Any]:
-    """Return a finding as JSON values, with its message and remedy."""
-    return {
-        "code": finding.code.value,
-        "severity": finding.severity.value,
-        "path": finding.path,
-        "digest": finding.digest,
-        "repository": finding.repository,
-        "tag": finding.tag,
-        "expected": finding.expected,
-        "actual": finding.actual,
-        "message": finding.message,
-        "remedy": finding.remedy,
-    }
 
 
 def to_json(value: Any) -> str:

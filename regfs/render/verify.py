@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from regfs.findings import RULES, Code, Severity
-from regfs.render.tables import finding_document, plural, print_finding, printable, table
+from regfs.render.tables import plural, print_finding, printable, table
 from regfs.tree.inventory import INCOMPLETE
 from regfs.units import human_duration, human_size, rfc3339, utc_time
 from regfs.verify.report import CoverageDocument, FindingDocument, MoreDocument, VerifyDocument
@@ -53,8 +53,7 @@ def result_document(result: Result) -> VerifyDocument:
 
 def row_document(row: ReportedFinding) -> FindingDocument:
     """Return a finding with the images that it affects."""
-    words = finding_document(row.finding)
-    return FindingDocument(**words, images=list(row.images), affected=row.affected)
+    return FindingDocument(**row.finding.written(), images=list(row.images), affected=row.affected)
 
 
 def print_row(console: Console, row: ReportedFinding) -> None:

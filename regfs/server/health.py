@@ -10,6 +10,7 @@ from aiohttp import web
 from regfs import layout
 from regfs.errors import RegfsError
 from regfs.findings import Finding
+from regfs.server.api.paged import json_response
 from regfs.tree.registry import Registry
 
 FRESH_FOR = 1.0
@@ -34,9 +35,7 @@ class Health:
         """Answer 200 or 503; the reason is only in the log, because anybody may ask."""
         problem = await self._fresh()
         status = {"status": "unavailable"} if problem else {"status": "ok"}
-        return web.json_response(
-            status, status=503 if problem else 200, headers={"Cache-Control": "no-store"}
-        )
+        return json_response(status, {"Cache-Control": "no-store"}, 503 if problem else 200)
 
     async def _fresh(self) -> str:
         loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
-from regfs.findings import Code, Finding, Severity, worst
+from regfs.findings import Code, Finding, Severity, WrittenFinding, worst
 
 ROWS_LIMIT: Final = 10_000
 """Findings kept of one code and severity; more are reported once and counted."""
@@ -152,19 +152,9 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
-class FindingDocument:
+class FindingDocument(WrittenFinding):
     """One finding, as --json and --ndjson print it."""
 
-    code: str
-    severity: Severity
-    path: str
-    digest: str | None
-    repository: str | None
-    tag: str | None
-    expected: str | None
-    actual: str | None
-    message: str
-    remedy: str
     images: list[str]
     """`repository:tag`, or `repository@digest` where no tag leads to it; at most 1000."""
     affected: int

@@ -1,9 +1,8 @@
-"""The frame of the command line: exit codes, help, schemas, durations, and how it ends."""
+"""The frame of the command line: exit codes, help, durations, and how it ends."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import signal
@@ -281,45 +280,6 @@ def test_ctrl_c_during_the_import_exits_130(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(SystemExit) as caught:
         frame.main()
     assert caught.value.code == Exit.INTERRUPTED.value
-
-
-# -- schema -----------------------------------------------------------------------------------
-
-
-def _documents() -> list[str]:
-    found: list[str] = []
-    for name in COMMANDS:
-        module = __import__(f"regfs.cli.{name}", fromlist=["DOCUMENTS"])
-        parts = getattr(module, "DOCUMENTS", {})
-        found.extend(f"{name}-{part}" if part else name for part in parts)
-    return found
-
-
-def test_schemas_are_found() -> None:
-    assert {"info", "ls", "du", "verify", "gc-plan", "gc-apply"} <= set(_documents())
-
-
-@pytest.mark.parametrize("name", _documents())
-def test_every_document_has_a_schema(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["schema", name]) == 0
-    schema = json.loads(capsys.readouterr().out)
-    assert "properties" in schema or "items" in schema or "anyOf" in schema or "$ref" in schema
-
-
-def test_a_schema_is_found_by_the_sub_command_as_typed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["schema", "gc-plan"]) == 0
-    dashed = capsys.readouterr().out
-    assert run(["schema", "gc plan"]) == 0
-    assert capsys.readouterr().out == dashed
-
-
-@pytest.mark.parametrize("name", ["nothing", "gc", "gc-nothing", "schema", "..", "app", ""])
-def test_a_command_without_a_document_has_no_schema(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["schema", name]) == Exit.NOT_FOUND.value
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("regfs: ")
 
 
 # -- durations -----------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from click.testing import CliRunner
 
 from regfs.cli import du
 from regfs.cli.app import cli, run
-from regfs.cli.schema import schema_of
 from regfs.reports.usage import By, Sort
 from tests.support.builder import TreeBuilder, blob_of, buildkit, digest_of, image, index
 from tests.support.damage import DAMAGE
@@ -376,53 +375,6 @@ def test_tables_fit_a_narrow_terminal(tree: TreeBuilder, monkeypatch: pytest.Mon
 def test_the_choices_of_du_are_those_of_the_report() -> None:
     assert set(du.ROWS) == {by.value for by in By}
     assert set(du.SORTS) == {sort.value for sort in Sort}
-
-
-# -- scripts ------------------------------------------------------------------
-
-
-def fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
-    """Return whether a JSON value has the keys and types its schema gives."""
-    if "$ref" in schema:
-        return fits(value, whole["$defs"][schema["$ref"].rpartition("/")[2]], whole)
-    if "anyOf" in schema:
-        return any(fits(value, one, whole) for one in schema["anyOf"])
-    kind = schema.get("type")
-    if kind == "object" and "properties" in schema:
-        properties = schema["properties"]
-        return set(value) == set(properties) and all(
-            fits(value[key], properties[key], whole) for key in value
-        )
-    if kind == "array":
-        return isinstance(value, list) and all(
-            fits(one, schema.get("items", {}), whole) for one in value
-        )
-    types: dict[str | None, type[Any]] = {
-        "string": str, "integer": int, "boolean": bool, "null": type(None), "object": dict
-    }  # fmt: skip
-    return isinstance(value, types.get(kind, object))
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("info", ["info"]),
-        ("ls", ["ls", "-l"]),
-        ("ls-tags", ["ls", "-l", "my-busybox"]),
-        ("ls-untagged", ["ls", "--untagged"]),
-        ("ls-entries", ["ls", "my-busybox-extended:latest"]),
-        ("ls-uploads", ["ls", "--uploads"]),
-        ("show", ["show", "my-busybox-extended"]),
-        ("why", ["why", BUSYBOX]),
-        ("du", ["du"]),
-        ("du-rm", ["du", "--rm", "my-busybox"]),
-        ("reuse", ["reuse"]),
-        ("bases", ["bases"]),
-    ],
-)
-def test_json_follows_the_schema(regfs: Regfs, name: str, arguments: list[str]) -> None:
-    schema = schema_of(name)
-    assert fits(document(regfs(*arguments, "--json", root=TUTORIAL)), schema, schema)
 
 
 @pytest.mark.parametrize("command", ["info", "ls", "show", "cat", "why", "du", "reuse", "bases"])

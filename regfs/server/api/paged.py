@@ -40,7 +40,9 @@ def next_link(
     return {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
 
 
-def json_response(document: Any, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Answer with a JSON document."""
-    body = json.dumps(document, separators=(",", ":")).encode()
-    return web.Response(body=body, headers=headers, content_type="application/json")
+def json_response(
+    document: Any, headers: Mapping[str, str] | None = None, status: int = 200
+) -> web.Response:
+    """Answer with a JSON document and a newline, as the reference does."""
+    body = (json.dumps(document, separators=(",", ":")) + "\n").encode()
+    return web.Response(body=body, headers=headers, status=status, content_type="application/json")

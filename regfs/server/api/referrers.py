@@ -22,7 +22,7 @@ AT_ONCE: Final = 2
 """Lookups of referrers at the same time; others wait without taking a thread from pulls."""
 
 _BEGIN: Final = f'{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":['.encode()
-_END: Final = b"]}"
+_END: Final = b"]}\n"
 
 
 class _ReferrersPage(NamedTuple):

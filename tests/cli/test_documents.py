@@ -1,0 +1,297 @@
+"""What commands print with --json: every form of every command, against its schema.
+
+A new command without a document, a document without a form, and a flag or choice that no form
+gives, each fail a test here.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from jsonschema import Draft202012Validator
+
+from regfs.cli.app import cli, run
+from regfs.cli.schema import documents, schema_of
+
+TREES = Path(__file__).parents[2] / "fixtures/trees"
+TUTORIAL = TREES / "tutorial"
+
+FORMS = {
+    "info": ["info"],
+    "ls": ["ls", "ls -l", "ls --empty"],
+    "ls tags": ["ls my-busybox", "ls -l my-busybox"],
+    "ls entries": ["ls my-busybox-extended:latest", "ls -l my-busybox-extended:latest"],
+    "ls untagged": ["ls --untagged", "ls --untagged -l", "ls --untagged my-busybox-extended"],
+    "ls uploads": ["ls --uploads", "ls --uploads my-busybox"],
+    "show": ["show my-busybox-extended", "show my-busybox@{manifest}"],
+    "show raw": ["show --raw my-busybox-extended", "show --raw my-busybox"],
+    "log": ["log my-busybox", "log my-busybox:latest -n 1"],
+    "why": ["why 25b1600519c0", "why my-busybox:latest", "why my-busybox"],
+    "du": [
+        "du",
+        "du my-busybox",
+        "du my-busybox:latest",
+        *(f"du --by {by}" for by in ("repository", "tag", "layer", "namespace", "media-type")),
+        *(f"du --sort {size}" for size in ("stored", "apparent", "unique", "shared", "name")),
+    ],
+    "du rm": ["du --rm my-busybox", "du --rm my-busybox:latest"],
+    "reuse": ["reuse", "reuse my-busybox"],
+    "bases": ["bases"],
+    "verify": [
+        *(f"verify --level {level}" for level in ("links", "sizes", "digests", "content")),
+        "verify --no-ledger my-busybox",
+        "verify --quarantine",
+    ],
+    "verify merge": ["! verify --ledger part", "verify --merge part"],
+    "heal": [
+        *(f"heal --from {TUTORIAL} --level {level}" for level in ("sizes", "digests")),
+        f"heal --from {TUTORIAL} --sparse --insecure --dry-run",
+        "heal --relink --dry-run",
+        "heal --relink",
+    ],
+    "gc plan": [
+        "gc plan",
+        "gc plan -m --offline --leftovers --empty-repositories",
+        "gc plan -m --delete-referrers-of-dangling --delete-referrers-of-subject -o plan.json",
+        "gc plan --allow-no-manifests --policy keep.toml --explain",
+        "gc plan --roots in-use.txt --ignore-missing-roots",
+        "gc run --dry-run -m --offline --leftovers --empty-repositories --allow-no-manifests",
+        "gc run -n -m --delete-referrers-of-dangling --delete-referrers-of-subject",
+        "gc run -n --roots in-use.txt --ignore-missing-roots",
+    ],
+    "gc apply": [
+        "gc apply plan.json --offline",
+        "! gc restore {run}",
+        "! gc plan -m --offline -o again.json",
+        "gc apply again.json --offline --purge",
+    ],
+    "gc run": ["gc run -m --offline --yes", "gc run --offline --yes --purge"],
+    "gc restore": ["gc restore {run}"],
+    "gc purge": [
+        "gc purge --offline --discard",
+        "gc purge --roots in-use.txt --ignore-missing-roots",
+    ],
+    "gc runs": ["gc runs"],
+}
+"""Document -> command lines that print it; those with `!` only prepare the next."""
+
+WITHOUT = {"cat", "serve", "schema"}
+"""Commands that print no document of their own."""
+
+OTHERS = {("verify", "--ndjson")}
+"""Flags of which no document comes."""
+
+
+def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield every command that does something: its name in words, and itself."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        made = group.get_command(context, name)
+        if isinstance(made, click.Group):
+            yield from commands(made, (*path, name))
+        else:
+            yield " ".join((*path, name)), made
+
+
+COMMANDS = dict(commands())
+
+
+def command_of(text: str) -> str:
+    """Return the name of the command that a document or a command line begins with."""
+    words = f"{text.removeprefix('! ')} "
+    return max((name for name in COMMANDS if words.startswith(f"{name} ")), key=len)
+
+
+def test_every_command_prints_a_document_or_is_known_to_print_none() -> None:
+    assert {command_of(name) for name in documents()} == set(COMMANDS) - WITHOUT
+
+
+def test_every_document_has_forms() -> None:
+    assert set(documents()) == set(FORMS)
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - WITHOUT))
+def test_every_flag_and_every_choice_is_in_a_form(command: str) -> None:
+    given = {
+        word
+        for forms in FORMS.values()
+        for form in forms
+        if command_of(form) == command
+        for word in shlex.split(form)
+    }
+    common = {"as_json", "quiet", "verbose", "root", "allow_empty"}
+    for option in COMMANDS[command].params:
+        if not isinstance(option, click.Option) or option.name in common:
+            continue
+        names = {*option.opts, *option.secondary_opts}
+        if isinstance(option.type, click.Choice):
+            assert set(option.type.choices) <= given, names
+        elif option.is_flag:
+            assert names & given or (command, option.opts[0]) in OTHERS, names
+
+
+# -- the schemas ------------------------------------------------------------------------------
+
+
+@cache
+def validator(name: str) -> Draft202012Validator:
+    """Return what checks a document; it takes no key that the schema does not have."""
+    schema = schema_of(name)
+    Draft202012Validator.check_schema(schema)
+    if name != "show raw":  # written by others
+        _close(schema)
+    return Draft202012Validator(schema)
+
+
+def _close(schema: Any) -> None:
+    for inner in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(inner, (dict, list)):
+            _close(inner)
+    if isinstance(schema, dict) and isinstance(schema.get("properties"), dict):
+        schema["additionalProperties"] = False
+
+
+class Printer:
+    """Runs forms on a copy of a tree, in its folder."""
+
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._root = root
+        self._capsys = capsys
+        self._known = {
+            "manifest": (
+                root
+                / "docker/registry/v2/repositories/my-busybox/_manifests/tags/latest/current/link"
+            ).read_text()
+        }
+
+    def print(self, form: str) -> tuple[int, Any]:
+        """Return the exit code and the document."""
+        arguments = shlex.split(form.removeprefix("!").format(**self._known))
+        code = run(["-r", str(self._root), *arguments, "--json"])
+        captured = self._capsys.readouterr()
+        assert captured.out.endswith("\n") or "--raw" in arguments or not captured.out
+        document = json.loads(captured.out) if captured.out else None
+        if isinstance(document, dict) and document.get("run"):
+            self._known["run"] = document["run"]
+        return code, document
+
+    def quietly(self, form: str) -> tuple[int, str, str]:
+        """Return the exit code, and what is printed with -q for people."""
+        arguments = shlex.split(form.removeprefix("!").format(**self._known))
+        code = run(["-r", str(self._root), *arguments, "-q"])
+        return code, *self._capsys.readouterr()
+
+
+@pytest.fixture
+def printer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Printer:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(TUTORIAL, tmp_path / "tree")
+    (tmp_path / "in-use.txt").write_text("my-busybox:latest\nmy-busybox:none\n")
+    (tmp_path / "keep.toml").write_text(
+        '[[policies]]\nrepositories = ["**"]\n[[policies.keepTags]]\npatterns = [".*"]\n'
+    )
+    made = Printer(tmp_path / "tree", capsys)
+    for form in ("gc plan -m --offline -o plan.json", "gc run -m --offline --yes"):
+        made.print(form)
+    return made
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_what_is_printed_follows_its_schema(name: str, printer: Printer) -> None:
+    for form in FORMS[name]:
+        code, document = printer.print(form)
+        assert code in (0, 1), form
+        if not form.startswith("!"):
+            validator(name).validate(document)
+
+
+ACTS = [
+    *FORMS["verify"],
+    *FORMS["heal"],
+    *(form for form in FORMS["gc apply"] if not form.startswith("!")),
+    *FORMS["gc run"],
+    *FORMS["gc restore"],
+    "gc purge --offline --discard",
+    "gc plan -o plan.json",
+]
+"""Command lines that check or change a tree."""
+
+
+@pytest.mark.parametrize("form", [form for form in ACTS if "--dry-run" not in form])
+def test_quiet_prints_nothing_when_all_is_well(form: str, printer: Printer) -> None:
+    if "again.json" in form:
+        printer.print("gc plan -m --offline -o again.json")
+    assert printer.quietly(form) == (0, "", "")
+
+
+def test_quiet_prints_answers_and_problems(
+    printer: Printer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for form in ("ls", "du", "gc plan", "gc run -n", "gc runs", f"heal --from {TUTORIAL} -n"):
+        assert printer.quietly(form)[1] != "", form
+    shutil.copytree(TREES / "damaged-layer-flipped", tmp_path / "bad")
+    assert run(["-r", str(tmp_path / "bad"), "verify", "-q"]) == 1
+    assert "blob-corrupt" in capsys.readouterr().out
+
+
+DAMAGED = ["info", "ls", "ls untagged", "du", "reuse", "bases", "verify", "gc plan", "gc runs"]
+
+
+@pytest.mark.parametrize("damage", sorted(path.name for path in TREES.glob("damaged-*")))
+def test_what_is_printed_of_a_damaged_tree_follows_its_schema(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "tree"
+    shutil.copytree(TREES / damage, root)
+    for name in DAMAGED:
+        assert run(["-r", str(root), *FORMS[name][0].split(), "--json"]) in (0, 1)
+        validator(name).validate(json.loads(capsys.readouterr().out))
+
+
+def test_a_missing_key_and_a_key_too_many_do_not_pass(printer: Printer) -> None:
+    _, document = printer.print("du")
+    validator("du").validate(document)
+    assert not validator("du").is_valid({**document, "more": 1})
+    del document["rows"][0]["stored"]
+    assert not validator("du").is_valid(document)
+
+
+# -- regfs schema ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["gc", "plan"], ["gc plan"], ["gc-plan"]])
+def test_a_schema_is_found_by_the_words_of_the_command(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["schema", *words]) == 0
+    assert json.loads(capsys.readouterr().out) == schema_of("gc plan")
+
+
+def test_all_schemas_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert listed == documents()
+    assert {"info", "gc plan", "ls tags", "verify merge"} <= set(listed)
+    assert run(["schema", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == listed
+
+
+@pytest.mark.parametrize(
+    "words", [["nothing"], ["gc"], ["gc", "nothing"], ["schema"], [".."], ["app"], [""], ["-"]]
+)
+def test_a_command_without_a_document_has_no_schema(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["schema", "--", *words]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("regfs: ")
