@@ -8,11 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import bcrypt
 import pytest
 import requests
 
@@ -21,8 +18,8 @@ from regfs.runs.lock import LOCK
 from regfs.stores import open_store
 from tests.support import wire
 from tests.support.builder import TreeBuilder
+from tests.support.served import HASH, end, serving
 
-HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 RULES = '[[rules]]\nusers = ["alice", "carol"]\nrepositories = ["**"]\nactions = ["read"]\n'
 
 
@@ -39,29 +36,6 @@ def refused(capsys: pytest.CaptureFixture[str], root: Path, *options: str) -> tu
     told = capsys.readouterr().err.strip()
     assert "Traceback" not in told
     return code, told.splitlines()[-1]
-
-
-@contextmanager
-def serving(root: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the command; give the process, and the URL that it has told."""
-    command = [sys.executable, "-m", "regfs", "-r", str(root), "serve", "--listen", "127.0.0.1:0"]
-    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            line = process.stderr.readline()
-            found = re.search(r"(http\S+) serves ", line)
-            assert found is not None, line + process.stderr.read()
-            yield process, found[1]
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
-def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
-    """Send a signal; return the exit code, and what was told since the first line."""
-    process.send_signal(number)
-    _, told = process.communicate(timeout=wire.LOCK_TIMEOUT)
-    return process.returncode, told
 
 
 # -- what it does not begin with ---------------------------------------------------------

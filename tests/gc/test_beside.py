@@ -7,45 +7,18 @@ from typing import Any
 import pytest
 
 from regfs.digest import ALGORITHMS, Digest
-from regfs.gc.plan import Plan, plan
-from regfs.gc.policy import Policy
 from regfs.gc.retention import RetentionPolicy
 from regfs.graph.attached import attached_to, referrers
+from tests.support import retention
+from tests.support.attached import ENDINGS, GONE, NEW, OLD, beside_of, own, signed
 from tests.support.builder import TreeBuilder, artifact, blob_of, digest_of, image, index
 from tests.support.images import Content
 from tests.support.registries import collect, going, plan_of, registry_of, scan_and_build
-
-OLD, NEW, GONE = image(["base", "old"]), image(["base", "new"]), image(["base", "gone"])
-ENDINGS = ("sig", "att", "sbom")
-
-
-def own(digest: str) -> str:
-    """Return the tag of a digest: cut to 64 digits, as the specification has it."""
-    algorithm, _, encoded = digest.partition(":")
-    return f"{algorithm}-{encoded[:64]}"
-
-
-def signed(tree: TreeBuilder, name: str, digest: str, ending: str = "sig") -> str:
-    """Push what cosign does beside an image: without a subject, in the shape of an image."""
-    return tree.push(name, f"{own(digest)}.{ending}", image([f"{ending} of {digest}"]))
+from tests.support.retention import judged, tags_of
 
 
 def keep(*patterns: str, **block: Any) -> RetentionPolicy:
-    entries = [{"patterns": list(patterns), "mostRecentlyPushedCount": 99}]
-    whole = {"repositories": ["**"], "keepTags": entries, "deleteUntagged": True, **block}
-    return RetentionPolicy.model_validate({"policies": [whole]})
-
-
-def judged(tree: TreeBuilder, retention: RetentionPolicy, **policy: Any) -> Plan:
-    inventory, graph = scan_and_build(tree)
-    whole = Policy(retention=retention, **policy)
-    return plan(graph, whole, inventory.taken_at, registry_of(tree).manifest_bytes)
-
-
-def tags_of(planned: Plan) -> set[str]:
-    """Return NAME:TAG of each tag that goes."""
-    paths = (one.path.split("/repositories/")[1] for one in planned.actions if one.kind == "tag")
-    return {path.replace("/_manifests/tags/", ":") for path in paths}
+    return retention.keep(*patterns, **{"deleteUntagged": True, **block})
 
 
 def push_by(tree: TreeBuilder, name: str, content: Content, algorithm: str) -> str:
@@ -165,10 +138,6 @@ def rebuilt(tree: TreeBuilder) -> TreeBuilder:
         for ending in ENDINGS:
             signed(tree, "app", content.digest, ending)
     return tree
-
-
-def beside_of(content: Content, *endings: str) -> set[str]:
-    return {f"app:{own(content.digest)}.{ending}" for ending in endings or ENDINGS}
 
 
 def test_a_signature_goes_in_the_run_in_which_its_image_goes(rebuilt: TreeBuilder) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from regfs.gc.plan import Plan
-from tests.gc.test_policies import judged, keep
 from tests.support.builder import Blob, TreeBuilder, artifact, blob_of, image, index
 from tests.support.registries import going, going_in
+from tests.support.retention import judged, keep
 
 USED = image(["used"])
 CONFIG = USED.blobs[0].digest

@@ -16,9 +16,9 @@ from regfs.graph import build_graph
 from regfs.runs import restore
 from regfs.stores import open_store
 from regfs.tree.leftovers import is_for_one, is_unfinished
-from tests.gc.test_policies import keep
 from tests.support.builder import TreeBuilder, image
 from tests.support.registries import registry_of
+from tests.support.retention import keep
 
 V2 = "docker/registry/v2"
 HEX = "ab" * 32

@@ -19,7 +19,6 @@ from regfs.progress import Silent
 from regfs.runs import purge
 from regfs.stores import writable
 from regfs.verify import Level, VerifyOptions, verify
-from tests.gc.test_policies import judged, keep, tags_of
 from tests.support.builder import Blob, TreeBuilder, artifact, blob_of, digest_of, image, index
 from tests.support.registries import (
     Recipe,
@@ -35,6 +34,7 @@ from tests.support.registries import (
     registry_of,
     scan_and_build,
 )
+from tests.support.retention import judged, keep, tags_of
 
 
 def untagged(tree: TreeBuilder, **policy: Any) -> Plan:

@@ -21,10 +21,10 @@ from regfs.gc import collect as collect_module
 from regfs.gc.collect import collect, purge, settle
 from regfs.runs import Returned, runs
 from regfs.stores import open_store
-from tests.gc.test_online_model import ONE, WAIT, start, with_garbage
 from tests.support.builder import TreeBuilder, image, index
 from tests.support.docker_registry import Client, Site
 from tests.support.gates import Collector
+from tests.support.online import ONE, WAIT, start, with_garbage
 from tests.support.quarantined import OLD, move, move_old, the_run
 from tests.support.registries import Recipe, build, new_tree, plan_of, recipes, registry_of
 
@@ -208,7 +208,7 @@ def test_without_waiting_it_would_be_lost(tmp_path: Path, monkeypatch: pytest.Mo
     def hasty(*arguments: object, **options: object) -> object:
         return real(*arguments, **{**options, "wait": 0.0})  # type: ignore[arg-type]
 
-    monkeypatch.setattr("tests.gc.test_online_model.collect", hasty)
+    monkeypatch.setattr("tests.support.online.collect", hasty)
     site = race(tmp_path)
     with pytest.raises(AssertionError):
         site.assert_whole()

@@ -15,7 +15,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,30 +33,20 @@ from hypothesis.stateful import (
 import regfs.graph.read
 import regfs.tree.scan
 from regfs.gc.collect import collect, settle
-from regfs.gc.plan import Plan, plan
-from regfs.gc.policy import Policy
-from regfs.gc.scanning import scan_for_plan
+from regfs.gc.plan import Plan
 from regfs.gc.sweep import Applied
-from regfs.graph import build_graph
 from regfs.runs import purge as purge_run
 from regfs.stores import open_store, writable
 from regfs.tree.registry import Registry
-from tests.support.builder import TreeBuilder, image, index
 from tests.support.docker_registry import Client, Site, mount_and_put, push
 from tests.support.gates import Collector
 from tests.support.images import Content
+from tests.support.online import IMAGES, WAIT, start, with_garbage
 from tests.support.registries import Oracle, fewer, plan_of
-
-WAIT = 100.0
-"""Seconds of age before anything is a candidate, and of the wait before a purge."""
 
 NAMES = ["a", "a/b"]
 TAGS = ["v1", "v2"]
-ONE, TWO = image(["base", "one"]), image(["base", "two"], {"author": "two"})
-ARM = image(["base"], {"author": "arm"}, platform="linux/arm64")
 STEPS = st.integers(0, 8)
-IMAGES = [ONE, TWO, index(ONE, ARM), index(TWO)]
-"""Few, and with much in common: what one gives up is what another takes up."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -69,41 +58,6 @@ def one_thread() -> Iterator[None]:
                 module, "adaptive_map", lambda function, items, is_slow: map(function, items)
             )
         yield
-
-
-def start(
-    root: Path,
-    now: Callable[[], float],
-    *,
-    purge: bool,
-    by: Callable[..., Applied] | None = None,
-    number: int = 0,
-) -> Collector:
-    """Start a collection, as `gc run -m --min-age 100s` does, or one that does less."""
-
-    def work(store: Any, pause: Callable[[float], None]) -> object:
-        registry = Registry(store)
-        policy = Policy(delete_untagged=True, min_age=WAIT, allow_no_manifests=True)
-        inventory = scan_for_plan(store, policy)
-        made = plan(build_graph(inventory, registry), policy, now())
-        # By chance two of one second would come in any order, and no example twice the same.
-        made = replace(made, id=f"{made.id[:-6]}{number:06x}")
-        return (by or collect)(made, registry, purge=purge, clock=now, pause=pause)
-
-    return Collector(work, root)
-
-
-def with_garbage(root: Path) -> None:
-    """Make a registry in which every image once was, and few have a tag."""
-    tree = TreeBuilder(root)
-    tree.push("a", "v1", ONE)
-    tree.push("a", "v1", TWO)
-    tree.push("a/b", "v1", IMAGES[2])
-    tree.push("a/b", "v1", image(["other"]))
-    tree.push("a/b", "v2", ONE)
-    tree.untag("a/b", "v2")
-    tree.add_blob("a", "linked and unused")
-    tree.blob(b"linked by nothing")
 
 
 class Online(RuleBasedStateMachine):
@@ -289,6 +243,8 @@ def assert_clean_after_an_offline_run(site: Site) -> None:
 
 
 Online.TestCase.settings = settings(fewer(2, least=15), stateful_step_count=40)
+
+
 TestOnline = Online.TestCase
 
 

@@ -17,8 +17,8 @@ from regfs.cli.session import Exit
 from regfs.documents.globs import glob
 from regfs.findings import Code
 from regfs.gc.retention.patterns import CHANCES, Patterns, expression
-from tests.gc.test_policies import judged, keep, reason, tags_of
 from tests.support.builder import TreeBuilder, image
+from tests.support.retention import judged, keep, reason, tags_of
 
 EVIL = "^(a|aa)*[0-9]$"
 """Takes time exponential in the number of letters."""

@@ -9,43 +9,17 @@ from typing import Any
 import pytest
 
 from regfs.findings import Code
-from regfs.gc.plan import Plan, load, plan
-from regfs.gc.policy import Policy
+from regfs.gc.plan import load
 from regfs.gc.retention import RetentionPolicy
 from regfs.render.tables import to_json
 from regfs.runs import restore
 from regfs.stores import open_store
 from tests.support.builder import TreeBuilder, artifact, blob_of, buildkit, image, index
-from tests.support.registries import collect, going, going_in, plan_of, registry_of, scan_and_build
+from tests.support.registries import collect, going, going_in, plan_of
+from tests.support.retention import judged, keep, reason, tags_of
 
 DAY = 86_400.0
 YEAR = "2020-01-01T00:00:00Z"
-
-
-def keep(*patterns: str, **block: Any) -> RetentionPolicy:
-    """Return a policy for every repository that keeps the tags of some patterns only."""
-    entries = [{"patterns": list(patterns or ["none"]), "mostRecentlyPushedCount": 99}]
-    whole = {"repositories": ["**"], "keepTags": entries, **block}
-    return RetentionPolicy.model_validate({"policies": [whole]})
-
-
-def judged(tree: TreeBuilder, retention: RetentionPolicy, **policy: Any) -> Plan:
-    """Plan by a policy that may read configs."""
-    inventory, graph = scan_and_build(tree)
-    read = registry_of(tree).manifest_bytes
-    now = policy.pop("now", inventory.taken_at)
-    return plan(graph, Policy(retention=retention, **policy), now, read)
-
-
-def tags_of(planned: Plan) -> set[str]:
-    """Return NAME:TAG of each tag that goes."""
-    paths = (one.path.split("/repositories/")[1] for one in planned.actions if one.kind == "tag")
-    return {path.replace("/_manifests/tags/", ":") for path in paths}
-
-
-def reason(planned: Plan, tag: str) -> str:
-    (found,) = [one.reason for one in planned.decisions if one.tag == tag]
-    return found
 
 
 # -- what goes ----------------------------------------------------------------------

@@ -8,10 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from regfs.gc.roots import parse_roots
-from tests.gc.test_policies import judged
 from tests.support.builder import TreeBuilder, image
 from tests.support.registries import going
-from tests.support.retention import fact, kept, policy, reasons
+from tests.support.retention import fact, judged, kept, policy, reasons
 
 
 def at(text: str) -> float:

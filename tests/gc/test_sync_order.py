@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.gc.test_syscalls import (
+from tests.support.syscalls import (
     Call,
     Scene,
-    _applying,
-    _purging,
-    _purging_at_once,
-    _restoring,
+    applying,
     needs_strace,
+    purging,
+    purging_at_once,
+    restoring,
 )
 
 _RENAME = re.compile(r'renameat2?\(\d+<([^>]*)>, "[^"]*"(?:\.\.\.)?, \d+<([^>]*)>, ')
@@ -87,10 +87,10 @@ def order_of() -> Iterator[Callable[[Callable[[Scene], list[str]]], Order]]:
 @pytest.mark.parametrize(
     ("arrange", "last"),
     [
-        (_applying, "applied"),
-        (_purging_at_once, "purged"),
-        (_restoring, "restored"),
-        (_purging, "purged"),
+        (applying, "applied"),
+        (purging_at_once, "purged"),
+        (restoring, "restored"),
+        (purging, "purged"),
     ],
 )
 def test_nothing_rests_on_what_a_power_cut_could_take_back(

@@ -23,13 +23,18 @@ from regfs.runs import lock, restore
 from regfs.server.settings import Limits
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
-from tests.server.test_ending import DATA, DIGEST, HALF, answer, asked
 from tests.support import wire
 from tests.support.builder import TreeBuilder
+from tests.support.images import digest_of
 from tests.support.registries import collect, store_of
 from tests.support.server import hosted
 from tests.support.stores import MEMORY
 from tests.support.uploads import uploads_of
+from tests.support.wire import answer, asked
+
+DATA = bytes(range(256)) * 1024
+DIGEST = digest_of(DATA)
+HALF = len(DATA) // 2
 
 DAY = 86_400.0
 WEEK = 7 * DAY

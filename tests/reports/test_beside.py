@@ -12,7 +12,7 @@ import pytest
 from regfs.cli.app import run
 from regfs.findings import Code, Severity
 from regfs.server.ui import addresses
-from tests.gc.test_beside import GONE, NEW, OLD, own, signed
+from tests.support.attached import GONE, NEW, OLD, own, signed
 from tests.support.builder import TreeBuilder, artifact, image, index
 from tests.support.server import hosted
 from tests.support.verification import check

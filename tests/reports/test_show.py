@@ -11,7 +11,7 @@ from regfs.digest import Digest
 from regfs.errors import BlobUnknown, ContentMismatch, ManifestInvalid
 from regfs.reports import listing
 from regfs.reports.history import instruction
-from regfs.reports.image import Shown, read_manifest, show
+from regfs.reports.image import read_manifest
 from regfs.reports.paths import Reasons, reasons
 from regfs.tree.scan import scan
 from tests.support.builder import (
@@ -27,16 +27,7 @@ from tests.support.builder import (
     index,
     schema1,
 )
-from tests.support.registries import registry_of, scan_and_build
-
-
-def shown(tree: TreeBuilder, reference: str) -> Shown:
-    registry = registry_of(tree)
-    _, graph = scan_and_build(tree, lean=False)
-    target = registry.find(reference)
-    assert target.digest is not None
-    return show(graph, registry, target, target.digest)
-
+from tests.support.registries import registry_of, scan_and_build, shown
 
 HISTORY: list[dict[str, Any]] = [
     {"created_by": "/bin/sh -c #(nop) ADD file:abc in / "},

@@ -13,11 +13,11 @@ import bcrypt
 import pytest
 import requests
 
-from tests.cli.test_serve import end, serving
-from tests.server.test_tls import Pair, made
 from tests.support import wire
 from tests.support.builder import TreeBuilder
+from tests.support.certificates import Pair, made
 from tests.support.reference import needs_programs, run
+from tests.support.served import end, serving
 
 RULES = '[[rules]]\nusers = ["alice"]\nrepositories = ["{}"]\nactions = ["read"]\n'
 

@@ -11,10 +11,10 @@ import pytest
 from regfs.cli.app import run as command
 from regfs.server.auth import Gate
 from regfs.server.htpasswd import PasswordFile
-from tests.cli.test_serve import HASH
 from tests.support.builder import TreeBuilder
 from tests.support.exchange import Answer, ask
 from tests.support.reference import needs_programs, run
+from tests.support.served import HASH
 from tests.support.server import hosted
 
 UI = "https://ui.example.com"

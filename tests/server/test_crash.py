@@ -20,13 +20,13 @@ import requests
 from hypothesis import settings
 
 from regfs.digest import Digest
-from tests.gc.test_syscalls import CHANGING, TRIED, needs_strace
 from tests.support.builder import OCI_MANIFEST, TreeBuilder, image
 from tests.support.client import Client
 from tests.support.live import blobs_of
 from tests.support.powercut import Disk, cuts, dies
 from tests.support.processes import RegfsServer
 from tests.support.pusher import NEW, OLD, Pusher, change, pusher, stock
+from tests.support.syscalls import CHANGING, TRIED, needs_strace
 from tests.support.verification import check, codes
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -16,34 +16,17 @@ import requests
 from regfs.server.connections import Connections
 from regfs.server.ending import wind_down
 from regfs.server.settings import Limits
-from tests.cli.test_serve import end, serving
 from tests.support import wire
 from tests.support.builder import TreeBuilder
 from tests.support.images import Blob, digest_of, image
 from tests.support.reference import needs_programs
+from tests.support.served import end, serving
 from tests.support.server import hosted
+from tests.support.wire import answer, asked
 
 DATA = bytes(range(256)) * 1024
 DIGEST = digest_of(DATA)
 HALF = len(DATA) // 2
-
-
-def asked(method: str, target: str, *, size: int | None = None) -> bytes:
-    """Return the head of a request on a connection that may be used again."""
-    lines = [f"{method} {target} HTTP/1.1", "Host: localhost"]
-    if size is not None:
-        lines.append(f"Content-Length: {size}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
-def answer(one: socket.socket) -> wire.Answer:
-    """Return the next answer on a connection: a head, and a body that is short."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        piece = one.recv(65536)
-        assert piece, f"the connection was closed after {data!r}"
-        data += piece
-    return wire.Answer(data)
 
 
 def field(one: wire.Answer, name: str) -> str | None:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.server.test_ranges import parts_of
 from tests.support.builder import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -20,6 +19,7 @@ from tests.support.builder import (
 )
 from tests.support.exchange import Answer, ask, status
 from tests.support.images import Blob, digest_of, image, index
+from tests.support.multipart import parts_of
 from tests.support.reference import ReferenceRegistry, needs_reference
 from tests.support.server import hosted
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import http.client
 import os
 import ssl
@@ -25,8 +23,9 @@ from regfs.stores import open_store
 from regfs.tree.registry import Registry
 from tests.support import wire
 from tests.support.builder import TreeBuilder
-from tests.support.exchange import Answer, ask, get
+from tests.support.exchange import ask, get
 from tests.support.images import digest_of
+from tests.support.multipart import parts_of
 from tests.support.reference import needs_programs, run
 from tests.support.server import hosted
 
@@ -117,25 +116,6 @@ def test_too_many_or_invalid_ranges_get_the_whole(site: Site, header: str) -> No
     assert (answer.status, answer.body) == (200, DATA)
     assert answer["Content-Range"] is None
     assert answer["Accept-Ranges"] == "bytes"
-
-
-# -- several ----------------------------------------------------------------------------------
-
-
-def parts_of(answer: Answer) -> list[tuple[str, bytes]]:
-    """Return what a multipart answer holds, as MIME is read: where each part lies, and it."""
-    assert answer.status == 206
-    assert answer["Content-Range"] is None
-    assert answer["Content-Length"] == str(len(answer.body))
-    kind = answer["Content-Type"]
-    assert kind is not None and kind.startswith("multipart/byteranges; boundary=")
-    head = f"Content-Type: {kind}\r\n\r\n".encode()
-    message = email.message_from_bytes(head + answer.body, policy=email.policy.HTTP)
-    found = []
-    for part in message.iter_parts():
-        assert part.get_content_type() == "application/octet-stream"
-        found.append((str(part["Content-Range"]), cast(bytes, part.get_payload(decode=True))))
-    return found
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
-import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import requests
@@ -18,27 +16,11 @@ from regfs.server.settings import Limits
 from regfs.server.tls import server_context
 from tests.support import wire
 from tests.support.builder import TreeBuilder
+from tests.support.certificates import Pair, made
 from tests.support.reference import needs_programs
 from tests.support.server import hosted
 
 LARGE = 48 << 20
-
-
-class Pair(NamedTuple):
-    """A certificate of localhost, and its key."""
-
-    certificate: str
-    key: str
-
-
-def made(folder: Path, name: str, *options: str) -> Pair:
-    pair = Pair(str(folder / f"{name}.crt"), str(folder / f"{name}.key"))
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    subject = ["-days", "2", "-subj", "/CN=localhost", "-addext"]
-    names = ["subjectAltName=DNS:localhost,IP:127.0.0.1", *(options or ["-nodes"])]
-    files = ["-keyout", pair.key, "-out", pair.certificate]
-    subprocess.run([*command, *subject, *names, *files], check=True, capture_output=True)
-    return pair
 
 
 @pytest.fixture(scope="module")

@@ -27,12 +27,19 @@ from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.gc.sweep import Applied, apply
 from regfs.graph import Graph, build_graph
+from regfs.reports.image import Shown, show
 from regfs.runs import purge as purge_run
 from regfs.stores import WritableStore, open_store
 from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
-from tests.support.builder import TreeBuilder, artifact, cache_index, image, index
+from tests.support.builder import (
+    TreeBuilder,
+    artifact,
+    cache_index,
+    image,
+    index,
+)
 from tests.support.images import DOCKER_CONFIG, OCI_CONFIG, Content
 
 # -- using regfs --------------------------------------------------------------
@@ -375,3 +382,11 @@ def _take_step(
         tree.fallback(name, pick(arguments[0]).digest, pick(arguments[1]))
     elif kind == "upload":
         tree.upload(name, 3)
+
+
+def shown(tree: TreeBuilder, reference: str) -> Shown:
+    registry = registry_of(tree)
+    _, graph = scan_and_build(tree, lean=False)
+    target = registry.find(reference)
+    assert target.digest is not None
+    return show(graph, registry, target, target.digest)

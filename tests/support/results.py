@@ -11,11 +11,7 @@ from regfs.verify import Checked, Level, Result
 from regfs.verify.report import Collector
 
 ERROR = Finding(Code.BLOB_CORRUPT, "blobs/a")
-
-
 WARNING = Finding(Code.FOREIGN_PATH, "stray")
-
-
 LEFTOVER = Finding(Code.DIRECTORY_EMPTY, "empty")
 
 

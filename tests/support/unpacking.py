@@ -17,11 +17,7 @@ from tests.support.packings import PACKINGS
 from tests.support.verification import check
 
 OCI_TAR = "application/vnd.oci.image.layer.v1.tar"
-
-
 SUFFIXES = {"tar": "", "gzip": "+gzip", "zstd": "+zstd"}
-
-
 FILES = tar({"etc/": None, "etc/hello": b"hello" * 100})
 
 

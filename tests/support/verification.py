@@ -23,8 +23,6 @@ from tests.support.builder import TreeBuilder, image, index, layer
 BASE = layer({"base": b"base"})
 V1 = image(["only in v1", BASE])
 BLOB_GONE = {"blob-missing", "link-dangling"}
-
-
 EXPECTED: dict[str, tuple[set[str], bool]] = {
     "blob-flipped": ({"blob-corrupt"}, True),
     "blob-truncated": ({"blob-corrupt"}, True),

@@ -16,17 +16,9 @@ from regfs.heal.source import BlobRequest, RegistryAccess
 from tests.support.backups import ONE
 
 LAYER = ONE.blobs[1]
-
-
 WANTED = BlobRequest(Digest(LAYER.digest), len(LAYER.data), repositories=("app",))
-
-
 PATH = f"/v2/app/blobs/{LAYER.digest}"
-
-
 BASIC = "Basic " + base64.b64encode(b"me:secret-word").decode()
-
-
 Answer = tuple[int, dict[str, str], bytes]
 
 

@@ -94,3 +94,21 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come about"
         time.sleep(0.01)
+
+
+def asked(method: str, target: str, *, size: int | None = None) -> bytes:
+    """Return the head of a request on a connection that may be used again."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost"]
+    if size is not None:
+        lines.append(f"Content-Length: {size}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def answer(one: socket.socket) -> Answer:
+    """Return the next answer on a connection: a head, and a body that is short."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = one.recv(65536)
+        assert piece, f"the connection was closed after {data!r}"
+        data += piece
+    return Answer(data)

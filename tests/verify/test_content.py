@@ -85,8 +85,6 @@ def test_what_holds_no_tar_is_only_hashed(tree: TreeBuilder) -> None:
 
 
 MODEL = dumps({"rootfs": {"type": "rootfs", "diff_ids": []}})
-
-
 ORAS: list[dict[str, Any]] = [
     {"config_type": "application/vnd.unknown.config.v1+json"},
     {"config_type": "application/vnd.docker.ai.model.config.v0.1+json", "config": MODEL},

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from regfs.errors import ReferentsUnknown
 from regfs.verify import Level
-from tests.reports.test_show import shown
 from tests.support.backups import Memory, plan_of, relink_now
 from tests.support.builder import Blob, Content, TreeBuilder, image, index
 from tests.support.pusher import pusher
+from tests.support.registries import shown
 from tests.support.verification import BASE, check, codes, touched
 
 DOCKER = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"

@@ -71,8 +71,6 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
 
 
 Stock = tuple[TreeBuilder, list[tuple[Digest, int]]]
-
-
 Started = list[subprocess.Popen[bytes]]
 
 
