@@ -15,7 +15,7 @@ import click
 import pytest
 
 from regfs.cli.app import cli
-from tests.support.examples import PAGES, PROJECT, prepare, run, stable, steps_of
+from tests.support.examples import PAGES, PROJECT, Reading, prepare, run, steps_of
 from tests.support.reference import IN_CI, have
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -42,14 +42,16 @@ def test_the_examples_of_a_page_print_what_it_shows(page: str, tmp_path: Path) -
     if not have(*needed) and not IN_CI:
         pytest.skip(f"not installed: one of {', '.join(needed)}")
     prepare(tmp_path)
+    now, shown = Reading(), Reading()
     for step, outcome in zip(steps, run(steps, tmp_path), strict=True):
-        assert stable(outcome.printed) == stable(step.shown), step.command
+        assert now.stable(outcome.printed) == shown.stable(step.shown), step.command
         assert outcome.code == 0, step.command
 
 
 def test_the_pages_have_examples() -> None:
     assert len(steps_of(README)) >= 5
     assert len(steps_of(TEXTS["docs/guide.md"])) >= 5
+    assert len(steps_of(TEXTS["docs/tutorial.md"])) >= 7
 
 
 def test_the_first_command_looks_at_a_copy_of_the_tree(tmp_path: Path) -> None:

@@ -102,10 +102,10 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
 )
 @click.option(
     "--log-format",
-    type=click.Choice(["combined", "json", "none"]),
+    type=click.Choice(["combined", "json", "story", "none"]),
     default="combined",
     show_default=True,
-    help="Format of the access log on standard error.",
+    help="Format of the access log on standard error; story: what each request means, in words.",
 )
 def command(session: Session, **options: Any) -> Exit:
     """Serve the tree as a registry, read-only unless --writable.
@@ -187,7 +187,8 @@ def _serve(
 
     settings = _settings(options, address)
     # Not the session's registry, which remembers every finding.
-    app = make_app(Registry(session.store), settings, gate=files.gate)
+    registry = Registry(session.store)
+    app = make_app(registry, settings, gate=files.gate)
     _allow_many_files()
     sys.setswitchinterval(TURN)
     try:
@@ -205,7 +206,7 @@ def _serve(
         elif not session.quiet:
             logging.getLogger("regfs.serve").info(message)
 
-    observe = access_log(options["log_format"])
+    observe = access_log(options["log_format"], registry)
     tls = None if files.tls is None else files.tls.context
     reload = files.reload
     return asyncio.run(run(app, sockets, ready=ready, tls=tls, observe=observe, reload=reload))

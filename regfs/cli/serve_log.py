@@ -13,19 +13,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from regfs.server.access_log import Exchange
+    from regfs.tree.registry import Registry
 
 
-def access_log(shape: str) -> Callable[[Exchange], None]:
+def access_log(shape: str, registry: Registry) -> Callable[[Exchange], None]:
     """Return a function that writes a line for each request."""
     from regfs.server.access_log import as_json, combined
 
     if shape == "none":
         return lambda exchange: None
     line = as_json if shape == "json" else combined
+    if shape == "story":
+        from regfs.server.story import Story
+
+        line = Story(registry).line
 
     def write(exchange: Exchange) -> None:
-        sys.stderr.write(line(exchange) + "\n")
-        sys.stderr.flush()
+        if text := line(exchange):
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
 
     return write
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -15,12 +16,13 @@ DOCUMENTS = {"": "regfs.reports.image:Shown", "raw": "regfs.cli.show:raw_schema"
 
 @regfs_command(
     name="show",
-    examples=["regfs show app:v1", "regfs show app@sha256:25b1600", "regfs show --raw app:v1"],
+    examples=["regfs show app:v1", "regfs show app@sha256:25b1600", "regfs show --paths app:v1"],
     answers=True,
 )
 @click.argument("reference", metavar="REF")
 @click.option("--raw", is_flag=True, help="Print the bytes of the manifest as they are stored.")
-def command(session: Session, reference: str, *, raw: bool) -> Exit:
+@click.option("--paths", is_flag=True, help="Print where each part of it lies on the disk.")
+def command(session: Session, reference: str, *, raw: bool, paths: bool) -> Exit:
     """Show an image: manifest, config, layers and what made each, sharing, referrers.
 
     NAME alone means NAME:latest.
@@ -28,6 +30,7 @@ def command(session: Session, reference: str, *, raw: bool) -> Exit:
     from regfs.errors import BlobUnknown
     from regfs.render.image import show_image
     from regfs.reports.image import read_manifest, show
+    from regfs.reports.whereabouts import image_paths
 
     target, digest = session.registry.find_content(reference)
     try:
@@ -39,6 +42,9 @@ def command(session: Session, reference: str, *, raw: bool) -> Exit:
         sys.stdout.buffer.write(session.registry.manifest_bytes(digest))
         return Exit.CLEAN
     report = show(session.graph, session.registry, target, digest)
+    if paths:
+        found = image_paths(session.graph, session.store, target, digest)
+        report = replace(report, paths=tuple(found))
     session.emit(report, lambda console: show_image(report, console))
     return Exit.FINDINGS if report.problems else Exit.CLEAN
 

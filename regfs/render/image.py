@@ -48,6 +48,12 @@ def show_image(report: Shown, console: Console) -> None:
         columns = ["=Digest", ">Bytes", "What it is", "Tags"]
         say(console, "Referrers", "bold")
         console.print(table("", columns, referrers))
+    if report.paths:
+        say(console)
+        say(console, "On disk, below the root", "bold")
+    for one in report.paths:
+        state = "" if one.state == "there" else f"  ({one.state})"
+        line(console, f"  {one.what:<12} {printable(one.path)}{state}")
     for problem in report.problems:
         line(console, problem, "bold red")
 

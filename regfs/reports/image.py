@@ -40,6 +40,7 @@ from regfs.manifests.image_config import ImageConfig, parse_config
 from regfs.names import SubjectTag, cosign_tags, subject_tag
 from regfs.reports.history import BuildStep, LayerFacts, config_steps, schema1_steps
 from regfs.reports.images import Image, images
+from regfs.reports.whereabouts import ImagePath
 from regfs.tree.registry import Registry, Target
 from regfs.units import utc_time
 
@@ -49,8 +50,7 @@ class ListedEntry:
     """One entry of an index."""
 
     kind: str
-    """`image`, `index`, `attestation`, `artifact`, `layer`, `config`, `missing`, or `unseen`
-    if its place cannot be read."""
+    """`image`, `index`, `attestation`, `artifact`, `layer`, `config`, `missing`, `unseen`."""
     digest: str
     size: int
     """Bytes of the entry itself, by its descriptor."""
@@ -136,6 +136,8 @@ class Shown:
     referrers: tuple[ShownReferrer, ...]
     problems: tuple[str, ...]
     """What could not be read."""
+    paths: tuple[ImagePath, ...] = ()
+    """Where each part lies, if that was asked for."""
 
 
 def read_manifest(registry: Registry, digest: Digest, largest: int = LIMIT) -> Manifest:
@@ -168,8 +170,7 @@ class Bounds(NamedTuple):
     largest: int = LIMIT
     """Bytes; larger manifests and configs are not read."""
     only: Digest | None = None
-    """The image of an index that is described in full, or the first one if the index has no
-    such image; None for all."""
+    """The image of an index to describe in full (the first if there is none such); None: all."""
 
 
 def show(
