@@ -54,7 +54,7 @@ def quarantined_items(store: Store, damaged: Collection[str] = ()) -> Iterator[I
     Of a whole run, what its lines name is looked for. Of a run with a damaged journal, or one
     in `damaged`, everything that lies there is.
     """
-    for journal in journals(store):
+    for journal in journals(store, quarantined=True):
         if journal.damage is not None or journal.run in damaged:
             # It may be no collection: what was moved because it is bad stays there.
             found = contents(store, journal).items

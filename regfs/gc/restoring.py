@@ -34,10 +34,13 @@ from regfs.runs import (
     Skipped,
     Survey,
     is_good,
+    journals,
+    present,
     put_back,
     surveys,
 )
 from regfs.runs import restore as restore_run
+from regfs.runs.places import UNREADABLE
 from regfs.runs.totals import FOLDER_KINDS, ActionKind
 from regfs.stores import Store, WritableStore
 
@@ -62,7 +65,8 @@ def restore(
 
     def before(found: Survey, items: Sequence[Item]) -> None:
         if found.run.kind is RunKind.GC:
-            needs = _Needs(store, chain([found], surveys(store, but=run)), items)
+            others = surveys(store, but=run, quarantined=True)
+            needs = _Needs(store, chain([found], others), items)
             along.extend(needs.take_along())
             lost.extend(needs.lost())
 
@@ -77,13 +81,10 @@ class _Needs:
         self._store = store
         self._others: list[Item] = []
         """Files that lie in quarantine and do not go back by themselves."""
-        self._deleted: dict[Digest, str] = {}
-        """Blob -> the run that has deleted it for good."""
         chosen = {item.quarantine_path for item in items}
         for one in runs:
             found = _files_in_quarantine(store, one)
             self._others += [item for item in found if item.quarantine_path not in chosen]
-            self._deleted.update(_deleted_blobs(one.journal))
         self._blobs: dict[Digest, str] = {
             one.digest: one.quarantine_path
             for one in [*self._others, *items]
@@ -147,14 +148,18 @@ class _Needs:
 
     def lost(self) -> list[Skipped]:
         """Return the needed blobs that some run has deleted for good."""
-        deleted, found = self._deleted, []
-        for digest in sorted(self._digests & deleted.keys() - self._blobs.keys()):
-            path = layout.blob_path(digest)
-            try:
-                self._store.stat(path)
-            except StoreError:
-                found.append(Skipped(path, f"run {deleted[digest]} is purged, with this blob"))
-        return found
+        places = {layout.blob_path(one): one for one in self._digests - self._blobs.keys()}
+        there = present(self._store, places)
+        missing = {one for path, one in places.items() if there.get(path, UNREADABLE) == UNREADABLE}
+        if not missing:
+            return []  # and no journal of a purged run has to be read
+        deleted: dict[Digest, str] = {}
+        for journal in journals(self._store):
+            deleted.update(_deleted_blobs(journal))
+        return [
+            Skipped(layout.blob_path(one), f"run {deleted[one]} is purged, with this blob")
+            for one in sorted(missing & deleted.keys())
+        ]
 
 
 def _files_in_quarantine(store: Store, found: Survey) -> list[Item]:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from regfs import layout
 from regfs.errors import PathMissing, RunUnknown
 from regfs.runs.account import Account
-from regfs.runs.lines import JournalReading, Lines, empty, read
+from regfs.runs.lines import JournalReading, Line, Lines, empty, end_of, read
 from regfs.runs.paths import RUNS, journal_of, quarantine_of
 from regfs.runs.records import Head, Record, parse
 from regfs.stores import Store, WritableStore, ignore, stat_or_none
+
+_TAIL: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,37 +72,47 @@ def read_journal(store: Store, run: str) -> Journal:
     require_run(store, run)
     try:
         with store.open(journal_of(run)) as stream:
-            found = read(run, stream.read())
+            found = read(run, stream.read(), _Parser(run))
     except PathMissing:
         return Journal(run, Account(), "it is gone", empty(run))
-    records, damage = _parsed(run, found)
-    return Journal(run, Account.of(records), damage, replace(found, damage=damage))
+    return Journal(run, Account.of(found.lines), found.damage, found)
 
 
-def _parsed(run: str, found: JournalReading) -> tuple[list[Record], str | None]:
-    """Return what lines say, up to any damage, and what is wrong there."""
-    records: list[Record] = []
-    for number, line in enumerate(found.lines):
-        if number == 0 and "run" not in line:
-            return records, "its first line is gone"
+class _Parser:
+    """Parses the lines of a run, the first of which has to be the first of that run."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._begun = False
+
+    def __call__(self, line: Line) -> Record | None:
+        if not self._begun and "run" not in line:
+            raise ValueError("its first line is gone")
         try:
-            record = parse(run, line)
+            record = parse(self._run, line)
         except ValueError:
-            return records, f"a line does not say what it should: {str(line)[:200]}"
-        if isinstance(record, Head) and record.run != run:
-            return records, f"it is of another run: {record.run[:80]}"
-        if record is not None:
-            records.append(record)
-    return records, found.damage
+            shown = str(line)[:200]
+            raise ValueError(f"a line does not say what it should: {shown}") from None
+        if isinstance(record, Head) and record.run != self._run:
+            raise ValueError(f"it is of another run: {record.run[:80]}")
+        self._begun = True
+        return record
 
 
-def journals(store: Store, *, but: str | None = None) -> Iterator[Journal]:
-    """Yield the journal of every run `but` one, oldest first."""
+def journals(
+    store: Store, *, but: str | None = None, quarantined: bool = False
+) -> Iterator[Journal]:
+    """Yield the journal of every run `but` one, oldest first.
+
+    With `quarantined` only of runs that have a quarantine: a tree keeps the journals of all
+    runs that ever were, and nothing lies anywhere of those that are purged.
+    """
     for entry in store.list(RUNS, ignore):
         run = layout.name_of(entry.path)
+        if run == but or (quarantined and stat_or_none(store, quarantine_of(run)) is None):
+            continue
         try:
-            if run != but:
-                yield read_journal(store, run)
+            yield read_journal(store, run)
         except RunUnknown:
             continue
 
@@ -107,12 +120,26 @@ def journals(store: Store, *, but: str | None = None) -> Iterator[Journal]:
 @contextmanager
 def continued(store: WritableStore, run: str) -> Iterator[Lines]:
     """Open a journal to add to it; the caller holds the lock."""
-    try:
-        reading = read_journal(store, run).reading
-    except RunUnknown:
-        reading = empty(run)
+    reading = _end_of_journal(store, run)
+    if reading is None:
+        try:
+            reading = read_journal(store, run).reading
+        except RunUnknown:
+            reading = empty(run)
     with store.append(journal_of(run)) as file:
         yield Lines(file, reading)
+
+
+def _end_of_journal(store: Store, run: str) -> JournalReading | None:
+    """Return how a journal goes on, if its last lines show that."""
+    return end_of(read_tail(store, run)) if stat_or_none(store, journal_of(run)) else None
+
+
+def read_tail(store: Store, run: str) -> bytes:
+    """Return the last bytes of a journal, as many as several lines usually take."""
+    size = store.stat(journal_of(run)).size
+    with store.open(journal_of(run), max(size - _TAIL, 0)) as stream:
+        return stream.read()
 
 
 def require_run(store: Store, run: str) -> None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, BinaryIO, Final
@@ -33,14 +33,19 @@ Line = dict[str, Any]
 
 _SIZE: Final = 16
 _CHECK: Final = re.compile(rb', "check": "([0-9a-f]{16})"}$')
+_CHECK_SIZE: Final = len(', "check": ""}') + _SIZE
+_DECODER: Final = json.JSONDecoder()
+
+Parse = Callable[[Line], Any]
+"""Makes something of a line. Raises ValueError, with the reason, if the line is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalReading:
     """What the bytes of a journal say."""
 
-    lines: list[Line]
-    """Those before any damage."""
+    lines: list[Any]
+    """Those before any damage, parsed."""
     damage: str | None
     """Which line is damaged and how; None if the journal is whole."""
     check: str
@@ -86,26 +91,46 @@ def empty(run: str) -> JournalReading:
     return JournalReading([], None, _sum(b"", run.encode()))
 
 
-def read(run: str, data: bytes) -> JournalReading:
+def read(run: str, data: bytes, parse: Parse = lambda line: line) -> JournalReading:
     """Return what the journal of a run says."""
-    return _LineParser(run, data).read()
+    return _LineParser(run, data, parse).read()
+
+
+def end_of(data: bytes) -> JournalReading | None:
+    """Return how a journal goes on, from its last bytes; None if these do not show it.
+
+    They do if the last line continues the one before, and both have a check. Damage further up
+    is none of its business: nothing after that is believed, whatever is added.
+    """
+    *_, earlier, last, end = [b"", b"", *data.split(b"\n")]
+    check = _CHECK.search(earlier)
+    if end or check is None or (found := _continuing(check[1], last)) is None:
+        return None
+    return JournalReading([], None, found[1].decode())
 
 
 def tail_of(data: bytes) -> Line | None:
     """Return the last line of a journal, from its last bytes; None if it may not be whole."""
-    *before, last, end = [b"", b"", *data.split(b"\n")]
+    *_, earlier, last, end = [b"", b"", *data.split(b"\n")]
     if end:
         return None
-    found, earlier = _CHECK.search(last), _CHECK.search(before[-1])
-    text = last if found is None else last[: found.start()] + b"}"
+    found, check = _CHECK.search(last), _CHECK.search(earlier)
     # After a line without a check there is nothing to check it by.
-    if earlier and (found is None or _sum(earlier[1], text) != found[1].decode()):
+    if check and _continuing(check[1], last) is None:
         return None
+    text = last if found is None else last[: found.start()] + b"}"
     try:
         line = json.loads(text)
     except ValueError:
         return None
     return line if isinstance(line, dict) else None
+
+
+def _continuing(check: bytes, line: bytes) -> re.Match[bytes] | None:
+    """Return where the check of a line is, if it continues from an earlier one."""
+    found = _CHECK.search(line)
+    good = found is not None and _sum(check, line[: found.start()] + b"}") == found[1].decode()
+    return found if good else None
 
 
 def _sum(check: bytes, text: bytes) -> str:
@@ -116,35 +141,41 @@ def _written(check: str, line: Mapping[str, object]) -> tuple[bytes, str]:
     """Return a line as it is written, and its check."""
     text = json.dumps(line).encode()
     fresh = _sum(check.encode(), text)
-    return text[:-1] + f', "check": "{fresh}"}}\n'.encode(), fresh
+    return text[:-1] + _suffix(fresh) + b"\n", fresh
+
+
+def _suffix(check: str) -> bytes:
+    return f', "check": "{check}"}}'.encode()
 
 
 class _LineParser:
     """Reads a journal line by line, once."""
 
-    def __init__(self, run: str, data: bytes) -> None:
+    def __init__(self, run: str, data: bytes, parse: Parse) -> None:
         self._run = run
         self._data = data
-        self._pieces = data.split(b"\n")
-        self._place = 0
-        """Index of the piece that is read next."""
+        self._parse = parse
         self._start = 0
-        """Offset of that piece, in bytes."""
+        """Offset of the line that is read next."""
+        self._number = 1
+        """Number of that line."""
         self._old = True
         """Whether no line with a check has come yet."""
         self._check = empty(run).check
-        self._lines: list[Line] = []
+        self._lines: list[Any] = []
+        self._damage: str | None = None
+        """What the first line says that says nothing it should."""
 
     def read(self) -> JournalReading:
-        while self._place < len(self._pieces):
+        while self._start <= len(self._data):
+            self._take_checked()
             if not (self._take() or self._pass_torn()):
                 return self._end()
-        return JournalReading(
-            self._lines, None, self._continued(len(self._data)), 0, self._is_open()
-        )
+        check = self._continued(len(self._data))
+        return JournalReading(self._lines, self._damage, check, 0, self._is_open())
 
     def _is_open(self) -> bool:
-        return bool(self._pieces[-1])
+        return bool(self._data) and not self._data.endswith(b"\n")
 
     def _continued(self, start: int) -> str:
         """Return the check that a line at this offset continues from."""
@@ -154,24 +185,49 @@ class _LineParser:
         whole = before if not before or before.endswith(b"\n") else before + b"\n"
         return _sum(whole, self._run.encode())
 
+    def _take_checked(self) -> None:
+        """Read the whole lines with a good check that come next, as nearly all are."""
+        data, check = self._data, self._check
+        while not self._old and (end := data.find(b"\n", self._start)) >= 0:
+            text = data[self._start : end - _CHECK_SIZE] + b"}"
+            fresh = _sum(check.encode(), text)
+            if data[end - _CHECK_SIZE : end] != _suffix(fresh):
+                break
+            try:
+                line, size = _DECODER.raw_decode(text.decode())
+            except ValueError:
+                break
+            if not isinstance(line, dict) or size < len(text):
+                break
+            self._check = check = fresh
+            self._add(line, end)
+
     def _take(self) -> bool:
         """Read one line; return whether it is whole."""
-        piece = self._pieces[self._place]
-        last = self._place == len(self._pieces) - 1
-        if not piece and (last or self._old):
-            self._go_on()
+        end = self._data.find(b"\n", self._start)
+        last = end < 0
+        end = len(self._data) if last else end
+        if self._start == end and (last or self._old):
+            self._go_on(end)
             return True
-        line = self._parsed(piece, self._start)
+        line = self._parsed(self._data[self._start : end], self._start)
         if line is None:
             return False
-        self._lines.append(line)
-        self._go_on()
+        self._add(line, end)
         return True
 
-    def _go_on(self, pieces: int = 1) -> None:
-        for piece in self._pieces[self._place : self._place + pieces]:
-            self._start += len(piece) + 1
-        self._place += pieces
+    def _add(self, line: Line, end: int) -> None:
+        """Add what a line says that ends at this offset."""
+        self._go_on(end)
+        if self._damage is None:
+            try:
+                self._lines.append(self._parse(line))
+            except ValueError as error:
+                self._damage = str(error)
+
+    def _go_on(self, end: int, lines: int = 1) -> None:
+        self._start = end + 1
+        self._number += lines
 
     def _parsed(self, piece: bytes, start: int) -> Line | None:
         """Return the line in a piece, if it continues those before; else None."""
@@ -179,10 +235,9 @@ class _LineParser:
         if found is None and not self._old:
             return None
         if found is not None:
-            text, check = piece[: found.start()] + b"}", found[1].decode()
-            if _sum(self._continued(start).encode(), text) != check:
+            if _continuing(self._continued(start).encode(), piece) is None:
                 return None
-            piece = text
+            piece = piece[: found.start()] + b"}"
         try:
             line = json.loads(piece.decode())
         except ValueError:
@@ -190,17 +245,21 @@ class _LineParser:
         if not isinstance(line, dict):
             return None
         if found is not None:
-            self._check, self._old = check, False
+            self._check, self._old = found[1].decode(), False
         return line
+
+    def _rest(self) -> list[bytes]:
+        """Return what is left, cut into lines."""
+        return self._data[self._start :].split(b"\n")
 
     def _pass_torn(self) -> bool:
         """Skip a torn line, if the line after it says so; return whether."""
         size = 0
-        for ahead, piece in enumerate(self._pieces[self._place :]):
+        for ahead, piece in enumerate(self._rest()):
             if ahead and piece[:9] == b'{"torn": ':
                 line = self._parsed(piece, self._start)
                 if line is not None and line.get("torn") == size:
-                    self._go_on(ahead + 1)
+                    self._go_on(self._start + size + len(piece), ahead + 1)
                     return True
             size += len(piece) + 1
         return False
@@ -208,15 +267,15 @@ class _LineParser:
     def _end(self) -> JournalReading:
         """Return what was read so far; what follows is no line."""
         check = self._continued(self._start)
-        rest = self._data[self._start :]
+        size = len(self._data) - self._start
         if self._is_torn(check):
-            return JournalReading(self._lines, None, check, len(rest) + 1, True)
-        damage = f"line {self._place + 1} does not continue the lines before it"
-        return JournalReading(self._lines, damage, check, len(rest), self._is_open())
+            return JournalReading(self._lines, self._damage, check, size + 1, True)
+        damage = f"line {self._number} does not continue the lines before it"
+        return JournalReading(self._lines, self._damage or damage, check, size, self._is_open())
 
     def _is_torn(self, check: str) -> bool:
         """Return whether what follows is one torn line, or several."""
-        first, *others = self._pieces[self._place :]
+        first, *others = self._rest()
         size = len(first) + 1
         for piece in others:
             meant, _ = _written(check, {"torn": size})

@@ -28,6 +28,8 @@ from regfs.stores import Entry, FileKind, Store
 
 _LONGEST: Final = 4096
 """Bytes of a link that are read."""
+UNREADABLE: Final = (-1, 0.0)
+"""Size and mtime of what cannot be read."""
 
 
 class Place(Enum):
@@ -108,7 +110,7 @@ def _are_alike(store: Store, item: Item) -> bool:
 
 
 def present(store: Store, paths: Iterable[str]) -> dict[str, tuple[int, float]]:
-    """Return size and mtime at each of many paths where something lies; (-1, 0) if unreadable."""
+    """Return size and mtime at each of many paths where something lies, or UNREADABLE."""
     found: dict[str, tuple[int, float]] = {}
     usual: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     single: list[str] = []
@@ -135,7 +137,7 @@ def present(store: Store, paths: Iterable[str]) -> dict[str, tuple[int, float]]:
         except PathMissing:
             continue
         except StoreError:
-            found[path] = (-1, 0.0)
+            found[path] = UNREADABLE
     return found
 
 

@@ -192,21 +192,26 @@ def _head(line: Line) -> Head:
 
 
 def _item(run: str, change: Change, line: Line) -> Item:
-    source = _text(line, change)
-    kind, digest, mtime = _text(line, "kind"), line["digest"], line.get("mtime")
+    source, digest, mtime = line[change], line["digest"], line.get("mtime")
+    kind: Any = line["kind"]
+    path = line["path"] if change is Change.MOVE else source
+    content = line["content"] if change is Change.CREATE else ""
+    for value in (source, kind, path, content):
+        if not isinstance(value, str):
+            raise ValueError("no text")
     if not isinstance(line["size"], int):
         raise ValueError("size")
     return Item(
-        run=run,
-        change=change,
-        path=_text(line, "path") if change is Change.MOVE else source,
-        kind=_KINDS.get(kind, kind),
-        digest=None if digest is None else Digest.parse(digest),
-        size=line["size"],
-        source=source,
-        mtime=None if mtime is None else float(mtime),
-        content=_text(line, "content") if change is Change.CREATE else "",
-        folder=bool(line.get("folder")),
+        run,
+        change,
+        path,
+        _KINDS.get(kind, kind),
+        None if digest is None else Digest.parse(digest),
+        line["size"],
+        source,
+        None if mtime is None else float(mtime),
+        content,
+        bool(line.get("folder")),
     )
 
 

@@ -73,9 +73,10 @@ def survey(store: Store, run: str) -> Survey:
     return _survey(store, read_journal(store, run))
 
 
-def surveys(store: Store, *, but: str | None = None) -> Iterator[Survey]:
-    """Look at every run `but` one, oldest first."""
-    return (_survey(store, journal) for journal in journals(store, but=but))
+def surveys(store: Store, *, but: str | None = None, quarantined: bool = False) -> Iterator[Survey]:
+    """Look at every run `but` one, oldest first; with `quarantined` as `journals`."""
+    found = journals(store, but=but, quarantined=quarantined)
+    return (_survey(store, journal) for journal in found)
 
 
 def _survey(store: Store, journal: Journal) -> Survey:

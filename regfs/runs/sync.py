@@ -10,7 +10,7 @@ from typing import Final
 
 from regfs import layout
 from regfs.errors import PathMissing, PathUnsafe
-from regfs.runs.journal import continued, read_journal
+from regfs.runs.journal import continued, read_journal, read_tail
 from regfs.runs.lines import tail_of
 from regfs.runs.paths import RUNS, journal_of, quarantine_of
 from regfs.runs.records import Change, Item, now
@@ -19,8 +19,6 @@ from regfs.stores import Store, WritableStore, folders_above, ignore, stat_or_no
 
 _ENDS: Final = ("synced", "applied", "restored", "purging", "purged")
 """Stages before which everything was synced."""
-_TAIL: Final = 4096
-"""Bytes at the end of a journal in which its last line is looked for."""
 
 
 class ChangedFolders:
@@ -92,10 +90,7 @@ def sync_everything(store: WritableStore, run: str) -> None:
 
 
 def _has_ended(store: Store, run: str) -> bool:
-    size = store.stat(journal_of(run)).size
-    with store.open(journal_of(run), max(size - _TAIL, 0)) as stream:
-        tail = stream.read()
-    last = tail_of(tail)
+    last = tail_of(read_tail(store, run))
     # A journal with a torn end says nothing about what came before.
     return last is not None and any(word in last for word in _ENDS)
 

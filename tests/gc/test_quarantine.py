@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from regfs.gc.collect import collect, settle
+from regfs.gc.quarantine import quarantined_items
 from regfs.gc.retention import RetentionPolicy
 from regfs.gc.sweep import Applied
 from regfs.runs import purge as purge_run
@@ -248,3 +249,32 @@ def test_settling_leaves_the_quarantine_of_a_heal_alone(moved: TreeBuilder) -> N
     change_lines(moved, lambda line: {**line, "kind": "heal"} if "run" in line else line)
     moved.tag("app", "again", OLD.digest)
     assert back(moved) == set()
+
+
+# -- runs that are over -----------------------------------------------------------------
+
+
+class Watched:
+    """A store that notes which files are opened."""
+
+    def __init__(self, tree: TreeBuilder) -> None:
+        self._store = open_store(str(tree.root))
+        self.opened: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def open(self, path: str, *range_of_bytes: Any) -> Any:
+        self.opened.append(path)
+        return self._store.open(path, *range_of_bytes)
+
+
+def test_only_journals_of_runs_with_a_quarantine_are_read(moved: TreeBuilder) -> None:
+    """A tree keeps the journal of every night."""
+    store: Any = Watched(moved)
+    assert list(quarantined_items(store)) != []
+    assert store.opened == [f".regfs/runs/{only_run(moved)}/journal.jsonl"]
+    purge_run(open_store(str(moved.root)))
+    store.opened.clear()
+    assert list(quarantined_items(store)) == []
+    assert store.opened == []

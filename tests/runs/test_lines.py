@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.runs.lines import JournalReading, Lines, empty, read, tail_of
+from regfs.runs.lines import JournalReading, Lines, empty, end_of, read, tail_of
 
 RUN = "20260101T000000Z-aaaaaa"
 
@@ -174,3 +174,30 @@ def test_the_last_line_is_found_from_the_end_of_a_journal() -> None:
     assert tail_of(data.replace(b'"applied": 1', b'"applied": 2')) is None
     assert tail_of(data + data.splitlines(keepends=True)[1]) is None
     assert tail_of(b"") is None
+
+
+@given(st.lists(_LINE, min_size=2, max_size=5), st.integers(0, 3))
+def test_a_journal_goes_on_from_its_last_lines_as_from_all_of_them(
+    lines: list[dict[str, object]], before: int
+) -> None:
+    data = written(*lines, after=old(*LINES[:before]))
+    found = end_of(data[data.rindex(b"\n", 0, data.rindex(b"\n", 0, -1)) + 1 :])
+    assert found is not None
+    assert (found.check, found.torn, found.open) == (whole(data).check, 0, False)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        old(*LINES),
+        written(*LINES)[:-1],
+        written({"restored": 1}, after=old(*LINES)),
+        written(*LINES) + b'{"purged": 1}\n',
+        written(*LINES).replace(b'"applied": 1', b'"applied": 2'),
+        b"".join([*_pieces(), _pieces()[-1]]),
+        _pieces()[-1],
+    ],
+)
+def test_an_end_that_does_not_continue_what_came_before_says_nothing(data: bytes) -> None:
+    assert end_of(data) is None
