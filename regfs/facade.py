@@ -24,7 +24,7 @@ from regfs.progress import SILENT, Progress
 if TYPE_CHECKING:
     from regfs.digest import Digest
     from regfs.findings import Finding
-    from regfs.gc.plan import Plan
+    from regfs.gc.plan import Plan, Preview
     from regfs.gc.policy import Policy
     from regfs.gc.roots import Roots
     from regfs.gc.scanning import LatestGraph
@@ -357,6 +357,22 @@ class Tree:
         self.latest = LatestGraph(self.registry)
         graph = self.latest.of(inventory, self._progress)
         return plan(graph, policy, time.time(), self.registry.manifest_bytes)
+
+    def preview(self, policy: Policy) -> Preview:
+        """Return what a plan by another policy would free, of the tree as the last plan found it.
+
+        >>> tree.preview(regfs.Policy(delete_untagged=True, min_age=0)).totals.blobs
+        2
+
+        Raises:
+            Doubt: what is in use is not certain; the message says why.
+        """
+        from regfs.gc.plan import preview
+
+        if self.latest is None or self.latest.graph is None:
+            self.plan(policy)
+        assert self.latest is not None and self.latest.graph is not None
+        return preview(self.latest.graph, policy, time.time(), self.registry.manifest_bytes)
 
     def apply(self, plan: Plan, *, wait: float | None = None) -> Applied:
         """Carry out a plan, as far as the tree still agrees with it: move things to quarantine.

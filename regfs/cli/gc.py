@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from regfs.cli.gc_carry_out import Measure, carry_out, prepare, report_kept
+from regfs.cli.gc_carry_out import carry_out, metrics_option, prepare
 from regfs.cli.gc_roots import read_file, read_roots, roots_options
+from regfs.cli.gc_runs import purge_command, restore_command, runs_command
 from regfs.cli.options import Duration, Size, option_group
-from regfs.cli.report_file import ReportFile
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
+from regfs.cli.spelled import spelled
 from regfs.errors import Refused, StoreError
 from regfs.gc.policy import Policy
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from regfs.gc.plan import Plan
     from regfs.gc.retention import RetentionPolicy
-    from regfs.gc.roots import Roots
-    from regfs.runs import Purged
 
 DOCUMENTS = {
     "plan": "regfs.gc.plan:Plan",
@@ -152,14 +153,6 @@ _policy_options = option_group(
 )
 
 
-_metrics_option = click.option(
-    "--metrics",
-    metavar="FILE",
-    type=ReportFile(),
-    help="Write metrics for node_exporter's textfile collector, which reads *.prom files.",
-)
-
-
 _carry_out_options = option_group(
     click.option("--purge", is_flag=True, help="Delete after the wait; this cannot be undone."),
     click.option(
@@ -167,7 +160,7 @@ _carry_out_options = option_group(
         type=Duration(),
         help="How long to wait for pushes under way before deleting; default: --min-age.",
     ),
-    _metrics_option,
+    metrics_option,
 )
 
 
@@ -204,6 +197,39 @@ def _retention(file: str) -> RetentionPolicy:
     return load_policy(read_file(file), file)
 
 
+_REPEATED: Final = (
+    *("delete_untagged", "min_age", "offline", "allow_tagless", "allow_no_manifests"),
+    *("uploads_older_than", "policy_file", "roots", "roots_hosts", "ignore_missing_roots"),
+    *("keep_referrers_of_dangling", "keep_referrers_of_subject", "tag_history", "leftovers"),
+    *("empty_repositories", "max_freed", "purge", "wait"),
+)
+"""Options that the next command repeats."""
+
+
+def _show(
+    session: Session,
+    out: Console,
+    made: Plan,
+    *,
+    apply: str | None = None,
+    explain: bool = False,
+    ahead: bool = True,
+    ask: bool = True,
+) -> None:
+    """Print a plan for people; `ahead` of a run also the command that carries it out."""
+    from regfs.render.gc_plan import NextSteps, show_decisions, show_plan
+
+    if explain:
+        show_decisions(out, made.decisions)
+    # What is not asked about needs no second look at the tree.
+    wanted = (ahead or ask) and not made.policy.delete_untagged
+    untagged = session.tree.preview(replace(made.policy, delete_untagged=True)) if wanted else None
+    run = spelled(session, "gc", "run", options=_REPEATED)
+    with_untagged = spelled(session, "gc", "run", options=_REPEATED, add=["-m"])
+    steps = NextSteps(untagged, apply or run, with_untagged) if ahead else NextSteps(untagged)
+    show_plan(out, made, steps, verbose=session.verbose)
+
+
 @regfs_command(
     name="plan",
     examples=[
@@ -222,12 +248,12 @@ def plan_command(session: Session, /, output: str | None, explain: bool, **optio
 
     With -o the plan is also written to a file, to be reviewed and given to gc apply.
     """
-    from regfs.cli.gc_output import show_decisions, show_plan
     from regfs.render.tables import json_pieces
 
     if explain and options["policy_file"] is None:
         raise click.UsageError("--explain needs --policy FILE")
-    made = session.tree.plan(_policy(session, options))
+    policy = _policy(session, options)
+    made = session.tree.plan(policy)
     if output is not None:
         try:
             with open(output, "w", encoding="ascii") as stream:
@@ -236,15 +262,15 @@ def plan_command(session: Session, /, output: str | None, explain: bool, **optio
         except OSError as error:
             raise StoreError(f"{output}: {os.strerror(error.errno or 0)}") from None
 
-    def show(out: Console) -> None:
-        if explain:
-            show_decisions(out, made.decisions)
-        show_plan(out, made, verbose=session.verbose)
-
+    apply = None if output is None else spelled(session, "gc", "apply", output)
     outcome = Exit.FINDINGS if made.doubtful else Exit.CLEAN
-    session.emit(made, show, None if output is None else outcome)
+    session.emit(
+        made,
+        lambda out: _show(session, out, made, apply=apply, explain=explain),
+        None if output is None else outcome,
+    )
     if output is not None:
-        session.note(f"Plan written to {output}; carry it out with: regfs gc apply {output}")
+        session.note(f"Plan written to {output}; carry it out with: {apply}")
     return outcome
 
 
@@ -286,14 +312,15 @@ def run_command(
     **options: Any,
 ) -> Exit:
     """Plan and apply in one step; show the plan and ask first."""
-    from regfs.cli.gc_output import show_plan
     from regfs.gc.sweep import check_roots
 
     made = session.tree.plan(_policy(session, options))
     asks = bool(made.actions) and not yes
     if dry_run or not session.json:
         outcome = None if dry_run or asks or made.doubtful else Exit.CLEAN
-        session.emit(made, lambda out: show_plan(out, made, verbose=session.verbose), outcome)
+        session.emit(
+            made, lambda out: _show(session, out, made, ahead=dry_run, ask=not yes), outcome
+        )
     if dry_run:
         return Exit.FINDINGS if made.doubtful else Exit.CLEAN
     check_roots(made)
@@ -308,153 +335,6 @@ def run_command(
         if not click.confirm(f"{what}?", err=True):
             raise Refused("nothing was done")
     return carry_out(session, made, purge=purge, wait=wait, offline=offline, metrics=metrics)
-
-
-@regfs_command(
-    name="restore",
-    examples=[
-        "regfs gc restore 20261123T181853Z-4f0c2a",
-        "regfs gc restore 20261123T181853Z-4f0c2a --digest sha256:25b1600519c0...",
-    ],
-    exits=[Exit.FINDINGS, Exit.REFUSED],
-)
-@click.argument("run", metavar="RUN")
-@click.option("--digest", "digests", metavar="DIGEST", multiple=True, help="Only this; repeatable.")
-def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> Exit:
-    """Put back what a run moved into quarantine. Safe to repeat.
-
-    Whatever it needs that other runs have moved comes back with it. Bad bytes at the place
-    of a good copy are moved into quarantine.
-    """
-    from regfs.cli.gc_output import show_restored
-    from regfs.digest import Digest
-
-    wanted = frozenset(Digest.parse(digest) for digest in digests)
-    done = session.tree.restore(run, wanted)
-    outcome = Exit.FINDINGS if done.lost else Exit.CLEAN
-    session.emit(done, lambda out: show_restored(out, done), outcome)
-    for one in done.lost:
-        session.complain(f"{one.path}: needed by what was restored, but lost: {one.reason}")
-    return outcome
-
-
-@regfs_command(
-    name="purge",
-    examples=[
-        "regfs gc purge --older-than 7d",
-        "regfs gc purge --roots in-use.txt",
-        "regfs gc purge --discard",
-        "regfs gc purge 20261123T181853Z-4f0c2a",
-    ],
-    exits=[Exit.FINDINGS, Exit.REFUSED],
-)
-@click.argument("run", metavar="[RUN]", required=False)
-@click.option(
-    "--older-than",
-    type=Duration(),
-    default="0",
-    help="Only what was moved at least so long ago; default: everything.",
-)
-@click.option("--offline", is_flag=True, help="Nobody else writes to the tree: do not wait.")
-@click.option(
-    "--discard",
-    is_flag=True,
-    help="Also delete bad bytes that have no good copy yet; there may be no other copy.",
-)
-@roots_options(
-    help="Images in use elsewhere, as in gc plan: they are put back, not deleted. The purge is "
-    "refused if one of them is neither on this disk nor in quarantine.",
-)
-@_metrics_option
-def purge_command(
-    session: Session,
-    /,
-    run: str | None,
-    older_than: float,
-    offline: bool,
-    discard: bool,
-    roots: str | None,
-    roots_hosts: tuple[str, ...],
-    ignore_missing_roots: bool,
-    metrics: str | None,
-) -> Exit:
-    """Delete for good what runs have moved into quarantine; this frees the space.
-
-    Anything that is in use again is put back instead. A run younger than its wait stays: a
-    push that began before it may still be under way. The last good copy of anything is put
-    back, and bad bytes stay until there is a good copy.
-    """
-    from regfs.cli.gc_output import show_purged
-
-    measure = Measure(session, metrics)
-    said = _roots(session, roots, roots_hosts, ignore_missing_roots)
-    done = session.tree.purge(
-        run,
-        older_than=older_than,
-        offline=offline,
-        discard=discard,
-        roots=said,
-        ignore_missing_roots=ignore_missing_roots,
-    )
-    measure.write(done.deleted, done.bytes)
-    session.emit(
-        done, lambda out: show_purged(out, done, verbose=session.verbose), _purge_outcome(done)
-    )
-    return _report_left(session, done)
-
-
-def _purge_outcome(done: Purged) -> Exit:
-    if done.damaged:
-        return Exit.REFUSED
-    return Exit.FINDINGS if done.stays or done.future else Exit.CLEAN
-
-
-def _report_left(session: Session, done: Purged) -> Exit:
-    """Report what a purge has not deleted, and why."""
-    report_kept(session, done.stays)
-    for run in done.future:
-        session.complain(f"not deleted: run {run.path}: {run.reason}")
-    for run in done.damaged:
-        session.complain(
-            f"not deleted: run {run.path} is damaged ({run.reason}); put back what lies in its "
-            f"quarantine with: regfs gc restore {run.path}"
-        )
-    return _purge_outcome(done)
-
-
-def _roots(
-    session: Session, file: str | None, hosts: tuple[str, ...], ignore_missing: bool
-) -> Roots | None:
-    """Read a list of roots; a repository that it names may be in quarantine only."""
-    from regfs.gc.external_roots import repositories_in_quarantine
-
-    gone = repositories_in_quarantine(session.store) if file is not None else set()
-    return read_roots(
-        session,
-        file,
-        hosts,
-        ignore_missing=ignore_missing,
-        exists=lambda name: session.is_repository(name) or name in gone,
-    )
-
-
-@regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"], answers=True)
-def runs_command(session: Session, /) -> Exit:
-    """List the runs of this tree and the state of each.
-
-    A run is damaged when its journal does not account for what lies in its quarantine.
-    """
-    from regfs.cli.gc_output import show_runs
-
-    found = session.tree.runs()
-    session.emit(found, lambda out: show_runs(out, found))
-    damaged = [one for one in found if one.damage is not None]
-    for one in damaged:
-        session.complain(
-            f"run {one.run} is damaged ({one.damage}); put back what lies in its quarantine with: "
-            f"regfs gc restore {one.run}"
-        )
-    return Exit.FINDINGS if damaged else Exit.CLEAN
 
 
 for _made in (

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from regfs import layout
-from regfs.digest import Digest
-from regfs.findings import Code, Severity
-from regfs.gc.plan import Action, Plan
-from regfs.render.gc import KEPT, in_words
-from regfs.render.tables import print_cause, print_finding, printable, table
-from regfs.reports.causes import Causes
-from regfs.runs.totals import ActionKind, Totals, sum_up
+from regfs.render.gc import in_words
+from regfs.render.tables import print_finding, printable, table
+from regfs.runs.totals import Totals, sum_up
 from regfs.units import human_size, rfc3339
 
 if TYPE_CHECKING:
-    from regfs.gc.decisions import Decision
     from regfs.gc.sweep import Applied
     from regfs.runs import Purged, Restored, Returned, Run, Skipped
 
@@ -32,92 +24,6 @@ SHOWN: Final = 20
 def _say(out: Console, text: str) -> None:
     """Print a line without folding it, so that it can be copied."""
     out.print(printable(text), markup=False, soft_wrap=True)
-
-
-_OF_THE_RUN: Final = frozenset({Code.ROOT_MISSING, Code.PATTERN_SLOW})
-"""Findings about the input of the run, which verify does not report."""
-
-
-def show_plan(out: Console, plan: Plan, *, verbose: int) -> None:
-    """Print a plan: what would be deleted and why, what is kept, and the totals."""
-    actions: Sequence[Action] = plan.actions
-    if not verbose:
-        # People look for the large things; links are many and small.
-        actions = nsmallest(SHOWN, actions, key=lambda action: (-action.size, action.path))
-    rows = [
-        (
-            action.kind.value,
-            human_size(action.size),
-            action.repository or "",
-            _name(action),
-            action.reason,
-        )
-        for action in actions
-    ]
-    if rows:
-        out.print(table("To delete", ("what", ">size", "repository", "which", "why"), rows))
-        if len(plan.actions) > len(rows):
-            out.print(f"... and {len(plan.actions) - len(rows)} more (-v shows all)")
-    for reason, count in plan.kept.items():
-        _say(out, f"Kept: {count} {KEPT[reason]}")
-    _show_doubt(out, plan)
-    _say(out, f"Eligible: {in_words(plan.totals)}")
-
-
-def show_decisions(out: Console, decisions: Sequence[Decision]) -> None:
-    """Print what a retention policy says of each tag and untagged manifest, and why."""
-    rows = [
-        (
-            one.repository,
-            one.tag or "(untagged)",
-            Digest(one.digest).short if one.digest else "?",
-            "keep" if one.keep else "drop",
-            _day(one.pushed),
-            _day(one.created),
-            one.reason,
-        )
-        for one in decisions
-    ]
-    if rows:
-        columns = ("repository", "tag", "=digest", "", "=pushed", "=created", "why")
-        out.print(table("Decisions", columns, rows))
-    else:
-        out.print("The policy applies to no tag of this tree.")
-
-
-def _day(seconds: float | None) -> str:
-    """Return a day in UTC, or a dash if the time is unknown or was not needed."""
-    if seconds is None:
-        return "-"
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
-    except (OverflowError, ValueError, OSError):
-        return "after 9999"
-
-
-def _name(action: Action) -> str:
-    if action.kind in (ActionKind.DIRECTORY, ActionKind.TAG):
-        # Two folders, or two tags of one manifest, may have the same digest.
-        return action.path.partition("/_manifests/tags/")[2] or layout.name_of(action.path)
-    return Digest(action.digest).short if action.digest else layout.name_of(action.path)
-
-
-def _show_doubt(out: Console, plan: Plan) -> None:
-    grave = list(
-        Causes(
-            one
-            for one in plan.findings
-            if one.severity is Severity.ERROR or one.code in _OF_THE_RUN
-        )
-    )
-    for cause in grave[:SHOWN]:
-        if cause.count > 1:
-            print_cause(out, cause)
-        else:
-            print_finding(out, cause.first)
-    if len(grave) > SHOWN:
-        more = sum(cause.count for cause in grave[SHOWN:])
-        out.print(f"... and {more} more findings (regfs verify lists all)")
 
 
 def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:

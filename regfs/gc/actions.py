@@ -21,3 +21,5 @@ class Action:
     mtime: float
     """When planned, in seconds since the epoch: another mtime later means that it was used."""
     reason: str
+    allocated: int = 0
+    """Bytes of the disk blocks of the file, or of all files in the folder; 0 where not known."""

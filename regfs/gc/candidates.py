@@ -17,8 +17,8 @@ names; while `Graph.incomplete` holds anything, no blob goes at all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from regfs import layout
 from regfs.digest import Digest
@@ -40,7 +40,7 @@ class Candidates:
     """What goes from one tree."""
 
     def __init__(self, graph: Graph, policy: Policy, mark: Mark) -> None:
-        self.kept: Counter[str] = Counter()
+        self.kept = mark.kept
         self._graph = graph
         self._inventory = graph.inventory
         self._policy = policy
@@ -60,7 +60,7 @@ class Candidates:
             needed = set(self._graph.needed_numbers(self._mark.live(name)))
             self._needed.update(needed)
             if name in self._graph.frozen:
-                self.kept["frozen_repositories"] += 1
+                self.kept.add("frozen_repositories", layout.repository_folder(name))
                 self._protect(repository, needed)
             else:
                 links.append((repository, self._links(repository, needed)))
@@ -78,7 +78,8 @@ class Candidates:
         tags = (one for _, going in links for one in going if one.kind is ActionKind.TAG)
         limit = Limit(self._graph, self._policy.max_freed, blobs, tags)
         if self._policy.max_freed is not None:
-            self.kept["max_freed"] += limit.left
+            for one in limit.left:
+                self.kept.add("max_freed", one.path, one.size)
         return limit
 
     def _links(self, repository: RepositoryInventory, needed: set[int]) -> list[Action]:
@@ -119,10 +120,10 @@ class Candidates:
         if self._mark.loses_manifests(repository):
             live = self._mark.live(name)
             kind, reason = ActionKind.REVISION, "no tag reaches this manifest"
-            for digest, size, mtime in repository.revisions.files(range(len(repository.revisions))):
+            for digest, *file in repository.revisions.files(range(len(repository.revisions))):
                 if live.isdisjoint(self._graph.revision_targets(name, digest)):
                     path = f"{layout.revision_folder(name, digest)}/link"
-                    yield Action(kind, path, digest, name, size, mtime, reason)
+                    yield _action(kind, path, digest, name, file, reason)
                     gone.add(digest)
         dropped = self._mark.dropped(name)
         for tag, tagged in repository.tags.items():
@@ -160,32 +161,32 @@ class Candidates:
         unneeded = [row for row, number in enumerate(layers.numbers) if number not in needed]
         going = []
         for row in layers.files(unneeded):
-            digest, _, mtime = row
+            digest, size, mtime, _ = row
             stored = [known.find(one) for one in aliases.get(digest, ())]
             if digest in self._mark.outside or not needed.isdisjoint(stored):
                 continue
             if self._mark.young(mtime):
-                self.kept[self._age(mtime)] += 1
+                path = f"{layout.layer_folder(name, digest)}/link"
+                self.kept.add(self._age(mtime), path, size, mtime)
                 self._young |= {digest, *aliases.get(digest, ())}
                 continue
             going.append(row)
         folders = layout.layer_folders(name, [row[0] for row in going])
         kind, reason = ActionKind.LAYER_LINK, "no manifest of the repository needs this blob"
-        for folder, (digest, size, mtime) in zip(folders, going, strict=True):
-            yield Action(kind, f"{folder}/link", digest, name, size, mtime, reason)
+        for folder, (digest, *file) in zip(folders, going, strict=True):
+            yield _action(kind, f"{folder}/link", digest, name, file, reason)
 
     def _uploads(self, repository: RepositoryInventory) -> Iterator[Action]:
         for upload, info in repository.uploads.items():
             limit = max(self._policy.uploads_older_than, self._policy.min_age)
             latest = max(info.mtime, info.started_at or 0.0)
-            if self._mark.now - latest < limit:
-                self.kept[self._age(latest)] += 1
-                continue
             path = layout.upload_folder(repository.name, upload)
+            if self._mark.now - latest < limit:
+                self.kept.add(self._age(latest), path, info.size, latest)
+                continue
             reason = "upload was started and never finished"
-            yield Action(
-                ActionKind.UPLOAD, path, None, repository.name, info.size, info.mtime, reason
-            )
+            file = (info.size, info.mtime, info.allocated)
+            yield _action(ActionKind.UPLOAD, path, None, repository.name, file, reason)
 
     def _is_emptied(self, repository: RepositoryInventory, going: Iterable[Action]) -> bool:
         """Return whether nothing is left of a repository when all this has gone."""
@@ -222,22 +223,24 @@ class Candidates:
         incomplete = self._blind()
         going = []
         for row in blobs.files(unneeded):
-            digest, _, mtime = row
+            digest, size, mtime, _ = row
             if incomplete:
-                self.kept["blind"] += 1
+                why = "blind"
             elif digest in self._frozen:
-                self.kept["frozen"] += 1
+                why = "frozen"
             elif digest in self._young or self._mark.young(mtime):
-                self.kept[self._age(mtime)] += 1
+                why = self._age(mtime)
             elif digest in self._mark.outside:
-                self.kept["outside"] += 1
+                why = "outside"
             else:
                 going.append(row)
+                continue
+            self.kept.add(why, layout.blob_path(digest), size, mtime)
         folders = layout.blob_folders([row[0] for row in going])
         kind, reason = ActionKind.BLOB, "no manifest in any repository needs it"
         return [
-            Action(kind, f"{folder}/data", digest, None, size, mtime, reason)
-            for folder, (digest, size, mtime) in zip(folders, going, strict=True)
+            _action(kind, f"{folder}/data", digest, None, file, reason)
+            for folder, (digest, *file) in zip(folders, going, strict=True)
         ]
 
     # -- what crashes and deletions leave ---------------------------------------------
@@ -252,7 +255,7 @@ class Candidates:
                 yield self._half(path, info.size, info.mtime, reason)
         for path, copy in self._inventory.copies.items():
             if self._may_still_be_wanted(copy.wanted_as):
-                self.kept["copies"] += 1
+                self.kept.add("copies", path, copy.size)
             elif self._may_tidy(path, max(copy.mtime, copy.changed), incomplete, _COPYING):
                 reason = "half of a copy by rsync, of what is in place or nothing needs"
                 yield self._half(path, copy.size, copy.mtime, reason)
@@ -288,10 +291,23 @@ class Candidates:
         """Return whether a leftover may go; `least` is an age, unless nobody else writes."""
         fresh = bool(self._policy.min_age) and self._mark.now - mtime < least
         if fresh or self._mark.young(mtime):
-            self.kept[self._age(mtime)] += 1
+            self.kept.add(self._age(mtime), path, mtime=mtime)
             return False
         name = layout.repository_of(path)
         return name not in self._graph.frozen and (name is not None or not incomplete)
+
+
+def _action(
+    kind: ActionKind,
+    path: str,
+    digest: str | None,
+    repository: str | None,
+    file: Sequence[Any],
+    reason: str,
+) -> Action:
+    """Return the action on a file, of which size, mtime and blocks are given."""
+    size, mtime, allocated = file
+    return Action(kind, path, digest, repository, size, mtime, reason, max(allocated, 0))
 
 
 def _says_anything(tag: TagInfo) -> bool:

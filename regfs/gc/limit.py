@@ -12,7 +12,7 @@ finds the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from regfs import layout
@@ -47,9 +47,9 @@ class Limit:
         self._take(limit)
 
     @property
-    def left(self) -> int:
-        """How many blobs stay that may be collected."""
-        return len(self._left)
+    def left(self) -> Collection[Action]:
+        """The blobs that stay and may be collected."""
+        return self._left.values()
 
     def takes(self, action: Action) -> bool:
         """Return whether an action is needed to collect the blobs; if no blob stays, each is."""

@@ -23,7 +23,6 @@ Doubt keeps: a repository in `Graph.frozen` is marked whole, and loses no tag. W
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
@@ -32,6 +31,7 @@ from regfs.digest import Digest, digests_in
 from regfs.errors import RegfsError
 from regfs.findings import Code, Finding, Severity
 from regfs.gc.decisions import Decision
+from regfs.gc.kept import Kept
 from regfs.gc.policy import Policy
 from regfs.gc.roots import Resolved, Roots, resolve
 from regfs.gc.tags import Read, TagChoice
@@ -45,7 +45,7 @@ class Mark:
     """The live manifests of every repository of one tree."""
 
     def __init__(self, graph: Graph, policy: Policy, now: float, read: Read) -> None:
-        self.kept: Counter[str] = Counter()
+        self.kept = Kept()
         self.findings: list[Finding] = []
         self._live: dict[str, set[Digest]] = {}
         """Repository -> the manifests its roots reach, where any manifest may go."""
@@ -247,8 +247,10 @@ class Mark:
         return repository.revisions if self._policy.keep_referrers_of_subject else ()
 
     def _refuse_tagless(self, repository: RepositoryInventory) -> None:
-        self.kept["tagless"] += len(repository.revisions)
         path = layout.repository_folder(repository.name)
+        for digest, size, *_ in repository.revisions.files(range(len(repository.revisions))):
+            link = f"{layout.revision_folder(repository.name, digest)}/link"
+            self.kept.add("tagless", link, size)
         code = Code.REPOSITORY_TAGLESS
         self.findings.append(Finding(code, path, repository=repository.name))
 

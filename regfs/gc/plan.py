@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from regfs.findings import Code, Finding, Severity
 from regfs.gc.actions import Action
 from regfs.gc.candidates import Candidates
 from regfs.gc.decisions import Decision
+from regfs.gc.kept import KeptItem
 from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.gc.tags import Read, unread
@@ -35,6 +37,26 @@ from regfs.tree.inventory import INCOMPLETE, Inventory
 __all__ = ["Action", "ActionKind", "Plan", "fingerprint", "load", "needs_history", "plan", "total"]
 
 SCHEMA: Final = "regfs.plan/2"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a plan would free."""
+
+    totals: Totals
+    allocated: int
+    """Bytes of disk blocks, as far as they are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stays:
+    """What a run leaves in a tree."""
+
+    repositories: int = 0
+    tags: int = 0
+    manifests: int = 0
+    """Counted in each repository."""
+    blobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +83,16 @@ class Plan:
     findings: list[Finding] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     """What was decided of each tag and manifest that the retention policy judges."""
+    allocated: int = 0
+    """Bytes of the disk blocks of all actions, as far as they are known."""
+    kept_bytes: dict[str, int] = field(default_factory=dict)
+    """Reason, as in `kept` -> bytes."""
+    kept_items: list[KeptItem] = field(default_factory=list)
+    """What stays and why; of each reason not more than the first `regfs.gc.kept.NAMED`."""
+    stays: Stays = field(default_factory=Stays)
+    """What is left when all this has gone."""
+    tags_left: dict[str, int] = field(default_factory=dict)
+    """Repository that loses anything -> tags that stay."""
 
     @property
     def doubtful(self) -> bool:
@@ -103,7 +135,7 @@ def plan(graph: Graph, policy: Policy, now: float, read: Read = unread) -> Plan:
     going = Candidates(graph, policy, mark)
     actions = in_order(going.actions())
     created_at = datetime.fromtimestamp(now, UTC).replace(microsecond=0)
-    kept = going.kept + mark.kept
+    kept, totals = going.kept, total(actions)
     return Plan(
         schema=SCHEMA,
         id=f"{created_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
@@ -111,12 +143,48 @@ def plan(graph: Graph, policy: Policy, now: float, read: Read = unread) -> Plan:
         created_at=created_at,
         policy=policy,
         fingerprint=fingerprint(inventory),
-        totals=total(actions),
+        totals=totals,
         actions=actions,
-        kept=dict(sorted(kept.items())),
+        kept=dict(sorted(kept.counts.items())),
         findings=[*inventory.findings, *graph.findings, *mark.findings],
         decisions=mark.decisions,
+        allocated=sum(action.allocated for action in actions),
+        kept_bytes=dict(sorted(kept.bytes.items())),
+        kept_items=kept.items,
+        stays=_stays(inventory, totals),
+        tags_left=_tags_left(inventory, actions),
     )
+
+
+def preview(graph: Graph, policy: Policy, now: float, read: Read = unread) -> Preview:
+    """Return what a plan by another policy would free; nothing can be carried out by it.
+
+    The histories of tags need not have been read. Without them it may count manifests that have
+    just lost their tag.
+    """
+    if not policy.allow_no_manifests:
+        _expect_manifests(graph.inventory)
+    actions = list(Candidates(graph, policy, Mark(graph, policy, now, read)).actions())
+    return Preview(total(actions), sum(action.allocated for action in actions))
+
+
+def _stays(inventory: Inventory, totals: Totals) -> Stays:
+    repositories = inventory.repositories.values()
+    return Stays(
+        len(repositories) - totals.repositories,
+        sum(len(one.tags) for one in repositories) - totals.tags,
+        sum(len(one.revisions) for one in repositories) - totals.manifests,
+        len(inventory.blobs) - totals.blobs,
+    )
+
+
+def _tags_left(inventory: Inventory, actions: Iterable[Action]) -> dict[str, int]:
+    losing: Counter[str] = Counter()
+    for one in actions:
+        if one.repository is not None:
+            losing[one.repository] += one.kind is ActionKind.TAG
+    found = inventory.repositories
+    return {name: len(found[name].tags) - gone for name, gone in losing.items() if name in found}
 
 
 def _expect_manifests(inventory: Inventory) -> None:
@@ -180,7 +248,7 @@ def load(data: bytes) -> Plan:
     if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z_-]*", str(raw.get("id"))):
         raise DocumentInvalid("not a plan: id: is no name for a run")
     # These are for readers; nothing is decided by them.
-    raw["findings"], raw["decisions"] = [], []
+    raw["findings"], raw["decisions"], raw["kept_items"] = [], [], []
     try:
         return TypeAdapter(Plan).validate_python(raw)
     except ValidationError as error:

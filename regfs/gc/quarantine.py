@@ -141,7 +141,7 @@ class InUse:
         """Yield those candidates that a layer link names, by its path or its content."""
         layers = repository.layers
         rows = [row for row, number in enumerate(layers.numbers) if number in self._candidates]
-        return (digest for digest, _, _ in layers.files(rows))
+        return (digest for digest, *_ in layers.files(rows))
 
     def needs(self, item: Item) -> bool:
         """Return whether something present needs an item, or it has been written to."""

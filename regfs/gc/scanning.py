@@ -62,6 +62,11 @@ class LatestGraph:
         self._registry = registry
         self._graph = graph
 
+    @property
+    def graph(self) -> Graph | None:
+        """The graph; None before there was a scan."""
+        return self._graph
+
     def of(self, inventory: Inventory, progress: Progress = SILENT) -> Graph:
         """Return the graph of an inventory, or an earlier one if that has the same content.
 

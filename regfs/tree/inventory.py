@@ -198,14 +198,13 @@ class DigestTable(Mapping[Digest, FileInfo]):
         """Ask about every file anew from now on."""
         self._asked.clear()
 
-    def files(self, rows: Iterable[int]) -> Iterator[tuple[Digest, int, float]]:
-        """Yield the digest, size and time of rows; of those only that have a file."""
+    def files(self, rows: Iterable[int]) -> Iterator[tuple[Digest, int, float, int]]:
+        """Yield digest, size, time and blocks of rows; of those only that have a file."""
         if self.ask is None:
             for row in rows:
-                yield self.digest(row), self.sizes[row], self.mtimes[row]
+                yield self.digest(row), self.sizes[row], self.mtimes[row], self.allocated[row]
         else:
-            for digest, size, mtime, _ in self.ask([self.digest(row) for row in rows]):
-                yield digest, size, mtime
+            yield from self.ask([self.digest(row) for row in rows])
 
     def __iter__(self) -> Iterator[Digest]:
         return map(self.known.__getitem__, self.numbers)

@@ -8,7 +8,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.gc.actions import Action
 from regfs.gc.plan import Plan
-from regfs.render.gc import KEPT, in_words
+from regfs.render.gc import in_words, kept_in_words
 from regfs.runs.totals import ActionKind
 from regfs.server.ui import addresses
 from regfs.server.ui.views.parts import Hyperlink, Look, PagedRows, below, page_of
@@ -31,7 +31,7 @@ class Collecting:
     untagged: bool
     """Whether manifests that no tag reaches are deleted too."""
     eligible: str
-    kept: tuple[tuple[int, str], ...]
+    kept: tuple[str, ...]
     page: PagedRows[ActionRow]
     command: str
     run_command: str
@@ -52,8 +52,8 @@ def collecting(look: Look, untagged: bool, number: int) -> Collecting:
     return Collecting(
         plan=plan,
         untagged=untagged,
-        eligible=in_words(plan.totals),
-        kept=tuple((count, KEPT[why]) for why, count in plan.kept.items()),
+        eligible=in_words(plan.totals, plan.allocated),
+        kept=tuple(words for _, words in kept_in_words(plan)),
         page=page.replaced(ActionRow(one, below(one.path), _which(one)) for one in page.rows),
         command=f"regfs gc plan{flags} -o plan.json",
         run_command="regfs gc apply plan.json",

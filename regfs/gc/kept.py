@@ -1,0 +1,40 @@
+"""What stays although nothing is known to need it, and why. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+NAMED: Final = 1000
+"""Items of one reason that are named; the others are only counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptItem:
+    """One item that stays."""
+
+    reason: str
+    """A key of `Plan.kept`."""
+    path: str
+    size: int
+    """Bytes; 0 of a repository."""
+    mtime: float | None = None
+    """Seconds since the epoch, where its age is the reason."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """Counts, bytes and names of what stays, by reason."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    bytes: Counter[str] = field(default_factory=Counter)
+    items: list[KeptItem] = field(default_factory=list)
+    """Up to `NAMED` of each reason."""
+
+    def add(self, reason: str, path: str, size: int = 0, mtime: float | None = None) -> None:
+        """Add one item."""
+        self.counts[reason] += 1
+        self.bytes[reason] += size
+        if self.counts[reason] <= NAMED:
+            self.items.append(KeptItem(reason, path, size, mtime))
