@@ -57,6 +57,8 @@ JSON spells them as JSON does, so that programs get them back.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -280,6 +282,21 @@ def printable(text: object) -> str:
 def quoted(text: str, limit: int = 300) -> str:
     """Return a name in quotes, printable; a long one is cut after `limit` characters."""
     return f"'{printable(text if len(text) <= limit else text[:limit] + '...')}'"
+
+
+def did_you_mean(
+    word: str, known: Iterable[str], others: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Return the end of a message that names what was probably meant; empty if nothing is like it.
+
+    `others` are words of other programs, and what they mean here.
+    """
+    from difflib import get_close_matches  # only for who has mistyped something
+
+    choices = list(known)
+    meant = others.get(word)
+    close = [meant] if meant in choices else get_close_matches(word[:200], choices)
+    return f"; did you mean {' or '.join(map(printable, close))}?" if close else ""
 
 
 def _escape(character: str) -> str:

@@ -57,16 +57,26 @@ def human_duration(seconds: float) -> str:
     return " ".join(part for part in parts[:2] if part)
 
 
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_DECIMAL: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_by: list[int] = [1000]
+"""What the next larger unit is multiplied by: one choice for the whole process."""
+
+
+def use_units(*, binary: bool) -> None:
+    """Let `human_size` write binary units (MiB) or decimal ones (MB) from now on."""
+    _by[0] = 1024 if binary else 1000
 
 
 def human_size(size: int) -> str:
-    """Return a number of bytes in decimal units with three digits, as `docker images` does."""
+    """Return a number of bytes with three digits, in decimal units as `docker images` does."""
+    base = _by[0]
+    units = _DECIMAL if base == 1000 else _BINARY
     value = float(size)
-    for unit in _UNITS:
-        if abs(value) < 999.5 or unit == _UNITS[-1]:
+    for unit in units:
+        if abs(value) < 999.5 or unit == units[-1]:
             break
-        value /= 1000
+        value /= base
     if unit == "B":
         return f"{size} B"
     return f"{value:.3g} {unit}" if abs(value) < 999.5 else f"{value:.0f} {unit}"

@@ -13,9 +13,11 @@ import traceback
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from regfs import __version__
-from regfs.cli.session import Exit, Session, drop_output, given_root
+from regfs.cli.common import Group, common_options
+from regfs.cli.session import Exit, Session, drop_output
 from regfs.errors import (
     ContentMismatch,
     Invalid,
@@ -27,6 +29,7 @@ from regfs.errors import (
     StoreError,
     Unknown,
 )
+from regfs.units import use_units
 
 COMMANDS: Final[dict[str, str]] = {
     "info": "See",
@@ -42,9 +45,20 @@ COMMANDS: Final[dict[str, str]] = {
     "heal": "Check",
     "gc": "Clean",
     "serve": "Serve",
-    "schema": "Scripts",
+    "config": "Manual",
+    "help": "Manual",
+    "schema": "Manual",
 }
 """Command -> the heading it stands under; each lives in the module of its name."""
+
+_HELP: Final = """Look into, check and clean the disk of a Docker/OCI registry.
+
+ROOT is a folder that holds docker/registry/v2. Without -r it is $REGFS_ROOT,
+else the current folder if it holds a tree, else /var/lib/registry.
+
+Options that all commands have may stand before or after the command. Every option can
+be set by a variable or in regfs.toml; see regfs config --help.
+"""
 
 EXITS: Final[tuple[tuple[type[RegfsError], Exit], ...]] = (
     (ContentMismatch, Exit.FINDINGS),
@@ -60,7 +74,7 @@ EXITS: Final[tuple[tuple[type[RegfsError], Exit], ...]] = (
 """Error class -> exit code; the first match counts."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that imports a command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -86,27 +100,29 @@ class LazyGroup(click.Group):
                 formatter.write_dl(rows)
 
 
-@click.group(
-    cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in Exit) + ".",
-)
-@click.version_option(__version__, message="regfs %(version)s")
-@click.option(
-    "-r",
-    "--root",
-    metavar="ROOT",
-    callback=given_root,
-    help="The folder of the registry tree (see below).",
-)
-@click.pass_context
-def cli(ctx: click.Context, root: str | None) -> None:
-    """Look into, check and clean the disk of a Docker/OCI registry.
+class _Program(LazyGroup):
+    def __init__(self) -> None:
+        codes = "; ".join(f"{code.value} {code.meaning}" for code in Exit)
+        super().__init__(
+            name="regfs",
+            help=_HELP,
+            epilog=f"Exit codes: {codes}.",
+            params=common_options(brief=False),
+            context_settings={"help_option_names": ["-h", "--help"]},
+            callback=_start,
+        )
 
-    ROOT is a folder that holds docker/registry/v2. Without -r it is $REGFS_ROOT,
-    else the current folder if it holds a tree, else /var/lib/registry.
-    """
-    ctx.obj = Session(root=root)
+
+@click.pass_context
+def _start(ctx: click.Context, /, **options: Any) -> None:
+    ctx.obj = session = Session()
+    use_units(binary=False)
+    session.configure(**options)
+    if ctx.get_parameter_source("root") is ParameterSource.DEFAULT_MAP:
+        session.root_source = "$REGFS_ROOT"
+
+
+cli = click.version_option(__version__, message="regfs %(version)s")(_Program())
 
 
 def run(arguments: list[str]) -> int:

@@ -15,6 +15,7 @@ from regfs.cli.gc_runs import purge_command, restore_command, runs_command
 from regfs.cli.options import Duration, Size, option_group
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
+from regfs.cli.session import group as regfs_group
 from regfs.cli.spelled import spelled
 from regfs.errors import Refused, StoreError
 from regfs.gc.policy import Policy
@@ -66,9 +67,7 @@ Exit codes:
 """
 
 
-@click.group(name="gc", help=_HELP)
-def command() -> None:
-    """Hold the commands of a collection."""
+command = regfs_group(name="gc", help=_HELP)
 
 
 _policy_options = option_group(
@@ -239,6 +238,7 @@ def _show(
         "regfs gc plan --json",
     ],
     exits=[Exit.FINDINGS, Exit.REFUSED],
+    pages=True,
 )
 @_policy_options
 @click.option("-o", "--output", metavar="FILE", help="Write the plan there, for gc apply.")

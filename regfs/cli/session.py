@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from regfs.cli.common import Command, Group, common_options, settings_of, shown_settings
+from regfs.errors import DocumentInvalid
 from regfs.progress import SILENT, Progress
+from regfs.units import use_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
 
+    from regfs.cli.settings import OptionSettings
     from regfs.facade import Tree
     from regfs.graph import Graph
     from regfs.stores import WritableStore
@@ -61,13 +65,20 @@ _MEANINGS: Final = {
 class Session:
     """One run of one command."""
 
-    def __init__(self, root: str | None = None) -> None:
-        self.root = root
+    def __init__(self) -> None:
+        self.root: str | None = None
+        self.root_source = "the command line"
+        """What gave the root, if one is given."""
         self.allow_empty = False
         """Whether an empty folder is a fresh registry."""
         self.json = False
         self.quiet = False
         self.verbose = 0
+        self.color: bool | None = None
+        """Whether to use colours; None: on a terminal."""
+        self.pager: str | None = None
+        self.pages = False
+        """Whether answers may go through the pager."""
 
     def configure(
         self,
@@ -77,12 +88,35 @@ class Session:
         as_json: bool,
         quiet: bool,
         verbose: int,
+        color: bool | None,
+        units: str | None,
+        pager: str | None,
+        no_pager: bool,
         **rest: Any,
     ) -> dict[str, Any]:
-        """Take the options that all commands have; return the others."""
-        self.root, self.allow_empty = root or self.root, allow_empty
-        self.json, self.quiet, self.verbose = as_json, quiet, verbose
+        """Take the options that all commands have, in addition to earlier ones; return the rest."""
+        if root is not None:
+            self.root, self.root_source = root, "the command line"
+        self.allow_empty |= allow_empty
+        self.json |= as_json
+        self.quiet |= quiet
+        self.verbose += verbose
+        self.color = self.color if color is None else color
+        self.pager = "" if no_pager else self.pager if pager is None else pager
+        if units is not None:
+            use_units(binary=units == "binary")
         return rest
+
+    def show_settings(self, ctx: click.Context) -> None:
+        """Print which settings decide what the command changes."""
+        for line in shown_settings(ctx):
+            self.note(f"regfs: {line}")
+
+    def root_and_source(self) -> tuple[str, str]:
+        """Return the root, and what says that it is this one."""
+        if self.root is not None:
+            return self.root, self.root_source
+        return _default_root(settings_of(click.get_current_context()))
 
     @cached_property
     def tree(self) -> Tree:
@@ -93,8 +127,7 @@ class Session:
         """
         from regfs import facade
 
-        root = self.root or _default_root()
-        return facade.open(root, empty=self.allow_empty, progress=self._bar)
+        return facade.open(self.root_and_source()[0], empty=self.allow_empty, progress=self._bar)
 
     @property
     def store(self) -> WritableStore:
@@ -125,8 +158,8 @@ class Session:
             def on_broken_pipe(self) -> None:
                 raise BrokenPipeError  # rich would exit with 1
 
-        results = Results(highlight=False, soft_wrap=False)
-        if not results.is_terminal and "COLUMNS" not in os.environ:
+        results = Results(highlight=False, soft_wrap=False, **self._colors())
+        if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
             results.width = PIPED_WIDTH
         return results
 
@@ -135,7 +168,14 @@ class Session:
         """Where everything else goes."""
         from rich.console import Console
 
-        return Console(stderr=True, highlight=False)
+        return Console(stderr=True, highlight=False, **self._colors())
+
+    def _colors(self) -> dict[str, Any]:
+        if self.color is None:
+            return {}
+        if self.color:
+            return {"color_system": "standard", "force_terminal": True, "no_color": False}
+        return {"color_system": None}
 
     @cached_property
     def _bar(self) -> Progress:
@@ -174,7 +214,23 @@ class Session:
                 click.echo(piece, nl=False)
             click.echo()
         elif not (self.quiet and outcome is Exit.CLEAN):
+            self._print(people)
+
+    def _print(self, people: Callable[[Console], None]) -> None:
+        """Print for people, in a pager if that is wanted and the answer is long."""
+        if not self.pages or self.pager == "" or not _on_terminal():
             people(self.out)
+            return
+        from regfs.cli.pager import pager_command, print_paged
+
+        try:
+            command = pager_command(self.pager)
+        except ValueError as error:
+            raise click.UsageError(f"--pager {self.pager}: {error}") from None
+        if not command:
+            people(self.out)
+        elif not print_paged(self.out, people, command):
+            self.note(f"regfs: the pager {command[0]} cannot be run; --no-pager does without")
 
     def is_repository(self, name: str) -> bool:
         """Return whether the tree has a repository of that name; the name may be any text."""
@@ -218,20 +274,38 @@ class Session:
             click.echo(printable(message), err=True)
 
 
+def _on_terminal() -> bool:
+    """Return whether a person can read here, and press keys."""
+    streams = (sys.stdin, sys.stdout)
+    interactive = all(stream is not None and stream.isatty() for stream in streams)
+    return interactive and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def drop_output() -> None:
     """Discard what is buffered for standard output: its reader has left (`| head`)."""
     with suppress(OSError):  # it is not a file, as in tests
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _default_root() -> str:
-    named = os.environ.get("REGFS_ROOT")
-    if named:
-        return named
+def _default_root(settings: OptionSettings) -> tuple[str, str]:
+    """Return the root if none is given, and why it is this one."""
+    here = _root_here()
+    if here is not None:
+        return here, "the current folder"
+    setting = settings.from_file("root")
+    if setting is None:
+        return DEFAULT_ROOT, "default"
+    if not isinstance(setting.value, str) or not setting.value:
+        raise DocumentInvalid(f"{setting.place}: must be a folder")
+    return setting.value, setting.place
+
+
+def _root_here() -> str | None:
+    """Return the root that the current folder is, or is in."""
     try:
         here = os.getcwd()
     except OSError:  # it has been removed
-        return DEFAULT_ROOT
+        return None
     above, within, _ = f"{here}/".partition("/docker/registry/v2/")
     if within:
         return above or "/"
@@ -239,14 +313,7 @@ def _default_root() -> str:
         place = os.path.join(here, below)
         if place.endswith("/docker/registry/v2") and os.path.isdir(place):
             return here
-    return DEFAULT_ROOT
-
-
-def given_root(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return the root that was given; refuse an empty one, an unset variable most likely."""
-    if value == "":
-        raise click.BadParameter("is empty; leave it out, or give a folder", ctx, param)
-    return value
+    return None
 
 
 _USUAL: Final = (Exit.CLEAN, Exit.USAGE, Exit.NOT_FOUND, Exit.STORAGE, Exit.INTERRUPTED)
@@ -269,12 +336,14 @@ def command(
     exits: Sequence[Exit] = (),
     name: str | None = None,
     answers: bool = False,
+    pages: bool | None = None,
 ) -> Callable[[Function], click.Command]:
     """Make a function a command with the options, examples and exit codes all commands have.
 
     The function gets the Session first, and returns an Exit, or None for CLEAN. If it
     `answers` a question about the tree, what could not be read for it is reported at the
-    end and turns CLEAN into FINDINGS: an incomplete answer is never silent.
+    end and turns CLEAN into FINDINGS: an incomplete answer is never silent. Answers go
+    through the pager; `pages` says otherwise.
     """
     epilog = _epilog(examples, [*_USUAL, *exits, *([Exit.FINDINGS] if answers else [])])
 
@@ -282,6 +351,8 @@ def command(
         @click.pass_obj
         def wrapper(session: Session, /, **options: Any) -> int:
             rest = session.configure(**options)
+            session.pages = answers if pages is None else pages
+            session.show_settings(click.get_current_context())
             try:
                 result = function(session, **rest) or Exit.CLEAN
             except BrokenPipeError:  # handled here: click would take it for a failure
@@ -295,27 +366,18 @@ def command(
 
         # The function's options and help are the command's.
         update_wrapper(wrapper, function)
-        made = click.command(name=name or function.__name__, epilog=epilog)(wrapper)
-        made.params.extend(_common_options())
+        made = click.command(name=name or function.__name__, cls=Command, epilog=epilog)(wrapper)
+        made.params.extend(common_options(brief=True))
         return made
 
     return decorate
 
 
-def _common_options() -> list[click.Parameter]:
-    return [
-        click.Option(
-            ["-r", "--root"],
-            metavar="ROOT",
-            callback=given_root,
-            help="The folder of the registry tree.",
-        ),
-        click.Option(
-            ["--allow-empty"], is_flag=True, help="Accept an empty folder as a fresh registry."
-        ),
-        click.Option(
-            ["--json", "as_json"], is_flag=True, help="One JSON document on standard output."
-        ),
-        click.Option(["-q", "--quiet"], is_flag=True, help="Print only answers and problems."),
-        click.Option(["-v", "--verbose"], count=True, help="Print more; twice for everything."),
-    ]
+def group(*, name: str, help: str) -> click.Group:
+    """Return a group of commands, which takes the options all commands have."""
+
+    @click.pass_obj
+    def callback(session: Session, /, **options: Any) -> None:
+        session.configure(**options)
+
+    return Group(name=name, help=help, callback=callback, params=common_options(brief=True))

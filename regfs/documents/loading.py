@@ -13,14 +13,15 @@ import json
 import re
 import tomllib
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias, TypeVar
-
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from regfs.errors import DocumentInvalid
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
+
+M = TypeVar("M", bound="BaseModel")
 Path: TypeAlias = tuple[str | int, ...]
 """The place of a value in a document, such as ("policies", 0, "keepTags")."""
 
@@ -35,7 +36,9 @@ def load(
     Raises:
         DocumentInvalid: it is not valid; the message is `NAME: KEY: what is wrong`.
     """
-    document = _parsed(_decoded(data, name), name)
+    from pydantic import ValidationError  # costs more than all else here; settings do without
+
+    document = parsed(data, name)
     try:
         return kind.model_validate(document)
     except ValidationError as error:
@@ -62,7 +65,13 @@ def _decoded(data: bytes, name: str) -> str:
         raise _invalid(name, "not text in UTF-8", line) from None
 
 
-def _parsed(text: str, name: str) -> Any:
+def parsed(data: bytes, name: str) -> Any:
+    """Return a document as plain values; `name` is that of the file.
+
+    Raises:
+        DocumentInvalid: it is neither TOML nor JSON.
+    """
+    text = _decoded(data, name)
     is_json = name.endswith(".json") or (
         text.lstrip().startswith("{") and not name.endswith(".toml")
     )

@@ -19,6 +19,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from regfs.cli.app import cli, run
+from regfs.cli.common import COMMON
 from regfs.cli.schema import documents, schema_of
 
 TREES = Path(__file__).parents[2] / "fixtures/trees"
@@ -31,7 +32,7 @@ FORMS = {
     "ls entries": ["ls my-busybox-extended:latest", "ls -l my-busybox-extended:latest"],
     "ls untagged": ["ls --untagged", "ls --untagged -l", "ls --untagged my-busybox-extended"],
     "ls uploads": ["ls --uploads", "ls --uploads my-busybox"],
-    "show": ["show my-busybox-extended", "show my-busybox@{manifest}"],
+    "show": ["show my-busybox-extended", "show --paths my-busybox", "show my-busybox@{manifest}"],
     "show raw": ["show --raw my-busybox-extended", "show --raw my-busybox"],
     "log": ["log my-busybox", "log my-busybox:latest -n 1"],
     "why": ["why 25b1600519c0", "why my-busybox:latest", "why my-busybox"],
@@ -80,10 +81,11 @@ FORMS = {
         "gc purge --roots in-use.txt --ignore-missing-roots",
     ],
     "gc runs": ["gc runs"],
+    "config": ["config", "config --all"],
 }
 """Document -> command lines that print it; those with `!` only prepare the next."""
 
-WITHOUT = {"cat", "serve", "schema"}
+WITHOUT = {"cat", "help", "serve", "schema"}
 """Commands that print no document of their own."""
 
 OTHERS = {("verify", "--ndjson")}
@@ -127,9 +129,8 @@ def test_every_flag_and_every_choice_is_in_a_form(command: str) -> None:
         if command_of(form) == command
         for word in shlex.split(form)
     }
-    common = {"as_json", "quiet", "verbose", "root", "allow_empty"}
     for option in COMMANDS[command].params:
-        if not isinstance(option, click.Option) or option.name in common:
+        if not isinstance(option, click.Option) or option.name in COMMON:
             continue
         names = {*option.opts, *option.secondary_opts}
         if isinstance(option.type, click.Choice):
