@@ -253,7 +253,7 @@ class Tree:
         return show(self.graph, self.registry, target, digest)
 
     def why(self, reference: str, *, limit: int = 20) -> Reasons:
-        """Return up to `limit` paths from a repository to a blob or manifest.
+        """Return what needs a blob or manifest, and up to `limit` paths from a repository to it.
 
         >>> [step.kind for step in tree.why("25b1600519c0").paths[0]]
         ['repository', 'tag', 'manifest', 'blob']
@@ -261,10 +261,13 @@ class Tree:
         Raises:
             ReferenceInvalid, Unknown: as `Registry.find_content`.
         """
-        from regfs.reports.paths import reasons
+        from dataclasses import replace
+
+        from regfs.reports.paths import needs, reasons
 
         target, digest = self.registry.find_content(reference)
-        return reasons(self.graph, target, digest, limit)
+        found = reasons(self.graph, target, digest, limit)
+        return replace(found, needed_by=needs(self.graph, digest))
 
     def log(self, reference: str) -> TagLog:
         """Return what a tag, or every tag of a repository, pointed to and when, newest first.

@@ -19,12 +19,16 @@ DOCUMENTS = {"": "regfs.reports.paths:Reasons"}
     type=click.IntRange(1),
     default=20,
     show_default=True,
-    help="Paths to show.",
+    help="Images to list; with -v also paths.",
 )
 def command(session: Session, reference: str, *, limit: int) -> Exit:
-    """Show every path from a repository to a blob or manifest, or that nothing keeps it."""
+    """Show which tags and untagged manifests need a blob or manifest, or that nothing does.
+
+    With -v also every path from a repository to it.
+    """
     from regfs.render.image import show_reasons
 
     report = session.tree.why(reference, limit=limit)
-    session.emit(report, lambda console: show_reasons(report, console))
+    paths = session.verbose > 0
+    session.emit(report, lambda console: show_reasons(report, console, limit, paths=paths))
     return Exit.CLEAN

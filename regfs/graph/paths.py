@@ -1,6 +1,7 @@
 """Who needs a blob, and over which ways: the tags and revisions above it, and every path.
 
     owners(graph, digest)   the tags and revisions that need it, through any index
+    nearest(graph, digest)  the tags and revisions that keep it, each with its shortest path
     why(graph, digest)      every path from a repository down to it, one at a time
 
     root -> a -> c        trace(c, ...) yields   c a root
@@ -14,7 +15,8 @@ that cannot end at a root. `trace` does not know what nodes and edges stand for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Generic, NamedTuple, TypeVar
 
@@ -68,11 +70,7 @@ def why(graph: Graph, digest: Digest) -> Iterator[list[Step]]:
         if isinstance(node, Node):
             edge = EdgeKind.TAG if node.kind is NodeKind.TAG else EdgeKind.REVISION
             return [(Node(NodeKind.REPOSITORY, node.repository), edge)]
-        found = _keepers(graph, node)
-        if node == digest:
-            for holder in graph.manifests_naming(digest):
-                found.setdefault(holder, _role_edge(graph, holder, digest))
-        return found.items()
+        return _before(graph, node, digest).items()
 
     def is_root(node: Node | Digest) -> bool:
         return isinstance(node, Node) and node.kind is NodeKind.REPOSITORY
@@ -81,6 +79,44 @@ def why(graph: Graph, digest: Digest) -> Iterator[list[Step]]:
     for hops in trace(start, before, is_root):
         edges = [None, *(hop.edge for hop in reversed(hops))]
         yield [Step(hop.node, edge) for hop, edge in zip(reversed(hops), edges, strict=False)]
+
+
+def nearest(graph: Graph, digest: Digest) -> dict[Node, list[Step]]:
+    """Return the tags and revisions that keep a blob or manifest, with the shortest path of each.
+
+    As in `why`, a path may lead over a subject to what is about it. It begins with the tag or
+    revision and ends with `digest`.
+    """
+    after: dict[Node | Digest, Step] = {}
+    roots: list[Node] = []
+    pending = deque([digest])
+    while pending:
+        node = pending.popleft()
+        for before, edge in _before(graph, node, digest).items():
+            if before in after or before == digest:
+                continue
+            after[before] = Step(node, edge)
+            if isinstance(before, Node):
+                roots.append(before)
+            else:
+                pending.append(before)
+    return {root: list(_down(root, after)) for root in roots}
+
+
+def _down(root: Node, after: Mapping[Node | Digest, Step]) -> Iterator[Step]:
+    step: Step | None = Step(root, None)
+    while step is not None:
+        yield step
+        step = after.get(step.node)
+
+
+def _before(graph: Graph, node: Digest, digest: Digest) -> dict[Node | Digest, EdgeKind]:
+    """Return what keeps a node of the paths to `digest`, with the reasons."""
+    found = _keepers(graph, node)
+    if node == digest:
+        for holder in graph.manifests_naming(digest):
+            found.setdefault(holder, _role_edge(graph, holder, digest))
+    return found
 
 
 def _keepers(graph: Graph, manifest: Digest) -> dict[Node | Digest, EdgeKind]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from regfs.render.reports import line, say
-from regfs.render.tables import printable, short, table
+from regfs.render.tables import plural, printable, short, table
+from regfs.reports.history import keyword
 from regfs.units import human_size, rfc3339
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from regfs.reports.history import BuildStep
     from regfs.reports.image import Config, Shown, ShownImage
-    from regfs.reports.paths import Reasons
+    from regfs.reports.paths import NeededBy, PathNode, Reasons
 
 
 def show_image(report: Shown, console: Console) -> None:
@@ -94,7 +95,7 @@ def _show_one(image: ShownImage, report: Shown, console: Console) -> None:
         _notes(console, "labels", image.config.labels)
     if image.steps:
         say(console)
-        rows = [_step_row(step) for step in image.steps]
+        rows = list(_step_rows(image.steps))
         heading = "Blob" if image.config is None else "Instruction"
         columns = ["=Layer", ">Bytes", ">Other images", f"~{heading}"]
         console.print(table("", columns, rows))
@@ -130,6 +131,24 @@ def _config_pairs(config: Config) -> Iterator[tuple[str, str]]:
         yield "build cache", "BuildKit's inline cache is in the config"
 
 
+def _step_rows(steps: Sequence[BuildStep]) -> Iterator[tuple[str, ...]]:
+    """Yield the row of each step; steps that share a layer stand below what they are together."""
+    together: list[BuildStep] = []
+    for step in steps:
+        if step.folded_into:
+            together.append(step)
+            continue
+        if not together:
+            yield _step_row(step)
+            continue
+        together.append(step)
+        words = "; ".join(keyword(one.instruction) for one in together)
+        *figures, _ = _step_row(step)
+        yield *figures, f"{words}, {len(together)} steps in 1 layer"
+        yield from (("", "", "", f"  {one.instruction}") for one in together)
+        together = []
+
+
 def _step_row(step: BuildStep) -> tuple[str, ...]:
     if step.digest is None:
         return "-", "", "", step.instruction
@@ -156,21 +175,17 @@ def _notes(console: Console, title: str, notes: Mapping[str, str]) -> None:
             line(console, f"    {key} = {value}")
 
 
-def show_reasons(report: Reasons, console: Console) -> None:
-    """Print `why`: each path on one line, from the repository down."""
+def show_reasons(report: Reasons, console: Console, limit: int, *, paths: bool = False) -> None:
+    """Print `why`: who needs it, up to `limit` lines each; with `paths` every path as well."""
     if report.size is None:
         known = "its place cannot be read" if report.unseen else "it is not stored"
         line(console, f"{report.digest} is referred to, but {known}", "bold yellow")
     else:
         line(console, f"{report.digest} ({human_size(report.size)})", "bold")
-    for path in report.paths:
+    _show_needs(report, console, limit)
+    for path in report.paths if paths else ():
         say(console)
-        # A revision and its manifest have the same digest; print it once.
-        shown = [step for step in path if step.edge != "content"]
-        for depth, step in enumerate(shown):
-            edge = f"{step.edge} " if step.edge else ""
-            label = short(step.name) if step.kind in ("manifest", "blob", "revision") else step.name
-            line(console, f"{'   ' * depth}{edge}{label}")
+        _show_path(path, console)
     if report.doubtful:
         say(
             console,
@@ -180,10 +195,50 @@ def show_reasons(report: Reasons, console: Console) -> None:
         )
     elif not report.paths:
         say(console, "Nothing keeps it: no tag and no manifest of any repository leads to it.")
-    if report.more:
+    if report.more and paths:
         say(console, "There are more paths: raise --limit.", "dim")
     if report.layer_links:
         links = ", ".join(report.layer_links[:10])
         more = f" and {len(report.layer_links) - 10} more" if len(report.layer_links) > 10 else ""
         say(console)
         say(console, f"Layer links to it: {links}{more}")
+
+
+def _show_needs(report: Reasons, console: Console, limit: int) -> None:
+    tags = [one for one in report.needed_by if one.tag is not None]
+    others = [one for one in report.needed_by if one.tag is None]
+    if tags:
+        say(console, f"needed by {plural(len(tags), 'tag')} in {_places(tags)}", "bold")
+        _show_users(tags, console, limit)
+    if others:
+        and_ = "and " if tags else "needed "
+        manifests = plural(len(others), "untagged manifest")
+        say(console, f"{and_}by {manifests} in {_places(others)}", "bold")
+        _show_users(others, console, limit)
+
+
+def _places(needs: list[NeededBy]) -> str:
+    return plural(len({one.repository for one in needs}), "repository", "repositories")
+
+
+def _show_users(needs: list[NeededBy], console: Console, limit: int) -> None:
+    rows = [
+        (
+            one.name if one.tag else f"{one.repository}@{short(one.name.rpartition('@')[2])}",
+            ", ".join(map(short, one.through)) or "itself",
+            "" if one.role in ("current", "content") else one.role,
+        )
+        for one in needs[:limit]
+    ]
+    console.print(table("", ["=Image", "Through", "As"], rows))
+    if len(needs) > limit:
+        say(console, f"and {len(needs) - limit:,} more: raise --limit", "dim")
+
+
+def _show_path(path: tuple[PathNode, ...], console: Console) -> None:
+    # A revision and its manifest have the same digest; print it once.
+    shown = [step for step in path if step.edge != "content"]
+    for depth, step in enumerate(shown):
+        edge = f"{step.edge} " if step.edge else ""
+        label = short(step.name) if step.kind in ("manifest", "blob", "revision") else step.name
+        line(console, f"{'   ' * depth}{edge}{label}")

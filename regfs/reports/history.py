@@ -5,6 +5,12 @@
 
 The config says which steps left no layer. If it has no history, or one that does not
 fit the layers, each layer is a step without an instruction.
+
+buildah and podman put several steps into one layer, say of all but the last that they left
+none, and give the layer to the last one:
+
+    history   COPY (no layer)   CMD         COPY has written what is in the layer:
+    layers                      860a49f9    its `folded_into` names the layer
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from regfs.manifests import DockerManifestV1, V1History
@@ -25,6 +31,11 @@ EMPTY_TAR: Final = frozenset(
     }
 )
 """An empty layer: its diffID, and the digest of it as Docker compresses it."""
+_WRITES: Final = {"COPY", "ADD", "RUN"}
+_WRITES_NOTHING: Final = {
+    *("ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER"),
+    *("ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME"),
+}
 TITLE: Final = "org.opencontainers.image.title"
 
 
@@ -61,6 +72,8 @@ class BuildStep:
     """Other images that have the same layer."""
     elsewhere: bool = False
     """Whether clients fetch the layer from its urls; the repository need not have it."""
+    folded_into: str | None = None
+    """The layer of a later step that has what this one wrote, if it has no layer itself."""
 
 
 def config_steps(
@@ -72,14 +85,39 @@ def config_steps(
     history = config.history if config else ()
     diff_ids = config.rootfs.diff_ids if config else ()
     number = 0
+    empty: list[BuildStep] = []
     for entry in history:
         if entry.empty_layer or number >= len(layers):
-            yield _step(None, entry)
+            empty.append(_step(None, entry))
             continue
-        yield _step(layers[number], entry, diff_ids[number] if number < len(diff_ids) else "")
+        step = _step(layers[number], entry, diff_ids[number] if number < len(diff_ids) else "")
+        yield from _folded(empty, step)
+        yield step
+        empty = []
         number += 1
+    yield from empty
     for layer, notes in zip(layers[number:], annotations[number:], strict=True):
         yield _step(layer, History(created_by=notes.get(TITLE, "")))
+
+
+def _folded(before: list[BuildStep], step: BuildStep) -> Iterator[BuildStep]:
+    """Yield the steps without a layer before a step with one, marked if it is theirs as well.
+
+    COPY and ADD always write something, and a step that cannot write has no layer of its own.
+    A RUN may have written nothing.
+    """
+    words = [keyword(one.instruction) for one in before]
+    writes = [number for number, word in enumerate(words) if word in _WRITES]
+    proof = {"COPY", "ADD"} & set(words) or keyword(step.instruction) in _WRITES_NOTHING
+    first = writes[0] if writes and proof else len(before)
+    yield from before[:first]
+    for one in before[first:]:
+        yield replace(one, folded_into=step.digest)
+
+
+def keyword(instruction: str) -> str:
+    """Return the first word of an instruction: COPY, RUN."""
+    return instruction.partition(" ")[0]
 
 
 def schema1_steps(layers: Sequence[LayerFacts], manifest: DockerManifestV1) -> Iterator[BuildStep]:

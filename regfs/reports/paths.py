@@ -8,7 +8,7 @@ from itertools import islice
 
 from regfs.digest import Digest
 from regfs.graph import EdgeKind, Graph, Node, NodeKind
-from regfs.graph.paths import Step, why
+from regfs.graph.paths import Step, nearest, why
 from regfs.reports.contents import doubtful
 from regfs.tree.registry import Target
 
@@ -29,6 +29,20 @@ class PathNode:
 
 
 @dataclass(frozen=True, slots=True)
+class NeededBy:
+    """A tag that keeps something, or a manifest that no tag of its repository reaches."""
+
+    name: str
+    """`repository:tag` or `repository@digest`."""
+    repository: str
+    tag: str | None
+    through: tuple[str, ...]
+    """Digests of the manifests from there on, the shortest way; that itself is not among them."""
+    role: str
+    """What it is at the end of that way: `layer`, `config`, `child`, `subject` and so on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reasons:
     """The report."""
 
@@ -45,6 +59,8 @@ class Reasons:
     """Whether no path is known, but an unreadable image may need it: gc keeps it."""
     layer_links: tuple[str, ...]
     """Repositories with a layer link to it; a link alone does not keep it."""
+    needed_by: tuple[NeededBy, ...] = ()
+    """Every tag, by name; then every untagged manifest that needs it itself or in an index."""
 
 
 def reasons(
@@ -73,6 +89,41 @@ def reasons(
             for name, repository in graph.inventory.repositories.items()
             if digest in repository.layers
         ),
+    )
+
+
+def needs(graph: Graph, digest: Digest) -> tuple[NeededBy, ...]:
+    """Return the tags that keep a blob or manifest, then the untagged manifests that do."""
+    found = nearest(graph, digest)
+    tagged: dict[str, set[Digest]] = {}
+    rows = []
+    for node, path in found.items():
+        if node.kind is NodeKind.REVISION:
+            if node.repository not in tagged:
+                tagged[node.repository] = _tagged(graph, node.repository)
+            if Digest(node.name) in tagged[node.repository]:
+                continue
+        rows.append(_need(node, path))
+    return tuple(sorted(rows, key=lambda row: (row.tag is None, row.name)))
+
+
+def _tagged(graph: Graph, repository: str) -> set[Digest]:
+    """Return every manifest that a tag of a repository reaches, or stands beside as a referrer."""
+    tags = graph.inventory.repositories[repository].tags.values()
+    reached = graph.reachable({target for info in tags for target in info.targets})
+    return reached | {one for subject in reached for one in graph.referrers_by_field(subject)}
+
+
+def _need(node: Node, path: list[Step]) -> NeededBy:
+    through = [str(step.node) for step in path[1:-1]]
+    tag = None if node.kind is NodeKind.REVISION else node.name
+    last = path[-1].edge
+    return NeededBy(
+        name=f"{node.repository}@{node.name}" if tag is None else f"{node.repository}:{tag}",
+        repository=node.repository,
+        tag=tag,
+        through=tuple(through[1:] if tag is None else through),
+        role="" if last is None else last.value,
     )
 
 
