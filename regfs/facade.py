@@ -23,6 +23,7 @@ from regfs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from regfs.digest import Digest
+    from regfs.edits.editor import Editor
     from regfs.findings import Finding
     from regfs.gc.plan import Plan, Preview
     from regfs.gc.policy import Policy
@@ -336,6 +337,17 @@ class Tree:
         )
 
     # -- changes -----------------------------------------------------------------------------
+
+    @cached_property
+    def edit(self) -> Editor:
+        """Removing, tagging, moving and copying by name: `edit.rm`, `edit.untag`, ...
+
+        >>> tree.edit.untag("my-busybox:latest", dry_run=True).kind.value
+        'untag'
+        """
+        from regfs.edits.editor import Editor
+
+        return Editor(self.registry, lambda: self.graph, self.refresh, self._progress)
 
     def plan(self, policy: Policy | None = None) -> Plan:
         """Return what a collection would delete and why; change nothing. The tree is listed anew.

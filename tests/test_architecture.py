@@ -32,7 +32,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(("content", "documents", "manifests", "stores"), 1),
     **dict.fromkeys(("tree", "runs", "push"), 2),
     "graph": 3,
-    **dict.fromkeys(("reports", "verify", "heal", "gc"), 4),
+    **dict.fromkeys(("reports", "verify", "heal", "gc", "edits"), 4),
     "render": 5,
     "facade": 6,
     **dict.fromkeys(("cli", "server"), 7),
@@ -51,6 +51,8 @@ ARROWS = {
     ("push", "tree"),
     ("heal", "verify"),
     ("reports", "gc"),
+    ("edits", "gc"),
+    ("edits", "reports"),
     ("cli", "server"),
 }
 """Who may import a neighbour on its own layer."""
@@ -224,8 +226,11 @@ def test_only_runs_change_a_tree(module: str) -> None:
     assert bool(changing) == bool(allowed)
 
 
-WRITERS = {"gc.sweep", "gc.collect", "heal.repair", "heal.quarantine", "heal.relink",
-           "push.uploads", "push.manifests"}  # fmt: skip
+WRITERS = {
+    *("gc.sweep", "gc.collect", "edits.carry_out"),
+    *("heal.repair", "heal.quarantine", "heal.relink"),
+    *("push.uploads", "push.manifests"),
+}
 """Who takes a store that was handed to it for reading as one to change."""
 
 READERS = {"reports", "graph", "tree", "content", "manifests", "render", "verify"}
@@ -248,10 +253,11 @@ def test_who_reads_a_tree_cannot_change_it() -> None:
     assert {room(module) for module in openers} & READERS == {"content"}
 
 
-def test_only_sweep_and_heal_begin_a_run() -> None:
-    """Heal may: it puts back what a digest proves, and moves aside what a digest disproves."""
+def test_only_sweep_edits_and_heal_begin_a_run() -> None:
+    """Edits move links that a person has named. Heal may: it puts back what a digest proves, and moves aside what a digest disproves."""
     users = {module for module in MODULES if ("", "changing") in set(_calls(module))}
-    assert users == {"gc.sweep", "heal.repair", "heal.quarantine", "heal.relink"}
+    heal = {"heal.repair", "heal.quarantine", "heal.relink"}
+    assert users == {"gc.sweep", "edits.carry_out", *heal}
 
 
 def test_only_sweep_deletes_in_place() -> None:

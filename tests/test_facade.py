@@ -12,6 +12,7 @@ import pytest
 
 import regfs
 from regfs import facade
+from regfs.edits.editor import Editor
 from regfs.errors import NotARegistry, PlanStale, ReferenceInvalid
 from regfs.gc.roots import Roots
 from tests.support.builder import TreeBuilder, image
@@ -22,9 +23,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 def documented() -> Iterator[tuple[str, str]]:
     """Yield name and docstring of `open` and of everything a Tree has, in source order."""
     yield "open", str(inspect.getdoc(facade.open))
-    for name, member in vars(regfs.Tree).items():
-        if text := inspect.getdoc(member):
-            yield name, text
+    for kind in (regfs.Tree, Editor):
+        for name, member in vars(kind).items():
+            if text := inspect.getdoc(member):
+                yield name, text
 
 
 def test_the_examples_print_what_they_show(tmp_path: Path) -> None:
@@ -43,7 +45,8 @@ def test_the_examples_print_what_they_show(tmp_path: Path) -> None:
 
 
 def test_every_public_method_has_a_docstring() -> None:
-    public = {name for name in vars(regfs.Tree) if not name.startswith("_")}
+    members = {**vars(regfs.Tree), **vars(Editor)}
+    public = {name for name in members if not name.startswith("_")}
     assert public - {name for name, _ in documented()} == set()
 
 

@@ -87,7 +87,6 @@ from regfs.runs import (
     Purged,
     Returned,
     Run,
-    RunKind,
     Skipped,
     in_the_future,
     put_back,
@@ -307,7 +306,7 @@ class _Choice:
             Doubt: a part of the tree lies on another file system.
         """
         ripe = [one for one in found if self._is_ripe(one)]
-        collections = [one for one in ripe if one.kind is RunKind.GC]
+        collections = [one for one in ripe if not one.kind.moves_what_is_bad]
         if collections:
             self._returned += _settle(self._registry, self._progress, roots, _damaged(found))
         if any(one.state == "interrupted" for one in collections):
@@ -355,7 +354,7 @@ class _Choice:
 
 def _wait(store: Store, run: Run) -> float:
     """Return how many seconds have to pass after the last move of a run."""
-    if run.kind is not RunKind.GC or run.state in ("purging", "damaged"):
+    if run.kind.moves_what_is_bad or run.state in ("purging", "damaged"):
         return 0.0
     return max(read_journal(store, run.run).account.waits, default=WAIT)
 
@@ -366,5 +365,5 @@ def quarantined(store: Store) -> int:
     return sum(
         one.done.bytes
         for one in runs(store)
-        if one.damage is not None or (one.kind is RunKind.GC and one.state in waiting)
+        if one.damage is not None or (not one.kind.moves_what_is_bad and one.state in waiting)
     )

@@ -1,4 +1,6 @@
-"""What lies in the quarantine of collections, and which of it is in use by now. Changes nothing.
+"""What lies in the quarantine of collections and edits, and which of it is in use by now.
+
+Nothing is changed here.
 
 By the tree as it was just scanned, an item is in use if it is
 
@@ -49,7 +51,7 @@ Files = list[tuple[int, float]]
 
 
 def quarantined_items(store: Store, damaged: Collection[str] = ()) -> Iterator[Item]:
-    """Yield what lies in the quarantine of collections, and in that of damaged runs.
+    """Yield what lies in the quarantine of collections and edits, and in that of damaged runs.
 
     Of a whole run, what its lines name is looked for. Of a run with a damaged journal, or one
     in `damaged`, everything that lies there is.
@@ -59,11 +61,17 @@ def quarantined_items(store: Store, damaged: Collection[str] = ()) -> Iterator[I
             # It may be no collection: what was moved because it is bad stays there.
             found = contents(store, journal).items
             items = [one for one in found if one.change is Change.MOVE and is_good(store, one)]
-        elif journal.account.kind is RunKind.GC and journal.account.state in MAY_HOLD_ITEMS:
+        elif not journal.account.kind.moves_what_is_bad and (
+            journal.account.state in MAY_HOLD_ITEMS
+        ):
             items = _by_lines(journal)
         else:
             continue
-        yield from _lying(store, items)
+        is_edit = journal.damage is None and journal.account.kind is not RunKind.GC
+        for item in _lying(store, items):
+            # Somebody has named the tag that an edit removed, be its image in use or not.
+            if item.written or not (is_edit and item.kind is ActionKind.TAG):
+                yield item
 
 
 def _by_lines(journal: Journal) -> list[Item]:
@@ -71,10 +79,14 @@ def _by_lines(journal: Journal) -> list[Item]:
     items = {one.path: one for one in account.items if one.change is Change.MOVE}
     return [
         one
-        for one in items.values()
+        for path, one in items.items()
+        # What an edit has replaced is a copy: to put it back is to undo the edit.
+        if path not in account.created
         # A purge that was interrupted may have deleted some files of a folder.
-        if one.kind not in FOLDER_KINDS
-        or (account.state != "purging" and one.path not in account.gone)
+        and (
+            one.kind not in FOLDER_KINDS
+            or (account.state != "purging" and one.path not in account.gone)
+        )
     ]
 
 

@@ -30,7 +30,6 @@ from regfs.runs import (
     Journal,
     Restored,
     Returned,
-    RunKind,
     Skipped,
     Survey,
     is_good,
@@ -64,7 +63,7 @@ def restore(
     lost: list[Skipped] = []
 
     def before(found: Survey, items: Sequence[Item]) -> None:
-        if found.run.kind is RunKind.GC:
+        if not found.run.kind.moves_what_is_bad:
             others = surveys(store, but=run, quarantined=True)
             needs = _Needs(store, chain([found], others), items)
             along.extend(needs.take_along())
@@ -165,7 +164,7 @@ class _Needs:
 def _files_in_quarantine(store: Store, found: Survey) -> list[Item]:
     """Return the files in the quarantine of a collection, and the good ones of a damaged run."""
     damaged = found.run.damage is not None
-    if found.run.kind is not RunKind.GC and not damaged:
+    if found.run.kind.moves_what_is_bad and not damaged:
         return []
     return [
         item

@@ -31,7 +31,7 @@ from regfs.heal.repair import is_right
 from regfs.heal.report import Ambiguous, LinkToWrite, Relinked, RelinkPlan
 from regfs.layout import LayerLink, RevisionLink, TagCurrent, TagIndex, tolerant_link
 from regfs.progress import SILENT, Progress
-from regfs.runs import Changes, RunKind, Skipped, changing, clear_unfinished, new_run
+from regfs.runs import RunKind, Skipped, changing, clear_unfinished, new_run
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import ActionKind
 from regfs.stores import FileKind, Store, stat_or_none, writable
@@ -259,30 +259,12 @@ def relink(planned: RelinkPlan, registry: Registry, *, progress: Progress = SILE
                 if reason is not None:
                     skipped.append(Skipped(link.path, reason))
                     continue
-                _write(changes, link)
+                changes.write_link(link.path, link.kind, link.digest)
                 written.append(link)
                 progress.advance(1)
             changes.finish(len(written))
     progress.finish()
     return Relinked(run, store.url, written, planned.ambiguous, skipped)
-
-
-def _write(changes: Changes, link: LinkToWrite) -> None:
-    data = str(link.digest).encode("ascii")  # and nothing more: a newline would break it
-    begun = changes.begin(link.path)
-    try:
-        begun.write(data)
-        changes.create(
-            link.path,
-            begun,
-            kind=link.kind,
-            digest=link.digest,
-            size=len(data),
-            content=Digest.of(data),
-            small=True,
-        )
-    finally:
-        begun.discard()
 
 
 def _changed(registry: Registry, link: LinkToWrite) -> str | None:

@@ -88,11 +88,29 @@ class Changes:
             self.note(begin=path)
         self.flush()
 
-    def begin(self, path: str) -> Writer:
+    def begin(self, path: str, *, mtime: float | None = None) -> Writer:
         """Begin an announced file that `create` will put at `path`."""
         if stat_or_none(self._store, layout.parent_of(path)) is None:
             self._new.add(path)
-        return self._store.create(path)
+        return self._store.create(path, mtime=mtime)
+
+    def write_link(
+        self, path: str, kind: ActionKind, digest: Digest, *, mtime: float | None = None
+    ) -> None:
+        """Put an announced link in place; a link that it replaces is copied aside.
+
+        Its modification time is `mtime`, in seconds since the epoch, or now.
+        """
+        data = digest.encode("ascii")  # and nothing more: a newline would break it
+        begun = self.begin(path, mtime=mtime)
+        content, size = Digest.of(data), len(data)
+        try:
+            begun.write(data)
+            self.create(
+                path, begun, kind=kind, digest=digest, size=size, content=content, small=True
+            )
+        finally:
+            begun.discard()
 
     def create(
         self,
@@ -117,12 +135,14 @@ class Changes:
             self.run, Change.CREATE, path, kind, digest, size, path, content=content, folder=new
         )
         before = []
+        aside = self._store.read(path, there.size + 1) if small and there is not None else b""
         if there is not None:
-            before.append(Item(self.run, Change.MOVE, path, kind, digest, there.size, path))
+            was = layout.tolerant_link(aside) or digest
+            before.append(Item(self.run, Change.MOVE, path, kind, was, there.size, path))
         self.intend([*before, item])
         if there is not None and small:
-            with self._store.create(f"{self._quarantine}/{path}") as copy:
-                copy.write(self._store.read(path, there.size + 1))
+            with self._store.create(f"{self._quarantine}/{path}", mtime=there.mtime) as copy:
+                copy.write(aside)
         elif there is not None:
             self.move(path)
             self.sync()

@@ -45,6 +45,17 @@ class RunKind(StrEnum):
     HEAL = "heal"
     QUARANTINE = "quarantine"
     RELINK = "relink"
+    RM = "rm"
+    UNTAG = "untag"
+    TAG = "tag"
+    ROLLBACK = "rollback"
+    MV = "mv"
+    CP = "cp"
+
+    @property
+    def moves_what_is_bad(self) -> bool:
+        """Whether it moves damaged things; else what nobody needs, and that may be needed again."""
+        return self in (RunKind.HEAL, RunKind.QUARANTINE, RunKind.RELINK)
 
 
 class Change(StrEnum):

@@ -288,8 +288,11 @@ class Store(Protocol):
 class WritableStore(Store, Protocol):
     """Bytes at paths, for changing them. Nothing here decides what may be changed."""
 
-    def create(self, path: str) -> Writer:
-        """Begin a file at `path`; missing folders above it are made."""
+    def create(self, path: str, *, mtime: float | None = None) -> Writer:
+        """Begin a file at `path`; missing folders above it are made.
+
+        Its modification time is `mtime`, in seconds since the epoch, or that of the last write.
+        """
 
     def append(self, path: str) -> BinaryIO:
         """Open a file for appending; a missing one is made.

@@ -105,9 +105,9 @@ class CrashingStore:
         self.step()
         return _Journal(self, self._store.append(path))
 
-    def create(self, path: str) -> Any:
+    def create(self, path: str, *, mtime: float | None = None) -> Any:
         self.step()
-        return _Writer(self, self._store.create(path))
+        return _Writer(self, self._store.create(path, mtime=mtime))
 
     def move(self, source: str, target: str) -> None:
         self.step()

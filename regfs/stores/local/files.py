@@ -75,7 +75,15 @@ class Section(io.RawIOBase):
 class LocalWriter:
     """A file that appears at its path whole, on `commit`, or not at all."""
 
-    def __init__(self, root: LocalRoot, folder: int, path: str, name: str, made: list[str]) -> None:
+    def __init__(
+        self,
+        root: LocalRoot,
+        folder: int,
+        path: str,
+        name: str,
+        made: list[str],
+        mtime: float | None,
+    ) -> None:
         """Take over the descriptor `folder`, unless this raises OSError."""
         stem = os.fsdecode(os.fsencode(name)[:200])
         self._temporary = f".{stem}.{secrets.token_hex(6)}{UNFINISHED}"
@@ -86,6 +94,7 @@ class LocalWriter:
         self._path = path
         self._name = name
         self._made = made
+        self._mtime = mtime
         self._open = True
 
     def write(self, data: bytes, /) -> int:
@@ -101,6 +110,8 @@ class LocalWriter:
         if not self._open:
             raise StoreError(f"{printable(self._path)}: the file was committed or discarded before")
         try:
+            if self._mtime is not None:
+                os.utime(self._descriptor, (self._mtime, self._mtime))
             os.fsync(self._descriptor)
             os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError as error:

@@ -130,9 +130,9 @@ class LocalStore:
 
     # -- changing ----------------------------------------------------------------------
 
-    def create(self, path: str) -> LocalWriter:
+    def create(self, path: str, *, mtime: float | None = None) -> LocalWriter:
         """Begin a file at `path`; folders above it are made when needed."""
-        return write.create(self.root, path)
+        return write.create(self.root, path, mtime)
 
     def append(self, path: str) -> BinaryIO:
         """Open a file for appending; `flush` makes it durable, and so does `close`."""

@@ -1,0 +1,259 @@
+"""Carrying out an edit: decided and done under the lock, and looked at once more afterwards.
+
+    exclusive lock
+      decide        from the tree as it is now
+      create links  what is referred to first, each durable before the next
+      move links    into quarantine, references first; what was written to since then stays
+      settle        read the repositories again; put back what they need by now
+
+A crash leaves links to what is there, never a link to what is gone; `gc restore` takes back what
+was done, and the same edit given again does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from typing import Final
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.edits.edit import Created, Edit, Edited
+from regfs.errors import PathMissing, StoreError
+from regfs.gc.actions import Action
+from regfs.gc.policy import HOUR
+from regfs.gc.quarantine import InUse, quarantined_items
+from regfs.gc.sweep import check_owners
+from regfs.graph import Graph, build_graph
+from regfs.progress import SILENT, Progress
+from regfs.runs import (
+    Change,
+    Changes,
+    Item,
+    Returned,
+    Skipped,
+    changing,
+    clear_unfinished,
+    new_run,
+    put_back,
+)
+from regfs.runs.lock import exclusive
+from regfs.runs.totals import FOLDER_KINDS, ActionKind
+from regfs.stores import (
+    Entry,
+    FileKind,
+    PathState,
+    Store,
+    WritableStore,
+    folders_above,
+    ignore,
+    writable,
+)
+from regfs.tree.registry import Registry
+from regfs.tree.scan import scan
+
+_BATCH: Final = 2048
+"""Items whose journal lines are made durable together, before the first of them is moved."""
+
+
+def graph_of(registry: Registry, want: Callable[[str], bool], progress: Progress = SILENT) -> Graph:
+    """Return the graph of some repositories, as they are now.
+
+    Raises:
+        Doubt: another program manages the tree.
+    """
+    inventory = scan(registry.store, progress=progress, want=want, lean=True)
+    check_owners(inventory)
+    return build_graph(inventory, registry, progress=progress)
+
+
+def carry_out(
+    registry: Registry,
+    decide: Callable[[], Edit],
+    *,
+    offline: bool = False,
+    progress: Progress = SILENT,
+) -> Edited:
+    """Decide an edit under the lock, and carry it out.
+
+    `offline` says that nobody else writes, so that a purge need not wait.
+
+    Raises:
+        LockHeld: a run is under way.
+        StoreFull: there is no space for a journal; nothing was changed.
+        StoreError: the storage failed; what was done is in the journal.
+        Whatever `decide` raises: nothing was changed.
+    """
+    store = writable(registry.store)
+    with exclusive(store):
+        clear_unfinished(store)
+        edit = decide()
+        if not (edit.goes or edit.links or edit.emptied):
+            return report(edit, store.url)
+        run, wait = new_run(), 0.0 if offline else HOUR
+        with changing(store, run, edit.kind, wait=wait) as changes:
+            work = _EditRun(store, changes)
+            work.create(edit, progress)
+            work.move(edit.goes, progress)
+            work.tidy(edit.emptied)
+            changes.finish(len(work.moved) + len(edit.links))
+        returned = _settle(registry, run, edit, progress) if work.moved else []
+    return replace(
+        report(edit, store.url),
+        run=run,
+        removed=work.moved,
+        skipped=work.skipped,
+        returned=returned,
+    )
+
+
+def report(edit: Edit, root: str) -> Edited:
+    """Return what an edit would do."""
+    created = [Created(one.kind, one.path, one.digest, one.repository) for one in edit.links]
+    return Edited(None, root, edit.kind, edit.goes, created, edit.keeps)
+
+
+def _settle(registry: Registry, run: str, edit: Edit, progress: Progress) -> list[Returned]:
+    """Put back what the repositories need by now of what was moved away."""
+    store, returned = writable(registry.store), []
+    while items := [one for one in quarantined_items(store) if one.run == run]:
+        graph = graph_of(registry, edit.repositories.__contains__, progress)
+        digests = {one.digest for one in items if one.digest is not None}
+        use = InUse(graph.inventory, graph, digests)
+        back = put_back(store, [one for one in items if use.needs(one)])
+        returned += back
+        if not back:
+            break
+    return returned
+
+
+class _EditRun:
+    """The changes of one edit."""
+
+    def __init__(self, store: WritableStore, changes: Changes) -> None:
+        self.moved: list[Action] = []
+        self.skipped: list[Skipped] = []
+        self._store = store
+        self._changes = changes
+
+    def create(self, edit: Edit, progress: Progress) -> None:
+        """Write the new links."""
+        progress.start("Writing links", len(edit.links))
+        self._changes.announce(link.path for link in edit.links)
+        for link in edit.links:
+            self._changes.write_link(link.path, link.kind, link.digest, mtime=link.mtime)
+            progress.advance(1)
+        progress.finish()
+
+    def move(self, actions: Iterable[Action], progress: Progress) -> None:
+        """Move away what is still as it was when that was decided."""
+        actions = list(actions)
+        progress.start("Moving into quarantine", len(actions))
+        for _, some in groupby(actions, key=lambda action: action.kind):
+            while batch := list(islice(some, _BATCH)):
+                self._move(batch)
+                progress.advance(len(batch))
+            # What refers to the next kind is durably gone before that is touched.
+            self._changes.sync()
+        progress.finish()
+
+    def _move(self, batch: list[Action]) -> None:
+        looks = self._store.examine(action.path for action in batch)
+        moves: list[_Moving] = []
+        for action, seen in zip(batch, looks, strict=True):
+            reason = _changed(self._store, action, seen)
+            if reason is None and isinstance(seen, PathState):
+                moves.append(_Moving(action, _source(action, seen)))
+            else:
+                self.skipped.append(Skipped(action.path, reason or "it is gone"))
+        self._changes.intend(_item(self._changes.run, one) for one in moves)
+        results = self._changes.move_many(one.source for one in moves)
+        for one, failure in zip(moves, results, strict=True):
+            if failure is None:
+                self.moved.append(one.action)
+            elif isinstance(failure, PathMissing):
+                self._changes.leave(one.action.path)
+                self.skipped.append(Skipped(one.action.path, "it is gone"))
+            else:
+                raise failure
+
+    def tidy(self, names: Iterable[str]) -> None:
+        """Remove the folders of repositories that hold nothing any more."""
+        for name in names:
+            folder = layout.repository_folder(name)
+            inside: list[str] = []
+            for part in layout.PARTS:
+                inside += [one.path for one in self._store.tree(f"{folder}/{part}", ignore)]
+            around = [folder, *folders_above(folder)]
+            top = f"{layout.REPOSITORIES}/"
+            self._changes.remove_empty([*inside, *(one for one in around if one.startswith(top))])
+            for path in _files_below(self._store, folder):
+                self.skipped.append(Skipped(path, "it is not of the layout, or was written since"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Moving:
+    """One action, and what is renamed for it."""
+
+    action: Action
+    source: str
+
+
+def _files_below(store: Store, folder: str) -> Iterator[str]:
+    """Yield what a repository still holds that is no folder, without those nested in it."""
+    for part in layout.PARTS:
+        for entry in store.walk(f"{folder}/{part}", ignore):
+            if entry.kind is not FileKind.FOLDER:
+                yield entry.path
+
+
+def _source(action: Action, seen: PathState) -> str:
+    """Return what to rename: the folder of the file if it holds nothing else, else the file."""
+    alone = seen.alone and action.kind not in FOLDER_KINDS
+    return layout.parent_of(action.path) if alone else action.path
+
+
+def _item(run: str, one: _Moving) -> Item:
+    action = one.action
+    return Item(
+        run=run,
+        change=Change.MOVE,
+        path=action.path,
+        kind=action.kind,
+        digest=None if action.digest is None else Digest(action.digest),
+        size=action.size,
+        source=one.source,
+        mtime=action.mtime,
+    )
+
+
+def _changed(store: Store, action: Action, seen: PathState | StoreError) -> str | None:
+    """Return how an item differs from what it was when the edit was decided; None if it does not.
+
+    Raises:
+        StoreError: it cannot be looked at.
+    """
+    if isinstance(seen, PathMissing):
+        return "it is gone"
+    if isinstance(seen, StoreError):
+        raise seen
+    if action.kind in FOLDER_KINDS:
+        return _folder_changed(store, action, seen.entry)
+    entry = seen.entry
+    same = entry.kind is FileKind.FILE and (entry.size, entry.mtime) == (action.size, action.mtime)
+    return None if same else "it has changed meanwhile"
+
+
+def _folder_changed(store: Store, action: Action, folder: Entry) -> str | None:
+    if folder.kind is not FileKind.FOLDER:
+        return "it is no folder any more"
+    inside = list(store.walk(folder.path, ignore))
+    if any(entry.kind not in (FileKind.FILE, FileKind.FOLDER) for entry in inside):
+        return "it holds what is neither a file nor a folder"
+    files = [entry for entry in inside if entry.kind is FileKind.FILE]
+    # The mtime of an upload counts its folder, that of a tag only its links.
+    upload = action.kind is ActionKind.UPLOAD
+    mtime = max([entry.mtime for entry in [*([folder] if upload else []), *files]], default=0.0)
+    same = (sum(file.size for file in files), mtime) == (action.size, action.mtime)
+    return None if same else "it has changed meanwhile, or holds what is not of the layout"
