@@ -254,7 +254,10 @@ def test_who_reads_a_tree_cannot_change_it() -> None:
 
 
 def test_only_sweep_edits_and_heal_begin_a_run() -> None:
-    """Edits move links that a person has named. Heal may: it puts back what a digest proves, and moves aside what a digest disproves."""
+    """Edits move links that a person has named.
+
+    Heal may: it puts back what a digest proves, and moves aside what a digest disproves.
+    """
     users = {module for module in MODULES if ("", "changing") in set(_calls(module))}
     heal = {"heal.repair", "heal.quarantine", "heal.relink"}
     assert users == {"gc.sweep", "edits.carry_out", *heal}

@@ -43,6 +43,8 @@ COMMANDS: Final[dict[str, str]] = {
     "bases": "Measure",
     "verify": "Check",
     "heal": "Check",
+    "rm": "Change",
+    "untag": "Change",
     "gc": "Clean",
     "serve": "Serve",
     "config": "Manual",

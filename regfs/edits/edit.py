@@ -8,6 +8,7 @@ from typing import NamedTuple
 from regfs import layout
 from regfs.digest import Digest
 from regfs.gc.actions import Action
+from regfs.gc.sweep import Applied
 from regfs.runs import Returned, RunKind, Skipped
 from regfs.runs.totals import ActionKind
 from regfs.tree.registry import Target
@@ -101,3 +102,5 @@ class Edited:
     """What has changed since it was looked at, and stays."""
     returned: list[Returned] = field(default_factory=list)
     """What came back into use meanwhile, and is back in place."""
+    collected: Applied | None = None
+    """What the collection did that followed at once, if one was asked for."""

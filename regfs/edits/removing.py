@@ -30,7 +30,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.edits.edit import Edit, Kept
 from regfs.errors import Doubt, ManifestUnknown, NameUnknown, ReferenceInvalid, Refused
-from regfs.findings import Finding
+from regfs.findings import Code, Finding
 from regfs.gc.actions import Action
 from regfs.gc.policy import HOUR
 from regfs.graph import Graph
@@ -66,7 +66,7 @@ def untagging(graph: Graph, targets: Sequence[Target]) -> Edit:
             raise ReferenceInvalid(f"{target}: untag takes NAME:TAG; regfs rm removes more")
     for name, asked in _by_repository(graph, targets).items():
         repository = _found(graph, name)
-        _require_listed(graph, name, asked.tags)
+        _require_listed(graph, name, [layout.tag_folder(name, tag) for tag in asked.tags])
         for tag in sorted(asked.tags):
             edit.goes.append(_tag_action(name, tag, repository.tags[tag], _NAMED))
     return edit
@@ -138,19 +138,18 @@ def _found(graph: Graph, name: str) -> RepositoryInventory:
 # -- doubt -----------------------------------------------------------------------------
 
 
-def _require_listed(graph: Graph, name: str, tags: Iterable[str]) -> None:
-    """See that tags can be removed as they were listed.
+def _require_listed(graph: Graph, name: str, folders: Iterable[str]) -> None:
+    """See that folders of a repository can be removed as they were listed.
 
     Raises:
-        Doubt: something below them could not be seen.
+        Doubt: something below them could not be seen, or links give something two places.
     """
-    for tag in tags:
-        folder = layout.tag_folder(name, tag)
-        if graph.inventory.hides(folder):
-            raise Doubt(
-                f"{folder}: a part of it cannot be read; see what is wrong with: regfs verify "
-                f"{name} --level links"
-            )
+    twice = [one for one in graph.frozen.get(name, ()) if one.code is Code.SYMLINK_INSIDE]
+    places = [one.path for one in twice]
+    places += [folder for folder in folders if graph.inventory.hides(folder)]
+    if places:
+        problem = "another place leads to the same files" if twice else "it cannot all be read"
+        raise Doubt(f"{places[0]}: {problem}; regfs verify --level links tells more")
 
 
 def _require_certain(name: str, reasons: Iterable[Finding]) -> None:
@@ -176,6 +175,8 @@ class _Removing:
         self._tags = set(asked.tags) | {
             tag for tag, info in repository.tags.items() if info.current in self._named
         }
+        self._former: set[Digest] = set()
+        """What attached tags that go with an image pointed to before."""
         self._stays: set[Digest] = set()
         """Manifests that something keeps."""
         self._gone = self._decide()
@@ -206,6 +207,7 @@ class _Removing:
         while True:
             infos = (repository.tags[tag] for tag in self._tags)
             start = self._named.union(info.current for info in infos if info.current is not None)
+            start |= self._former
             held = graph.reachable(start, referrers=repository.revisions)
             self._stays = self._kept(held)
             gone = held - self._stays
@@ -213,6 +215,8 @@ class _Removing:
             if not along:
                 return gone
             self._tags |= along
+            # Each referrer that is added leaves an earlier list of referrers without a tag.
+            self._former.update(e.digest for tag in along for e in repository.tags[tag].history)
 
     def _attached(self, gone: set[Digest]) -> Iterator[str]:
         """Yield tags that stand beside what goes, such as a signature, and are not taken yet."""
@@ -227,6 +231,7 @@ class _Removing:
         graph, repository = self._graph, self._repository
         own: set[Digest] = set()
         beside: set[Digest] = set()
+        """What keeps what it names, and not what it is about: attached and untagged manifests."""
         for tag, info in repository.tags.items():
             if tag not in self._tags:
                 is_own = attached_to(graph, tag, info.current) is None
@@ -234,7 +239,7 @@ class _Removing:
         for digest in repository.revisions:
             targets = graph.revision_targets(repository.name, digest)
             if held.isdisjoint(targets):
-                own.update(targets)
+                beside.update(targets)
         revisions = repository.revisions
         return graph.reachable(own, subjects=True, referrers=revisions) | graph.reachable(
             beside, referrers=revisions
@@ -249,7 +254,7 @@ class _Removing:
         name = self._repository.name
         reasons = [one for one in self._graph.frozen.get(name, ()) if not self._is_taken(one)]
         _require_certain(name, reasons)
-        _require_listed(self._graph, name, self._tags)
+        _require_listed(self._graph, name, [layout.tag_folder(name, tag) for tag in self._tags])
 
     def _is_taken(self, reason: Finding) -> bool:
         """Return whether a finding is about what goes itself."""
@@ -338,11 +343,7 @@ def _take_all(
 ) -> None:
     """Add everything that a repository holds, but for uploads that may be under way."""
     inventory, name = graph.inventory, repository.name
-    if inventory.hides(layout.repository_folder(name)):
-        raise Doubt(
-            f"{name}: a part of it cannot be read; see what is wrong with: regfs verify {name} "
-            "--level links"
-        )
+    _require_listed(graph, name, [layout.repository_folder(name)])
     reason = "its repository goes"
     edit.emptied.append(name)
     for tag, info in repository.tags.items():

@@ -58,6 +58,12 @@ FORMS = {
         "heal --relink --dry-run",
         "heal --relink",
     ],
+    "rm": [
+        "rm my-busybox-extended:latest --dry-run --recursive",
+        "rm my-busybox-extended:latest",
+        "rm my-busybox --offline --gc",
+    ],
+    "untag": ["untag my-busybox:latest --dry-run", "untag my-busybox:latest --offline"],
     "gc plan": [
         "gc plan",
         "gc plan -m --offline --leftovers --empty-repositories",

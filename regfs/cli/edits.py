@@ -1,0 +1,40 @@
+"""What the commands share that edit a tree by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from regfs.cli.options import option_group
+from regfs.cli.session import Exit, Session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from regfs.edits.edit import Edited
+
+EXITS: Final = (Exit.FINDINGS, Exit.REFUSED)
+DOCUMENT: Final = "regfs.edits.edit:Edited"
+
+edit_options = option_group(
+    click.option("-n", "--dry-run", is_flag=True, help="Only show what would be done."),
+    click.option("--offline", is_flag=True, help="Nobody else writes to the tree."),
+)
+
+
+def finish(session: Session, done: Edited, *, dry_run: bool) -> Exit:
+    """Print what an edit did, and return the exit code."""
+    from regfs.cli.gc_output import show_applied
+    from regfs.render.edits import show_edited
+
+    collected = done.collected
+    outcome = Exit.FINDINGS if done.skipped or (collected and collected.doubtful) else Exit.CLEAN
+
+    def people(out: Console) -> None:
+        show_edited(out, done, dry_run=dry_run, verbose=session.verbose)
+        if collected is not None:
+            show_applied(out, collected, verbose=session.verbose)
+
+    session.emit(done, people, None if dry_run else outcome)
+    return outcome

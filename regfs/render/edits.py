@@ -1,0 +1,94 @@
+"""Edits for people: what was removed, created and kept, what that frees, and how to undo it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from regfs import layout
+from regfs.digest import Digest
+from regfs.render.gc import in_words
+from regfs.render.tables import plural, printable
+from regfs.runs.totals import ActionKind, sum_up
+from regfs.units import human_size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from regfs.edits.edit import Created, Edited
+    from regfs.gc.actions import Action
+
+SHOWN: Final = 20
+"""Lines of a long list that are shown without -v."""
+
+
+def show_edited(out: Console, done: Edited, *, dry_run: bool, verbose: int) -> None:
+    """Print what an edit did, or would do."""
+    lines = [f"{_WOULD if dry_run else _DID}: {one}" for one in _removed(done.removed)]
+    lines += [f"{_WOULD_SET if dry_run else _SET}: {one}" for one in _created(done.created)]
+    _say_all(out, lines, verbose)
+    _say_all(out, [f"Kept: {one.what}: {one.reason}" for one in done.kept], verbose)
+    _say_all(out, [f"Kept: {one.path}: {one.reason}" for one in done.skipped], verbose)
+    if done.returned:
+        totals = sum_up((one.kind, one.size) for one in done.returned)
+        _say(out, f"In use again, and put back: {in_words(totals)}")
+    if not (done.removed or done.created or done.kept or done.skipped):
+        _say(out, "Nothing to do.")
+    if done.frees is not None and done.removed:
+        _say(
+            out,
+            f"Frees nothing now, {human_size(done.frees.bytes)} "
+            f"({plural(done.frees.blobs, 'blob')}) with the next: regfs gc run",
+        )
+    if done.run is not None:
+        _say(out, f"Undo: regfs gc restore {done.run}")
+
+
+_DID: Final = "Removed"
+_WOULD: Final = "Would remove"
+_SET: Final = "Set"
+_WOULD_SET: Final = "Would set"
+
+
+def _created(links: Sequence[Created]) -> list[str]:
+    """Return a line for each tag, and one for all that is counted only."""
+    lines = []
+    for one in links:
+        if one.kind is ActionKind.TAG:
+            key = layout.key_of(one.path)
+            tag = key.tag if isinstance(key, layout.TagCurrent) else ""
+            lines.append(f"{one.repository}:{tag} -> {Digest(one.digest).short}")
+    rest = [one for one in links if one.kind in (ActionKind.REVISION, ActionKind.LAYER_LINK)]
+    if rest:
+        lines.append(in_words(sum_up((one.kind, len(one.digest)) for one in rest)))
+    return lines
+
+
+def _removed(actions: Sequence[Action]) -> list[str]:
+    """Return a line for each tag and manifest, and one for all that is counted only."""
+    lines = []
+    for one in actions:
+        if one.kind is ActionKind.TAG:
+            to = f" -> {Digest(one.digest).short}" if one.digest else ""
+            lines.append(f"{one.repository}:{layout.name_of(one.path)}{to}")
+        elif one.kind is ActionKind.REVISION and one.digest is not None:
+            lines.append(f"{one.repository}@{Digest(one.digest).short}")
+    rest = [one for one in actions if one.kind not in (ActionKind.TAG, ActionKind.REVISION)]
+    if rest:
+        lines.append(in_words(sum_up((one.kind, one.size) for one in rest)))
+    return lines
+
+
+def _say_all(out: Console, lines: Sequence[str], verbose: int) -> None:
+    shown = lines if verbose else lines[:SHOWN]
+    for line in shown:
+        _say(out, line)
+    if len(shown) < len(lines):
+        _say(out, f"... and {len(lines) - len(shown)} more (-v shows all)")
+
+
+def _say(out: Console, text: str) -> None:
+    """Print a line without folding it, so that it can be copied."""
+    out.print(Text(printable(text)), soft_wrap=True)
