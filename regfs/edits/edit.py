@@ -25,7 +25,7 @@ class NewLink(NamedTuple):
     """Seconds since the epoch; None for the time at which it is written."""
 
 
-class Kept(NamedTuple):
+class Retained(NamedTuple):
     """Something that stays although it was named, or belongs to what was named."""
 
     what: str
@@ -42,7 +42,7 @@ class Edit:
     """References before what they refer to."""
     links: list[NewLink] = field(default_factory=list)
     """What is referred to before its references."""
-    keeps: list[Kept] = field(default_factory=list)
+    keeps: list[Retained] = field(default_factory=list)
     emptied: list[str] = field(default_factory=list)
     """Repositories whose folders go if they are empty by then."""
 
@@ -94,7 +94,7 @@ class Edited:
     removed: list[Action]
     """What was moved into quarantine."""
     created: list[Created]
-    kept: list[Kept]
+    kept: list[Retained]
     frees: Frees | None = None
     """What the next `gc run` frees because of this; the edit itself frees nothing. None where
     that is no question."""

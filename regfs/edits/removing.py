@@ -28,7 +28,7 @@ from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.edits.edit import Edit, Kept
+from regfs.edits.edit import Edit, Retained
 from regfs.errors import Doubt, ManifestUnknown, NameUnknown, ReferenceInvalid, Refused
 from regfs.findings import Code, Finding
 from regfs.gc.actions import Action
@@ -290,12 +290,12 @@ class _Removing:
                 reason = _NAMED if digest in self._named else "nothing keeps it any more"
                 yield _revision_action(repository, digest, reason)
 
-    def keeps(self) -> Iterator[Kept]:
+    def keeps(self) -> Iterator[Retained]:
         """Yield the manifests of named tags that stay, and what keeps them."""
         for tag in sorted(self._named_tags):
             current = self._repository.tags[tag].current
             if current is not None and current in self._stays:
-                yield Kept(f"{self._repository.name}@{current}", self._why(current))
+                yield Retained(f"{self._repository.name}@{current}", self._why(current))
 
     def _why(self, manifest: Digest) -> str:
         """Return what keeps a manifest."""
@@ -358,7 +358,7 @@ def _take_all(
         path = layout.upload_folder(name, upload)
         latest = max(started.mtime, started.started_at or 0.0)
         if inventory.taken_at - latest < HOUR and not offline:
-            edit.keeps.append(Kept(path, "a push may be under way; --offline takes it too"))
+            edit.keeps.append(Retained(path, "a push may be under way; --offline takes it too"))
             continue
         kind = ActionKind.UPLOAD
         edit.goes.append(Action(kind, path, None, name, started.size, started.mtime, reason))
