@@ -408,3 +408,13 @@ def test_no_module_imports_itself_through_others() -> None:
         if module
     }
     list(TopologicalSorter(needs).static_order())
+
+
+def test_tests_share_helpers_by_support_only() -> None:
+    lines = {
+        f"{file.relative_to(PROJECT)}: {line}"
+        for file in (PROJECT / "tests").rglob("*.py")
+        for line in file.read_text().splitlines()
+        if re.match(r"\s*(from|import) tests\S*\.test_", line)
+    }
+    assert not lines

@@ -25,13 +25,13 @@ def glob(pattern: str) -> re.Pattern[str]:
     """
     if strange := _SPECIAL & set(pattern):
         raise ValueError(
-            f"is no glob of repositories: {min(strange)} has no meaning, only * and **"
+            f"is not a glob of repositories: {min(strange)} has no meaning, only * and **"
         )
     parts = pattern.split("/")
     if "" in parts:
-        raise ValueError("is no glob of repositories: it has an empty component")
+        raise ValueError("is not a glob of repositories: it has an empty component")
     if any("**" in part and part != "**" for part in parts):
-        raise ValueError("is no glob of repositories: ** must be a component by itself")
+        raise ValueError("is not a glob of repositories: ** must be a component by itself")
     # Components have their slash in front, and so does the name.
     head, *others = _split(list(map(_component, parts)), "**")
     pieces = ["".join(head)]

@@ -46,7 +46,7 @@ def load(
     # A missing key may just be misspelled, which is the more helpful message.
     ranks = {"extra_forbidden": 0, "missing": 2}
     first = min(details, key=lambda detail: ranks.get(detail["type"], 1))
-    words = _words(first, unknown_key or (lambda path: "is no key here"))
+    words = _words(first, unknown_key or (lambda path: "unknown key"))
     place = _place(first["loc"])
     raise _invalid(name, f"{place}: {words}" if place else words)
 

@@ -1,1 +1,1 @@
-"""Giving space back without ever losing an image: policy -> plan -> sweep."""
+"""Frees space without ever losing an image: policy -> plan -> sweep."""

@@ -1,4 +1,4 @@
-"""One item that a collection takes away. Pure data."""
+"""One item that a collection deletes. Pure data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from regfs.runs.totals import ActionKind
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One item to move away, and what the decision relied on."""
+    """One item to move away, and the state of it when that was decided."""
 
     kind: ActionKind
     path: str
@@ -19,7 +19,7 @@ class Action:
     size: int
     """Bytes of the file, or of all files in the folder."""
     mtime: float
-    """When planned, in seconds since the epoch: another mtime later means that it was used."""
+    """In seconds since the epoch. If the mtime differs later, the item was used meanwhile."""
     reason: str
     allocated: int = 0
     """Bytes of the disk blocks of the file, or of all files in the folder; 0 where not known."""

@@ -1,17 +1,17 @@
 """The actions of a plan: what is not marked, not young and not in doubt. Pure.
 
-    tag          a tag with its history, by a retention policy
-    tag-index    history of a tag: of manifests that go, or older than what is wanted
-    revision     a manifest that nothing alive reaches
-    layer-link   a blob that no manifest of the repository needs
-    upload       begun and never finished
-    blob         that no manifest of any repository needs
-    temporary    half of a file, from a write or a copy that did not finish
-    directory    empty, and made for one thing that is gone
-    repository   the folders of one that holds nothing any more
+    tag          a tag with its history, dropped by a retention policy
+    tag-index    an entry of a tag's history, whose manifest is deleted or which is too old
+    revision     the link of a manifest that no root reaches
+    layer-link   the link of a blob that no manifest of the repository needs
+    upload       an upload that was never finished
+    blob         a blob that no manifest of any repository needs
+    temporary    a partial file, from a write or a copy that did not finish
+    directory    an empty folder that was made for one thing
+    repository   the folders of an empty repository
 
-A repository in `Graph.frozen` loses nothing, and neither does any blob that it
-names; while `Graph.incomplete` holds anything, no blob goes at all.
+Nothing of a repository in `Graph.frozen` is deleted, nor any blob that it names. While
+`Graph.incomplete` holds anything, no blob is deleted at all.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from regfs.tree.digests import DigestSet
 from regfs.tree.inventory import INCOMPLETE, RepositoryInventory, TagInfo
 
 _COPYING: Final = 86400.0
-"""Seconds that a copy of a tree may take: so long rsync may come back to what it has begun."""
+"""Seconds that a copy of a tree may take. Until then rsync may continue a partial file."""
 
 
 class Candidates:
-    """What goes from one tree."""
+    """What a collection deletes from one tree."""
 
     def __init__(self, graph: Graph, policy: Policy, mark: Mark) -> None:
         self.kept = mark.kept
@@ -54,7 +54,7 @@ class Candidates:
         self._strange = self._with_strangers()
 
     def actions(self) -> Iterator[Action]:
-        """Yield what goes: repository by repository, and the blobs, which need all of them."""
+        """Yield the actions: those of each repository, then blobs, then leftovers."""
         links: list[tuple[RepositoryInventory, list[Action]]] = []
         for name, repository in self._inventory.repositories.items():
             needed = set(self._graph.needed_numbers(self._mark.live(name)))
@@ -66,16 +66,16 @@ class Candidates:
                 links.append((repository, self._links(repository, needed)))
         blobs = self._blobs()
         limit = self._limit(blobs, links)
-        for repository, going in links:
-            yield from self._repository(repository, list(filter(limit.takes, going)))
+        for repository, actions in links:
+            yield from self._repository(repository, list(filter(limit.takes, actions)))
         yield from limit.taken
         yield from self._leftovers()
 
     def _limit(
         self, blobs: list[Action], links: Iterable[tuple[RepositoryInventory, list[Action]]]
     ) -> Limit:
-        """Return what goes when only so much is to be freed; all of it when there is no limit."""
-        tags = (one for _, going in links for one in going if one.kind is ActionKind.TAG)
+        """Return the limit on what is freed; without one it takes everything."""
+        tags = (one for _, actions in links for one in actions if one.kind is ActionKind.TAG)
         limit = Limit(self._graph, self._policy.max_freed, blobs, tags)
         if self._policy.max_freed is not None:
             for one in limit.left:
@@ -90,11 +90,13 @@ class Candidates:
             *self._uploads(repository),
         ]
 
-    def _repository(self, repository: RepositoryInventory, going: list[Action]) -> Iterator[Action]:
-        yield from going
-        if self._policy.empty_repositories and self._is_emptied(repository, going):
+    def _repository(
+        self, repository: RepositoryInventory, actions: list[Action]
+    ) -> Iterator[Action]:
+        yield from actions
+        if self._policy.empty_repositories and self._is_emptied(repository, actions):
             path = layout.repository_folder(repository.name)
-            reason = "the repository holds nothing any more"
+            reason = "the repository is empty"
             yield Action(ActionKind.REPOSITORY, path, None, repository.name, 0, 0.0, reason)
 
     def _protect(self, repository: RepositoryInventory, needed: set[int]) -> None:
@@ -131,13 +133,13 @@ class Candidates:
                 yield from self._history(name, tag, tagged, gone)
 
     def _history(self, name: str, tag: str, info: TagInfo, gone: set[Digest]) -> Iterator[Action]:
-        """Yield entries of the history of a tag that stays."""
+        """Yield the entries to delete from the history of a tag that is kept."""
         surplus = self._surplus(info)
         for entry in info.history:
             if entry.digest in gone:
-                reason = f"history of tag {tag}, of a manifest that goes"
+                reason = f"history of tag {tag}: its manifest is deleted"
             elif entry.digest in surplus:
-                reason = f"history of tag {tag}, older than the last {self._policy.tag_history}"
+                reason = f"history of tag {tag}: older than the last {self._policy.tag_history}"
             else:
                 continue
             path = f"{layout.tag_index_entry_folder(name, tag, entry.digest)}/link"
@@ -145,7 +147,7 @@ class Candidates:
             yield Action(kind, path, entry.digest, name, entry.size, entry.mtime, reason)
 
     def _surplus(self, info: TagInfo) -> set[Digest]:
-        """Return what a tag has pointed to before the last so many; of a broken tag nothing."""
+        """Return what a tag pointed to before the entries to keep; nothing if it is damaged."""
         wanted = self._policy.tag_history
         if wanted is None or info.current is None or info.problem is not None:
             return set()
@@ -159,7 +161,7 @@ class Candidates:
         name, aliases, layers = repository.name, self._graph.aliases, repository.layers
         known = self._inventory.known
         unneeded = [row for row, number in enumerate(layers.numbers) if number not in needed]
-        going = []
+        rows = []
         for row in layers.files(unneeded):
             digest, size, mtime, _ = row
             stored = [known.find(one) for one in aliases.get(digest, ())]
@@ -170,10 +172,10 @@ class Candidates:
                 self.kept.add(self._age(mtime), path, size, mtime)
                 self._young |= {digest, *aliases.get(digest, ())}
                 continue
-            going.append(row)
-        folders = layout.layer_folders(name, [row[0] for row in going])
+            rows.append(row)
+        folders = layout.layer_folders(name, [row[0] for row in rows])
         kind, reason = ActionKind.LAYER_LINK, "no manifest of the repository needs this blob"
-        for folder, (digest, *file) in zip(folders, going, strict=True):
+        for folder, (digest, *file) in zip(folders, rows, strict=True):
             yield _action(kind, f"{folder}/link", digest, name, file, reason)
 
     def _uploads(self, repository: RepositoryInventory) -> Iterator[Action]:
@@ -184,16 +186,16 @@ class Candidates:
             if self._mark.now - latest < limit:
                 self.kept.add(self._age(latest), path, info.size, latest)
                 continue
-            reason = "upload was started and never finished"
+            reason = "the upload was never finished"
             file = (info.size, info.mtime, info.allocated)
             yield _action(ActionKind.UPLOAD, path, None, repository.name, file, reason)
 
-    def _is_emptied(self, repository: RepositoryInventory, going: Iterable[Action]) -> bool:
-        """Return whether nothing is left of a repository when all this has gone."""
-        counts = Counter(action.kind for action in going)
+    def _is_emptied(self, repository: RepositoryInventory, actions: Iterable[Action]) -> bool:
+        """Return whether a repository is empty after these actions."""
+        counts = Counter(action.kind for action in actions)
         if (
             repository.name in self._strange
-            or counts[ActionKind.TAG] < sum(map(_says_anything, repository.tags.values()))
+            or counts[ActionKind.TAG] < sum(map(_has_content, repository.tags.values()))
             or counts[ActionKind.REVISION] < len(repository.revisions)
             or counts[ActionKind.UPLOAD] < len(repository.uploads)
         ):
@@ -202,7 +204,7 @@ class Candidates:
         return counts[ActionKind.LAYER_LINK] == sum(1 for _ in layers)
 
     def _with_strangers(self) -> set[str]:
-        """Return the repositories with something in their folder that is not of the layout."""
+        """Return the repositories with a file in their folder that is not of the layout."""
         above = len(layout.REPOSITORIES) + 1
         beside = {layout.parent_of(path)[above:] for path in self._inventory.foreign}
         within = {layout.repository_of(path) for path in self._inventory.foreign}
@@ -210,8 +212,8 @@ class Candidates:
 
     # -- blobs ----------------------------------------------------------------------
 
-    def _blind(self) -> bool:
-        """Return whether links may lie unseen; of a lean listing that shows while planning."""
+    def _is_incomplete(self) -> bool:
+        """Return whether there may be links that could not be listed."""
         return bool(self._graph.incomplete) or any(
             finding.code in INCOMPLETE and finding.path.startswith(layout.REPOSITORIES)
             for finding in self._inventory.findings
@@ -220,12 +222,12 @@ class Candidates:
     def _blobs(self) -> list[Action]:
         blobs = self._inventory.blobs
         unneeded = self._needed.lacking(blobs.numbers)
-        incomplete = self._blind()
-        going = []
+        incomplete = self._is_incomplete()
+        rows = []
         for row in blobs.files(unneeded):
             digest, size, mtime, _ = row
             if incomplete:
-                why = "blind"
+                why = "incomplete"
             elif digest in self._frozen:
                 why = "frozen"
             elif digest in self._young or self._mark.young(mtime):
@@ -233,14 +235,14 @@ class Candidates:
             elif digest in self._mark.outside:
                 why = "outside"
             else:
-                going.append(row)
+                rows.append(row)
                 continue
             self.kept.add(why, layout.blob_path(digest), size, mtime)
-        folders = layout.blob_folders([row[0] for row in going])
+        folders = layout.blob_folders([row[0] for row in rows])
         kind, reason = ActionKind.BLOB, "no manifest in any repository needs it"
         return [
             _action(kind, f"{folder}/data", digest, None, file, reason)
-            for folder, (digest, *file) in zip(folders, going, strict=True)
+            for folder, (digest, *file) in zip(folders, rows, strict=True)
         ]
 
     # -- what crashes and deletions leave ---------------------------------------------
@@ -248,47 +250,47 @@ class Candidates:
     def _leftovers(self) -> Iterator[Action]:
         if not self._policy.leftovers:
             return
-        incomplete = self._blind()
+        incomplete = self._is_incomplete()
         for path, info in self._inventory.temporary.items():
             if self._may_tidy(path, info.mtime, incomplete):
-                reason = "half of a file, from a write that did not finish"
-                yield self._half(path, info.size, info.mtime, reason)
+                reason = "temporary file of a write that did not finish"
+                yield self._temporary(path, info.size, info.mtime, reason)
         for path, copy in self._inventory.copies.items():
-            if self._may_still_be_wanted(copy.wanted_as):
+            if self._may_be_only_copy(copy.wanted_as):
                 self.kept.add("copies", path, copy.size)
             elif self._may_tidy(path, max(copy.mtime, copy.changed), incomplete, _COPYING):
-                reason = "half of a copy by rsync, of what is in place or nothing needs"
-                yield self._half(path, copy.size, copy.mtime, reason)
+                reason = "partial rsync copy of a file that is in place or not needed"
+                yield self._temporary(path, copy.size, copy.mtime, reason)
         staying: set[str] = set()
-        """Folders that hold one which stays."""
-        # What is in a folder comes before it.
+        """Folders with something in them that is kept."""
+        # A folder comes after its content.
         for path, mtime in sorted(self._inventory.empty.items(), reverse=True):
             if path in staying or not self._may_tidy(path, mtime, incomplete):
                 staying.add(layout.parent_of(path))
             else:
-                reason = "folder is empty: what it was made for is gone"
+                reason = "the folder is empty"
                 name = layout.repository_of(path)
                 yield Action(ActionKind.DIRECTORY, path, None, name, 0, mtime, reason)
 
     def _age(self, mtime: float) -> str:
-        """Return by which word it is counted that a thing stays for its time."""
+        """Return the key of `Plan.kept` for something that is kept because of its time."""
         return "future" if mtime > self._mark.now else "young"
 
-    def _half(self, path: str, size: int, mtime: float, reason: str) -> Action:
+    def _temporary(self, path: str, size: int, mtime: float, reason: str) -> Action:
         name = layout.repository_of(path)
         return Action(ActionKind.TEMPORARY, path, None, name, size, mtime, reason)
 
-    def _may_still_be_wanted(self, target: str | None) -> bool:
-        """Return whether half of a copy may be all that there is of something in use."""
+    def _may_be_only_copy(self, target: str | None) -> bool:
+        """Return whether a partial copy may be the only copy of something in use."""
         if target is None:
             return False
         digest = getattr(layout.key_of(target), "digest", None)
         used = (self._needed, self._frozen, self._young, self._mark.outside)
-        # Of a tag without a current link nobody knows what it would say.
+        # A link without a digest in its path may name anything.
         return digest is None or any(digest in some for some in used)
 
     def _may_tidy(self, path: str, mtime: float, incomplete: bool, least: float = 0.0) -> bool:
-        """Return whether a leftover may go; `least` is an age, unless nobody else writes."""
+        """Return whether a leftover may be deleted; `least` is its least age in a live registry."""
         fresh = bool(self._policy.min_age) and self._mark.now - mtime < least
         if fresh or self._mark.young(mtime):
             self.kept.add(self._age(mtime), path, mtime=mtime)
@@ -310,6 +312,6 @@ def _action(
     return Action(kind, path, digest, repository, size, mtime, reason, max(allocated, 0))
 
 
-def _says_anything(tag: TagInfo) -> bool:
-    """Return whether a tag is more than the empty folder that a deletion cut short has left."""
+def _has_content(tag: TagInfo) -> bool:
+    """Return whether a tag is more than an empty folder, which an interrupted deletion leaves."""
     return bool(tag.history) or tag.problem is not Code.TAG_WITHOUT_CURRENT

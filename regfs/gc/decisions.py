@@ -18,6 +18,6 @@ class Decision:
     pushed: float | None
     created: float | None
     """None also if no rule asked for it."""
-    beside: str | None = None
-    """What a tag is attached to and goes with; None if a rule keeps it, or it is attached to
-    nothing."""
+    attached_to: str | None = None
+    """The manifest that a tag is attached to and kept or deleted with; None if a rule keeps the
+    tag, or it is attached to nothing."""

@@ -1,12 +1,12 @@
-"""What a list of roots from outside needs of what lies in quarantine. Changes nothing.
+"""Which items in quarantine a list of roots needs. Changes nothing.
 
-A list of roots (`regfs.gc.roots`) is about a tree. If what it names was moved away with all that
-refers to it, no link leads there any more. So the list is followed here, through manifests in
-place and in quarantine:
+A list of roots (`regfs.gc.roots`) names things in a tree. If one of them was moved into
+quarantine with everything that refers to it, no link leads to it any more. So the list is
+followed here, through manifests in place and in quarantine:
 
     a digest    the blob; the manifest in every repository where it was; all that it names.
-                If it is no manifest (some runtimes know an image by its config): every
-                manifest in quarantine that names it.
+                If it is not a manifest (some runtimes know an image by its config):
+                every manifest in quarantine that names it.
     a tag       with what it points to
 
 What is put back is a root in the next round, which finds the links that it needs.
@@ -33,11 +33,11 @@ from regfs.tree.scan import scan
 
 
 class ExternalRoots:
-    """What a list of roots needs of some items in quarantine."""
+    """Finds the items in quarantine that a list of roots needs."""
 
     def __init__(self, store: Store, roots: Roots, items: Iterable[Item]) -> None:
         self._store = store
-        self._said = {*roots.said, *roots.perhaps}
+        self._roots = {*roots.said, *roots.perhaps}
         self._blobs: dict[Digest, str] = {}
         """Blob -> its path in quarantine."""
         self._manifests: set[Digest] = set()
@@ -49,13 +49,13 @@ class ExternalRoots:
                 self._blobs[item.digest] = item.quarantine_path
             elif item.kind is ActionKind.REVISION:
                 self._manifests.add(item.digest)
-        said = {root.reference for root in self._said if isinstance(root.reference, Digest)}
+        said = {root.reference for root in self._roots if isinstance(root.reference, Digest)}
         self._digests = self._named(said | self._naming(said - self._manifests))
         """Everything that the roots reach through manifests."""
         self._links = said
         self._tags = {
             layout.tag_folder(root.name, root.reference)
-            for root in self._said
+            for root in self._roots
             if root.name is not None and not isinstance(root.reference, Digest)
         }
 
@@ -64,8 +64,8 @@ class ExternalRoots:
         if item.kind is ActionKind.TAG:
             return item.path in self._tags
         if item.kind is ActionKind.LAYER_LINK:
-            # Other links come back after the manifest that needs them. This one may be all
-            # that names its blob in another algorithm.
+            # Other links come back after the manifest that needs them. Only this one may name
+            # its blob in another algorithm.
             return item.digest in self._links
         in_use = item.kind in (ActionKind.BLOB, ActionKind.REVISION)
         return in_use and item.digest in self._digests

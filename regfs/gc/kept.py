@@ -1,4 +1,4 @@
-"""What stays although nothing is known to need it, and why. Pure."""
+"""What is kept although nothing needs it, and why. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 NAMED: Final = 1000
-"""Items of one reason that are named; the others are only counted."""
+"""Items of one reason that are listed; the others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptItem:
-    """One item that stays."""
+    """One item that is kept."""
 
     reason: str
     """A key of `Plan.kept`."""
@@ -20,12 +20,12 @@ class KeptItem:
     size: int
     """Bytes; 0 of a repository."""
     mtime: float | None = None
-    """Seconds since the epoch, where its age is the reason."""
+    """Seconds since the epoch, if its age is the reason."""
 
 
 @dataclass(slots=True)
 class Kept:
-    """Counts, bytes and names of what stays, by reason."""
+    """Counts, bytes and names of what is kept, by reason."""
 
     counts: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)

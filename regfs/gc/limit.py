@@ -1,13 +1,11 @@
-"""What is collected when a run is to free about so many bytes (`max_freed`). Pure.
+"""What a run with a limit on the bytes to free (`max_freed`) collects. Pure.
 
-    blobs       the largest first, until that many bytes are freed; with each every manifest
-                that names it, and what names that
-    links       only those of what is collected: a tag, manifest or layer link whose blobs
-                stay frees nothing
+    blobs       the largest first, until that many bytes are freed; with each blob every manifest
+                that names it, directly or through an index
+    links       only links to these: removing a link whose blob is kept frees nothing
 
-So what stays of an image is complete: no manifest that stays needs what is collected. What is
-attached to an image (a signature under a tag of its name) is collected with it. The next run
-finds the rest.
+So no manifest that is kept needs anything that is collected. What is attached to an image (a
+signature under a tag of its name) is collected with it. The next run collects the rest.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ _START: Final = 64
 
 
 class Limit:
-    """What is collected of all that may be."""
+    """Chooses what is collected."""
 
     def __init__(
         self, graph: Graph, limit: int | None, blobs: list[Action], tags: Iterable[Action]
@@ -38,7 +36,7 @@ class Limit:
         self._graph = graph
         self._left = {} if limit is None else {action.digest: action for action in blobs}
         self._named: set[Digest] = set()
-        """Digests of what is collected, in every algorithm, and of all that names it."""
+        """Digests of what is collected, in every algorithm, and of everything that names it."""
         if limit is None:
             self.taken = blobs
             return
@@ -48,11 +46,11 @@ class Limit:
 
     @property
     def left(self) -> Collection[Action]:
-        """The blobs that stay and may be collected."""
+        """The blobs that could be collected and are kept."""
         return self._left.values()
 
     def takes(self, action: Action) -> bool:
-        """Return whether an action is needed to collect the blobs; if no blob stays, each is."""
+        """Return whether an action is collected; if no blob is kept, each is."""
         return not self._left or action.kind not in _LINKS or action.digest in self._named
 
     def _take(self, limit: int) -> None:
@@ -72,7 +70,7 @@ class Limit:
                 pending += self._dependents(digest)
 
     def _dependents(self, digest: Digest) -> Iterator[Digest]:
-        """Yield what cannot stay without a digest: what names it, and what is attached to it."""
+        """Yield what is collected with a digest: what names it, and what is attached to it."""
         yield from self._other_names.get(digest, ())
         yield from self._graph.manifests_naming(digest)
         before = self._graph.predecessors(digest)
@@ -89,7 +87,7 @@ class Limit:
 
 
 def _attached(tags: Iterable[Action]) -> dict[str, list[Digest]]:
-    """Return start of a digest -> what tags that are collected attach to it."""
+    """Return start of a digest -> manifests of dropped tags that are attached to it."""
     found: dict[str, list[Digest]] = {}
     for action in tags:
         subject = subject_tag(layout.name_of(action.path))

@@ -1,24 +1,26 @@
-"""What lives: the manifests that the roots of each repository reach, whatever the order. Pure.
+"""Which manifests are live: those that the roots of each repository reach. Pure.
 
-    roots    every revision link and every tag; where untagged manifests may go, the tags
-             alone, with what is young, named from outside, or kept by a retention policy;
-             where a policy drops tags and no more, also what had no tag before
+    roots    every revision link and every tag. Where untagged manifests are pruned: tags, and
+             manifests that are young, listed as roots, or kept by a retention policy. Where
+             a policy drops tags and no untagged manifests: also what had no tag before
     reach    index -> child, referrer -> subject; when pruning also subject -> its referrers
 
-Links live per repository and blobs live globally, so each repository is marked by
-itself, and no step looks at what an earlier one has found, until all are marked:
-then a referrer whose subject lives in another repository follows it.
+Links are live in one repository, blobs in all. So each repository is marked by itself, in any
+order. When all are marked, a referrer whose subject is live in another repository becomes live.
 
-A tag that only stands beside an image (see `regfs.graph.attached`) lives with that image. Where
-untagged manifests may go, cosign's tags go in the run in which their image goes; a list of
-referrers goes so by a policy only, and keeps what it lists until then. What has lost its image
-before is *dangling*: what cosign made of it goes on demand only (`keep_referrers_of_dangling`).
-Why nothing is lost with it: the image was seen to go, or neither link, manifest nor blob of it
-is anywhere in this tree, which has been seen whole; what a rule of the policy, a list of roots
-or its age keeps does not wait for its image.
+A tag that is attached to an image (see `regfs.graph.attached`) is kept and deleted with that
+image. Where untagged manifests are pruned, the tags of cosign are deleted in the same run as their
+image. A list of referrers is deleted with its image only by a policy, and keeps what it lists
+until then. A tag whose image was missing before the run is *dangling*: tags of cosign are then
+deleted only on demand (`keep_referrers_of_dangling`).
 
-Doubt keeps: a repository in `Graph.frozen` is marked whole, and loses no tag. While
-`Graph.incomplete` holds anything no referrer goes: its subject may be where nobody can look.
+Why nothing is lost by deleting an attached tag: its image is deleted in the same run, or the
+whole tree was read and has neither a link, a manifest nor a blob of the image. A tag that a rule
+of the policy, a list of roots or its age keeps does not depend on its image.
+
+In doubt everything is kept: all of a repository in `Graph.frozen` is live, and it loses no tag.
+While `Graph.incomplete` holds anything, no referrer is deleted, because its subject may be in a
+part of the tree that cannot be read.
 """
 
 from __future__ import annotations
@@ -48,58 +50,58 @@ class Mark:
         self.kept = Kept()
         self.findings: list[Finding] = []
         self._live: dict[str, set[Digest]] = {}
-        """Repository -> the manifests its roots reach, where any manifest may go."""
+        """Repository -> its live manifests, where any manifest may be deleted."""
         self.now = now
         self.outside: set[Digest] = set()
-        """Blobs that are in use by the word of somebody outside, with all they need."""
+        """Blobs that the list of roots names, with everything they need."""
         self._graph = graph
         self._inventory = graph.inventory
         self._policy = policy
         self._choice = TagChoice(graph, policy, now, read)
         self._read = read
         self._vouched: set[str] = set()
-        """Repositories in which somebody outside has said what is in use."""
+        """Repositories for which the list of roots says what is in use."""
         self._external = self._resolve()
         self._waiting: dict[str, dict[str, TagInfo]] = {}
-        """Repository -> tags that stay if what they stand beside lives."""
+        """Repository -> tags that are kept only if the image they are attached to is live."""
         self._run()
 
     @property
     def decisions(self) -> list[Decision]:
-        """What was decided of every tag and manifest that a retention policy judges."""
+        """The decision about every tag and manifest that a retention policy covers."""
         return self._choice.decisions
 
     def dropped(self, repository: str) -> Mapping[str, str]:
-        """Return the tags of a repository that go, and why."""
+        """Return the tags of a repository that are deleted, and why."""
         return self._choice.dropped.get(repository, {})
 
     def young(self, mtime: float) -> bool:
-        """Return whether something written then is too young to be touched; the future is."""
+        """Return whether something with this mtime is too young to be deleted; so is the future."""
         return self.now - mtime < self._policy.min_age
 
     def prunes(self, repository: RepositoryInventory) -> bool:
-        """Return whether untagged manifests of a repository may go."""
+        """Return whether untagged manifests of a repository may be deleted."""
         name = repository.name
         if not self._is_asked(name):
             return False
         if any(is_own(self._graph, repository, tag) for tag in repository.tags):
             return True
-        # No tag on the disk is not "all untagged": somebody has to say what is in use.
+        # Without any tag, "untagged" says nothing: a person or a list has to say what is in use.
         vouched = name in self._vouched and bool(self._external.get(name))
         return name in self._policy.allow_tagless or vouched or not repository.revisions
 
     def loses_manifests(self, repository: RepositoryInventory) -> bool:
-        """Return whether any manifest of a repository may go."""
+        """Return whether any manifest of a repository may be deleted."""
         return self.prunes(repository) or self._drops(repository.name)
 
     def _drops(self, repository: str) -> bool:
-        """Return whether manifests of a repository go with their tags, and no others."""
+        """Return whether only manifests whose tags are dropped may be deleted."""
         block = self._choice.block(repository)
         drops = block is not None and bool(block.keep_tags) and not self._is_asked(repository)
         return drops and repository not in self._graph.frozen
 
     def _is_asked(self, repository: str) -> bool:
-        """Return whether untagged manifests of a repository may go: asked for, and no doubt."""
+        """Return whether pruning is requested for a repository that is not in doubt."""
         block = self._choice.block(repository)
         said = None if block is None else block.delete_untagged
         asked = self._policy.delete_untagged if said is None else said
@@ -108,7 +110,7 @@ class Mark:
     # -- roots --------------------------------------------------------------------
 
     def _resolve(self) -> dict[str, set[Digest]]:
-        """Return the manifests of each repository that are in use by the word of others."""
+        """Return the manifests of each repository that the list of roots names."""
         if self._policy.roots is None:
             return {}
         roots = Roots.of(self._policy.roots)
@@ -122,7 +124,7 @@ class Mark:
             names.setdefault(root.reference, set()).add(root.name)
         external = {name: set(manifests) for name, manifests in found.manifests.items()}
         for blob in found.blobs:
-            # Some runtimes know an image by its config: the image is in use then.
+            # Some runtimes know an image by its config; then the image is in use.
             holders = self._graph.manifests_naming(blob)
             self.outside |= self._graph.needs(self._graph.reachable([blob, *holders]))
             self.outside |= self._graph.aliases.get(blob, set())
@@ -136,15 +138,15 @@ class Mark:
         return external
 
     def _is_alias(self, finding: Finding) -> bool:
-        """Return whether a root that was not found is there, by its digest in another algorithm."""
+        """Return whether a missing root is there under its digest in another algorithm."""
         digest = finding.digest
         found = () if digest is None else self._graph.aliases.get(Digest(digest), ())
         return any(self._inventory.blobs.get(one) is not None for one in found)
 
     def _unlinked(self, blob: Digest) -> set[Digest]:
-        """Return all that is written in a manifest that no repository links to, so none has read.
+        """Return every digest in a manifest that no repository links to, so the graph lacks it.
 
-        What it is, only reading tells; what is no manifest names nothing that matters.
+        If it is no manifest, the digests in it at worst keep too much.
         """
         found, pending = {blob}, [blob]
         while pending:
@@ -164,20 +166,20 @@ class Mark:
     def _run(self) -> None:
         for repository in self._inventory.repositories.values():
             self._choice.choose(repository, self._external.get(repository.name, ()))
-            self._waiting[repository.name] = self._beside(repository)
+            self._waiting[repository.name] = self._attached(repository)
         for name, repository in self._inventory.repositories.items():
             if self.loses_manifests(repository):
                 self._live[name] = self._mark(repository)
             elif self._is_asked(name):
                 self._refuse_tagless(repository)
         self._follow_subjects()
-        while self._decide_beside():
+        while self._keep_attached():
             self._follow_subjects()
         for name, waiting in self._waiting.items():
             revisions = self._inventory.repositories[name].revisions
             for tag in waiting:
                 is_here = bool(_subject(tag).among(revisions))
-                reason = "what it stands beside " + ("goes" if is_here else "is gone")
+                reason = f"the image it is attached to is {'deleted' if is_here else 'gone'}"
                 self._choice.drop(name, [tag], reason)
         self.findings += self._choice.findings
 
@@ -187,11 +189,11 @@ class Mark:
         return ((tag, info) for tag, info in tags if tag not in dropped and tag not in waiting)
 
     def live(self, repository: str) -> set[Digest]:
-        """Return the manifests that the roots of a repository reach."""
+        """Return the live manifests of a repository."""
         found = self._live.get(repository)
         if found is not None:
             return found
-        # Not kept: where nothing may go it is asked for once, and all of it takes 40 MB in 10^6.
+        # Not cached: it is asked for once, and takes 40 MB for 10^6 manifests.
         inventory = self._inventory.repositories[repository]
         return self._graph.live(inventory, self._external.get(repository, ()))
 
@@ -199,7 +201,7 @@ class Mark:
         return set().union(*map(self.live, self._inventory.repositories))
 
     def _mark(self, repository: RepositoryInventory) -> set[Digest]:
-        """Return what roots reach in a repository of which any manifest may go."""
+        """Return the live manifests of a repository that may lose some."""
         tagged = self._tagged(repository)
         external = self._external.get(repository.name, set())
         if self._drops(repository.name):
@@ -212,9 +214,9 @@ class Mark:
         return live | self._reached(repository, kept) if kept else live
 
     def _untagged_before(self, repository: RepositoryInventory) -> set[Digest]:
-        """Return what would have no tag if none had gone: it does not go with any.
+        """Return what no tag reached before tags were dropped: it is not deleted with them.
 
-        What a subject is about is no part of it: a tag of an SBOM holds no image.
+        Subjects do not count: the tag of an SBOM does not keep the image.
         """
         currents = {info.current for info in repository.tags.values() if info.current is not None}
         held = self._graph.reachable(currents, referrers=self._referrers(repository))
@@ -226,7 +228,7 @@ class Mark:
         return found
 
     def _reached(self, repository: RepositoryInventory, roots: set[Digest]) -> set[Digest]:
-        """Return what roots reach where untagged manifests may go."""
+        """Return what roots reach when manifests are pruned."""
         revisions = repository.revisions
         if self._graph.incomplete:
             roots = {*roots, *filter(self._is_referrer, revisions)}
@@ -255,7 +257,7 @@ class Mark:
         self.findings.append(Finding(code, path, repository=repository.name))
 
     def _tagged(self, repository: RepositoryInventory) -> set[Digest]:
-        """Return what tags point to; of a tag that cannot be read all it ever pointed to."""
+        """Return what tags point to; for an unreadable tag everything in its history."""
         found: set[Digest] = set()
         for tag, info in self._staying(repository):
             if info.current is None or not self._is_list(tag, info):
@@ -263,7 +265,7 @@ class Mark:
         return found
 
     def _young(self, repository: RepositoryInventory) -> Iterator[Digest]:
-        """Yield manifests pushed, or untagged by moving a tag away, less than min_age ago."""
+        """Yield manifests that were pushed, or lost a tag, less than min_age ago."""
         table = repository.revisions
         for row, mtime in enumerate(table.mtimes):
             if self.young(mtime):
@@ -272,15 +274,15 @@ class Mark:
             if self.young(info.mtime):
                 yield from (entry.digest for entry in info.history)
 
-    # -- what is about something else ---------------------------------------------
+    # -- referrers and attached tags ----------------------------------------------
 
     def _is_list(self, tag: str, info: TagInfo) -> bool:
-        """Return whether a tag lists referrers: it keeps them, and not what they are about."""
+        """Return whether a tag lists referrers: it keeps them, but not their subject."""
         found = attached_to(self._graph, tag, info.current)
         return found is not None and found.is_fallback
 
     def _dangling_may_go(self, repository: str) -> bool:
-        """Return whether what has lost its subject may go from a repository."""
+        """Return whether referrers without a subject may be deleted from a repository."""
         block = self._choice.block(repository)
         asked = block is not None and block.delete_referrers
         return asked or not self._policy.keep_referrers_of_dangling
@@ -298,7 +300,7 @@ class Mark:
         )
 
     def _follow_subjects(self) -> None:
-        """Keep untagged referrers whose subject lives in another repository."""
+        """Keep untagged referrers whose subject is live in another repository."""
         repositories = self._inventory.repositories.values()
         pruned = [one for one in repositories if self.loses_manifests(one)]
         if not pruned or not self._policy.keep_referrers_of_subject:
@@ -322,12 +324,12 @@ class Mark:
                     everywhere |= live
                     grown = True
 
-    def _beside(self, repository: RepositoryInventory) -> dict[str, TagInfo]:
-        """Return the tags of a repository that stay only if what they stand beside lives.
+    def _attached(self, repository: RepositoryInventory) -> dict[str, TagInfo]:
+        """Return the tags of a repository that are kept only if their image is live.
 
-        Its image has to be in this repository, or nowhere at all: what has lost it here alone
-        may belong to one that is still to come. Whether a tag of the image has been dropped
-        does not matter: a run that was cut short has moved these already.
+        The image must be in this repository or nowhere in the tree: if only this repository
+        lacks it, it may still be pushed here. Whether a tag of the image was dropped does not
+        matter, because an interrupted run has moved these already.
         """
         name, block = repository.name, self._choice.block(repository.name)
         every_tag_stays = block is not None and not block.keep_tags
@@ -342,20 +344,20 @@ class Mark:
             if self.young(info.mtime) or self._choice.is_ruled(name, tag):
                 continue
             if found.among(repository.revisions):
-                goes_along = block is not None or not found.is_fallback
+                deleted_along = block is not None or not found.is_fallback
             else:
-                may_go = not found.is_fallback and self._dangling_may_go(name)
-                goes_along = may_go and self._is_gone(found)
-            if goes_along:
+                deletable = not found.is_fallback and self._dangling_may_go(name)
+                deleted_along = deletable and self._is_gone(found)
+            if deleted_along:
                 waiting[tag] = info
         return waiting
 
     def _is_gone(self, found: SubjectTag) -> bool:
-        """Return whether nothing is left of what a tag stands beside, here or by anyone's word."""
+        """Return whether the image of an attached tag is nowhere: in no repository, in no root."""
         return not found.among(self.outside) and is_gone(self._graph, found)
 
-    def _decide_beside(self) -> bool:
-        """Keep the tags beside images that live by now; return whether there were any more."""
+    def _keep_attached(self) -> bool:
+        """Keep the attached tags whose image is live; return whether there were any."""
         if not any(self._waiting.values()):
             return False
         everywhere = self._live_anywhere()
@@ -381,7 +383,7 @@ class Mark:
 
 
 def _subject(tag: str) -> SubjectTag:
-    """Return what a tag that waits stands beside."""
+    """Return what an attached tag is attached to."""
     found = subject_tag(tag)
     assert found is not None
     return found

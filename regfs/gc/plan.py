@@ -1,8 +1,8 @@
-"""What goes, what stays, and why: a pure function of graph, inventory, policy and time.
+"""What is deleted, what is kept, and why: a pure function of graph, policy and time.
 
-    mark       what lives in each repository, from its roots              mark.py, tags.py
+    mark       what is live in each repository, from its roots            mark.py, tags.py
     keep       whatever is marked, young, or in doubt
-    actions    all the rest, references before what they refer to         candidates.py
+    actions    everything else, references before what they refer to      candidates.py
 
 The result never depends on the order of repositories, and a dry run is a plan that
 is not applied.
@@ -69,59 +69,59 @@ class Plan:
     created_at: datetime
     policy: Policy
     fingerprint: str
-    """Of every tag and revision the plan was made from."""
+    """Digest of every tag and revision that the plan was made from."""
     totals: Totals
     actions: list[Action]
     kept: dict[str, int]
-    """Why things stay that would go otherwise -> how many.
+    """Why things are kept that nothing needs -> how many.
 
     `young`, `future` (by the clock): blobs, links and uploads; `frozen_repositories`, and
-    `frozen` blobs named by them; `blind`: blobs, while parts of the tree cannot be seen;
-    `tagless`: manifests; `outside`: blobs, by the word of somebody else; `max_freed`: blobs
-    beyond it; `copies`: halves of copies whose file is not there.
+    `frozen` blobs named by them; `incomplete`: blobs, while parts of the tree cannot be read;
+    `tagless`: manifests; `outside`: blobs that the list of roots names; `max_freed`: blobs
+    beyond it; `copies`: partial copies whose file is not there.
     """
     findings: list[Finding] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
-    """What was decided of each tag and manifest that the retention policy judges."""
+    """The decision about each tag and manifest that the retention policy covers."""
     allocated: int = 0
     """Bytes of the disk blocks of all actions, as far as they are known."""
     kept_bytes: dict[str, int] = field(default_factory=dict)
     """Reason, as in `kept` -> bytes."""
     kept_items: list[KeptItem] = field(default_factory=list)
-    """What stays and why; of each reason not more than the first `regfs.gc.kept.NAMED`."""
+    """Items that are kept and why; of each reason at most the first `regfs.gc.kept.NAMED`."""
     stays: Stays = field(default_factory=Stays)
-    """What is left when all this has gone."""
+    """What is left after all actions."""
     tags_left: dict[str, int] = field(default_factory=dict)
-    """Repository that loses anything -> tags that stay."""
+    """Repository with actions -> number of tags that are kept."""
 
     @property
     def doubtful(self) -> bool:
-        """Whether anything could not be seen, or was kept for that, or a root is not there."""
-        kept = self.kept.get("frozen_repositories") or self.kept.get("blind")
+        """Whether anything could not be read, or was kept for that, or a root is missing."""
+        kept = self.kept.get("frozen_repositories") or self.kept.get("incomplete")
         doubts = INCOMPLETE | {Code.PATTERN_SLOW}
         unsure = any(one.code in doubts for one in self.findings)
         return bool(kept) or unsure or bool(self.missing_roots)
 
     @property
     def missing_roots(self) -> list[Finding]:
-        """What is in use by the word of others and not here, unless that was to be ignored."""
+        """The roots that are not in the tree, unless they are ignored."""
         findings = [one for one in self.findings if one.code is Code.ROOT_MISSING]
         return [one for one in findings if one.severity is Severity.ERROR]
 
 
 def needs_history(policy: Policy) -> bool:
-    """Return whether a plan has to know what tags have pointed to before."""
+    """Return whether a plan has to know what tags pointed to before."""
     asked = policy.delete_untagged or policy.tag_history is not None
     return asked or policy.retention is not None
 
 
 def plan(graph: Graph, policy: Policy, now: float, read: Read = unread) -> Plan:
-    """Decide what goes. `now` is in seconds since the epoch, UTC; `read` reads configs.
+    """Decide what is deleted. `now` is in seconds since the epoch, UTC; `read` reads configs.
 
     Raises:
-        Doubt: the inventory is of some repositories only, and the others need blobs too;
-            or the histories of tags were not read, and tell what has just lost its tag;
-            or there is not one manifest in the whole tree, and nobody has confirmed that.
+        Doubt: only some repositories were listed, and the others need blobs too;
+            or the histories of tags were not read, so what has just lost its tag is not known;
+            or there is no manifest in the whole tree, and nobody has confirmed that.
     """
     inventory = graph.inventory
     if not inventory.whole:
@@ -132,10 +132,10 @@ def plan(graph: Graph, policy: Policy, now: float, read: Read = unread) -> Plan:
     if not policy.allow_no_manifests:
         _expect_manifests(inventory)
     mark = Mark(graph, policy, now, read)
-    going = Candidates(graph, policy, mark)
-    actions = in_order(going.actions())
+    candidates = Candidates(graph, policy, mark)
+    actions = in_order(candidates.actions())
     created_at = datetime.fromtimestamp(now, UTC).replace(microsecond=0)
-    kept, totals = going.kept, total(actions)
+    kept, totals = candidates.kept, total(actions)
     return Plan(
         schema=SCHEMA,
         id=f"{created_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
@@ -188,10 +188,11 @@ def _tags_left(inventory: Inventory, actions: Iterable[Action]) -> dict[str, int
 
 
 def _expect_manifests(inventory: Inventory) -> None:
-    """Refuse a tree whose manifests live elsewhere: each of its layers may be in use.
+    """Refuse a tree whose manifests are stored elsewhere, because any layer may be in use.
 
-    A revision or a tag counts as a manifest even where its bytes are missing: that is damage,
-    and freezes. Blobs without any repository are no business of this check: nothing goes there.
+    A revision or a tag counts as a manifest even if its bytes are missing: that is damage,
+    and freezes. Blobs without any repository need no check: their graph is incomplete, so
+    none is deleted.
     """
     repositories = inventory.repositories.values()
     if any(one.revisions or one.tags for one in repositories):
@@ -199,9 +200,9 @@ def _expect_manifests(inventory: Inventory) -> None:
     blobs, links = len(inventory.blobs), sum(len(one.layers) for one in repositories)
     if repositories and (blobs or links):
         raise Doubt(
-            f"blobs ({blobs}) and layer links ({links}), and not one manifest in the whole tree: "
-            "they may live elsewhere (OpenShift 3 keeps them in etcd), and nothing here tells what "
-            "is in use. If all images were deleted on purpose, say --allow-no-manifests"
+            f"blobs ({blobs}) and layer links ({links}), but no manifest in the whole tree: "
+            "manifests may be stored elsewhere (OpenShift 3 keeps them in etcd), so what is in use "
+            "is not known. If all images were deleted on purpose, give --allow-no-manifests"
         )
 
 
@@ -222,7 +223,7 @@ def total(actions: Iterable[Action]) -> Totals:
 
 
 def fingerprint(inventory: Inventory) -> str:
-    """Return a digest over every name, tag and revision: what all decisions rest on."""
+    """Return a digest over every name, tag and revision, on which all decisions depend."""
     state = hashlib.sha256()
     for name in sorted(inventory.repositories):
         repository = inventory.repositories[name]
@@ -235,7 +236,7 @@ def load(data: bytes) -> Plan:
     """Read a plan that was written as JSON.
 
     Raises:
-        DocumentInvalid: it is no plan of this schema; the message names the field.
+        DocumentInvalid: it is not a plan of this schema; the message names the field.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -246,8 +247,8 @@ def load(data: bytes) -> Plan:
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         raise DocumentInvalid(f"not a plan: expected a document of schema {SCHEMA}")
     if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z_-]*", str(raw.get("id"))):
-        raise DocumentInvalid("not a plan: id: is no name for a run")
-    # These are for readers; nothing is decided by them.
+        raise DocumentInvalid("not a plan: id: not a valid name of a run")
+    # Only people read these; no decision depends on them.
     raw["findings"], raw["decisions"], raw["kept_items"] = [], [], []
     try:
         return TypeAdapter(Plan).validate_python(raw)

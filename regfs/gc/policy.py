@@ -1,4 +1,4 @@
-"""What may be collected: the knobs of a run. Pure; knows neither tree nor clock."""
+"""What may be collected: the options of a run. Pure data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 else:
 
     class RetentionPolicy:
-        """Stands for the model until that is asked for: loading it takes longer than a plan."""
+        """A placeholder that loads the model on demand: loading takes longer than a plan."""
 
         @classmethod
         def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
@@ -28,30 +28,30 @@ class Policy:
     """The rules of one run. The default collects only what nothing refers to."""
 
     delete_untagged: bool = False
-    """Whether manifests that no tag reaches, directly or through an index, may go."""
+    """Whether manifests that no tag reaches, directly or through an index, may be deleted."""
     min_age: float = HOUR
-    """Seconds; nothing younger is touched, and what is younger is in use."""
+    """Seconds; anything younger counts as in use."""
     uploads_older_than: float = 7 * DAY
-    """Seconds after which an upload that was begun and not finished is stale."""
+    """Seconds after which an unfinished upload is stale."""
     allow_tagless: tuple[str, ...] = ()
-    """Repositories that have no tag at all and may lose their manifests all the same."""
+    """Repositories without any tag whose manifests may be deleted all the same."""
     allow_no_manifests: bool = False
-    """Whether a tree without a single manifest is empty on purpose, and all in it may go."""
+    """Whether a tree without any manifest is empty on purpose, so that all may be deleted."""
     keep_referrers_of_dangling: bool = True
-    """Whether a referrer whose subject is not there stays: it may have been pushed first."""
+    """Whether a referrer whose subject is missing is kept: it may have been pushed first."""
     keep_referrers_of_subject: bool = True
-    """Whether an untagged referrer stays while its subject does."""
+    """Whether an untagged referrer is kept while its subject is."""
     tag_history: int | None = None
-    """How many former digests of each tag stay in its index; None for all."""
+    """Number of former digests of each tag that are kept in its index; None for all."""
     leftovers: bool = False
     """Whether the whole tree is walked for temporary files and empty folders."""
     empty_repositories: bool = False
-    """Whether a repository that holds nothing any more goes with its folder."""
+    """Whether the folders of an empty repository are deleted."""
     max_freed: int | None = None
-    """Bytes after which no more blobs are taken, nor links of what stays; None for no end."""
+    """Bytes after which no more blobs are collected; None for no limit."""
     retention: RetentionPolicy | None = None
-    """Which tags may go, by repository."""
+    """Which tags may be deleted, by repository."""
     roots: tuple[str, ...] | None = None
-    """What is in use by the word of somebody outside the tree: `Roots.texts`."""
+    """What a list of roots says is in use: `Roots.texts`."""
     ignore_missing_roots: bool = False
-    """Whether a run is carried out although some of the roots are not there."""
+    """Whether a run continues although some roots are not in the tree."""

@@ -1,4 +1,4 @@
-"""Reading a policy file, and what a key that it should not have may have meant."""
+"""Reads a policy file, and suggests what an unknown key may mean."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def load_policy(data: bytes, name: str) -> RetentionPolicy:
     """Read a policy, TOML or JSON; `name` is that of the file, for messages.
 
     Raises:
-        DocumentInvalid: it is none; the message is `NAME: KEY: what is wrong`.
+        DocumentInvalid: it is not valid; the message is `NAME: KEY: what is wrong`.
     """
     return load(RetentionPolicy, data, name, _unknown_key)
 
 
-_PULLS: Final = "pulls are not recorded on the disk; go by pushedWithin or createdWithin instead"
+_PULLS: Final = "pulls are not recorded on the disk; use pushedWithin or createdWithin instead"
 _REFUSED: Final = {
     "mostRecentlyPulledCount": _PULLS,
     "pulledWithin": _PULLS,
-    "dryRun": "a plan deletes nothing, applying it does; there is no such switch in a policy",
-    "delay": "say --min-age instead: it holds for everything that is collected",
+    "dryRun": "not needed: a plan deletes nothing until it is applied",
+    "delay": "use --min-age instead: it applies to everything that is collected",
 }
 """Keys of zot that have no meaning here."""
 
@@ -54,7 +54,7 @@ def _unknown_key(location: Path) -> str:
         hint = f"; did you mean {meant}?"
     else:
         hint = f"; it belongs in {' or '.join(elsewhere)}" if elsewhere else ""
-    return f"is no key here{hint} (there are {', '.join(known)})"
+    return f"unknown key{hint} (known: {', '.join(known)})"
 
 
 def _keys(table: type[Table]) -> list[str]:

@@ -1,15 +1,15 @@
 """Taking back one run of several, so that no image is left incomplete.
 
 What one run moved may need what a later run moved: with `--max-freed` the links of an image may
-go in one night, and some of its blobs in the next. So before anything of a run goes back, what it
-needs is looked for in the quarantine of other runs, and in the rest of its own:
+be moved one night, and some of its blobs the next. So before a run is restored, what it needs is
+looked for in the quarantine of other runs, and in the rest of its own:
 
-    a revision, a tag    its manifest; all that names, in the same repository
+    a revision, a tag    its manifest, and everything that names, in the same repository
     a layer link         its blob
 
-Blobs come back first, then links to them, then the run itself, so no restored link ever leads
-nowhere. What is needed and was deleted for good is reported. Nothing else comes back: nothing
-that no restored item needs, and no link in another repository.
+Blobs come back first, then links to them, then the run itself, so no restored link ever dangles.
+What is needed but was deleted for good is reported. Nothing else comes back: nothing that no
+restored item needs, and no link in another repository.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def restore(
     digests: frozenset[str] = frozenset(),
     progress: Progress = SILENT,
 ) -> Restored:
-    """Take back what a run did, or what it did to `digests`, with all that this needs.
+    """Undo a run, or what it did to `digests`; bring back what that needs from other runs.
 
     Raises:
         As `regfs.runs.restore`.
@@ -74,12 +74,12 @@ def restore(
 
 
 class _Needs:
-    """What some items in quarantine need, wherever that lies."""
+    """What some items in quarantine need, in place or in any quarantine."""
 
     def __init__(self, store: WritableStore, runs: Iterable[Survey], items: Sequence[Item]) -> None:
         self._store = store
         self._others: list[Item] = []
-        """Files that lie in quarantine and do not go back by themselves."""
+        """Files in quarantine that are not being restored."""
         chosen = {item.quarantine_path for item in items}
         for one in runs:
             found = _files_in_quarantine(store, one)
@@ -102,7 +102,7 @@ class _Needs:
         self._digests: set[Digest] = set().union(*self._by_repository.values())
 
     def _named(self, item: Item) -> Digest | None:
-        """Return the digest of an item; for a tag that no line names, read it."""
+        """Return the digest of an item; read a tag whose digest the journal lacks."""
         if item.kind != ActionKind.TAG or item.digest is not None:
             return item.digest
         try:
@@ -128,12 +128,12 @@ class _Needs:
             try:
                 data = self._store.read(path, LIMIT + 1)
             except StoreError:
-                continue  # elsewhere, or nowhere: `lost` says so
+                continue  # `lost` reports what is nowhere
             return digests_in(data) if len(data) <= LIMIT else []
         return []
 
     def take_along(self) -> list[Returned]:
-        """Put back what is needed and lies elsewhere; blobs first."""
+        """Put back what is needed from other quarantines; blobs first."""
         blobs = [one for one in self._others if one.kind == ActionKind.BLOB]
         links = [one for one in self._others if one.kind in _LINKS]
         some = [one for one in blobs if one.digest in self._digests]
@@ -146,7 +146,7 @@ class _Needs:
         return item.digest in self._by_repository.get(name, ())
 
     def lost(self) -> list[Skipped]:
-        """Return the needed blobs that some run has deleted for good."""
+        """Return the needed blobs that a run has deleted for good."""
         places = {layout.blob_path(one): one for one in self._digests - self._blobs.keys()}
         there = present(self._store, places)
         missing = {one for path, one in places.items() if there.get(path, UNREADABLE) == UNREADABLE}
@@ -156,7 +156,7 @@ class _Needs:
         for journal in journals(self._store):
             deleted.update(_deleted_blobs(journal))
         return [
-            Skipped(layout.blob_path(one), f"run {deleted[one]} is purged, with this blob")
+            Skipped(layout.blob_path(one), f"this blob was purged with run {deleted[one]}")
             for one in sorted(missing & deleted.keys())
         ]
 

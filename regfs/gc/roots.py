@@ -1,4 +1,4 @@
-"""What somebody outside says is in use: a list of references, one a line (`--roots FILE|-`).
+"""A list of what is in use outside the tree, one reference on each line (`--roots FILE|-`).
 
     # kubectl get pods -A -o jsonpath='{range .items[*].status.containerStatuses[*]}{.imageID}...
     sha256:4f53...                                  wherever it is in the tree
@@ -6,8 +6,8 @@
     team/app@sha256:4f53...
     registry.example.com:5000/team/app:v1@sha256:4f53...    the digest counts, tags move
 
-A list of all that runs in a cluster names other registries too: their lines are passed by
-when it is said which hosts this registry goes by.
+A list of everything that runs in a cluster names other registries too. Their lines are skipped
+if the host names of this registry are given.
 
 A root that is overlooked is an image that is lost. Hence no line is skipped that is not
 understood, an empty list is refused (a dump that failed must not read as "nothing is in use"),
@@ -30,35 +30,35 @@ from regfs.tree.inventory import Inventory
 
 
 class Root(NamedTuple):
-    """One thing in use."""
+    """One reference to something in use."""
 
     name: str | None
-    """The repository; None: a digest alone, wherever it is."""
+    """The repository; None for a digest in any repository."""
     reference: str
     """A `Digest`, or a tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """What a list of roots says."""
+    """A list of roots."""
 
     said: dict[Root, str]
-    """Each root, and how it was written and where, for findings."""
+    """Root -> its text and line in the file, for findings."""
     perhaps: frozenset[Root] = frozenset()
-    """Other readings: with the first component taken for a host. Not missed when not there."""
+    """Other readings, with the first component as a host. They may be missing."""
     elsewhere: int = 0
-    """Lines that were passed by: they are of other registries."""
+    """Lines that were skipped because they name other registries."""
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Roots:
-        """Return what `texts` say, as they stand in a plan."""
+        """Return the roots from their texts in a plan."""
         roots = [(_parted(text.removesuffix("?")), text) for text in texts]
         said = {root: text for root, text in roots if not text.endswith("?")}
         return cls(said, frozenset(root for root, text in roots if text.endswith("?")))
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The roots as a plan holds them: a question mark ends a reading that is only likely.
+        """The roots as a plan holds them; a question mark marks those in `perhaps`.
 
         Neither tag nor digest can end with one; a folder that is no legal name can begin so.
         """
@@ -67,7 +67,7 @@ class Roots:
 
     @property
     def digests(self) -> frozenset[Digest]:
-        """Digests that are in use wherever they are."""
+        """Digests that are in use in any repository."""
         return frozenset(Digest(root.reference) for root in self.said if root.name is None)
 
     @property
@@ -96,7 +96,7 @@ def _parted(text: str) -> Root:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Roots as what they are in one tree."""
+    """What roots refer to in one tree."""
 
     manifests: dict[str, set[Digest]] = field(default_factory=dict)
     """Repository -> manifests in use there."""
@@ -105,9 +105,9 @@ class Resolved:
     link. Each is to be kept together with every manifest that names it: some runtimes know an
     image by its config. Also what is not there, for manifests may name it all the same."""
     vouched: set[str] = field(default_factory=set)
-    """Repositories in which something is in use by their own name, or by a digest alone."""
+    """Repositories of which something is in use, by name or by a digest alone."""
     findings: list[Finding] = field(default_factory=list)
-    """What is said to be in use and is not there."""
+    """One for each root that is not in the tree."""
 
 
 def parse_roots(
@@ -115,12 +115,12 @@ def parse_roots(
 ) -> Roots:
     """Read a list of roots; `name` is that of the file, `exists` knows the repositories.
 
-    `exists` answers of any text. A first component with a dot or a colon, or `localhost`, is the
+    `exists` takes any text. A first component with a dot or a colon, or `localhost`, is the
     host of a registry unless the tree has a repository of that whole name. With `hosts`, each
-    `HOST[:PORT][/PREFIX]`, lines of other hosts are passed by; lines without one never are.
+    `HOST[:PORT][/PREFIX]`, lines of other hosts are skipped; lines without a host never are.
 
     Raises:
-        DocumentInvalid: a line is no reference, or there is none at all.
+        DocumentInvalid: a line is not a reference, or there is no line.
     """
     said: dict[Root, str] = {}
     perhaps: set[Root] = set()
@@ -139,11 +139,11 @@ def parse_roots(
         perhaps.update(others)
     if elsewhere and not said:
         raise DocumentInvalid(
-            f"{name}: none of its {elsewhere} lines is of {' or '.join(hosts)}; nothing in use is "
-            "not believed of a list"
+            f"{name}: none of its {elsewhere} lines names an image of {' or '.join(hosts)}; an "
+            "empty list is refused"
         )
     if not said:
-        raise DocumentInvalid(f"{name}: no root in it; nothing in use is not believed of a list")
+        raise DocumentInvalid(f"{name}: contains no reference; an empty list is refused")
     return Roots(said, frozenset(perhaps), elsewhere)
 
 
@@ -164,10 +164,10 @@ _SCHEME: Final = re.compile("(?:docker|docker-pullable|oci)://")
 
 
 def _readings(line: str, exists: Callable[[str], bool], hosts: Sequence[str]) -> list[Root]:
-    """Return what a line means, the likeliest first; nothing of one of another host.
+    """Return what a line may mean, the likeliest first; nothing if it names another host.
 
     Raises:
-        ValueError: nothing.
+        ValueError: the line is not a reference.
     """
     text = _SCHEME.sub("", line, count=1) if _SCHEME.match(line) else line
     name, at, digest = text.rpartition("@")
@@ -185,16 +185,18 @@ def _readings(line: str, exists: Callable[[str], bool], hosts: Sequence[str]) ->
             raise ValueError(f"tag {tag!r} {problem}")
         reference = reference or tag
     if not reference:
-        raise ValueError("neither tag nor digest; say NAME:TAG, NAME@DIGEST or DIGEST, one a line")
+        raise ValueError(
+            "neither tag nor digest; give NAME:TAG, NAME@DIGEST or DIGEST, one on each line"
+        )
     names = _names(f"{folder}{slash}{last}", exists, hosts)
     return [Root(name, reference) for name in names]
 
 
 def _is_digest(text: str) -> bool:
-    """Return whether `text` is a digest; one that is cut short is not taken for a tag.
+    """Return whether `text` is a digest; a truncated one is an error, not a tag.
 
     Raises:
-        ValueError: it is meant for one, and is none.
+        ValueError: it begins like a digest and is not valid.
     """
     if not re.match(r"sha(256|384|512):", text):
         return False
@@ -209,7 +211,7 @@ def _digest(text: str) -> Digest:
 
 
 def _names(name: str, exists: Callable[[str], bool], hosts: Sequence[str]) -> list[str]:
-    """Return which repositories a name can mean, the likeliest first."""
+    """Return the repositories that a name may mean, the likeliest first."""
     host, slash, rest = name.partition("/")
     is_host = bool(slash) and (host == "localhost" or bool({".", ":"} & set(host)))
     ours = _after_host(name, hosts) if hosts else rest if is_host else None
@@ -243,7 +245,7 @@ def _legal(name: str, exists: Callable[[str], bool]) -> str:
 
 
 def resolve(roots: Roots, inventory: Inventory) -> Resolved:
-    """Return what roots are in a tree, and a finding for each that is not there."""
+    """Return what roots refer to in a tree, with a finding for each that is missing."""
     resolution = _Resolution(inventory, {*roots.said, *roots.perhaps})
     missing = [item for item in roots.said.items() if not resolution.add(item[0])]
     for root in roots.perhaps:
@@ -268,10 +270,10 @@ class _Resolution:
                     self.holders[digest].add(name)
 
     def add(self, root: Root) -> bool:
-        """Add what a root is; return whether all of it is where it is said to be."""
+        """Add what a root refers to; return whether it is there under its name."""
         if not isinstance(root.reference, Digest):
             return self._tag(root.name or "", root.reference)
-        # Kept in other repositories too: it may have been moved, and is in use all the same.
+        # Kept in other repositories too, because the image may have been moved.
         holders = self.holders[root.reference]
         for name in holders:
             self.found.manifests.setdefault(name, set()).add(root.reference)
@@ -286,7 +288,7 @@ class _Resolution:
         return self.inventory.blobs.get(digest) is not None
 
     def _tag(self, name: str, tag: str) -> bool:
-        """Add what a tag points to; of one that cannot be read all that it ever pointed to."""
+        """Add what a tag points to; for an unreadable tag everything in its history."""
         repository = self.inventory.repositories.get(name)
         info = None if repository is None else repository.tags.get(tag)
         if info is None:

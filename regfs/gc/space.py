@@ -1,13 +1,12 @@
-"""How much space a run takes before it frees any, and what it does where there is none.
+"""The space that a run needs before it frees any, and what it does without.
 
-Moving is renaming, so what is moved takes no space in quarantine. The folders it is moved to do,
-and so does the journal. Both are estimated here before anything is moved, rather too high than
-too low, and claimed from the disk.
+Moving is renaming, so files take no space in quarantine. New folders and the journal do. Both are
+estimated before anything is moved, rather too high than too low, and reserved on the disk.
 
-    there is enough                         everything goes into quarantine
+    there is enough                         everything is moved into quarantine
     there is not, and the run deletes at    items are deleted in place, references first
         once (--offline --purge)            (`regfs.runs.in_place`)
-    there is not                            the run is refused, with the bytes that it takes
+    there is not                            the run is refused, with the bytes that it needs
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _ENTRY: Final = 16
 """Bytes that a folder needs for a name, without the name itself, at most."""
 _BLOCK: Final = 4096
 _SLACK: Final = 4 * _BLOCK
-"""For the metadata of a file, and the first lines of the journal."""
+"""Bytes for the metadata of a file, and the first lines of the journal."""
 _OWN_FOLDERS: Final = 4
 """`.regfs`, `runs`, that of the run, and its quarantine."""
 _OWN_FILES: Final = 4
@@ -41,13 +40,13 @@ _OWN_FILES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """The space that a run takes until what it has moved is deleted."""
+    """The space that a run needs until what it has moved is deleted."""
 
     bytes: int
     claimed: int
-    """Bytes, without those that claiming them takes."""
+    """Bytes to reserve."""
     keep: int
-    """Bytes of those for a restore or a purge."""
+    """Bytes of these that stay reserved for a restore or a purge."""
     files: int
     """Number of files and folders that are created."""
 
@@ -77,7 +76,7 @@ def need_of(actions: Sequence[Action], room: Room, *, offline: bool) -> Need:
 
 
 def _source(action: Action) -> str:
-    """Return what is renamed for an item: mostly the folder made for it."""
+    """Return what is renamed for an item: usually the folder made for it."""
     folder, _, name = action.path.rpartition("/")
     return folder if name in ("data", "link") else action.path
 
@@ -92,7 +91,7 @@ def changed_folders(actions: Iterable[Action]) -> list[str]:
 def find_room(
     store: WritableStore, run: str, actions: Sequence[Action], *, offline: bool, at_once: bool
 ) -> bool:
-    """Claim the space for a quarantine; return whether there is enough.
+    """Reserve the space for a quarantine; return whether there is enough.
 
     Raises:
         StoreFull: there is not, and the run does not delete `at_once`; nothing was made.
@@ -107,17 +106,17 @@ def find_room(
         if at_once:
             return False
         raise StoreFull(
-            f"{RUNS}/{run}: no space left on the device: to move this into quarantine takes "
-            f"{need.bytes} bytes and {need.files} new files, and {room.bytes} bytes"
+            f"{RUNS}/{run}: no space left on the device: moving this into quarantine takes "
+            f"{need.bytes} bytes and {need.files} new files, but only {room.bytes} bytes"
             f"{f' and {room.files} files' if room.files >= 0 else ''} are free; nothing was "
-            "moved. Free so much, or stop the registry and delete without a way back: "
+            "moved. Free that much, or stop the registry and delete without a way back: "
             "regfs gc run --offline --purge"
         ) from None
     return True
 
 
 def check_room(store: WritableStore, planned: Plan, *, at_once: bool) -> bool:
-    """Return or raise what `find_room` would for a plan, and claim nothing."""
+    """Return or raise what `find_room` would for a plan, but reserve nothing."""
     run, offline = planned.id, planned.policy.min_age == 0
     if begun(store, run):
         return True  # it has its reserve already

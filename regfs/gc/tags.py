@@ -1,10 +1,10 @@
-"""Which tags, and which untagged manifests, a retention policy lets go in one tree. Pure.
+"""Which tags and untagged manifests of one tree a retention policy drops. Pure.
 
     inventory -> TagFacts -> retention.decide -> what is dropped
 
-What is in doubt is never asked about: no tag goes of a repository that is frozen, none
-that is younger than the grace, none that somebody outside the tree says is in use.
-Not here: the rules themselves (`retention`), and what lives without the tag (`mark`).
+Doubt overrides the policy: no tag is dropped from a frozen repository, none that is younger than
+`min_age`, and none that a list of roots names. The rules are in `retention`; `mark` decides what
+is live without the dropped tags.
 """
 
 from __future__ import annotations
@@ -31,28 +31,26 @@ if TYPE_CHECKING:
 
 Read = Callable[[Digest], bytes]
 """Returns the bytes of a small blob, verified; raises a RegfsError."""
-
-
 _NO_PLATFORM: Final = "unknown/unknown"
 
 
 def unread(digest: Digest) -> bytes:
-    """Read nothing: for a plan whose policy asks for no config."""
+    """Read nothing, for a plan whose policy needs no config."""
     raise RegfsError(f"no way to read {digest}")
 
 
 class TagChoice:
-    """What a policy says of every tag of one tree."""
+    """The decisions of a policy about every tag of one tree."""
 
     def __init__(self, graph: Graph, policy: Policy, now: float, read: Read) -> None:
         self.decisions: list[Decision] = []
-        """Of everything that was asked about, in order."""
+        """About every tag and manifest, in order."""
         self.findings: list[Finding] = []
-        """Patterns of the policy that took too long, each once."""
+        """One for each pattern of the policy that took too long."""
         self.dropped: dict[str, dict[str, str]] = {}
-        """Repository -> tags that go -> why."""
+        """Repository -> tags that are dropped -> why."""
         self._places: dict[tuple[str, str], int] = {}
-        """Repository and tag -> where in `decisions` they are."""
+        """Repository and tag -> index in `decisions`."""
         self._ruled: set[tuple[str, str]] = set()
         self._blocks: dict[str, Block | None] = {}
         self._graph = graph
@@ -62,7 +60,7 @@ class TagChoice:
         self._patterns: Patterns | None = None
 
     def block(self, repository: str) -> Block | None:
-        """Return what the policy says of a repository; None when it says nothing."""
+        """Return the block of the policy for a repository; None if there is none."""
         retention = self._policy.retention
         if retention is None:
             return None
@@ -72,7 +70,7 @@ class TagChoice:
         return self._blocks[repository]
 
     def choose(self, repository: RepositoryInventory, outside: Collection[Digest]) -> None:
-        """Decide about the tags of a repository; manifests `outside` are in use."""
+        """Decide about the tags of a repository; a list of roots names the manifests `outside`."""
         retention, name = self._policy.retention, repository.name
         self.dropped[name] = {}
         if retention is None or self.block(name) is None:
@@ -89,32 +87,32 @@ class TagChoice:
                 info.mtime or None,
                 partial(self._created, info.current),
                 partial(self._labels, info.current),
-                self._beside(tag, info.current),
+                self._attached_to(tag, info.current),
             )
             for tag, info in repository.tags.items()
         ]
         decided = decide(retention, facts, name, self._now, self._patterns_of_run())
-        self._tell_slow(name)
+        self._report_slow(name)
         for one in decided:
             spared = self._spared(repository, one, outside)
             if spared.tag is not None:
                 self._places[name, spared.tag] = len(self.decisions)
                 if not spared.keep:
                     self.dropped[name][spared.tag] = spared.reason
-                if spared.keep and spared.beside is None:
+                if spared.keep and spared.attached_to is None:
                     self._ruled.add((name, spared.tag))
             self.decisions.append(spared)
 
     def drop(self, repository: str, tags: Iterable[str], reason: str) -> None:
-        """Let some more tags go, of which it was decided before that they stay."""
+        """Drop some tags that were kept until now."""
         for tag in tags:
             place = self._places.get((repository, tag))
-            if place is not None:  # without a policy nobody has decided anything
+            if place is not None:  # without a policy there is no decision
                 self.decisions[place] = replace(self.decisions[place], keep=False, reason=reason)
             self.dropped[repository][tag] = reason
 
     def is_ruled(self, repository: str, tag: str) -> bool:
-        """Return whether a rule of the policy keeps a tag, whatever it stands beside."""
+        """Return whether a rule of the policy keeps a tag, whatever it is attached to."""
         return (repository, tag) in self._ruled
 
     def _patterns_of_run(self) -> Patterns:
@@ -123,8 +121,8 @@ class TagChoice:
         self._patterns = self._patterns or Patterns()
         return self._patterns
 
-    def _tell_slow(self, repository: str) -> None:
-        """Tell of the patterns that a repository was the first to be too much for."""
+    def _report_slow(self, repository: str) -> None:
+        """Report the patterns that first took too long in this repository."""
         slow = {} if self._patterns is None else self._patterns.slow
         path, known = layout.repository_folder(repository), len(self.findings)
         self.findings += [
@@ -132,29 +130,29 @@ class TagChoice:
             for pattern, text in list(slow.items())[known:]
         ]
 
-    def _beside(self, tag: str, current: Digest | None) -> str | None:
+    def _attached_to(self, tag: str, current: Digest | None) -> str | None:
         found = attached_to(self._graph, tag, current)
         return None if found is None else found.subject
 
     def _spared(
         self, repository: RepositoryInventory, decision: Decision, outside: Collection[Digest]
     ) -> Decision:
-        """Return a decision as it is when doubt, youth and the word of others have been heard."""
+        """Return a decision, changed to keep if doubt, age or a list of roots requires it."""
         if decision.keep:
             return decision
         reason = ""
         if repository.name in self._graph.frozen:
-            reason = "its repository is in doubt, and loses nothing"
+            reason = "its repository is in doubt, so nothing of it is deleted"
         elif decision.pushed is None or self._now - decision.pushed < self._policy.min_age:
             reason = "too young (--min-age)"
         elif decision.digest in outside:
-            reason = "somebody outside says it is in use (--roots)"
+            reason = "in use by the list of roots (--roots)"
         return replace(decision, keep=True, reason=reason) if reason else decision
 
     def untagged(
         self, repository: RepositoryInventory, manifests: Iterable[Digest]
     ) -> Iterator[Digest]:
-        """Yield those of some untagged manifests that the policy keeps."""
+        """Yield those of the untagged manifests that the policy keeps."""
         retention, block = self._policy.retention, self.block(repository.name)
         if retention is None or block is None or block.keep_untagged is None:
             return
@@ -173,11 +171,11 @@ class TagChoice:
         ]
         name = repository.name
         decided = decide_untagged(retention, facts, name, self._now, self._patterns_of_run())
-        self._tell_slow(name)
+        self._report_slow(name)
         self.decisions.extend(decided)
         yield from (Digest(one.digest) for one in decided if one.keep and one.digest is not None)
 
-    # -- what only a config tells -------------------------------------------------
+    # -- configs ------------------------------------------------------------------
 
     def _created(self, manifest: Digest | None) -> float | None:
         from regfs.gc.retention import created_of
@@ -190,10 +188,10 @@ class TagChoice:
         return labels_of(self._configs(manifest))
 
     def _configs(self, manifest: Digest | None) -> list[ImageConfig | None]:
-        """Return the configs of every image that a manifest leads to; None of one unreadable.
+        """Return the configs of every image that a manifest leads to; None for an unreadable one.
 
-        What BuildKit attests of an image has the shape of one, for a platform `unknown`. Its
-        config tells no time, and by it no image with attestations would ever be of known age.
+        An attestation of BuildKit looks like an image of platform `unknown`. Its config has no
+        time, so the age of an image with attestations would never be known.
         """
         if manifest is None:
             return [None]

@@ -17,7 +17,7 @@ _KEPT: Final = {
     "future": ("item", "items", "dated in the future: a clock is or was wrong"),
     "frozen": ("blob", "blobs", "that a repository in doubt may need"),
     "frozen_repositories": ("repository", "repositories", "in doubt (see the findings)"),
-    "blind": ("blob", "blobs", "while part of the tree cannot be read"),
+    "incomplete": ("blob", "blobs", "while part of the tree cannot be read"),
     "tagless": (
         "untagged manifest",
         "untagged manifests",

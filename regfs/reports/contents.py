@@ -86,7 +86,7 @@ def doubtful(graph: Graph) -> set[Digest]:
 
 
 def is_alias(graph: Graph, digest: Digest) -> bool:
-    """Return whether a digest only stands for a blob stored under another algorithm."""
+    """Return whether a digest is another name of a blob stored under another algorithm."""
     return digest in graph.aliases and digest not in graph.inventory.blobs
 
 

@@ -39,24 +39,24 @@ class Disk:
     other: Part
     """What is not of the layout: temporary and foreign files, and regfs' own folder."""
     folders: Part
-    """They take disk blocks and hold no bytes of their own."""
+    """Folders take disk blocks, and have no bytes of their own."""
     total: Part
     unlisted: int
     """Paths that could not be listed; what they hold is not counted."""
 
 
 def disk_of(graph: Graph, measured: Measured, *, report: Report = ignore) -> Disk:
-    """Say what every file of a tree is for.
+    """Return what the files of a tree take, each in one part.
 
-    `report` hears of what could not be listed, and so is not counted. A file that has two
+    `report` gets a finding for what could not be listed and is not counted. A file that has two
     names (a hard link, a symbolic link inside the tree) counts twice.
     """
     for finding in measured.unseen:
-        # Of `lost+found` everybody knows that only root may look into it.
+        # Only root may list `lost+found`: that is normal.
         if finding.code is Code.PATH_UNREADABLE and not layout.is_lost_and_found(finding.path):
             report(finding)
     parts = {**_blobs(graph, measured), **measured.parts}
-    # What has come since the tree was listed, nothing that was listed needs.
+    # A blob that came after the tree was listed is needed by nothing in the listing.
     new = parts.pop("blobs")
     parts["unreferenced"].add(new.files, new.bytes, new.allocated)
     total = Amount()

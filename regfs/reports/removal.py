@@ -1,13 +1,13 @@
-"""What removing images would give back, and who keeps the rest. Nothing is removed here.
+"""What removing images would free, and what keeps the rest. Nothing is removed here.
 
     removal(graph, [app:v1])
         freed              by `gc` with untagged pruning, after the removal
         freed_by_default   by plain `gc`: a revision link keeps its image there
-        keepers            which other images need how much of what was asked for
+        keepers            other images that need some of it, and how much
 
-It is the difference of what gc would delete with these images and without them, so it is
-never another answer than that of gc. What is unreferenced already, or untagged before, goes
-with any gc and is no merit of this removal. Ages do not count.
+The answer is the difference between what gc would delete with these images and without them, so
+it always agrees with gc. What is unreferenced or untagged already does not count. Ages are
+ignored.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class BlobAmount:
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """An image that needs some of it too."""
+    """An image that needs some of these blobs too."""
 
     name: str
     repository: str
     tag: str | None
-    """None: what is untagged there, and no gc prunes."""
+    """None for untagged manifests that gc keeps."""
     blobs: int
     bytes: int
 
@@ -56,9 +56,9 @@ class Removal:
 
     asked: tuple[str, ...]
     tags: tuple[str, ...]
-    """Tags that would go, as `repository:tag`."""
+    """Tags that would be removed, as `repository:tag`."""
     revisions: int
-    """Revision links that would go."""
+    """Number of revision links that would be removed."""
     holds: BlobAmount
     """What these images need."""
     freed: BlobAmount
@@ -75,12 +75,12 @@ class Removal:
     frozen: tuple[str, ...]
     """Repositories with damage that keep whatever they name."""
     incomplete: bool
-    """Parts of the tree cannot be seen, or no repository is left: no gc frees anything."""
+    """Whether parts of the tree cannot be read, or no repository is left: gc then frees nothing."""
 
 
 @dataclass(slots=True)
 class _Gone:
-    """What is taken away."""
+    """What is removed."""
 
     repositories: set[str] = field(default_factory=set)
     tags: set[tuple[str, str]] = field(default_factory=set)
@@ -88,7 +88,7 @@ class _Gone:
 
 
 def removal(graph: Graph, targets: Sequence[Target], *, top: int = 10) -> Removal:
-    """Return what removing these tags, manifests or repositories would give back.
+    """Return what removing these tags, manifests or repositories would free.
 
     Raises:
         ManifestUnknown: a target is a digest that is a manifest nowhere.
@@ -99,7 +99,7 @@ def removal(graph: Graph, targets: Sequence[Target], *, top: int = 10) -> Remova
     prune = Policy(delete_untagged=True, allow_tagless=tagless, min_age=0.0)
     pruned = _deleted(left, prune) - (_deleted(graph, prune) - _asked_revisions(graph, gone))
     plain = _deleted(left, Policy(min_age=0.0)) - _deleted(graph, Policy(min_age=0.0))
-    # Of a tree that has lost all its repositories gc does not believe a thing.
+    # In a tree without any repository gc deletes nothing.
     incomplete = bool(graph.incomplete) or gone.repositories >= set(graph.inventory.repositories)
     freed = set() if incomplete else pruned
     holds = _present(graph, graph.needs(asked) | freed)
@@ -128,7 +128,8 @@ def _gone(graph: Graph, targets: Iterable[Target]) -> _Gone:
             owners = [name for name in every if _has(every[name], target.digest)]
             if not owners:
                 raise ManifestUnknown(
-                    f"{target} is no manifest of any repository; layers go with their images"
+                    f"{target} is not a manifest of any repository; "
+                    "layers are removed with their images"
                 )
         else:
             owners = [target.name] if target.name in every else []
@@ -151,7 +152,7 @@ def _take(gone: _Gone, repository: RepositoryInventory, target: Target) -> None:
     if target.digest is None:
         gone.repositories.add(name)
     elif not _has(repository, target.digest):
-        raise ManifestUnknown(f"{target} is no manifest; layers go with their images")
+        raise ManifestUnknown(f"{target} is not a manifest; layers are removed with their images")
     for digest in repository.revisions:
         if target.digest in (None, digest):
             gone.revisions.add((name, digest))
@@ -161,7 +162,7 @@ def _take(gone: _Gone, repository: RepositoryInventory, target: Target) -> None:
 
 
 def _manifests(graph: Graph, gone: _Gone) -> set[Digest]:
-    """Return every manifest that what goes leads to."""
+    """Return every manifest that what is removed reaches."""
     found: set[Digest] = set()
     for name, tag in gone.tags:
         repository = graph.inventory.repositories[name]
@@ -185,7 +186,7 @@ def _deleted(graph: Graph, policy: Policy) -> set[Digest]:
 
 
 def _asked_revisions(graph: Graph, gone: _Gone) -> set[Digest]:
-    """Return the blobs of manifests that are removed by name, be they in use or not."""
+    """Return the blobs of manifests that are removed by name, in use or not."""
     linked = [
         digest for name, link in gone.revisions for digest in graph.revision_targets(name, link)
     ]
@@ -193,7 +194,7 @@ def _asked_revisions(graph: Graph, gone: _Gone) -> set[Digest]:
 
 
 def _without(graph: Graph, gone: _Gone) -> Graph:
-    """Return a graph of the tree as it would be without something."""
+    """Return the graph of the tree after a removal."""
     inventory = copy(graph.inventory)
     inventory.repositories = {
         name: _left_of(repository, gone)
@@ -213,7 +214,7 @@ def _left_of(repository: RepositoryInventory, gone: _Gone) -> RepositoryInventor
 
 
 def _is_tagged(graph: Graph, repository: RepositoryInventory, gone: _Gone | None = None) -> bool:
-    """Return whether any tag is an image's own; what signs another image does not count."""
+    """Return whether any tag is not attached to another image."""
     return any(
         is_own(graph, repository, tag)
         for tag in repository.tags
@@ -230,7 +231,7 @@ def _left_tagless(graph: Graph, gone: _Gone) -> Iterator[str]:
 
 
 def _keepers(graph: Graph, gone: _Gone, kept: set[Digest]) -> list[Keeper]:
-    """Return who needs any of `kept` once `gone` is gone, who keeps most first."""
+    """Return the images that need any of `kept` once `gone` is removed, largest share first."""
     found = []
     for held in holdings(graph):
         repository = graph.inventory.repositories[held.repository]

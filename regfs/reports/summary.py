@@ -20,7 +20,7 @@ from regfs.units import utc_time
 
 
 class Owner(StrEnum):
-    """Who else knows what is in use."""
+    """The program that manages the tree."""
 
     PLAIN = "plain"
     PROXY_CACHE = "proxy-cache"
@@ -29,7 +29,7 @@ class Owner(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """What that says of the tree, in words."""
+        """What that means, in words."""
         return _MEANINGS[self]
 
 
@@ -58,7 +58,7 @@ class Blobs:
     bytes: int
 
     def minus(self, other: Blobs) -> Blobs:
-        """Return what is left without `other`."""
+        """Return the difference to `other`."""
         return Blobs(self.count - other.count, self.bytes - other.bytes)
 
 

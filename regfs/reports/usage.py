@@ -6,7 +6,7 @@
     shared     stored - unique
 
 A row is a repository, a tag, a namespace, a media type or a layer. What is
-needed and missing is listed beside, and never counted.
+needed but missing is listed separately, and not counted.
 """
 
 from __future__ import annotations

@@ -179,4 +179,4 @@ def test_signatures_go_and_stay_with_their_images_in_each_repository(tree: TreeB
     assert dropped == {("a", "old"), ("a", tags["a"]), ("c", "old"), ("c", tags["c"])}
     beside = {one.repository: one for one in planned.decisions if one.tag in tags.values()}
     assert [beside[name].keep for name in "abcd"] == [False, True, False, True]
-    assert beside["a"].reason == "what it stands beside goes"
+    assert beside["a"].reason == "the image it is attached to is deleted"

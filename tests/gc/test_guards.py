@@ -98,7 +98,7 @@ def test_a_history_that_cannot_be_seen_blinds_where_it_matters(
     folder.symlink_to("/not/mounted")
     planned = plan_of(tree, history=history)
     assert once not in going(planned, "blob")
-    assert planned.kept["blind"] > 0
+    assert planned.kept["incomplete"] > 0
 
 
 def test_untagged_manifests_cannot_be_planned_without_histories(tree: TreeBuilder) -> None:
@@ -274,7 +274,7 @@ def test_where_links_may_lie_unseen_no_blob_goes(tree: TreeBuilder, place: str) 
     path.symlink_to("/not/mounted")
     planned = plan_of(tree)
     assert planned.actions == []
-    assert planned.kept["blind"] == 1
+    assert planned.kept["incomplete"] == 1
     assert planned.doubtful
 
 

@@ -115,7 +115,7 @@ def test_while_parts_cannot_be_seen_blobs_keep_their_leftovers(app: TreeBuilder)
     app.folder(app.v2 / "blobs/sha256/cd")
     second = app.v2 / "blobs/sha256/ef"
     second.symlink_to(app.v2 / "blobs/sha256/cd")
-    assert planned(app).kept.get("blind", 0) == 0
+    assert planned(app).kept.get("incomplete", 0) == 0
     assert kinds(planned(app)) == set()
 
 

@@ -326,7 +326,7 @@ def look_at(tree: TreeBuilder, name: str, tag: str) -> dict[str, str]:
 def check_plan(tree: TreeBuilder, planned: Plan, row: Row, path: Path | str | None) -> None:
     assert planned.doubtful == (row.frozen or row.incomplete)
     assert bool(planned.kept.get("frozen_repositories")) == row.frozen
-    assert (planned.kept.get("blind", 0) > 0) == row.incomplete
+    assert (planned.kept.get("incomplete", 0) > 0) == row.incomplete
     if row.code is not None:
         told = tree.relative(path) if isinstance(path, Path) else path
         assert (row.code, told) in {(finding.code, finding.path) for finding in planned.findings}
@@ -387,7 +387,7 @@ def test_blobs_without_repositories_are_not_garbage(tree: TreeBuilder) -> None:
     for _ in range(2):
         planned = plan_of(tree)
         assert planned.actions == []
-        assert planned.kept == {"blind": len(tree.blobs())}
+        assert planned.kept == {"incomplete": len(tree.blobs())}
         assert [f.code for f in planned.findings] == [Code.REPOSITORIES_MISSING]
         (tree.v2 / "repositories").mkdir(exist_ok=True)  # as an empty mount point looks
     assert run(["gc", "plan", "-q", "-r", str(tree.root)]) == 1

@@ -222,7 +222,7 @@ def test_a_tagless_repository_is_refused_to_a_policy_too(tree: TreeBuilder) -> N
     assert [one.code for one in planned.findings] == [Code.REPOSITORY_TAGLESS]
 
 
-# -- what stands beside an image --------------------------------------------------------
+# -- what is attached to an image --------------------------------------------------------
 
 
 def cosign(digest: str) -> str:

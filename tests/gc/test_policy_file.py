@@ -90,13 +90,13 @@ def test_the_ending_of_the_name_decides_first() -> None:
         ),
         (
             f"{TOP}keepTag = []",
-            "policies[0].keepTag: is no key here; did you mean keepTags? (there are "
+            "policies[0].keepTag: unknown key; did you mean keepTags? (known: "
             "repositories, immutable, deleteUntagged, keepUntagged, deleteReferrers, allowEmpty, "
             "keepTags)",
         ),
         (
             "[[policy]]\nrepositories = []",
-            "policy: is no key here; did you mean policies? (there are policies)",
+            "policy: unknown key; did you mean policies? (known: policies)",
         ),
         (
             f"{TOP}keepTags = []\nkeep_tags = []",
@@ -135,47 +135,47 @@ def test_the_ending_of_the_name_decides_first() -> None:
         ),
         (
             f"{ENTRY}patterns = ['v(']",
-            'policies[0].keepTags[0].patterns[0]: "v(" is no regular expression: missing ) '
+            'policies[0].keepTags[0].patterns[0]: "v(" is not a regular expression: missing ) '
             "at position 2",
         ),
         (
             f"{ENTRY}patterns = ['a(?i)b']",
-            'policies[0].keepTags[0].patterns[0]: "a(?i)b" is no regular expression: '
-            "flags must stand at its beginning",
+            'policies[0].keepTags[0].patterns[0]: "a(?i)b" is not a regular expression: '
+            "flags must be at its beginning",
         ),
         (
             f"{ENTRY}labels = {{'com.x' = '['}}",
-            'policies[0].keepTags[0].labels."com.x": "[" is no regular expression: '
+            'policies[0].keepTags[0].labels."com.x": "[" is not a regular expression: '
             "unterminated character set at position 1",
         ),
         (
             "[[policies]]\nrepositories = ['a?']",
-            'policies[0].repositories[0]: "a?" is no glob of repositories: ? has no meaning, '
+            'policies[0].repositories[0]: "a?" is not a glob of repositories: ? has no meaning, '
             "only * and **",
         ),
         (
             "[[policies]]\nrepositories = ['a/']",
-            'policies[0].repositories[0]: "a/" is no glob of repositories: '
+            'policies[0].repositories[0]: "a/" is not a glob of repositories: '
             "it has an empty component",
         ),
         (
             "[[policies]]\nrepositories = ['a**']",
-            'policies[0].repositories[0]: "a**" is no glob of repositories: '
+            'policies[0].repositories[0]: "a**" is not a glob of repositories: '
             "** must be a component by itself",
         ),
         (
             f"{TOP}[policies.keepUntagged]\nsemver = {{by = 'major'}}",
-            "policies[0].keepUntagged.semver: is no key here; it belongs in policies.keepTags "
-            "(there are mostRecentlyPushedCount, pushedWithin, createdWithin, keepHourly, "
+            "policies[0].keepUntagged.semver: unknown key; it belongs in policies.keepTags "
+            "(known: mostRecentlyPushedCount, pushedWithin, createdWithin, keepHourly, "
             "keepDaily, keepWeekly, keepMonthly, keepYearly, age, labels)",
         ),
         (
             f"{TOP}zzz = 1\nkeepTags = 1",
-            "policies[0].zzz: is no key here (there are repositories",
+            "policies[0].zzz: unknown key (known: repositories",
         ),
         (
             f"{ENTRY}[policies.keepTags.semver]\nby = 'minor'\nkep = 1",
-            "policies[0].keepTags[0].semver.kep: is no key here; did you mean keep? (there are "
+            "policies[0].keepTags[0].semver.kep: unknown key; did you mean keep? (known: "
             "by, groups, keep)",
         ),
     ],

@@ -143,7 +143,7 @@ def test_a_restore_names_needed_blobs_that_were_purged(
     purge_run(store_of(tree), second)
     assert regfs(["-r", str(tree.root), "gc", "restore", first]) == 1
     told = capsys.readouterr().err
-    assert f"run {second} is purged" in told
+    assert f"this blob was purged with run {second}" in told
     assert OLD.digest.removeprefix("sha256:") in told or OLD.blobs[0].digest[7:] in told
 
 

@@ -73,7 +73,7 @@ def test_the_first_block_that_matches_is_the_one() -> None:
 
 def test_a_repository_that_no_block_matches_loses_nothing() -> None:
     made = policy({"patterns": ["v"]}, repositories=["prod/*"])
-    assert reasons(made, fact("x")) == ["no block of the policy is about this repository"]
+    assert reasons(made, fact("x")) == ["no block of the policy covers this repository"]
     assert kept(made, [fact("x")]) == {"x"}
     assert all(one.keep for one in decide_untagged(made, [fact(None)], "app", NOW))
 
@@ -194,9 +194,9 @@ def test_a_repository_does_not_lose_its_last_tag_unless_that_is_allowed() -> Non
         ({"mostRecentlyPushedCount": 3}, "pushed 2026-01-02 (12 d ago): among mostRecently"),
         ({"keepWeekly": 3}, "pushed 2026-01-02 (12 d ago): the newest of its week, keepWeekly 3"),
         ({"createdWithin": "36h"}, "created 2026-01-14 (2 h ago): within createdWithin 1d12h of "),
-        ({"labels": {"x": "1"}}, "its labels are those of keepTags[0] (x)"),
+        ({"labels": {"x": "1"}}, "its labels match keepTags[0] (x)"),
         ({"semver": {"by": "minor"}}, "among the highest 1 of 1.2, semver of keepTags[0]"),
-        ({"patterns": ["1.*"]}, "keepTags[0] has no rule: it keeps what it matches"),
+        ({"patterns": ["1.*"]}, "keepTags[0] has no rule, so it keeps what it matches"),
     ],
 )
 def test_a_reason_names_rule_and_age(entry: dict[str, Any], reason: str) -> None:
@@ -216,7 +216,7 @@ def test_an_age_is_told_in_one_unit(seconds: float, words: str) -> None:
 
 def test_a_time_beyond_all_calendars_is_told_too() -> None:
     assert reasons(policy({"pushedWithin": "9d"}), fact("a", 1e15)) == [
-        "pushed after 9999 (in the future): not yet, by this clock: pushedWithin 9d of keepTags[0]"
+        "pushed after 9999 (in the future): dated in the future: pushedWithin 9d of keepTags[0]"
     ]
 
 
@@ -252,7 +252,7 @@ def test_untagged_manifests_go_by_default() -> None:
 def test_untagged_manifests_stay_where_that_is_said() -> None:
     (decision,) = decide_untagged(policy(deleteUntagged=False), untagged(900), "app", NOW)
     assert decision.keep
-    assert decision.reason == "policies[0] does not delete what is untagged"
+    assert decision.reason == "policies[0] does not delete untagged manifests"
 
 
 def test_untagged_manifests_are_kept_by_the_same_rules() -> None:

@@ -90,25 +90,25 @@ def test_a_tag_that_cannot_be_read_is_kept_and_takes_no_place() -> None:
 
 def test_what_stands_beside_an_image_is_left_alone() -> None:
     fallback = DIGEST.replace(":", "-")
-    beside = [replace(fact(tag), beside=DIGEST) for tag in (fallback, f"{fallback}.sig")]
+    beside = [replace(fact(tag), attached_to=DIGEST) for tag in (fallback, f"{fallback}.sig")]
     rules = policy({"mostRecentlyPushedCount": 1})
     assert kept(rules, [*beside, *days(a=1, b=2)]) == {fallback, f"{fallback}.sig", "a"}
-    assert reasons(rules, *beside) == [f"stands beside {DIGEST}, and lives with it"] * 2
+    assert reasons(rules, *beside) == [f"attached to {DIGEST}: kept and deleted with it"] * 2
     assert kept(policy({"patterns": ["x"]}), [*beside, fact("a")]) >= {"a"}, "none is left"
     decided = decide(rules, beside, "app", NOW)
-    assert {one.beside for one in decided} == {DIGEST}
+    assert {one.attached_to for one in decided} == {DIGEST}
 
 
 def test_what_a_rule_names_does_not_wait_for_what_it_stands_beside() -> None:
-    signature = replace(fact(f"{DIGEST.replace(':', '-')}.sig"), beside=DIGEST)
+    signature = replace(fact(f"{DIGEST.replace(':', '-')}.sig"), attached_to=DIGEST)
     immutable = policy({"patterns": ["x"]}, immutable=[".*[.]sig"])
     matching = policy({"patterns": [".*[.]sig"]})
     for rules, reason in ((immutable, "immutable[0]"), (matching, "keepTags[0]")):
         (one,) = decide(rules, [signature], "app", NOW)
-        assert (one.keep, one.beside) == (True, None)
+        assert (one.keep, one.attached_to) == (True, None)
         assert reason in one.reason
     (other,) = decide(policy({"mostRecentlyPushedCount": 1}), [signature], "app", NOW)
-    assert other.beside == DIGEST, "an entry without patterns is about images"
+    assert other.attached_to == DIGEST, "an entry without patterns is about images"
 
 
 # -- what is asked for --------------------------------------------------------------------

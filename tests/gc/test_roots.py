@@ -121,7 +121,7 @@ def test_a_long_line_is_cut() -> None:
 
 @pytest.mark.parametrize("data", ["", "\n\n", "# nothing\n", "\ufeff"])
 def test_an_empty_list_is_refused(data: str) -> None:
-    assert refused(data) == "roots.txt: no root in it; nothing in use is not believed of a list"
+    assert refused(data) == "roots.txt: contains no reference; an empty list is refused"
 
 
 def test_a_repository_of_that_very_name_is_no_host() -> None:
@@ -176,7 +176,7 @@ def test_a_repository_that_is_called_like_another_host_is_meant() -> None:
 
 
 def test_a_list_of_other_hosts_alone_is_refused_like_an_empty_one() -> None:
-    with pytest.raises(DocumentInvalid, match="none of its 2 lines is of reg"):
+    with pytest.raises(DocumentInvalid, match="none of its 2 lines names an image of reg"):
         parse_roots(b"quay.io/a:1\nquay.io/b:1", "roots.txt", nowhere, HOSTS[:1])
 
 

@@ -83,11 +83,11 @@ def test_json_means_the_same() -> None:
         ),
         (
             b'[[rules]]\nusers = ["a"]\nrepositories = ["a?"]\nactions = ["read"]\n',
-            'access.toml: rules[0].repositories[0]: "a?" is no glob',
+            'access.toml: rules[0].repositories[0]: "a?" is not a glob',
         ),
         (
             b'[[rules]]\nuser = ["a"]\nrepositories = ["a"]\nactions = ["read"]\n',
-            "access.toml: rules[0].user: is no key here",
+            "access.toml: rules[0].user: unknown key",
         ),
         (b"", "access.toml: rules: is missing"),
         (b"[[rules]\n", "access.toml:1: not TOML"),

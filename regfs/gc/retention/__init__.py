@@ -5,11 +5,11 @@
     facts     what is known of a tag
     rules     which of many tags a rule keeps
 
-Keep always wins: each entry whose pattern matches is asked, any rule of any of them keeps, and
-a tag goes only if there are entries and none keeps it. Unlike in zot no entry hides another.
-What nothing is known of stays. No decision depends on the order of tags or of entries.
+Keeping always wins: every entry whose pattern matches a tag is applied, and the tag is dropped
+only if there are entries and none of their rules keeps it. Unlike in zot, no entry hides another.
+What is unknown is kept. No decision depends on the order of tags or of entries.
 
-Not here: what a manifest that goes takes with it, and what else still holds it.
+`regfs.gc.mark` decides what is deleted with a tag, and what else keeps its manifest.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ def decide(
 ) -> list[Decision]:
     """Decide about every tag of a repository, in the order of their names.
 
-    `now` is in seconds since the epoch. A tag that only stands beside an image (a fallback tag
-    of referrers, a cosign signature) has no part in any count: it lives and goes with its
-    subject, unless `immutable` or an entry whose patterns match it keeps it. `patterns` tells
-    afterwards which of them were too slow.
+    `now` is in seconds since the epoch. A tag that is attached to an image (a fallback tag
+    of referrers, a cosign signature) does not count for any rule: it is kept and deleted with
+    its subject, unless `immutable` or an entry whose patterns match it keeps it. `patterns`
+    tells afterwards which of them were too slow.
     """
     patterns = patterns or Patterns()
     candidates = [Candidate(known) for known in sorted(facts, key=lambda known: known.tag or "")]
     found = policy.block_for(repository)
     if found is None:
-        _keep_all(candidates, "no block of the policy is about this repository")
+        _keep_all(candidates, "no block of the policy covers this repository")
         return _decisions(candidates, repository, now, "")
     number, block = found
     where = f"policies[{number}]"
@@ -77,7 +77,7 @@ def decide(
         (f"keepTags[{n}]", entry) for n, entry in enumerate(block.keep_tags)
     ]
     _ask(entries, judged, now, patterns)
-    _judge_beside(candidates, block, where, now, patterns)
+    _judge_attached(candidates, block, where, now, patterns)
     if not block.allow_empty and all(one.reason is None for one in judged):
         _keep_all(judged, f"{where} would drop every tag, and allowEmpty is not set")
     return _decisions(candidates, repository, now, f"no rule of {where} keeps it")
@@ -97,42 +97,44 @@ def decide_untagged(
     candidates = [Candidate(known) for known in sorted(facts, key=lambda known: known.digest or "")]
     found = policy.block_for(repository)
     if found is None:
-        _keep_all(candidates, "no block of the policy is about this repository")
+        _keep_all(candidates, "no block of the policy covers this repository")
         return _decisions(candidates, repository, now, "")
     number, block = found
     where = f"policies[{number}]"
     if block.delete_untagged is False:
-        _keep_all(candidates, f"{where} does not delete what is untagged")
+        _keep_all(candidates, f"{where} does not delete untagged manifests")
     if block.keep_untagged is not None:
         _ask([("keepUntagged", block.keep_untagged)], candidates, now, patterns or Patterns())
     return _decisions(candidates, repository, now, f"no rule of {where} keeps it untagged")
 
 
 def _set_aside(one: Candidate) -> bool:
-    """Keep what is not to be judged; it has no part in any count either."""
+    """Keep a tag that no rule applies to, and return whether it is one."""
     if one.facts.digest is None:
         one.keep("what it points to cannot be read")
-    return one.reason is not None or one.facts.beside is not None
+    return one.reason is not None or one.facts.attached_to is not None
 
 
-def _judge_beside(
+def _judge_attached(
     candidates: list[Candidate], block: Block, where: str, now: float, patterns: Patterns
 ) -> None:
-    """Keep by rule those tags beside images that a pattern names; the others live with these."""
-    beside = [one for one in candidates if one.facts.beside is not None and one.reason is None]
-    _keep_immutable(beside, block, where, patterns)
+    """Keep by rule the attached tags that a pattern names; the others follow their images."""
+    attached = [
+        one for one in candidates if one.facts.attached_to is not None and one.reason is None
+    ]
+    _keep_immutable(attached, block, where, patterns)
     named: list[tuple[str, Rules]] = [
         (f"keepTags[{n}]", entry)
         for n, entry in enumerate(block.keep_tags)
         if entry.patterns is not None
     ]
-    _ask(named, beside, now, patterns)
-    for one in beside:
+    _ask(named, attached, now, patterns)
+    for one in attached:
         if one.reason is None:
-            one.keep(_BESIDE.format(one.facts.beside))
+            one.keep(_ATTACHED.format(one.facts.attached_to))
 
 
-_BESIDE: Final = "stands beside {}, and lives with it"
+_ATTACHED: Final = "attached to {}: kept and deleted with it"
 
 
 def _keep_all(candidates: Iterable[Candidate], text: str) -> None:
@@ -149,7 +151,7 @@ def _keep_immutable(judged: list[Candidate], block: Block, where: str, patterns:
 def _ask(
     entries: list[tuple[str, Rules]], judged: list[Candidate], now: float, patterns: Patterns
 ) -> None:
-    """Ask every entry; configs last, when the fewest are still in question."""
+    """Apply every entry; rules that read configs last, when the fewest tags are undecided."""
     asked = [
         Asking(rules, where, _matching(rules, judged, where, patterns), now, patterns)
         for where, rules in entries
@@ -175,7 +177,7 @@ def _matching(
 def _found(
     pattern: str, judged: list[Candidate], place: str, patterns: Patterns
 ) -> list[Candidate]:
-    """Return the tags in which a pattern is found; keep those of which it cannot be known."""
+    """Return the tags in which a pattern is found; keep those it takes too long on."""
     found = []
     for one in judged:
         answer = patterns.search(pattern, one.facts.tag or "")
@@ -201,15 +203,15 @@ def _decisions(
             _worded(one, now, otherwise),
             one.facts.pushed,
             one.created,
-            one.facts.beside if _waits(one) else None,
+            one.facts.attached_to if _is_attached_only(one) else None,
         )
         for one in candidates
     ]
 
 
-def _waits(one: Candidate) -> bool:
-    """Return whether a tag is kept for nothing but what it stands beside."""
-    return one.reason is not None and one.reason.text == _BESIDE.format(one.facts.beside)
+def _is_attached_only(one: Candidate) -> bool:
+    """Return whether a tag is kept only because of what it is attached to."""
+    return one.reason is not None and one.reason.text == _ATTACHED.format(one.facts.attached_to)
 
 
 def _worded(one: Candidate, now: float, otherwise: str) -> str:

@@ -1,7 +1,7 @@
 """What is known of one tag or untagged manifest. Pure data.
 
 The config of an image is a file of its own, and of 10^5 tags most are decided
-without it: `created` and `labels` are asked for only when a rule goes by them.
+without it: `created` and `labels` are only called when a rule depends on them.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class TagFacts:
     pushed: float | None
     """When the link was written, in seconds since the epoch."""
     created: Callable[[], float | None] | None = None
-    """When the image was built; no function, or one that returns None: that is not known."""
+    """Returns when the image was built; None if that is not known."""
     labels: Callable[[], Labels | None] | None = None
-    """Likewise."""
-    beside: str | None = None
-    """The manifest that a tag only stands beside: a list of referrers, a cosign signature."""
+    """Returns the labels of its images; None if they are not known."""
+    attached_to: str | None = None
+    """The manifest that a list of referrers or a cosign signature is attached to."""
 
 
 _RFC3339: Final = re.compile(
@@ -49,7 +49,7 @@ _RFC3339: Final = re.compile(
 
 
 def created_time(text: str | None) -> float | None:
-    """Return the time that a config gives, in seconds since the epoch; None when it tells none."""
+    """Return the time in a config, in seconds since the epoch; None if it has no valid one."""
     found = _RFC3339.fullmatch(text or "")
     if found is None:
         return None

@@ -1,10 +1,9 @@
-"""Regular expressions of a policy: they mean what zot's mean, and none of them takes for ever.
+"""Regular expressions of a policy: as in zot, and with a time limit.
 
 zot looks for a pattern anywhere in a tag (Go's `regexp.MatchString`); `^` and `$` bind it to the
-ends. Go's engine is linear in the text and Python's is not: one tag, named for the purpose by
-whoever may push, would hold up a run for years. So each search has a time limit, and a pattern
-that has run into it too often is not asked any more. What a pattern could not be asked about
-stays, and is told.
+ends. Go's engine is linear in the text and Python's is not: anybody who may push could choose a
+tag that holds up a run for years. So each search has a time limit, and a pattern that exceeds it
+too often is given up. A tag that a pattern could not be tried on is kept and reported.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import regex
 LIMIT: Final = 0.25
 """Seconds that one search may take."""
 CHANCES: Final = 10
-"""Searches of one pattern that may run into the limit before it is given up."""
+"""Searches of one pattern that may exceed the limit before it is given up."""
 
 _SHOWN: Final = 60
 """Characters of a text in a message."""
@@ -30,17 +29,17 @@ def expression(pattern: str) -> regex.Pattern[str]:
     """Return a regular expression, ready for use.
 
     Raises:
-        ValueError: it is none, or one that means something else in Go.
+        ValueError: it is not valid, or means something else in Go.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             compiled = regex.compile(pattern, regex.ASCII)
     except (regex.error, Warning, OverflowError, RecursionError) as error:
-        raise ValueError(f"is no regular expression: {error}") from None
+        raise ValueError(f"is not a regular expression: {error}") from None
     if _FLAGS_LATER.search(pattern):
-        # Go counts them from where they stand, `regex` for the whole pattern.
-        raise ValueError("is no regular expression: flags must stand at its beginning")
+        # Go applies flags from there on, `regex` to the whole pattern.
+        raise ValueError("is not a regular expression: flags must be at its beginning")
     return compiled
 
 
@@ -49,12 +48,12 @@ class Patterns:
 
     def __init__(self, limit: float = LIMIT) -> None:
         self.slow: dict[str, str] = {}
-        """Pattern that ran into the limit -> the beginning of the first text it did so with."""
+        """Pattern that exceeded the limit -> the beginning of the first text it did so with."""
         self._limit = limit
         self._missed: dict[str, int] = {}
 
     def search(self, pattern: str, text: str) -> bool | None:
-        """Return whether `pattern` is found in `text`; None when that is not known in time."""
+        """Return whether `pattern` is found in `text`; None if that takes too long."""
         missed = self._missed.get(pattern, 0)
         if missed >= CHANCES:
             return None

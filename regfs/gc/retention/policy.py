@@ -13,8 +13,8 @@ A pattern is found anywhere in a tag or label, as in zot.
     mostRecentlyPushedCount = 10
     semver = {by = "minor", keep = 2}
 
-Reading a file, and saying where it is wrong, is `regfs.gc.policy_file`; deciding
-is `regfs.gc.retention` itself. A policy survives `model_dump(mode="json")` and back.
+`regfs.gc.policy_file` reads a file and says where it is wrong; `regfs.gc.retention`
+decides. A policy survives `model_dump(mode="json")` and back.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from regfs.units import WHAT_TO_SAY, seconds_of, written
 
 T = TypeVar("T", bound=Collection[Any])
 
-# -- texts that mean something --------------------------------------------------
+# -- values -------------------------------------------------------------------
 
 
 def _text(value: str) -> str:
@@ -120,7 +120,7 @@ class Semver(Table):
 
 
 class Rules(Table):
-    """Any of them keeps; with none of them everything is kept."""
+    """Each of them keeps tags; without any rule everything is kept."""
 
     most_recently_pushed_count: Count | None = None
     pushed_within: Seconds | None = None
@@ -132,7 +132,7 @@ class Rules(Table):
     keep_monthly: Count | None = None
     keep_yearly: Count | None = None
     age: Age = Age.PUSHED
-    """What hours, days, weeks, months and years go by."""
+    """Which time hours, days, weeks, months and years refer to."""
     labels: Annotated[dict[StrictStr, Expression], AfterValidator(_some)] | None = None
     """Label of the config -> the pattern to be found in it; all of them must be."""
 
@@ -144,7 +144,7 @@ class Rules(Table):
 
 
 class KeepTags(Rules):
-    """Which tags an entry is about, and which of them it keeps."""
+    """An entry: patterns of tags, and rules which of them to keep."""
 
     patterns: Annotated[tuple[Expression, ...], AfterValidator(_some)] | None = None
     """Default every tag."""
@@ -152,7 +152,7 @@ class KeepTags(Rules):
 
 
 class Block(Table):
-    """What is kept in some repositories."""
+    """A block of a policy: what is kept in some repositories."""
 
     repositories: Annotated[tuple[Glob, ...], AfterValidator(_some)]
     immutable: tuple[Expression, ...] = ()
@@ -162,14 +162,14 @@ class Block(Table):
     it says. In zot the default is that they go."""
     keep_untagged: Rules | None = None
     delete_referrers: StrictBool = False
-    """Whether a referrer whose subject is gone may go."""
+    """Whether a referrer whose subject is missing may be deleted."""
     allow_empty: StrictBool = False
     """Whether a repository may lose its last tag."""
     keep_tags: tuple[KeepTags, ...] = ()
     """With no entry every tag stays."""
 
     def matches(self, repository: str) -> bool:
-        """Return whether this block is about a repository."""
+        """Return whether this block covers a repository."""
         return any(glob(text).fullmatch(f"/{repository}") for text in self.repositories)
 
 
@@ -179,6 +179,6 @@ class RetentionPolicy(Table):
     policies: Annotated[tuple[Block, ...], AfterValidator(_some)]
 
     def block_for(self, repository: str) -> tuple[int, Block] | None:
-        """Return the first block that is about a repository, with its number; None if none is."""
+        """Return the first block that covers a repository, with its number; None if none does."""
         blocks = enumerate(self.policies)
         return next(((n, block) for n, block in blocks if block.matches(repository)), None)

@@ -1,9 +1,8 @@
-"""The rules, each a question to many tags at once: which of these do you keep?
+"""The rules: each decides about many tags at once which of them to keep.
 
-Every rule only ever keeps. What it cannot know it keeps: a time that is unknown, and one that
-lies in the future, where a wrong clock has been at work. Neither takes up one of the places
-that a count or a calendar has to give, and those that share the last place all have it: what
-is kept depends on no order.
+A rule can only keep. It also keeps what it cannot judge: a tag whose time is unknown, or in the
+future because a clock was wrong. These do not count towards a number of tags or of periods. Tags
+that tie for the last place are all kept, so the outcome does not depend on any order.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ class Reason(NamedTuple):
 
     text: str
     age: Age | None = None
-    """The age that the rule went by."""
+    """The age that the rule depends on."""
 
 
 class Candidate:
-    """One tag, or untagged manifest, that is to be judged."""
+    """One tag, or untagged manifest, to decide about."""
 
     __slots__ = ("_asked", "created", "facts", "reason")
 
@@ -38,7 +37,7 @@ class Candidate:
         self.reason: Reason | None = None
         """The first reason to keep it."""
         self.created: float | None = None
-        """When it was built; None also as long as nobody has asked."""
+        """When it was built; None also if no rule has asked."""
         self._asked = False
 
     def keep(self, text: str, age: Age | None = None) -> None:
@@ -63,7 +62,7 @@ class Candidate:
 
 
 class Asking:
-    """The rules of one entry, and what they are asked about."""
+    """Applies the rules of one entry to the tags that match it."""
 
     def __init__(
         self,
@@ -81,11 +80,11 @@ class Asking:
         self.patterns = patterns
 
     def apply_tag_rules(self) -> None:
-        """Keep what can be kept without a look at any config."""
+        """Apply the rules that read no config."""
         rules = self.rules
         if not rules.given:
             for one in self.matching:
-                one.keep(f"{self.where} has no rule: it keeps what it matches")
+                one.keep(f"{self.where} has no rule, so it keeps what it matches")
         if rules.most_recently_pushed_count is not None:
             self._most_recent(rules.most_recently_pushed_count)
         if rules.pushed_within is not None:
@@ -96,7 +95,7 @@ class Asking:
             self._calendar()
 
     def apply_config_rules(self) -> None:
-        """Keep what configs speak for; asked only of what nothing else keeps."""
+        """Apply the rules that read configs, only to tags that nothing else keeps."""
         rules = self.rules
         if rules.created_within is not None:
             self._within(self._pending(), Age.CREATED, "createdWithin", rules.created_within)
@@ -113,14 +112,14 @@ class Asking:
     def _past(
         self, asked: Iterable[Candidate], age: Age, rule: str
     ) -> list[tuple[float, Candidate]]:
-        """Return what has a time that can be compared; keep the rest."""
+        """Return the tags with a usable time; keep the others."""
         past = []
         for one in asked:
             time = one.time(age)
             if time is None:
-                one.keep(f"when it was {age} is not known, and {rule} goes by that")
+                one.keep(f"when it was {age} is not known; {rule} depends on it")
             elif time > self.now:
-                one.keep(f"not yet, by this clock: {rule}", age)
+                one.keep(f"dated in the future: {rule}", age)
             else:
                 past.append((time, one))
         return past
@@ -164,12 +163,12 @@ class Asking:
         for one in self._pending():
             images = one.labels()
             if not images:
-                one.keep(f"its labels cannot be read, and {self.where} goes by them")
+                one.keep(f"its labels cannot be read; {self.where} depends on them")
                 continue
             carried = [_carries(image, wanted, self.patterns) for image in images]
             shown = ", ".join(sorted(wanted))
             if any(carried):
-                one.keep(f"its labels are those of {self.where} ({shown})")
+                one.keep(f"its labels match {self.where} ({shown})")
             elif None in carried:
                 one.keep(f"labels of {self.where} ({shown}) took too long on it")
 
@@ -189,7 +188,7 @@ class Asking:
 
 
 def _carries(image: Mapping[str, str], wanted: dict[str, str], patterns: Patterns) -> bool | None:
-    """Return whether an image has all these labels; None when that is not known in time."""
+    """Return whether an image has all these labels; None if that takes too long."""
     if not wanted.keys() <= image.keys():
         return False
     answers = [patterns.search(pattern, image[label]) for label, pattern in wanted.items()]
@@ -249,7 +248,7 @@ _DEPTH: Final = {VersionLevel.MAJOR: 1, VersionLevel.MINOR: 2, VersionLevel.PATC
 
 
 def version_of(tag: str) -> Any:
-    """Return a version as what sorts like it, its numbers first; None when the tag is none.
+    """Return a key that sorts like the version, its numbers first; None if the tag is no version.
 
     `semver.Version` compares the same way, a hundred times slower.
     """
