@@ -202,7 +202,8 @@ def _settle(
     store = writable(registry.store)
     returned: list[Returned] = []
     suspected: set[str] = set()
-    while items := list(quarantined_items(store, damaged)):
+    moved = None if latest is None else latest.moved
+    while items := list(quarantined_items(store, damaged, moved)):
         inventory = scan(store, progress=progress, history=False, lean=True)
         check_owners(inventory)
         graph = (latest or LatestGraph(registry)).without(items, inventory, progress)

@@ -16,9 +16,11 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from itertools import product
 from operator import attrgetter
+from sys import intern
 from typing import Any, Final
 
 from regfs.errors import DocumentInvalid, Doubt
@@ -241,7 +243,7 @@ def load(data: bytes) -> Plan:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        raw: Any = json.loads(data)
+        raw: Any = json.loads(data, object_hook=_action)
     except (ValueError, RecursionError) as error:
         raise DocumentInvalid(f"not a plan: not JSON: {error}") from None
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
@@ -256,3 +258,22 @@ def load(data: bytes) -> Plan:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DocumentInvalid(f"not a plan: {where}: {first['msg']}") from None
+
+
+_KINDS: Final = {kind.value: kind for kind in ActionKind}
+_FIELDS: Final = {one.name: one for one in fields(Action)}
+_TYPES: Final = frozenset(product([str], [str], *[[str, type(None)]] * 2, [int], [float], [str]))
+
+
+def _action(found: dict[str, Any]) -> object:
+    """Return the action that an object of a plan is; anything else as it is, to be validated.
+
+    There can be millions, and as objects they take a third of the memory.
+    """
+    if found.keys() != _FIELDS.keys():
+        return found
+    values: list[Any] = [found[name] for name in _FIELDS]
+    if tuple(map(type, values)) not in _TYPES or values[0] not in _KINDS:
+        return found
+    kind, path, digest, repository, size, mtime, reason = values
+    return Action(_KINDS[kind], path, digest, repository, size, mtime, intern(reason))

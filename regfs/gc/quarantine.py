@@ -21,7 +21,8 @@ keeps the referrers, and must not keep the image that they are about.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
@@ -39,24 +40,50 @@ from regfs.runs import (
     journals,
     present,
 )
+from regfs.runs.paths import journal_of
 from regfs.runs.totals import FOLDER_KINDS, LINK_KINDS, ActionKind
-from regfs.stores import FileKind, Store, ignore
+from regfs.stores import Entry, FileKind, Store, ignore, stat_or_none
 from regfs.tree.inventory import Inventory, RepositoryInventory
 
 MAY_HOLD_ITEMS: Final = frozenset({"applied", "interrupted", "restored", "purging"})
 """States of runs whose quarantine may still hold items."""
 
+_BATCH: Final = 4096
+"""Items whose files are asked for together."""
+
 Files = list[tuple[int, float]]
 """Size and mtime of each."""
 
 
-def quarantined_items(store: Store, damaged: Collection[str] = ()) -> Iterator[Item]:
+class JustMoved(NamedTuple):
+    """What a run has moved, known without its journal while that says no more than then."""
+
+    run: str
+    journal: Entry
+    """The state of its journal."""
+    items: list[Item]
+
+    @classmethod
+    def of(cls, store: Store, run: str, items: list[Item]) -> JustMoved:
+        """Return what the run that has just ended has moved; the caller holds the lock."""
+        return cls(run, store.stat(journal_of(run)), items)
+
+    def is_all(self, store: Store) -> bool:
+        """Return whether nobody has changed the run since; the caller holds the lock."""
+        return stat_or_none(store, journal_of(self.run)) == self.journal
+
+
+def quarantined_items(
+    store: Store, damaged: Collection[str] = (), moved: JustMoved | None = None
+) -> Iterator[Item]:
     """Yield what lies in the quarantine of collections and edits, and in that of damaged runs.
 
     Of a whole run, what its lines name is looked for. Of a run with a damaged journal, or one
-    in `damaged`, everything that lies there is.
+    in `damaged`, everything that lies there is. `moved` spares reading the journal of its run.
     """
-    for journal in journals(store, quarantined=True):
+    usable = moved is not None and moved.run not in damaged and moved.is_all(store)
+    known = moved if usable else None
+    for journal in journals(store, but=known and known.run, quarantined=True):
         if journal.damage is not None or journal.run in damaged:
             # It may be no collection: what was moved because it is bad stays there.
             found = contents(store, journal).items
@@ -72,6 +99,8 @@ def quarantined_items(store: Store, damaged: Collection[str] = ()) -> Iterator[I
             # Somebody has named the tag that an edit removed, be its image in use or not.
             if item.written or not (is_edit and item.kind is ActionKind.TAG):
                 yield item
+    if known is not None:
+        yield from _lying(store, known.items)
 
 
 def _by_lines(journal: Journal) -> list[Item]:
@@ -93,20 +122,26 @@ def _by_lines(journal: Journal) -> list[Item]:
 def _lying(store: Store, items: Iterable[Item]) -> Iterator[Item]:
     """Yield those items that lie in quarantine, with `written` set."""
     # What a kind of a later version means is not known here.
-    some = [item for item in items if isinstance(item.kind, ActionKind)]
-    there = present(store, {one.quarantine_path for one in some if one.kind not in FOLDER_KINDS})
-    for item in some:
-        if item.kind in FOLDER_KINDS:
-            inside = store.walk(item.quarantine_path, ignore)
-            files = [(entry.size, entry.mtime) for entry in inside if entry.kind is FileKind.FILE]
-        else:
-            files = [there[item.quarantine_path]] if item.quarantine_path in there else []
-        if files:
-            yield item._replace(written=_is_written(item, files))
+    known = (item for item in items if isinstance(item.kind, ActionKind))
+    while some := list(islice(known, _BATCH)):
+        paths = [item.quarantine_path for item in some]
+        there = present(store, paths)
+        for item, path in zip(some, paths, strict=True):
+            if item.kind in FOLDER_KINDS:
+                inside = store.walk(path, ignore)
+                files = [
+                    (entry.size, entry.mtime) for entry in inside if entry.kind is FileKind.FILE
+                ]
+            else:
+                files = [there[path]] if path in there else []
+            if files:
+                yield item._replace(written=True) if _is_written(item, files) else item
 
 
 def _is_written(item: Item, files: Files) -> bool:
     """Return whether files have changed since it was decided that they go."""
+    if files == [(item.size, item.mtime)]:
+        return False
     latest = max(mtime for _, mtime in files)
     if item.mtime is None:  # its line is lost, or of an early version
         return latest > created(item.run).timestamp()
@@ -159,9 +194,10 @@ class InUse:
         """Return whether something present needs an item, or it has been written to."""
         if item.written:
             return True
-        name, digest = item.repository or "", item.digest
+        digest = item.digest
         if item.kind is ActionKind.BLOB:
             return digest in self._named
+        name = item.repository or ""
         if item.kind is ActionKind.TAG:
             return self._is_attached(name, item.path)
         if item.kind is ActionKind.LAYER_LINK:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from regfs import layout
 from regfs.gc.plan import needs_history
 from regfs.gc.policy import Policy
+from regfs.gc.quarantine import JustMoved
 from regfs.graph import Graph, build_graph
 from regfs.progress import SILENT, Progress
 from regfs.runs import Item, require_one_filesystem
@@ -50,7 +51,7 @@ def _above(folder: str) -> Iterator[str]:
 
 
 class LatestGraph:
-    """The graph of a tree as its latest scan shows it.
+    """The graph of a tree as its latest scan shows it, and what was moved since.
 
     What a manifest names follows from its digest, and that was checked when it was read. So a
     graph stays true while scans find the same links, tags and blobs; only when they find others
@@ -61,6 +62,8 @@ class LatestGraph:
     def __init__(self, registry: Registry, graph: Graph | None = None) -> None:
         self._registry = registry
         self._graph = graph
+        self.moved: JustMoved | None = None
+        """What the run that was just carried out has moved."""
 
     @property
     def graph(self) -> Graph | None:
@@ -119,7 +122,8 @@ def _lacks_only(moved: Iterable[Item], graph: Graph, now: Inventory) -> bool:
     for item in moved:
         is_tag = item.kind == ActionKind.TAG or item.digest is None
         name = layout.name_of(item.path) if is_tag else _row(item.digest or "")
-        gone[item.repository, item.kind].add(name)
+        repository = None if item.kind == ActionKind.BLOB else item.repository
+        gone[repository, item.kind].add(name)
     return _lacks(_rows(before.blobs), _rows(now.blobs), gone[None, ActionKind.BLOB]) and all(
         _lacks_links(repository, other, gone) for repository, other in _pairs(before, now)
     )

@@ -17,21 +17,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from itertools import groupby, islice
-from typing import Final
+from itertools import chain, groupby, islice
+from typing import Final, NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import Doubt, PathMissing, PlanStale, Refused, RunUnknown, StoreError
 from regfs.findings import Finding
-from regfs.gc.plan import Action, Plan, in_order, plan, total
+from regfs.gc.plan import Action, Plan, in_order, plan
+from regfs.gc.quarantine import JustMoved
 from regfs.gc.scanning import LatestGraph, scan_for_plan
 from regfs.gc.space import find_room
 from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
 from regfs.runs import Change, Changes, InPlace, Item, Returned, RunKind, Skipped, changing, survey
 from regfs.runs.lock import exclusive
-from regfs.runs.totals import EMPTY_KINDS, FOLDER_KINDS, LINK_KINDS, ActionKind, Totals
+from regfs.runs.totals import EMPTY_KINDS, FOLDER_KINDS, LINK_KINDS, ActionKind, Totals, sum_up
 from regfs.stores import Entry, FileKind, PathState, Store, folders_above, ignore, writable
 from regfs.tree.inventory import Inventory, LinkContent
 from regfs.tree.leftovers import is_for_one
@@ -142,6 +143,9 @@ def apply(
         sweep = _Sweep(registry, graph, planned, fresh, wait)
         in_place = not sweep.find_room(at_once=at_once)
         sweep.run(progress, in_place=in_place)
+        # Of a run that was continued only its journal knows all.
+        if latest is not None and not in_place and not sweep.before:
+            latest.moved = JustMoved.of(store, planned.id, sweep.moved)
         return sweep.report(in_place=in_place)
 
 
@@ -158,23 +162,21 @@ class _Sweep:
         self.fresh = fresh
         self.wait = planned.policy.min_age if wait is None else wait
         self.before = self._before()
-        self.done: list[Action] = []
-        self.moved: list[str] = []
-        """What was renamed: files, or the folders made for them."""
+        self.moved: list[Item] = []
+        self.removed: list[Action] = []
+        """Folders."""
         self.skipped: list[Skipped] = []
         self.kept: set[str] = set()
         """Digests that something may need which stays."""
         self.kept_blobs: set[str] = set()
         """The same of blobs, for what stays without a link."""
-        still = {(action.kind, action.path): action for action in fresh.actions}
-        for key in still.keys() - {(action.kind, action.path) for action in planned.actions}:
-            self._keep_unplanned(still[key])
         self.todo: list[Action] = []
         """What is moved, references before what they refer to."""
         self.folders: list[Action] = []
         """What is only removed if it is empty: folders, and those of repositories."""
+        still = {(action.kind, action.path): action for action in fresh.actions}
         for action in planned.actions:
-            now = still.get((action.kind, action.path))
+            now = still.pop((action.kind, action.path), None)
             if now is None:
                 if action.path not in self.before:
                     self.skipped.append(Skipped(action.path, "it is gone, or in use again"))
@@ -182,6 +184,8 @@ class _Sweep:
                 self._keep(now, "it has changed since the plan")
             else:
                 (self.folders if action.kind in EMPTY_KINDS else self.todo).append(now)
+        for extra in still.values():
+            self._keep_unplanned(extra)
         self.todo = in_order(self.todo)  # a plan from a file may have any order
 
     def _keep_unplanned(self, extra: Action) -> None:
@@ -233,12 +237,13 @@ class _Sweep:
                 # What refers to the next kind is durably gone before that is touched.
                 changes.sync()
             self._tidy(changes)
-            changes.finish(len(self.done))
+            changes.finish(len(self.moved) + len(self.removed))
         progress.finish()
 
     def report(self, *, in_place: bool) -> Applied:
         """Return what was done."""
-        done = total(self.done)
+        moved = ((item.kind, item.size) for item in self.moved)
+        done = sum_up(chain(moved, ((action.kind, action.size) for action in self.removed)))
         return Applied(
             run=self.planned.id,
             root=self.store.url,
@@ -258,11 +263,11 @@ class _Sweep:
         looks = self.store.examine((action.path for action in batch), limit=limit)
         # Checked in order: references that stay keep what they refer to.
         moves = [
-            _Move(action, seen)
+            _Move(action, seen, _item(self.planned.id, action, seen))
             for action, seen in zip(batch, looks, strict=True)
             if self._may(action, seen) and not isinstance(seen, StoreError)
         ]
-        changes.intend([_item(self.planned.id, move) for move in moves])
+        changes.intend([move.item for move in moves])
         self._move(changes, moves)
 
     def _tidy(self, changes: Changes | InPlace) -> None:
@@ -276,14 +281,15 @@ class _Sweep:
             if not folders or changes.remove_empty(folders) < len(folders):
                 self.skipped.append(Skipped(action.path, "it is not empty"))
                 continue
-            self.done.append(action)
+            self.removed.append(action)
             if action.kind is ActionKind.REPOSITORY:
                 # Its folder may hold others, and may lie in one that holds nothing else.
                 around = [action.path, *folders_above(action.path)]
                 changes.remove_empty(p for p in around if p.startswith(f"{layout.REPOSITORIES}/"))
         if self.planned.policy.min_age == 0:
             # Nobody else writes, so nobody is about to use these folders.
-            emptied = {above for source in self.moved for above in folders_above(source)}
+            left = {layout.parent_of(item.source) for item in self.moved}
+            emptied = left.union(*map(folders_above, left))
             changes.remove_empty(folder for folder in emptied if is_for_one(folder))
 
     def _keep(self, action: Action, reason: str) -> None:
@@ -373,14 +379,10 @@ class _Sweep:
         def unchanged() -> Iterator[str]:
             looks = self.store.examine(move.seen for move in moves)
             for move, seen in zip(moves, looks, strict=True):
-                reason = self._changed(move.action, seen)
-                if reason is None and self._is_kept(move.action):
-                    reason = "something that stays may need it"
-                if reason is None and _source(move.action, seen) != move.source:
-                    reason = "something else lies beside it by now"
+                reason = self._changed_again(move, seen)
                 if reason is None:
                     asked.append(move)
-                    yield move.source
+                    yield move.item.source
                 else:
                     changes.leave(move.action.path)
                     self._keep(move.action, reason)
@@ -388,24 +390,32 @@ class _Sweep:
         for failure in changes.move_many(unchanged()):
             move = asked.pop()
             if failure is None:
-                self.done.append(move.action)
-                self.moved.append(move.source)
+                self.moved.append(move.item)
             elif isinstance(failure, PathMissing):
                 changes.leave(move.action.path)
                 self._keep(move.action, "it is gone")
             else:
                 raise failure
 
+    def _changed_again(self, move: _Move, seen: PathState | StoreError) -> str | None:
+        """Return why an item stays after all, or None."""
+        action = move.action
+        # The same answer says that nothing has changed, but not what is in a folder.
+        if seen is not move.seen or action.kind in FOLDER_KINDS:
+            reason = self._changed(action, seen)
+            if reason is not None:
+                return reason
+            if _source(action, seen) != move.item.source:
+                return "something else lies beside it by now"
+        return "something that stays may need it" if self._is_kept(action) else None
 
-class _Move:
+
+class _Move(NamedTuple):
     """One item that may go, as it was seen when that was decided."""
 
-    __slots__ = ("action", "seen", "source")
-
-    def __init__(self, action: Action, seen: PathState) -> None:
-        self.action = action
-        self.seen = seen
-        self.source = _source(action, seen)
+    action: Action
+    seen: PathState
+    item: Item
 
 
 def _source(action: Action, seen: PathState | StoreError) -> str:
@@ -416,18 +426,16 @@ def _source(action: Action, seen: PathState | StoreError) -> str:
     return layout.parent_of(action.path)
 
 
-def _item(run: str, move: _Move) -> Item:
-    action = move.action
-    digest = None if action.digest is None else Digest(action.digest)
+def _item(run: str, action: Action, seen: PathState | StoreError) -> Item:
     return Item(
-        run=run,
-        change=Change.MOVE,
-        path=action.path,
-        kind=action.kind,
-        digest=digest,
-        size=action.size,
-        source=move.source,
-        mtime=action.mtime,
+        run,
+        Change.MOVE,
+        action.path,
+        action.kind,
+        None if action.digest is None else Digest(action.digest),
+        action.size,
+        _source(action, seen),
+        action.mtime,
     )
 
 

@@ -119,7 +119,7 @@ class PathState(NamedTuple):
     entry: Entry
     alone: bool
     """Whether its folder certainly holds nothing else."""
-    folder: str = ""
+    folder: tuple[int, ...] = ()
     """Changes when anything comes into its folder or leaves it; empty where that may not show."""
     content: bytes | StoreError | None = None
     """What the file begins with, or the error that `read` raises, if requested."""
@@ -247,7 +247,7 @@ class Store(Protocol):
         Each path is looked at only when its answer is requested. Sorted paths cost less.
         With `limit`, also the first `limit` bytes of files. An earlier answer may stand
         for its path: if nothing has entered or left the folder since, that is cheaper,
-        and no file is read.
+        and no file is read; if nothing has changed at all, the answer is the earlier one.
 
         A path takes 12 system calls, or 2 with an earlier answer; `stat` and `list` take 16.
         """

@@ -13,6 +13,7 @@ import pytest
 
 from regfs.cli.app import run as regfs
 from regfs.digest import Digest
+from regfs.errors import StoreError
 from regfs.gc import scanning
 from regfs.gc.collect import collect, settle
 from regfs.gc.policy import Policy
@@ -21,8 +22,11 @@ from regfs.gc.scanning import LatestGraph, scan_for_plan
 from regfs.gc.sweep import apply
 from regfs.graph import Graph, build_graph
 from regfs.tree.inventory import Inventory
+from regfs.tree.registry import Registry
 from tests.support.builder import TreeBuilder, image
+from tests.support.journals import damage_journal, only_run
 from tests.support.registries import plan_of, registry_of, store_of
+from tests.support.stores import Dying, Watched
 
 OLD = image("old")
 NEW = image("new")
@@ -173,6 +177,47 @@ def test_what_a_link_names_by_now_comes_back_with_the_graph_at_hand(shop: TreeBu
     shop.layer_link("lib", digest)
     returned = settle(registry_of(shop), latest=latest)
     assert [one.path for one in returned] == [shop.relative(shop.blob_path(digest))]
+
+
+def opened_journals(tree: TreeBuilder, latest: LatestGraph | None) -> list[str]:
+    """Settle; return which files were opened whole for that."""
+    store: Any = Watched(tree.root)
+    settle(Registry(store), latest=latest)
+    return [path for path in store.opened if path.endswith("journal.jsonl")]
+
+
+def test_settling_reads_no_journal_of_the_run_that_has_just_ended(shop: TreeBuilder) -> None:
+    latest, _ = apply_all(shop)
+    assert opened_journals(shop, latest) == []
+    assert opened_journals(shop, None) != []
+
+
+def test_what_a_continued_run_had_moved_before_comes_back_as_well(shop: TreeBuilder) -> None:
+    """Only its journal says what that was."""
+    planned = plan_of(shop, min_age=0.0)
+    link, blob = (action.path for action in planned.actions)
+    with pytest.raises(StoreError):
+        apply(planned, Registry(Dying(shop.root, 1)))
+    later(shop.root / ".regfs/runs" / planned.id / "quarantine" / link)
+    latest = LatestGraph(registry_of(shop))
+    assert apply(planned, registry_of(shop), latest=latest).done.blobs == 1
+    returned = settle(registry_of(shop), latest=latest)
+    assert {one.path for one in returned} == {link, blob}
+
+
+def test_a_journal_that_has_changed_since_is_read_again(shop: TreeBuilder) -> None:
+    """All that lies in the quarantine of a damaged run is looked at, whatever was moved."""
+    latest, _ = apply_all(shop)
+    run = only_run(shop)
+    blob = shop.blob(b"lost")
+    quarantine = shop.root / ".regfs/runs" / run / "quarantine"
+    stray = quarantine / shop.relative(shop.blob_path(blob))
+    stray.parent.mkdir(parents=True)
+    shop.blob_path(blob).rename(stray)
+    shop.layer_link("app", blob)
+    damage_journal(shop, run, lambda lines: lines[1:])
+    returned = settle(registry_of(shop), latest=latest)
+    assert shop.relative(shop.blob_path(blob)) in {one.path for one in returned}
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
+from regfs.errors import DocumentInvalid
 from regfs.gc.plan import load
 from regfs.render.tables import to_json
 from tests.support.builder import TreeBuilder, image
@@ -44,6 +46,26 @@ def test_what_is_no_plan_is_refused_in_one_line(data: bytes) -> None:
     with pytest.raises(Exception, match="not a plan") as caught:
         load(data)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("kind", "cat"), ("kind", []), ("path", None), ("digest", 0), ("size", "big"), ("mtime", {})],
+)
+def test_the_field_of_an_action_that_is_wrong_is_named(
+    litter: TreeBuilder, name: str, value: object
+) -> None:
+    written = json.loads(to_json(make_plan(litter)))
+    written["actions"][1][name] = value
+    with pytest.raises(DocumentInvalid, match=rf"not a plan: actions\.1\.{name}: "):
+        load(json.dumps(written).encode())
+
+
+def test_an_action_that_lacks_a_field_is_refused(litter: TreeBuilder) -> None:
+    written = json.loads(to_json(make_plan(litter)))
+    del written["actions"][0]["mtime"]
+    with pytest.raises(DocumentInvalid, match=r"actions\.0\.mtime: Field required"):
+        load(json.dumps(written).encode())
 
 
 def test_names_that_are_not_utf8_survive_a_plan(tree: TreeBuilder) -> None:

@@ -20,6 +20,7 @@ from tests.support.builder import TreeBuilder, artifact, image, index
 from tests.support.images import digest_of
 from tests.support.journals import only_run, rewrite_journal
 from tests.support.registries import plan_of, registry_of
+from tests.support.stores import Watched
 
 OLD = image(["base", "old"])
 LAYER = OLD.blobs[-1].digest
@@ -254,24 +255,9 @@ def test_settling_leaves_the_quarantine_of_a_heal_alone(moved: TreeBuilder) -> N
 # -- runs that are over -----------------------------------------------------------------
 
 
-class Watched:
-    """A store that notes which files are opened."""
-
-    def __init__(self, tree: TreeBuilder) -> None:
-        self._store = open_store(str(tree.root))
-        self.opened: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def open(self, path: str, *range_of_bytes: Any) -> Any:
-        self.opened.append(path)
-        return self._store.open(path, *range_of_bytes)
-
-
 def test_only_journals_of_runs_with_a_quarantine_are_read(moved: TreeBuilder) -> None:
     """A tree keeps the journal of every night."""
-    store: Any = Watched(moved)
+    store: Any = Watched(moved.root)
     assert list(quarantined_items(store)) != []
     assert store.opened == [f".regfs/runs/{only_run(moved)}/journal.jsonl"]
     purge_run(open_store(str(moved.root)))

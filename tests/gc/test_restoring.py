@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from tests.support.builder import TreeBuilder, image, index
 from tests.support.crashes import Crash, CrashingStore
 from tests.support.journals import damage_journal, only_run
 from tests.support.registries import plan_of, registry_of, store_of
+from tests.support.stores import Dying
 
 BASE = image(["base"])
 OLD = image(["base", "old"])
@@ -172,29 +173,11 @@ def full(tree: TreeBuilder) -> TreeBuilder:
     return tree
 
 
-class Dying:
-    """A store whose disk fails after so many moves."""
-
-    def __init__(self, tree: TreeBuilder, moves: int) -> None:
-        self._store = store_of(tree)
-        self._moves = moves
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
-        for move in moves:
-            if self._moves == 0:
-                raise StoreError("input/output error")
-            self._moves -= 1
-            yield from self._store.move_many([move])
-
-
 def interrupted(tree: TreeBuilder, moves: int = 2) -> Totals:
     """Let a collection be cut off; return what it was to move."""
     made = plan_of(tree, delete_untagged=True)
     with pytest.raises(StoreError):
-        apply(made, Registry(Dying(tree, moves)))
+        apply(made, Registry(Dying(tree.root, moves)))
     return made.totals
 
 
@@ -240,7 +223,7 @@ def test_items_that_were_left_in_place_are_not_counted(full: TreeBuilder) -> Non
                     os.utime(layer)  # somebody pushes it before it is looked at again
                 yield from self._store.examine([path], limit=limit)
 
-    applied = apply(made, Registry(Touching(full, -1)))
+    applied = apply(made, Registry(Touching(full.root, -1)))
     assert layer.exists()
     (run,) = runs(store_of(full))
     assert run.done == applied.done

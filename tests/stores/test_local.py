@@ -344,7 +344,7 @@ def test_a_folder_that_has_just_changed_is_not_trusted_to_show_the_next_change(
     (rested,) = local.examine(["a/b/data"])
     assert isinstance(fresh, PathState)
     assert isinstance(rested, PathState)
-    assert (fresh.folder, bool(rested.folder)) == ("", True)
+    assert (bool(fresh.folder), bool(rested.folder)) == (False, True)
     for before in (fresh, rested):
         assert [isinstance(one, PathState) and one.alone for one in local.examine([before])] == [
             True

@@ -30,6 +30,31 @@ class TestSymbolicLinks:
         assert local.stat("p/linked/data").kind is FileKind.FILE
         assert codes(findings) == [(Code.SYMLINK_INSIDE, "p/linked/data")]
 
+    def test_leaves_asked_for_together_are_those_asked_for_one_by_one(
+        self, local: LocalStore, root: Path, outside: Path
+    ) -> None:
+        """Of many the folder is listed, and few are looked up."""
+        names = [f"n{number}" for number in range(40)]
+        for name in [*names, "other", "bare"]:
+            put(local, f"p/{name}/data", b"1")
+        os.unlink(root / "p/bare/data")
+        (outside / "data").write_bytes(SECRET)
+        (root / "p/out").symlink_to(outside)
+        (root / "p/in").symlink_to("n0")
+        os.mkfifo(root / "p/n1/pipe")
+        (root / "p/n1/pipe").rename(root / "p/n1/data")
+        asked = {*names, "bare", "out", "in", "missing"}
+        found: list[Finding] = []
+        together = local.leaves("p", "data", found.append, only=asked)
+        single: list[Finding] = []
+        each = [local.leaves("p", "data", single.append, only={name}) for name in sorted(asked)]
+        for column in ("names", "sizes", "absent", "others"):
+            assert sorted(getattr(together, column)) == sorted(
+                value for one in each for value in getattr(one, column)
+            )
+        assert (len(together.names), together.absent) == (40, ["bare"])
+        assert codes(found) == codes(single)
+
     @pytest.mark.parametrize("leaf", ["data", "data/deeper"])
     @pytest.mark.parametrize("level", ["child", "leaf", "between"])
     def test_leaves_outside_are_reported_and_not_lost(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
 
+from regfs.errors import StoreError
 from regfs.findings import Code, Finding
-from regfs.stores import FileKind, Store, WritableStore
+from regfs.stores import FileKind, Store, WritableStore, open_store
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """A place where waiting for the disk takes no time; None where there is none."""
@@ -40,6 +42,39 @@ def ignore(finding: Finding) -> None:
 
 def no_link_findings(finding: Finding) -> None:
     assert finding.code in (Code.SYMLINK_INSIDE, Code.SYMLINK_LOOP)
+
+
+class Dying:
+    """A store whose disk fails after so many moves."""
+
+    def __init__(self, root: Path, moves: int) -> None:
+        self._store = open_store(str(root))
+        self._moves = moves
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def move_many(self, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
+        for move in moves:
+            if self._moves == 0:
+                raise StoreError("input/output error")
+            self._moves -= 1
+            yield from self._store.move_many([move])
+
+
+class Watched:
+    """A store that notes which files are opened."""
+
+    def __init__(self, root: Path) -> None:
+        self._store = open_store(str(root))
+        self.opened: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def open(self, path: str, *part: int) -> BinaryIO:
+        self.opened.append(path)
+        return self._store.open(path, *part)
 
 
 def failing_with(number: int) -> Callable[..., Any]:

@@ -6,7 +6,6 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Final
 
 from regfs.errors import StoreError
@@ -43,8 +42,8 @@ def _seen_again(
     """Return what is there if its folder has not changed; else None."""
     if not before.folder:
         return None
-    path = before.entry.path
-    folder, _, name = path.rpartition("/")
+    entry = before.entry
+    folder, _, name = entry.path.rpartition("/")
     above, _, last = folder.rpartition("/")
     try:
         parent = last_folder.open(above)
@@ -55,7 +54,13 @@ def _seen_again(
         return None
     if stat.S_ISLNK(status.st_mode):
         return None
-    return PathState(reader.entry(path, status, ignore), before.alone, before.folder)
+    if (status.st_size, status.st_mtime, status.st_ctime) == (
+        entry.size,
+        entry.mtime,
+        entry.changed,
+    ) and stat.S_ISREG(status.st_mode):
+        return before
+    return PathState(reader.entry(entry.path, status, ignore), before.alone, before.folder)
 
 
 def _examine(
@@ -93,7 +98,7 @@ def _examined(
         return None
     if stat.S_ISLNK(status.st_mode):
         return None
-    known = _state(listed) if time.time() - listed.st_mtime > _SHOWS else ""
+    known = _state(listed) if time.time() - listed.st_mtime > _SHOWS else ()
     return PathState(reader.entry(path, status, ignore), alone, known, content)
 
 
@@ -112,9 +117,9 @@ def _examined_with_care(reader: LocalReader, path: str, limit: int) -> PathState
     return PathState(entry, alone, content=content)
 
 
-def _state(folder: os.stat_result) -> str:
+def _state(folder: os.stat_result) -> tuple[int, ...]:
     """Return what changes when anything comes into a folder or leaves it."""
-    return f"{folder.st_ino:x}-{folder.st_mtime_ns:x}-{folder.st_ctime_ns:x}-{folder.st_mode:o}"
+    return folder.st_ino, folder.st_mtime_ns, folder.st_ctime_ns, folder.st_mode
 
 
 def _beginning(folder: int, path: str, name: str, limit: int) -> bytes | StoreError:
@@ -132,4 +137,5 @@ def _beginning(folder: int, path: str, name: str, limit: int) -> bytes | StoreEr
 def _holds_only(folder: int, name: str) -> bool:
     """Return whether an open folder holds this and nothing else."""
     with os.scandir(folder) as children:
-        return [child.name for child in islice(children, 2)] == [name]
+        first, second = next(children, None), next(children, None)
+        return second is None and first is not None and first.name == name
