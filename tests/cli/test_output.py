@@ -78,14 +78,14 @@ def test_errors_need_no_standard_error(whole: TreeBuilder) -> None:
     assert done.returncode == Exit.NOT_FOUND.value
 
 
-def _in_terminal(*arguments: str, **env: str) -> str:
-    """Return what regfs writes to a terminal."""
+def _in_terminal(*arguments: str, keys: bool = False, **env: str) -> str:
+    """Return what regfs writes to a terminal; with `keys` it also reads from there."""
     main, terminal = pty.openpty()
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     environment |= {"PYTHONPATH": str(PROJECT), "TERM": "xterm-256color", **env}
     process = subprocess.Popen(
         [sys.executable, "-m", "regfs", *arguments],
-        stdin=subprocess.DEVNULL,
+        stdin=terminal if keys else subprocess.DEVNULL,
         stdout=terminal,
         stderr=terminal,
         env=environment,
@@ -142,3 +142,60 @@ def test_the_progress_bar_is_erased() -> None:
         progress.finish()
     assert file.getvalue().rstrip().endswith("\x1b[2K")
     assert "Hashing" in file.getvalue()
+
+
+# -- colours, units and the pager, as asked for -----------------------------------------------------
+
+
+def test_colours_when_asked_for_and_none_when_not(whole: TreeBuilder) -> None:
+    whole.break_("manifest-flipped", "app", "v1")
+    arguments = ("-r", str(whole.root), "gc", "plan")
+    red = "\x1b[1;31m"
+    assert red in spawn(*arguments, "--color").stdout
+    assert red in spawn("--color", *arguments, env={"NO_COLOR": "1"}).stdout
+    assert red in spawn(*arguments, env={"REGFS_COLOR": "1"}).stdout
+    assert "\x1b" not in _in_terminal(*arguments, "--no-color", "-q")
+
+
+def test_units(whole: TreeBuilder) -> None:
+    whole.blob(b"x" * 2048)
+    arguments = ("-r", str(whole.root), "gc", "plan")
+    assert "2.05 kB" in spawn(*arguments).stdout
+    assert "2 KiB" in spawn(*arguments, "--units", "binary").stdout
+
+
+@pytest.fixture
+def long(whole: TreeBuilder) -> TreeBuilder:
+    """A tree whose list of repositories is longer than a terminal."""
+    for number in range(40):
+        whole.push(f"app{number:02}", "v1")
+    return whole
+
+
+PAGER = "sed s/^/paged:/"
+
+
+def test_a_long_answer_on_a_terminal_goes_through_the_pager(long: TreeBuilder) -> None:
+    arguments = ("-r", str(long.root), "ls")
+    shown = _in_terminal(*arguments, "--pager", PAGER, keys=True)
+    assert shown.count("paged:app") == 41
+    assert _in_terminal(*arguments, REGFS_PAGER=PAGER, keys=True).count("paged:app") == 41
+    assert _in_terminal(*arguments, PAGER=PAGER, keys=True).count("paged:app") == 41
+    assert "paged" not in _in_terminal(*arguments, PAGER=PAGER, REGFS_PAGER="cat", keys=True)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ls", "--no-pager"], ["ls", "--json"], ["ls", "app00"], ["gc", "runs"]]
+)
+def test_nothing_else_goes_through_the_pager(long: TreeBuilder, arguments: list[str]) -> None:
+    root = ("-r", str(long.root))
+    assert "paged" not in _in_terminal(*root, *arguments, REGFS_PAGER=PAGER, keys=True)
+    assert "paged" not in spawn(*root, "ls", env={"REGFS_PAGER": PAGER}).stdout
+    assert "paged" not in _in_terminal(*root, "ls", REGFS_PAGER=PAGER, TERM="dumb", keys=True)
+    assert "paged" not in _in_terminal(*root, "ls", REGFS_PAGER=PAGER)  # no keys to press
+
+
+def test_a_pager_that_cannot_be_run_hides_nothing(long: TreeBuilder) -> None:
+    shown = _in_terminal("-r", str(long.root), "ls", REGFS_PAGER="/no/such", keys=True)
+    assert "app39" in shown
+    assert "the pager /no/such cannot be run" in shown
