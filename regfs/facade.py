@@ -162,7 +162,8 @@ class Tree:
         return lacking(found)
 
     def _find(self, references: Iterable[str]) -> list[Target]:
-        return [self.registry.find(text) for text in references]
+        found = (target for text in references for target in self.registry.find_all(text))
+        return list(dict.fromkeys(found))
 
     # -- reports -----------------------------------------------------------------------------
 
@@ -194,7 +195,7 @@ class Tree:
         Without references the report also has what is on the disk.
 
         Raises:
-            ReferenceInvalid, Unknown: as `Registry.find`.
+            ReferenceInvalid, Unknown: as `Registry.find_all`.
         """
         from regfs.reports.disk import disk_of
         from regfs.reports.usage import By, Options, Sort, usage
@@ -214,7 +215,7 @@ class Tree:
         (6505124, ('my-busybox:latest', 'my-busybox-extended:latest'))
 
         Raises:
-            ReferenceInvalid, Unknown: as `Registry.find`.
+            ReferenceInvalid, Unknown: as `Registry.find_all`.
         """
         from regfs.manifests.image_config import parse_config
         from regfs.reports.reuse import reuse
@@ -295,7 +296,7 @@ class Tree:
         0
 
         Raises:
-            ReferenceInvalid, Unknown: as `Registry.find`.
+            ReferenceInvalid, Unknown: as `Registry.find_all`.
         """
         from regfs.reports.removal import removal
 
@@ -318,7 +319,7 @@ class Tree:
         default one for each processor. `on_finding` hears of each finding at once.
 
         Raises:
-            ReferenceInvalid, Unknown: as `Registry.find`.
+            ReferenceInvalid, Unknown: as `Registry.find_all`.
         """
         from regfs.verify import Level, VerifyOptions, verify
 

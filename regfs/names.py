@@ -25,6 +25,7 @@ _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 # A port or an IPv6 address is a host too, but no storage driver takes a path with a colon.
 _HOST = re.compile(r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*(?:\.[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*)*")
 _TAG_TEXT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_NUMBER = re.compile("([0-9]+)")
 _CUT: Final = 64
 """Most digits of a digest in a fallback tag (OCI 1.1, referrers tag schema)."""
 _ENDINGS: Final = {"sig": "signature", "att": "attestation", "sbom": "SBOM"}
@@ -80,6 +81,14 @@ def check_tag(tag: str) -> None:
     """Raise TagInvalid if `tag` breaks the grammar of tags."""
     if problem := tag_problem(tag):
         raise TagInvalid(f"tag {quoted(tag)} {problem}")
+
+
+def natural(text: str) -> tuple[list[str | int], str]:
+    """Return the sort key by which numbers in names count: `v2` before `v10`."""
+    # Parts alternate, so that a number is only compared with a number.
+    parts = _NUMBER.split(text)
+    key: list[str | int] = [int(one) if odd % 2 else one for odd, one in enumerate(parts)]
+    return key, text
 
 
 class SubjectTag(NamedTuple):

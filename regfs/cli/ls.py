@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
+
+if TYPE_CHECKING:
+    from regfs.digest import Digest
+    from regfs.reports.listing import Entries, Tags
+    from regfs.tree.references import Target
 
 DOCUMENTS = {
     "": "regfs.reports.listing:Repositories",
@@ -25,6 +30,7 @@ DOCUMENTS = {
         "regfs ls",
         "regfs ls -l app",
         "regfs ls app:v1",
+        "regfs ls 'team/*'",
         "regfs ls --untagged",
     ],
     answers=True,
@@ -35,7 +41,10 @@ DOCUMENTS = {
 @click.option("--uploads", is_flag=True, help="List unfinished uploads.")
 @click.option("--empty", is_flag=True, help="List repositories without tags and manifests.")
 def command(session: Session, reference: str | None, *, details: bool, **only: bool) -> Exit:
-    """List repositories, the tags of NAME, or the content of NAME:TAG."""
+    """List repositories, the tags of NAME, or the content of NAME:TAG.
+
+    A pattern such as 'team/*', team/ or 'app:v1.*' lists the repositories or tags that match.
+    """
     from regfs.render.listing import show_listing
 
     report = _report(session, reference, details, **only)
@@ -53,23 +62,44 @@ def _report(
     empty: bool,
 ) -> Any:
     from regfs.reports import listing
+    from regfs.tree.references import is_pattern
 
     if untagged + uploads + empty > 1:
         raise click.UsageError("--untagged, --uploads and --empty cannot be combined")
-    registry = session.registry
-    target = registry.find(reference) if reference else None
-    if target is None and not (untagged or uploads):
-        return listing.repositories(registry, details=details, empty=empty)
-    if target is not None and (empty or (target.digest is not None and (untagged or uploads))):
-        raise click.UsageError("--untagged and --uploads take a repository, --empty takes nothing")
-    if target is not None and target.digest is not None:
-        return listing.entries(registry, str(target), target.digest)
-    names: Iterator[str] = iter([str(target.name)]) if target else registry.repositories()
+    registry, several = session.registry, reference is None or is_pattern(reference)
+    targets = None if reference is None else registry.find_all(reference)
+    tagged = [target for target in targets or () if target.digest is not None]
+    if (tagged and (untagged or uploads or empty)) or (empty and not several):
+        raise click.UsageError("--untagged and --uploads take a repository, --empty takes none")
+    if tagged:
+        return _tagged(session, tagged, details) if several else _entries(session, tagged[0])
+    names = None if targets is None else [str(target.name) for target in targets]
     if uploads:
-        return listing.uploads(registry, names)
+        return listing.uploads(registry, registry.repositories() if names is None else names)
     if untagged:
-        found = [
-            one for name in names for one in listing.untagged(registry, name, details=details).tags
-        ]
-        return listing.Tags(tuple(found))
-    return listing.tags(registry, next(names), details=details)
+        each = registry.repositories() if names is None else names
+        found = (listing.untagged(registry, name, details=details).tags for name in each)
+        return listing.Tags(tuple(one for tags in found for one in tags))
+    if several or names is None:
+        return listing.repositories(registry, names, details=details, empty=empty)
+    return listing.tags(registry, names[0], details=details)
+
+
+def _tagged(session: Session, targets: Sequence[Target], details: bool) -> Tags:
+    """Return the tags that match a pattern."""
+    from regfs.reports import listing
+
+    only: dict[str, set[str]] = {}
+    for target in targets:
+        only.setdefault(str(target.name), set()).add(str(target.tag))
+    found = (
+        listing.tags(session.registry, name, tags, details=details).tags
+        for name, tags in only.items()
+    )
+    return listing.Tags(tuple(one for tags in found for one in tags))
+
+
+def _entries(session: Session, target: Target) -> Entries:
+    from regfs.reports import listing
+
+    return listing.entries(session.registry, str(target), cast("Digest", target.digest))

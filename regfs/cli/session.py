@@ -242,12 +242,13 @@ class Session:
             return False
 
     def find(self, references: Iterable[str]) -> list[Target]:
-        """Return what each reference means, in order.
+        """Return what references and patterns mean, in order, each once.
 
         Raises:
-            ReferenceInvalid, Unknown: as `Registry.find`.
+            ReferenceInvalid, Unknown: as `Registry.find_all`.
         """
-        return [self.registry.find(text) for text in references]
+        found = (target for text in references for target in self.registry.find_all(text))
+        return list(dict.fromkeys(found))
 
     def complain(self, message: str) -> None:
         """Print what is wrong on standard error, even with --quiet."""

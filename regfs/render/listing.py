@@ -57,9 +57,10 @@ def _tags(report: Tags, console: Console, details: bool) -> None:
         for one in report.tags:
             _line(console, _reference(one))
         return
+    several = len({one.repository for one in report.tags}) > 1
     rows = [
         (
-            one.repository if one.name is None else one.name,
+            one.repository if one.name is None else _reference(one) if several else one.name,
             short(one.digest) if one.digest else "",
             one.kind or "unreadable",
             "" if one.size is None else human_size(one.size),

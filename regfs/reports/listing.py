@@ -6,7 +6,7 @@ any size, so nothing here depends on other repositories.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -124,9 +124,15 @@ class UploadListing:
     uploads: tuple[ListedUpload, ...]
 
 
-def repositories(registry: Registry, *, details: bool = False, empty: bool = False) -> Repositories:
-    """Return all repositories; with `empty`, only those certain to have no tag or manifest."""
-    names = registry.repositories()
+def repositories(
+    registry: Registry,
+    names: Iterable[str] | None = None,
+    *,
+    details: bool = False,
+    empty: bool = False,
+) -> Repositories:
+    """Return all repositories, or some; with `empty`, only those certain to hold nothing."""
+    names = registry.repositories() if names is None else names
     if not details and not empty:
         return Repositories(tuple(map(Repository, names)))
     found = (_repository(registry, name) for name in names)
@@ -165,14 +171,18 @@ def _tags_of(registry: Registry, name: str) -> dict[str, float]:
         return {}
 
 
-def tags(registry: Registry, name: str, *, details: bool = False) -> Tags:
-    """Return the tags of a repository.
+def tags(
+    registry: Registry, name: str, only: Container[str] | None = None, *, details: bool = False
+) -> Tags:
+    """Return the tags of a repository, or some of them.
 
     Raises:
         NameUnknown: there is no such repository.
     """
     found = []
     for tag, mtime in registry.tags(name).items():
+        if only is not None and tag not in only:
+            continue
         if not details:
             found.append(Tag(tag, name, utc_time(mtime)))
             continue
@@ -338,7 +348,7 @@ def _is_present(registry: Registry, digest: Digest) -> bool | None:
         return None
 
 
-def uploads(registry: Registry, names: Iterator[str]) -> UploadListing:
+def uploads(registry: Registry, names: Iterable[str]) -> UploadListing:
     """Return the unfinished uploads of some repositories."""
     found = []
     for name in names:

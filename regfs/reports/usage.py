@@ -16,12 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
 from regfs.manifests import Role
+from regfs.names import natural
 from regfs.reports.contents import (
     Holding,
     Read,
@@ -339,7 +340,7 @@ def _merged(one: _Tally | None, other: _Tally | None) -> _Tally:
     return _Tally(numbers=one.numbers + other.numbers)
 
 
-def _order(sort: Sort) -> Callable[[UsageRow], tuple[int, str]]:
+def _order(sort: Sort) -> Callable[[UsageRow], Any]:
     if sort is Sort.NAME:
-        return lambda row: (0, row.name)
+        return lambda row: natural(row.name)
     return lambda row: (-int(getattr(row, sort.value)), row.name)

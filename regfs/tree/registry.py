@@ -8,65 +8,39 @@ broken reference. Only gc's sweep, heal and the server call the changes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from regfs import layout
 from regfs.digest import ALGORITHMS, BUFFER_SIZE, Digest, VerifiedReader
 from regfs.errors import (
-    AlgorithmUnsupported,
     BlobUnknown,
     ContentMismatch,
     DigestInvalid,
-    LayoutInvalid,
     ManifestInvalid,
     ManifestTooLarge,
     ManifestUnknown,
     NameUnknown,
     PathMissing,
-    ReferenceAmbiguous,
-    ReferenceInvalid,
     RegfsError,
     StoreError,
-    quoted,
 )
 from regfs.findings import Code, Finding
 from regfs.manifests.media_types import LIMIT
-from regfs.names import name_problem, tag_problem
+from regfs.names import natural
 from regfs.stores import Entry, FileKind, Report, Store, ignore, stat_or_none
 from regfs.tree.inventory import INCOMPLETE, Inventory, LinkContent
 from regfs.tree.links import LINK_LIMIT, parse_link_content
+from regfs.tree.references import References
+from regfs.tree.references import Target as Target
 from regfs.tree.scan import walk_repositories
 
 if TYPE_CHECKING:
     from regfs.manifests import Manifest
 
-SHORTEST: Final = 7
-"""Hexadecimal digits a shortened digest must have at least."""
-
 _LONGEST: Final = 4095
 _LONGEST_PART: Final = 255
 """Characters of a path and of a name in it: no operating system takes more."""
-
-_SHORT = re.compile(rf"(?:(sha256|sha384|sha512):)?([0-9a-f]{{{SHORTEST},128}})")
-
-
-class Target(NamedTuple):
-    """What a reference given by a person means in this tree."""
-
-    name: str | None
-    """The repository; None for a bare digest."""
-    tag: str | None
-    digest: Digest | None
-    """None when only a repository was named."""
-
-    def __str__(self) -> str:
-        if self.name is None:
-            return str(self.digest)
-        if self.tag is not None:
-            return f"{self.name}:{self.tag}"
-        return self.name if self.digest is None else f"{self.name}@{self.digest}"
 
 
 class Linked(NamedTuple):
@@ -77,7 +51,7 @@ class Linked(NamedTuple):
     size: int
 
 
-class Registry:
+class Registry(References):
     """A registry tree in a store.
 
     `report` hears of all that could not be read or understood, whether it is raised or
@@ -123,13 +97,16 @@ class Registry:
     def tags(self, name: str) -> dict[str, float]:
         """Return the tags of a repository that can be asked for, and when each was set.
 
+        They are in natural order: `v2` before `v10`.
+
         Raises:
             NameUnknown: there is no such repository.
         """
         leaves = self.store.leaves(layout.tags_folder(name), "current/link", self.report)
         if not leaves.names and not self.exists(name):
             raise NameUnknown(f"no such repository: {name}")
-        return dict(sorted(zip(leaves.names, leaves.mtimes, strict=True)))
+        times = dict(zip(leaves.names, leaves.mtimes, strict=True))
+        return {tag: times[tag] for tag in sorted(times, key=natural)}
 
     def revisions(self, name: str) -> dict[Digest, float]:
         """Return the manifests of a repository, by digest, and when each was pushed."""
@@ -295,135 +272,6 @@ class Registry:
         except ManifestInvalid as error:
             path = layout.blob_path(digest)
             raise self._told(path, Code.MANIFEST_UNREADABLE, error) from None
-
-    def find(self, text: str) -> Target:
-        """Return what a person means by NAME, NAME:TAG, NAME@DIGEST or DIGEST.
-
-        A digest may be cut to its first `SHORTEST` or more hexadecimal digits, with
-        or without its algorithm. A repository of that very name goes first.
-
-        Raises:
-            ReferenceInvalid: it is none of these.
-            ReferenceAmbiguous: a shortened digest fits several; they are listed.
-            NameUnknown, ManifestUnknown, BlobUnknown: it is well formed and not there.
-            StoreError: what it means cannot be read.
-        """
-        if not text or text.startswith("/") or "\0" in text:
-            raise ReferenceInvalid(f"not a reference: {quoted(text)}")
-        name, at, digest = text.partition("@")
-        if at:
-            return self._find_in(name, digest)
-        short = _SHORT.fullmatch(text) is not None
-        if self._is_repository(text, perhaps=short):
-            return Target(text, None, None)
-        name, colon, tag = text.rpartition(":")
-        # `sha256:1234567` can be a tag of a repository that is called sha256.
-        if short and not (self._is_repository(name, perhaps=True) and tag in self.tags(name)):
-            return Target(None, None, self._complete(text, None))
-        if not colon:
-            problem = name_problem(text)
-            if problem is not None:
-                raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
-            raise NameUnknown(f"no such repository: {text}")
-        self._need_repository(name)
-        problem = tag_problem(tag)
-        if problem is not None and tag not in self.tags(name):
-            raise ReferenceInvalid(f"not a reference: {quoted(text)}: {problem}")
-        return Target(name, tag, self.tag(name, tag))
-
-    def find_content(self, text: str) -> tuple[Target, Digest]:
-        """Return what a reference to one thing means; NAME alone means its tag `latest`.
-
-        Raises:
-            ReferenceInvalid: only a repository is named, and it has no such tag.
-            ReferenceInvalid, Unknown, StoreError: as `find`.
-        """
-        target = self.find(text)
-        if target.digest is not None:
-            return target, target.digest
-        name = str(target.name)
-        tags = list(self.tags(name))
-        if "latest" not in tags:
-            some = ", ".join(tags[:10]) + (", ..." if len(tags) > 10 else "")
-            raise ReferenceInvalid(f"{name} is a repository; name a tag: {some or 'it has none'}")
-        digest = self.tag(name, "latest")
-        return target._replace(tag="latest", digest=digest), digest
-
-    def _find_in(self, name: str, digest: str) -> Target:
-        self._need_repository(name)
-        if not _SHORT.fullmatch(digest):
-            try:
-                Digest.parse(digest)
-            except AlgorithmUnsupported as error:
-                raise ReferenceInvalid(str(error)) from None
-            except DigestInvalid:
-                raise ReferenceInvalid(
-                    f"not a digest: {quoted(digest)}: at least {SHORTEST} hexadecimal digits are "
-                    "needed"
-                ) from None
-        return Target(name, None, self._complete(digest, name))
-
-    def _is_repository(self, name: str, *, perhaps: bool = False) -> bool:
-        """Return whether there is such a repository; `perhaps`: it may also mean something else."""
-        try:
-            return self.exists(name)
-        except LayoutInvalid:
-            return False
-        except StoreError as error:
-            if not perhaps:
-                raise
-            self._told(layout.repository_folder(name), Code.PATH_UNREADABLE, error)
-            return False
-
-    def _need_repository(self, name: str) -> None:
-        if self._is_repository(name):
-            return
-        problem = name_problem(name)
-        if problem is not None:
-            raise ReferenceInvalid(f"not a repository name: {quoted(name)}: {problem}")
-        raise NameUnknown(f"no such repository: {name}")
-
-    def _complete(self, text: str, name: str | None) -> Digest:
-        """Return the one digest that `text` begins; of `name`'s manifests and layers if given."""
-        match = cast("re.Match[str]", _SHORT.fullmatch(text))
-        algorithms = [match[1]] if match[1] else list(ALGORITHMS)
-        unread: list[Finding] = []
-        found = {
-            digest
-            for algorithm in algorithms
-            for digest in self._beginning(algorithm, match[2], name, unread.append)
-        }
-        hidden = next((one for one in unread if one.code in INCOMPLETE), None)
-        if not found and hidden is not None:
-            raise StoreError(f"{text}: cannot be looked for: {hidden.path}: {hidden.message}")
-        for finding in unread:
-            self.report(finding)  # another one may begin like this
-        if len(found) == 1:
-            return found.pop()
-        if not found and name is not None:
-            raise ManifestUnknown(f"no manifest or layer {text} in {name}")
-        if not found:
-            raise BlobUnknown(f"no such blob: {text}")
-        shown = sorted(found)
-        more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
-        raise ReferenceAmbiguous(
-            f"{text} is ambiguous, it begins {len(shown)} digests: {', '.join(shown[:10])}{more}"
-        )
-
-    def _beginning(
-        self, algorithm: str, start: str, name: str | None, report: Report
-    ) -> Iterator[Digest]:
-        if name is None:
-            folders = [(f"{layout.blobs_folder(algorithm)}/{start[:2]}", "data")]
-        else:
-            folders = [
-                (layout.revisions_folder(name, algorithm), "link"),
-                (layout.layers_folder(name, algorithm), "link"),
-            ]
-        for folder, leaf in folders:
-            for encoded in self.store.leaves(folder, leaf, report).names:
-                if encoded.startswith(start) and len(encoded) == ALGORITHMS[algorithm]:
-                    yield Digest(f"{algorithm}:{encoded}")
 
     def linked(self, key: layout.LayerLink | layout.RevisionLink) -> Linked | None:
         """Return the blob that a link of a repository leads to; None when it leads nowhere.

@@ -144,7 +144,7 @@ def test_the_progress_bar_is_erased() -> None:
     assert "Hashing" in file.getvalue()
 
 
-# -- colours, units and the pager, as asked for -----------------------------------------------------
+# -- colours, units and the pager, as asked for -------------------------------------
 
 
 def test_colours_when_asked_for_and_none_when_not(whole: TreeBuilder) -> None:

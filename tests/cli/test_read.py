@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from regfs.cli import du
 from regfs.cli.app import cli, run
+from regfs.cli.session import Exit
 from regfs.reports.usage import By, Sort
 from tests.support.builder import TreeBuilder, blob_of, buildkit, digest_of, image, index
 from tests.support.damage import DAMAGE
@@ -116,6 +117,31 @@ def test_ls_prints_one_name_per_line(tree: TreeBuilder, regfs: Regfs) -> None:
     tree.push("a", "v2")
     assert regfs("ls") == Ran(0, "a\nteam/b\n", "")
     assert regfs("ls", "a").out == "a:v2\n"
+
+
+def test_ls_of_a_pattern(tree: TreeBuilder, regfs: Regfs) -> None:
+    for name in ("team/a", "team/b", "other"):
+        for tag in ("v2", "v10", "latest"):
+            tree.push(name, tag, image([f"{name} {tag}"]))
+    tree.push("team/a", None, image(["untagged"]))
+    assert regfs("ls", "team/*").out == regfs("ls", "team/").out == "team/a\nteam/b\n"
+    assert regfs("ls", "*/*:v*").out == "team/a:v2\nteam/a:v10\nteam/b:v2\nteam/b:v10\n"
+    assert regfs("ls", "other").out == "other:latest\nother:v2\nother:v10\n"
+    assert "team/b:v10" in regfs("ls", "-l", "team/*:v*").out
+    assert len(document(regfs("ls", "team/*", "--untagged", "--json"))["tags"]) == 1
+    assert document(regfs("ls", "team/*", "--empty", "--json")) == {"repositories": []}
+    assert regfs("ls", "x*").code == Exit.NOT_FOUND.value
+    assert regfs("ls", "team/*:v*", "--untagged").code == Exit.USAGE.value
+
+
+def test_patterns_where_several_are_meant(tree: TreeBuilder, regfs: Regfs) -> None:
+    for name in ("team/a", "team/b", "other"):
+        tree.push(name, "v1", image([name]))
+    rows = document(regfs("du", "team/", "team/a", "--json"))["rows"]
+    assert sorted(row["name"] for row in rows) == ["team/a", "team/b"]
+    assert document(regfs("du", "--rm", "team/*:v1", "--json"))["freed"]["bytes"] > 0
+    assert regfs("reuse", "team/*").code == regfs("verify", "team/*").code == 0
+    assert "can mean several" in regfs("show", "team/*").err
 
 
 def test_ls_works_without_networkx_and_without_a_scan(tree: TreeBuilder) -> None:

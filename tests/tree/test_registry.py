@@ -27,7 +27,8 @@ from regfs.errors import (
 from regfs.findings import Code
 from regfs.manifests import ImageManifest
 from regfs.stores import open_store
-from regfs.tree.registry import SHORTEST, Registry, Target
+from regfs.tree.references import SHORTEST
+from regfs.tree.registry import Registry, Target
 from tests.support.builder import TreeBuilder, digest_of, image
 from tests.support.damage import OTHER
 
@@ -228,7 +229,7 @@ def test_what_is_no_reference(registry: Registry, text: str) -> None:
         ("team", NameUnknown),
         ("app/inner", NameUnknown),
         ("other:v1", NameUnknown),
-        ("localhost:5000/app", NameUnknown),
+        ("localhost:5000/other", NameUnknown),
         ("other@sha256:" + "0" * 64, NameUnknown),
         ("app:v2", ManifestUnknown),
         ("app@sha256:" + "0" * 64, ManifestUnknown),
