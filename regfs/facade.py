@@ -417,6 +417,8 @@ class Tree:
     def restore(self, run: str, digests: Collection[Digest] = ()) -> Restored:
         """Put back what a run has moved, or what it has moved of `digests`.
 
+        A run is meant by its name, a unique beginning of it, or `latest`.
+
         >>> len(tree.restore(applied.run).skipped)
         0
 
@@ -426,10 +428,11 @@ class Tree:
             Refused: the run is purged, or cannot be taken back.
         """
         from regfs.gc.restoring import restore
+        from regfs.runs import find_run
 
-        wanted = frozenset(digests)
+        wanted, name = frozenset(digests), find_run(self.store, run)
         try:
-            return restore(self.store, run, digests=wanted, progress=self._progress)
+            return restore(self.store, name, digests=wanted, progress=self._progress)
         finally:
             self.refresh()
 
@@ -442,32 +445,32 @@ class Tree:
         discard: bool = False,
         roots: Roots | None = None,
         ignore_missing_roots: bool = False,
+        keep_journals: float = 90 * 86400.0,
     ) -> Purged:
         """Delete for good what a run, or every run, has in quarantine; put back what is in use.
 
-        A run stays that is younger than `older_than` seconds, or than its wait; `offline` says
-        that nobody else writes, and that there is no wait. Bad bytes for which no good ones have
-        come stay, unless `discard` is given. `roots` are in use elsewhere.
-
-        >>> tree.purge().deleted.blobs
-        0
+        A run stays that is younger than `older_than` seconds, or than its wait, unless nobody else
+        writes (`offline`). Bad bytes without a good copy stay, unless `discard` is given. `roots`
+        are in use elsewhere. Journals of runs purged `keep_journals` seconds ago are deleted.
 
         Raises:
-            RunUnknown: there is no such run.
-            LockHeld: another run is under way.
+            RunUnknown, LockHeld: there is no such run, or another one is under way.
             Refused: `run` is too young, or one of the roots is nowhere.
         """
         from regfs.gc.collect import purge
+        from regfs.runs import find_run
 
+        name = None if run is None else find_run(self.store, run)
         try:
             return purge(
                 self.registry,
-                run,
+                name,
                 older_than=older_than,
                 offline=offline,
                 discard=discard,
                 roots=roots,
                 ignore_missing_roots=ignore_missing_roots,
+                keep_journals=keep_journals,
                 progress=self._progress,
             )
         finally:

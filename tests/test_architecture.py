@@ -200,6 +200,7 @@ WRITES = {
     "runs.changes": {"create", "move", "move_many", "delete"},
     "runs.undo": {"move", "move_many"},
     "runs.purge": {"delete"},
+    "runs.prune": {"delete"},
     "runs.space": {"claim", "delete"},
     "runs.in_place": {"delete", "delete_tree"},
     "runs.lock": {"lock"},

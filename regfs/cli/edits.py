@@ -12,6 +12,7 @@ from regfs.cli.session import Exit, Session
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from regfs.cli.gc_output import AfterRun
     from regfs.edits.edit import Edited
 
 EXITS: Final = (Exit.FINDINGS, Exit.REFUSED)
@@ -23,8 +24,8 @@ edit_options = option_group(
 )
 
 
-def finish(session: Session, done: Edited, *, dry_run: bool) -> Exit:
-    """Print what an edit did, and return the exit code."""
+def finish(session: Session, done: Edited, *, dry_run: bool, after: AfterRun | None = None) -> Exit:
+    """Print what an edit did, and return the exit code; `after` is about what was collected."""
     from regfs.cli.gc_output import show_applied
     from regfs.render.edits import show_edited
 
@@ -33,8 +34,8 @@ def finish(session: Session, done: Edited, *, dry_run: bool) -> Exit:
 
     def people(out: Console) -> None:
         show_edited(out, done, dry_run=dry_run, verbose=session.verbose)
-        if collected is not None:
-            show_applied(out, collected, verbose=session.verbose)
+        if collected is not None and after is not None:
+            show_applied(out, collected, after, verbose=session.verbose)
 
     session.emit(done, people, None if dry_run else outcome)
     return outcome

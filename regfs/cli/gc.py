@@ -19,12 +19,16 @@ from regfs.cli.session import group as regfs_group
 from regfs.cli.spelled import spelled
 from regfs.errors import Refused, StoreError
 from regfs.gc.policy import Policy
+from regfs.units import human_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
 
     from regfs.gc.plan import Plan
     from regfs.gc.retention import RetentionPolicy
+    from regfs.runs import Run
 
 DOCUMENTS = {
     "plan": "regfs.gc.plan:Plan",
@@ -32,6 +36,7 @@ DOCUMENTS = {
     "run": "regfs.gc.sweep:Applied",
     "restore": "regfs.runs:Restored",
     "purge": "regfs.runs:Purged",
+    "purge dry-run": "regfs.gc.collect:Purgeable",
     "runs": "regfs.runs:Runs",
 }
 """Sub-command -> the type of its JSON document."""
@@ -52,6 +57,9 @@ Examples:
   regfs gc apply plan.json           move it into quarantine
   regfs gc restore RUN               undo it
   regfs gc purge --older-than 7d     free the space of runs a week old
+
+\b
+RUN is the name of a run as `gc runs` lists it, the beginning of one, or `latest`.
 
 \b
 Exit codes:
@@ -153,7 +161,11 @@ _policy_options = option_group(
 
 
 _carry_out_options = option_group(
-    click.option("--purge", is_flag=True, help="Delete after the wait; this cannot be undone."),
+    click.option(
+        "--purge",
+        is_flag=True,
+        help="Delete after the wait, also what interrupted runs have left; there is no undo.",
+    ),
     click.option(
         "--wait",
         type=Duration(),
@@ -194,6 +206,30 @@ def _retention(file: str) -> RetentionPolicy:
     from regfs.gc.policy_file import load_policy
 
     return load_policy(read_file(file), file)
+
+
+def _interrupted(session: Session) -> list[Run]:
+    from regfs.gc.collect import interrupted
+
+    return interrupted(session.tree.runs())
+
+
+def _confirm(session: Session, left: Iterable[Run], *, purge: bool) -> None:
+    """Ask whether to carry out the plan that was shown.
+
+    Raises:
+        Refused: no, or nobody can be asked.
+    """
+    if not sys.stdin.isatty():
+        raise Refused("cannot ask for confirmation: give --yes to continue, or -n to see the plan")
+    for one in left:
+        session.note(
+            f"Run {one.run} was interrupted, and what it has left in quarantine is deleted "
+            f"too: {human_size(one.done.bytes)}"
+        )
+    what = "Delete this for good" if purge else "Move this into quarantine"
+    if not click.confirm(f"{what}?", err=True):
+        raise Refused("nothing was done")
 
 
 _REPEATED: Final = (
@@ -315,7 +351,8 @@ def run_command(
     from regfs.gc.sweep import check_roots
 
     made = session.tree.plan(_policy(session, options))
-    asks = bool(made.actions) and not yes
+    left = _interrupted(session) if purge else []
+    asks = bool(made.actions or left) and not yes
     if dry_run or not session.json:
         outcome = None if dry_run or asks or made.doubtful else Exit.CLEAN
         session.emit(
@@ -325,15 +362,11 @@ def run_command(
         return Exit.FINDINGS if made.doubtful else Exit.CLEAN
     check_roots(made)
     offline = options["offline"]
-    prepare(session, made, purge=purge, wait=0.0 if offline else wait)
+    names = [name for name in _REPEATED if name not in ("min_age", "offline", "purge", "wait")]
+    in_place = spelled(session, "gc", "run", options=names, add=["--offline", "--purge"])
+    prepare(session, made, purge=purge, wait=0.0 if offline else wait, in_place=in_place)
     if asks:
-        if not sys.stdin.isatty():
-            raise Refused(
-                "cannot ask for confirmation: give --yes to continue, or -n to see the plan"
-            )
-        what = "Delete this for good" if purge else "Move this into quarantine"
-        if not click.confirm(f"{what}?", err=True):
-            raise Refused("nothing was done")
+        _confirm(session, left, purge=purge)
     return carry_out(session, made, purge=purge, wait=wait, offline=offline, metrics=metrics)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -10,11 +11,14 @@ import click
 
 from regfs.cli.report_file import ReportFile, write_report
 from regfs.cli.session import Exit, Session
-from regfs.units import written
+from regfs.cli.spelled import spelled
+from regfs.errors import StoreFull
+from regfs.units import utc_time, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from regfs.cli.gc_output import AfterRun
     from regfs.gc.plan import Plan
     from regfs.runs import Skipped
     from regfs.runs.totals import Totals
@@ -30,14 +34,18 @@ _SHOWN: Final = 20
 """Lines of a long list that are shown."""
 
 
-def prepare(session: Session, made: Plan, *, purge: bool, wait: float | None) -> None:
+def prepare(
+    session: Session, made: Plan, *, purge: bool, wait: float | None, in_place: str
+) -> None:
     """Check that a plan can be carried out, before the user is asked to confirm it.
+
+    `in_place` is the command that needs no space.
 
     Raises:
         PathDenied, StoreError: the tree is not writable.
         StoreFull: there is no space for a quarantine.
     """
-    from regfs.gc.space import changed_folders, check_room
+    from regfs.gc.space import IN_PLACE, changed_folders, check_room
     from regfs.runs import require_writable
 
     if not made.actions:
@@ -45,7 +53,12 @@ def prepare(session: Session, made: Plan, *, purge: bool, wait: float | None) ->
     store = session.store
     require_writable(store, changed_folders(made.actions))
     at_once = purge and (made.policy.min_age if wait is None else wait) <= 0
-    if not check_room(store, made, at_once=at_once):
+    try:
+        found = check_room(store, made, at_once=at_once)
+    except StoreFull as error:
+        # The library cannot know how it was called.
+        raise StoreFull(str(error).replace(IN_PLACE, in_place)) from None
+    if not found:
         session.note(
             "There is no space for a quarantine: everything is deleted in place, references first."
         )
@@ -65,31 +78,47 @@ def carry_out(
     from regfs.gc.collect import collect
 
     measure = Measure(session, metrics)
+    wait = 0.0 if offline else made.policy.min_age if wait is None else wait
     try:
         with session.progress() as progress:
             applied = collect(
                 made,
                 session.registry,
-                wait=0.0 if offline else wait,
+                wait=wait,
                 purge=purge,
                 latest=session.tree.latest,
                 progress=progress,
                 pause=partial(_pause, session),
             )
     except KeyboardInterrupt:
+        purged, undone = (spelled(session, "gc", do, made.id) for do in ("purge", "restore"))
         session.complain(
-            "what was moved stays in quarantine; to continue: "
-            f"regfs gc purge {made.id}, to undo: regfs gc restore {made.id}"
+            f"what was moved stays in quarantine; to continue: {purged}, to undo: {undone}"
         )
         raise
     measure.write(applied.deleted, applied.freed)
     outcome = Exit.FINDINGS if applied.doubtful or applied.stays else Exit.CLEAN
     if session.json or made.actions or applied.returned:
+        after, verbose = after_run(session, made, wait), session.verbose
         session.emit(
-            applied, lambda out: show_applied(out, applied, verbose=session.verbose), outcome
+            applied, lambda out: show_applied(out, applied, after, verbose=verbose), outcome
         )
     report_kept(session, applied.stays)
     return outcome
+
+
+def after_run(session: Session, made: Plan, wait: float) -> AfterRun:
+    """Return what may follow a run that has just ended, and waits so many seconds for a purge."""
+    from regfs.cli.gc_output import AfterRun
+
+    purge = spelled(session, "gc", "purge", made.id)
+    return AfterRun(
+        made.allocated,
+        utc_time(math.ceil(time.time() + wait)),
+        spelled(session, "gc", "restore", made.id),
+        purge,
+        f"{purge} --offline" if wait else "",
+    )
 
 
 def _pause(session: Session, seconds: float) -> None:

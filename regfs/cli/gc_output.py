@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from regfs.render.gc import in_words
-from regfs.render.tables import print_finding, printable, table
+from regfs.gc.policy import DAY
+from regfs.render.gc import in_words, on_disk
+from regfs.render.tables import plural, print_finding, printable, table
 from regfs.runs.totals import Totals, sum_up
 from regfs.units import human_size, rfc3339
 
 if TYPE_CHECKING:
+    from regfs.gc.collect import Purgeable
     from regfs.gc.sweep import Applied
     from regfs.runs import Purged, Restored, Returned, Run, Skipped
 
@@ -26,7 +30,22 @@ def _say(out: Console, text: str) -> None:
     out.print(printable(text), markup=False, soft_wrap=True)
 
 
-def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
+@dataclass(frozen=True, slots=True)
+class AfterRun:
+    """What may follow a run that has moved things into quarantine."""
+
+    allocated: int
+    """Bytes of disk blocks of what it planned to move, as far as they are known."""
+    purge_from: datetime
+    undo: str
+    """The command that undoes it."""
+    purge: str
+    """The command that frees the space."""
+    purge_now: str
+    """The same without a wait; empty when there is none."""
+
+
+def show_applied(out: Console, applied: Applied, after: AfterRun, *, verbose: int) -> None:
     """Print what a run did, and how to undo it or free the space."""
     _show_skipped(out, applied.skipped, verbose=verbose)
     if not applied.in_place:
@@ -34,11 +53,18 @@ def show_applied(out: Console, applied: Applied, *, verbose: int) -> None:
     _show_returned(out, applied.returned, verbose=verbose)
     if applied.purged:
         _say(out, f"Deleted: {in_words(applied.deleted)}")
-        out.print("Restart the registry if it caches blob descriptors (storage.cache).")
-        return
-    if applied.done != Totals():
-        _say(out, f"Undo:           regfs gc restore {applied.run}")
-        _say(out, f"Free the space: regfs gc purge {applied.run}")
+        show_waiting(out, applied.waiting)
+    elif applied.done != Totals():
+        allocated = 0 if applied.skipped else after.allocated
+        _say(out, f"Still taken:    {on_disk(applied.done.bytes, allocated)}, until it is purged")
+        _say(out, f"Undo:           {after.undo}")
+        _say(out, f"Free the space: {after.purge}")
+        if after.purge_now:
+            when = rfc3339(after.purge_from).replace("T", " ")
+            _say(out, f"                from {when}: a push from before may need some of it")
+            _say(out, f"Free it now:    {after.purge_now}")
+            _say(out, "                only while nobody else writes to the tree")
+    if applied.purged or applied.done != Totals():
         out.print("Restart the registry if it caches blob descriptors (storage.cache).")
 
 
@@ -84,6 +110,12 @@ def show_restored(out: Console, restored: Restored) -> None:
         _say(out, f"Moved into quarantine: {restored.removed} that the run had put in place")
 
 
+def show_waiting(out: Console, runs: Iterable[str]) -> None:
+    """Print which runs have not waited long enough."""
+    for run in runs:
+        _say(out, f"Not deleted yet: run {run} is younger than its wait (--offline: delete now)")
+
+
 def show_purged(out: Console, purged: Purged, *, verbose: int) -> None:
     """Print what was deleted for good, and what was not."""
     for finding in purged.findings[:SHOWN]:
@@ -91,30 +123,67 @@ def show_purged(out: Console, purged: Purged, *, verbose: int) -> None:
     if len(purged.findings) > SHOWN:
         out.print(f"... and {len(purged.findings) - SHOWN} more roots that are not on this disk")
     _show_returned(out, purged.returned, verbose=verbose)
-    for run in purged.waiting:
-        _say(out, f"Not deleted yet: run {run} is younger than its wait (--offline: delete now)")
+    show_waiting(out, purged.waiting)
     count = len(purged.runs)
     runs = "1 run" if count == 1 else f"{count} runs"
     _say(out, f"Deleted: {purged.files} files of {runs}, {human_size(purged.bytes)}")
+    if purged.pruned:
+        journals = plural(len(purged.pruned), "journal")
+        _say(out, f"Pruned: {journals} of runs purged long ago (--keep-journals)")
 
 
-def show_runs(out: Console, runs: Sequence[Run]) -> None:
+def show_purgeable(out: Console, found: Purgeable, allocated: int, now: float) -> None:
+    """Print what a purge would delete, and what has to wait."""
+    _show_table(out, found.runs, now, verbose=0)
+    for run in found.waiting:
+        _say(out, f"Waits: run {run} (--offline: delete it now)")
+    for one in [*found.damaged, *found.future]:
+        _say(out, f"Stays: run {one.path}: {one.reason}")
+    size = sum(run.done.bytes for run in found.runs)
+    what = f"{on_disk(size, allocated)} of {plural(len(found.runs), 'run')}" if found.runs else ""
+    _say(out, f"To delete: {what or 'nothing'}")
+    if found.runs:
+        _say(out, "What is in use again by then is put back instead.")
+
+
+def show_runs(out: Console, runs: Sequence[Run], now: float, *, verbose: int) -> None:
     """Print the runs of a tree."""
+    _show_table(out, runs, now, verbose=verbose)
+    if not runs:
+        out.print("No runs.")
+
+
+def _show_table(out: Console, runs: Sequence[Run], now: float, *, verbose: int) -> None:
     rows = [
         (
             run.run,
             run.kind.value,
-            rfc3339(run.moved_at),
             run.state,
             human_size(run.done.bytes),
-            _done(run),
+            f"{_items(run):,}",
+            _when(run.purge_from, now),
+            *([rfc3339(run.moved_at), _done(run)] if verbose else []),
         )
         for run in runs
     ]
+    columns = ["=run", "=kind", "=state", ">size", ">items", "=purge from"]
     if rows:
-        out.print(table("", ("run", "kind", "when", "state", ">size", "what"), rows))
-    else:
-        out.print("No runs.")
+        out.print(table("", [*columns, *(["=moved", "what"] if verbose else [])], rows))
+
+
+def _items(run: Run) -> int:
+    counts: dict[str, int] = asdict(run.done if run.done != Totals() else run.made)
+    return sum(counts.values()) - counts["bytes"]
+
+
+def _when(time: datetime | None, now: float) -> str:
+    """Return a time as the hour if it is within a day, else as the day; in UTC."""
+    if time is None:
+        return "-"
+    ahead = time.timestamp() - now
+    if ahead <= 0:
+        return "now"
+    return f"{time:%H:%M:%SZ}" if ahead < DAY else f"{time:%Y-%m-%d}"
 
 
 def _done(run: Run) -> str:

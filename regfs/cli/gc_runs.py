@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +13,10 @@ from regfs.cli.gc_roots import read_roots, roots_options
 from regfs.cli.options import Duration
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
+from regfs.errors import Refused
 
 if TYPE_CHECKING:
+    from regfs.gc.collect import Purgeable
     from regfs.gc.roots import Roots
     from regfs.runs import Purged
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 @regfs_command(
     name="restore",
     examples=[
-        "regfs gc restore 20261123T181853Z-4f0c2a",
+        "regfs gc restore latest",
         "regfs gc restore 20261123T181853Z-4f0c2a --digest sha256:25b1600519c0...",
     ],
     exits=[Exit.FINDINGS, Exit.REFUSED],
@@ -48,7 +52,8 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
 @regfs_command(
     name="purge",
     examples=[
-        "regfs gc purge --older-than 7d",
+        "regfs gc purge -n",
+        "regfs gc purge --older-than 7d --yes",
         "regfs gc purge --roots in-use.txt",
         "regfs gc purge --discard",
         "regfs gc purge 20261123T181853Z-4f0c2a",
@@ -62,11 +67,20 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
     default="0",
     help="Only what was moved at least so long ago; default: everything.",
 )
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be deleted, and stop.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal nobody is asked.")
 @click.option("--offline", is_flag=True, help="Nobody else writes to the tree: do not wait.")
 @click.option(
     "--discard",
     is_flag=True,
     help="Also delete bad bytes that have no good copy yet; there may be no other copy.",
+)
+@click.option(
+    "--keep-journals",
+    type=Duration(),
+    default="90d",
+    show_default=True,
+    help="Delete the journals of runs that were purged longer ago.",
 )
 @roots_options(
     help="Images in use elsewhere, as in gc plan: they are put back, not deleted. The purge is "
@@ -77,37 +91,52 @@ def purge_command(
     session: Session,
     /,
     run: str | None,
-    older_than: float,
-    offline: bool,
-    discard: bool,
+    dry_run: bool,
+    yes: bool,
     roots: str | None,
     roots_hosts: tuple[str, ...],
-    ignore_missing_roots: bool,
     metrics: str | None,
+    **options: Any,
 ) -> Exit:
     """Delete for good what runs have moved into quarantine; this frees the space.
 
     Anything that is in use again is put back instead. A run younger than its wait stays: a
     push that began before it may still be under way. The last good copy of anything is put
     back, and bad bytes stay until there is a good copy.
+
+    On a terminal it shows what would be deleted, and asks first.
     """
     from regfs.cli.gc_output import show_purged
 
+    if dry_run or not (yes or session.json or not sys.stdin.isatty()):
+        found = _preview(session, run, options)
+        if dry_run:
+            return Exit.FINDINGS if found.damaged or found.future else Exit.CLEAN
+        if found.runs and not click.confirm("Delete this for good?", err=True):
+            raise Refused("nothing was deleted")
     measure = Measure(session, metrics)
-    said = _roots(session, roots, roots_hosts, ignore_missing_roots)
-    done = session.tree.purge(
-        run,
-        older_than=older_than,
-        offline=offline,
-        discard=discard,
-        roots=said,
-        ignore_missing_roots=ignore_missing_roots,
-    )
+    said = _roots(session, roots, roots_hosts, options["ignore_missing_roots"])
+    done = session.tree.purge(run, roots=said, **options)
     measure.write(done.deleted, done.bytes)
     session.emit(
         done, lambda out: show_purged(out, done, verbose=session.verbose), _purge_outcome(done)
     )
     return _report_left(session, done)
+
+
+def _preview(session: Session, run: str | None, options: dict[str, Any]) -> Purgeable:
+    """Print what a purge would delete now, and return it."""
+    from regfs.cli.gc_output import show_purgeable
+    from regfs.gc.collect import purgeable
+    from regfs.runs import find_run, occupied
+
+    store = session.store
+    name = None if run is None else find_run(store, run)
+    older_than, offline = options["older_than"], options["offline"]
+    found = purgeable(session.registry, name, older_than=older_than, offline=offline)
+    taken = 0 if session.json else occupied(store, *(one.run for one in found.runs)).allocated
+    session.emit(found, lambda out: show_purgeable(out, found, taken, time.time()))
+    return found
 
 
 def _purge_outcome(done: Purged) -> Exit:
@@ -147,14 +176,14 @@ def _roots(
 
 @regfs_command(name="runs", examples=["regfs gc runs", "regfs gc runs --json"], answers=True)
 def runs_command(session: Session, /) -> Exit:
-    """List the runs of this tree and the state of each.
+    """List the runs of this tree: the state of each, what it moved, and from when to purge it.
 
     A run is damaged when its journal does not account for what lies in its quarantine.
     """
     from regfs.cli.gc_output import show_runs
 
     found = session.tree.runs()
-    session.emit(found, lambda out: show_runs(out, found))
+    session.emit(found, lambda out: show_runs(out, found, time.time(), verbose=session.verbose))
     damaged = [one for one in found if one.damage is not None]
     for one in damaged:
         session.complain(

@@ -43,11 +43,14 @@ def command(
     removes a manifest and every tag that points to it. Only links are moved into
     quarantine: the next regfs gc run collects the content, and regfs gc restore undoes it.
     """
+    from regfs.cli.gc_carry_out import after_run
     from regfs.gc.policy import Policy
 
     tree = session.tree
     done = tree.edit.rm(*references, recursive=recursive, offline=offline, dry_run=dry_run)
     if collect and not dry_run:
-        policy = Policy(min_age=0.0) if offline else Policy()
-        done = replace(done, collected=tree.apply(tree.plan(policy)))
+        made = tree.plan(Policy(min_age=0.0) if offline else Policy())
+        done = replace(done, collected=tree.apply(made))
+        after = after_run(session, made, made.policy.min_age)
+        return finish(session, done, dry_run=dry_run, after=after)
     return finish(session, done, dry_run=dry_run)

@@ -62,12 +62,16 @@ _MEANINGS: Final = {
 }
 
 
+_SPELLED: Final = "the command line"
+"""What gives a root that is an option."""
+
+
 class Session:
     """One run of one command."""
 
     def __init__(self) -> None:
         self.root: str | None = None
-        self.root_source = "the command line"
+        self.root_source = _SPELLED
         """What gave the root, if one is given."""
         self.allow_empty = False
         """Whether an empty folder is a fresh registry."""
@@ -96,7 +100,7 @@ class Session:
     ) -> dict[str, Any]:
         """Take the options that all commands have, in addition to earlier ones; return the rest."""
         if root is not None:
-            self.root, self.root_source = root, "the command line"
+            self.root, self.root_source = root, _SPELLED
         self.allow_empty |= allow_empty
         self.json |= as_json
         self.quiet |= quiet
@@ -111,6 +115,11 @@ class Session:
         """Print which settings decide what the command changes."""
         for line in shown_settings(ctx):
             self.note(f"regfs: {line}")
+
+    @property
+    def root_is_spelled(self) -> bool:
+        """Whether the command line gives the root."""
+        return self.root is not None and self.root_source == _SPELLED
 
     def root_and_source(self) -> tuple[str, str]:
         """Return the root, and what says that it is this one."""

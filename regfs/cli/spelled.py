@@ -26,7 +26,7 @@ def spelled(
     `options` are the names of parameters of the command that is running: those that were given
     are repeated, then those in `add` follow.
     """
-    root = ["-r", session.root] if session.root else []
+    root = ["-r", session.root] if session.root and session.root_is_spelled else []
     context = click.get_current_context()
     given = [
         part

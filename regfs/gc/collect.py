@@ -69,14 +69,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
 
 from regfs.errors import Refused
 from regfs.findings import Finding, Severity
 from regfs.gc.external_roots import ExternalRoots, missing
 from regfs.gc.plan import Plan
-from regfs.gc.policy import HOUR
 from regfs.gc.quarantine import MAY_HOLD_ITEMS, InUse, quarantined_items
 from regfs.gc.roots import Roots
 from regfs.gc.scanning import LatestGraph
@@ -84,13 +82,16 @@ from regfs.gc.space import check_room
 from regfs.gc.sweep import Applied, apply, check_owners
 from regfs.progress import SILENT, Progress
 from regfs.runs import (
+    KEEP,
     Purged,
     Returned,
     Run,
+    RunKind,
     Skipped,
     in_the_future,
+    old_enough,
+    prune,
     put_back,
-    read_journal,
     require_one_filesystem,
     runs,
 )
@@ -101,9 +102,6 @@ from regfs.stores import Store, writable
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
 from regfs.units import written
-
-WAIT: Final = HOUR
-"""Seconds, for a run whose journal does not say how long to wait."""
 
 
 def collect(
@@ -119,18 +117,41 @@ def collect(
 ) -> Applied:
     """Carry out a plan and settle; to purge, wait and settle before.
 
-    `latest` knows the graph of the plan, if that was made a moment ago. An exception from
-    `pause`, which waits so many seconds, leaves everything in quarantine.
+    A purge also deletes what interrupted collections have left in quarantine; what they had not
+    moved yet is in the plan. `latest` knows the graph of the plan, if that was made a moment
+    ago. An exception from `pause`, which waits so many seconds, leaves everything in quarantine.
 
     Raises:
         As `regfs.gc.sweep.apply`.
     """
     wait = planned.policy.min_age if wait is None else wait
-    if not planned.actions:
-        return _nothing_done(planned, registry, settle(registry, progress=progress))
-    # Without a wait nothing can change between this settle and the one of the purge.
-    at_once = purge and wait <= 0
-    latest = LatestGraph(registry) if latest is None or at_once else latest
+    if planned.actions:
+        # Without a wait nothing can change between the settle of a run and that of its purge.
+        at_once = purge and wait <= 0
+        latest = LatestGraph(registry) if latest is None or at_once else latest
+        applied = _move(planned, registry, wait, latest, progress, clock, at_once=at_once)
+    else:
+        applied = _nothing_done(planned, registry, settle(registry, progress=progress))
+    if not purge:
+        return applied
+    if planned.actions and not applied.in_place:
+        if wait > 0:
+            pause(wait)
+        applied = _purge_applied(applied, registry, progress)
+    return _purge_interrupted(applied, registry, wait, progress, clock)
+
+
+def _move(
+    planned: Plan,
+    registry: Registry,
+    wait: float,
+    latest: LatestGraph,
+    progress: Progress,
+    clock: Callable[[], float],
+    *,
+    at_once: bool,
+) -> Applied:
+    """Move what is planned into quarantine and settle, or delete it in place."""
     returned: list[Returned] = []
     if at_once and not check_room(writable(registry.store), planned, at_once=True):
         # What is deleted in place cannot be put back, so settle comes first.
@@ -140,12 +161,7 @@ def collect(
     )
     if not at_once:
         returned = settle(registry, latest=latest, progress=progress)
-    applied = replace(applied, returned=returned)
-    if applied.in_place or not purge:
-        return applied
-    if wait > 0:
-        pause(wait)
-    return _purge_applied(applied, registry, progress)
+    return replace(applied, returned=returned)
 
 
 def _nothing_done(planned: Plan, registry: Registry, returned: list[Returned]) -> Applied:
@@ -171,6 +187,37 @@ def _purge_applied(applied: Applied, registry: Registry, progress: Progress) -> 
         returned=[*returned, *purged.returned],
         stays=purged.stays,
     )
+
+
+def interrupted(found: Iterable[Run]) -> list[Run]:
+    """Return the collections among runs that did not end, or whose purge did not."""
+    return [
+        one for one in found if one.kind is RunKind.GC and one.state in ("interrupted", "purging")
+    ]
+
+
+def _purge_interrupted(
+    applied: Applied,
+    registry: Registry,
+    wait: float,
+    progress: Progress,
+    clock: Callable[[], float],
+) -> Applied:
+    """Delete for good what interrupted collections have left, as far as they have waited."""
+    offline = wait <= 0
+    found = purgeable(registry, offline=offline, clock=clock)
+    names = {one.run for one in interrupted(runs(registry.store))}
+    for run in [one.run for one in found.runs if one.run in names]:
+        done = purge(registry, run, offline=offline, progress=progress, clock=clock)
+        applied = replace(
+            applied,
+            purged=True,
+            freed=applied.freed + done.bytes,
+            deleted=applied.deleted.plus(done.deleted),
+            returned=[*applied.returned, *done.returned],
+            stays=[*applied.stays, *done.stays],
+        )
+    return replace(applied, waiting=[run for run in found.waiting if run in names])
 
 
 def settle(
@@ -237,6 +284,7 @@ def purge(
     discard: bool = False,
     roots: Roots | None = None,
     ignore_missing_roots: bool = False,
+    keep_journals: float = KEEP,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.time,
 ) -> Purged:
@@ -245,7 +293,8 @@ def purge(
     A collection that moved something less than its wait ago is left for later; `offline` says
     that nobody else writes, so that there is nothing to wait for. `roots` from outside are in
     use. A root that is neither in the tree nor in quarantine refuses the purge, since what it
-    means may have another name here, unless `ignore_missing_roots`.
+    means may have another name here, unless `ignore_missing_roots`. The journals of runs that
+    were purged `keep_journals` seconds ago are deleted.
 
     Raises:
         RunUnknown: there is no such run.
@@ -262,7 +311,42 @@ def purge(
         clock=clock,
         choose=lambda found: choice.settled(found, roots, ignore_missing=ignore_missing_roots),
     )
-    return choice.report(purged)
+    pruned = prune(writable(registry.store), keep_journals, clock())
+    return replace(choice.report(purged), pruned=pruned)
+
+
+@dataclass(frozen=True, slots=True)
+class Purgeable:
+    """What a purge would delete."""
+
+    runs: list[Run]
+    """What is in use again by then, or is the last good copy, goes back instead."""
+    waiting: list[str]
+    """Runs that have not waited long enough."""
+    damaged: list[Skipped]
+    """Damaged runs; a purge deletes nothing of them."""
+    future: list[Skipped]
+    """Runs that moved items later than now, by the clock; they stay."""
+
+
+def purgeable(
+    registry: Registry,
+    run: str | None = None,
+    *,
+    older_than: float = 0.0,
+    offline: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> Purgeable:
+    """Return what `purge` would look at now; change nothing, and take no lock.
+
+    Raises:
+        As `purge`, but LockHeld.
+    """
+    choice = _Choice(registry, run, clock, SILENT, 0.0 if offline else math.inf)
+    found, seen = old_enough(registry.store, run, older_than, clock())
+    ripe = choice.ripe(one for one in found if one.damage is None)
+    done = choice.report(seen)
+    return Purgeable(ripe, done.waiting, done.damaged, done.future)
 
 
 class _Choice:
@@ -297,6 +381,14 @@ class _Choice:
             future=[*purged.future, *self._future],
         )
 
+    def ripe(self, found: Iterable[Run]) -> list[Run]:
+        """Return the runs that have waited.
+
+        Raises:
+            Refused: the named run has not.
+        """
+        return [one for one in found if self._is_ripe(one)]
+
     def settled(
         self, found: Sequence[Run], roots: Roots | None, *, ignore_missing: bool
     ) -> list[Run]:
@@ -306,7 +398,7 @@ class _Choice:
             Refused: the named run has not waited, or a root is nowhere.
             Doubt: a part of the tree lies on another file system.
         """
-        ripe = [one for one in found if self._is_ripe(one)]
+        ripe = self.ripe(found)
         collections = [one for one in ripe if not one.kind.moves_what_is_bad]
         if collections:
             self._returned += _settle(self._registry, self._progress, roots, _damaged(found))
@@ -329,7 +421,7 @@ class _Choice:
         Raises:
             Refused: it has not, and is the named one.
         """
-        wait = min(_wait(self._registry.store, run), self._longest)
+        wait = min(run.wait, self._longest)
         left = run.moved_at.timestamp() + wait - self._clock()
         if wait == 0 or left <= 0:
             return True
@@ -351,13 +443,6 @@ class _Choice:
             f"still need them: purge it in {written(math.ceil(left))}, or with --offline if "
             "nobody else writes"
         )
-
-
-def _wait(store: Store, run: Run) -> float:
-    """Return how many seconds have to pass after the last move of a run."""
-    if run.kind.moves_what_is_bad or run.state in ("purging", "damaged"):
-        return 0.0
-    return max(read_journal(store, run.run).account.waits, default=WAIT)
 
 
 def quarantined(store: Store) -> int:

@@ -25,6 +25,8 @@ from regfs.runs.totals import EMPTY_KINDS
 from regfs.stores import Room, WritableStore, folders_above
 from regfs.tree.leftovers import is_for_one
 
+IN_PLACE: Final = "regfs gc run --offline --purge"
+"""The command that needs no space."""
 _LINE: Final = 256
 """Bytes of a journal line without its two paths, at most."""
 _ENTRY: Final = 16
@@ -110,7 +112,7 @@ def find_room(
             f"{need.bytes} bytes and {need.files} new files, but only {room.bytes} bytes"
             f"{f' and {room.files} files' if room.files >= 0 else ''} are free; nothing was "
             "moved. Free that much, or stop the registry and delete without a way back: "
-            "regfs gc run --offline --purge"
+            f"{IN_PLACE}"
         ) from None
     return True
 

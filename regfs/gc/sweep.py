@@ -66,6 +66,8 @@ class Applied:
     """What was deleted for good."""
     stays: list[Skipped] = field(default_factory=list)
     """What was not deleted, by its path in the tree, and why."""
+    waiting: list[str] = field(default_factory=list)
+    """Interrupted runs that were not purged: they have not waited long enough."""
 
 
 def check_owners(inventory: Inventory) -> None:

@@ -64,6 +64,7 @@ they bring content, and remove links.
     changes        during a run
     undo           restore, and putting back what is in use again
     purge          deleting for good
+    prune          deleting the journals of runs purged long ago
 """
 
 from regfs.runs.changes import Changes, changing, clear_unfinished, rename_source
@@ -73,6 +74,7 @@ from regfs.runs.journal import (
     Journal,
     Returned,
     Skipped,
+    find_run,
     journals,
     new_run,
     read_journal,
@@ -80,13 +82,15 @@ from regfs.runs.journal import (
 from regfs.runs.paths import RUNS
 from regfs.runs.places import is_good, present
 from regfs.runs.preconditions import require_one_filesystem, require_writable
-from regfs.runs.purge import Purged, in_the_future, purge
+from regfs.runs.prune import KEEP, prune
+from regfs.runs.purge import Purged, in_the_future, old_enough, purge
 from regfs.runs.records import Change, Item, RunKind
-from regfs.runs.space import RESERVE, begun, claim, unclaim
+from regfs.runs.space import RESERVE, begun, claim, occupied, unclaim
 from regfs.runs.status import Run, Runs, Survey, created, runs, survey, surveys
 from regfs.runs.undo import Restored, put_back, restore
 
 __all__ = [
+    "KEEP",
     "RESERVE",
     "RUNS",
     "Change",
@@ -108,12 +112,16 @@ __all__ = [
     "clear_unfinished",
     "contents",
     "created",
+    "find_run",
     "in_the_future",
     "is_good",
     "journals",
     "rename_source",
     "new_run",
+    "occupied",
+    "old_enough",
     "present",
+    "prune",
     "purge",
     "put_back",
     "read_journal",

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from regfs import layout
-from regfs.errors import PathMissing, RunUnknown
+from regfs.errors import PathMissing, ReferenceAmbiguous, RunUnknown
 from regfs.runs.account import Account
 from regfs.runs.lines import JournalReading, Line, Lines, empty, end_of, read
 from regfs.runs.paths import RUNS, journal_of, quarantine_of
@@ -22,6 +22,10 @@ from regfs.runs.records import Head, Record, parse
 from regfs.stores import Store, WritableStore, ignore, stat_or_none
 
 _TAIL: Final = 4096
+
+
+LATEST: Final = "latest"
+"""Stands for the run with the latest plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +157,21 @@ def require_run(store: Store, run: str) -> None:
         named and any(stat_or_none(store, path) for path in (journal_of(run), quarantine_of(run)))
     ):
         raise RunUnknown(f"no such run: {run}")
+
+
+def find_run(store: Store, text: str) -> str:
+    """Return the name of the run that is meant: by its name, a unique beginning, or `latest`.
+
+    Raises:
+        RunUnknown: there is none.
+        ReferenceAmbiguous: several begin so; the message lists them.
+    """
+    found = [layout.name_of(entry.path) for entry in store.list(RUNS, ignore)]
+    fits = [run for run in found if run.startswith(text)] if text else []
+    if text == LATEST and found:
+        return max(found)
+    if text in fits or not fits:
+        return text  # whoever opens it says that it is unknown
+    if len(fits) > 1:
+        raise ReferenceAmbiguous(f"{text!r} begins several runs: {', '.join(sorted(fits))}")
+    return fits[0]

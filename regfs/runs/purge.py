@@ -67,6 +67,8 @@ class Purged:
     """Damaged runs; nothing of them was deleted."""
     future: list[Skipped] = field(default_factory=list)
     """Runs that moved items later than now, by the clock; they stay."""
+    pruned: list[str] = field(default_factory=list)
+    """Runs of which nothing was left but the journal, which was old enough to go."""
 
     def plus(self, other: Purged) -> Purged:
         """Return the sum of both."""
@@ -107,12 +109,7 @@ def purge(
         require_run(store, run)
     with exclusive(store):
         unclaim_abandoned(store)
-        found = [one.run for one in _all(store, run) if not _is_over(one)]
-        done = Purged([], 0, 0)
-        done.damaged.extend(Skipped(one.run, one.damage) for one in found if one.damage)
-        old = [one for one in found if one.damage or _is_old(one, older_than, clock(), done)]
-        if run is not None and (done.damaged or done.future):
-            raise Refused(_refusal([*done.damaged, *done.future][0], bool(done.damaged)))
+        old, done = old_enough(store, run, older_than, clock())
         chosen = [one.run for one in choose(old) if one.damage is None]
         if chosen:
             sync_interrupted(store)
@@ -120,6 +117,24 @@ def purge(
             # What was put back, or synced, is in the journal by now: survey the run again.
             done = done.plus(_purge(store, survey(store, one), discard, progress))
         return done
+
+
+def old_enough(
+    store: Store, run: str | None, older_than: float, now: float
+) -> tuple[list[Run], Purged]:
+    """Return the runs that a purge may look at, damaged ones among them, and which it may not.
+
+    Raises:
+        RunUnknown: there is no such run.
+        Refused: `run` is damaged, or moved items later than now.
+    """
+    found = [one.run for one in _all(store, run) if not _is_over(one)]
+    done = Purged([], 0, 0)
+    done.damaged.extend(Skipped(one.run, one.damage) for one in found if one.damage)
+    old = [one for one in found if one.damage or _is_old(one, older_than, now, done)]
+    if run is not None and (done.damaged or done.future):
+        raise Refused(_refusal([*done.damaged, *done.future][0], bool(done.damaged)))
+    return old, done
 
 
 def _is_old(run: Run, older_than: float, now: float, done: Purged) -> bool:

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from regfs import layout
 from regfs.errors import StoreFull
-from regfs.runs.paths import RUNS, journal_of, reserve_of
-from regfs.stores import Store, WritableStore, ignore, stat_or_none
+from regfs.runs.paths import RUNS, journal_of, quarantine_of, reserve_of
+from regfs.stores import FileKind, Store, WritableStore, ignore, stat_or_none
 
 RESERVE: Final = 64 << 10
 """Bytes for the lines that end a run, and for what folders grow by when things come back."""
@@ -68,6 +68,25 @@ def begun(store: Store, run: str) -> bool:
 def unreserve(store: WritableStore, run: str) -> None:
     """Delete the reserve of a run, so that its last lines have space."""
     store.delete([reserve_of(run)])
+
+
+class Occupied(NamedTuple):
+    """What files and folders take."""
+
+    bytes: int
+    """Of files."""
+    allocated: int
+    """Bytes of disk blocks, those of folders among them; 0 where the store has no such thing."""
+
+
+def occupied(store: Store, *runs: str) -> Occupied:
+    """Return what lies in the quarantine of runs."""
+    size = allocated = 0
+    for quarantine in map(quarantine_of, runs):
+        for entry in store.walk(quarantine, ignore):
+            allocated += max(entry.allocated, 0)
+            size += entry.size if entry.kind is FileKind.FILE else 0
+    return Occupied(size, allocated)
 
 
 @contextmanager

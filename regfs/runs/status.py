@@ -19,13 +19,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from regfs.runs.account import Account
 from regfs.runs.contents import Contents, contents
 from regfs.runs.journal import Journal, journals, read_journal
 from regfs.runs.paths import RUNS, journal_of
 from regfs.runs.records import Change, Item, RunKind
 from regfs.runs.totals import Totals, sum_up
 from regfs.stores import FileKind, Store, ignore, stat_or_none
+from regfs.units import utc_time
 
+WAIT: Final = 3600.0
+"""Seconds, for a run whose journal does not say how long to wait."""
+_PURGEABLE: Final = frozenset({"applied", "interrupted", "purging"})
 _LATEST: Final = 253_402_300_799.0
 """The end of the year 9999, after which there are no dates."""
 
@@ -50,6 +55,10 @@ class Run:
     """What it was to create."""
     damage: str | None = None
     """Why the run is damaged; None if it is not."""
+    wait: float = 0.0
+    """Seconds from its last move until it may be purged beside a registry that serves."""
+    purge_from: datetime | None = None
+    """When `wait` has passed; None while nothing of it is to be purged."""
 
 
 Runs = list[Run]
@@ -107,17 +116,28 @@ def _run(store: Store, journal: Journal, found: Contents) -> Run:
         done = account.moved_totals or _totals_of([*account.moved.values(), *account.gone.values()])
     if state == "interrupted":
         left = _totals_of(item for path, item in account.moved.items() if path not in there)
+    moved_at = min(_moved_at(store, journal, found), _LATEST)
+    wait = _wait(account, state)
     return Run(
         journal.run,
         account.kind,
         created(journal.run),
-        datetime.fromtimestamp(min(_moved_at(store, journal, found), _LATEST), UTC),
+        datetime.fromtimestamp(moved_at, UTC),
         state,
         done,
         left,
         _totals_of(account.created.values()),
         damage,
+        wait,
+        utc_time(moved_at + wait) if state in _PURGEABLE else None,
     )
+
+
+def _wait(account: Account, state: str) -> float:
+    """Return how many seconds have to pass after the last move of a run until it is purged."""
+    if account.kind.moves_what_is_bad or state in ("purging", "damaged"):
+        return 0.0
+    return max(account.waits, default=WAIT)
 
 
 def created(run: str) -> datetime:

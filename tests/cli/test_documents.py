@@ -85,7 +85,9 @@ FORMS = {
     "gc purge": [
         "gc purge --offline --discard",
         "gc purge --roots in-use.txt --ignore-missing-roots",
+        "gc purge --yes",
     ],
+    "gc purge dry-run": ["gc purge --dry-run", "gc purge -n --offline"],
     "gc runs": ["gc runs"],
     "config": ["config", "config --all"],
 }

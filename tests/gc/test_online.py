@@ -390,5 +390,5 @@ def test_an_interrupted_wait_says_how_to_go_on(
     monkeypatch.setattr("regfs.cli.gc_carry_out.time.sleep", interrupt)
     arguments = ["-r", str(tree.root), "gc", "run", "-m", "--yes", "--purge"]
     done = CliRunner().invoke(cli, arguments, standalone_mode=False)
-    assert f"regfs gc purge {the_run(tree).run}" in done.output
+    assert f"regfs -r {tree.root} gc purge {the_run(tree).run}" in done.output
     assert the_run(tree).state == "applied"

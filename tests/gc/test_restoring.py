@@ -192,7 +192,7 @@ def test_an_interrupted_run_shows_what_is_done_and_what_is_left(
     (run,) = runs(store_of(full))
     assert (run.state, count(run.done)) == ("interrupted", 2)
     assert count(run.left) > 0
-    assert regfs(["-r", str(full.root), "gc", "runs"]) == 0
+    assert regfs(["-r", str(full.root), "gc", "runs", "-v"]) == 0
     assert "not moved: " in capsys.readouterr().out
 
 
