@@ -88,10 +88,6 @@ class Digest(str):
         return f"Digest({str(self)!r})"
 
 
-EMPTY: Final = Digest("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-"""The digest of no bytes: the only blob that may be empty."""
-
-
 def digests_in(data: bytes) -> list[Digest]:
     """Return every digest written anywhere in `data`, in order, each once."""
     return list(dict.fromkeys(Digest(found.decode()) for found in _ANYWHERE.findall(data)))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from regfs.cli.gc_carry_out import carry_out, metrics_option, prepare
+from regfs.cli.gc_carry_out import carry_out, prepare
 from regfs.cli.gc_roots import read_file, read_roots, roots_options
 from regfs.cli.gc_runs import purge_command, restore_command, runs_command
 from regfs.cli.options import Duration, Size, option_group
+from regfs.cli.report_file import metrics_option
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.cli.session import group as regfs_group

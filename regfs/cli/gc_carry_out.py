@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from regfs.cli.report_file import ReportFile, write_report
+from regfs.cli.report_file import write_report
 from regfs.cli.session import Exit, Session
 from regfs.cli.spelled import spelled
 from regfs.errors import StoreFull
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from regfs.gc.plan import Plan
     from regfs.runs import Skipped
     from regfs.runs.totals import Totals
-
-metrics_option = click.option(
-    "--metrics",
-    metavar="FILE",
-    type=ReportFile(),
-    help="Write metrics for node_exporter's textfile collector, which reads *.prom files.",
-)
 
 _SHOWN: Final = 20
 """Lines of a long list that are shown."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regfs.cli.gc_carry_out import Measure, metrics_option, report_kept
+from regfs.cli.gc_carry_out import Measure, report_kept
 from regfs.cli.gc_roots import read_roots, roots_options
 from regfs.cli.options import Duration
+from regfs.cli.report_file import metrics_option
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.errors import Refused

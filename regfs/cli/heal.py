@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from regfs.cli.options import Duration, Size, option_group
+from regfs.cli.options import Duration, Size, jobs_option, option_group
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.errors import DocumentInvalid, SourceError
@@ -105,9 +105,7 @@ _source_options = option_group(
 @click.option(
     "--sparse", is_flag=True, help="Also fetch images that indexes list and nobody has pushed."
 )
-@click.option(
-    "--jobs", metavar="N", type=click.IntRange(1), help="Threads (default: one per processor)."
-)
+@jobs_option
 def command(
     session: Session,
     sources: tuple[str, ...],

@@ -29,6 +29,11 @@ def option_group(*options: Decorator) -> Decorator:
     return decorate
 
 
+jobs_option: Final = click.option(
+    "--jobs", metavar="N", type=click.IntRange(1), help="Threads (default: one per processor)."
+)
+
+
 class Duration(click.ParamType[float]):
     """A duration such as `90s`, `30m`, `1h`, `7d`, `2w` or `1d12h`, as seconds."""
 

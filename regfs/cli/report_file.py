@@ -29,6 +29,14 @@ class ReportFile(click.ParamType[str]):
         return path
 
 
+metrics_option = click.option(
+    "--metrics",
+    metavar="FILE",
+    type=ReportFile(),
+    help="Write metrics for node_exporter's textfile collector, which reads *.prom files.",
+)
+
+
 def write_report(file: str, make: Callable[[str], Iterable[str]]) -> None:
     """Write what `make` yields, given the previous content of the file (none for `-`).
 

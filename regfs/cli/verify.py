@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from regfs.cli.options import Duration, Size, Subset
-from regfs.cli.report_file import ReportFile, write_report
+from regfs.cli.options import Duration, Size, Subset, jobs_option
+from regfs.cli.report_file import ReportFile, metrics_option, write_report
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.cli.verify_findings import FindingPrinter, printer_of
@@ -83,9 +83,7 @@ DOCUMENTS: Final = {
     is_flag=True,
     help="Instead of verifying, merge the ledgers FILE... and report what they found.",
 )
-@click.option(
-    "--jobs", metavar="N", type=click.IntRange(1), help="Threads (default: one per processor)."
-)
+@jobs_option
 @click.option("--ndjson", is_flag=True, help="Print each finding at once, as a line of JSON.")
 @click.option(
     "--junit",
@@ -93,12 +91,7 @@ DOCUMENTS: Final = {
     type=ReportFile(),
     help="Write JUnit XML for a CI server: a test case for each image. - is standard output.",
 )
-@click.option(
-    "--metrics",
-    metavar="FILE",
-    type=ReportFile(),
-    help="Write metrics for node_exporter's textfile collector, which reads *.prom files.",
-)
+@metrics_option
 @click.option(
     "--quarantine",
     is_flag=True,

@@ -70,15 +70,6 @@ class Roots:
         """Digests that are in use in any repository."""
         return frozenset(Digest(root.reference) for root in self.said if root.name is None)
 
-    @property
-    def by_repository(self) -> dict[str, set[str]]:
-        """Repository -> digests and tags in use there."""
-        found: dict[str, set[str]] = {}
-        for root in self.said:
-            if root.name is not None:
-                found.setdefault(root.name, set()).add(root.reference)
-        return found
-
 
 def _joined(root: Root) -> str:
     """Return a root as text: `NAME:TAG`, `NAME@DIGEST`, or `@DIGEST` of a digest alone."""

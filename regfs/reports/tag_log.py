@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from itertools import zip_longest
 from typing import NamedTuple
 
 from regfs import layout
-from regfs.digest import ALGORITHMS, Digest
-from regfs.errors import DigestInvalid, ManifestUnknown, NameUnknown, RegfsError, StoreError
+from regfs.digest import Digest
+from regfs.errors import ManifestUnknown, NameUnknown, RegfsError, StoreError
 from regfs.findings import Finding
 from regfs.manifests.media_types import Role
 from regfs.stores import stat_or_none
@@ -111,16 +112,8 @@ def history(registry: Registry, name: str, tag: str) -> list[tuple[Digest, float
     Raises:
         StoreError: a part of it cannot be read.
     """
-    found: dict[Digest, float] = {}
     unread: list[Finding] = []
-    for algorithm in ALGORITHMS:
-        folder = layout.tag_index_folder(name, tag, algorithm)
-        leaves = registry.store.leaves(folder, "link", unread.append)
-        for encoded, mtime in zip(leaves.names, leaves.mtimes, strict=True):
-            try:
-                found[Digest.parse(f"{algorithm}:{encoded}")] = mtime
-            except DigestInvalid:
-                continue
+    found = registry.link_times(partial(layout.tag_index_folder, name, tag), unread.append)
     for finding in unread:
         if finding.code in INCOMPLETE:
             raise StoreError(f"{finding.path}: {finding.message}")

@@ -1,14 +1,14 @@
-"""The tree as typed content: point reads, and every change, in a safe order.
+"""The tree as typed content, by point reads.
 
-Reads answer one question without listing the tree (what does this tag point
-to, what does this manifest say). Changes keep one rule: what refers is written
-after, and removed before, what it refers to; a crash leaves garbage, never a
-broken reference. Only gc's sweep, heal and the server call the changes.
+Each read answers one question (what does this tag point to, what does this manifest say)
+without listing the tree. `regfs.push` and `regfs.runs` write it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from regfs import layout
@@ -110,15 +110,16 @@ class Registry(References):
 
     def revisions(self, name: str) -> dict[Digest, float]:
         """Return the manifests of a repository, by digest, and when each was pushed."""
+        return self.link_times(partial(layout.revisions_folder, name), self.report)
+
+    def link_times(self, folder: Callable[[str], str], report: Report) -> dict[Digest, float]:
+        """Return digest -> when its link was written; `folder` returns that of an algorithm."""
         found = {}
         for algorithm in ALGORITHMS:
-            folder = layout.revisions_folder(name, algorithm)
-            leaves = self.store.leaves(folder, "link", self.report)
+            leaves = self.store.leaves(folder(algorithm), "link", report)
             for encoded, mtime in zip(leaves.names, leaves.mtimes, strict=True):
-                try:
+                with suppress(DigestInvalid):
                     found[Digest.parse(f"{algorithm}:{encoded}")] = mtime
-                except DigestInvalid:
-                    continue
         return found
 
     def link(self, path: str) -> LinkContent:

@@ -19,7 +19,7 @@ from regfs.gc.roots import Roots, parse_roots
 from regfs.stores import open_store
 from tests.support.builder import Blob, TreeBuilder, blob_of, image, index
 from tests.support.quarantined import OLD, move, move_old, the_run
-from tests.support.registries import registry_of
+from tests.support.registries import by_repository, registry_of
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_the_name_of_a_repository_that_is_in_quarantine_is_no_host(tree: TreeBui
     tree.untag("example.com/app", "v1")
     move(tree, allow_tagless=("example.com/app",))
     shutil.rmtree(tree.repository_path("example.com/app"))
-    assert said(tree, "example.com/app:v1").by_repository == {"example.com/app": {"v1"}}
+    assert by_repository(said(tree, "example.com/app:v1")) == {"example.com/app": {"v1"}}
 
 
 def test_a_missing_root_refuses_a_purge_after_putting_back_what_is_in_use(

@@ -11,7 +11,7 @@ from regfs.errors import DocumentInvalid
 from regfs.findings import Code, Severity
 from regfs.gc.roots import Resolved, Root, Roots, parse_roots, resolve
 from tests.support.builder import TreeBuilder, image
-from tests.support.registries import scan_and_build
+from tests.support.registries import by_repository, scan_and_build
 from tests.support.strategies import digests, names, tags
 
 D = Digest.of(b"one")
@@ -62,17 +62,17 @@ def test_a_line_is_understood(line: str, name: str | None, reference: str) -> No
     roots = parsed(line)
     if name is None:
         assert roots.digests == {reference}
-        assert roots.by_repository == {}
+        assert by_repository(roots) == {}
     else:
         assert roots.digests == set()
-        assert roots.by_repository == {name: {reference}}
+        assert by_repository(roots) == {name: {reference}}
     (root,) = roots.said
     assert isinstance(root.reference, Digest) == (reference in (D, E))
 
 
 def test_comments_and_blank_lines_say_nothing() -> None:
     roots = parsed("# was läuft", "", "  ", "app:v1", "app:v2", f"app@{D}", " # end", str(D))
-    assert roots.by_repository == {"app": {"v1", "v2", D}}
+    assert by_repository(roots) == {"app": {"v1", "v2", D}}
     assert roots.digests == {D}
 
 
@@ -126,18 +126,18 @@ def test_an_empty_list_is_refused(data: str) -> None:
 
 def test_a_repository_of_that_very_name_is_no_host() -> None:
     roots = parsed("example.com/app:v1", exists=("example.com/app",))
-    assert roots.by_repository == {"example.com/app": {"v1"}}
+    assert by_repository(roots) == {"example.com/app": {"v1"}}
     assert roots.perhaps == frozenset()
 
 
 def test_where_both_readings_are_there_both_are_kept() -> None:
     roots = parsed("example.com/app:v1", exists=("example.com/app", "app"))
-    assert roots.by_repository == {"example.com/app": {"v1"}}
+    assert by_repository(roots) == {"example.com/app": {"v1"}}
     assert roots.perhaps == {Root("app", "v1")}
 
 
 def test_a_repository_on_the_disk_may_have_any_name() -> None:
-    assert parsed("Odd:v1", exists=("Odd",)).by_repository == {"Odd": {"v1"}}
+    assert by_repository(parsed("Odd:v1", exists=("Odd",))) == {"Odd": {"v1"}}
 
 
 HOSTS = ("reg.example.com", "proxy.example.com:5000/docker")
@@ -163,7 +163,7 @@ HOSTS = ("reg.example.com", "proxy.example.com:5000/docker")
 def test_lines_of_other_hosts_are_counted_and_passed_by(line: str, name: str | None) -> None:
     data = f"{D}\n{line}\n".encode()
     roots = parse_roots(data, "roots.txt", nowhere, HOSTS)
-    assert roots.by_repository == ({} if name is None else {name: {"v1"}})
+    assert by_repository(roots) == ({} if name is None else {name: {"v1"}})
     assert roots.elsewhere == (name is None)
     assert roots.digests == {D}
 
@@ -171,7 +171,7 @@ def test_lines_of_other_hosts_are_counted_and_passed_by(line: str, name: str | N
 def test_a_repository_that_is_called_like_another_host_is_meant() -> None:
     known = {"quay.io/app", "reg.example.com/app", "app"}
     roots = parse_roots(b"quay.io/app:v1\nreg.example.com/app:v1", "-", known.__contains__, HOSTS)
-    assert roots.by_repository == {"quay.io/app": {"v1"}, "reg.example.com/app": {"v1"}}
+    assert by_repository(roots) == {"quay.io/app": {"v1"}, "reg.example.com/app": {"v1"}}
     assert roots.perhaps == {Root("app", "v1")}
 
 
@@ -198,7 +198,7 @@ def test_every_way_to_write_a_reference_means_the_same(
         (f"{host}{name}:{tag}@{digest}", digest),
     ):
         if (host, name) != ("", "sha256"):
-            assert parsed(written).by_repository == {name: {reference}}
+            assert by_repository(parsed(written)) == {name: {reference}}
 
 
 # -- in a tree ------------------------------------------------------------------------------

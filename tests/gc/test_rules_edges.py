@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from regfs.gc.roots import parse_roots
 from tests.support.builder import TreeBuilder, image
-from tests.support.registries import going
+from tests.support.registries import by_repository, going
 from tests.support.retention import fact, judged, kept, policy, reasons
 
 
@@ -83,9 +83,9 @@ def test_two_stars_stand_alone_in_every_component(glob: str) -> None:
 
 def test_a_repository_may_be_called_localhost() -> None:
     roots = parse_roots(b"localhost:v1", "roots.txt", {"localhost"}.__contains__)
-    assert roots.by_repository == {"localhost": {"v1"}}
+    assert by_repository(roots) == {"localhost": {"v1"}}
     roots = parse_roots(b"localhost/app:v1", "roots.txt", {"app"}.__contains__)
-    assert roots.by_repository == {"app": {"v1"}}
+    assert by_repository(roots) == {"app": {"v1"}}
 
 
 def test_a_tag_that_is_a_root_speaks_for_what_it_is_and_not_for_what_it_was(

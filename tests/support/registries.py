@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
+from regfs.gc.roots import Roots
 from regfs.gc.sweep import Applied, apply
 from regfs.graph import Graph, build_graph
 from regfs.reports.image import Shown, show
@@ -390,3 +391,12 @@ def shown(tree: TreeBuilder, reference: str) -> Shown:
     target = registry.find(reference)
     assert target.digest is not None
     return show(graph, registry, target, target.digest)
+
+
+def by_repository(roots: Roots) -> dict[str, set[str]]:
+    """Return repository -> digests and tags that a list of roots names there."""
+    found: dict[str, set[str]] = {}
+    for root in roots.said:
+        if root.name is not None:
+            found.setdefault(root.name, set()).add(root.reference)
+    return found

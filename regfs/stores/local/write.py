@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Final
 
 from regfs.errors import PathMissing, StoreError, printable
@@ -75,7 +75,7 @@ def move(root: LocalRoot, source: str, target: str) -> None:
     except OSError as error:
         raise root.fault(source, error) from error
     try:
-        _move_to(root, here, name, source, target)
+        _put(root, here, name, target, rename_new)
     except OSError as error:
         raise _move_failure(root, here, name, source, target, error) from error
     finally:
@@ -91,26 +91,35 @@ def replace(root: LocalRoot, source: str, target: str) -> None:
     try:
         if not is_regular(name, here):
             raise unsafe(source, "not a regular file")
-        _put_onto(root, here, name, target)
+        _put(root, here, name, target, _rename_onto)
     except OSError as error:
         raise _move_failure(root, here, name, source, target, error) from error
     finally:
         os.close(here)
 
 
-def _put_onto(root: LocalRoot, here: int, name: str, target: str) -> None:
+def _put(
+    root: LocalRoot, here: int, name: str, target: str, rename: Callable[[str, str, int, int], None]
+) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         there, new_name, _ = root.open_or_make_parent(target)
         try:
-            os.rename(name, new_name, src_dir_fd=here, dst_dir_fd=there)
-            adopt(there, name=new_name)  # it may come from a folder of another owner
+            rename(name, new_name, here, there)
             return
+        except FileExistsError:
+            why = f"{printable(target)}: already there; nothing was moved onto it"
+            raise StoreError(why) from None
         except FileNotFoundError:
             # The target's folder was removed after it was opened, unless the source is gone.
             if attempt == _ATTEMPTS or not exists(name, here):
                 raise
         finally:
             os.close(there)
+
+
+def _rename_onto(name: str, new_name: str, here: int, there: int) -> None:
+    os.rename(name, new_name, src_dir_fd=here, dst_dir_fd=there)
+    adopt(there, name=new_name)  # it may come from a folder of another owner
 
 
 def move_many(root: LocalRoot, moves: Iterable[tuple[str, str]]) -> Iterator[StoreError | None]:
@@ -139,23 +148,6 @@ def _moved(root: LocalRoot, here: LastFolder, there: LastFolder, source: str, ta
     except (OSError, StoreError):
         return False
     return True
-
-
-def _move_to(root: LocalRoot, here: int, name: str, source: str, target: str) -> None:
-    for attempt in range(1, _ATTEMPTS + 1):
-        there, new_name, _ = root.open_or_make_parent(target)
-        try:
-            rename_new(name, new_name, here, there)
-            return
-        except FileExistsError:
-            why = f"{printable(target)}: already there; nothing was moved onto it"
-            raise StoreError(why) from None
-        except FileNotFoundError:
-            # The target's folder was removed after it was opened, unless the source is gone.
-            if attempt == _ATTEMPTS or not exists(name, here):
-                raise
-        finally:
-            os.close(there)
 
 
 def _move_failure(
