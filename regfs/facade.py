@@ -99,6 +99,8 @@ class Tree:
         """Bytes at paths."""
         self.history = True
         """Whether the listing also has what tags pointed to before."""
+        self.link_times = True
+        """Whether the listing also has when layer links were written, and looks at each for it."""
         self.reported: list[Finding] = []
         """What point reads could not read, as it was met."""
         self.latest: LatestGraph | None = None
@@ -121,7 +123,12 @@ class Tree:
         """Everything that is there, listed once."""
         from regfs.tree.scan import scan
 
-        return scan(self.store, progress=self._progress, history=self.history)
+        return scan(
+            self.store,
+            progress=self._progress,
+            history=self.history,
+            link_times=self.link_times,
+        )
 
     @cached_property
     def graph(self) -> Graph:
@@ -175,7 +182,7 @@ class Tree:
         """
         from regfs.reports.summary import summary
 
-        return summary(self.graph, self.registry.manifest)
+        return summary(self.graph, self.registry.skim)
 
     def usage(
         self,
@@ -217,17 +224,10 @@ class Tree:
         Raises:
             ReferenceInvalid, Unknown: as `Registry.find_all`.
         """
-        from regfs.manifests.image_config import parse_config
         from regfs.reports.reuse import reuse
 
         registry, targets = self.registry, self._find(references)
-        return reuse(
-            self.graph,
-            registry.manifest,
-            lambda digest: parse_config(registry.manifest_bytes(digest)),
-            targets,
-            top=top,
-        )
+        return reuse(self.graph, registry.skim, registry.manifest_bytes, targets, top=top)
 
     def bases(self) -> Bases:
         """Return which image is built on which, by annotations and by layers.
@@ -237,7 +237,7 @@ class Tree:
         """
         from regfs.reports.lineage import bases
 
-        return bases(self.graph, self.registry.manifest)
+        return bases(self.graph, self.registry.skim)
 
     def show(self, reference: str) -> Shown:
         """Return one image in full; NAME alone means NAME:latest.

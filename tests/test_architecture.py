@@ -21,7 +21,7 @@ import pytest
 import regfs
 import regfs.manifests
 from regfs.cli.app import COMMANDS, cli
-from tests.support.builder import TreeBuilder
+from tests.support.builder import TreeBuilder, image, index
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "regfs"
@@ -339,10 +339,20 @@ def test_verifying_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["verify", "--level", "sizes"], ["verify"], ["du"], ["info"], ["gc", "plan"]]
+    "command",
+    [
+        ["verify", "--level", "sizes"],
+        ["verify"],
+        ["du"],
+        ["info"],
+        ["reuse"],
+        ["bases"],
+        ["gc", "plan"],
+    ],
 )
 def test_a_tree_of_plain_images_loads_no_models(tree: TreeBuilder, command: list[str]) -> None:
     tree.push("app", "v1")
+    tree.push("app", "v2", index(image(["layer"]), image(["other"])))
     code = "from regfs.cli.app import run\nassert run(['-r', *sys.argv[1:]]) == 0"
     names = loaded(code, str(tree.root), *command)
     assert not names & {"pydantic", "regfs.manifests.models"}

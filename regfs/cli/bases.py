@@ -13,7 +13,8 @@ def command(session: Session) -> Exit:
     """Show which image is built on which, by annotations and by layers."""
     from regfs.render.reports import show_bases
 
-    session.tree.history = False  # it costs as much as all else, and says nothing of bases
+    # What tags were and when layers were linked costs as much as all else, and is not asked.
+    session.tree.history = session.tree.link_times = False
     report = session.tree.bases()
     session.emit(report, lambda console: show_bases(report, console))
     return Exit.CLEAN

@@ -24,7 +24,8 @@ def command(session: Session, references: tuple[str, ...], *, top: int | None) -
     """
     from regfs.render.reports import show_reuse
 
-    session.tree.history = False  # it costs as much as all else, and says nothing of layers
+    # What tags were and when layers were linked costs as much as all else, and is not asked.
+    session.tree.history = session.tree.link_times = False
     report = session.tree.reuse(*references, top=top if session.json else top or 20)
     session.emit(report, lambda console: show_reuse(report, console))
     return Exit.CLEAN

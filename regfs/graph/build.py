@@ -21,7 +21,7 @@ from regfs.graph.manifests import Images, Leaf, ManifestInfo
 from regfs.graph.model import EdgeKind, Graph
 from regfs.graph.read import Reader, Reading, read_manifest
 from regfs.manifests import media_types
-from regfs.manifests.media_types import LIMIT, Role
+from regfs.manifests.media_types import BASES, LIMIT, Role
 from regfs.manifests.skim import Skimmed
 from regfs.progress import SILENT, Progress
 from regfs.tree.digests import DigestSet
@@ -255,7 +255,8 @@ class _Builder:
             for one in self.graph.named_as(subject):
                 self._point(digest, one, EdgeKind.SUBJECT)
         kind, artifact_type = manifest.kind, manifest.artifact_type
-        info = ManifestInfo(kind, manifest.media_type, artifact_type, size, subject)
+        based = not BASES.isdisjoint(manifest.annotations)
+        info = ManifestInfo(kind, manifest.media_type, artifact_type, size, subject, based)
         self.graph.add_manifest(digest, info, leaves)
         noted = [one for one in manifest.noted if one in self.inventory.blobs]
         if noted:

@@ -39,6 +39,8 @@ class ManifestInfo(NamedTuple):
     size: int
     """Bytes of the manifest."""
     subject: Digest | None
+    names_base: bool = False
+    """Whether its annotations name an image that it is built on."""
 
 
 class Images(NamedTuple):
@@ -56,6 +58,8 @@ class Images(NamedTuple):
     """The numbers of those blobs, one image after the other."""
     lengths: array[int]
     """Bytes of each of these, by its descriptor."""
+    based: Iterable[int] = ()
+    """The numbers of those images whose annotations name a base."""
 
 
 _KINDS: Final = tuple(Kind)
@@ -80,6 +84,8 @@ class ManifestTable(Mapping[Digest, ManifestInfo]):
         self._sizes = array("I")
         self._subjects: dict[int, Digest] = {}
         """Row -> subject, of those that have any."""
+        self._based: set[int] = set()
+        """The numbers of those whose annotations name a base."""
         self._ends = array("I", [0])
         """Row + 1 -> where its leaves end, which is where those of the next row begin."""
         self._leaves = array("I")
@@ -97,6 +103,8 @@ class ManifestTable(Mapping[Digest, ManifestInfo]):
         if info.subject is not None:
             self._subjects[len(self)] = info.subject
         number = self._known.add(digest)
+        if info.names_base:
+            self._based.add(number)
         self._add_row(number, info.kind, info.media_type, info.artifact_type, info.size)
         self._ends.append(len(self._leaves))
 
@@ -109,6 +117,7 @@ class ManifestTable(Mapping[Digest, ManifestInfo]):
         self._ends.extend(list(accumulate(images.counts, initial=len(self._leaves)))[1:])
         self._leaves.extend(images.leaves)
         self._lengths.extend(images.lengths)
+        self._based.update(images.based)
 
     def _add_row(
         self, number: int, kind: Kind, media_type: str, artifact_type: str | None, size: int
@@ -141,6 +150,7 @@ class ManifestTable(Mapping[Digest, ManifestInfo]):
             self._artifact_types[row],
             self._sizes[row],
             self._subjects.get(row),
+            self._numbers[row] in self._based,
         )
 
     def __contains__(self, digest: object) -> bool:
@@ -158,6 +168,13 @@ class ManifestTable(Mapping[Digest, ManifestInfo]):
         for place in range(self._ends[row], self._ends[row + 1]) if row >= 0 else ():
             role = _ROLES[self._roles[place]]
             yield Leaf(self._known[self._leaves[place]], role, self._lengths[place])
+
+    def numbers_as(self, role: Role, digest: Digest) -> list[int]:
+        """Return the numbers of the blobs that a manifest names in a role, in its order."""
+        row, wanted = self._row(self._known.find(digest)), _ROLE_NUMBERS[role]
+        part = slice(self._ends[row], self._ends[row + 1]) if row >= 0 else slice(0)
+        pairs = zip(self._leaves[part], self._roles[part], strict=True)
+        return [number for number, role_number in pairs if role_number == wanted]
 
     def sizes(self, digest: Digest) -> Iterator[tuple[int, int]]:
         """Yield the numbers of the blobs a manifest names itself, and their sizes as it says.

@@ -12,6 +12,7 @@ import hashlib
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import compress
 from sys import intern
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,7 +21,7 @@ from regfs.digest import Digest
 from regfs.errors import DescriptorInvalid, ManifestInvalid, PathMissing, StoreError
 from regfs.findings import Code, Finding
 from regfs.graph.manifests import Images
-from regfs.manifests.media_types import LIMIT, Kind
+from regfs.manifests.media_types import BASES, LIMIT, Kind
 from regfs.manifests.skim import Skimmed, skim
 from regfs.parallel import adaptive_map, map_in_two_processes
 from regfs.progress import Progress
@@ -40,8 +41,9 @@ MANY: Final = 1000
 _ALGORITHM: Final = 6
 """Letters in the name of every algorithm."""
 
-_Image = tuple[int, str, str | None, int, int]
-"""An image: its place among those of its folder, media and artifact type, bytes, blobs."""
+_Image = tuple[int, str, str | None, int, int, bool]
+"""An image: its place among those of its folder, media and artifact type, bytes, blobs, and
+whether it names its base."""
 _Packed = tuple[list[_Image], bytes, bytes, list[tuple[int, bytes | None]]]
 """What came of one folder: its images, their blobs and the lengths of these; and all others,
 with the bytes of those that are what their digest says."""
@@ -123,10 +125,11 @@ class Reader:
             if found is None or row is None:
                 others.append((place, content))
                 continue
-            _, media_type, artifact_type, _, sizes, *_ = found
-            images.append((place, intern(media_type), artifact_type, len(content), len(row)))
+            based = not BASES.isdisjoint(found.annotations)
+            kinds = intern(found.media_type), found.artifact_type
+            images.append((place, *kinds, len(content), len(row), based))
             numbers += row
-            lengths += sizes
+            lengths += found.sizes
         return images, numbers.tobytes(), array("q", lengths).tobytes(), others
 
     def _blobs_of(self, found: Skimmed) -> array[int] | None:
@@ -143,9 +146,9 @@ class Reader:
     def _unpacked(self, wanted: array[int], packed: _Packed) -> Iterator[Images | Reading]:
         images, numbers, lengths, others = packed
         if images:
-            places, kinds, artifact_types, sizes, counts = zip(*images, strict=True)
+            places, kinds, artifact_types, sizes, counts, based = zip(*images, strict=True)
             manifests = [wanted[place] for place in places]
-            columns = (array("I", numbers), array("q", lengths))
+            columns = (array("I", numbers), array("q", lengths), compress(manifests, based))
             yield Images(manifests, kinds, artifact_types, sizes, counts, *columns)
         for place, content in others:
             digest = self._known[wanted[place]]

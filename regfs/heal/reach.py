@@ -74,7 +74,7 @@ class Reach:
 
     def _read_foreign(self, manifest: Digest) -> set[Digest] | None:
         try:
-            references = self._registry.manifest(manifest).references()
+            references = self._registry.skim(manifest).references()
         except RegfsError:
             return None  # it was readable a moment ago; now it is unknown
         own = {one.digest for one in references if not one.foreign}

@@ -39,6 +39,7 @@ from regfs.manifests.media_types import (
     OCI_INDEX,
     OCI_MANIFEST,
     ORAS_ARTIFACT,
+    REFERENCE_TYPE,
     Kind,
     Reference,
     Role,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from regfs.manifests.models import (
         MODELS,
         REFERENCE_DIGEST,
-        REFERENCE_TYPE,
         ArtifactManifest,
         Descriptor,
         DigestField,

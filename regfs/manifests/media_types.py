@@ -38,6 +38,15 @@ IMAGE_CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 LAYER_PREFIXES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 _NOT_MANIFESTS: Final = IMAGE_CONFIGS | {OCI_EMPTY, BUILDKIT_CACHE, IN_TOTO}
 
+REFERENCE_TYPE: Final = "vnd.docker.reference.type"
+"""An annotation of an entry in an index."""
+ATTESTATION: Final = "attestation-manifest"
+"""Its value where the entry is the attestation of another entry."""
+BASE_NAME: Final = "org.opencontainers.image.base.name"
+BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
+BASES: Final = frozenset({BASE_NAME, BASE_DIGEST})
+"""Annotations of an image that name the one it is built on."""
+
 MANIFEST_TYPES: Final = frozenset(
     {
         OCI_MANIFEST,

@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 from regfs.digest import ALGORITHMS, Digest, digests_noted
 from regfs.errors import DigestInvalid
 from regfs.manifests.media_types import (
+    ATTESTATION,
     BUILDKIT_CACHE,
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -22,13 +23,13 @@ from regfs.manifests.media_types import (
     OCI_INDEX,
     OCI_MANIFEST,
     ORAS_ARTIFACT,
+    REFERENCE_TYPE,
     Kind,
     Reference,
     Role,
     is_blob_type,
 )
 
-REFERENCE_TYPE: Final = "vnd.docker.reference.type"
 REFERENCE_DIGEST: Final = "vnd.docker.reference.digest"
 
 
@@ -299,7 +300,7 @@ MODELS: Final[dict[str, type[Known]]] = {
 
 def is_attestation(descriptor: Descriptor) -> bool:
     """Return whether an entry of an index is the attestation of another entry."""
-    return descriptor.annotations.get(REFERENCE_TYPE) == "attestation-manifest"
+    return descriptor.annotations.get(REFERENCE_TYPE) == ATTESTATION
 
 
 def attested(descriptor: Descriptor) -> Digest | None:

@@ -1,4 +1,4 @@
-"""The references of a plain manifest, without the model: five times as fast as parsing it.
+"""What a graph needs of a plain manifest or config, without the model: five times as fast.
 
 A graph of 10^6 blobs reads 10^5 manifests and needs only their references. Nearly all of them are
 plain: a known media type, known keys, every value of the right type. For those, `skim` returns
@@ -11,12 +11,15 @@ import json
 from typing import Any, Final, NamedTuple, NoReturn
 
 from regfs.digest import Digest, digests_noted
+from regfs.errors import DigestInvalid, ManifestInvalid
 from regfs.manifests.media_types import (
+    ATTESTATION,
     DOCKER_LIST,
     DOCKER_MANIFEST,
     IMAGE_CONFIGS,
     OCI_INDEX,
     OCI_MANIFEST,
+    REFERENCE_TYPE,
     Kind,
     Reference,
     Role,
@@ -47,6 +50,9 @@ class Skimmed(NamedTuple):
     platforms: list[str]
     noted: list[Digest]
     """The digests in its annotations and in those of its descriptors."""
+    annotations: dict[str, str]
+    attestations: list[str]
+    """Those entries of an index that are attestations of others."""
 
     @property
     def subject(self) -> None:
@@ -105,18 +111,28 @@ def _skim(raw: Any) -> Skimmed:
         columns = _columns(parts)
         kind = columns[2][0]
         artifact_type = None if kind in IMAGE_CONFIGS else kind or None
-        return Skimmed(Kind.IMAGE, media_type, artifact_type, *columns, _noted(raw, parts))
+        noted, annotations = _noted(raw, parts), raw.get("annotations", _NONE)
+        return Skimmed(Kind.IMAGE, media_type, artifact_type, *columns, noted, annotations, [])
     if media_type in (OCI_INDEX, DOCKER_LIST) and raw.keys() <= _INDEX_KEYS:
         parts = _parts(raw, "manifests")
-        return Skimmed(Kind.INDEX, media_type, None, *_columns(parts), _noted(raw, parts))
+        columns, noted, annotations = (
+            _columns(parts),
+            _noted(raw, parts),
+            raw.get("annotations", _NONE),
+        )
+        attestations = [part["digest"] for part in parts if _is_attestation(part)]
+        return Skimmed(Kind.INDEX, media_type, None, *columns, noted, annotations, attestations)
     raise _NotPlain
 
 
 def _parts(raw: dict[str, Any], key: str) -> list[Any]:
-    parts = raw.get(key)
-    if type(parts) is not list:
+    return _listed(raw.get(key))
+
+
+def _listed(value: Any) -> list[Any]:
+    if type(value) is not list:
         raise _NotPlain
-    return parts
+    return value
 
 
 def _columns(parts: list[Any]) -> tuple[list[str], list[int], list[str], list[str]]:
@@ -161,6 +177,10 @@ def _more(part: dict[str, Any]) -> str:
     return "/".join(word for word in words if word)
 
 
+def _is_attestation(part: dict[str, Any]) -> bool:
+    return bool(part.get("annotations", _NONE).get(REFERENCE_TYPE) == ATTESTATION)
+
+
 def _noted(raw: dict[str, Any], parts: list[dict[str, Any]]) -> list[Digest]:
     """Return the digests in annotations; descriptors of three keys have none."""
     texts = list(raw.get("annotations", _NONE).values())
@@ -172,3 +192,27 @@ def _noted(raw: dict[str, Any], parts: list[dict[str, Any]]) -> list[Digest]:
 
 def _is_text_map(value: Any) -> bool:
     return type(value) is dict and {*map(type, value.values())} <= _TEXT
+
+
+def diff_ids_of(data: bytes) -> list[Digest]:
+    """Return the diff IDs in an image config, the base first: the digests of unpacked layers.
+
+    They are what `regfs.manifests.image_config.parse_config` finds, whatever else is in the config.
+
+    Raises:
+        ManifestInvalid: not a JSON object, or one whose diff IDs are no list of digests.
+    """
+    try:
+        raw = json.loads(data.decode(), parse_constant=_no_number, parse_int=str)
+        rootfs = raw.get("rootfs")
+        diff_ids = None if rootfs is None else rootfs.get("diff_ids")
+        return [] if diff_ids is None else [Digest.parse(one) for one in _listed(diff_ids)]
+    except (
+        ValueError,
+        RecursionError,
+        AttributeError,
+        TypeError,
+        _NotPlain,
+        DigestInvalid,
+    ) as error:
+        raise ManifestInvalid(f"not an image config: {error}") from None

@@ -20,9 +20,10 @@ from regfs.tree.inventory import RepositoryInventory
 
 if TYPE_CHECKING:
     from regfs.manifests import Manifest
+    from regfs.manifests.skim import Skimmed
 
-Read = Callable[[Digest], "Manifest"]
-"""Reads a manifest, as `Registry.manifest` does."""
+Read = Callable[[Digest], "Manifest | Skimmed"]
+"""Reads a manifest, as `Registry.manifest` and `Registry.skim` do."""
 
 
 class Holding(NamedTuple):

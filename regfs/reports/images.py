@@ -1,6 +1,6 @@
 """Which images there are: everything a container can be started from, by name.
 
-    images(graph, registry.manifest) -> Image("app:v1 (linux/arm64)", ...), ...
+    images(graph, registry.skim) -> Image("app:v1 (linux/arm64)", ...), ...
 
 An image is a manifest with layers that a tag reaches, directly or through an index.
 One manifest under two tags counts as two images. Attestations, signatures, build caches
@@ -17,6 +17,7 @@ from regfs.errors import RegfsError
 from regfs.graph import EdgeKind, Graph
 from regfs.graph.attached import attached_to
 from regfs.manifests import Kind, Role
+from regfs.manifests.skim import Skimmed
 from regfs.reports.contents import Read, is_alias
 from regfs.tree.inventory import RepositoryInventory
 from regfs.tree.registry import Target
@@ -35,7 +36,7 @@ class Image(NamedTuple):
     """What the tag points to: an index or the image itself."""
     manifest: Digest
     layers: tuple[Digest, ...]
-    """The base first; a layer can occur twice."""
+    """The base first; a layer can occur twice. Images with the same layer have the same object."""
 
 
 def images(graph: Graph, read: Read) -> list[Image]:
@@ -54,6 +55,15 @@ def chosen(graph: Graph, every: Iterable[Image], targets: Iterable[Target]) -> l
     return [image for image in every if any(_is_named(graph, image, one) for one in named)]
 
 
+def layer_sizes(graph: Graph, every: Iterable[Image]) -> dict[Digest, int | None]:
+    """Return the bytes of every layer that images have; None for one that is missing."""
+    blobs, sizes = graph.inventory.blobs, dict[Digest, int | None]()
+    for layer in {layer for image in every for layer in image.layers}:
+        stored = blobs.get(layer)
+        sizes[layer] = None if stored is None else stored.size
+    return sizes
+
+
 def _is_named(graph: Graph, image: Image, target: Target) -> bool:
     if target.name is not None and target.name != image.repository:
         return False
@@ -63,16 +73,6 @@ def _is_named(graph: Graph, image: Image, target: Target) -> bool:
     if digest is None or digest in (image.top, image.manifest) or digest in image.layers:
         return True
     return any(leaf.digest == digest for leaf in graph.leaves(image.manifest))
-
-
-def layers_of(graph: Graph, manifest: Digest) -> tuple[Digest, ...]:
-    """Return the layers of a manifest, the base first, as blobs are stored."""
-    return tuple(
-        leaf.digest
-        for leaf in graph.leaves(manifest)
-        # A digest in another algorithm is followed by the one that the blob is stored under.
-        if leaf.role is Role.LAYER and not is_alias(graph, leaf.digest)
-    )
 
 
 def _tops(graph: Graph, repository: RepositoryInventory) -> Iterator[tuple[str | None, Digest]]:
@@ -93,6 +93,8 @@ class _ImageFinder:
         self._graph = graph
         self._read = read
         self._entries: dict[Digest, list[tuple[Digest, str]]] = {}
+        self._layers: dict[int, Digest] = {}
+        """Number -> layer: images share them, and as many objects as uses would not fit."""
 
     def below(self, repository: str, tag: str | None, top: Digest) -> list[Image]:
         """Return the images that one tag leads to."""
@@ -116,9 +118,20 @@ class _ImageFinder:
         result = []
         for digest, platform in found.items():
             name = f"{start} ({platform or digest.short})" if several else start
-            if layers := layers_of(self._graph, digest):
+            if layers := self._layers_of(digest):
                 result.append(Image(name, repository, tag, platform, top, digest, layers))
         return result
+
+    def _layers_of(self, manifest: Digest) -> tuple[Digest, ...]:
+        """Return the layers of a manifest, the base first, as blobs are stored."""
+        known, layers = self._graph.inventory.known, self._layers
+        numbers = self._graph.manifests.numbers_as(Role.LAYER, manifest)
+        for number in numbers:
+            if number not in layers:
+                layers[number] = known[number]
+        found = map(layers.__getitem__, numbers)
+        # A digest in another algorithm is followed by the one that the blob is stored under.
+        return tuple(one for one in found if not is_alias(self._graph, one))
 
     def _listed(self, index: Digest) -> list[tuple[Digest, str]]:
         """Return the entries of an index that can be images, with their platforms."""
@@ -127,12 +140,15 @@ class _ImageFinder:
         return self._entries[index]
 
     def _read_index(self, index: Digest) -> list[tuple[Digest, str]]:
-        from regfs.manifests import DockerManifestList, ImageIndex, is_attestation  # the models
-
         try:
             manifest = self._read(index)
         except RegfsError:  # it was readable when the graph was built, which knows its children
             return [(child, "") for child in self._graph.children(index)]
+        if isinstance(manifest, Skimmed):
+            pairs = zip(map(Digest, manifest.digests), manifest.platforms, strict=True)
+            return [pair for pair in pairs if pair[0] not in manifest.attestations]
+        from regfs.manifests import DockerManifestList, ImageIndex, is_attestation  # the models
+
         if not isinstance(manifest, (ImageIndex, DockerManifestList)):
             return []
         return [

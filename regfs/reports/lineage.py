@@ -9,23 +9,20 @@ the most layers counts. Images with exactly the same layers are aliases.
     `- app:v1                    [A B]       base my-busybox:latest, own layer B
        `- app:v1-debug           [A B C]     base app:v1, own layer C
 
-All lists of layers go into one prefix tree, so the time grows with the number of layers,
-not with the number of pairs of images.
+The time grows with the number of layers, not with the number of pairs of images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
+from regfs.manifests.media_types import BASE_DIGEST, BASE_NAME, BASES
 from regfs.reports.contents import Read
-from regfs.reports.images import Image, images
-
-BASE_NAME = "org.opencontainers.image.base.name"
-BASE_DIGEST = "org.opencontainers.image.base.digest"
+from regfs.reports.images import Image, images, layer_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +59,43 @@ class Bases:
     """By name."""
 
 
-class _LayerNode:
-    """A node of the prefix tree of layers."""
+class _Prefixes:
+    """Finds images by the layers that others begin with.
 
-    __slots__ = ("below", "images")
+    Each beginning of a list of layers has a hash, made from that of the beginning before it. Only
+    the hashes of whole lists are kept.
+    """
 
-    def __init__(self) -> None:
-        self.below: dict[Digest, _LayerNode] = {}
-        self.images: list[Image] = []
+    def __init__(self, every: Iterable[Image]) -> None:
+        self._images: dict[tuple[Digest, ...], list[Image]] = {}
+        for image in every:
+            self._images.setdefault(image.layers, []).append(image)
+        self._hashes = {hash_of for layers in self._images for *_, hash_of in [_hashes(layers)]}
+
+    def same(self, image: Image) -> list[Image]:
+        """Return the images with the layers of an image, itself among them."""
+        return self._images[image.layers]
+
+    def longest(self, image: Image) -> list[Image]:
+        """Return the images that have the most layers of those that an image begins with."""
+        layers = image.layers
+        ends = [end for end, one in enumerate(_hashes(layers[:-1]), 1) if one in self._hashes]
+        found = (self._images.get(layers[:end]) for end in reversed(ends))
+        return next(filter(None, found), [])
+
+
+def _hashes(layers: Iterable[Digest]) -> Iterator[int]:
+    """Yield the hash of each beginning of some layers."""
+    key = 0
+    for layer in layers:
+        key = hash((key, layer))
+        yield key
 
 
 def bases(graph: Graph, read: Read) -> Bases:
     """Find the base of every image."""
     every = images(graph, read)
-    root = _LayerNode()
-    for image in every:
-        node = root
-        for layer in image.layers:
-            node = node.below.setdefault(layer, _LayerNode())
-        node.images.append(image)
-    finder = _BaseFinder(graph, read, root, every)
+    finder = _BaseFinder(graph, read, every)
     found = [finder.lineage(image) for image in every]
     return Bases(tuple(sorted(found, key=lambda one: one.image)))
 
@@ -96,10 +110,11 @@ def _names(found: Iterable[Image]) -> tuple[str, ...]:
 
 
 class _BaseFinder:
-    def __init__(self, graph: Graph, read: Read, root: _LayerNode, every: list[Image]) -> None:
+    def __init__(self, graph: Graph, read: Read, every: list[Image]) -> None:
         self._graph = graph
         self._read = read
-        self._root = root
+        self._prefixes = _Prefixes(every)
+        self._sizes = layer_sizes(graph, every)
         self._by_digest: dict[Digest, list[Image]] = {}
         self._by_name: dict[str, list[Image]] = {}
         self._annotations: dict[Digest, Mapping[str, str]] = {}
@@ -111,7 +126,7 @@ class _BaseFinder:
 
     def lineage(self, image: Image) -> Lineage:
         """Return the base of one image."""
-        same, below = self._prefixes(image)
+        same, below = self._prefixes.same(image), self._prefixes.longest(image)
         notes = self._notes(image)
         found = self._annotated(image, notes)
         evidence = "annotation" if found else "layers" if below else None
@@ -134,14 +149,6 @@ class _BaseFinder:
             own_bytes=self._bytes(own),
             aliases=_names(other for other in same if other is not image),
         )
-
-    def _prefixes(self, image: Image) -> tuple[list[Image], list[Image]]:
-        """Return the images with the same layers, and those with its longest proper prefix."""
-        node, longest = self._root, list[Image]()
-        for layer in image.layers:
-            longest = node.images or longest
-            node = node.below[layer]
-        return node.images, longest
 
     def _annotated(self, image: Image, notes: Mapping[str, str]) -> list[Image]:
         """Return the image of this registry that the annotations name."""
@@ -171,15 +178,17 @@ class _BaseFinder:
         return self._annotations_of(image.top)
 
     def _annotations_of(self, digest: Digest) -> Mapping[str, str]:
+        info = self._graph.manifests.get(digest)
+        if info is None or not info.names_base:
+            return {}
         if digest not in self._annotations:
             try:
-                manifest = self._read(digest)
+                annotations = self._read(digest).annotations
             except RegfsError:
-                self._annotations[digest] = {}
-            else:
-                kept = {BASE_NAME, BASE_DIGEST} & manifest.annotations.keys()
-                self._annotations[digest] = {key: manifest.annotations[key] for key in kept}
+                annotations = {}
+            kept = BASES & annotations.keys()
+            self._annotations[digest] = {key: annotations[key] for key in kept}
         return self._annotations[digest]
 
     def _bytes(self, layers: set[Digest]) -> int:
-        return sum(map(self._graph.inventory.blobs.size, layers))
+        return sum(self._sizes[layer] or 0 for layer in layers)

@@ -1,6 +1,6 @@
 """Which images share which layers, and what that saves.
 
-    reuse(graph, registry.manifest, read_config)
+    reuse(graph, registry.skim, registry.manifest_bytes)
         .shared            25b16005... is stored once and used by 7 images
         .pairs             how many bytes any two images have in common
         .near_duplicates   the same content, stored under several digests
@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Final
 
 from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
 from regfs.manifests import Role
-from regfs.manifests.image_config import ImageConfig
+from regfs.manifests.skim import diff_ids_of
 from regfs.reports.contents import Read, is_alias
-from regfs.reports.images import Image, chosen, images
+from regfs.reports.images import Image, chosen, images, layer_sizes
 from regfs.tree.registry import Target
 
 PAIRS: Final = 12
@@ -29,7 +29,8 @@ PAIRS: Final = 12
 CONFIGS: Final = 20_000
 """Most configs that are read to find near duplicates."""
 
-ReadConfig = Callable[[Digest], ImageConfig]
+ReadBytes = Callable[[Digest], bytes]
+"""Reads a small blob, as `Registry.manifest_bytes` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Reuse:
 def reuse(
     graph: Graph,
     read: Read,
-    read_config: ReadConfig,
+    read_bytes: ReadBytes,
     targets: Iterable[Target] = (),
     *,
     top: int | None = None,
@@ -123,15 +124,15 @@ def reuse(
     """
     every = images(graph, read) if among is None else among
     asked = chosen(graph, every, named) if (named := list(targets)) else every
-    every_user = _users(every)
+    every_user, stored_sizes = _users(every), layer_sizes(graph, every)
     users = {layer: every_user[layer] for image in asked for layer in image.layers}
-    blobs = graph.inventory.blobs
-    sizes = {layer: blobs.size(layer) for layer in users}
+    sizes = {layer: stored_sizes[layer] or 0 for layer in users}
+    shared = _most_saving(users, sizes)
     shared = _most_saving(users, sizes)
     seen = {image.name: image for used in users.values() for image in used}
     apparent = sum(sizes[layer] * len(used) for layer, used in users.items())
-    stored = sum(sizes.values())
-    duplicates, unread = _near_duplicates(graph, read_config, every, every_user)
+    copies, unread = _copies(_configs(graph, every), read_bytes)
+    duplicates = _near_duplicates(copies, stored_sizes, every_user)
     compared = asked if len(asked) <= PAIRS else []
     return Reuse(
         images=len(seen),
@@ -139,9 +140,9 @@ def reuse(
         layers=len(users),
         layers_shared=len(shared),
         apparent=apparent,
-        stored=stored,
-        saved=apparent - stored,
-        shared=tuple(_shared(one, sizes[one], one in blobs, users[one]) for one in shared[:top]),
+        stored=sum(sizes.values()),
+        saved=apparent - sum(sizes.values()),
+        shared=tuple(_shared(one, stored_sizes[one], users[one]) for one in shared[:top]),
         shared_omitted=0 if top is None else max(len(shared) - top, 0),
         compared=tuple(image.name for image in compared),
         pairs=tuple(_pairs(compared, sizes)),
@@ -175,11 +176,12 @@ def _most_saving(users: _Users, sizes: dict[Digest, int]) -> list[Digest]:
     return sorted((layer for layer, used in users.items() if len(used) > 1), key=key)
 
 
-def _shared(layer: Digest, size: int, present: bool, used: list[Image]) -> SharedLayer:
+def _shared(layer: Digest, stored: int | None, used: list[Image]) -> SharedLayer:
+    size = stored or 0
     return SharedLayer(
         digest=layer,
         size=size,
-        present=present,
+        present=stored is not None,
         images=len(used),
         repositories=len({image.repository for image in used}),
         saved=size * (len(used) - 1),
@@ -193,42 +195,49 @@ def _pairs(compared: list[Image], sizes: dict[Digest, int]) -> Iterable[Pair]:
         yield Pair(first.name, second.name, len(common), sum(sizes[layer] for layer in common))
 
 
-def _near_duplicates(
-    graph: Graph, read_config: ReadConfig, every: Iterable[Image], users: _Users
-) -> tuple[list[NearDuplicate], int]:
-    """Return contents stored under several digests, and how many configs were not read."""
-    layers_by_config = {
-        leaf.digest: image.layers
+def _configs(graph: Graph, every: Iterable[Image]) -> dict[Digest, tuple[Digest, ...]]:
+    """Return the config of each image, with the layers of an image that has it."""
+    known, manifests = graph.inventory.known, graph.manifests
+    found = {
+        number: image.layers
         for image in every
-        for leaf in graph.leaves(image.manifest)
-        if leaf.role is Role.CONFIG and not is_alias(graph, leaf.digest)
+        for number in manifests.numbers_as(Role.CONFIG, image.manifest)
     }
+    named = ((known[number], layers) for number, layers in found.items())
+    return {config: layers for config, layers in named if not is_alias(graph, config)}
+
+
+def _copies(
+    configs: dict[Digest, tuple[Digest, ...]], read_bytes: ReadBytes
+) -> tuple[dict[str, dict[Digest, None]], int]:
+    """Return the layers with each content, by diffID, and how many configs were not read."""
     copies: dict[str, dict[Digest, None]] = {}
     read = 0
-    for config, layers in list(layers_by_config.items())[:CONFIGS]:
+    for config, layers in islice(configs.items(), CONFIGS):
         try:
-            diff_ids = read_config(config).rootfs.diff_ids
+            diff_ids = diff_ids_of(read_bytes(config))
         except RegfsError:
             continue
         read += 1
         if len(diff_ids) == len(layers):
             for diff_id, layer in zip(diff_ids, layers, strict=True):
                 copies.setdefault(diff_id, {})[layer] = None
-    found = [
-        _near_duplicate(graph, diff_id, list(layers), users)
-        for diff_id, layers in copies.items()
-        if sum(layer in graph.inventory.blobs for layer in layers) > 1
-    ]
-    found.sort(key=lambda one: (-one.wasted, one.diff_id))
-    return found, len(layers_by_config) - read
+    return copies, len(configs) - read
 
 
-def _near_duplicate(
-    graph: Graph, diff_id: str, layers: list[Digest], users: _Users
-) -> NearDuplicate:
-    blobs = graph.inventory.blobs
-    copies = [
-        Copy(layer, blobs[layer].size, len(users[layer])) for layer in layers if layer in blobs
-    ]
-    copies.sort(key=lambda copy: (copy.size, copy.digest))
-    return NearDuplicate(diff_id, tuple(copies), sum(copy.size for copy in copies[1:]))
+def _near_duplicates(
+    copies: dict[str, dict[Digest, None]], sizes: dict[Digest, int | None], users: _Users
+) -> list[NearDuplicate]:
+    """Return the contents that are stored under several digests, most wasteful first."""
+    found = []
+    for diff_id, layers in copies.items():
+        stored = [
+            Copy(layer, size, len(users[layer]))
+            for layer in layers
+            if (size := sizes[layer]) is not None
+        ]
+        if len(stored) > 1:
+            stored.sort(key=lambda copy: (copy.size, copy.digest))
+            wasted = sum(copy.size for copy in stored[1:])
+            found.append(NearDuplicate(diff_id, tuple(stored), wasted))
+    return sorted(found, key=lambda one: (-one.wasted, one.diff_id))

@@ -27,6 +27,7 @@ from regfs.errors import (
 )
 from regfs.findings import Code, Finding
 from regfs.manifests.media_types import LIMIT
+from regfs.manifests.skim import Skimmed, skim
 from regfs.names import natural
 from regfs.stores import Entry, FileKind, Report, Store, ignore, stat_or_none
 from regfs.tree.inventory import INCOMPLETE, Inventory, LinkContent
@@ -265,9 +266,20 @@ class Registry(References):
         Raises:
             As `manifest_bytes`, and ManifestInvalid when it is none.
         """
+        return self._parsed(digest, self.manifest_bytes(digest, limit))
+
+    def skim(self, digest: Digest, limit: int = LIMIT) -> Manifest | Skimmed:
+        """Return what a report needs of a manifest, verified: of a plain one, without the model.
+
+        Raises:
+            As `manifest`.
+        """
+        data = self.manifest_bytes(digest, limit)
+        return skim(data) or self._parsed(digest, data)
+
+    def _parsed(self, digest: Digest, data: bytes) -> Manifest:
         from regfs.manifests import parse  # the models, which most reads do without
 
-        data = self.manifest_bytes(digest, limit)
         try:
             return parse(data)
         except ManifestInvalid as error:

@@ -63,18 +63,18 @@ def scan(
     clock: Callable[[], float] = time.time,
     want: Callable[[str], bool] | None = None,
     history: bool = True,
+    link_times: bool = True,
     lean: bool = False,
 ) -> Inventory:
     """List the tree once.
 
-    Without `history`, what tags pointed to before is left out where a tag says what it
-    points to now: that saves two thirds of the time where there are many tags.
+    Without `history`, what a tag pointed to before is left out if it says what it points to
+    now: that saves two thirds of the time where there are many tags.
 
-    A `lean` listing takes the names of blobs and layer links, and asks about a file when
-    it matters: garbage collection asks about a tenth of them.
+    Without `link_times` it takes only the names of layer links, and `lean` also those of blobs.
+    It asks about a file when it matters: garbage collection asks about a tenth of them.
 
-    `want` limits the repositories to those whose name it accepts (blobs are
-    always listed whole); by default all are.
+    `want` picks repositories by name, by default all; blobs are always listed whole.
 
     Raises:
         StoreError: the root itself cannot be listed.
@@ -87,7 +87,7 @@ def scan(
         repositories = list(walk_repositories(store, inventory, want))
         for repository in repositories:
             repository.has_history = history
-            if lean:
+            if lean or not link_times:
                 repository.layers.ask = _layer_asker(store, inventory, repository.name)
         _scan_folders(store, inventory, repositories, progress)
     read_again(store, inventory)

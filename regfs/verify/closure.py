@@ -119,7 +119,7 @@ class Closure:
 
     def _references(self, manifest: Digest) -> tuple[Reference, ...]:
         try:
-            return self._context.registry.manifest(manifest).references()
+            return self._context.registry.skim(manifest).references()
         except RegfsError:
             return ()  # it was readable a moment ago; other checks report what happened
 

@@ -23,6 +23,6 @@ class Elsewhere:
 
     def _read(self, manifest: Digest) -> frozenset[Digest]:
         try:
-            return frozenset(absent_by_right(self._registry.manifest(manifest).references()))
+            return frozenset(absent_by_right(self._registry.skim(manifest).references()))
         except RegfsError:
             return frozenset()  # it was readable a moment ago; other checks report what happened

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs.errors import ManifestInvalid
-from regfs.manifests import parse
-from regfs.manifests.skim import Skimmed, skim
-from tests.support.builder import artifact, attestation, image, index
+from regfs.manifests import is_attestation, parse
+from regfs.manifests.image_config import parse_config
+from regfs.manifests.skim import Skimmed, diff_ids_of, skim
+from tests.support.builder import artifact, attestation, buildkit, image, index
 from tests.support.strategies import manifests
 
 FIXTURES = sorted((Path(__file__).parents[2] / "fixtures/manifests").rglob("*.json"))
@@ -30,6 +31,9 @@ def assert_agrees(data: bytes) -> Skimmed | None:
         assert found.artifact_type == parsed.artifact_type
         assert parsed.subject is found.subject
         assert found.noted == list(parsed.noted)
+        assert found.annotations == parsed.annotations
+        entries = getattr(parsed, "manifests", ())
+        assert found.attestations == [one.digest for one in entries if is_attestation(one)]
     return found
 
 
@@ -50,7 +54,8 @@ def test_of_every_document_shipped_it_agrees(path: Path) -> None:
 
 def test_the_ordinary_is_skimmed() -> None:
     built = image(["a", "b"])
-    for content in (built, image(["a"], docker=True), index(built), attestation(built)):
+    ordinary = built, image(["a"], docker=True), index(built), attestation(built), buildkit(built)
+    for content in ordinary:
         found = assert_agrees(content.data)
         assert (found is None) == ("subject" in content.document)
 
@@ -159,3 +164,64 @@ def test_what_clients_could_read_in_two_ways_is_left_to_the_parser(
     assert changed != data
     if skim(changed) is not None:
         assert_agrees(changed)
+
+
+# -- diff IDs -------------------------------------------------------------------------------
+
+DIFF_ID = f"sha256:{HEX}"
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3) | st.just(DIFF_ID),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["diff_ids", "type", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["rootfs", "os", "config", "history"]), VALUES))
+def test_of_any_config_the_diff_ids_are_those_of_the_model(document: dict[str, object]) -> None:
+    data = json.dumps(document).encode()
+    try:
+        expected = list(parse_config(data).rootfs.diff_ids)
+    except ManifestInvalid:
+        rootfs = json.dumps({"rootfs": {"diff_ids": _inner(document)}}).encode()
+        with contextlib.suppress(ManifestInvalid):  # the trouble is elsewhere in the config
+            assert diff_ids_of(data) == list(parse_config(rootfs).rootfs.diff_ids)
+        return
+    assert diff_ids_of(data) == expected
+
+
+def _inner(document: dict[str, object]) -> object:
+    rootfs = document.get("rootfs")
+    return rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+
+
+def test_diff_ids_come_in_order_and_twice() -> None:
+    ids = [DIFF_ID, f"sha512:{'cd' * 64}", DIFF_ID]
+    assert diff_ids_of(json.dumps({"rootfs": {"diff_ids": ids}}).encode()) == ids
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"3",
+        b'{"x": NaN}',
+        b"[" * 100_000,
+        b'{"rootfs": []}',
+        b'{"rootfs": "x"}',
+        b'{"rootfs": {"diff_ids": {}}}',
+        b'{"rootfs": {"diff_ids": "sha256:"}}',
+        b'{"rootfs": {"diff_ids": [3]}}',
+        b'{"rootfs": {"diff_ids": ["sha256:0"]}}',
+        b'{"rootfs": {"diff_ids": ["md5:0"]}}',
+    ],
+)
+def test_a_config_whose_diff_ids_cannot_be_read_is_refused(data: bytes) -> None:
+    with pytest.raises(ManifestInvalid):
+        parse_config(data)
+    with pytest.raises(ManifestInvalid):
+        diff_ids_of(data)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.manifests.image_config import parse_config
+from regfs.digest import Digest
+from regfs.manifests import Manifest
+from regfs.manifests.skim import Skimmed
 from regfs.reports.images import images
 from regfs.reports.lineage import Bases, Lineage, bases
 from regfs.reports.reuse import PAIRS, Reuse, reuse
@@ -29,23 +31,17 @@ def shared(tree: TreeBuilder, *targets: str, top: int | None = None) -> Reuse:
     registry = registry_of(tree)
     _, graph = scan_and_build(tree, lean=False)
     found = [registry.find(target) for target in targets]
-    return reuse(
-        graph,
-        registry.manifest,
-        lambda digest: parse_config(registry.manifest_bytes(digest)),
-        found,
-        top=top,
-    )
+    return reuse(graph, registry.skim, registry.manifest_bytes, found, top=top)
 
 
 def names(tree: TreeBuilder) -> list[str]:
     _, graph = scan_and_build(tree, lean=False)
-    return [image.name for image in images(graph, registry_of(tree).manifest)]
+    return [image.name for image in images(graph, registry_of(tree).skim)]
 
 
 def lineage(tree: TreeBuilder) -> dict[str, Lineage]:
     _, graph = scan_and_build(tree, lean=False)
-    return {one.image: one for one in bases(graph, registry_of(tree).manifest).images}
+    return {one.image: one for one in bases(graph, registry_of(tree).skim).images}
 
 
 # -- images -------------------------------------------------------------------
@@ -264,6 +260,32 @@ def test_a_base_in_another_registry_is_named(tree: TreeBuilder) -> None:
     assert (found.bases, found.base_name) == ((), "docker.io/library/alpine:3")
 
 
+def test_only_manifests_that_name_a_base_are_read_again(tree: TreeBuilder) -> None:
+    tree.push("os", "v1", image(["first"]))
+    based = image(["first", "own"], annotations={f"{BASE}name": "os:v1"})
+    tree.push("app", "v1", based)
+    listing = index(image(["first", "amd"]), image(["first", "arm"], platform="linux/arm64"))
+    tree.push("many", "v1", listing)
+    registry, (_, graph) = registry_of(tree), scan_and_build(tree, lean=False)
+    read = []
+
+    def reading(digest: Digest) -> Manifest | Skimmed:
+        read.append(digest)
+        return registry.skim(digest)
+
+    assert len(bases(graph, reading).images) == 4
+    assert sorted(read) == sorted([based.digest, listing.digest])
+
+
+def test_images_share_the_objects_of_their_layers(tree: TreeBuilder) -> None:
+    """As many objects as uses take six times as much where many images share their layers."""
+    tree.push("app", "v1", image(["base", "one"]))
+    tree.push("app", "v2", image(["base", "two"]))
+    _, graph = scan_and_build(tree, lean=False)
+    first, second = images(graph, registry_of(tree).skim)
+    assert first.layers[0] is second.layers[0]
+
+
 def test_base_annotations_in_a_circle_end(tree: TreeBuilder) -> None:
     first = image(["a"], annotations={f"{BASE}name": "b:v1"})
     second = image(["b"], annotations={f"{BASE}name": "a:v1"})
@@ -276,7 +298,7 @@ def test_base_annotations_in_a_circle_end(tree: TreeBuilder) -> None:
 def test_an_empty_registry_has_no_bases(tree: TreeBuilder) -> None:
     tree.folder(tree.v2 / "repositories")
     _, graph = scan_and_build(tree, lean=False)
-    assert bases(graph, registry_of(tree).manifest) == Bases(())
+    assert bases(graph, registry_of(tree).skim) == Bases(())
 
 
 @given(stacks=st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4), max_size=6))

@@ -7,6 +7,7 @@ import tempfile
 from array import array
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from regfs.digest import ALGORITHMS, Digest
 from regfs.findings import Code, Finding
+from regfs.stores import Leaves
+from regfs.stores.local.store import LocalStore
 from regfs.tree.digests import Digests
 from regfs.tree.inventory import DigestTable
 from tests.support.builder import TreeBuilder, digest_of, image, index
@@ -24,6 +27,26 @@ HEX = "ab" * 32
 
 
 # -- what is seen is what is there ---------------------------------------------
+
+
+def test_without_link_times_no_layer_link_is_looked_at(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.push("app", "v1", image(["base", "one"]))
+    whole, asked, leaves = scanned(tree), [], LocalStore.leaves
+
+    def asking(store: LocalStore, folder: str, *rest: Any, **options: Any) -> Leaves:
+        asked.append(folder)
+        return leaves(store, folder, *rest, **options)
+
+    monkeypatch.setattr(LocalStore, "leaves", asking)
+    lean = scanned(tree, link_times=False)
+    assert not [folder for folder in asked if "_layers" in folder]
+    assert paths_of(lean) == paths_of(whole)
+    assert dict(lean.blobs) == dict(whole.blobs)
+    layers = lean.repositories["app"].layers
+    assert dict(layers) == dict(whole.repositories["app"].layers)  # asked about when it matters
+    assert [folder for folder in asked if "_layers" in folder]
 
 
 def test_everything_that_was_written_is_seen_with_its_size_and_time(tree: TreeBuilder) -> None:

@@ -26,7 +26,6 @@ from regfs.findings import Code, Finding, Severity
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.graph import Graph, build_graph
-from regfs.manifests.image_config import ImageConfig, parse_config
 from regfs.reports.images import Image, images
 from regfs.reports.reuse import Reuse, reuse
 from regfs.reports.summary import Summary
@@ -95,12 +94,12 @@ class Snapshot:
     @cached_property
     def summary(self) -> Summary:
         """The registry at a glance."""
-        return summarise(self.graph, self.registry.manifest)
+        return summarise(self.graph, self.registry.skim)
 
     @cached_property
     def images(self) -> list[Image]:
         """Every image."""
-        return images(self.graph, lambda digest: self.registry.manifest(digest, LARGEST))
+        return images(self.graph, lambda digest: self.registry.skim(digest, LARGEST))
 
     @cached_property
     def own(self) -> Own:
@@ -168,12 +167,8 @@ class Snapshot:
 
     def reuse_among(self, among: list[Image]) -> Reuse:
         """Return which of some images share which layers."""
-        return reuse(
-            self.graph, self.registry.manifest, self._config, top=SHARED_SHOWN, among=among
-        )
-
-    def _config(self, digest: Digest) -> ImageConfig:
-        return parse_config(self.registry.manifest_bytes(digest))
+        read, read_bytes = self.registry.skim, self.registry.manifest_bytes
+        return reuse(self.graph, read, read_bytes, top=SHARED_SHOWN, among=among)
 
     @cached_property
     def plan(self) -> Plan:
