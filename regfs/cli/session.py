@@ -346,14 +346,14 @@ def command(
     exits: Sequence[Exit] = (),
     name: str | None = None,
     answers: bool = False,
-    pages: bool | None = None,
+    pages: bool = False,
 ) -> Callable[[Function], click.Command]:
     """Make a function a command with the options, examples and exit codes all commands have.
 
     The function gets the Session first, and returns an Exit, or None for CLEAN. If it
     `answers` a question about the tree, what could not be read for it is reported at the
     end and turns CLEAN into FINDINGS: an incomplete answer is never silent. Answers go
-    through the pager; `pages` says otherwise.
+    through the pager, and with `pages` what other commands print.
     """
     epilog = _epilog(examples, [*_USUAL, *exits, *([Exit.FINDINGS] if answers else [])])
 
@@ -361,7 +361,7 @@ def command(
         @click.pass_obj
         def wrapper(session: Session, /, **options: Any) -> int:
             rest = session.configure(**options)
-            session.pages = answers if pages is None else pages
+            session.pages = answers or pages
             session.show_settings(click.get_current_context())
             try:
                 result = function(session, **rest) or Exit.CLEAN
@@ -374,8 +374,7 @@ def command(
                 result = Exit.FINDINGS
             return int(result.value)
 
-        # The function's options and help are the command's.
-        update_wrapper(wrapper, function)
+        update_wrapper(wrapper, function)  # its options and help are the command's
         made = click.command(name=name or function.__name__, cls=Command, epilog=epilog)(wrapper)
         made.params.extend(common_options(brief=True))
         return made

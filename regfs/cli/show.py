@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 
-DOCUMENTS = {"": "regfs.reports.image:Shown", "raw": "regfs.cli.show:raw_schema"}
+if TYPE_CHECKING:
+    from regfs.digest import Digest
+    from regfs.tree.references import Target
+
+_PEEK: Final = 4096
+"""Bytes that show what a blob is."""
+DOCUMENTS = {
+    "": "regfs.reports.image:Shown",
+    "raw": "regfs.cli.show:raw_schema",
+    "part": "regfs.reports.part:ShownPart",
+}
 
 
 @regfs_command(
@@ -25,7 +35,7 @@ DOCUMENTS = {"": "regfs.reports.image:Shown", "raw": "regfs.cli.show:raw_schema"
 def command(session: Session, reference: str, *, raw: bool, paths: bool) -> Exit:
     """Show an image: manifest, config, layers and what made each, sharing, referrers.
 
-    NAME alone means NAME:latest.
+    NAME alone means NAME:latest. Of a layer or another blob, show what it is and who needs it.
     """
     from regfs.errors import BlobUnknown
     from regfs.render.image import show_image
@@ -34,6 +44,9 @@ def command(session: Session, reference: str, *, raw: bool, paths: bool) -> Exit
 
     target, digest = session.registry.find_content(reference)
     try:
+        # A config is JSON, as manifests are: only what points to it tells them apart.
+        if target.tag is None and _show_part(session, target, digest, raw=raw):
+            return Exit.CLEAN
         read_manifest(session.registry, digest)
     except BlobUnknown as error:
         session.complain(str(error))
@@ -47,6 +60,34 @@ def command(session: Session, reference: str, *, raw: bool, paths: bool) -> Exit
         report = replace(report, paths=tuple(found))
     session.emit(report, lambda console: show_image(report, console))
     return Exit.FINDINGS if report.problems else Exit.CLEAN
+
+
+def _show_part(session: Session, target: Target, digest: Digest, *, raw: bool) -> bool:
+    """Show what a blob is that is no manifest; return whether it is such a one.
+
+    Raises:
+        ReferenceInvalid: it is, and its bytes are asked for as a manifest.
+    """
+    from regfs.errors import ReferenceInvalid
+    from regfs.render.image import show_part
+    from regfs.reports.part import content_of, is_part, part
+
+    registry = session.registry
+    with registry.open_blob(digest, 0, _PEEK) as file:
+        content = content_of(file.read(_PEEK))
+    if raw:
+        if content == "JSON":
+            return False
+        raise ReferenceInvalid(
+            f"{digest.short} is no manifest ({content}); its bytes: regfs cat {digest.short}"
+        )
+    graph = session.graph
+    if not is_part(graph, digest) or (content == "JSON" and not graph.manifests_naming(digest)):
+        return False  # a manifest, maybe one that nothing refers to
+    size = registry.blob(digest).size
+    report = part(graph, registry.manifest, target, digest, content, size)
+    session.emit(report, lambda console: show_part(report, console))
+    return True
 
 
 def raw_schema() -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from regfs.reports.history import BuildStep
     from regfs.reports.image import Config, Shown, ShownImage
+    from regfs.reports.part import ShownPart
     from regfs.reports.paths import NeededBy, PathNode, Reasons
 
 
@@ -57,6 +58,28 @@ def show_image(report: Shown, console: Console) -> None:
         line(console, f"  {one.what:<12} {printable(one.path)}{state}")
     for problem in report.problems:
         line(console, problem, "bold red")
+
+
+def show_part(report: ShownPart, console: Console) -> None:
+    """Print `show` of a blob that is no manifest."""
+    digest = short(report.digest)
+    what = f"{report.role or 'blob'} ({report.media_type or report.content})"
+    places = plural(report.repositories, "repository", "repositories")
+    where = f"{plural(report.tag_count, 'tag')} in {places}"
+    more = ", ..." if report.tag_count > len(report.tags) else ""
+    line(console, report.reference, "bold")
+    pairs = [
+        ("digest", report.digest),
+        ("kind", f"{what}; not a manifest" if report.role else f"{what}; no manifest names it"),
+        ("size", f"{human_size(report.size)}, {report.content}"),
+        ("path", report.path),
+        ("needed by", f"{where}: {', '.join(report.tags)}{more}" if report.tags else "no tag"),
+    ]
+    _pairs(console, iter(pairs))
+    say(console)
+    say(console, f"Who needs it: regfs why {digest}")
+    pipe = {"gzip": " | tar tzv", "zstd": " | zstd -d | tar tv", "tar": " | tar tv"}
+    say(console, f"Its bytes:    regfs cat {digest}{pipe.get(report.content, '')}")
 
 
 def _head(report: Shown) -> Iterator[tuple[str, str]]:

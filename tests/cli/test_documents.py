@@ -33,6 +33,7 @@ FORMS = {
     "ls untagged": ["ls --untagged", "ls --untagged -l", "ls --untagged my-busybox-extended"],
     "ls uploads": ["ls --uploads", "ls --uploads my-busybox"],
     "show": ["show my-busybox-extended", "show --paths my-busybox", "show my-busybox@{manifest}"],
+    "show part": ["show 25b1600519c0", "show my-busybox@25b1600519c0"],
     "show raw": ["show --raw my-busybox-extended", "show --raw my-busybox"],
     "log": ["log my-busybox", "log my-busybox:latest -n 1"],
     "why": ["why 25b1600519c0", "why my-busybox:latest", "why my-busybox"],
