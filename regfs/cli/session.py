@@ -164,6 +164,10 @@ class Session:
         from rich.console import Console
 
         class Results(Console):
+            def print(self, *objects: Any, **options: Any) -> None:
+                # A name that is wider than the terminal passes its edge: it is never cut.
+                super().print(*objects, **{"crop": False, **options})
+
             def on_broken_pipe(self) -> None:
                 raise BrokenPipeError  # rich would exit with 1
 

@@ -188,7 +188,7 @@ def _step_row(step: BuildStep) -> tuple[str, ...]:
 
 def _pairs(console: Console, pairs: Iterator[tuple[str, str]]) -> None:
     for name, value in pairs:
-        line(console, f"  {name:<12} {printable(value)}")
+        say(console, value, lead=f"  {name:<12} ")
 
 
 def _notes(console: Console, title: str, notes: Mapping[str, str]) -> None:

@@ -103,7 +103,7 @@ def _entries(report: Entries, console: Console, details: bool) -> None:
         )
         for one in report.entries
     ]
-    columns = ["=What", "=Digest", ">Size", "Platform", "Media type"]
+    columns = ["=What", "=Digest", ">Size", "Platform", "/Media type"]
     console.print(table("", columns, rows))
 
 

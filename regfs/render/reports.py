@@ -6,6 +6,8 @@ sentences and tables: first the answer in words, then the figures.
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -30,9 +32,25 @@ NAMES: Final = 10
 """Names listed under one layer; the rest are only counted."""
 
 
-def say(console: Console, text: str = "", style: str = "") -> None:
-    """Print a sentence, wrapped to the terminal, without markup."""
-    console.print(Text(printable(text) if text else "", style=style))
+def say(console: Console, text: str = "", style: str = "", *, lead: str = "") -> None:
+    """Print a sentence, wrapped to the terminal between words, without markup.
+
+    What follows `lead` has a column of its own.
+    """
+    indent = " " * len(lead)
+    words = _QUANTITY.sub("\N{NO-BREAK SPACE}", printable(text))
+    lines = textwrap.wrap(
+        words,
+        max(console.width - len(lead), 20),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    whole = lead + f"\n{indent}".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+    console.print(Text(whole, style=style), soft_wrap=True)
+
+
+_QUANTITY: Final = re.compile(r"(?<=\d) (?=(?:[kMGTPE]?B|%)(?:\W|$))")
+"""The space between a number and its unit, where no line ends."""
 
 
 def line(console: Console, text: str, style: str = "") -> None:
@@ -82,7 +100,7 @@ def show_summary(report: Summary, console: Console) -> None:
     if report.manifests:
         say(console)
         kinds = [(kind or "(not known)", count) for kind, count in report.manifests.items()]
-        console.print(table("", ["Media type of manifests", ">Manifests"], kinds))
+        console.print(table("", ["/Media type of manifests", ">Manifests"], kinds))
 
 
 def _health(report: Summary) -> str:
@@ -106,7 +124,7 @@ _HEADINGS: Final = {
     "repository": ("Repository", ">Tags"),
     "tag": ("Image", ">Tags"),
     "namespace": ("Namespace", ">Tags"),
-    "media-type": ("Media type", ">Uses"),
+    "media-type": ("/Media type", ">Uses"),
     "layer": ("=Layer", ">Uses"),
 }
 
@@ -283,7 +301,7 @@ def show_reuse(report: Reuse, console: Console) -> None:
 def _show_shared(layer: SharedLayer, console: Console) -> None:
     stored = "stored once and used" if layer.present else "MISSING and used"
     places = plural(layer.repositories, "repository", "repositories")
-    line(
+    say(
         console,
         f"{short(layer.digest)} ({human_size(layer.size)}) is {stored} by "
         f"{plural(layer.images, 'image')} in {places}",
@@ -353,7 +371,9 @@ def show_bases(report: Bases, console: Console) -> None:
         say(console, "There are no images with layers.")
         return
     lines = list(_tree(report.images))
-    width = min(max(len(label) for label, _ in lines), max(console.width - 30, 20))
+    width = max(len(label) for label, _ in lines)
+    if width + 40 > console.width:
+        width = 0  # no room to align what follows
     for label, one in lines:
         line(console, f"{label:<{width}}  {_own(one)}")
     away = [one for one in report.images if one.base_name and not one.bases]

@@ -154,12 +154,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     """Return a table that folds long texts.
 
     The first character of a column name sets its style: `>` aligns to the right, `=` never
-    folds (digests, times), `~` cuts at the edge of the terminal.
+    folds (digests, times), `~` cuts at the edge of the terminal, `/` folds media types.
     """
     from regfs.render.grid import Grid
 
     marked = [
-        (name[:1], name[1:]) if name[:1] in (">", "=", "~") else ("", name) for name in columns
+        (name[:1], name[1:]) if name[:1] in (">", "=", "~", "/") else ("", name) for name in columns
     ]
     return Grid(printable(title), marked, ([_cell(cell) for cell in row] for row in rows))
 

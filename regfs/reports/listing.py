@@ -64,7 +64,7 @@ class Tag:
     `signature`, `attestation`, `SBOM` or `referrers`."""
     media_type: str | None = None
     platforms: tuple[str, ...] = ()
-    """By the index."""
+    """By the index, or by the config of an image; none if that cannot be read."""
     size: int | None = None
     """Bytes of the manifest and of all it names, by descriptors."""
     subject: str | None = None
@@ -203,9 +203,6 @@ def _described(registry: Registry, tag: Tag, digest: Digest) -> Tag:
         return Tag(tag.name, tag.repository, tag.changed, digest, problem=str(error))
     references = manifest.references()
     parts = [one for one in references if one.role is not Role.SUBJECT]
-    platforms = dict.fromkeys(
-        one.platform for one in parts if one.platform and one.platform != "unknown/unknown"
-    )
     attached = _attached_to(registry, tag.name, digest, manifest)
     subject = None if manifest.subject is None else manifest.subject.digest
     return Tag(
@@ -215,10 +212,28 @@ def _described(registry: Registry, tag: Tag, digest: Digest) -> Tag:
         digest,
         kind=manifest.kind.value if attached is None else attached.holds,
         media_type=manifest.media_type,
-        platforms=tuple(platforms),
+        platforms=_platforms(registry, manifest),
         size=own + sum(max(one.size, 0) for one in parts) + _below(registry, manifest),
         subject=subject or (None if attached is None else attached.subject),
     )
+
+
+def _platforms(registry: Registry, manifest: Manifest) -> tuple[str, ...]:
+    from regfs.manifests import DockerManifest, DockerManifestV1, ImageManifest
+    from regfs.manifests.image_config import parse_config
+
+    if isinstance(manifest, DockerManifestV1):
+        return (manifest.architecture,) if manifest.architecture else ()
+    if isinstance(manifest, (DockerManifest, ImageManifest)):
+        if manifest.artifact_type is not None:
+            return ()
+        try:
+            config = parse_config(registry.manifest_bytes(manifest.config.digest))
+        except RegfsError:
+            return ()
+        return (config.platform,) if config.platform else ()
+    named = (one.platform for one in manifest.references() if one.role is not Role.SUBJECT)
+    return tuple(dict.fromkeys(one for one in named if one not in ("", "unknown/unknown")))
 
 
 def _attached_to(

@@ -296,6 +296,18 @@ def test_tags_with_their_sizes(tree: TreeBuilder) -> None:
     assert broken.problem is not None
 
 
+def test_the_platform_of_a_plain_image_is_that_of_its_config(tree: TreeBuilder) -> None:
+    tree.push("app", "arm", image(["a"], platform="linux/arm64"))
+    tree.push("app", "old", schema1("app", "old", ["a"]))
+    tree.push("app", "sbom", artifact(["sbom"]))
+    lost = image(["b"])
+    tree.push("app", "lost", lost)
+    tree.delete_blob(Digest(lost.blobs[0].digest))
+    found = listing.tags(registry_of(tree), "app", details=True).tags
+    platforms = {one.name: one.platforms for one in found}
+    assert platforms == {"arm": ("linux/arm64",), "lost": (), "old": ("amd64",), "sbom": ()}
+
+
 def test_untagged_is_what_no_tag_reaches(tree: TreeBuilder) -> None:
     tree.push("app", "v1", buildkit(image(["new"])))
     old = tree.push("app", None, image(["old"]))
