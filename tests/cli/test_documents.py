@@ -7,6 +7,7 @@ gives, each fail a test here.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import click
 import pytest
 from jsonschema import Draft202012Validator
 
+import regfs
 from regfs.cli.app import cli, run
 from regfs.cli.common import COMMON
 from regfs.cli.schema import documents, schema_of
@@ -199,21 +201,35 @@ class Printer:
         code = run(["-r", str(self._root), *arguments, "-q"])
         return code, *self._capsys.readouterr()
 
+    def plainly(self, form: str) -> str:
+        """Return what is printed for people."""
+        arguments = shlex.split(form.removeprefix("!").format(**self._known))
+        assert run(["-r", str(self._root), *arguments]) in (0, 1), form
+        return self._capsys.readouterr().out
+
+
+def prepare(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Printer:
+    """Return what prints forms in a new folder, where a plan and a run have been made."""
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    shutil.copytree(TUTORIAL, folder / "tree")
+    (folder / "in-use.txt").write_text("my-busybox:latest\nmy-busybox:none\n")
+    (folder / "keep.toml").write_text(
+        '[[policies]]\nrepositories = ["**"]\n[[policies.keepTags]]\npatterns = [".*"]\n'
+    )
+    made = Printer(folder / "tree", capsys)
+    for form in ("gc plan -m --offline -o plan.json", "gc run -m --offline --yes"):
+        made.print(form)
+    return made
+
 
 @pytest.fixture
 def printer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Printer:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(TUTORIAL, tmp_path / "tree")
-    (tmp_path / "in-use.txt").write_text("my-busybox:latest\nmy-busybox:none\n")
-    (tmp_path / "keep.toml").write_text(
-        '[[policies]]\nrepositories = ["**"]\n[[policies.keepTags]]\npatterns = [".*"]\n'
-    )
-    made = Printer(tmp_path / "tree", capsys)
-    for form in ("gc plan -m --offline -o plan.json", "gc run -m --offline --yes"):
-        made.print(form)
-    return made
+    return prepare(tmp_path, capsys, monkeypatch)
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -305,3 +321,38 @@ def test_a_command_without_a_document_has_no_schema(
     assert run(["schema", "--", *words]) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("regfs: ")
+
+
+# -- terminals --------------------------------------------------------------------------------
+
+WIDTHS = (40, 60, 80, 120)
+DIGEST = re.compile(r"\b(?:sha256:[0-9a-f]{64}|[0-9a-f]{64}|[0-9a-f]{12})\b")
+RUN = re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]{6}\b")
+
+
+@cache
+def names() -> list[str]:
+    """Return the names of all repositories and tags of the tree."""
+    repositories = regfs.open(str(TUTORIAL)).inventory.repositories.values()
+    tags = [f"{one.name}:{tag}" for one in repositories for tag in one.tags]
+    return [*(one.name for one in repositories), *tags]
+
+
+@pytest.mark.parametrize("name", sorted({*FORMS} - {"show raw"}))
+def test_names_and_identifiers_are_whole_at_any_width(
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What 200 columns show stands at any other width as well, on one line."""
+    shown: dict[tuple[int, str], list[str]] = {}
+    for width, option in [(200, ""), (200, "-v"), (40, "-v"), *((width, "") for width in WIDTHS)]:
+        made = prepare(tmp_path / f"{width}{option}", capsys, monkeypatch)
+        monkeypatch.setenv("COLUMNS", str(width))
+        shown[width, option] = [made.plainly(f"{form} {option}") for form in FORMS[name]]
+    for (width, option), outputs in shown.items():
+        for form, wide, narrow in zip(FORMS[name], shown[200, option], outputs, strict=True):
+            told = {one for one in names() if one in wide} | set(DIGEST.findall(wide))
+            assert [one for one in told if one not in narrow] == [], f"{form}: {width}"
+            assert len(set(RUN.findall(narrow))) == len(set(RUN.findall(wide))), f"{form}: {width}"

@@ -69,6 +69,9 @@ def run(steps: list[Step], folder: Path) -> list[Outcome]:
         command = step.command
         for told, used in ports.items():
             command = command.replace(f":{told}", f":{used}")
+        if ".log" in command and not command.endswith("&"):
+            # A line is written after the answer: once another is answered, it is there.
+            script += [f"curl -s 127.0.0.1:{port}/v2/ -o {os.devnull}" for port in ports.values()]
         script += [command, f"echo '{MARK}' $?"]
         if command.endswith("&"):
             script.append(_wait_for(command))
