@@ -251,9 +251,10 @@ def _settle(
     suspected: set[str] = set()
     moved = None if latest is None else latest.moved
     while items := list(quarantined_items(store, damaged, moved)):
-        inventory = scan(store, progress=progress, history=False, lean=True)
+        before = latest or LatestGraph(registry)
+        inventory = scan(store, progress=progress, history=False, lean=True, known=before.known)
         check_owners(inventory)
-        graph = (latest or LatestGraph(registry)).without(items, inventory, progress)
+        graph = before.without(items, inventory, progress)
         use = InUse(inventory, graph, {item.digest for item in items if item.digest is not None})
         doubts = use.doubts()
         external = ExternalRoots(store, roots, items) if roots is not None else None

@@ -14,8 +14,9 @@ Any other tag is not in use: that it went was a decision. The history of a tag n
 long as the tag says what it points to.
 
 Whatever is present is a root here, so what a collection left in place brings nothing back by
-itself. Only subjects are not followed from everything: the list of referrers in a fallback tag
-keeps the referrers, and must not keep the image that they are about.
+itself. `Graph.live` answers what these roots reach, as it does for a plan in which nothing may
+go; only subjects are followed from tags alone: the list of referrers in a fallback tag keeps
+the referrers, and must not keep the image that they are about.
 """
 
 from __future__ import annotations
@@ -155,53 +156,54 @@ class InUse:
     """What is in use in a tree as it was just scanned."""
 
     def __init__(self, inventory: Inventory, graph: Graph, candidates: Collection[Digest]) -> None:
-        """`graph` knows at least the manifests that are in `inventory`."""
+        """`graph` knows at least the manifests that are in `inventory`, by the same numbers."""
         self._inventory = inventory
         self._graph = graph
-        found = map(inventory.known.find, {*candidates, *graph.aliases})
-        self._candidates = {number for number in found if number is not None}
+        self._known = inventory.known
+        add = self._known.add
+        self._aliases = {add(one): set(map(add, others)) for one, others in graph.aliases.items()}
+        self._candidates = {*map(add, candidates), *self._aliases}
         """Numbers of the digests that are asked about, in any algorithm."""
-        self._named: set[Digest] = set()
-        """Blobs that something present names."""
+        self._named: set[int] = set()
+        """Numbers of blobs that something present names."""
         self._live: dict[str, set[Digest]] = {}
         """Repository -> manifests that its links and tags reach."""
-        self._needed: dict[str, set[Digest]] = {}
-        """Repository -> blobs that these need."""
+        self._needed: dict[str, set[int]] = {}
+        """Repository -> numbers of blobs that these need."""
         for repository in inventory.repositories.values():
             self._add(repository)
 
     def _add(self, repository: RepositoryInventory) -> None:
         graph, name = self._graph, repository.name
-        roots = set(repository.revisions)
-        tagged: set[Digest] = set()
-        for digest in repository.revisions:
-            roots.update(graph.revision_targets(name, digest))
-        for tag, info in repository.tags.items():
-            is_own = info.current is not None and attached_to(graph, tag, info.current) is None
-            (tagged if is_own else roots).update(info.targets)
-        live = graph.reachable(roots) | graph.reachable(tagged, subjects=True)
-        self._live[name], self._needed[name] = live, graph.needs(live)
-        named = {*self._needed[name], *self._linked(repository)}
-        self._named |= named.union(*(graph.aliases.get(digest, ()) for digest in named))
+        tagged = {
+            info.current
+            for tag, info in repository.tags.items()
+            if info.current is not None and attached_to(graph, tag, info.current) is None
+        }
+        live = self._live[name] = graph.live(repository, subjects_of=tagged)
+        self._needed[name] = self._candidates.intersection(graph.needed_numbers(live))
+        named = self._needed[name] | self._linked(repository)
+        self._named |= named.union(*(self._aliases.get(number, ()) for number in named))
 
-    def _linked(self, repository: RepositoryInventory) -> Iterator[Digest]:
-        """Yield those candidates that a layer link names, by its path or its content."""
+    def _linked(self, repository: RepositoryInventory) -> set[int]:
+        """Return the numbers of candidates that a layer link names, by its path or its content."""
         layers = repository.layers
         rows = [row for row, number in enumerate(layers.numbers) if number in self._candidates]
-        return (digest for digest, *_ in layers.files(rows))
+        return {self._known.add(found[0]) for found in layers.files(rows)}
 
     def needs(self, item: Item) -> bool:
         """Return whether something present needs an item, or it has been written to."""
         if item.written:
             return True
         digest = item.digest
+        number = None if digest is None else self._known.find(digest)
         if item.kind is ActionKind.BLOB:
-            return digest in self._named
+            return number in self._named
         name = item.repository or ""
         if item.kind is ActionKind.TAG:
             return self._is_attached(name, item.path)
         if item.kind is ActionKind.LAYER_LINK:
-            return digest in self._needed.get(name, ())
+            return number in self._needed.get(name, ())
         return item.kind is ActionKind.REVISION and digest in self._live.get(name, ())
 
     def _is_attached(self, name: str, path: str) -> bool:

@@ -15,6 +15,7 @@ from regfs.progress import SILENT, Progress
 from regfs.runs import Item, require_one_filesystem
 from regfs.runs.totals import ActionKind
 from regfs.stores import Store, folders_above
+from regfs.tree.digests import Digests
 from regfs.tree.inventory import DigestTable, Inventory, RepositoryInventory
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
@@ -23,13 +24,16 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-def scan_for_plan(store: Store, policy: Policy, progress: Progress = SILENT) -> Inventory:
-    """Scan a tree as a plan by `policy` needs it.
+def scan_for_plan(
+    store: Store, policy: Policy, progress: Progress = SILENT, known: Digests | None = None
+) -> Inventory:
+    """Scan a tree as a plan by `policy` needs it; `known` are the digests of an earlier scan.
 
     Raises:
         Doubt: a part of it lies on another file system, so a plan could not be applied.
     """
-    inventory = scan(store, progress=progress, history=needs_history(policy), lean=True)
+    history = needs_history(policy)
+    inventory = scan(store, progress=progress, history=history, lean=True, known=known)
     require_one_filesystem(store, _folders(inventory))
     if policy.leftovers:
         from regfs.tree.leftovers import find_leftovers
@@ -69,6 +73,11 @@ class LatestGraph:
     def graph(self) -> Graph | None:
         """The graph; None before there was a scan."""
         return self._graph
+
+    @property
+    def known(self) -> Digests | None:
+        """The digests of its scan, to be given to the next one."""
+        return None if self._graph is None else self._graph.inventory.known
 
     def of(self, inventory: Inventory, progress: Progress = SILENT) -> Graph:
         """Return the graph of an inventory, or an earlier one if that has the same content.
@@ -111,20 +120,25 @@ def _is_same(graph: Graph, now: Inventory) -> bool:
 def _lacks_only(moved: Iterable[Item], graph: Graph, now: Inventory) -> bool:
     """Return whether a scan finds all that the one of a graph did but for `moved`, and no more.
 
-    In doubt the answer is no.
+    In doubt the answer is no, as it is for scans that number digests differently.
     """
     before = graph.inventory
-    if graph.frozen or graph.incomplete or before.findings != now.findings:
+    if (
+        before.known is not now.known
+        or graph.frozen
+        or graph.incomplete
+        or before.findings != now.findings
+    ):
         return False
     if before.repositories.keys() != now.repositories.keys():
         return False
     gone: dict[tuple[str | None, str], set[object]] = defaultdict(set)
     for item in moved:
         is_tag = item.kind == ActionKind.TAG or item.digest is None
-        name = layout.name_of(item.path) if is_tag else _row(item.digest or "")
+        name = layout.name_of(item.path) if is_tag else now.known.find(item.digest or "")
         repository = None if item.kind == ActionKind.BLOB else item.repository
         gone[repository, item.kind].add(name)
-    return _lacks(_rows(before.blobs), _rows(now.blobs), gone[None, ActionKind.BLOB]) and all(
+    return _lacks_rows(before.blobs, now.blobs, gone[None, ActionKind.BLOB]) and all(
         _lacks_links(repository, other, gone) for repository, other in _pairs(before, now)
     )
 
@@ -147,33 +161,27 @@ def _lacks_links(
     return (
         before.links == now.links
         and _lacks(had, has, gone[name, ActionKind.TAG])
-        and _lacks(_rows(before.revisions), _rows(now.revisions), gone[name, ActionKind.REVISION])
-        and _lacks(_rows(before.layers), _rows(now.layers), gone[name, ActionKind.LAYER_LINK])
+        and _lacks_rows(before.revisions, now.revisions, gone[name, ActionKind.REVISION])
+        and _lacks_rows(before.layers, now.layers, gone[name, ActionKind.LAYER_LINK])
     )
 
 
-def _lacks(
-    had: Mapping[Key, Value] | None, has: Mapping[Key, Value] | None, gone: Collection[object]
-) -> bool:
-    """Return whether of two listings the later one lacks only what is gone, and has no more."""
-    if had is None or has is None:
+def _lacks_rows(had: DigestTable, has: DigestTable, gone: Collection[object]) -> bool:
+    """Return whether of two tables the later one lacks only what is gone, and has no more."""
+    # A link by another algorithm than sha256 may have another content under the same name.
+    if had.known.others(had.numbers) or had.known.others(has.numbers):
         return False
+    same = (had.numbers, had.sizes, had.mtimes) == (has.numbers, has.sizes, has.mtimes)
+    return same or _lacks(_rows(had), _rows(has), gone)
+
+
+def _lacks(had: Mapping[Key, Value], has: Mapping[Key, Value], gone: Collection[object]) -> bool:
+    """Return whether of two listings the later one lacks only what is gone, and has no more."""
     return has.items() <= had.items() and all(key in gone for key in had.keys() - has.keys())
 
 
-def _rows(table: DigestTable) -> Mapping[bytes, object] | None:
-    """Return the rows of a table by their digests as bytes; None for any but sha256.
-
-    A link by another algorithm may have another content under the same name.
-    """
-    data = table.known.rows_of(table.numbers)
-    if data is None:
-        return None
-    digests = [data[start : start + 32] for start in range(0, len(data), 32)]
+def _rows(table: DigestTable) -> Mapping[int, object]:
+    """Return the rows of a table by the numbers of their digests."""
     if table.ask is not None:
-        return dict.fromkeys(digests)
-    return dict(zip(digests, zip(table.sizes, table.mtimes, strict=True), strict=True))
-
-
-def _row(digest: str) -> bytes:
-    return bytes.fromhex(digest.partition(":")[2])
+        return dict.fromkeys(table.numbers)
+    return dict(zip(table.numbers, zip(table.sizes, table.mtimes, strict=True), strict=True))

@@ -135,9 +135,10 @@ def apply(
     if planned.root != store.url:
         raise PlanStale(f"the plan was made for {planned.root}, not for {store.url}")
     with exclusive(store):
-        inventory = scan_for_plan(store, planned.policy, progress)
+        before = latest or LatestGraph(registry)
+        inventory = scan_for_plan(store, planned.policy, progress, before.known)
         check_owners(inventory)
-        graph = (latest or LatestGraph(registry)).of(inventory, progress)
+        graph = before.of(inventory, progress)
         # With the limit, something else could go in place of what is in use again.
         policy = replace(planned.policy, max_freed=None)
         fresh = plan(graph, policy, clock(), registry.manifest_bytes)
@@ -146,8 +147,8 @@ def apply(
         in_place = not sweep.find_room(at_once=at_once)
         sweep.run(progress, in_place=in_place)
         # Of a run that was continued only its journal knows all.
-        if latest is not None and not in_place and not sweep.before:
-            latest.moved = JustMoved.of(store, planned.id, sweep.moved)
+        if not in_place and not sweep.before:
+            before.moved = JustMoved.of(store, planned.id, sweep.moved)
         return sweep.report(in_place=in_place)
 
 

@@ -237,12 +237,22 @@ class Graph:
                     pending.add(target)
         return found
 
-    def live(self, repository: RepositoryInventory, also: Iterable[Digest] = ()) -> set[Digest]:
+    def live(
+        self,
+        repository: RepositoryInventory,
+        also: Iterable[Digest] = (),
+        *,
+        subjects_of: Iterable[Digest] | None = None,
+    ) -> set[Digest]:
         """Return every manifest that a repository reaches while nothing in it may go.
 
-        `also` are manifests that it has to keep by the word of somebody else.
+        `also` are manifests that it has to keep by the word of somebody else. Subjects are
+        followed from everything, or only from what `subjects_of` reach.
         """
-        return self.reachable(self.named(repository).union(also), subjects=True)
+        named = self.named(repository).union(also)
+        if subjects_of is None:
+            return self.reachable(named, subjects=True)
+        return self.reachable(named) | self.reachable(subjects_of, subjects=True)
 
     def needs(self, found: Iterable[Digest]) -> set[Digest]:
         """Return every blob that these manifests need: the manifests, configs and layers.

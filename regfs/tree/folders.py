@@ -87,13 +87,16 @@ def take_leaves(
     leaves: Leaves,
     prefix: str = "",
 ) -> Leaves:
-    """Put one folder's leaves into `table`; name, and leave out, every child that is no digest."""
+    """Put one folder's leaves into `table`; name, and leave out, every child that is no digest.
+
+    The table has to be ordered when all are in it.
+    """
     leaves = checked_leaves(inventory, folder, algorithm, leaves, prefix)
     numbers = table.known.add_names(algorithm, leaves.names)
     if table.ask is None:
-        table.extend(numbers, leaves.sizes, leaves.mtimes, leaves.allocated)
+        table.append(numbers, leaves.sizes, leaves.mtimes, leaves.allocated)
     else:
-        table.extend(numbers)
+        table.append(numbers)
     return leaves
 
 

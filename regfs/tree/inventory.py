@@ -14,7 +14,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import islice
 from operator import lt
 from typing import Final, NamedTuple, TypeVar
 
@@ -68,22 +68,34 @@ class DigestTable(Mapping[Digest, FileInfo]):
         mtimes: Iterable[float] = (),
         allocated: Iterable[int] = (),
     ) -> None:
-        """Add one folder's files, with their columns unless files are asked about later.
+        """Add one folder's files, with their columns unless files are asked about later."""
+        self.append(numbers, sizes, mtimes, allocated)
+        self.order()
 
-        A digest that comes twice counts once, as it came first: a folder that changes while it
-        is read may give a name twice.
-        """
-        beyond = self.numbers[-1] if self.numbers else -1
+    def append(
+        self,
+        numbers: array[int],
+        sizes: Iterable[int] = (),
+        mtimes: Iterable[float] = (),
+        allocated: Iterable[int] = (),
+    ) -> None:
+        """Add files as `extend` does; `order` has to follow, once for many folders."""
         self.numbers.extend(numbers)
         self.sizes.extend(sizes)
         self.mtimes.extend(mtimes)
         self.allocated.extend(allocated)
-        if not all(map(lt, chain([beyond], numbers), numbers)):
+
+    def order(self) -> None:
+        """Put rows in the order of their numbers.
+
+        A digest that came twice counts once, as it came first: a folder that changes while it
+        is read may give a name twice.
+        """
+        if not all(map(lt, self.numbers, islice(self.numbers, 1, None))):
             self._sort()
         self._is_dense = not self.numbers or self.numbers[-1] == len(self.numbers) - 1
 
     def _sort(self) -> None:
-        """Put rows in the order of their numbers; of those with the same number the first stays."""
         first: dict[int, int] = {}
         for row, number in enumerate(self.numbers):
             first.setdefault(number, row)

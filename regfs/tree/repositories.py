@@ -50,6 +50,7 @@ def _scan_links(store: Store, inventory: Inventory, table: DigestTable, folder: 
         report = inventory.findings.append
         leaves = leaves_in(store, path, "link", report, lean=table.ask is not None)
         take_leaves(inventory, table, path, algorithm, leaves)
+    table.order()
 
 
 def _scan_manifests(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:
@@ -79,6 +80,7 @@ def _scan_revisions(store: Store, inventory: Inventory, repository: RepositoryIn
             digest = Digest(f"{algorithm}:{name}")
             if content != digest.encode():
                 repository.links[digest] = parse_link_content(content)
+    repository.revisions.order()
 
 
 def _scan_tags(store: Store, inventory: Inventory, repository: RepositoryInventory) -> None:

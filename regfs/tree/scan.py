@@ -25,6 +25,7 @@ from regfs.names import could_be_component
 from regfs.parallel import adaptive_map, map_in_two_processes
 from regfs.progress import SILENT, Progress
 from regfs.stores import FileKind, Leaves, Store, stat_or_none
+from regfs.tree.digests import Digests
 from regfs.tree.folders import (
     algorithms_in,
     leaves_in,
@@ -65,6 +66,7 @@ def scan(
     history: bool = True,
     link_times: bool = True,
     lean: bool = False,
+    known: Digests | None = None,
 ) -> Inventory:
     """List the tree once.
 
@@ -76,10 +78,14 @@ def scan(
 
     `want` picks repositories by name, by default all; blobs are always listed whole.
 
+    `known` are the digests of an earlier scan of the same tree: with the same numbers, two scans
+    are compared at no cost.
+
     Raises:
         StoreError: the root itself cannot be listed.
     """
-    inventory = Inventory(url=store.url, taken_at=clock(), whole=want is None)
+    digests = Digests() if known is None else known
+    inventory = Inventory(store.url, clock(), digests, whole=want is None)
     if lean:
         inventory.blobs.ask = _asker(store, inventory, layout.blob_folder, "data", _ALGORITHM + 3)
     with _without_collector():
@@ -90,6 +96,7 @@ def scan(
             if lean or not link_times:
                 repository.layers.ask = _layer_asker(store, inventory, repository.name)
         _scan_folders(store, inventory, repositories, progress)
+    inventory.blobs.order()
     read_again(store, inventory)
     # Threads and a second process have seen a part of them, each at its own pace.
     inventory.findings.sort(key=attrgetter("place"))

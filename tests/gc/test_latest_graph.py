@@ -45,8 +45,10 @@ def shop(tree: TreeBuilder) -> TreeBuilder:
     return tree
 
 
-def scanned(tree: TreeBuilder) -> Inventory:
-    return scan_for_plan(store_of(tree), Policy(min_age=0.0, leftovers=True))
+def scanned(tree: TreeBuilder, before: Graph | None = None) -> Inventory:
+    policy = Policy(min_age=0.0, leftovers=True)
+    known = None if before is None else before.inventory.known
+    return scan_for_plan(store_of(tree), policy, known=known)
 
 
 def graph_of(tree: TreeBuilder) -> Graph:
@@ -57,7 +59,7 @@ def is_taken_over(tree: TreeBuilder, change: Callable[[TreeBuilder], object]) ->
     """Return whether the graph from before a change is that of the tree after it."""
     before = graph_of(tree)
     change(tree)
-    return LatestGraph(registry_of(tree), before).of(scanned(tree)) is before
+    return LatestGraph(registry_of(tree), before).of(scanned(tree, before)) is before
 
 
 def later(path: Path) -> None:
@@ -110,12 +112,17 @@ def test_a_tree_that_has_changed_has_a_graph_of_its_own(
     assert not is_taken_over(shop, change)
 
 
+def test_a_scan_that_numbers_digests_anew_has_a_graph_of_its_own(shop: TreeBuilder) -> None:
+    before = graph_of(shop)
+    assert LatestGraph(registry_of(shop), before).of(scanned(shop)) is not before
+
+
 def test_a_graph_with_doubts_is_never_taken_over(shop: TreeBuilder) -> None:
     shop.blob_path(OLD.digest).write_bytes(b"{}")
     before = graph_of(shop)
     assert before.frozen
     latest = LatestGraph(registry_of(shop), before)
-    assert latest.without([], scanned(shop)) is not before
+    assert latest.without([], scanned(shop, before)) is not before
 
 
 def test_a_tree_with_links_of_another_algorithm_is_read_again(shop: TreeBuilder) -> None:
@@ -130,7 +137,7 @@ def test_files_are_asked_about_again_when_a_graph_is_taken_over(shop: TreeBuilde
     before = graph_of(shop)
     known = before.inventory.blobs[Digest(blob)]
     later(shop.blob_path(blob))
-    graph = LatestGraph(registry_of(shop), before).of(scanned(shop))
+    graph = LatestGraph(registry_of(shop), before).of(scanned(shop, before))
     assert graph is before
     assert graph.inventory.blobs[Digest(blob)].mtime == known.mtime + 1
 
@@ -168,7 +175,7 @@ def test_a_graph_holds_on_while_only_what_lies_in_quarantine_is_gone(
     latest, before = apply_all(shop)
     change(shop)
     items = list(quarantined_items(store_of(shop)))
-    assert (latest.without(items, scanned(shop)) is before) == expected
+    assert (latest.without(items, scanned(shop, before)) is before) == expected
 
 
 def test_what_a_link_names_by_now_comes_back_with_the_graph_at_hand(shop: TreeBuilder) -> None:

@@ -19,7 +19,9 @@ from regfs.stores import Leaves
 from regfs.stores.local.store import LocalStore
 from regfs.tree.digests import Digests
 from regfs.tree.inventory import DigestTable
+from regfs.tree.scan import scan
 from tests.support.builder import TreeBuilder, digest_of, image, index
+from tests.support.registries import store_of
 from tests.support.scanned import paths_of, scanned
 from tests.support.strategies import digests, disk_names, disk_tags
 
@@ -271,6 +273,27 @@ def test_a_table_is_a_dict_that_keeps_the_first(folders: list[list[tuple[Digest,
     assert all(digest in table for digest in expected)
     assert [table.row(digest) for digest in expected] == list(range(len(expected)))
     assert table.find(str(Digest.of(b"a digest that is not there"))) is None
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_a_scan_with_the_digests_of_an_earlier_one_finds_the_same(
+    tree: TreeBuilder, lean: bool
+) -> None:
+    """New digests come anywhere in a folder, and have the highest numbers."""
+    made = image([f"layer {number}" for number in range(40)])
+    tree.push("app", "v1", made)
+    first = scan(store_of(tree), lean=lean)
+    tree.push("app", "v2", image([f"layer {number}" for number in range(20, 60)]))
+    tree.push("lib", "v1", image(["other"]))
+    tree.delete_blob(made.blobs[3].digest)
+    again, fresh = scan(store_of(tree), lean=lean, known=first.known), scan(store_of(tree))
+    assert again.known is first.known
+    assert list(again.blobs.numbers) == sorted(again.blobs.numbers)
+    assert dict(again.blobs) == dict(fresh.blobs)
+    for name, repository in fresh.repositories.items():
+        assert again.repositories[name].tags == repository.tags
+        assert dict(again.repositories[name].layers) == dict(repository.layers)
+        assert dict(again.repositories[name].revisions) == dict(repository.revisions)
 
 
 @given(st.lists(digests(), unique=True), st.randoms())
