@@ -19,6 +19,7 @@ DOCUMENTS = {"": DOCUMENT}
         "regfs rm app:v1 -n",
         "regfs rm app:v1 app:v2",
         "regfs rm app@sha256:25b1600",
+        "regfs rm 'app:pr-*'",
         "regfs rm team --recursive --gc",
     ],
     exits=EXITS,

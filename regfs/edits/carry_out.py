@@ -50,8 +50,9 @@ from regfs.stores import (
     ignore,
     writable,
 )
+from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Registry
-from regfs.tree.scan import scan
+from regfs.tree.scan import scan, scan_owners
 
 _BATCH: Final = 2048
 """Items whose journal lines are made durable together, before the first of them is moved."""
@@ -66,6 +67,17 @@ def graph_of(registry: Registry, want: Callable[[str], bool], progress: Progress
     inventory = scan(registry.store, progress=progress, want=want, lean=True)
     check_owners(inventory)
     return build_graph(inventory, registry, progress=progress)
+
+
+def check_unmanaged(store: Store) -> None:
+    """See that no other program manages the tree.
+
+    Raises:
+        Doubt: one does.
+    """
+    inventory = Inventory(url=store.url, taken_at=0.0)
+    scan_owners(store, inventory)
+    check_owners(inventory)
 
 
 def carry_out(

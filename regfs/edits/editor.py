@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from regfs.edits.carry_out import carry_out, graph_of, report
+from regfs.edits.carry_out import carry_out, check_unmanaged, graph_of, report
+from regfs.edits.copying import copying, moving
 from regfs.edits.edit import Edit, Edited, Frees
 from regfs.edits.removing import removing, untagging
+from regfs.edits.tagging import rolling_back, tagging
 from regfs.gc.sweep import check_owners
 from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
 from regfs.reports.removal import removal
+from regfs.tree.references import is_pattern
 from regfs.tree.registry import Registry, Target
 from regfs.tree.tags import find_tagged
 
@@ -80,8 +83,130 @@ class Editor:
         decide = partial(untagging, targets=targets)
         return self._remove(decide, targets, offline=offline, dry_run=dry_run)
 
+    def tag(
+        self,
+        reference: str,
+        new: str,
+        *,
+        force: bool = False,
+        offline: bool = False,
+        dry_run: bool = False,
+    ) -> Edited:
+        """Set a tag: TAG in the repository of `reference`, or NAME:TAG.
+
+        >>> len(tree.edit.tag("my-busybox-extended:latest", "stable").created)
+        2
+
+        A manifest that lost its repository is named by its digest alone and gets all its
+        links. `force` moves a tag that points elsewhere.
+
+        Raises:
+            ReferenceInvalid, NameInvalid, TagInvalid, Unknown: nothing was changed.
+            Refused, Doubt, LockHeld: likewise; the message says why.
+            StoreError: the storage failed; what was done stands in the journal.
+        """
+        source = self._registry.find(reference)
+
+        def decide() -> Edit:
+            return tagging(self._registry, source, new, force=force)
+
+        return self._do(decide, offline=offline, dry_run=dry_run)
+
+    def rollback(
+        self, reference: str, to: str = "-1", *, offline: bool = False, dry_run: bool = False
+    ) -> Edited:
+        """Set a tag back to a digest of its history, or to what it pointed to before.
+
+        >>> done = tree.edit.rollback("my-busybox-extended-cached:rebuilt", dry_run=True)
+        Traceback (most recent call last):
+            ...
+        regfs.errors.ManifestUnknown: no such tag: my-busybox-extended-cached:rebuilt
+
+        `to` is a digest, of which seven hexadecimal digits are enough, or -1, -2, ...
+
+        Raises:
+            ReferenceInvalid, Unknown: there is no such tag, or it never pointed to that.
+            Doubt, LockHeld: nothing was changed; the image is not whole any more.
+            StoreError: the storage failed; what was done stands in the journal.
+        """
+
+        def decide() -> Edit:
+            target = find_tagged(self._registry, reference)
+            return rolling_back(self._registry, target, to)
+
+        return self._do(decide, offline=offline, dry_run=dry_run)
+
+    def cp(
+        self,
+        reference: str,
+        new: str,
+        *,
+        force: bool = False,
+        offline: bool = False,
+        dry_run: bool = False,
+    ) -> Edited:
+        """Copy an image to NAME:TAG, in the same or another repository of the tree.
+
+        >>> done = tree.edit.cp("my-busybox-extended:latest", "team/app:v1")
+        >>> done.created[-1].path.partition("/repositories/")[2]
+        'team/app/_manifests/tags/v1/current/link'
+
+        Only links are created: content is stored once. `force` moves a tag that points
+        elsewhere.
+
+        Raises:
+            As `tag`.
+        """
+        source = self._registry.find(reference)
+
+        def decide() -> Edit:
+            return copying(self._registry, source, new, force=force)
+
+        return self._do(decide, offline=offline, dry_run=dry_run)
+
+    def mv(
+        self,
+        name: str,
+        new: str,
+        *,
+        recursive: bool = False,
+        offline: bool = False,
+        dry_run: bool = False,
+    ) -> Edited:
+        """Rename a repository, and with `recursive` those below it; links keep their times.
+
+        >>> tree.edit.mv("team/app", "team/web").run is None
+        False
+
+        Raises:
+            NameInvalid, NameUnknown: nothing was changed.
+            Refused, Doubt, LockHeld: likewise; the message says why.
+            StoreError: the storage failed; what was done stands in the journal.
+        """
+        above = (f"{name}/", f"{new}/")
+
+        def decide() -> Edit:
+            graph = graph_of(self._registry, lambda one: f"{one}/".startswith(above))
+            return moving(graph, self._registry, name, new, recursive=recursive, offline=offline)
+
+        return self._do(decide, offline=offline, dry_run=dry_run)
+
+    def _do(self, decide: Callable[[], Edit], *, offline: bool, dry_run: bool) -> Edited:
+        """Decide and carry out an edit that removes nothing."""
+        check_unmanaged(self._registry.store)
+        edit = decide()
+        if dry_run or not (edit.goes or edit.links):
+            return report(edit, self._registry.store.url)
+        return self._carry_out(decide, offline)
+
     def _find(self, references: Iterable[str]) -> list[Target]:
-        return [find_tagged(self._registry, text) for text in references]
+        found: list[Target] = []
+        for text in references:
+            if is_pattern(text):
+                found += self._registry.find_all(text)
+            else:
+                found.append(find_tagged(self._registry, text))
+        return list(dict.fromkeys(found))
 
     def _remove(
         self,

@@ -66,7 +66,7 @@ def untagging(graph: Graph, targets: Sequence[Target]) -> Edit:
             raise ReferenceInvalid(f"{target}: untag takes NAME:TAG; regfs rm removes more")
     for name, asked in _by_repository(graph, targets).items():
         repository = _found(graph, name)
-        _require_listed(graph, name, [layout.tag_folder(name, tag) for tag in asked.tags])
+        require_listed(graph, name, [layout.tag_folder(name, tag) for tag in asked.tags])
         for tag in sorted(asked.tags):
             edit.goes.append(_tag_action(name, tag, repository.tags[tag], _NAMED))
     return edit
@@ -97,15 +97,19 @@ def removing(
             continue
         below = [other for other in every if other.startswith(f"{name}/")]
         if below and not recursive:
-            raise Refused(
-                f"{name}: {len(below)} repositories lie below it, first {below[0]}; give "
-                "--recursive to remove them too"
-            )
+            raise Refused(f"{name}: {nested(below)}; give --recursive to remove them too")
         for one in [*([name] if name in every else []), *below]:
             if one not in edit.emptied:
-                _take_all(graph, every[one], edit, offline=offline)
+                take_all(graph, every[one], edit, offline=offline)
     edit.goes.sort(key=lambda action: _RANK[action.kind])
     return edit
+
+
+def nested(below: Sequence[str]) -> str:
+    """Say which repositories lie below one."""
+    if len(below) == 1:
+        return f"a repository lies below it, {below[0]}"
+    return f"{len(below)} repositories lie below it, first {below[0]}"
 
 
 _RANK: Final[dict[str, int]] = {kind: rank for rank, kind in enumerate(ActionKind)}
@@ -138,7 +142,7 @@ def _found(graph: Graph, name: str) -> RepositoryInventory:
 # -- doubt -----------------------------------------------------------------------------
 
 
-def _require_listed(graph: Graph, name: str, folders: Iterable[str]) -> None:
+def require_listed(graph: Graph, name: str, folders: Iterable[str]) -> None:
     """See that folders of a repository can be removed as they were listed.
 
     Raises:
@@ -254,7 +258,7 @@ class _Removing:
         name = self._repository.name
         reasons = [one for one in self._graph.frozen.get(name, ()) if not self._is_taken(one)]
         _require_certain(name, reasons)
-        _require_listed(self._graph, name, [layout.tag_folder(name, tag) for tag in self._tags])
+        require_listed(self._graph, name, [layout.tag_folder(name, tag) for tag in self._tags])
 
     def _is_taken(self, reason: Finding) -> bool:
         """Return whether a finding is about what goes itself."""
@@ -338,12 +342,12 @@ def _revision_action(repository: RepositoryInventory, digest: Digest, reason: st
 # -- a whole repository --------------------------------------------------------------------
 
 
-def _take_all(
+def take_all(
     graph: Graph, repository: RepositoryInventory, edit: Edit, *, offline: bool = False
 ) -> None:
     """Add everything that a repository holds, but for uploads that may be under way."""
     inventory, name = graph.inventory, repository.name
-    _require_listed(graph, name, [layout.repository_folder(name)])
+    require_listed(graph, name, [layout.repository_folder(name)])
     reason = "its repository goes"
     edit.emptied.append(name)
     for tag, info in repository.tags.items():

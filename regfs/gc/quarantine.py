@@ -107,7 +107,9 @@ def quarantined_items(
 def _by_lines(journal: Journal) -> list[Item]:
     account = journal.account
     items = {one.path: one for one in account.items if one.change is Change.MOVE}
-    return [
+    # What an edit created, and a restore took out: somebody may have come to need it.
+    undone = [one for one in account.created.values() if one.kind in LINK_KINDS]
+    return undone + [
         one
         for path, one in items.items()
         # What an edit has replaced is a copy: to put it back is to undo the edit.
@@ -136,7 +138,9 @@ def _lying(store: Store, items: Iterable[Item]) -> Iterator[Item]:
             else:
                 files = [there[path]] if path in there else []
             if files:
-                yield item._replace(written=True) if _is_written(item, files) else item
+                is_moved = item.change is Change.MOVE
+                is_written = is_moved and _is_written(item, files)
+                yield item._replace(written=True) if is_written else item
 
 
 def _is_written(item: Item, files: Files) -> bool:

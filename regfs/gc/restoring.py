@@ -15,13 +15,14 @@ restored item needs, and no link in another repository.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
 from regfs import layout
 from regfs.digest import Digest, digests_in
 from regfs.errors import DigestInvalid, StoreError
+from regfs.gc.created import needed_by_others
 from regfs.manifests import LIMIT
 from regfs.progress import SILENT, Progress
 from regfs.runs import (
@@ -30,6 +31,7 @@ from regfs.runs import (
     Journal,
     Restored,
     Returned,
+    RunKind,
     Skipped,
     Survey,
     is_good,
@@ -62,12 +64,16 @@ def restore(
     along: list[Returned] = []
     lost: list[Skipped] = []
 
-    def before(found: Survey, items: Sequence[Item]) -> None:
-        if not found.run.kind.moves_what_is_bad:
+    def before(found: Survey, items: Sequence[Item]) -> Mapping[str, str]:
+        kind = found.run.kind
+        if not kind.moves_what_is_bad:
             others = surveys(store, but=run, quarantined=True)
             needs = _Needs(store, chain([found], others), items)
             along.extend(needs.take_along())
             lost.extend(needs.lost())
+        if kind.moves_what_is_bad or kind is RunKind.GC or found.run.damage is not None:
+            return {}
+        return needed_by_others(store, found)
 
     done = restore_run(store, run, digests=digests, progress=progress, before=before)
     return replace(done, along=along, lost=lost)
@@ -169,10 +175,11 @@ def _files_in_quarantine(store: Store, found: Survey) -> list[Item]:
     return [
         item
         for item in found.contents.items
-        if item.change is Change.MOVE
-        and item.kind not in FOLDER_KINDS
+        if (item.change is Change.MOVE and item.kind not in FOLDER_KINDS)
+        # What an edit created, and a restore took out.
+        or (item.change is Change.CREATE and item.kind in _LINKS and not damaged)
         # A damaged run may have moved items because they are bad.
-        and (not damaged or is_good(store, item))
+        if not damaged or is_good(store, item)
     ]
 
 

@@ -12,7 +12,7 @@ index entry is compared with the one before it in time by the layers of its imag
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import zip_longest
@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import ManifestUnknown, NameUnknown, RegfsError, StoreError
+from regfs.errors import ManifestUnknown, NameUnknown, StoreError
 from regfs.findings import Finding
-from regfs.manifests.media_types import Role
+from regfs.reports.parts import ImageParts, image_parts
 from regfs.stores import stat_or_none
 from regfs.tree.inventory import INCOMPLETE
 from regfs.tree.registry import Registry
@@ -68,23 +68,6 @@ class TagLog:
     entries: tuple[LogEntry, ...]
 
 
-@dataclass(slots=True)
-class _LoggedImage:
-    """What a manifest and its children name."""
-
-    state: str = "whole"
-    problem: str | None = None
-    kind: str | None = None
-    sizes: dict[Digest, int] = field(default_factory=dict)
-    """Bytes of the manifests and of all they name."""
-    layers: dict[Digest, int] = field(default_factory=dict)
-
-    def lacks(self, state: str, problem: str) -> None:
-        """Note what is missing; the first counts, unless something worse follows."""
-        if self.state == "whole" or (self.state == "partial" and state != "partial"):
-            self.state, self.problem = state, problem
-
-
 def tag_log(registry: Registry, name: str, tag: str | None = None) -> TagLog:
     """Return what a tag, or every tag of a repository, pointed to.
 
@@ -126,7 +109,7 @@ class _TagReader:
     def __init__(self, registry: Registry, name: str) -> None:
         self._registry = registry
         self._name = name
-        self._images: dict[Digest, _LoggedImage] = {}
+        self._images: dict[Digest, ImageParts] = {}
 
     def entries(self, tag: str) -> Iterator[LogEntry]:
         """Yield what a tag pointed to, newest first."""
@@ -151,7 +134,7 @@ class _TagReader:
             )
             yield entry if before is None else self._compared(entry, image, before)
 
-    def _compared(self, entry: LogEntry, image: _LoggedImage, before: Digest) -> LogEntry:
+    def _compared(self, entry: LogEntry, image: ImageParts, before: Digest) -> LogEntry:
         earlier = self._image(before)
         if not (image.sizes and earlier.sizes):
             return replace(entry, before=before)
@@ -163,50 +146,7 @@ class _TagReader:
             removed=tuple(LayerSize(one, size) for one, size in old.items() if one not in new),
         )
 
-    def _image(self, digest: Digest) -> _LoggedImage:
+    def _image(self, digest: Digest) -> ImageParts:
         if digest not in self._images:
-            self._images[digest] = self._read(digest)
+            self._images[digest] = image_parts(self._registry, self._name, digest)
         return self._images[digest]
-
-    def _read(self, digest: Digest) -> _LoggedImage:
-        found = _LoggedImage()
-        pending, seen = [digest], {digest}
-        while pending:  # not by recursion: indexes can be nested as deeply as anybody likes
-            one = pending.pop()
-            for child in self._add(found, one, is_first=one == digest):
-                if child not in seen:
-                    seen.add(child)
-                    pending.append(child)
-        return found
-
-    def _add(self, found: _LoggedImage, digest: Digest, *, is_first: bool) -> Iterator[Digest]:
-        """Add what a manifest names; yield the manifests that it lists."""
-        registry, name = self._registry, self._name
-        try:
-            stored = registry.revision(name, digest)
-            manifest = registry.manifest(stored)
-            found.sizes[stored] = registry.blob(stored).size
-        except ManifestUnknown:
-            state = "gone" if is_first else "partial"
-            found.lacks(state, f"{name} does not have manifest {digest}")
-            return
-        except RegfsError as error:
-            found.lacks("unreadable" if is_first else "incomplete", str(error))
-            return
-        found.kind = manifest.kind.value if is_first else found.kind
-        for one in manifest.references():
-            if one.role is Role.MANIFEST:
-                found.sizes.setdefault(one.digest, max(one.size, 0))
-                yield one.digest
-            elif one.role is not Role.SUBJECT:
-                found.sizes[one.digest] = max(one.size, 0)
-                if one.role is Role.LAYER:
-                    found.layers[one.digest] = one.size
-                if not one.elsewhere and not self._has(one.digest):
-                    found.lacks("incomplete", f"{one.role} {one.digest} is missing")
-
-    def _has(self, blob: Digest) -> bool:
-        try:
-            return self._registry.linked(layout.LayerLink(self._name, blob)) is not None
-        except StoreError:
-            return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -16,7 +17,16 @@ from regfs.runs.records import Change, Item, RunKind, now
 from regfs.runs.space import claim_once
 from regfs.runs.sync import ChangedFolders, sync_interrupted
 from regfs.runs.totals import ActionKind
-from regfs.stores import UNFINISHED, FileKind, Store, WritableStore, Writer, ignore, stat_or_none
+from regfs.stores import (
+    UNFINISHED,
+    Entry,
+    FileKind,
+    Store,
+    WritableStore,
+    Writer,
+    ignore,
+    stat_or_none,
+)
 
 
 class Changes:
@@ -99,15 +109,24 @@ class Changes:
     ) -> None:
         """Put an announced link in place; a link that it replaces is copied aside.
 
-        Its modification time is `mtime`, in seconds since the epoch, or now.
+        Its modification time is `mtime`, in seconds since the epoch, or now; the journal has it,
+        so that a later write of the same bytes shows.
         """
+        mtime = time.time() if mtime is None else mtime
         data = digest.encode("ascii")  # and nothing more: a newline would break it
         begun = self.begin(path, mtime=mtime)
         content, size = Digest.of(data), len(data)
         try:
             begun.write(data)
             self.create(
-                path, begun, kind=kind, digest=digest, size=size, content=content, small=True
+                path,
+                begun,
+                kind=kind,
+                digest=digest,
+                size=size,
+                content=content,
+                mtime=mtime,
+                small=True,
             )
         finally:
             begun.discard()
@@ -121,33 +140,37 @@ class Changes:
         digest: Digest,
         size: int,
         content: Digest,
+        mtime: float | None = None,
         small: bool = False,
     ) -> None:
         """Put a file whose bytes are known to be good in place, and move aside what lay there.
 
-        `content` is the digest of the bytes, `size` their number. A `small` file is copied
-        aside and then replaced, so that the place is never empty: a damaged link may be all
-        that names what it links.
+        `content` is the digest of the bytes, `size` their number, `mtime` the time that the file
+        was begun with. A `small` file is copied aside and then replaced, so that the place is
+        never empty: a damaged link may be all that names what it links.
         """
         there = stat_or_none(self._store, path)
         new = path in self._new or stat_or_none(self._store, layout.parent_of(path)) is None
-        item = Item(
-            self.run, Change.CREATE, path, kind, digest, size, path, content=content, folder=new
-        )
-        before = []
-        aside = self._store.read(path, there.size + 1) if small and there is not None else b""
-        if there is not None:
-            was = layout.tolerant_link(aside) or digest
-            before.append(Item(self.run, Change.MOVE, path, kind, was, there.size, path))
-        self.intend([*before, item])
-        if there is not None and small:
-            with self._store.create(f"{self._quarantine}/{path}", mtime=there.mtime) as copy:
-                copy.write(aside)
-        elif there is not None:
+        item = Item(self.run, Change.CREATE, path, kind, digest, size, path, mtime, content, new)
+        if there is None:
+            self.intend([item])
+        elif small:
+            self._copy_aside(item, there)
+        else:
+            self.intend([_replaced(item, there, digest), item])
             self.move(path)
             self.sync()
         begun.commit()
         self.note(made=path)
+
+    def _copy_aside(self, item: Item, there: Entry) -> None:
+        """Copy a small file into quarantine that a new one is about to replace."""
+        path = item.path
+        content = self._store.read(path, there.size + 1)
+        was = layout.tolerant_link(content) or item.digest
+        self.intend([_replaced(item, there, was), item])
+        with self._store.create(f"{self._quarantine}/{path}", mtime=there.mtime) as copy:
+            copy.write(content)
 
     def finish(self, done: int) -> None:
         """Write down that all is done, when that is durable."""
@@ -172,6 +195,12 @@ def changing(store: WritableStore, run: str, kind: RunKind, **facts: object) -> 
         changes.note(run=run, kind=kind, at=now(), root=store.url, **facts)
         changes.flush()
         yield changes
+
+
+def _replaced(item: Item, there: Entry, digest: Digest | None) -> Item:
+    """Return the item of a file that a new one replaces."""
+    path = item.path
+    return Item(item.run, Change.MOVE, path, item.kind, digest, there.size, path)
 
 
 def clear_unfinished(store: WritableStore) -> None:

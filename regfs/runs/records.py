@@ -4,6 +4,7 @@
     {"move": source, "path", "kind", "digest", "size"}  Item: this will be moved (or copied) away
                                                         .. "mtime": as when it was looked at
     {"create": path, "kind", "digest", "size", "content", "folder"}   Item: this will be created
+                                                        .. "mtime": of a link, as it will be
     {"replace": path, "kind", "digest", "size"}         Item: bad bytes make room for good ones
     {"begin": path}                                     Note: a file may be begun beside this place
     {"made": path} {"left": path}                       it was; nothing was done there, after all

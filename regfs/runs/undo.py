@@ -13,15 +13,16 @@ the next restore fills it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Final
 
+from regfs import layout
 from regfs.digest import CANONICAL, hash_stream
 from regfs.errors import AlgorithmUnsupported, Refused, StoreError
 from regfs.progress import SILENT, Progress
-from regfs.runs.changes import rename_source
+from regfs.runs.changes import remove_empty, rename_source
 from regfs.runs.journal import Returned, Skipped, continued, require_run
 from regfs.runs.lines import Line, Lines
 from regfs.runs.lock import exclusive
@@ -31,8 +32,8 @@ from regfs.runs.records import Change, Item, RunKind, now
 from regfs.runs.space import spending
 from regfs.runs.status import Survey, survey
 from regfs.runs.sync import ChangedFolders, sync_everything, sync_interrupted
-from regfs.runs.totals import FOLDER_KINDS, ActionKind
-from regfs.stores import Entry, FileKind, Store, WritableStore, stat_or_none
+from regfs.runs.totals import FOLDER_KINDS, LINK_KINDS, ActionKind
+from regfs.stores import Entry, FileKind, Store, WritableStore, folders_above, stat_or_none
 
 _RANK: Final[dict[str, int]] = {kind: rank for rank, kind in enumerate(ActionKind)}
 
@@ -61,13 +62,14 @@ def restore(
     *,
     digests: frozenset[str] = frozenset(),
     progress: Progress = SILENT,
-    before: Callable[[Survey, Sequence[Item]], None] | None = None,
+    before: Callable[[Survey, Sequence[Item]], Mapping[str, str]] | None = None,
 ) -> Restored:
     """Take back what a run did, or only what it did to one of `digests`. Safe to repeat.
 
     What it moved away is put back; what it created is moved out, if it still is what the run
     wrote. An item with a good copy at its place (pushed since) stays in quarantine. `before`
-    gets the run and its items that will go back, while the lock is held.
+    gets the run and its items that will go back, while the lock is held; it returns by their
+    paths why some of what the run created has to stay.
 
     Raises:
         RunUnknown: there is no such run.
@@ -81,18 +83,16 @@ def restore(
         if found.run.state in ("purging", "purged"):
             raise Refused(f"run {run} is purged: what it moved is deleted")
         items = [one for one in found.contents.items if not digests or one.digest in digests]
-        if before is not None:
-            before(found, [one for one in items if one.change is Change.MOVE])
+        moved = [one for one in items if one.change is Change.MOVE]
+        stays = {} if before is None else before(found, moved)
         with spending(store, run), continued(store, run) as journal:
-            undoing = _Undoing(store, run, journal)
+            undoing = _Undoing(store, run, journal, needed=stays)
             if found.run.damage is None:
                 _restore_lines(found, undoing, digests, progress)
             else:
                 _restore_all_there_is(found, undoing, items)
-            if digests:
-                journal.write(synced=now())
-            else:
-                journal.write(restored=now(), count=undoing.restored)
+            end = {"restored": now(), "count": undoing.restored}
+            journal.write(**({"synced": now()} if digests else end))
             journal.flush()
         return undoing.report()
 
@@ -114,8 +114,18 @@ def _restore_lines(
     progress.start("Restoring", len(todo))
     undoing.undo_all(todo, progress)
     progress.finish()
+    if not found.run.kind.moves_what_is_bad:
+        # A tag or repository that an edit has made is a folder too, which registries list.
+        created = [item.path for item in todo if item.change is Change.CREATE]
+        remove_empty(undoing.store, _folders_in_repositories(created))
     if digests:
         journal.write_all({"returned": path} for path in undoing.back)
+
+
+def _folders_in_repositories(paths: Iterable[str]) -> set[str]:
+    """Return the folders above links, up to that of the first component of a repository."""
+    above = {folder for path in paths for folder in folders_above(path)}
+    return {folder for folder in above if folder.startswith(f"{layout.REPOSITORIES}/")}
 
 
 def _restore_all_there_is(found: Survey, undoing: _Undoing, items: Iterable[Item]) -> None:
@@ -197,6 +207,7 @@ class _Undoing:
         journal: Lines,
         *,
         make_room: bool = True,
+        needed: Mapping[str, str] | None = None,
     ) -> None:
         self.store = store
         self.journal = journal
@@ -205,6 +216,8 @@ class _Undoing:
         self.made: set[str] = set()
         """Paths at which the run surely created something."""
         self.make_room = make_room
+        self.needed = needed or {}
+        """Path of what the run created, and has to stay -> why."""
         self.restored = self.removed = self.bytes = 0
         self.back: list[str] = []
         self.replaced: list[str] = []
@@ -272,6 +285,9 @@ class _Undoing:
         there = stat_or_none(self.store, path)
         if there is None:
             return False
+        if path in self.needed:
+            self._skip(path, self.needed[path])
+            return False
         if not _is_written(self.store, there, item):
             if path in self.made:
                 self._skip(path, "it has changed since the run wrote it")
@@ -300,6 +316,8 @@ class _Undoing:
 
     def _is_last(self, item: Item) -> bool:
         """Return whether an item that a restore took out or set aside is the only good copy."""
+        if item.kind in LINK_KINDS and item.change is Change.CREATE and item.named:
+            return is_good(self.store, item)
         if item.kind != ActionKind.BLOB or not is_good(self.store, item):
             return False
         return place_of(self.store, item) in (Place.FREE, Place.BAD)

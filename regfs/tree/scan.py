@@ -89,7 +89,7 @@ def scan(
     if lean:
         inventory.blobs.ask = _asker(store, inventory, layout.blob_folder, "data", _ALGORITHM + 3)
     with _without_collector():
-        _scan_owners(store, inventory)
+        scan_owners(store, inventory)
         repositories = list(walk_repositories(store, inventory, want))
         for repository in repositories:
             repository.has_history = history
@@ -243,7 +243,8 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _scan_owners(store: Store, inventory: Inventory) -> None:
+def scan_owners(store: Store, inventory: Inventory) -> None:
+    """Note who else manages the tree, and what lies beside its folders."""
     report = inventory.findings.append
     # Not by listing the root: what else lies there is none of our business.
     inventory.proxy_cache = stat_or_none(store, layout.SCHEDULER_STATE) is not None

@@ -67,6 +67,20 @@ FORMS = {
         "rm my-busybox --offline --gc",
     ],
     "untag": ["untag my-busybox:latest --dry-run", "untag my-busybox:latest --offline"],
+    "tag": [
+        "tag my-busybox:latest stable --dry-run",
+        "tag my-busybox:latest my-busybox:stable --offline --force",
+    ],
+    "rollback": [
+        "! cp my-busybox:latest my-busybox-extended:latest --force",
+        "rollback my-busybox-extended:latest --dry-run",
+        "rollback my-busybox-extended:latest -1 --offline",
+    ],
+    "mv": ["mv my-busybox web --dry-run --recursive", "mv my-busybox web --offline"],
+    "cp": [
+        "cp my-busybox:latest web:v1 --dry-run",
+        "cp my-busybox:latest my-busybox-extended:latest --offline --force",
+    ],
     "gc plan": [
         "gc plan",
         "gc plan -m --offline --leftovers --empty-repositories",

@@ -168,6 +168,12 @@ def test_tags_of_one_image_named_together_take_it(shop: TreeBuilder) -> None:
     assert removed(editor(shop).rm("app:v1", "app:latest")) == ["latest", "v1", ONE.digest]
 
 
+def test_a_pattern_takes_all_tags_that_match(shop: TreeBuilder) -> None:
+    shop.push("app", "latest", ARM)
+    assert {"v1", "v2"} == {one for one in removed(editor(shop).rm("app:v*")) if ":" not in one}
+    assert_pullable(shop, "app", "latest", ARM)
+
+
 def test_the_same_image_in_another_repository_stays(shop: TreeBuilder) -> None:
     shop.push("web", "v1", ONE)
     done = editor(shop).rm("app:v1")
@@ -281,7 +287,7 @@ def test_rm_of_a_repository_leaves_blobs_and_nothing_else(shop: TreeBuilder) -> 
 
 def test_repositories_below_stay_unless_they_are_asked_for(shop: TreeBuilder) -> None:
     shop.push("app/web", "v1", ONE)
-    with pytest.raises(Refused, match="1 repositories lie below it, first app/web; give --rec"):
+    with pytest.raises(Refused, match="a repository lies below it, app/web; give --recursive"):
         editor(shop).rm("app")
     assert_pullable(shop, "app", "v1", ONE)
     editor(shop).rm("app", recursive=True)
