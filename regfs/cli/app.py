@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
@@ -95,15 +96,9 @@ class LazyGroup(Group):
         found: click.Command = module.command
         return found
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands under their headings."""
-        for heading in dict.fromkeys(COMMANDS.values()):
-            rows = []
-            for name in (name for name, under in COMMANDS.items() if under == heading):
-                found = self.get_command(ctx, name)
-                rows.append((name, found.get_short_help_str(limit=90) if found else ""))
-            with formatter.section(heading):
-                formatter.write_dl(rows)
+    def headings(self) -> Mapping[str, str]:
+        """Return the heading in --help of each command."""
+        return COMMANDS
 
 
 class _Program(LazyGroup):

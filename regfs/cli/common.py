@@ -6,7 +6,7 @@ configuration file is an error of every command, but `regfs --help` still prints
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import click
@@ -125,6 +125,11 @@ class _WithSettings(click.Command):
 class Command(_WithSettings):
     """A command that takes defaults from the settings."""
 
+    def __init__(self, name: str | None, *, help: str | None = None, **options: Any) -> None:
+        """In `help`, click leaves a paragraph as it is after a backspace; docstrings are raw."""
+        kept = help and help.replace("\\b\n", "\b\n")
+        super().__init__(name, help=kept, **options)
+
 
 class Group(_WithSettings, click.Group):
     """A group of such commands."""
@@ -139,6 +144,24 @@ class Group(_WithSettings, click.Group):
             raise click.UsageError(f"no such command: {name}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
+    def headings(self) -> Mapping[str, str]:
+        """Return the heading in --help of each command."""
+        return dict.fromkeys(sorted(self.commands), "Commands")
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands under their headings, each with its whole first sentence."""
+        headings = self.headings()
+        for heading in dict.fromkeys(headings.values()):
+            rows = []
+            for name in (name for name, under in headings.items() if under == heading):
+                found = self.get_command(ctx, name)
+                rows.append((name, found.get_short_help_str(limit=_LONGEST) if found else ""))
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+_LONGEST: Final = 90
+"""Characters of the first sentence of a command's help."""
 
 WORDS: Final = {
     "check": "verify",

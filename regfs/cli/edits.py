@@ -8,6 +8,7 @@ import click
 
 from regfs.cli.options import option_group
 from regfs.cli.session import Exit, Session
+from regfs.cli.spelled import spelled
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +34,9 @@ def finish(session: Session, done: Edited, *, dry_run: bool, after: AfterRun | N
     outcome = Exit.FINDINGS if done.skipped or (collected and collected.doubtful) else Exit.CLEAN
 
     def people(out: Console) -> None:
-        show_edited(out, done, dry_run=dry_run, verbose=session.verbose)
+        undo = spelled(session, "gc", "restore", done.run or "")
+        collect = spelled(session, "gc", "run")
+        show_edited(out, done, dry_run=dry_run, verbose=session.verbose, undo=undo, collect=collect)
         if collected is not None and after is not None:
             show_applied(out, collected, after, verbose=session.verbose)
 

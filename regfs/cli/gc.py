@@ -18,7 +18,7 @@ from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.cli.session import group as regfs_group
 from regfs.cli.spelled import spelled
-from regfs.errors import Refused, StoreError
+from regfs.errors import DocumentInvalid, Refused, StoreError
 from regfs.gc.policy import Policy
 from regfs.units import human_size
 
@@ -326,7 +326,12 @@ def apply_command(session: Session, /, plan_file: str, offline: bool, **options:
     """
     from regfs.gc.plan import load
 
-    return carry_out(session, load(read_file(plan_file)), offline=offline, **options)
+    data = read_file(plan_file)
+    try:
+        planned = load(data)
+    except DocumentInvalid as error:
+        raise DocumentInvalid(f"{plan_file}: {error}") from None
+    return carry_out(session, planned, offline=offline, **options)
 
 
 @regfs_command(

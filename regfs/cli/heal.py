@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -10,6 +11,7 @@ import click
 from regfs.cli.options import Duration, Size, jobs_option, option_group
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
+from regfs.cli.spelled import spelled
 from regfs.errors import DocumentInvalid, SourceError
 
 if TYPE_CHECKING:
@@ -187,7 +189,8 @@ class _HealCommand:
         if self.healed.run is not None:
             self._seen = None
         clean = not self.healed.broken and self.healed.stopped is None
-        _show(session, render_heal.show_healed, self.healed, clean=clean)
+        undo = spelled(session, "gc", "restore", self.healed.run or "")
+        _show(session, partial(render_heal.show_healed, undo=undo), self.healed, clean=clean)
 
     def relink(self) -> None:
         """Write links that can be proven."""
@@ -205,7 +208,8 @@ class _HealCommand:
         if self.relinked.run is not None:
             self._seen = None
         clean = not self.relinked.ambiguous and not self.relinked.skipped
-        _show(session, render_heal.show_relinked, self.relinked, clean=clean)
+        undo = spelled(session, "gc", "restore", self.relinked.run or "")
+        _show(session, partial(render_heal.show_relinked, undo=undo), self.relinked, clean=clean)
 
     def left(self) -> list[Left] | None:
         """Return what is still wrong; None if the run stopped early or is only planned."""

@@ -13,6 +13,7 @@ from regfs.cli.options import Duration, Size, Subset, jobs_option
 from regfs.cli.report_file import ReportFile, metrics_option, write_report
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
+from regfs.cli.spelled import spelled
 from regfs.cli.verify_findings import FindingPrinter, printer_of
 from regfs.cli.verify_ledger import merge_ledgers, open_ledger, report_trouble
 from regfs.errors import StoreError
@@ -227,7 +228,8 @@ def _quarantine(session: Session, result: Result) -> None:
     with session.progress() as progress:
         moved = move_aside(session.registry, corrupt(result), progress=progress)
     if not session.quiet:
-        show_quarantined(session.err, moved, is_cache=session.inventory.proxy_cache)
+        undo = spelled(session, "gc", "restore", moved.run or "")
+        show_quarantined(session.err, moved, is_cache=session.inventory.proxy_cache, undo=undo)
 
 
 def _exit(session: Session, result: Result) -> Exit:

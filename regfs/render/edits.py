@@ -24,8 +24,10 @@ SHOWN: Final = 20
 """Lines of a long list that are shown without -v."""
 
 
-def show_edited(out: Console, done: Edited, *, dry_run: bool, verbose: int) -> None:
-    """Print what an edit did, or would do."""
+def show_edited(
+    out: Console, done: Edited, *, dry_run: bool, verbose: int, undo: str, collect: str
+) -> None:
+    """Print what an edit did, or would do; `undo` and `collect` are the commands to do that."""
     lines = [f"{_WOULD if dry_run else _DID}: {one}" for one in _removed(done.removed)]
     lines += [f"{_WOULD_SET if dry_run else _SET}: {one}" for one in _created(done.created)]
     _say_all(out, lines, verbose)
@@ -39,11 +41,11 @@ def show_edited(out: Console, done: Edited, *, dry_run: bool, verbose: int) -> N
     if done.frees is not None and done.removed:
         _say(
             out,
-            f"Frees nothing now, {human_size(done.frees.bytes)} "
-            f"({plural(done.frees.blobs, 'blob')}) with the next: regfs gc run",
+            f"Frees nothing now; {human_size(done.frees.bytes)} "
+            f"({plural(done.frees.blobs, 'blob')}) with: {collect}",
         )
     if done.run is not None:
-        _say(out, f"Undo: regfs gc restore {done.run}")
+        _say(out, f"Undo: {undo}")
 
 
 _DID: Final = "Removed"

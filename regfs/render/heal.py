@@ -70,8 +70,8 @@ def _more(out: Console, count: int, verbose: int) -> None:
         out.print(f"... and {count - SHOWN} more (-v shows all)")
 
 
-def show_healed(out: Console, healed: Healed, *, verbose: int) -> None:
-    """Print the outcome for each digest, and how to undo it."""
+def show_healed(out: Console, healed: Healed, *, verbose: int, undo: str) -> None:
+    """Print the outcome for each digest, and the command to undo it."""
     if not healed.outcomes and healed.stopped is None:
         out.print("Nothing is missing or corrupt.")
         return
@@ -91,12 +91,12 @@ def show_healed(out: Console, healed: Healed, *, verbose: int) -> None:
         f"Healed: {plural(healed.healed, 'digest')}, {human_size(healed.bytes)}{broken}",
         markup=False,
     )
-    _undo(out, healed.run if healed.healed else None)
+    if healed.run is not None and healed.healed:
+        _undo(out, undo)
 
 
-def _undo(out: Console, run: str | None) -> None:
-    if run is not None:
-        out.print(f"Undo: regfs gc restore {run}", markup=False)
+def _undo(out: Console, command: str) -> None:
+    out.print(f"Undo: {command}", markup=False, soft_wrap=True)
 
 
 def show_relink_plan(out: Console, plan: Plan, *, verbose: int) -> None:
@@ -105,11 +105,12 @@ def show_relink_plan(out: Console, plan: Plan, *, verbose: int) -> None:
     _show_open(out, plan.ambiguous, plan.skipped)
 
 
-def show_relinked(out: Console, relinked: Relinked, *, verbose: int) -> None:
-    """Print which links were written, and how to undo it."""
+def show_relinked(out: Console, relinked: Relinked, *, verbose: int, undo: str) -> None:
+    """Print which links were written, and the command to undo it."""
     _show_links(out, "Links written", relinked.written, verbose)
     _show_open(out, relinked.ambiguous, relinked.skipped)
-    _undo(out, relinked.run if relinked.written else None)
+    if relinked.run is not None and relinked.written:
+        _undo(out, undo)
 
 
 def _show_links(out: Console, title: str, links: Iterable[LinkToWrite], verbose: int) -> None:
@@ -156,7 +157,7 @@ def show_skipped(out: Console, skipped: Iterable[Skipped]) -> None:
         out.print(text, markup=False, soft_wrap=True)
 
 
-def show_quarantined(out: Console, moved: Quarantined, *, is_cache: bool) -> None:
+def show_quarantined(out: Console, moved: Quarantined, *, is_cache: bool, undo: str) -> None:
     """Print what was moved into quarantine, and what to do next."""
     show_skipped(out, moved.skipped)
     count = plural(len(moved.moved), "corrupt blob")
@@ -165,4 +166,4 @@ def show_quarantined(out: Console, moved: Quarantined, *, is_cache: bool) -> Non
         what = "The next pull fetches it again" if is_cache else _AGAIN
         out.print(f"{what}; a registry that caches blob")
         out.print("descriptors (storage.cache) must be restarted first.")
-        _undo(out, moved.run)
+        _undo(out, undo)

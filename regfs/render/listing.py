@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
@@ -108,7 +107,8 @@ def _entries(report: Entries, console: Console, details: bool) -> None:
 
 
 def _uploads(report: UploadListing, console: Console, details: bool) -> None:
-    for name, uploads in groupby(report.uploads, lambda one: one.repository):
-        rows = [(one.id, human_size(one.size), one.started_at) for one in uploads]
-        _line(console, name)
-        console.print(table("", ["=Upload", ">Size", "=Begun"], rows))
+    rows = [
+        (one.repository, one.id, human_size(one.size), one.started_at) for one in report.uploads
+    ]
+    if rows:
+        console.print(table("", ["Repository", "=Upload", ">Size", "=Begun"], rows))

@@ -59,8 +59,8 @@ def line(console: Console, text: str, style: str = "") -> None:
 
 
 def percent(part: int, whole: int) -> str:
-    """Return a share as `42 %`."""
-    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+    """Return a share as `42%`."""
+    return f"{100 * part / whole:.0f}%" if whole else "0%"
 
 
 # -- info ---------------------------------------------------------------------

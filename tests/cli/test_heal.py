@@ -47,7 +47,7 @@ def test_heal_prints_what_it_did_and_how_to_undo_it(shop: TreeBuilder, capsys: S
     out = capsys.readouterr().out
     assert "Healed: 1 digest" in out
     assert shop.files() == good
-    name = out.rpartition("regfs gc restore ")[2].strip()
+    name = out.rpartition(" gc restore ")[2].strip()
     assert run(["-r", str(shop.root), "gc", "runs"]) == 0
     assert "heal" in capsys.readouterr().out
     assert run(["-r", str(shop.root), "gc", "restore", name]) == 0

@@ -206,7 +206,7 @@ def test_findings_of_verify_have_their_time(registry: TreeBuilder) -> None:
     with hosted(registry.root) as url:
         findings = visible(ask(url, "/findings"))
         assert "blob-corrupt" in findings
-        assert "Content verified 100 %" in findings
+        assert "Content verified 100%" in findings
 
 
 def test_an_unreadable_manifest_has_a_page_that_says_so(registry: TreeBuilder) -> None:

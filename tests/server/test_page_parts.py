@@ -105,8 +105,8 @@ def test_words_of_pages() -> None:
     assert 'title="1,234 bytes"' in size(1234)
     assert ">?<" in size(-1)
     assert ">never<" in when(None)
-    assert share(0.0) == "0.0 %"
-    assert share(0.01) == "<0.1 %"
+    assert share(0.0) == "0.0%"
+    assert share(0.01) == "<0.1%"
     assert ticks("say `a<b` now") == Markup("say <code>a&lt;b</code> now")
 
 

@@ -113,8 +113,8 @@ def ticks(text: str) -> Markup:
 def share(per_cent: float) -> str:
     """Return a share in per cent; if it is not 0, it is shown as more than 0."""
     if 0 < per_cent < 0.1:
-        return "<0.1 %"
-    return f"{per_cent:.1f} %"
+        return "<0.1%"
+    return f"{per_cent:.1f}%"
 
 
 def count(number: int) -> str:
