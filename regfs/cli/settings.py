@@ -32,6 +32,7 @@ TYPED: Final = frozenset(
         "allow-tagless",
         "delete-untagged",
         "discard",
+        "force",
         "gc",
         "ignore-missing-roots",
         "insecure",
