@@ -229,6 +229,18 @@ def test_undo_of_a_move_leaves_what_a_later_push_relies_on(shop: TreeBuilder) ->
     assert shop.tags("web") == ["late"]
 
 
+def test_links_that_one_undo_took_out_come_back_when_another_needs_them(
+    shop: TreeBuilder,
+) -> None:
+    moved = editor(shop).mv("app", "web")
+    removed = editor(shop).rm("web:v2")
+    opened(shop).restore(moved.run or "")
+    restored = opened(shop).restore(removed.run or "")
+    assert restored.along
+    assert_pullable(shop, "web", "v2", TWO)
+    assert_pullable(shop, "app", "v2", TWO)
+
+
 def finished(tree: TreeBuilder) -> dict[str, str]:
     """Return every file but the half of one that a crash has left, for the next run to delete."""
     return {path: found for path, found in tree.files().items() if ".regfs-tmp" not in path}
