@@ -31,8 +31,8 @@ class ChangedFolders:
 
     def moved(self, source: str, target: str) -> None:
         """Note that a thing is about to be moved."""
-        self._from[layout.parent_of(source)] = None
-        self._to[layout.parent_of(target)] = None
+        self._from[source.rpartition("/")[0]] = None
+        self._to[target.rpartition("/")[0]] = None
 
     def sync(self) -> None:
         """Make every move durable, the new names first."""

@@ -11,7 +11,7 @@ from typing import Final
 from regfs.errors import StoreError
 from regfs.stores import FileKind, PathState, ignore
 from regfs.stores.local.reader import PIECE, READ_FLAGS, LocalReader
-from regfs.stores.local.root import LastFolder, failure
+from regfs.stores.local.root import LastFolder, failure, is_name
 
 _SHOWS: Final = 2.0
 """Seconds after which a change of a folder surely gives it another time: FAT counts in twos."""
@@ -82,7 +82,8 @@ def _examined(
     above, _, last = folder.rpartition("/")
     if not above:
         return None
-    reader.root.full(path)
+    if not (is_name(last) and is_name(name)):
+        return None
     try:
         inside = os.open(last, _PLAIN_FOLDER, dir_fd=last_folder.open(above))
         try:
@@ -94,7 +95,7 @@ def _examined(
             content = _beginning(inside, path, name, limit) if plain else None
         finally:
             os.close(inside)
-    except OSError:
+    except (OSError, UnicodeEncodeError):
         return None
     if stat.S_ISLNK(status.st_mode):
         return None

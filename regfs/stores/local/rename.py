@@ -28,7 +28,8 @@ def rename_new(name: str, new_name: str, here: int, there: int) -> None:
     """
     rename = renameat2()
     if rename is not None:
-        error = rename(here, os.fsencode(name), there, os.fsencode(new_name))
+        old = os.fsencode(name)
+        error = rename(here, old, there, old if new_name == name else os.fsencode(new_name))
         if error == 0:
             return
         if error not in _CANNOT:

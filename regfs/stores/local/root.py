@@ -38,6 +38,8 @@ _WORDS: Final = {
     errno.EIO: "input/output error: the disk or the network failed",
 }
 
+_NO_NAMES: Final = frozenset({"", ".", ".."})
+
 _MARKING: Final = threading.Lock()
 """One for all trees: a store can be pickled, and a lock cannot."""
 
@@ -70,6 +72,11 @@ def unsafe(path: str, why: str) -> PathUnsafe:
 def joined(folder: str, name: str) -> str:
     """Return the path of `name` in `folder`."""
     return f"{folder}/{name}" if folder else name
+
+
+def is_name(name: str) -> bool:
+    """Return whether this can be the name of something in a folder; it contains no slash."""
+    return name not in _NO_NAMES and "\0" not in name
 
 
 def adopt(folder: int, *, name: str = "", descriptor: int = -1) -> None:

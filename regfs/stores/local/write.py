@@ -15,7 +15,15 @@ from typing import BinaryIO, Final
 from regfs.errors import PathMissing, StoreError, printable
 from regfs.stores.local.files import AppendFile, LocalWriter
 from regfs.stores.local.rename import exists, rename_new
-from regfs.stores.local.root import LastFolder, LocalRoot, adopt, failure, joined, unsafe
+from regfs.stores.local.root import (
+    LastFolder,
+    LocalRoot,
+    adopt,
+    failure,
+    is_name,
+    joined,
+    unsafe,
+)
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -127,25 +135,22 @@ def move_many(root: LocalRoot, moves: Iterable[tuple[str, str]]) -> Iterator[Sto
     with LastFolder(root) as here, LastFolder(root) as there:
         for source, target in moves:
             try:
-                if not _moved(root, here, there, source, target):
+                if not _moved(here, there, source, target):
                     move(root, source, target)
                 yield None
             except StoreError as error:
                 yield error
 
 
-def _moved(root: LocalRoot, here: LastFolder, there: LastFolder, source: str, target: str) -> bool:
+def _moved(here: LastFolder, there: LastFolder, source: str, target: str) -> bool:
     """Move when nothing is in the way and the folders are there; else leave it to `move`."""
-    root.full(source)
-    root.full(target)
     folder, _, name = source.rpartition("/")
     new_folder, _, new_name = target.rpartition("/")
+    if not (is_name(name) and is_name(new_name)):
+        return False
     try:
-        from_here, to_there = here.open(folder), there.open(new_folder)
-        if not (name and new_name):
-            return False
-        rename_new(name, new_name, from_here, to_there)
-    except (OSError, StoreError):
+        rename_new(name, new_name, here.open(folder), there.open(new_folder))
+    except (OSError, StoreError, UnicodeEncodeError):
         return False
     return True
 
