@@ -16,9 +16,8 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import product
 from operator import attrgetter
 from sys import intern
 from typing import Any, Final
@@ -261,8 +260,19 @@ def load(data: bytes) -> Plan:
 
 
 _KINDS: Final = {kind.value: kind for kind in ActionKind}
-_FIELDS: Final = {one.name: one for one in fields(Action)}
-_TYPES: Final = frozenset(product([str], [str], *[[str, type(None)]] * 2, [int], [float], [str]))
+_TEXT: Final = frozenset([str])
+_TEXT_OR_NULL: Final = frozenset([str, type(None)])
+_TYPES: Final = {
+    "kind": _TEXT,
+    "path": _TEXT,
+    "digest": _TEXT_OR_NULL,
+    "repository": _TEXT_OR_NULL,
+    "size": frozenset([int]),
+    "mtime": frozenset([float]),
+    "reason": _TEXT,
+    "allocated": frozenset([int]),
+}
+_REQUIRED: Final = _TYPES.keys() - {"allocated"}
 
 
 def _action(found: dict[str, Any]) -> object:
@@ -270,10 +280,12 @@ def _action(found: dict[str, Any]) -> object:
 
     There can be millions, and as objects they take a third of the memory.
     """
-    if found.keys() != _FIELDS.keys():
+    is_action = (
+        _REQUIRED <= found.keys() <= _TYPES.keys()
+        and all([type(value) in _TYPES[name] for name, value in found.items()])
+        and found["kind"] in _KINDS
+    )
+    if not is_action:
         return found
-    values: list[Any] = [found[name] for name in _FIELDS]
-    if tuple(map(type, values)) not in _TYPES or values[0] not in _KINDS:
-        return found
-    kind, path, digest, repository, size, mtime, reason = values
-    return Action(_KINDS[kind], path, digest, repository, size, mtime, intern(reason))
+    found["kind"], found["reason"] = _KINDS[found["kind"]], intern(found["reason"])
+    return Action(**found)
