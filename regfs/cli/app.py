@@ -52,8 +52,10 @@ COMMANDS: Final[dict[str, str]] = {
     "cp": "Change",
     "gc": "Clean",
     "serve": "Serve",
+    "completion": "Manual",
     "config": "Manual",
     "help": "Manual",
+    "man": "Manual",
     "schema": "Manual",
 }
 """Command -> the heading it stands under; each lives in the module of its name."""
@@ -94,6 +96,10 @@ class LazyGroup(Group):
             return None
         module = importlib.import_module(f"regfs.cli.{cmd_name}")
         found: click.Command = module.command
+        if ctx.resilient_parsing:
+            from regfs.cli.values import complete_arguments
+
+            complete_arguments(found)
         return found
 
     def headings(self) -> Mapping[str, str]:
@@ -131,6 +137,10 @@ def run(arguments: list[str]) -> int:
     if sys.stdout is None:
         _say("standard output is closed: there is nowhere to write to")
         return Exit.STORAGE.value
+    if "_REGFS_COMPLETE" in os.environ:
+        from regfs.cli.completion import register
+
+        register()
     try:
         result: Any = cli.main(args=arguments, prog_name="regfs", standalone_mode=False)
         sys.stdout.flush()

@@ -121,11 +121,11 @@ class Session:
         """Whether the command line gives the root."""
         return self.root is not None and self.root_source == _SPELLED
 
-    def root_and_source(self) -> tuple[str, str]:
+    def root_and_source(self, settings: OptionSettings | None = None) -> tuple[str, str]:
         """Return the root, and what says that it is this one."""
         if self.root is not None:
             return self.root, self.root_source
-        return _default_root(settings_of(click.get_current_context()))
+        return _default_root(settings or settings_of(click.get_current_context()))
 
     @cached_property
     def tree(self) -> Tree:

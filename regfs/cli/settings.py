@@ -67,7 +67,7 @@ SHOWN: Final = frozenset(
     }
 )
 """Options that are printed when a setting gives them."""
-RAISED: Final = frozenset({"expire-uploads", "min-age", "uploads-older-than"})
+RAISED: Final = frozenset({"expire-uploads", "keep-journals", "min-age", "uploads-older-than"})
 """Durations that a setting can only make longer than the default."""
 
 LARGEST: Final = 1 << 20

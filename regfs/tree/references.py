@@ -285,19 +285,23 @@ class References(ABC):
         for component in name.split("/")[:_DEEPEST]:
             further: list[str] = []
             for base in bases[:3]:
-                inside = self._folders(base)
+                inside = self.folders(base)
                 same = [component] if component in inside else []
                 close = same or get_close_matches(component, inside)
                 further.extend(f"{base}/{one}" if base else one for one in close)
             bases = further
         return [one for one in bases if self._is_repository(one, perhaps=True)]
 
-    def _folders(self, base: str) -> list[str]:
-        """Return the names of the folders in one of repositories."""
+    def folders(self, base: str = "") -> list[str]:
+        """Return the names of up to 5000 folders in which repositories can lie below `base`."""
         folder = layout.repository_folder(base) if base else layout.REPOSITORIES
         entries = islice(self.store.list(folder, ignore), _ALIKE)
         names = (layout.name_of(one.path) for one in entries if one.kind is FileKind.FOLDER)
         return [name for name in names if not name.startswith("_")]
+
+    def digests_from(self, algorithm: str, start: str) -> Iterator[Digest]:
+        """Yield the blobs whose hexadecimal digits begin with `start`, at least two digits."""
+        return self._beginning(algorithm, start, None, ignore)
 
     def _complete(self, text: str, name: str | None) -> Digest:
         """Return the one digest that `text` begins; of `name`'s manifests and layers if given."""

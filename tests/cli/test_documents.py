@@ -110,7 +110,7 @@ FORMS = {
 }
 """Document -> command lines that print it; those with `!` only prepare the next."""
 
-WITHOUT = {"cat", "help", "serve", "schema"}
+WITHOUT = {"cat", "completion", "help", "man", "schema", "serve"}
 """Commands that print no document of their own."""
 
 OTHERS = {("verify", "--ndjson")}
