@@ -229,15 +229,17 @@ class Tree:
         registry, targets = self.registry, self._find(references)
         return reuse(self.graph, registry.skim, registry.manifest_bytes, targets, top=top)
 
-    def bases(self) -> Bases:
+    def bases(self, *references: str) -> Bases:
         """Return which image is built on which, by annotations and by layers.
+
+        With references: these images, what they are built on, and what is built on them.
 
         >>> {image.image: image.bases for image in tree.bases().images}["my-busybox:latest"]
         ()
         """
         from regfs.reports.lineage import bases
 
-        return bases(self.graph, self.registry.skim)
+        return bases(self.graph, self.registry.skim, self._find(references))
 
     def show(self, reference: str) -> Shown:
         """Return one image in full; NAME alone means NAME:latest.

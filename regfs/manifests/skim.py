@@ -8,6 +8,8 @@ what `regfs.manifests.parse` would; for anything else it returns None, and `pars
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, NoReturn
 
 from regfs.digest import Digest, digests_noted
@@ -202,11 +204,34 @@ def diff_ids_of(data: bytes) -> list[Digest]:
     Raises:
         ManifestInvalid: not a JSON object, or one whose diff IDs are no list of digests.
     """
-    try:
-        raw = json.loads(data.decode(), parse_constant=_no_number, parse_int=str)
-        rootfs = raw.get("rootfs")
+    with _of_a_config():
+        rootfs = _config(data).get("rootfs")
         diff_ids = None if rootfs is None else rootfs.get("diff_ids")
         return [] if diff_ids is None else [Digest.parse(one) for one in _listed(diff_ids)]
+
+
+def history_of(data: bytes) -> list[tuple[str, bool]]:
+    """Return the command of each step in an image config, and whether the step left no layer.
+
+    Raises:
+        ManifestInvalid: not a JSON object, or one whose history is no list of steps.
+    """
+    with _of_a_config():
+        steps = _listed(_config(data).get("history") or [])
+        return [(str(one.get("created_by") or ""), bool(one.get("empty_layer"))) for one in steps]
+
+
+def _config(data: bytes) -> dict[str, Any]:
+    raw = json.loads(data.decode(), parse_constant=_no_number, parse_int=str)
+    if type(raw) is not dict:
+        raise _NotPlain("not an object")
+    return raw
+
+
+@contextmanager
+def _of_a_config() -> Iterator[None]:
+    try:
+        yield
     except (
         ValueError,
         RecursionError,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from regfs.render.reports import line, say
 from regfs.render.tables import plural, printable, short, table
-from regfs.reports.history import keyword
+from regfs.reports.instructions import keyword
 from regfs.units import human_size, rfc3339
 
 if TYPE_CHECKING:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 NAMES: Final = 10
 """Names listed under one layer; the rest are only counted."""
+_INSTRUCTION: Final = 120
+"""Most characters that are shown of what made a layer."""
 
 
 def say(console: Console, text: str = "", style: str = "", *, lead: str = "") -> None:
@@ -304,9 +306,13 @@ def _show_shared(layer: SharedLayer, console: Console) -> None:
     say(
         console,
         f"{short(layer.digest)} ({human_size(layer.size)}) is {stored} by "
-        f"{plural(layer.images, 'image')} in {places}",
+        f"{plural(layer.images, 'image')} in {places}, which saves {human_size(layer.saved)}",
         "bold" if layer.present else "bold red",
     )
+    if layer.instruction:
+        made = layer.instruction
+        room = max(min(console.width, _INSTRUCTION) - len("    made by "), _INSTRUCTION // 2)
+        line(console, f"    made by {made if len(made) <= room else made[: room - 1] + '…'}", "dim")
     for name in layer.used_by[:NAMES]:
         line(console, f"    {name}")
     if len(layer.used_by) > NAMES:
@@ -379,14 +385,17 @@ def show_bases(report: Bases, console: Console) -> None:
     away = [one for one in report.images if one.base_name and not one.bases]
     if away:
         say(console)
-        rows = [(one.image, one.base_name) for one in away]
-        say(console, "Built on images that are not in this registry", "bold")
-        console.print(table("", ["Image", "Base"], rows))
+        rows = [(one.image, one.base_name, short(one.base_digest or "")) for one in away]
+        say(console, "Built on images that have no tag in this registry", "bold")
+        console.print(table("", ["Image", "Base", "=Digest"], rows))
 
 
 def _own(one: Lineage) -> str:
     if (first := _first(one)) != one.image:
         return f"same layers as {printable(first)}"
+    if one.squashed:
+        own = f"{plural(one.layers, 'layer')}, {human_size(one.size)}"
+        return f"squashed: shares no layer with {printable(one.bases[0])}; {own}"
     if one.bases:
         how = ", by annotation" if one.evidence == "annotation" else ""
         return f"+ {plural(one.own_layers, 'layer')}, {human_size(one.own_bytes)}{how}"

@@ -6,8 +6,7 @@
 The config says which steps left no layer. If it has no history, or one that does not
 fit the layers, each layer is a step without an instruction.
 
-buildah and podman put several steps into one layer, say of all but the last that they left
-none, and give the layer to the last one:
+Where builders put several steps into one layer (see instructions.py):
 
     history   COPY (no layer)   CMD         COPY has written what is in the layer:
     layers                      860a49f9    its `folded_into` names the layer
@@ -16,13 +15,13 @@ none, and give the layer to the last one:
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from regfs.manifests import DockerManifestV1, V1History
 from regfs.manifests.image_config import History, ImageConfig
+from regfs.reports.instructions import folded_from, instruction
 
 EMPTY_TAR: Final = frozenset(
     {
@@ -31,11 +30,6 @@ EMPTY_TAR: Final = frozenset(
     }
 )
 """An empty layer: its diffID, and the digest of it as Docker compresses it."""
-_WRITES: Final = {"COPY", "ADD", "RUN"}
-_WRITES_NOTHING: Final = {
-    *("ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER"),
-    *("ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME"),
-}
 TITLE: Final = "org.opencontainers.image.title"
 
 
@@ -101,23 +95,11 @@ def config_steps(
 
 
 def _folded(before: list[BuildStep], step: BuildStep) -> Iterator[BuildStep]:
-    """Yield the steps without a layer before a step with one, marked if it is theirs as well.
-
-    COPY and ADD always write something, and a step that cannot write has no layer of its own.
-    A RUN may have written nothing.
-    """
-    words = [keyword(one.instruction) for one in before]
-    writes = [number for number, word in enumerate(words) if word in _WRITES]
-    proof = {"COPY", "ADD"} & set(words) or keyword(step.instruction) in _WRITES_NOTHING
-    first = writes[0] if writes and proof else len(before)
+    """Yield the steps without a layer before a step with one, marked if it is theirs as well."""
+    first = folded_from([one.instruction for one in before], step.instruction)
     yield from before[:first]
     for one in before[first:]:
         yield replace(one, folded_into=step.digest)
-
-
-def keyword(instruction: str) -> str:
-    """Return the first word of an instruction: COPY, RUN."""
-    return instruction.partition(" ")[0]
 
 
 def schema1_steps(layers: Sequence[LayerFacts], manifest: DockerManifestV1) -> Iterator[BuildStep]:
@@ -154,21 +136,3 @@ def _step(layer: LayerFacts | None, entry: History, diff_id: str = "") -> BuildS
         images=layer.images if layer else 0,
         elsewhere=layer is not None and layer.elsewhere,
     )
-
-
-_NOP = re.compile(r"/bin/sh -c #\(nop\)\s*")
-_RUN = re.compile(r"(?:RUN )?((?:\|\d+ .*?)?)/bin/sh -c ", re.DOTALL)
-
-
-def instruction(created_by: str) -> str:
-    """Return the Dockerfile instruction of a step in a history.
-
-    Docker's old builder wrote `/bin/sh -c #(nop)  CMD ["sh"]`, BuildKit writes
-    `RUN /bin/sh -c make # buildkit`.
-    """
-    text = created_by.removesuffix(" # buildkit").strip()
-    if found := _NOP.match(text):
-        return text[found.end() :]
-    if found := _RUN.match(text):
-        return f"RUN {text[found.end() :]}"
-    return text

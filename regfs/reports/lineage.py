@@ -3,7 +3,8 @@
 There are two kinds of evidence: the annotation `org.opencontainers.image.base.digest` (or
 `.base.name`) that names an image of this registry, and the layers: an image whose layers
 begin with all the layers of another one is built on it. If there are several, the one with
-the most layers counts. Images with exactly the same layers are aliases.
+the most layers counts. Images with exactly the same layers are aliases. An image that has no
+layer of the base that its annotations name by digest is squashed.
 
     my-busybox:latest            [A]
     `- app:v1                    [A B]       base my-busybox:latest, own layer B
@@ -22,7 +23,8 @@ from regfs.errors import RegfsError
 from regfs.graph import Graph
 from regfs.manifests.media_types import BASE_DIGEST, BASE_NAME, BASES
 from regfs.reports.contents import Read
-from regfs.reports.images import Image, images, layer_sizes
+from regfs.reports.images import Image, chosen, images, layer_sizes
+from regfs.tree.registry import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Lineage:
     """What it has beyond its base; everything if it has no base here."""
     aliases: tuple[str, ...]
     """Other images with the same layers."""
+    squashed: bool = False
+    """Whether it has no layer of the base that its annotations name by digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +96,38 @@ def _hashes(layers: Iterable[Digest]) -> Iterator[int]:
         yield key
 
 
-def bases(graph: Graph, read: Read) -> Bases:
-    """Find the base of every image."""
+def bases(graph: Graph, read: Read, targets: Iterable[Target] = ()) -> Bases:
+    """Find the base of every image, or of those that `targets` name.
+
+    With these come what they are built on and what is built on them.
+    """
     every = images(graph, read)
     finder = _BaseFinder(graph, read, every)
-    found = [finder.lineage(image) for image in every]
-    return Bases(tuple(sorted(found, key=lambda one: one.image)))
+    found = sorted(map(finder.lineage, every), key=lambda one: one.image)
+    if named := list(targets):
+        wanted = _related(found, {image.name for image in chosen(graph, every, named)})
+        found = [one for one in found if one.image in wanted]
+    return Bases(tuple(found))
+
+
+def _related(found: list[Lineage], names: set[str]) -> set[str]:
+    """Return `names`, those of the images below them, and those built on them, to any depth."""
+    below = {one.image: one.bases for one in found}
+    above: dict[str, list[str]] = {}
+    for one in found:
+        for base in one.bases:
+            above.setdefault(base, []).append(one.image)
+    return _reached(names, below) | _reached(names, above)
+
+
+def _reached(start: set[str], after: Mapping[str, Iterable[str]]) -> set[str]:
+    reached, pending = set[str](), list(start)
+    while pending:
+        name = pending.pop()
+        if name not in reached:
+            reached.add(name)
+            pending.extend(after.get(name, ()))
+    return reached
 
 
 def plainest(name: str) -> tuple[int, str]:
@@ -148,6 +178,9 @@ class _BaseFinder:
             own_layers=len(own),
             own_bytes=self._bytes(own),
             aliases=_names(other for other in same if other is not image),
+            squashed=BASE_DIGEST in notes
+            and evidence == "annotation"
+            and base_layers.isdisjoint(image.layers),
         )
 
     def _annotated(self, image: Image, notes: Mapping[str, str]) -> list[Image]:

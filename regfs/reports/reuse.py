@@ -11,6 +11,7 @@ Only layers count: configs and manifests are hardly ever shared.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations, islice
 from typing import Final
@@ -19,9 +20,10 @@ from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
 from regfs.manifests import Role
-from regfs.manifests.skim import diff_ids_of
+from regfs.manifests.skim import diff_ids_of, history_of
 from regfs.reports.contents import Read, is_alias
 from regfs.reports.images import Image, chosen, images, layer_sizes
+from regfs.reports.instructions import instructions
 from regfs.tree.registry import Target
 
 PAIRS: Final = 12
@@ -47,6 +49,8 @@ class SharedLayer:
     """Bytes that would be stored in addition if every image had its own copy."""
     used_by: tuple[str, ...]
     """Names of the images."""
+    instruction: str
+    """What made it, by the history of the first of these; empty if that does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +132,12 @@ def reuse(
     users = {layer: every_user[layer] for image in asked for layer in image.layers}
     sizes = {layer: stored_sizes[layer] or 0 for layer in users}
     shared = _most_saving(users, sizes)
-    shared = _most_saving(users, sizes)
     seen = {image.name: image for used in users.values() for image in used}
     apparent = sum(sizes[layer] * len(used) for layer, used in users.items())
     copies, unread = _copies(_configs(graph, every), read_bytes)
     duplicates = _near_duplicates(copies, stored_sizes, every_user)
     compared = asked if len(asked) <= PAIRS else []
+    makers = _Makers(graph, read_bytes)
     return Reuse(
         images=len(seen),
         repositories=len({image.repository for image in seen.values()}),
@@ -142,8 +146,8 @@ def reuse(
         apparent=apparent,
         stored=sum(sizes.values()),
         saved=apparent - sum(sizes.values()),
-        shared=tuple(_shared(one, stored_sizes[one], users[one]) for one in shared[:top]),
-        shared_omitted=0 if top is None else max(len(shared) - top, 0),
+        shared=tuple(_shared(one, stored_sizes[one], users[one], makers) for one in shared[:top]),
+        shared_omitted=len(shared[top:]) if top else 0,
         compared=tuple(image.name for image in compared),
         pairs=tuple(_pairs(compared, sizes)),
         near_duplicates=tuple(one for one in duplicates if one.is_of(users)),
@@ -176,7 +180,7 @@ def _most_saving(users: _Users, sizes: dict[Digest, int]) -> list[Digest]:
     return sorted((layer for layer, used in users.items() if len(used) > 1), key=key)
 
 
-def _shared(layer: Digest, stored: int | None, used: list[Image]) -> SharedLayer:
+def _shared(layer: Digest, stored: int | None, used: list[Image], makers: _Makers) -> SharedLayer:
     size = stored or 0
     return SharedLayer(
         digest=layer,
@@ -186,7 +190,30 @@ def _shared(layer: Digest, stored: int | None, used: list[Image]) -> SharedLayer
         repositories=len({image.repository for image in used}),
         saved=size * (len(used) - 1),
         used_by=tuple(image.name for image in used),
+        instruction=makers.made_by(layer, used[0]),
     )
+
+
+class _Makers:
+    """Finds out what made a layer; reads each config once."""
+
+    def __init__(self, graph: Graph, read_bytes: ReadBytes) -> None:
+        self._graph = graph
+        self._read_bytes = read_bytes
+        self._known: dict[Digest, list[str]] = {}
+
+    def made_by(self, layer: Digest, image: Image) -> str:
+        """Return the instruction that made a layer of an image."""
+        made = self._instructions(image.manifest)
+        return made[image.layers.index(layer)] if len(made) == len(image.layers) else ""
+
+    def _instructions(self, manifest: Digest) -> list[str]:
+        if manifest not in self._known:
+            self._known[manifest] = []
+            for config in _configs_of(self._graph, manifest):
+                with suppress(RegfsError):
+                    self._known[manifest] = instructions(history_of(self._read_bytes(config)))
+        return self._known[manifest]
 
 
 def _pairs(compared: list[Image], sizes: dict[Digest, int]) -> Iterable[Pair]:
@@ -205,6 +232,12 @@ def _configs(graph: Graph, every: Iterable[Image]) -> dict[Digest, tuple[Digest,
     }
     named = ((known[number], layers) for number, layers in found.items())
     return {config: layers for config, layers in named if not is_alias(graph, config)}
+
+
+def _configs_of(graph: Graph, manifest: Digest) -> list[Digest]:
+    numbers = graph.manifests.numbers_as(Role.CONFIG, manifest)
+    named = map(graph.inventory.known.__getitem__, numbers)
+    return [config for config in named if not is_alias(graph, config)]
 
 
 def _copies(

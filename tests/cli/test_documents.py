@@ -48,7 +48,7 @@ FORMS = {
     ],
     "du rm": ["du --rm my-busybox", "du --rm my-busybox:latest"],
     "reuse": ["reuse", "reuse my-busybox"],
-    "bases": ["bases"],
+    "bases": ["bases", "bases my-busybox-extended:latest"],
     "verify": [
         *(f"verify --level {level}" for level in ("links", "sizes", "digests", "content")),
         "verify --no-ledger my-busybox",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from regfs.errors import ManifestInvalid
 from regfs.manifests import is_attestation, parse
 from regfs.manifests.image_config import parse_config
-from regfs.manifests.skim import Skimmed, diff_ids_of, skim
+from regfs.manifests.skim import Skimmed, diff_ids_of, history_of, skim
 from tests.support.builder import artifact, attestation, buildkit, image, index
 from tests.support.strategies import manifests
 
@@ -195,6 +195,25 @@ def test_of_any_config_the_diff_ids_are_those_of_the_model(document: dict[str, o
 def _inner(document: dict[str, object]) -> object:
     rootfs = document.get("rootfs")
     return rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+
+
+def test_the_history_is_that_of_the_config() -> None:
+    steps = [
+        {"created_by": "ADD x", "created": "2024-01-01T00:00:00Z"},
+        {"created_by": "CMD y", "empty_layer": True},
+        {"empty_layer": None, "created_by": None},
+        {},
+    ]
+    data = json.dumps({"history": steps}).encode()
+    parsed = parse_config(data).history
+    assert history_of(data) == [(one.created_by, one.empty_layer) for one in parsed]
+    assert history_of(b"{}") == history_of(b'{"history": null}') == []
+
+
+@pytest.mark.parametrize("history", [b"3", b'"x"', b'{"a": 1}', b"[3]", b"[null]"])
+def test_a_history_that_is_no_list_of_steps_is_refused(history: bytes) -> None:
+    with pytest.raises(ManifestInvalid):
+        history_of(b'{"history": ' + history + b"}")
 
 
 def test_diff_ids_come_in_order_and_twice() -> None:

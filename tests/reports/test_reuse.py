@@ -174,6 +174,25 @@ def test_an_unreadable_config_is_counted(tree: TreeBuilder) -> None:
     assert shared(tree).configs_unread == 1
 
 
+def test_a_shared_layer_says_which_instruction_made_it(tree: TreeBuilder) -> None:
+    base, made, own = blob_of("base"), blob_of("made"), blob_of("own")
+    history = [
+        {"created_by": "/bin/sh -c #(nop) ADD file:abc in / "},
+        {"created_by": "COPY . /app", "empty_layer": True},
+        {"created_by": 'CMD ["sh"]'},
+    ]
+    tree.push("app", "v1", image([base, made], {"history": history}))
+    tree.push("app", "v2", image([base, made, own]))
+    found = {layer.digest: layer.instruction for layer in shared(tree).shared}
+    assert found == {base.digest: "ADD file:abc in /", made.digest: 'COPY . /app; CMD ["sh"]'}
+
+
+def test_a_history_that_does_not_fit_names_no_instruction(tree: TreeBuilder) -> None:
+    for tag in ("v1", "v2"):
+        tree.push("app", tag, image(["a", "b"], {"history": [{"created_by": tag}]}))
+    assert [layer.instruction for layer in shared(tree).shared] == ["", ""]
+
+
 def test_top_limits_the_layers(tree: TreeBuilder) -> None:
     for tag in ("v1", "v2"):
         tree.push("app", tag, image(["a", "b", "c"], {"author": tag}))
@@ -205,6 +224,30 @@ def test_the_longest_prefix_is_the_base(tree: TreeBuilder) -> None:
     assert found["app:v1"].bases == ("python:v1",)
     assert found["app:v1"].evidence == "layers"
     assert (found["app:v1"].own_layers, found["app:v1"].own_bytes) == (1, len(blob_of("app").data))
+
+
+def test_an_image_without_any_layer_of_its_base_is_squashed(tree: TreeBuilder) -> None:
+    base = tree.push("os", "v1", image(["os"]))
+    by_digest = {"org.opencontainers.image.base.digest": base}
+    by_name = {"org.opencontainers.image.base.name": "os:v1"}
+    tree.push("app", "squashed", image(["all"], annotations=by_digest))
+    tree.push("app", "extended", image(["os", "app"], annotations=by_digest))
+    # The name may mean another image by now.
+    tree.push("app", "old", image(["older os", "app"], annotations=by_name))
+    found = lineage(tree)
+    assert [name for name, one in found.items() if one.squashed] == ["app:squashed"]
+    assert found["app:squashed"].bases == found["app:old"].bases == ("os:v1",)
+
+
+def test_bases_of_an_image_are_its_chain(tree: TreeBuilder) -> None:
+    tree.push("os", "v1", image(["os"]))
+    tree.push("python", "v1", image(["os", "python"]))
+    tree.push("app", "v1", image(["os", "python", "app"]))
+    tree.push("node", "v1", image(["os", "node"]))
+    registry = registry_of(tree)
+    _, graph = scan_and_build(tree, lean=False)
+    found = bases(graph, registry.skim, [registry.find("python:v1")])
+    assert [one.image for one in found.images] == ["app:v1", "os:v1", "python:v1"]
 
 
 def test_the_same_layers_are_aliases_not_bases(tree: TreeBuilder) -> None:

@@ -10,8 +10,8 @@ import pytest
 from regfs.digest import Digest
 from regfs.errors import BlobUnknown, ContentMismatch, ManifestInvalid
 from regfs.reports import listing
-from regfs.reports.history import instruction
 from regfs.reports.image import read_manifest
+from regfs.reports.instructions import instruction
 from regfs.reports.paths import Reasons, reasons
 from regfs.tree.scan import scan
 from tests.support.builder import (
