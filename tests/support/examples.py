@@ -127,6 +127,11 @@ class Reading:
         blobs = PROJECT / "fixtures/trees/tutorial/docker/registry/v2/blobs/sha256"
         self._names = {path.name[:12]: path.name[:12] for path in blobs.glob("*/*")}
 
+    @property
+    def numbered(self) -> bool:
+        """Whether there were digests that are not those of the tutorial tree."""
+        return any(name.startswith("digest ") for name in self._names.values())
+
     def _name(self, found: re.Match[str]) -> str:
         return self._names.setdefault(found[0][:12], f"digest {len(self._names)}")
 
@@ -146,7 +151,7 @@ class Reading:
 def renew(path: Path) -> bool:
     """Write what the commands of a page print now into it, if that differs; return whether.
 
-    All or nothing: digests of one run go together.
+    What is the same but for its times stays, unless digests of its own run are in the page.
     """
     page = path.read_text(encoding="utf-8")
     steps = steps_of(page)
@@ -155,15 +160,17 @@ def renew(path: Path) -> bool:
         outcomes = run(steps, Path(folder))
     before, now = Reading(), Reading()
     pairs = list(zip(steps, outcomes, strict=True))
-    if all(before.stable(step.shown) == now.stable(one.printed) for step, one in pairs):
+    same = [before.stable(step.shown) == now.stable(one.printed) for step, one in pairs]
+    if all(same):
         return False
-    left = iter(pairs)
+    left = zip(steps, outcomes, same, strict=True)
 
     def block(found: re.Match[str]) -> str:
         texts = []
         for _ in re.findall(r"^\$ ", found[1], re.MULTILINE):
-            step, outcome = next(left)
-            lines = [step.command, *outcome.printed.strip().splitlines()]
+            step, outcome, stays = next(left)
+            shown = step.shown if stays and not now.numbered else outcome.printed
+            lines = [step.command, *shown.strip().splitlines()]
             texts.append("$ " + "".join(f"{line.rstrip()}\n" for line in lines))
         return "".join(texts)
 
