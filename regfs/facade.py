@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from regfs.graph import Graph
     from regfs.reports.image import Shown
     from regfs.reports.lineage import Bases
+    from regfs.reports.orphans import Orphans
     from regfs.reports.paths import Reasons
     from regfs.reports.removal import Removal
     from regfs.reports.reuse import Reuse
@@ -290,6 +291,16 @@ class Tree:
         if target.name is None or (target.tag is None and target.digest is not None):
             raise ReferenceInvalid(f"{reference}: a digest has no log; give NAME or NAME:TAG")
         return tag_log(self.registry, target.name, target.tag)
+
+    def orphans(self) -> Orphans:
+        """Return the manifests that no repository has any more; `edit.tag` saves one.
+
+        >>> tree.orphans().orphans
+        ()
+        """
+        from regfs.reports.orphans import orphans
+
+        return orphans(self.graph, self.registry)
 
     def removal(self, *references: str, top: int = 10) -> Removal:
         """Return what removing these would free, in bytes, and who keeps the rest.

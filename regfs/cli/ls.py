@@ -21,6 +21,7 @@ DOCUMENTS = {
     "untagged": "regfs.reports.listing:Tags",
     "entries": "regfs.reports.listing:Entries",
     "uploads": "regfs.reports.listing:UploadListing",
+    "orphans": "regfs.reports.orphans:Orphans",
 }
 
 
@@ -32,6 +33,7 @@ DOCUMENTS = {
         "regfs ls app:v1",
         "regfs ls 'team/*'",
         "regfs ls --untagged",
+        "regfs ls --orphans   (regfs tag gives one its links again)",
     ],
     answers=True,
 )
@@ -40,6 +42,7 @@ DOCUMENTS = {
 @click.option("--untagged", is_flag=True, help="List manifests that no tag reaches.")
 @click.option("--uploads", is_flag=True, help="List unfinished uploads.")
 @click.option("--empty", is_flag=True, help="List repositories without tags and manifests.")
+@click.option("--orphans", is_flag=True, help="List manifests that no repository has any more.")
 def command(session: Session, reference: str | None, *, details: bool, **only: bool) -> Exit:
     """List repositories, the tags of NAME, or the content of NAME:TAG.
 
@@ -60,12 +63,17 @@ def _report(
     untagged: bool,
     uploads: bool,
     empty: bool,
+    orphans: bool,
 ) -> Any:
     from regfs.reports import listing
     from regfs.tree.references import is_pattern
 
-    if untagged + uploads + empty > 1:
-        raise click.UsageError("--untagged, --uploads and --empty cannot be combined")
+    if untagged + uploads + empty + orphans > 1:
+        raise click.UsageError("--untagged, --uploads, --empty, --orphans cannot be combined")
+    if orphans:
+        if reference is not None:
+            raise click.UsageError("--orphans takes no REF: they belong to no repository")
+        return session.tree.orphans()
     registry, several = session.registry, reference is None or is_pattern(reference)
     targets = None if reference is None else registry.find_all(reference)
     tagged = [target for target in targets or () if target.digest is not None]

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from regfs.render.tables import printable, short, table
 from regfs.reports.listing import Entries, Repositories, Repository, Tag, Tags, UploadListing
+from regfs.reports.orphans import Orphans
 from regfs.units import human_size
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def show_listing(report: Any, console: Console, *, details: bool) -> None:
         Tags: _tags,
         Entries: _entries,
         UploadListing: _uploads,
+        Orphans: _orphans,
     }
     show[type(report)](report, console, details)
 
@@ -112,3 +114,23 @@ def _uploads(report: UploadListing, console: Console, details: bool) -> None:
     ]
     if rows:
         console.print(table("", ["Repository", "=Upload", ">Size", "=Begun"], rows))
+
+
+def _orphans(report: Orphans, console: Console, details: bool) -> None:
+    if not details:
+        for one in report.orphans:
+            _line(console, one.digest)
+        return
+    rows = [
+        (
+            short(one.digest),
+            one.kind,
+            human_size(one.size),
+            one.changed,
+            one.state if one.problem is None else f"{one.state}: {one.problem}",
+            ", ".join(one.platforms),
+        )
+        for one in report.orphans
+    ]
+    columns = ["=Digest", "=Kind", ">Size", "=Written", "State", "Platforms"]
+    console.print(table("", columns, rows))

@@ -33,6 +33,7 @@ FORMS = {
     "ls tags": ["ls my-busybox", "ls -l my-busybox"],
     "ls entries": ["ls my-busybox-extended:latest", "ls -l my-busybox-extended:latest"],
     "ls untagged": ["ls --untagged", "ls --untagged -l", "ls --untagged my-busybox-extended"],
+    "ls orphans": ["ls --orphans", "ls -l --orphans"],
     "ls uploads": ["ls --uploads", "ls --uploads my-busybox"],
     "show": ["show my-busybox-extended", "show --paths my-busybox", "show my-busybox@{manifest}"],
     "show part": ["show 25b1600519c0", "show my-busybox@25b1600519c0"],
