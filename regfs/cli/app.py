@@ -25,6 +25,7 @@ from regfs.errors import (
     LayerInvalid,
     ManifestInvalid,
     NotARegistry,
+    PathDenied,
     Refused,
     RegfsError,
     StoreError,
@@ -158,7 +159,7 @@ def run(arguments: list[str]) -> int:
         drop_output()
         return Exit.CLEAN.value
     except RegfsError as error:
-        _say(str(error))
+        _say(f"{error}{_ADVICE}" if isinstance(error, PathDenied) else str(error))
         return next(code.value for kind, code in EXITS if isinstance(error, kind))
     except Exception as error:
         if os.environ.get("REGFS_TRACEBACK"):
@@ -173,6 +174,9 @@ def run(arguments: list[str]) -> int:
                 "(set REGFS_TRACEBACK=1 to see where; please report it)"
             )
         return Exit.STORAGE.value
+
+
+_ADVICE: Final = "; run as the owner of the tree, or as root"
 
 
 def _say(message: str) -> None:

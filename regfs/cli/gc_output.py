@@ -107,7 +107,8 @@ def show_restored(out: Console, restored: Restored) -> None:
         runs = ", ".join(sorted({one.run for one in restored.along}))
         _say(out, f"Needed by it, and put back from run {runs}: {in_words(totals)}")
     if restored.removed:
-        _say(out, f"Moved into quarantine: {restored.removed} that the run had put in place")
+        created = plural(restored.removed, "item")
+        _say(out, f"Moved into quarantine: {created} that the run created")
 
 
 def show_waiting(out: Console, runs: Iterable[str]) -> None:

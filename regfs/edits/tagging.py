@@ -182,9 +182,8 @@ def _former(entries: list[tuple[Digest, float]], target: Target, to: str) -> Dig
         after = digests.index(target.digest) if target.digest in digests else -1
         if after + steps >= len(digests):
             known = len(digests) - after - 1
-            raise ManifestUnknown(
-                f"{target} has pointed to {known} others before (regfs log {target})"
-            )
+            before = f"only {known} before that" if known else "nothing before that"
+            raise ManifestUnknown(f"{target} has pointed to {before} (see regfs log {target})")
         return digests[after + steps]
     algorithm, _, start = to.rpartition(":")
     found = [

@@ -193,7 +193,8 @@ def test_an_error_is_one_line_and_an_exit_code(
 ) -> None:
     assert failing(error("some\x1b words\nmore")) == code.value
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "regfs: some\\x1b words\\nmore\n")
+    advice = "; run as the owner of the tree, or as root" if error is errors.PathDenied else ""
+    assert (captured.out, captured.err) == ("", f"regfs: some\\x1b words\\nmore{advice}\n")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])

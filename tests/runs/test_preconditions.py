@@ -312,7 +312,7 @@ def test_a_user_who_may_not_write_is_refused_before_the_question(
     capfd.readouterr()
     assert as_nobody(collected) == (5, [])
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.endswith("permission denied")
+    assert line.endswith("permission denied; run as the owner of the tree, or as root")
     assert line.startswith(f"regfs: {closed or '/'}")
     assert sorted(nobodys.root.rglob("*")) == before
 
