@@ -12,12 +12,13 @@ with *one path that was asked for* is raised.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import BinaryIO, Final, NamedTuple, Protocol, cast, runtime_checkable
 
-from regfs.errors import PathMissing, StoreError
+from regfs.errors import NotARegistry, PathMissing, StoreError, printable
 from regfs.findings import Finding
 
 Report = Callable[[Finding], None]
@@ -419,6 +420,11 @@ def open_store(root: str, *, empty: bool = False) -> WritableStore:
     """
     from regfs.stores.local.store import open_local  # one back end is loaded, not all
 
+    if not os.path.isdir(root):
+        from regfs.stores.unopened import what_root_is
+
+        if (what := what_root_is(root)) is not None:
+            raise NotARegistry(f"{printable(root)}: this is {what}")
     return open_local(root, empty=empty)
 
 

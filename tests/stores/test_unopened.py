@@ -1,0 +1,99 @@
+"""Roots that cannot be opened yet: each is called by name, with what to do instead."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from regfs.cli.app import run
+from regfs.cli.session import Exit
+from regfs.errors import NotARegistry
+from regfs.stores import open_store
+from tests.support.builder import TreeBuilder
+
+
+def refusal(root: str) -> str:
+    with pytest.raises(NotARegistry) as caught:
+        open_store(root)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [
+        ("s3://bucket/prefix", "a bucket of S3"),
+        ("gs://bucket", "a bucket of Google Cloud Storage"),
+        ("az://container", "a container of Azure Blob Storage"),
+        ("docker://registry", "docker cp CONTAINER:/var/lib/registry"),
+        ("podman://registry:/data", "podman cp CONTAINER:/var/lib/registry"),
+        ("https://registry.example.com", "only heal --from takes this"),
+        ("-", "an archive on standard input"),
+    ],
+)
+def test_a_root_elsewhere_is_called_by_name(
+    root: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in refusal(root)
+    assert run(["-r", root, "gc", "plan"]) == Exit.NOT_FOUND.value
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"regfs: {refusal(root)}"
+
+
+def packed() -> bytes:
+    memory = io.BytesIO()
+    with tarfile.open(fileobj=memory, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("docker/registry/v2"))
+    return memory.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (packed(), "an archive (tar)"),
+        (gzip.compress(packed()), "an archive (gzip)"),
+        (b"\x28\xb5\x2f\xfd" + bytes(9), "an archive (zstd)"),
+        (b"version: 0.1\nstorage:\n  s3:\n    bucket: x\nhttp:\n", "stores in S3"),
+        (b"storage:\n  delete:\n    enabled: true\n  azure:\n    x: y\n", "Azure Blob Storage"),
+        (b"storage: inmemory\n", "stores in memory"),
+        (b"storage:\n  \x1b[31mx: 1\n  odd:\n    a: b\n", "stores in odd"),
+        (b"storage:\n  # here\n  filesystem:\n    rootdirectory: /srv/r\n", "-r /srv/r"),
+        (b"storage:\n  filesystem:\n", "-r /var/lib/registry"),
+    ],
+)
+def test_a_file_is_called_by_what_it_holds(tmp_path: Path, data: bytes, words: str) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(data)
+    message = refusal(str(file))
+    assert words in message
+    assert message.startswith(f"{file}: this is ")
+    assert "\x1b" not in message
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"storage", b"\xff" * 300])
+def test_any_other_file_is_no_folder(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(data)
+    assert "not a folder" in refusal(str(file))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a folder" in refusal(str(tmp_path / "pipe"))
+
+
+def test_a_folder_of_such_a_name_is_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = TreeBuilder(tmp_path / "s3:/bucket")
+    tree.push("app", "v1")
+    (tmp_path / "-").symlink_to(tree.root)
+    monkeypatch.chdir(tmp_path)
+    for root in ("s3://bucket", "-"):
+        assert open_store(root).url
