@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from regfs.findings import Finding
     from regfs.gc.plan import Plan, Preview
     from regfs.gc.policy import Policy
+    from regfs.gc.retention import RetentionPolicy
     from regfs.gc.roots import Roots
     from regfs.gc.scanning import LatestGraph
     from regfs.gc.sweep import Applied
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from regfs.reports.image import Shown
     from regfs.reports.lineage import Bases
     from regfs.reports.orphans import Orphans
+    from regfs.reports.overview import Overview
     from regfs.reports.paths import Reasons
     from regfs.reports.removal import Removal
     from regfs.reports.reuse import Reuse
@@ -184,6 +186,20 @@ class Tree:
         from regfs.reports.summary import summary
 
         return summary(self.graph, self.registry.skim)
+
+    def overview(self, retention: RetentionPolicy | None = None) -> Overview:
+        """Return the summary, what can be freed and how, and what is known of the disk.
+
+        `retention` is a policy whose effect is also wanted.
+
+        >>> tree.overview().reclaimable.untagged.totals.blobs
+        0
+        """
+        from regfs.reports.overview import look_around, overview
+        from regfs.verify.ledger_file import LEDGER
+
+        around = look_around(self.store, self.store.room(), self.runs(), LEDGER)
+        return overview(self.summary(), self.graph, around, self.registry.manifest_bytes, retention)
 
     def usage(
         self,
@@ -398,10 +414,8 @@ class Tree:
         """
         from regfs.gc.plan import preview
 
-        if self.latest is None or self.latest.graph is None:
-            self.plan(policy)
-        assert self.latest is not None and self.latest.graph is not None
-        return preview(self.latest.graph, policy, time.time(), self.registry.manifest_bytes)
+        known = None if self.latest is None else self.latest.graph
+        return preview(known or self.graph, policy, time.time(), self.registry.manifest_bytes)
 
     def apply(self, plan: Plan, *, wait: float | None = None) -> Applied:
         """Carry out a plan, as far as the tree still agrees with it: move things to quarantine.

@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import click
+
+from regfs.cli.gc_roots import read_file
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
+from regfs.cli.spelled import spelled
 
-DOCUMENTS = {"": "regfs.reports.summary:Summary"}
+if TYPE_CHECKING:
+    from regfs.render.overview import Commands
+
+DOCUMENTS = {"": "regfs.reports.overview:Overview"}
 
 
 @regfs_command(
     name="info", examples=["regfs info", "regfs -r /srv/registry info --json"], answers=True
 )
-def command(session: Session) -> Exit:
-    """Show counts, sizes, who manages the tree, its age, and its health at a glance."""
-    from regfs.render.reports import show_summary
+@click.option(
+    "--policy",
+    "policy_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Also say what gc would free by these rules; default: those set for gc run, if any.",
+)
+def command(session: Session, policy_file: str | None) -> Exit:
+    """Show what is there, what can be freed and how, who manages the tree, and its health."""
+    from regfs.render.overview import show_overview
 
-    report = session.tree.summary()
-    session.emit(report, lambda console: show_summary(report, console))
+    file = policy_file or _configured()
+    retention = None
+    if file is not None:
+        from regfs.gc.policy_file import load_policy
+
+        retention = load_policy(read_file(file), file)
+    # What tags pointed to before only a policy asks for.
+    session.tree.history = retention is not None
+    report = session.tree.overview(retention)
+    commands = _commands(session, file)
+    session.emit(report, lambda console: show_overview(report, commands, console))
     return Exit.CLEAN
+
+
+def _configured() -> str | None:
+    """Return the policy that is set for `gc run`."""
+    from regfs.cli.common import settings_of
+
+    found = settings_of(click.get_current_context()).find(("gc", "run"), "policy")
+    return None if found is None else str(found.value)
+
+
+def _commands(session: Session, file: str | None) -> Commands:
+    from regfs.render.overview import Commands
+
+    run = ("gc", "run")
+    return Commands(
+        now=spelled(session, *run),
+        untagged=spelled(session, *run, "-m"),
+        uploads=spelled(session, *run, "-m", "--uploads-older-than", "1h"),
+        by_policy=spelled(session, *run, "--policy", file or ""),
+        purge=spelled(session, "gc", "purge"),
+    )

@@ -47,6 +47,8 @@ class Preview:
     totals: Totals
     allocated: int
     """Bytes of disk blocks, as far as they are known."""
+    young: int
+    """Bytes of what stays because it is too young."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +167,10 @@ def preview(graph: Graph, policy: Policy, now: float, read: Read = unread) -> Pr
     """
     if not policy.allow_no_manifests:
         _expect_manifests(graph.inventory)
-    actions = list(Candidates(graph, policy, Mark(graph, policy, now, read)).actions())
-    return Preview(total(actions), sum(action.allocated for action in actions))
+    going = Candidates(graph, policy, Mark(graph, policy, now, read))
+    actions = list(going.actions())
+    blocks = sum(action.allocated for action in actions)
+    return Preview(total(actions), blocks, going.kept.bytes["young"])
 
 
 def _stays(inventory: Inventory, totals: Totals) -> Stays:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from regfs.render.tables import plural, printable, short, table
 from regfs.reports.lineage import plainest
-from regfs.units import human_size, rfc3339
+from regfs.units import human_size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from regfs.reports.lineage import Bases, Lineage
     from regfs.reports.removal import Removal
     from regfs.reports.reuse import Reuse, SharedLayer
-    from regfs.reports.summary import Summary
     from regfs.reports.usage import Sum, Usage
 
 NAMES: Final = 10
@@ -63,61 +62,6 @@ def line(console: Console, text: str, style: str = "") -> None:
 def percent(part: int, whole: int) -> str:
     """Return a share as `42%`."""
     return f"{100 * part / whole:.0f}%" if whole else "0%"
-
-
-# -- info ---------------------------------------------------------------------
-
-
-def show_summary(report: Summary, console: Console) -> None:
-    """Print `info`."""
-    rows = [
-        ("root", report.root),
-        ("kind", report.owner.meaning),
-        ("repositories", f"{report.repositories:,}"),
-        ("tags", f"{report.tags:,}"),
-        ("manifests", f"{report.revisions:,} ({report.untagged:,} untagged)"),
-        ("layer links", f"{report.layer_links:,}"),
-        ("blobs", f"{report.blobs.count:,}, {human_size(report.blobs.bytes)}"),
-        ("in use", f"{report.needed.count:,}, {human_size(report.needed.bytes)}"),
-        (
-            "unreferenced",
-            f"{report.unreferenced.count:,}, {human_size(report.unreferenced.bytes)}",
-        ),
-        ("doubtful", f"{report.doubtful.count:,}, {human_size(report.doubtful.bytes)}"),
-        ("missing", f"{report.missing.count:,}, {human_size(report.missing.bytes)}"),
-        ("uploads", f"{report.uploads.count:,}, {human_size(report.uploads.bytes)}"),
-        (
-            "sharing",
-            f"saves {human_size(report.saved)} of {human_size(report.apparent)} "
-            f"({percent(report.saved, report.apparent)})",
-        ),
-    ]
-    if report.oldest is not None and report.newest is not None:
-        rows.append(("written", f"{rfc3339(report.oldest)} to {rfc3339(report.newest)}"))
-    rows.append(("health", _health(report)))
-    whole = {"doubtful": report.doubtful.count, "missing": report.missing.count}
-    for name, value in rows:
-        if whole.get(name, 1):
-            line(console, f"{name:<13} {value}")
-    if report.manifests:
-        say(console)
-        kinds = [(kind or "(not known)", count) for kind, count in report.manifests.items()]
-        console.print(table("", ["/Media type of manifests", ">Manifests"], kinds))
-
-
-def _health(report: Summary) -> str:
-    found = report.findings
-    if report.missing.count:
-        blobs = plural(report.missing.count, "blob is", "blobs are")
-        return f"{blobs} needed but missing; `regfs verify` names them"
-    if not any(found.values()):
-        return "no problem seen so far; `regfs verify` checks the content"
-    counts = ", ".join(
-        plural(found[key], word)
-        for key, word in (("error", "error"), ("warning", "warning"), ("info", "remark"))
-        if found[key]
-    )
-    return f"{counts}; `regfs verify` lists them"
 
 
 # -- du -----------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -56,10 +56,13 @@ class Blobs:
 
     count: int
     bytes: int
+    allocated: int = 0
+    """Bytes of disk blocks, as far as they are known."""
 
     def minus(self, other: Blobs) -> Blobs:
         """Return the difference to `other`."""
-        return Blobs(self.count - other.count, self.bytes - other.bytes)
+        count, size = self.count - other.count, self.bytes - other.bytes
+        return Blobs(count, size, self.allocated - other.allocated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def summary(graph: Graph, read: Read) -> Summary:
     doubt = (digest for digest in doubtful(graph) if digest not in in_use)
     gone = {one.digest: one.size for held in used.manifests for one in missing(graph, held, read)}
     stored, needed, unsure = (
-        Blobs(len(blobs), sum(blobs.sizes)),
+        _sum_rows(blobs, range(len(blobs))),
         _sum(blobs, in_use.numbers()),
         _sum(blobs, map(inventory.known.add, doubt)),
     )
@@ -165,8 +168,13 @@ def _used(graph: Graph) -> _Used:
 
 def _sum(blobs: DigestTable, numbers: Iterable[int]) -> Blobs:
     """Return what those blobs take that are there; they are given by the numbers of digests."""
-    rows = blobs.rows_of(array("I", numbers))
-    return Blobs(len(rows), sum(map(blobs.sizes.__getitem__, rows)))
+    return _sum_rows(blobs, blobs.rows_of(array("I", numbers)))
+
+
+def _sum_rows(blobs: DigestTable, rows: Sequence[int]) -> Blobs:
+    size = sum(map(blobs.sizes.__getitem__, rows))
+    # -1 stands for blocks that are not known.
+    return Blobs(len(rows), size, max(sum(map(blobs.allocated.__getitem__, rows)), 0))
 
 
 def _uploads(repositories: Iterable[RepositoryInventory]) -> UploadTotals:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from regfs import layout
-from regfs.errors import StoreFull
+from regfs.errors import StoreError, StoreFull
 from regfs.runs.paths import RUNS, journal_of, quarantine_of, reserve_of
 from regfs.stores import FileKind, Store, WritableStore, ignore, stat_or_none
 
@@ -81,12 +81,23 @@ class Occupied(NamedTuple):
 
 def occupied(store: Store, *runs: str) -> Occupied:
     """Return what lies in the quarantine of runs."""
+    sizes = [_occupied(store, quarantine_of(run)) for run in runs]
+    return Occupied(sum(one.bytes for one in sizes), sum(one.allocated for one in sizes))
+
+
+def _occupied(store: Store, folder: str) -> Occupied:
+    if stat_or_none(store, folder) is None:
+        return Occupied(0, 0)
     size = allocated = 0
-    for quarantine in map(quarantine_of, runs):
-        for entry in store.walk(quarantine, ignore):
-            allocated += max(entry.allocated, 0)
-            size += entry.size if entry.kind is FileKind.FILE else 0
-    return Occupied(size, allocated)
+    try:
+        for found in store.measure(folder, frozenset()):
+            size += sum(file[1] for file in found.files)
+            allocated += found.allocated + sum(file[3] for file in found.files)
+        return Occupied(size, max(allocated, 0))
+    except (OSError, StoreError):  # something is not plain
+        entries = list(store.walk(folder, ignore))
+    size = sum(one.size for one in entries if one.kind is FileKind.FILE)
+    return Occupied(size, sum(max(one.allocated, 0) for one in entries))
 
 
 @contextmanager

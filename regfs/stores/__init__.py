@@ -135,6 +135,8 @@ class Room(NamedTuple):
     """Files and folders that can still be made; -1 where there is no such limit."""
     folder: int
     """Bytes that a new folder takes; 0 where that is next to nothing."""
+    total: int = 0
+    """Bytes of the whole, free or not; 0 where there is no such limit."""
 
 
 class Writer(Protocol):

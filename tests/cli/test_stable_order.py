@@ -25,9 +25,9 @@ from tests.support.verification import BASE
 SEEDS = ("0", "1", "2", "3")
 _MOVING = re.compile(
     rb'"(?:started_at|finished_at|created_at|id)": "[^"]*"|"seconds": [0-9.e-]+|took [^\n]*'
-    rb'|(?:time|timestamp)="[^"]*"'
+    rb'|(?:time|timestamp)="[^"]*"|"free": [0-9]+|[^\n]* free of [^\n]*'
 )
-"""What differs from run to run by its nature: times, and the name of a plan."""
+"""What differs from run to run by its nature: times, the name of a plan, and the free space."""
 
 
 @pytest.fixture

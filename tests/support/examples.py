@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 PROJECT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 BLOCK: Final = re.compile(r"(?<=```console\n)(.*?)(?=```)", re.DOTALL)
-SIZE: Final = r"\d[\d.]* [kM]?B"
+SIZE: Final = r"\d[\d.]* [kMGT]?B"
 MARK: Final = "@@ end of a step @@"
 TIMEOUT: Final = 300
 """Seconds that a page may take."""
@@ -142,6 +142,7 @@ class Reading:
         text = re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{6}", "RUN", text)
         text = re.sub(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b", self._name, text)
         text = re.sub(rf"{SIZE} on disk", "SIZE on disk", text)
+        text = re.sub(r"^disk  .*$", "disk DISK", text, flags=re.MULTILINE)
         text = re.sub(rf"({SIZE}) +{SIZE}( +\d+)$", r"\1 SIZE\2", text, flags=re.MULTILINE)
         above, head, disk = text.partition("\nOn disk  ")
         disk = re.sub(r" +", " ", re.sub(SIZE, "SIZE", disk))

@@ -46,7 +46,8 @@ def room(root: LocalRoot, folder: str) -> Room:
     except OSError as error:
         raise root.fault(folder, error) from error
     files = status.f_favail if status.f_files else -1
-    return Room(status.f_bavail * status.f_frsize, files, taken)
+    free, total = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
+    return Room(free, files, taken, total)
 
 
 def claim(root: LocalRoot, path: str, size: int) -> None:
