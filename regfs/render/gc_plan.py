@@ -12,7 +12,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Code, Severity
 from regfs.render.gc import in_words, kept_in_words, on_disk
-from regfs.render.reports import line
+from regfs.render.reports import line, say
 from regfs.render.tables import plural, print_cause, print_finding, table
 from regfs.reports.causes import Causes
 from regfs.reports.planned import Loss, LossPlace, losses
@@ -54,8 +54,8 @@ def show_plan(out: Console, plan: Plan, steps: NextSteps, *, verbose: int) -> No
         out.print()
     _show_kept(out, plan, verbose)
     _show_doubt(out, plan)
-    line(out, f"Eligible: {in_words(plan.totals, plan.allocated)}")
-    line(out, f"Stays:    {_left(plan)}")
+    say(out, in_words(plan.totals, plan.allocated), lead="Eligible: ")
+    say(out, _left(plan), lead="Stays:    ")
     _show_next(out, plan, steps)
 
 
@@ -106,7 +106,7 @@ def _show_kept(out: Console, plan: Plan, verbose: int) -> None:
         items = [one for one in plan.kept_items if one.reason == reason]
         # A time to come is the one thing about an item that needs a look.
         named = items if verbose else items[: reason == "future"]
-        line(out, f"Kept: {words}")
+        say(out, words, lead="Kept: ")
         for one in named:
             line(out, f"      {_kept(one)}")
         if named and plan.kept[reason] > len(named):
@@ -151,7 +151,8 @@ def _show_next(out: Console, plan: Plan, steps: NextSteps) -> None:
     more, command = steps.untagged, steps.carry_out if plan.actions else ""
     if more is not None:
         count = more.totals.manifests - plan.totals.manifests
-        line(out, f"With -m:  {_added(plan, more, count) if count > 0 else 'nothing more'}")
+        added = _added(plan, more, count) if count > 0 else "nothing more"
+        say(out, added, lead="With -m:  ")
         if count > 0 and not command and steps.carry_out:
             command = steps.carry_out_untagged
     if command:

@@ -36,13 +36,16 @@ _INSTRUCTION: Final = 120
 def say(console: Console, text: str = "", style: str = "", *, lead: str = "") -> None:
     """Print a sentence, wrapped to the terminal between words, without markup.
 
-    What follows `lead` has a column of its own.
+    What follows `lead` has a column of its own, or lines of its own if a word is too wide for it.
     """
-    indent = " " * len(lead)
     words = _QUANTITY.sub("\N{NO-BREAK SPACE}", printable(text))
+    longest = max(map(len, words.split(" ")))
+    indent = " " * len(lead)
+    if lead and console.width - len(_LEFT) >= longest > console.width - len(lead):
+        lead, indent = f"{lead.rstrip()}\n{_LEFT}", _LEFT
     lines = textwrap.wrap(
         words,
-        max(console.width - len(lead), 20),
+        max(console.width - len(indent), 20),
         break_long_words=False,
         break_on_hyphens=False,
     )
@@ -50,6 +53,8 @@ def say(console: Console, text: str = "", style: str = "", *, lead: str = "") ->
     console.print(Text(whole, style=style), soft_wrap=True)
 
 
+_LEFT: Final = "    "
+"""What stands before lines of their own."""
 _QUANTITY: Final = re.compile(r"(?<=\d) (?=(?:[kMGTPE]?B|%)(?:\W|$))")
 """The space between a number and its unit, where no line ends."""
 
@@ -320,18 +325,28 @@ def show_bases(report: Bases, console: Console) -> None:
     if not report.images:
         say(console, "There are no images with layers.")
         return
-    lines = list(_tree(report.images))
+    lines = [(label, _own(one)) for label, one in _tree(report.images)]
     width = max(len(label) for label, _ in lines)
-    if width + 40 > console.width:
+    if any(width + 2 + len(own) > console.width for _, own in lines):
         width = 0  # no room to align what follows
-    for label, one in lines:
-        line(console, f"{label:<{width}}  {_own(one)}")
+    for label, own in lines:
+        if max(width, len(label)) + 2 + len(own) <= console.width:
+            line(console, f"{label:<{width}}  {own}")
+        else:
+            line(console, label)
+            lead = _BRANCH.match(label)
+            say(console, own, lead=f"{lead[0] if lead else ''}".translate(_BELOW) + "      ")
     away = [one for one in report.images if one.base_name and not one.bases]
     if away:
         say(console)
         rows = [(one.image, one.base_name, short(one.base_digest or "")) for one in away]
         say(console, "Built on images that have no tag in this registry", "bold")
         console.print(table("", ["Image", "Base", "=Digest"], rows))
+
+
+_BRANCH: Final = re.compile(r"[ |`-]*")
+_BELOW: Final = str.maketrans("`-", "  ")
+"""What stands before an image in the tree -> what stands before a line below it."""
 
 
 def _own(one: Lineage) -> str:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from regfs.digest import Digest
 from regfs.findings import RULES, Code, Finding, Severity
+from regfs.render.reports import say
 from regfs.render.tables import (
     document,
     plural,
@@ -290,3 +291,34 @@ def test_iterables_become_lists() -> None:
 def test_a_value_without_json_raises() -> None:
     with pytest.raises(TypeError, match="object"):
         document({"a": object()})
+
+
+# -- sentences ------------------------------------------------------------------------
+
+
+def said(width: int, text: str, lead: str = "") -> list[str]:
+    file = io.StringIO()
+    say(Console(file=file, highlight=False, width=width), text, lead=lead)
+    return file.getvalue().splitlines()
+
+
+def test_a_sentence_is_wrapped_between_words_below_its_lead() -> None:
+    assert said(30, "3 blobs of 19.4 MB in 2 repositories", "Stays:  ") == [
+        "Stays:  3 blobs of 19.4 MB in",
+        "        2 repositories",
+    ]
+
+
+def test_no_line_ends_between_a_number_and_its_unit() -> None:
+    assert said(23, "all the blobs take 19.4 MB") == ["all the blobs take", "19.4 MB"]
+
+
+def test_a_word_too_wide_for_its_column_has_a_line_of_its_own() -> None:
+    digest = "sha256:" + "0" * 64
+    assert said(80, digest, "  digest       ") == ["  digest", f"    {digest}"]
+    assert said(60, digest, "  digest       ") == [f"  digest       {digest}"]
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Z"])), st.integers(20, 200))
+def test_a_sentence_keeps_every_word_whole(word: str, width: int) -> None:
+    assert "".join(said(width, f"{word} {word}")).count(word or " ") >= (2 if word else 0)

@@ -75,13 +75,14 @@ def run(steps: list[Step], folder: Path) -> list[Outcome]:
         script += [command, f"echo '{MARK}' $?"]
         if command.endswith("&"):
             script.append(_wait_for(command))
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    mine = [name for name in os.environ if name.startswith("REGFS_") or name == "COLUMNS"]
+    environment = {name: value for name, value in os.environ.items() if name not in mine}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
         "PYTHONUNBUFFERED": "1",
+        "XDG_CONFIG_HOME": str(folder / "settings"),
+        **_storage_of_buildah(folder),
     }
-    environment.pop("REGFS_ROOT", None)
-    environment |= _storage_of_buildah(folder)
     done = subprocess.run(
         ["bash"], input="\n".join(script), stdout=subprocess.PIPE, text=True, cwd=folder,
         env=environment, timeout=TIMEOUT, check=False,
