@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from regfs.cli.options import top_option
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 
@@ -37,7 +38,7 @@ SORTS: Final = ("stored", "apparent", "unique", "shared", "name")
     show_default=True,
     help="Largest first by this size, or by name.",
 )
-@click.option("-n", "--top", type=click.IntRange(1), help="Rows to show (default for layers: 50).")
+@top_option("Rows to show (default for layers: 50).")
 @click.option(
     "--rm", is_flag=True, help="What removing REF... would free, and what keeps the rest."
 )

@@ -100,12 +100,13 @@ _policy_options = option_group(
         "--allow-tagless",
         metavar="NAME",
         multiple=True,
-        help="With -m: this repository has no tags on purpose; its manifests may go. Repeatable.",
+        help="With -m: this repository has no tags on purpose; its manifests may be deleted. "
+        "Repeatable.",
     ),
     click.option(
         "--allow-no-manifests",
         is_flag=True,
-        help="The tree has no manifests on purpose: everything may go.",
+        help="The tree has no manifests on purpose: everything may be deleted.",
     ),
     click.option(
         "--uploads-older-than",
@@ -148,15 +149,13 @@ _policy_options = option_group(
         is_flag=True,
         help="Walk the whole tree for partial files, partial copies and empty folders too.",
     ),
-    click.option(
-        "--empty-repositories", is_flag=True, help="Delete repositories that hold nothing any more."
-    ),
+    click.option("--empty-repositories", is_flag=True, help="Delete empty repositories."),
     click.option(
         "--max-freed",
         metavar="SIZE",
         type=Size(),
-        help="Stop once so much is freed: take the largest blobs first, and only the manifests "
-        "and links that go with them.",
+        help="Stop once this much is freed: take the largest blobs first, and only the manifests "
+        "and links that belong to them.",
     ),
 )
 

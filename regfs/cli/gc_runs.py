@@ -66,7 +66,7 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
     "--older-than",
     type=Duration(),
     default="0",
-    help="Only what was moved at least so long ago; default: everything.",
+    help="Only what was moved at least this long ago; default: everything.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be deleted, and stop.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal nobody is asked.")

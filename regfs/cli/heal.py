@@ -105,7 +105,7 @@ _source_options = option_group(
     help="sizes: find what is missing, empty or of the wrong size. digests: also what is corrupt.",
 )
 @click.option(
-    "--sparse", is_flag=True, help="Also fetch images that indexes list and nobody has pushed."
+    "--sparse", is_flag=True, help="Also fetch images that indexes list and that were never pushed."
 )
 @jobs_option
 def command(

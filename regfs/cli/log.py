@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import click
 
+from regfs.cli.options import top_option
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 
@@ -18,8 +19,8 @@ DOCUMENTS = {"": "regfs.reports.tag_log:TagLog"}
     answers=True,
 )
 @click.argument("reference", metavar="NAME[:TAG]")
-@click.option("-n", "--max-count", metavar="N", type=click.IntRange(1), help="Rows to show.")
-def command(session: Session, reference: str, *, max_count: int | None) -> Exit:
+@top_option("Rows to show.")
+def command(session: Session, reference: str, *, top: int | None) -> Exit:
     """Show what a tag pointed to and when, newest first, and what changed.
 
     A registry notes for each digest when the tag was last set to it. regfs rollback
@@ -28,6 +29,6 @@ def command(session: Session, reference: str, *, max_count: int | None) -> Exit:
     from regfs.render.tag_log import show_tag_log
 
     report = session.tree.log(reference)
-    report = replace(report, entries=report.entries[:max_count])
+    report = replace(report, entries=report.entries[:top])
     session.emit(report, lambda out: show_tag_log(report, out, verbose=session.verbose))
     return Exit.CLEAN

@@ -29,6 +29,19 @@ def option_group(*options: Decorator) -> Decorator:
     return decorate
 
 
+def top_option(help: str, *, default: int | None = None) -> Decorator:
+    """Return the option that says how many rows of the answer are printed."""
+    return click.option(
+        "-n",
+        "--top",
+        metavar="N",
+        type=click.IntRange(1),
+        default=default,
+        show_default=default is not None,
+        help=help,
+    )
+
+
 jobs_option: Final = click.option(
     "--jobs", metavar="N", type=click.IntRange(1), help="Threads (default: one per processor)."
 )

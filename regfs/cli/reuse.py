@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from regfs.cli.options import top_option
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 
@@ -16,7 +17,7 @@ DOCUMENTS = {"": "regfs.reports.reuse:Reuse"}
     answers=True,
 )
 @click.argument("references", metavar="[REF]...", nargs=-1)
-@click.option("-n", "--top", type=click.IntRange(1), help="Layers to show (default: 20).")
+@top_option("Layers to show (default: 20).")
 def command(session: Session, references: tuple[str, ...], *, top: int | None) -> Exit:
     """Show which layers images share, and how much that saves.
 

@@ -91,7 +91,7 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
     type=Duration(),
     default="7d",
     show_default=True,
-    help="Delete uploads that have been idle for so long; 0: never.",
+    help="Delete uploads that have been idle for this long; 0: never.",
 )
 @click.option(
     "--grace",

@@ -63,7 +63,7 @@ DOCUMENTS: Final = {
     "--subset",
     metavar="n/t|x%|SIZE",
     type=Subset(),
-    help="Read only a part of the blobs: the n-th of t shards, or so much of what is due first.",
+    help="Read only a part of the blobs: the n-th of t shards, or this much of what is due first.",
 )
 @click.option(
     "--max-age",

@@ -219,7 +219,7 @@ def show_reasons(report: Reasons, console: Console, limit: int, *, paths: bool =
     elif not report.paths:
         say(console, "Nothing keeps it: no tag and no manifest of any repository leads to it.")
     if report.more and paths:
-        say(console, "There are more paths: raise --limit.", "dim")
+        say(console, "There are more paths: raise --top.", "dim")
     if report.layer_links:
         links = ", ".join(report.layer_links[:10])
         more = f" and {len(report.layer_links) - 10} more" if len(report.layer_links) > 10 else ""
@@ -255,7 +255,7 @@ def _show_users(needs: list[NeededBy], console: Console, limit: int) -> None:
     ]
     console.print(table("", ["=Image", "Through", "As"], rows))
     if len(needs) > limit:
-        say(console, f"and {len(needs) - limit:,} more: raise --limit", "dim")
+        say(console, f"and {len(needs) - limit:,} more: raise --top", "dim")
 
 
 def _show_path(path: tuple[PathNode, ...], console: Console) -> None:

@@ -103,7 +103,7 @@ def test_show_prints_the_instruction_of_each_layer(regfs: Regfs) -> None:
 
 
 def test_why_a_layer_is_kept(regfs: Regfs) -> None:
-    found = document(regfs("why", BUSYBOX, "--json", "--limit", "100", root=TUTORIAL))
+    found = document(regfs("why", BUSYBOX, "--json", "--top", "100", root=TUTORIAL))
     tags = {place["name"] for path in found["paths"] for place in path if place["kind"] == "tag"}
     assert "my-busybox:latest" in tags
     assert len(found["layer_links"]) == 6

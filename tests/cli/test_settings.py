@@ -57,14 +57,14 @@ def test_the_command_line_goes_first_then_the_environment_the_user_and_the_machi
     for tag in ("v3", "v4", "v5"):
         whole.push("app", tag)
     assert listed(capsys) == 5
-    configure("[log]\nmax-count = 4\n", system=True)
+    configure("[log]\ntop = 4\n", system=True)
     assert listed(capsys) == 4
-    configure("[log]\nmax-count = 3\n")
+    configure("[log]\ntop = 3\n")
     assert listed(capsys) == 3
-    monkeypatch.setenv("REGFS_LOG_MAX_COUNT", "2")
+    monkeypatch.setenv("REGFS_LOG_TOP", "2")
     assert listed(capsys) == 2
     assert listed(capsys, "-n", "1") == 1
-    monkeypatch.setenv("REGFS_LOG_MAX_COUNT", "")
+    monkeypatch.setenv("REGFS_LOG_TOP", "")
     assert listed(capsys) == 3
 
 
@@ -172,7 +172,7 @@ def options_of(path: tuple[str, ...]) -> list[click.Option]:
 
 HARMLESS = {
     *("as_json", "color", "no_pager", "quiet", "version", "help"),  # of all commands
-    *("details", "untagged", "uploads", "empty", "raw", "rm", "paths", "everything"),  # answers
+    *("details", "untagged", "uploads", "empty", "raw", "rm", "paths", "everything", "orphans"),
     *("no_ledger", "merge", "ndjson", "explain"),
     *("writable", "delete"),  # serve prints them
 }
@@ -313,7 +313,7 @@ def test_a_hostile_file_is_one_line(
 def test_a_named_file_replaces_both_and_must_be_there(
     whole: TreeBuilder, configure: Write, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
-    configure("[log]\nmax-count = 1\n")
+    configure("[log]\ntop = 1\n")
     other = whole.root / "other.toml"
     monkeypatch.setenv("REGFS_CONFIG", str(other))
     assert run(["ls"]) == 2
