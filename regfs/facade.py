@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from regfs.digest import Digest
     from regfs.edits.editor import Editor
     from regfs.findings import Finding
-    from regfs.gc.plan import Plan, Preview
+    from regfs.gc.plan import Plan
     from regfs.gc.policy import Policy
     from regfs.gc.retention import RetentionPolicy
     from regfs.gc.roots import Roots
@@ -188,9 +188,7 @@ class Tree:
         return summary(self.graph, self.registry.skim)
 
     def overview(self, retention: RetentionPolicy | None = None) -> Overview:
-        """Return the summary, what can be freed and how, and what is known of the disk.
-
-        `retention` is a policy whose effect is also wanted.
+        """Return the summary, what can be freed, also by a policy, and what is known of the disk.
 
         >>> tree.overview().reclaimable.untagged.totals.blobs
         0
@@ -402,20 +400,6 @@ class Tree:
         self.latest = LatestGraph(self.registry)
         graph = self.latest.of(inventory, self._progress)
         return plan(graph, policy, time.time(), self.registry.manifest_bytes)
-
-    def preview(self, policy: Policy) -> Preview:
-        """Return what a plan by another policy would free, of the tree as the last plan found it.
-
-        >>> tree.preview(regfs.Policy(delete_untagged=True, min_age=0)).totals.blobs
-        2
-
-        Raises:
-            Doubt: what is in use is not certain; the message says why.
-        """
-        from regfs.gc.plan import preview
-
-        known = None if self.latest is None else self.latest.graph
-        return preview(known or self.graph, policy, time.time(), self.registry.manifest_bytes)
 
     def apply(self, plan: Plan, *, wait: float | None = None) -> Applied:
         """Carry out a plan, as far as the tree still agrees with it: move things to quarantine.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from regfs.gc.plan import Plan
+    from regfs.gc.plan import Plan, Preview
     from regfs.gc.retention import RetentionPolicy
     from regfs.runs import Run
 
@@ -258,11 +259,22 @@ def _show(
         show_decisions(out, made.decisions)
     # What is not asked about needs no second look at the tree.
     wanted = (ahead or ask) and not made.policy.delete_untagged
-    untagged = session.tree.preview(replace(made.policy, delete_untagged=True)) if wanted else None
+    untagged = _preview(session, replace(made.policy, delete_untagged=True)) if wanted else None
     run = spelled(session, "gc", "run", options=_REPEATED)
     with_untagged = spelled(session, "gc", "run", options=_REPEATED, add=["-m"])
     steps = NextSteps(untagged, apply or run, with_untagged) if ahead else NextSteps(untagged)
     show_plan(out, made, steps, verbose=session.verbose)
+
+
+def _preview(session: Session, policy: Policy) -> Preview | None:
+    """Return what another policy would free of the tree as it was just planned for."""
+    from regfs.gc.plan import preview
+
+    latest = session.tree.latest
+    graph = None if latest is None else latest.graph
+    if graph is None:
+        return None
+    return preview(graph, policy, time.time(), session.registry.manifest_bytes)
 
 
 @regfs_command(

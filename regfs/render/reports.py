@@ -146,10 +146,16 @@ _DISK: Final = (
     ("unreferenced", "blobs that nothing needs"),
     ("uploads", "unfinished uploads"),
     ("links", "links of layers, manifests and tags"),
+    ("quarantine", "what gc has moved away: `regfs gc purge` frees it"),
+    ("own", "regfs's journals, ledger and locks"),
     ("other", "temporary and foreign files"),
     ("folders", "the folders themselves"),
     ("total", "everything"),
 )
+
+
+_SELDOM: Final = ("doubtful", "quarantine", "own")
+"""Rows that are left out where there is nothing."""
 
 
 def _show_disk(disk: Disk, console: Console) -> None:
@@ -157,7 +163,7 @@ def _show_disk(disk: Disk, console: Console) -> None:
     for name, meaning in _DISK:
         part = getattr(disk, name)
         blocks = "" if part.allocated is None else human_size(part.allocated)
-        if name != "doubtful" or part.files:
+        if part.files or name not in _SELDOM:
             rows.append((name, f"{part.files:,}", human_size(part.bytes), blocks, meaning))
     columns = ["On disk", ">Files", ">Bytes", ">Blocks", ""]
     console.print(table("", columns, rows))

@@ -36,8 +36,12 @@ class Disk:
     uploads: Part
     links: Part
     """Links of layers, revisions and tags, with their histories."""
+    quarantine: Part
+    """What runs have moved away, and a purge frees."""
+    own: Part
+    """What regfs keeps for itself: journals, the ledger, locks."""
     other: Part
-    """What is not of the layout: temporary and foreign files, and regfs' own folder."""
+    """What is not of the layout: temporary and foreign files."""
     folders: Part
     """Folders take disk blocks, and have no bytes of their own."""
     total: Part

@@ -11,6 +11,7 @@ with care and then walked entry by entry.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,8 @@ from regfs.stores import FileKind, FolderFiles, Store
 from regfs.tree.inventory import Inventory
 from regfs.tree.scan import MANY, blob_folders, scan
 
-PARTS: Final = ("blobs", "uploads", "links", "other", "folders")
+PARTS: Final = ("blobs", "uploads", "links", "quarantine", "own", "other", "folders")
+_QUARANTINE: Final = re.compile(rf"{re.escape(layout.STATE)}/runs/[^/]+/quarantine/")
 _LINKS: Final = (
     layout.LayerLink,
     layout.RevisionLink,
@@ -203,7 +205,10 @@ def part_of(key: object, folder: str) -> str:
         return "blobs"
     if isinstance(key, _LINKS):
         return "links"
-    in_upload = f"{folder}/".startswith(layout.REPOSITORIES + "/") and "/_uploads/" in f"{folder}/"
+    inside = f"{folder}/"
+    if inside.startswith(f"{layout.STATE}/"):
+        return "quarantine" if _QUARANTINE.match(inside) else "own"
+    in_upload = inside.startswith(layout.REPOSITORIES + "/") and "/_uploads/" in inside
     return "uploads" if in_upload else "other"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from copy import copy
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def size(*digests: str, tree: TreeBuilder) -> int:
     return sum(tree.blob_path(digest).stat().st_size for digest in digests)
 
 
-PARTS = ("images", "doubtful", "unreferenced", "uploads", "links", "other", "folders")
+PARTS = tuple(field.name for field in fields(Disk) if field.name not in ("total", "unlisted"))
 
 
 def on_disk(root: Path) -> tuple[int, int, int]:
@@ -317,7 +318,8 @@ def test_uploads_and_foreign_files_have_their_parts(tree: TreeBuilder) -> None:
     tree.write(tree.repository_path("app") / "notes.txt", b"123")
     found = disk(tree)
     assert found.uploads.bytes == 1000 + 108 + 20
-    assert (found.other.files, found.other.bytes) == (2, 8)
+    assert (found.other.files, found.other.bytes) == (1, 3)
+    assert (found.own.files, found.own.bytes) == (1, 5)
     assert_adds_up(found, tree.root)
 
 
