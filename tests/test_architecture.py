@@ -389,6 +389,7 @@ def test_help_tells_what_how_and_the_exit_codes(name: str) -> None:
     text = command.get_help(context)
     assert command.get_short_help_str(limit=200)
     assert re.search(rf"Examples:\n\s+regfs {name}\b", text) or f"\n  regfs {name} " in text
+    assert all(len(line) < 80 for line in text.splitlines())
     codes = text.partition("Exit codes:")[2]
     assert re.search(r"^\s+0\s+clean$", codes, re.MULTILINE)
     for code in ("2", "4", "5", "130"):

@@ -55,22 +55,23 @@ before --wait has passed. But a registry that caches blob descriptors
 
 \b
 Examples:
-  regfs gc plan -m -o plan.json      what would be deleted, untagged manifests too
-  regfs gc apply plan.json           move it into quarantine
-  regfs gc restore RUN               undo it
-  regfs gc purge --older-than 7d     free the space of runs a week old
+  regfs gc plan -m -o plan.json    what would go, untagged manifests too
+  regfs gc apply plan.json         move it into quarantine
+  regfs gc restore RUN             undo it
+  regfs gc purge --older-than 7d   free the space of runs a week old
 
 \b
-RUN is the name of a run as `gc runs` lists it, the beginning of one, or `latest`.
+RUN is a run as `gc runs` lists it, the beginning of its name, or `latest`.
 
 \b
 Exit codes:
   0   clean
-  1   something was kept because it is in doubt, something that a restored run needs
-      is lost, or one of --roots is not on this disk (see the findings)
+  1   something was kept because it is in doubt, something that a restored
+      run needs is lost, or one of --roots is not on this disk (see the
+      findings)
   2   usage
-  3   refused (stale plan, lock held, damaged run, one of --roots not on this disk,
-      doubt that needs a decision)
+  3   refused (stale plan, lock held, damaged run, one of --roots not on
+      this disk, doubt that needs a decision)
   4   not a registry tree, or no such run
   5   storage failure
   130 interrupted

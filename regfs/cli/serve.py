@@ -39,7 +39,7 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
     examples=[
         "regfs serve",
         "regfs -r /srv/registry serve --writable --listen 127.0.0.1:5001",
-        "regfs serve --listen :443 --tls-cert tls.crt --tls-key tls.key --htpasswd users",
+        "regfs serve --listen :443 --tls-cert crt --tls-key key --htpasswd users",
     ],
     exits=[Exit.REFUSED],
 )

@@ -36,8 +36,8 @@ from rich.style import Style
 
 _GAP: Final = 3
 """Columns of a terminal between two columns of a table."""
-_NARROWEST: Final = 20
-"""Columns of a terminal that a text which is cut keeps, so that it still says something."""
+_NARROWEST: Final = 24
+"""Columns of a terminal that a text keeps if it is cut, or if the table is lifted."""
 _INDENT: Final = 2
 """Columns of a terminal before what stands below its first column."""
 _MEDIA_TYPE: Final = re.compile(r"(?<=[/.+])")
@@ -75,7 +75,7 @@ class Grid:
         rule = "-" if options.ascii_only else "─"
         for lifted in (False, True):
             widths = self._fitted(limit, lifted=lifted)
-            if _sum(widths) <= limit and (not lifted or self._natural[0] > limit // 3):
+            if _sum(widths) <= limit and (not lifted or len(widths) > 1):
                 for line in self._rows_of(self._headings, widths, lifted=lifted):
                     yield Segment(line, _BOLD)
                 yield Segment(f"{rule * _sum(widths)}\n")
@@ -91,6 +91,9 @@ class Grid:
         """
         widths, least = list(self._natural), self._least
         if lifted:
+            least = [
+                max(one, min(all_, _NARROWEST)) for one, all_ in zip(least, widths, strict=True)
+            ]
             widths[0] = least[0] = _INDENT
         while (excess := _sum(widths) - limit) > 0:
             folding = [n for n, width in enumerate(widths) if width > least[n]]
