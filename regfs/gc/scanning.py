@@ -44,7 +44,7 @@ def scan_for_plan(
 
 def _folders(inventory: Inventory) -> set[str]:
     """Return the folders where another file system may be mounted: not those of single files."""
-    beginnings = {digest[: digest.index(":") + 3] for digest in inventory.blobs}
+    beginnings = inventory.known.beginnings()
     found = {f"{layout.BLOBS}/{text.replace(':', '/')}" for text in beginnings}
     found |= {f"{layout.REPOSITORIES}/{name}" for name in inventory.repositories}
     return found.union(*map(_above, found))

@@ -58,12 +58,12 @@ class Digests:
             row = bytes.fromhex(encoded)
         except ValueError:
             return None
-        if row.hex() != encoded:
+        if len(row) != _WIDTH or row.hex() != encoded:
             return None
         rows, slots, mask = self._rows, self._slots, len(self._slots) - 1
         slot = hash(row) & mask
         while entry := slots[slot]:
-            if rows[(entry - 1) * _WIDTH : entry * _WIDTH] == row:
+            if rows.startswith(row, (entry - 1) * _WIDTH):
                 return entry - 1
             slot = (slot + 1) & mask
         return None
@@ -100,7 +100,7 @@ class Digests:
             row = data[start : start + _WIDTH]
             slot = hash(row) & mask
             while entry := slots[slot]:
-                if rows[(entry - 1) * _WIDTH : entry * _WIDTH] == row:
+                if rows.startswith(row, (entry - 1) * _WIDTH):
                     break
                 slot = (slot + 1) & mask
             else:
@@ -123,6 +123,14 @@ class Digests:
             return None
         rows = self._rows
         return b"".join([rows[n * _WIDTH : (n + 1) * _WIDTH] for n in numbers])
+
+    def beginnings(self) -> set[str]:
+        """Return the algorithm and the first two digits of every digest: `sha256:ab`.
+
+        Where a digest is in another algorithm, `sha256:00` may be among them for nothing.
+        """
+        beginnings = {f"{_BEGINNING}{first:02x}" for first in set(self._rows[::_WIDTH])}
+        return beginnings | {digest[: _START + 2] for digest in self._long.values()}
 
     def _add_long(self, digest: Digest) -> int:
         number = self._long_numbers.setdefault(digest, len(self))

@@ -22,7 +22,7 @@ from regfs.errors import StoreError
 from regfs.findings import Finding
 from regfs.parallel import map_in_two_processes
 from regfs.progress import SILENT, Progress
-from regfs.stores import FileKind, FolderFiles, Store
+from regfs.stores import FileKind, FolderFiles, Store, measure
 from regfs.tree.inventory import Inventory
 from regfs.tree.scan import MANY, blob_folders, scan
 
@@ -127,7 +127,7 @@ class _Measuring:
     def _measure(self, top: str, skip: frozenset[str]) -> _Answer:
         """Measure one folder, in this process or in another one."""
         sorting = _Sorting(self._inventory)
-        for folder in self._store.measure(top, skip):
+        for folder in measure(self._store, top, skip):
             sorting.take(folder)
         amounts = [
             number

@@ -296,6 +296,23 @@ def test_a_scan_with_the_digests_of_an_earlier_one_finds_the_same(
         assert dict(again.repositories[name].revisions) == dict(repository.revisions)
 
 
+@given(st.lists(digests(), unique=True))
+def test_digests_begin_as_they_say(listed: list[Digest]) -> None:
+    known = Digests()
+    for digest in listed:
+        known.add(digest)
+    first_of_others = {"sha256:00"} if any(one.algorithm != "sha256" for one in listed) else set()
+    wanted = {f"{one.algorithm}:{one.prefix}" for one in listed}
+    assert wanted <= known.beginnings() <= wanted | first_of_others
+
+
+def test_the_beginning_of_a_digest_is_not_the_digest() -> None:
+    known = Digests()
+    numbers = [known.add(Digest(f"sha256:{'ab' * 31}{last:02x}")) for last in range(40)]
+    assert all(known.find("sha256:" + "ab" * length) is None for length in range(32))
+    assert [known.find(known[number]) for number in numbers] == numbers
+
+
 @given(st.lists(digests(), unique=True), st.randoms())
 def test_rows_are_in_the_order_of_numbers(listed: list[Digest], random: Random) -> None:
     known = Digests()

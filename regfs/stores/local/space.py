@@ -11,7 +11,8 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from typing import Final
 
 from regfs.stores import Room
@@ -95,8 +96,9 @@ def _allocate(descriptor: int, size: int) -> None:
 def apart(root: LocalRoot, home: str, folders: Iterable[str]) -> list[str]:
     """Return the folders and mounts from which no rename reaches `home`."""
     mounts = _mounts()
-    place = _place(root, _existing(root, home), mounts)
-    found = {folder for folder in folders if _place(root, folder, mounts) not in (place, None)}
+    mount_of = cache(partial(_mount_of, mounts))
+    place = _place(root, _existing(root, home), mount_of)
+    found = {folder for folder in folders if _place(root, folder, mount_of) not in (place, None)}
     for mount in mounts:
         if mount.startswith(root.v2_prefix):
             found.add(f"{V2}/{mount.removeprefix(root.v2_prefix)}")
@@ -110,7 +112,7 @@ def _existing(root: LocalRoot, folder: str) -> str:
     return folder
 
 
-def _place(root: LocalRoot, folder: str, mounts: frozenset[str]) -> tuple[int, str] | None:
+def _place(root: LocalRoot, folder: str, mount_of: Callable[[str], str]) -> tuple[int, str] | None:
     """Return the device of a folder and its mount; None of one that is not there."""
     full = root.full(folder)
     try:
@@ -119,10 +121,15 @@ def _place(root: LocalRoot, folder: str, mounts: frozenset[str]) -> tuple[int, s
         return None
     if folder.count("/") > _ALGORITHM_DEPTH:
         full = root.v2
+    return device, mount_of(full)
+
+
+def _mount_of(mounts: frozenset[str], full: str) -> str:
+    """Return the mount that a folder lies on; it may be a link."""
     true = os.path.realpath(full)
     while true != "/" and true not in mounts:
         true = os.path.dirname(true)
-    return device, true
+    return true
 
 
 def _mounts() -> frozenset[str]:

@@ -22,7 +22,6 @@ from regfs.stores import (
     NOT_MOUNTED,
     Entry,
     FileId,
-    FolderFiles,
     Leaves,
     Listing,
     PathState,
@@ -34,7 +33,6 @@ from regfs.stores.local import contents, leaves, listing, space, walk, write
 from regfs.stores.local.examine import examine
 from regfs.stores.local.files import LocalWriter
 from regfs.stores.local.lock import lock
-from regfs.stores.local.measure import measure
 from regfs.stores.local.near import guess, is_minio
 from regfs.stores.local.reader import LocalReader
 from regfs.stores.local.root import V2, LocalRoot, failure, unsafe
@@ -61,10 +59,6 @@ class LocalStore:
     def list(self, folder: str, report: Report) -> _Entries:
         """Return what is directly in `folder`, sorted by the bytes of the name."""
         return listing.list_folder(self._reader, folder, report)
-
-    def measure(self, folder: str, skip: Collection[str]) -> Iterator[FolderFiles]:
-        """Yield folders with their files, where all is plain."""
-        return measure(self.root.open_folder, folder, skip)
 
     def walk(self, folder: str, report: Report) -> Iterator[Entry]:
         """Yield everything below `folder`, folders before what they hold, each once."""

@@ -189,6 +189,8 @@ class _TreeWalk:
     def _settled(self, path: str, seen: _FolderNames) -> Listing:
         """Return the listing of a folder, in order; report what is neither file nor folder."""
         folders, files, odd, content, error = seen
+        if len(folders) + len(files) == 1 and not odd and error is None:
+            return Listing(path, folders, files, odd, content)  # the folder of a blob or a link
         if error is not None:
             self._report(unreadable(path, error))
         others = []
