@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from regfs.reports.disk import Disk
     from regfs.reports.lineage import Bases, Lineage
     from regfs.reports.removal import Removal
-    from regfs.reports.reuse import Reuse, SharedLayer
+    from regfs.reports.reuse import NearDuplicate, Reuse, SharedLayer
     from regfs.reports.usage import Sum, Usage
 
 NAMES: Final = 10
@@ -62,6 +62,12 @@ _QUANTITY: Final = re.compile(r"(?<=\d) (?=(?:[kMGTPE]?B|%)(?:\W|$))")
 def line(console: Console, text: str, style: str = "") -> None:
     """Print a line that is never wrapped."""
     console.print(Text(printable(text), style=style), soft_wrap=True)
+
+
+def lines(console: Console, texts: Iterable[str]) -> None:
+    """Print many lines that are never wrapped; one by one, each would take rich 40 us."""
+    if whole := "\n".join(map(printable, texts)):
+        console.print(Text(whole), soft_wrap=True)
 
 
 def percent(part: int, whole: int) -> str:
@@ -313,14 +319,17 @@ def _show_near_duplicates(report: Reuse, console: Console) -> None:
             f"{contents} stored more than once, packed differently ({human_size(wasted)} wasted):",
             "bold",
         )
-    for one in report.near_duplicates:
-        copies = ", ".join(
-            f"{short(copy.digest)} ({human_size(copy.size)}, {plural(copy.images, 'image')})"
-            for copy in one.layers
-        )
-        line(console, f"diffID {short(one.diff_id)}: {copies}")
+    lines(console, map(_copies, report.near_duplicates))
     if report.configs_unread:
         say(console, f"{plural(report.configs_unread, 'config')} could not be read.", "yellow")
+
+
+def _copies(one: NearDuplicate) -> str:
+    copies = ", ".join(
+        f"{short(copy.digest)} ({human_size(copy.size)}, {plural(copy.images, 'image')})"
+        for copy in one.layers
+    )
+    return f"diffID {short(one.diff_id)}: {copies}"
 
 
 # -- bases --------------------------------------------------------------------
@@ -331,23 +340,26 @@ def show_bases(report: Bases, console: Console) -> None:
     if not report.images:
         say(console, "There are no images with layers.")
         return
-    lines = [(label, _own(one)) for label, one in _tree(report.images)]
-    width = max(len(label) for label, _ in lines)
-    if any(width + 2 + len(own) > console.width for _, own in lines):
+    rows = [(label, _own(one)) for label, one in _tree(report.images)]
+    width, room = max(len(label) for label, _ in rows), console.width
+    if any(width + 2 + len(own) > room for _, own in rows):
         width = 0  # no room to align what follows
-    for label, own in lines:
-        if max(width, len(label)) + 2 + len(own) <= console.width:
-            line(console, f"{label:<{width}}  {own}")
-        else:
-            line(console, label)
-            lead = _BRANCH.match(label)
-            say(console, own, lead=f"{lead[0] if lead else ''}".translate(_BELOW) + "      ")
+    fitting: list[str] = []
+    for label, own in rows:
+        if max(width, len(label)) + 2 + len(own) <= room:
+            fitting.append(f"{label:<{width}}  {own}")
+            continue
+        lines(console, [*fitting, label])
+        fitting = []
+        lead = _BRANCH.match(label)
+        say(console, own, lead=f"{lead[0] if lead else ''}".translate(_BELOW) + "      ")
+    lines(console, fitting)
     away = [one for one in report.images if one.base_name and not one.bases]
     if away:
         say(console)
-        rows = [(one.image, one.base_name, short(one.base_digest or "")) for one in away]
+        bases = [(one.image, one.base_name, short(one.base_digest or "")) for one in away]
         say(console, "Built on images that have no tag in this registry", "bold")
-        console.print(table("", ["Image", "Base", "=Digest"], rows))
+        console.print(table("", ["Image", "Base", "=Digest"], bases))
 
 
 _BRANCH: Final = re.compile(r"[ |`-]*")
