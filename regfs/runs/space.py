@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.errors import StoreError, StoreFull
 from regfs.runs.paths import RUNS, journal_of, quarantine_of, reserve_of
-from regfs.stores import FileKind, Store, WritableStore, ignore, stat_or_none
+from regfs.stores import FileKind, Store, WritableStore, ignore, measure, stat_or_none
 
 RESERVE: Final = 64 << 10
 """Bytes for the lines that end a run, and for what folders grow by when things come back."""
@@ -90,7 +90,7 @@ def _occupied(store: Store, folder: str) -> Occupied:
         return Occupied(0, 0)
     size = allocated = 0
     try:
-        for found in store.measure(folder, frozenset()):
+        for found in measure(store, folder, frozenset()):
             size += sum(file[1] for file in found.files)
             allocated += found.allocated + sum(file[3] for file in found.files)
         return Occupied(size, max(allocated, 0))

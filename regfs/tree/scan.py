@@ -72,12 +72,10 @@ def scan(
 
     Without `history`, what a tag pointed to before is left out if it says what it points to
     now: that saves two thirds of the time where there are many tags.
-
     Without `link_times` it takes only the names of layer links, and `lean` also those of blobs.
     It asks about a file when it matters: garbage collection asks about a tenth of them.
 
     `want` picks repositories by name, by default all; blobs are always listed whole.
-
     `known` are the digests of an earlier scan of the same tree: with the same numbers, two scans
     are compared at no cost.
 
@@ -96,13 +94,17 @@ def scan(
             if lean or not link_times:
                 repository.layers.ask = _layer_asker(store, inventory, repository.name)
         _scan_folders(store, inventory, repositories, progress)
-    inventory.blobs.order()
     read_again(store, inventory)
-    # Threads and a second process have seen a part of them, each at its own pace.
+    _put_in_order(inventory)
+    return inventory
+
+
+def _put_in_order(inventory: Inventory) -> None:
+    """Sort what threads and a second process have seen, each at its own pace."""
+    inventory.blobs.order()
     inventory.findings.sort(key=attrgetter("place"))
     inventory.foreign.sort()
     inventory.vacant.sort()
-    return inventory
 
 
 def _scan_folders(
