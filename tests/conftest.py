@@ -35,7 +35,10 @@ settings.register_profile("ci", _BOUNDED, max_examples=100)
 settings.register_profile("thorough", _COMMON, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if IN_CI else "dev"))
 
-os.environ["REGFS_CONFIG"] = os.devnull  # no settings of whoever runs the tests
+# No settings of whoever runs the tests.
+for _name in [name for name in os.environ if name.startswith("REGFS_") and name != "REGFS_CI"]:
+    del os.environ[_name]
+os.environ["REGFS_CONFIG"] = os.devnull
 
 _left_out: list[str] = []
 

@@ -127,7 +127,7 @@ def _start(ctx: click.Context, /, **options: Any) -> None:
     use_units(binary=False)
     session.configure(**options)
     if ctx.get_parameter_source("root") is ParameterSource.DEFAULT_MAP:
-        session.root_source = "$REGFS_ROOT"
+        session.root_source = "REGFS_ROOT"
 
 
 cli = click.version_option(__version__, message="regfs %(version)s")(_Program())

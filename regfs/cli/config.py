@@ -57,6 +57,7 @@ class ConfigReport:
 @regfs_command(
     name="config",
     examples=["regfs config", "regfs config --all", "REGFS_UNITS=binary regfs config --json"],
+    pages=True,
 )
 @click.option("--all", "everything", is_flag=True, help="Show options that are not set too.")
 def command(session: Session, *, everything: bool) -> Exit:
@@ -143,8 +144,10 @@ def _unused(settings: OptionSettings, top: click.Context) -> list[str]:
 def _show(out: Console, report: ConfigReport) -> None:
     from regfs.render.tables import printable, table
 
-    rows = [(one.command, one.option, one.value, one.source) for one in report.values]
-    out.print(table("", ("command", "=option", "value", "from"), rows))
+    rows = [
+        (f"{one.command} --{one.option}".strip(), one.value, one.source) for one in report.values
+    ]
+    out.print(table("", ("Option", "Value", "From"), rows))
     for file in report.files:
         words = "read" if file.found else "not there"
         out.print(printable(f"{file.path}: {words}"), markup=False, soft_wrap=True)

@@ -83,3 +83,23 @@ def test_the_catalog_of_a_tree_by_docker_registry(tree: TreeBuilder) -> None:
         ours = get(url, "/v2/_catalog?n=100").json()["repositories"]
     assert ours == NAMES
     assert sorted(ours) == sorted(theirs)
+
+
+@needs_reference
+@pytest.mark.parametrize("path", ["/v2/", "/v2/_catalog", "/v2/app/tags/list", "/v2/app/tags/none"])
+def test_documents_are_written_as_docker_registry_writes_them(tree: TreeBuilder, path: str) -> None:
+    tree.push("app", "v1")
+    with ReferenceRegistry(tree.root) as registry:
+        theirs = get(registry.address, path).body
+    with hosted(tree.root) as url:
+        ours = get(url, path).body
+    assert ours == theirs or b"errors" in ours
+    assert ours[-1:] == theirs[-1:]
+
+
+def test_every_list_ends_with_a_newline(tree: TreeBuilder) -> None:
+    digest = tree.push("app", "v1")
+    with hosted(tree.root) as url:
+        for path in ("_catalog", "app/tags/list", f"app/referrers/{digest}"):
+            assert get(url, f"/v2/{path}").body.endswith(b"}\n"), path
+        assert get(url, "/healthz").body.endswith(b"}\n")
