@@ -7,6 +7,7 @@ collection frees because of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +16,7 @@ from regfs.edits.copying import copying, moving
 from regfs.edits.edit import Edit, Edited, Frees
 from regfs.edits.removing import removing, untagging
 from regfs.edits.tagging import rolling_back, tagging
+from regfs.errors import NameUnknown, RegfsError
 from regfs.gc.sweep import check_owners
 from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
@@ -65,7 +67,7 @@ class Editor:
             Refused, Doubt, LockHeld: nothing was changed; the message says why.
             StoreError: the storage failed; what was done stands in the journal.
         """
-        targets = self._find(references)
+        targets = self._find(references, recursive=recursive)
         decide = partial(removing, targets=targets, recursive=recursive, offline=offline)
         return self._remove(decide, targets, offline=offline, dry_run=dry_run)
 
@@ -199,14 +201,26 @@ class Editor:
             return report(edit, self._registry.store.url)
         return self._carry_out(decide, offline)
 
-    def _find(self, references: Iterable[str]) -> list[Target]:
+    def _find(self, references: Iterable[str], *, recursive: bool = False) -> list[Target]:
         found: list[Target] = []
         for text in references:
             if is_pattern(text):
                 found += self._registry.find_all(text)
-            else:
+                continue
+            try:
                 found.append(find_tagged(self._registry, text))
+            except NameUnknown:
+                below = self._below(text) if recursive else []
+                if not below:
+                    raise
+                found += below
         return list(dict.fromkeys(found))
+
+    def _below(self, name: str) -> list[Target]:
+        """Return the repositories below a folder that is not a repository itself."""
+        with suppress(RegfsError):
+            return self._registry.find_all(f"{name}/")
+        return []
 
     def _remove(
         self,

@@ -294,6 +294,19 @@ def test_repositories_below_stay_unless_they_are_asked_for(shop: TreeBuilder) ->
     assert not any("/repositories/" in path for path in shop.files())
 
 
+def test_a_folder_of_repositories_is_removed_with_recursive_only(shop: TreeBuilder) -> None:
+    shop.push("team/api", "v1", ONE)
+    shop.push("team/web", "v1", ONE)
+    with pytest.raises(NameUnknown, match="no such repository: team"):
+        editor(shop).rm("team")
+    with pytest.raises(NameUnknown, match="no such repository: tea"):
+        editor(shop).rm("tea", recursive=True)
+    assert_pullable(shop, "team/web", "v1", ONE)
+    editor(shop).rm("team", recursive=True)
+    assert [one for one in shop.files() if "/team/" in one] == []
+    assert_pullable(shop, "app", "v1", ONE)
+
+
 def test_a_repository_whose_name_begins_alike_stays(shop: TreeBuilder) -> None:
     shop.push("app-web", "v1", ONE)
     editor(shop).rm("app", recursive=True)
