@@ -37,8 +37,9 @@ def command(session: Session, policy_file: str | None) -> Exit:
         from regfs.gc.policy_file import load_policy
 
         retention = load_policy(read_file(file), file)
-    # What tags pointed to before only a policy asks for.
+    # What tags pointed to before only a policy asks for; of layer links a few matter.
     session.tree.history = retention is not None
+    session.tree.link_times = False
     report = session.tree.overview(retention)
     commands = _commands(session, file)
     session.emit(report, lambda console: show_overview(report, commands, console))
