@@ -67,7 +67,7 @@ PURE = (
 IMPURE = {"os", "pathlib", "io", "shutil", "subprocess", "socket", "tempfile", "glob", "threading"}
 
 CHANGES = {"create", "append", "move", "replace", "move_many", "delete", "delete_tree", "lock",
-           "claim"}  # fmt: skip
+           "claim", "share"}  # fmt: skip
 """Methods of a Store that change what it holds."""
 
 
@@ -205,6 +205,7 @@ WRITES = {
     "runs.in_place": {"delete", "delete_tree"},
     "runs.lock": {"lock"},
     # What a registry does that takes pushes and deletes links, as its clients ask.
+    "edits.transfer": {"create", "share"},  # content that another tree lacks
     "push.uploads": {"create", "append", "replace", "delete_tree"},
     "push.manifests": {"create", "delete"},
     "heal.fetching": {"create", "replace", "delete"},  # .regfs/heal; replace in a journaled run
@@ -228,7 +229,7 @@ def test_only_runs_change_a_tree(module: str) -> None:
 
 
 WRITERS = {
-    *("gc.sweep", "gc.collect", "edits.carry_out"),
+    *("gc.sweep", "gc.collect", "edits.carry_out", "edits.transfer"),
     *("heal.repair", "heal.quarantine", "heal.relink"),
     *("push.uploads", "push.manifests"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -35,6 +36,8 @@ def finish(session: Session, done: Edited, *, dry_run: bool, after: AfterRun | N
 
     def people(out: Console) -> None:
         undo = spelled(session, "gc", "restore", done.run or "")
+        if done.transferred is not None:  # it is a run of the other tree
+            undo = shlex.join(["regfs", "-r", done.root, "gc", "restore", done.run or ""])
         collect = spelled(session, "gc", "run")
         show_edited(out, done, dry_run=dry_run, verbose=session.verbose, undo=undo, collect=collect)
         if collected is not None and after is not None:

@@ -84,6 +84,16 @@ class Frees:
 
 
 @dataclass(frozen=True, slots=True)
+class Transferred:
+    """Content that another tree lacked."""
+
+    blobs: int
+    bytes: int
+    shared: int
+    """Blobs of these that take no space, as clones or hard links; 0 in a dry run."""
+
+
+@dataclass(frozen=True, slots=True)
 class Edited:
     """What an edit did; without a run, what it would do."""
 
@@ -102,5 +112,7 @@ class Edited:
     """What has changed since it was looked at, and stays."""
     returned: list[Returned] = field(default_factory=list)
     """What came back into use meanwhile, and is back in place."""
+    transferred: Transferred | None = None
+    """What was copied into another tree, of which `root` and `run` are then."""
     collected: Applied | None = None
     """What the collection did that followed at once, if one was asked for."""

@@ -15,7 +15,8 @@ from regfs.edits.carry_out import carry_out, check_unmanaged, graph_of, report
 from regfs.edits.copying import copying, moving
 from regfs.edits.edit import Edit, Edited, Frees
 from regfs.edits.removing import removing, untagging
-from regfs.edits.tagging import rolling_back, tagging
+from regfs.edits.tagging import rolling_back, split_tag, tagging
+from regfs.edits.transfer import transfer
 from regfs.errors import NameUnknown, RegfsError
 from regfs.gc.sweep import check_owners
 from regfs.graph import Graph
@@ -141,25 +142,33 @@ class Editor:
     def cp(
         self,
         reference: str,
-        new: str,
+        new: str = "",
         *,
+        to: Registry | None = None,
         force: bool = False,
         offline: bool = False,
         dry_run: bool = False,
     ) -> Edited:
-        """Copy an image to NAME:TAG, in the same or another repository of the tree.
+        """Copy an image to NAME:TAG, in the same or another repository, or in another tree.
 
         >>> done = tree.edit.cp("my-busybox-extended:latest", "team/app:v1")
         >>> done.created[-1].path.partition("/repositories/")[2]
         'team/app/_manifests/tags/v1/current/link'
 
-        Only links are created: content is stored once. `force` moves a tag that points
-        elsewhere.
+        Within the tree only links are created: content is stored once. `to` is another tree,
+        where NAME:TAG is the same by default: content that it lacks is cloned or hard-linked
+        if one file system holds both, else copied. `force` moves a tag that points elsewhere.
 
         Raises:
             As `tag`.
         """
         source = self._registry.find(reference)
+        if to is not None:
+            name, tag = split_tag(new or str(source), None)
+            options = {"force": force, "offline": offline, "dry_run": dry_run}
+            return transfer(
+                self._registry, source, to, name, tag, **options, progress=self._progress
+            )
 
         def decide() -> Edit:
             return copying(self._registry, source, new, force=force)

@@ -44,6 +44,12 @@ def show_edited(
             f"Frees nothing now; {human_size(done.frees.bytes)} "
             f"({plural(done.frees.blobs, 'blob')}) with: {collect}",
         )
+    moved = done.transferred
+    if moved is not None:
+        did = "Would copy" if dry_run else "Copied"
+        shared = f", {moved.shared} of them as clones or hard links" if moved.shared else ""
+        size = f"{plural(moved.blobs, 'blob')}, {human_size(moved.bytes)}"
+        _say(out, f"{did} into {done.root}: {size}{shared}")
     if done.run is not None:
         _say(out, f"Undo: {undo}")
 

@@ -287,6 +287,14 @@ class WritableStore(Store, Protocol):
         Its modification time is `mtime`, in seconds since the epoch, or that of the last write.
         """
 
+    def share(self, path: str, source: BinaryIO) -> bool:
+        """Put a file with the content of an open one in place, without copying it.
+
+        It is a clone of that file or a second name for it, so nobody may ever write to either.
+        Return whether that is possible, of another file system for example it is not; it is
+        durable then.
+        """
+
     def append(self, path: str) -> BinaryIO:
         """Open a file for appending; a missing one is made.
 

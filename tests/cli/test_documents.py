@@ -80,6 +80,8 @@ FORMS = {
     "mv": ["mv my-busybox web --dry-run --recursive", "mv my-busybox web --offline"],
     "cp": [
         "cp my-busybox:latest web:v1 --dry-run",
+        "cp my-busybox:latest --to other --dry-run --allow-empty",
+        "cp my-busybox:latest --to other --allow-empty",
         "cp my-busybox:latest my-busybox-extended:latest --offline --force",
     ],
     "gc plan": [
@@ -230,6 +232,7 @@ def prepare(
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     shutil.copytree(TUTORIAL, folder / "tree")
+    (folder / "other").mkdir()
     (folder / "in-use.txt").write_text("my-busybox:latest\nmy-busybox:none\n")
     (folder / "keep.toml").write_text(
         '[[policies]]\nrepositories = ["**"]\n[[policies.keepTags]]\npatterns = [".*"]\n'

@@ -412,3 +412,21 @@ def test_nobody_rests_on_a_name_that_another_is_about_to_make_durable(
     synced.clear()
     put(local, "above/new/three")
     assert synced == ["above/new"]
+
+
+def test_a_file_is_cloned_where_the_file_system_can(
+    local: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(local, "a/data", b"content")
+
+    def clone(descriptor: int, request: int, source: int) -> int:
+        assert request == 0x40049409
+        os.write(descriptor, os.pread(source, 100, 0))
+        return 0
+
+    monkeypatch.setattr("fcntl.ioctl", clone)
+    with local.open("a/data") as source:
+        assert local.share("b/data", source)
+    assert local.read("b/data", 100) == b"content"
+    one, other = (os.path.join(local.url, path) for path in ("a/data", "b/data"))
+    assert not os.path.samefile(one, other)

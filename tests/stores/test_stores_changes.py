@@ -27,6 +27,21 @@ class TestChangeContract:
         assert files(store) == ["q/b/c/data", "q/deep/a/data"]
         assert store.read("q/b/c/data", 9) == b"2"
 
+    def test_a_file_is_made_with_the_time_that_is_given(self, store: WritableStore) -> None:
+        with store.create("a/data", mtime=1_000_000_000.25) as writer:
+            writer.write(b"1")
+        assert store.stat("a/data").mtime == 1_000_000_000.25
+
+    def test_share_gives_the_content_of_an_open_file_or_nothing(self, store: WritableStore) -> None:
+        put(store, "a/data", b"1" * 1000)
+        put(store, "c/data", b"before")
+        with store.open("a/data") as source:
+            shared = [store.share(path, source) for path in ("b/data", "c/data")]
+        there = [store.read(path, 2000) for path in ("b/data", "c/data") if path in files(store)]
+        assert there == ([b"1" * 1000] * 2 if all(shared) else [b"before"])
+        store.delete(["a/data"])
+        assert [store.read(path, 2000) for path in files(store)] == there
+
     def test_replace_takes_the_place_of_what_is_there(self, store: WritableStore) -> None:
         put(store, "a/data", b"new")
         put(store, "b/data", b"old and longer")

@@ -109,6 +109,12 @@ class CrashingStore:
         self.step()
         return _Writer(self, self._store.create(path, mtime=mtime))
 
+    def share(self, path: str, source: BinaryIO) -> bool:
+        self.step()
+        shared = self._store.share(path, source)
+        self.step()
+        return shared
+
     def move(self, source: str, target: str) -> None:
         self.step()
         self._store.move(source, target)

@@ -9,6 +9,7 @@ the old file, or the new one, and at worst a `.<name>.<random>.regfs-tmp`:
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import secrets
@@ -19,6 +20,9 @@ from regfs.stores import UNFINISHED
 from regfs.stores.local.root import LocalRoot, adopt, failure
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_OLD: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_FICLONE: Final = 0x40049409
+"""Linux: let a file share the blocks of another one, copied when either is written."""
 
 
 class ReadFile(io.FileIO):
@@ -104,6 +108,29 @@ class LocalWriter:
         except OSError as error:
             raise failure(self._path, error) from error
         return len(data)
+
+    def share(self, source: int) -> bool:
+        """Take the content of an open file without copying it; return whether that is possible."""
+        try:
+            fcntl.ioctl(self._descriptor, _FICLONE, source)
+        except OSError:
+            return self._link(source)
+        return True
+
+    def _link(self, source: int) -> bool:
+        """Become another name of an open file that has the owner which a new one would get."""
+        there, folder = os.fstat(source), os.fstat(self._folder)
+        if (there.st_uid, there.st_gid) != (folder.st_uid, folder.st_gid):
+            return False
+        name = f"{self._temporary}{UNFINISHED}"
+        try:
+            os.link(f"/proc/self/fd/{source}", name, dst_dir_fd=self._folder)
+        except OSError:  # another file system, or one without links
+            return False
+        os.rename(name, self._temporary, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        os.close(self._descriptor)
+        self._descriptor = os.open(self._temporary, _OLD, dir_fd=self._folder)
+        return True
 
     def commit(self) -> None:
         """Make it durable and put it in place, replacing what was there."""

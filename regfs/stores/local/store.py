@@ -128,6 +128,10 @@ class LocalStore:
         """Begin a file at `path`; folders above it are made when needed."""
         return write.create(self.root, path, mtime)
 
+    def share(self, path: str, source: BinaryIO) -> bool:
+        """Clone or hard-link an open file to `path`; return whether either is possible."""
+        return write.share(self.root, path, source)
+
     def append(self, path: str) -> BinaryIO:
         """Open a file for appending; `flush` makes it durable, and so does `close`."""
         return write.append(self.root, path)

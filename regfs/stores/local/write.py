@@ -51,6 +51,18 @@ def create(root: LocalRoot, path: str, mtime: float | None) -> LocalWriter:
         raise root.fault(path, error) from error
 
 
+def share(root: LocalRoot, path: str, source: BinaryIO) -> bool:
+    """Put a clone or a hard link of an open file at `path`; return whether either is possible."""
+    writer = create(root, path, None)
+    try:
+        shared = writer.share(source.fileno())
+        if shared:
+            writer.commit()
+        return shared
+    finally:
+        writer.discard()
+
+
 def append(root: LocalRoot, path: str) -> BinaryIO:
     """Open a file for appending; `flush` makes it durable, and so does `close`."""
     try:
