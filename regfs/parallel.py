@@ -14,6 +14,11 @@ that one of them holds), and on systems without a usable fork. More than two pro
 nothing: they mostly queue for the same disk.
 
 The fork sends its answers when it ends. It writes nothing else and cleans nothing up.
+
+`map_ahead` lets the fork prepare each item while this process uses the one before:
+
+    this process     uses 0    uses 1    uses 2
+    a fork       0   1         2         3
 """
 
 from __future__ import annotations
@@ -132,6 +137,61 @@ def map_in_two_processes(
         answers = list(work(iter(range(first, count))))
     row.finish()
     yield from answers
+
+
+def map_ahead(
+    work: Callable[[int], Answer],
+    count: int,
+    *,
+    there: Callable[[int], Any] | None = None,
+    fork: bool = True,
+) -> Generator[Answer, None, None]:
+    """Yield `work(0)`, `work(1)`, .. `work(count - 1)`, prepared while earlier ones are used.
+
+    The other process runs `there` in place of `work`, if given. It is one item ahead, or as many
+    as a pipe holds, and holds nothing back: where it fails, this process does the rest.
+    """
+    done = 0
+    if fork and count > 1 and can_fork():
+        for answer in _prepared(there or work, count):
+            done += 1
+            yield answer
+    yield from map(work, range(done, count))
+
+
+def _prepared(work: Callable[[int], Any], count: int) -> Iterator[Any]:
+    """Yield what a fork answers, as far as it comes."""
+    source, sink = os.pipe()
+    process = os.fork()
+    if process == 0:
+        os.close(source)  # so that writing fails once the parent has gone
+        _send_each(work, count, sink)
+    os.close(sink)
+    try:
+        with open(source, "rb") as stream:
+            while len(head := stream.read(_SIZE.size)) == _SIZE.size:
+                size = int(_SIZE.unpack(head)[0])
+                if len(data := stream.read(size)) < size:
+                    return
+                yield marshal.loads(data)
+    finally:
+        with suppress(ChildProcessError):  # another part of the program has waited for it
+            os.waitpid(process, 0)
+
+
+def _send_each(work: Callable[[int], Any], count: int, sink: int) -> None:
+    """Send the answer to each item as soon as it is there, and exit."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends when nobody reads
+        gc.disable()
+        with open(sink, "wb", buffering=0) as stream:
+            for item in range(count):
+                data = marshal.dumps(work(item))
+                view = memoryview(_SIZE.pack(len(data)) + data)
+                while view:
+                    view = view[stream.write(view) :]
+    finally:
+        os._exit(0)
 
 
 class _Row:

@@ -16,7 +16,7 @@ import pytest
 from regfs import parallel
 from regfs.findings import Finding
 from regfs.graph import Graph, build_graph, read
-from regfs.parallel import can_fork, map_in_two_processes
+from regfs.parallel import can_fork, map_ahead, map_in_two_processes
 from regfs.stores import open_store
 from regfs.tree import scan as scan_module
 from regfs.tree.inventory import Inventory
@@ -35,6 +35,20 @@ def may_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(os, "fork"):
         pytest.skip("there is no fork here")
     monkeypatch.setattr(parallel, "can_fork", lambda: True)
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The processes that were forked."""
+    started: list[int] = []
+    fork = os.fork
+
+    def noted() -> int:
+        started.append(fork())
+        return started[-1]
+
+    monkeypatch.setattr(os, "fork", noted)
+    return started
 
 
 def in_step(work: Callable[[int], Any]) -> Callable[[Iterator[int]], Iterator[Any]]:
@@ -118,24 +132,16 @@ def test_an_answer_that_cannot_be_right_is_none(answers: list[object]) -> None:
     ]
 
 
-def test_a_failure_here_ends_the_other_process_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[int] = []
-    fork = os.fork
-
-    def noted() -> int:
-        started.append(fork())
-        return started[-1]
-
+def test_a_failure_here_ends_the_other_process_too(forked: list[int]) -> None:
     def here(items: Iterator[int]) -> Iterator[int]:
         for item in items:
             yield item
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "fork", noted)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         list(map_in_two_processes(here, 100_000, there=in_step(who)))
-    (other,) = started  # another test may have left a process of its own to this worker
+    (other,) = forked  # another test may have left a process of its own to this worker
     with pytest.raises(ChildProcessError):
         os.waitpid(other, os.WNOHANG)
     assert time.monotonic() - begun < 60
@@ -148,7 +154,7 @@ import time
 from regfs.parallel import map_in_two_processes
 
 def here(items):
-    yield next(items)
+    yield next(items, 0)  # the other process may have taken all
     time.sleep(0.5)
     raise KeyboardInterrupt
 
@@ -193,6 +199,57 @@ def test_no_fork_beside_other_threads(threads: int, monkeypatch: pytest.MonkeyPa
 def test_no_fork_on_one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("regfs.parallel.os.sched_getaffinity", lambda process: {3}, raising=False)
     assert not can_fork()
+
+
+# -- one ahead -----------------------------------------------------------------------------
+
+
+def test_items_are_prepared_by_another_process_in_order() -> None:
+    answers = list(map_ahead(who, 20))
+    assert [item for item, _ in answers] == list(range(20))
+    (other,) = {process for _, process in answers}
+    assert other != os.getpid()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_row_of_one_is_prepared_here(count: int) -> None:
+    assert list(map_ahead(who, count)) == [(n, os.getpid()) for n in range(count)]
+
+
+def test_without_a_fork_everything_is_prepared_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [(n, os.getpid()) for n in range(5)]
+    assert list(map_ahead(who, 5, fork=False)) == expected
+    monkeypatch.setattr(parallel, "can_fork", lambda: False)
+    assert list(map_ahead(who, 5)) == expected
+
+
+@pytest.mark.parametrize("end", [_die, _fail, lambda: object()])
+@pytest.mark.parametrize("after", [0, 3])
+def test_what_the_other_process_does_not_prepare_is_done_here(
+    end: Callable[[], object], after: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def there(item: int) -> object:
+        return end() if item == after else (item, 0)
+
+    expected = [(n, 0 if n < after else os.getpid()) for n in range(6)]
+    assert list(map_ahead(who, 6, there=there)) == expected
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_answer_that_was_cut_off_is_not_used(forked: list[int]) -> None:
+    """It is longer than a pipe holds, and the other process is killed while it sends."""
+    answers = map_ahead(who, 4, there=lambda item: "x" * (10 if item < 2 else 10_000_000))
+    assert [str(next(answers)) for _ in range(2)] == ["x" * 10] * 2
+    os.kill(forked[0], signal.SIGKILL)
+    assert list(answers) == [(2, os.getpid()), (3, os.getpid())]
+
+
+def test_who_stops_early_leaves_no_process(forked: list[int]) -> None:
+    answers = map_ahead(who, 1000, there=lambda item: "x" * 100_000)
+    next(answers)
+    answers.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(forked[0], os.WNOHANG)
 
 
 # -- a tree --------------------------------------------------------------------------------

@@ -14,16 +14,17 @@ No other module removes many things at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from itertools import chain, groupby, islice
-from typing import Final, NamedTuple
+from itertools import chain
+from typing import NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import Doubt, PathMissing, PlanStale, Refused, RunUnknown, StoreError
 from regfs.findings import Finding
+from regfs.gc.looks import LINKS, Look, in_batches, look_at
 from regfs.gc.plan import Action, Plan, in_order, plan
 from regfs.gc.quarantine import JustMoved
 from regfs.gc.scanning import LatestGraph, scan_for_plan
@@ -32,17 +33,12 @@ from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
 from regfs.runs import Change, Changes, InPlace, Item, Returned, RunKind, Skipped, changing, survey
 from regfs.runs.lock import exclusive
-from regfs.runs.totals import EMPTY_KINDS, FOLDER_KINDS, LINK_KINDS, ActionKind, Totals, sum_up
+from regfs.runs.totals import EMPTY_KINDS, FOLDER_KINDS, ActionKind, Totals, sum_up
 from regfs.stores import Entry, FileKind, PathState, Store, folders_above, ignore, writable
 from regfs.tree.inventory import Inventory, LinkContent
 from regfs.tree.leftovers import is_for_one
-from regfs.tree.links import LINK_LIMIT, parse_link_content
+from regfs.tree.links import parse_link_content
 from regfs.tree.registry import Registry
-
-BATCH: Final = 2048
-"""Actions whose journal lines are made durable together, before the first of them is done."""
-
-_LINKS: Final = LINK_KINDS | {ActionKind.TAG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +132,7 @@ def apply(
         raise PlanStale(f"the plan was made for {planned.root}, not for {store.url}")
     with exclusive(store):
         before = latest or LatestGraph(registry)
-        inventory = scan_for_plan(store, planned.policy, progress, before.known)
-        check_owners(inventory)
-        graph = before.of(inventory, progress)
-        # With the limit, something else could go in place of what is in use again.
-        policy = replace(planned.policy, max_freed=None)
-        fresh = plan(graph, policy, clock(), registry.manifest_bytes)
-        check_roots(fresh)
+        graph, fresh = _plan_again(planned, registry, before, clock, progress)
         sweep = _Sweep(registry, graph, planned, fresh, wait)
         in_place = not sweep.find_room(at_once=at_once)
         sweep.run(progress, in_place=in_place)
@@ -150,6 +140,24 @@ def apply(
         if not in_place and not sweep.before:
             before.moved = JustMoved.of(store, planned.id, sweep.moved)
         return sweep.report(in_place=in_place)
+
+
+def _plan_again(
+    planned: Plan,
+    registry: Registry,
+    before: LatestGraph,
+    clock: Callable[[], float],
+    progress: Progress,
+) -> tuple[Graph, Plan]:
+    """Return the graph of the tree as it is, and what goes of it by the policy of a plan."""
+    inventory = scan_for_plan(registry.store, planned.policy, progress, before.known)
+    check_owners(inventory)
+    graph = before.of(inventory, progress)
+    # With the limit, something else could go in place of what is in use again.
+    policy = replace(planned.policy, max_freed=None)
+    fresh = plan(graph, policy, clock(), registry.manifest_bytes)
+    check_roots(fresh)
+    return graph, fresh
 
 
 class _Sweep:
@@ -233,12 +241,15 @@ class _Sweep:
             changes: Changes | InPlace = InPlace(self.store, run)
             if not in_place:
                 changes = stack.enter_context(changing(self.store, run, RunKind.GC, **facts))
-            for kind, some in groupby(self.todo, key=lambda action: action.kind):
-                while batch := list(islice(some, BATCH)):
-                    self._carry_out(changes, kind, batch)
-                    progress.advance(len(batch))
-                # What refers to the next kind is durably gone before that is touched.
-                changes.sync()
+            batches = list(in_batches(self.todo))
+            for number, looks in enumerate(look_at(self.store, batches)):
+                batch = batches[number]
+                if number and batch[0].kind is not batches[number - 1][0].kind:
+                    # What refers to this kind is durably gone before it is touched.
+                    changes.sync()
+                self._carry_out(changes, batch, looks)
+                progress.advance(len(batch))
+            changes.sync()
             self._tidy(changes)
             changes.finish(len(self.moved) + len(self.removed))
         progress.finish()
@@ -260,10 +271,10 @@ class _Sweep:
             deleted=done if in_place else Totals(),
         )
 
-    def _carry_out(self, changes: Changes | InPlace, kind: ActionKind, batch: list[Action]) -> None:
+    def _carry_out(
+        self, changes: Changes | InPlace, batch: list[Action], looks: Iterable[Look]
+    ) -> None:
         """Move those of a batch that may go, when their intents are durable."""
-        limit = LINK_LIMIT if kind in _LINKS else 0
-        looks = self.store.examine((action.path for action in batch), limit=limit)
         # Checked in order: references that stay keep what they refer to.
         moves = [
             _Move(action, seen, _item(self.planned.id, action, seen))
@@ -314,13 +325,13 @@ class _Sweep:
         is_kept_blob = action.kind is ActionKind.BLOB and action.digest in self.kept_blobs
         return is_kept_blob or action.digest in self.kept
 
-    def _may(self, action: Action, seen: PathState | StoreError) -> bool:
+    def _may(self, action: Action, seen: Look) -> bool:
         """Return whether an item is as planned, and a link names the digest of its path."""
         if self._is_kept(action):
             self._keep(action, "something that stays may need it")
             return False
         reason = self._changed(action, seen)
-        if reason is None and action.kind in _LINKS:
+        if reason is None and action.kind in LINKS:
             link = self._link(action, seen)
             if link.digest is None:
                 reason = f"its content is no digest: {link.text}"
@@ -334,7 +345,7 @@ class _Sweep:
             self._keep(action, reason)
         return reason is None
 
-    def _link(self, action: Action, seen: PathState | StoreError) -> LinkContent:
+    def _link(self, action: Action, seen: Look) -> LinkContent:
         """Return what a link says, as it was read when it was checked."""
         if action.kind is ActionKind.TAG:
             return self.registry.link(f"{action.path}/current/link")
@@ -346,7 +357,7 @@ class _Sweep:
         """Return whether a link holds its blob's digest in another algorithm, as planned."""
         return content in self.graph.aliases.get(Digest(action.digest or ""), set())
 
-    def _changed(self, action: Action, seen: PathState | StoreError) -> str | None:
+    def _changed(self, action: Action, seen: Look) -> str | None:
         """Return how an item differs from what was planned, or None."""
         if isinstance(seen, PathMissing):
             return "it is gone"
@@ -400,7 +411,7 @@ class _Sweep:
             else:
                 raise failure
 
-    def _changed_again(self, move: _Move, seen: PathState | StoreError) -> str | None:
+    def _changed_again(self, move: _Move, seen: Look) -> str | None:
         """Return why an item stays after all, or None."""
         action = move.action
         # The same answer says that nothing has changed, but not what is in a folder.
@@ -421,7 +432,7 @@ class _Move(NamedTuple):
     item: Item
 
 
-def _source(action: Action, seen: PathState | StoreError) -> str:
+def _source(action: Action, seen: Look) -> str:
     """Return what to rename: the folder of the file if it holds nothing else, else the file."""
     itself = action.kind in FOLDER_KINDS or action.kind is ActionKind.TEMPORARY
     if itself or isinstance(seen, StoreError) or not seen.alone:
@@ -429,7 +440,7 @@ def _source(action: Action, seen: PathState | StoreError) -> str:
     return layout.parent_of(action.path)
 
 
-def _item(run: str, action: Action, seen: PathState | StoreError) -> Item:
+def _item(run: str, action: Action, seen: Look) -> Item:
     return Item(
         run,
         Change.MOVE,

@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import BinaryIO, Final, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol, cast, runtime_checkable
 
 from regfs.errors import NotARegistry, PathMissing, StoreError, printable
 from regfs.findings import Finding
@@ -124,6 +124,19 @@ class PathState(NamedTuple):
     """Changes when anything comes into its folder or leaves it; empty where that may not show."""
     content: bytes | StoreError | None = None
     """What the file begins with, or the error that `read` raises, if requested."""
+
+    def plain(self) -> tuple[Any, ...] | None:
+        """Return it as plain values, for another process; None unless it is a file, read well."""
+        path, size, mtime, etag, kind, *rest = self.entry
+        if kind is not FileKind.FILE or isinstance(self.content, StoreError):
+            return None
+        return path, size, mtime, etag, *rest, *self[1:]
+
+    @classmethod
+    def of_plain(cls, values: tuple[Any, ...]) -> PathState:
+        """Return the state of a path from what `plain` has returned."""
+        path, size, mtime, etag, allocated, changed, *rest = values
+        return cls(Entry(path, size, mtime, etag, FileKind.FILE, allocated, changed), *rest)
 
 
 class Room(NamedTuple):

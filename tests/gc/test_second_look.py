@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -19,9 +20,11 @@ from regfs.gc.scanning import scan_for_plan
 from regfs.gc.sweep import Applied, apply
 from regfs.graph import build_graph
 from regfs.runs import runs
+from regfs.runs.totals import ActionKind
 from regfs.stores import PathState, WritableStore, open_store
 from regfs.tree.registry import Registry
 from tests.support.builder import TreeBuilder, artifact, image
+from tests.support.litter import with_litter
 from tests.support.registries import going, going_in, plan_of, registry_of
 
 OLD = image(["old"])
@@ -68,10 +71,16 @@ def pruned(tree: TreeBuilder) -> TreeBuilder:
     return tree
 
 
-@pytest.fixture(params=[1, 512])
+@pytest.fixture(params=["alone", "together", "ahead"])
 def batch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alone in its batch nothing is saved by what is found out about another in it."""
-    monkeypatch.setattr("regfs.gc.sweep.BATCH", request.param, raising=False)
+    """Alone in its batch nothing is saved by what is found out about another in it.
+
+    A second process has looked at the next batch before this one is moved.
+    """
+    monkeypatch.setattr("regfs.gc.looks.BATCH", 512 if request.param == "together" else 1)
+    if request.param == "ahead":
+        monkeypatch.setattr("regfs.gc.looks.MANY", 0)
+        monkeypatch.setattr("regfs.parallel.can_fork", lambda: True)
 
 
 # -- what is planned no more, or not yet -------------------------------------------
@@ -123,6 +132,50 @@ def test_what_a_limit_leaves_keeps_the_blobs_it_names(pruned: TreeBuilder, linke
     assert applied.done.blobs == 0
 
 
+@pytest.mark.usefixtures("batch")
+def test_a_run_goes_by_what_links_hold_however_they_were_looked_at(tree: TreeBuilder) -> None:
+    planned = plan_of(with_litter(tree), delete_untagged=True)
+    links = [one.path for one in planned.actions if one.kind is ActionKind.LAYER_LINK]
+    path = links[0]
+    link = tree.root / path
+    seen = link.stat()
+    link.write_bytes(b"x" * seen.st_size)
+    os.utime(link, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    applied = carry_out(tree, planned)
+    assert reasons(applied)[path].startswith("its content is no digest")
+    assert (applied.done.uploads, applied.done.manifests) == (1, 1)
+    assert applied.done.layer_links == len(links) - 1
+    assert applied.done.blobs == planned.totals.blobs - 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
+def test_what_changes_after_another_process_has_looked_at_it_stays(
+    pruned: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    fork = os.fork
+
+    def noted() -> int:
+        started.append(fork())
+        return started[-1]
+
+    monkeypatch.setattr(os, "fork", noted)
+    monkeypatch.setattr("regfs.gc.looks.BATCH", 1)
+    monkeypatch.setattr("regfs.gc.looks.MANY", 0)
+    monkeypatch.setattr("regfs.parallel.can_fork", lambda: True)
+    planned = plan_of(pruned, delete_untagged=True, min_age=0)
+    layer = pruned.blob_path(LAYER)
+
+    def push_again() -> None:
+        while ") Z " not in Path(f"/proc/{started[-1]}/stat").read_text():
+            time.sleep(0.01)  # it ends when it has looked at everything
+        pruned.set_age(layer, 10)
+
+    applied = carry_out(pruned, planned, "move_many", push_again)
+    assert layer.exists()
+    assert reasons(applied)[pruned.relative(layer)] == "it has changed while this run was under way"
+
+
 def test_items_that_an_interrupted_run_has_moved_are_not_reported_as_gone(
     pruned: TreeBuilder,
 ) -> None:
@@ -144,6 +197,7 @@ def test_items_that_an_interrupted_run_has_moved_are_not_reported_as_gone(
 # -- what changes just before it is moved ---------------------------------------------
 
 
+@pytest.mark.usefixtures("batch")
 @pytest.mark.parametrize("moment", ["append", "move_many"])
 def test_an_item_that_is_gone_meanwhile_is_reported(pruned: TreeBuilder, moment: str) -> None:
     planned = plan_of(pruned, delete_untagged=True)
@@ -179,6 +233,7 @@ def as_a_symlink(path: Path) -> None:
     os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns), follow_symlinks=False)
 
 
+@pytest.mark.usefixtures("batch")
 @pytest.mark.parametrize("moment", ["append", "move_many"])
 def test_an_item_that_is_not_a_file_any_more_stays(pruned: TreeBuilder, moment: str) -> None:
     planned = plan_of(pruned, delete_untagged=True)
