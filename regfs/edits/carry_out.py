@@ -19,7 +19,7 @@ from typing import Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.edits.edit import Created, Edit, Edited
+from regfs.edits.edit import Created, Edit, Edited, Retained
 from regfs.errors import PathMissing, StoreError
 from regfs.gc.actions import Action
 from regfs.gc.policy import HOUR
@@ -108,7 +108,7 @@ def carry_out(
             work = _EditRun(store, changes)
             work.create(edit, progress)
             work.move(edit.goes, progress)
-            work.tidy(edit.emptied)
+            work.tidy(edit.emptied, edit.keeps)
             changes.finish(len(work.moved) + len(edit.links))
         returned = _settle(registry, run, edit, progress) if work.moved else []
     return replace(
@@ -190,8 +190,9 @@ class _EditRun:
             else:
                 raise failure
 
-    def tidy(self, names: Iterable[str]) -> None:
-        """Remove the folders of repositories that hold nothing any more."""
+    def tidy(self, names: Iterable[str], keeps: Iterable[Retained]) -> None:
+        """Remove the folders of repositories that are empty; `keeps` need no other reason."""
+        kept = tuple(f"{one.what}/" for one in keeps)
         for name in names:
             folder = layout.repository_folder(name)
             inside: list[str] = []
@@ -201,7 +202,9 @@ class _EditRun:
             top = f"{layout.REPOSITORIES}/"
             self._changes.remove_empty([*inside, *(one for one in around if one.startswith(top))])
             for path in _files_below(self._store, folder):
-                self.skipped.append(Skipped(path, "it is not of the layout, or was written since"))
+                if not path.startswith(kept):
+                    why = "it is not of the layout, or was written since"
+                    self.skipped.append(Skipped(path, why))
 
 
 @dataclass(frozen=True, slots=True)

@@ -321,6 +321,7 @@ def test_an_upload_that_may_be_under_way_stays(shop: TreeBuilder) -> None:
     assert shop.upload_path("app", young).exists()
     assert not shop.upload_path("app", old).exists()
     assert [one.reason for one in done.kept] == ["a push may be under way; --offline takes it too"]
+    assert done.skipped == []
     editor(shop).rm("app", offline=True)
     assert not shop.repository_path("app").exists()
 
