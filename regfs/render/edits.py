@@ -11,6 +11,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.render.gc import in_words
 from regfs.render.tables import plural, printable
+from regfs.runs import RunKind
 from regfs.runs.totals import ActionKind, sum_up
 from regfs.units import human_size
 
@@ -38,12 +39,8 @@ def show_edited(
         _say(out, f"In use again, and put back: {in_words(totals)}")
     if not (done.removed or done.created or done.kept or done.skipped):
         _say(out, "Nothing to do.")
-    if done.frees is not None and done.removed:
-        _say(
-            out,
-            f"Frees nothing now; {human_size(done.frees.bytes)} "
-            f"({plural(done.frees.blobs, 'blob')}) with: {collect}",
-        )
+    if done.removed and done.collected is None:
+        _say_freed(out, done, collect)
     moved = done.transferred
     if moved is not None:
         did = "Would copy" if dry_run else "Copied"
@@ -52,6 +49,19 @@ def show_edited(
         _say(out, f"{did} into {done.root}: {size}{shared}")
     if done.run is not None:
         _say(out, f"Undo: {undo}")
+
+
+def _say_freed(out: Console, done: Edited, collect: str) -> None:
+    """Print what a collection frees because of an edit, unless that is no question."""
+    if done.frees is None:
+        return
+    if done.kind is RunKind.UNTAG:
+        _say(out, f"Frees nothing now; manifests without a tag are deleted with: {collect} -m")
+    elif not done.frees.blobs:
+        _say(out, "Frees nothing: what it needs, other images need too")
+    else:
+        size, blobs = human_size(done.frees.bytes), plural(done.frees.blobs, "blob")
+        _say(out, f"Frees nothing now; {size} ({blobs}) with: {collect}")
 
 
 _DID: Final = "Removed"

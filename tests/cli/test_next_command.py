@@ -51,6 +51,16 @@ def test_an_edit_names_the_collection_that_frees_its_space(tree: TreeBuilder, ca
     assert re.search(rf"^Frees nothing now; .* with: regfs -r {tree.root} gc run$", out, re.M)
 
 
+def test_an_edit_that_frees_nothing_says_why(tree: TreeBuilder, capsys: Said) -> None:
+    tree.push("app", "v1", image(["one"]))
+    tree.push("web", "v1", image(["one"]))
+    assert run(["-r", str(tree.root), "rm", "-n", "app:v1"]) == 0
+    assert "Frees nothing: what it needs, other images need too\n" in capsys.readouterr().out
+    assert run(["-r", str(tree.root), "untag", "-n", "app:v1"]) == 0
+    out = capsys.readouterr().out
+    assert f"manifests without a tag are deleted with: regfs -r {tree.root} gc run -m\n" in out
+
+
 def test_a_file_that_is_not_a_plan_is_named(tree: TreeBuilder, capsys: Said) -> None:
     file = tree.root.parent / "plan.json"
     file.write_text("{}")
