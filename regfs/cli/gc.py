@@ -343,7 +343,8 @@ def apply_command(session: Session, /, plan_file: str, offline: bool, **options:
         planned = load(data)
     except DocumentInvalid as error:
         raise DocumentInvalid(f"{plan_file}: {error}") from None
-    return carry_out(session, planned, offline=offline, **options)
+    in_place = spelled(session, "gc", "apply", plan_file, "--offline", "--purge")
+    return carry_out(session, planned, offline=offline, in_place=in_place, **options)
 
 
 @regfs_command(
@@ -385,7 +386,15 @@ def run_command(
     prepare(session, made, purge=purge, wait=0.0 if offline else wait, in_place=in_place)
     if asks:
         _confirm(session, left, purge=purge)
-    return carry_out(session, made, purge=purge, wait=wait, offline=offline, metrics=metrics)
+    return carry_out(
+        session,
+        made,
+        purge=purge,
+        wait=wait,
+        offline=offline,
+        metrics=metrics,
+        in_place=in_place,
+    )
 
 
 for _made in (

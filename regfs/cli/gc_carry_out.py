@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -16,15 +17,27 @@ from regfs.errors import StoreFull
 from regfs.units import utc_time, written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from regfs.cli.gc_output import AfterRun
     from regfs.gc.plan import Plan
+    from regfs.gc.sweep import Applied
     from regfs.runs import Skipped
     from regfs.runs.totals import Totals
 
 _SHOWN: Final = 20
 """Lines of a long list that are shown."""
+
+
+@contextmanager
+def _spelled_out(in_place: str) -> Iterator[None]:
+    """Name the command that needs no space as it has to be typed: the library cannot know it."""
+    from regfs.gc.space import IN_PLACE
+
+    try:
+        yield
+    except StoreFull as error:
+        raise StoreFull(str(error).replace(IN_PLACE, in_place)) from None
 
 
 def prepare(
@@ -38,7 +51,7 @@ def prepare(
         PathDenied, StoreError: the tree is not writable.
         StoreFull: there is no space for a quarantine.
     """
-    from regfs.gc.space import IN_PLACE, changed_folders, check_room
+    from regfs.gc.space import changed_folders, check_room
     from regfs.runs import require_writable
 
     if not made.actions:
@@ -46,11 +59,8 @@ def prepare(
     store = session.store
     require_writable(store, changed_folders(made.actions))
     at_once = purge and (made.policy.min_age if wait is None else wait) <= 0
-    try:
+    with _spelled_out(in_place):
         found = check_room(store, made, at_once=at_once)
-    except StoreFull as error:
-        # The library cannot know how it was called.
-        raise StoreFull(str(error).replace(IN_PLACE, in_place)) from None
     if not found:
         session.note(
             "There is no space for a quarantine: everything is deleted in place, references first."
@@ -65,16 +75,37 @@ def carry_out(
     wait: float | None,
     offline: bool,
     metrics: str | None,
+    in_place: str,
 ) -> Exit:
-    """Carry out a plan, settle, purge after the wait if asked to, and print what was done."""
-    from regfs.cli.gc_output import show_applied
-    from regfs.gc.collect import collect
+    """Carry out a plan, settle, purge after the wait if asked to, and print what was done.
 
+    `in_place` is the command that needs no space.
+    """
     measure = Measure(session, metrics)
     wait = 0.0 if offline else made.policy.min_age if wait is None else wait
+    with _spelled_out(in_place):
+        applied = _collect(session, made, purge=purge, wait=wait)
+    measure.write(applied.deleted, applied.freed)
+    outcome = Exit.FINDINGS if applied.doubtful or applied.stays else Exit.CLEAN
+    did_anything = made.actions or applied.returned or applied.purged or applied.waiting
+    if session.json or did_anything:
+        from regfs.cli.gc_output import show_applied
+
+        after, verbose = after_run(session, made, wait), session.verbose
+        session.emit(
+            applied, lambda out: show_applied(out, applied, after, verbose=verbose), outcome
+        )
+    report_kept(session, applied.stays)
+    return outcome
+
+
+def _collect(session: Session, made: Plan, *, purge: bool, wait: float) -> Applied:
+    """Carry out a plan with progress, and say how to go on when that is interrupted."""
+    from regfs.gc.collect import collect
+
     try:
         with session.progress() as progress:
-            applied = collect(
+            return collect(
                 made,
                 session.registry,
                 wait=wait,
@@ -89,15 +120,6 @@ def carry_out(
             f"what was moved stays in quarantine; to continue: {purged}, to undo: {undone}"
         )
         raise
-    measure.write(applied.deleted, applied.freed)
-    outcome = Exit.FINDINGS if applied.doubtful or applied.stays else Exit.CLEAN
-    if session.json or made.actions or applied.returned:
-        after, verbose = after_run(session, made, wait), session.verbose
-        session.emit(
-            applied, lambda out: show_applied(out, applied, after, verbose=verbose), outcome
-        )
-    report_kept(session, applied.stays)
-    return outcome
 
 
 def after_run(session: Session, made: Plan, wait: float) -> AfterRun:

@@ -125,9 +125,9 @@ def show_purged(out: Console, purged: Purged, *, verbose: int) -> None:
         out.print(f"... and {len(purged.findings) - SHOWN} more roots that are not on this disk")
     _show_returned(out, purged.returned, verbose=verbose)
     show_waiting(out, purged.waiting)
-    count = len(purged.runs)
-    runs = "1 run" if count == 1 else f"{count} runs"
-    _say(out, f"Deleted: {purged.files} files of {runs}, {human_size(purged.bytes)}")
+    files, runs = plural(purged.files, "file"), plural(len(purged.runs), "run")
+    size = human_size(purged.bytes)
+    _say(out, f"Deleted: {f'{files} of {runs}, {size}' if purged.runs else 'nothing'}")
     if purged.pruned:
         journals = plural(len(purged.pruned), "journal")
         _say(out, f"Pruned: {journals} of runs purged long ago (--keep-journals)")
@@ -135,11 +135,11 @@ def show_purged(out: Console, purged: Purged, *, verbose: int) -> None:
 
 def show_purgeable(out: Console, found: Purgeable, allocated: int, now: float) -> None:
     """Print what a purge would delete, and what has to wait."""
-    _show_table(out, found.runs, now, verbose=0)
-    for run in found.waiting:
-        _say(out, f"Waits: run {run} (--offline: delete it now)")
+    _show_table(out, [*found.runs, *found.waiting], now, verbose=0)
     for one in [*found.damaged, *found.future]:
         _say(out, f"Stays: run {one.path}: {one.reason}")
+    if found.waiting:
+        _say(out, f"Waits: {plural(len(found.waiting), 'run')} (--offline: delete it now)")
     size = sum(run.done.bytes for run in found.runs)
     what = f"{on_disk(size, allocated)} of {plural(len(found.runs), 'run')}" if found.runs else ""
     _say(out, f"To delete: {what or 'nothing'}")

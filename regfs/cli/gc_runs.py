@@ -110,7 +110,7 @@ def purge_command(
     from regfs.cli.gc_output import show_purged
 
     if dry_run or not (yes or session.json or not sys.stdin.isatty()):
-        found = _preview(session, run, options)
+        found = _preview(session, run, options, dry_run=dry_run)
         if dry_run:
             return Exit.FINDINGS if found.damaged or found.future else Exit.CLEAN
         if found.runs and not click.confirm("Delete this for good?", err=True):
@@ -125,8 +125,10 @@ def purge_command(
     return _report_left(session, done)
 
 
-def _preview(session: Session, run: str | None, options: dict[str, Any]) -> Purgeable:
-    """Print what a purge would delete now, and return it."""
+def _preview(
+    session: Session, run: str | None, options: dict[str, Any], *, dry_run: bool
+) -> Purgeable:
+    """Return what a purge would delete now; print it, unless a purge of nothing says so itself."""
     from regfs.cli.gc_output import show_purgeable
     from regfs.gc.collect import purgeable
     from regfs.runs import find_run, occupied
@@ -135,6 +137,8 @@ def _preview(session: Session, run: str | None, options: dict[str, Any]) -> Purg
     name = None if run is None else find_run(store, run)
     older_than, offline = options["older_than"], options["offline"]
     found = purgeable(session.registry, name, older_than=older_than, offline=offline)
+    if not (dry_run or found.runs):
+        return found
     taken = 0 if session.json else occupied(store, *(one.run for one in found.runs)).allocated
     session.emit(found, lambda out: show_purgeable(out, found, taken, time.time()))
     return found

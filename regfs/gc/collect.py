@@ -217,7 +217,7 @@ def _purge_interrupted(
             returned=[*applied.returned, *done.returned],
             stays=[*applied.stays, *done.stays],
         )
-    return replace(applied, waiting=[run for run in found.waiting if run in names])
+    return replace(applied, waiting=[one.run for one in found.waiting if one.run in names])
 
 
 def settle(
@@ -322,7 +322,7 @@ class Purgeable:
 
     runs: list[Run]
     """What is in use again by then, or is the last good copy, goes back instead."""
-    waiting: list[str]
+    waiting: list[Run]
     """Runs that have not waited long enough."""
     damaged: list[Skipped]
     """Damaged runs; a purge deletes nothing of them."""
@@ -347,7 +347,8 @@ def purgeable(
     found, seen = old_enough(registry.store, run, older_than, clock())
     ripe = choice.ripe(one for one in found if one.damage is None)
     done = choice.report(seen)
-    return Purgeable(ripe, done.waiting, done.damaged, done.future)
+    waiting = [one for one in found if one.run in done.waiting]
+    return Purgeable(ripe, waiting, done.damaged, done.future)
 
 
 class _Choice:

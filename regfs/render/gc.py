@@ -35,11 +35,12 @@ _KEPT: Final = {
 
 
 def kept_in_words(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield for each reason its key in `Plan.kept` and a line: `3 items too young .., 4 kB`."""
+    """Yield for each reason its key in `Plan.kept` and a line: `3 items (4 kB) too young ..`."""
     for reason, count in plan.kept.items():
         one, many, why = _KEPT[reason]
         size = plan.kept_bytes.get(reason, 0)
-        yield reason, f"{plural(count, one, many)} {why}{f', {human_size(size)}' if size else ''}"
+        amount = f" ({human_size(size)})" if size else ""
+        yield reason, f"{plural(count, one, many)}{amount} {why}"
 
 
 def on_disk(size: int, allocated: int) -> str:

@@ -132,8 +132,8 @@ def _reclaimable(found: Reclaimable, commands: Commands) -> Iterator[Row]:
         yield "  uploads", f"{size} more of {uploads}: {commands.uploads}"
     if found.by_policy is not None:
         yield "  by policy", _freed(found.by_policy, commands.by_policy)
-    if found.now.young:
-        young = human_size(found.now.young)
+    if found.now.young > found.uploads.bytes:
+        young = human_size(found.now.young - found.uploads.bytes)
         yield "  too young", f"{young} more when it is older (--min-age, --uploads-older-than)"
 
 

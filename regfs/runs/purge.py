@@ -109,7 +109,9 @@ def purge(
         require_run(store, run)
     with exclusive(store):
         unclaim_abandoned(store)
+        progress.start("Looking into quarantine")
         old, done = old_enough(store, run, older_than, clock())
+        progress.finish()
         chosen = [one.run for one in choose(old) if one.damage is None]
         if chosen:
             sync_interrupted(store)

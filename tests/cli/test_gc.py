@@ -200,8 +200,8 @@ def test_reasons_for_keeping_are_printed_in_words(
     (tmp_path / "roots.txt").write_text(f"{used}\n")
     assert gc(old, "plan", "--roots", str(tmp_path / "roots.txt"), "--max-freed", "1") == 0
     out = capsys.readouterr().out
-    assert "Kept: 1 blob in use elsewhere (--roots), 26 B" in out
-    assert "Kept: 1 blob beyond the limit (--max-freed), 5 B" in out
+    assert "Kept: 1 blob (26 B) in use elsewhere (--roots)" in out
+    assert "Kept: 1 blob (5 B) beyond the limit (--max-freed)" in out
 
 
 def test_every_kind_is_counted_in_words(

@@ -138,7 +138,7 @@ def test_what_is_kept_has_bytes_and_with_v_names(
     young = pushed.blob(b"young" * 10)
     pushed.set_age(pushed.blob_path(young), 0)
     short, full = (shown(pushed, capsys, "plan", *more) for more in ([], ["-v"]))
-    assert rows(short)["Kept"] == ["1 item too young (--min-age, --uploads-older-than), 50 B"]
+    assert rows(short)["Kept"] == ["1 item (50 B) too young (--min-age, --uploads-older-than)"]
     assert young[7:] not in short
     assert young[7:] in full
 

@@ -136,9 +136,10 @@ def test_a_dry_run_says_what_has_to_wait(
 ) -> None:
     name = collect(plan_of(old, delete_untagged=True), registry_of(old), wait=3600).run
     assert gc(old, "purge", "-n") == 0
-    assert capsys.readouterr().out == (
-        f"Waits: run {name} (--offline: delete it now)\nTo delete: nothing\n"
-    )
+    *_, line, waits, nothing = capsys.readouterr().out.splitlines()
+    assert line.split()[0] == name
+    assert waits == "Waits: 1 run (--offline: delete it now)"
+    assert nothing == "To delete: nothing"
 
 
 @pytest.mark.parametrize(("answer", "state"), [("y\n", "purged"), ("n\n", "applied")])
@@ -157,6 +158,18 @@ def test_on_a_terminal_a_purge_asks(
     assert "Delete this for good?" in shown.err
     assert states(old) == [state]
     assert code == (0 if state == "purged" else Exit.REFUSED.value)
+
+
+def test_on_a_terminal_a_purge_of_nothing_does_not_ask(
+    old: TreeBuilder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = collect(plan_of(old, delete_untagged=True), registry_of(old), wait=3600).run
+    monkeypatch.setattr("sys.stdin", Terminal(""))
+    assert gc(old, "purge") == 0
+    assert capsys.readouterr().out == (
+        f"Not deleted yet: run {name} is younger than its wait (--offline: delete now)\n"
+        "Deleted: nothing\n"
+    )
 
 
 @pytest.mark.parametrize("options", [["--yes"], ["--json"]])
@@ -205,6 +218,19 @@ def test_an_interrupted_run_is_purged_where_nothing_else_goes(
     assert gc(old, "run", "--offline", "--purge", "--yes") == 0
     assert states(old)[0] == "purged"
     assert "Deleted: " in capsys.readouterr().out
+
+
+def test_what_an_interrupted_run_left_is_said_to_be_deleted(
+    old: TreeBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the plan of this run has nothing in it."""
+    collect(plan_of(old), registry_of(old), wait=0)
+    made = plan_of(old, delete_untagged=True, min_age=0.0)
+    with pytest.raises(Crash):
+        apply(made, Registry(CrashingStore(store_of(old), 7)), wait=0)
+    assert gc(old, "run", "--max-freed", "0", "--offline", "--purge", "--yes") == 0
+    assert "Deleted: " in capsys.readouterr().out
+    assert "purged" in states(old)
 
 
 def test_what_a_living_image_needs_comes_back_from_an_interrupted_run(old: TreeBuilder) -> None:

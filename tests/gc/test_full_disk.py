@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -247,3 +248,21 @@ def test_who_shares_and_can_make_no_lock_excludes_a_run(tmp_path: Path) -> None:
             with pytest.raises(LockHeld):
                 exclusive(open_store(root), timeout=0.05).__enter__()
         purge(open_store(root))
+
+
+@needs_mounts
+@pytest.mark.parametrize("way", ["run", "apply"])
+def test_the_command_that_needs_no_space_is_printed_as_it_has_to_be_typed(
+    scene: Scene, way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = str(tmp_path / "a plan.json")
+    assert scene.gc("plan", "-m", "--offline", "-o", plan) == 0
+    fill(scene.disk)
+    capsys.readouterr()
+    arguments = ["run", "-m", "--tag-history", "9", "--yes"] if way == "run" else ["apply", plan]
+    assert scene.gc(*arguments) == 5
+    command = capsys.readouterr().err.partition("without a way back: ")[2]
+    words = shlex.split(command)
+    assert words[:4] == ["regfs", "-r", str(scene.tree.root), "gc"]
+    assert run([*words[1:], *(["--yes"] if way == "run" else [])]) == 0
+    assert free(scene.disk) >= scene.freed
