@@ -57,7 +57,7 @@ class Changes:
 
     def intend(self, items: Iterable[Item]) -> None:
         """Write down what will be changed, and make that durable."""
-        self._journal.write_all(item.line() for item in items)
+        self._journal.write_texts(item.text() for item in items)
         self.flush()
 
     def move(self, source: str) -> None:

@@ -65,25 +65,29 @@ class Lines:
         start = b"\n" if reading.open else b""
         if reading.torn and reading.damage is None:
             # In one write: how the rest of it begins tells a torn line from damage.
-            self._file.write(start + self._next({"torn": reading.torn}))
+            self._file.write(start + self._next(json.dumps({"torn": reading.torn})))
         elif start:
             self._file.write(start)
 
     def write(self, **line: object) -> None:
         """Add a line."""
-        self._file.write(self._next(line))
+        self._file.write(self._next(json.dumps(line)))
 
     def write_all(self, lines: Iterable[Mapping[str, object]]) -> None:
         """Add many lines at once."""
-        self._file.write(b"".join(map(self._next, lines)))
+        self.write_texts(map(json.dumps, lines))
+
+    def write_texts(self, texts: Iterable[str]) -> None:
+        """Add many lines at once, each given as the text of a JSON object."""
+        self._file.write(b"".join(map(self._next, texts)))
 
     def flush(self) -> None:
         """Make the lines durable."""
         self._file.flush()
 
-    def _next(self, line: Mapping[str, object]) -> bytes:
-        text, self._check = _written(self._check, line)
-        return text
+    def _next(self, text: str) -> bytes:
+        line, self._check = _written(self._check, text)
+        return line
 
 
 def empty(run: str) -> JournalReading:
@@ -137,11 +141,11 @@ def _sum(check: bytes, text: bytes) -> str:
     return sha256(check + text).hexdigest()[:_SIZE]
 
 
-def _written(check: str, line: Mapping[str, object]) -> tuple[bytes, str]:
+def _written(check: str, text: str) -> tuple[bytes, str]:
     """Return a line as it is written, and its check."""
-    text = json.dumps(line).encode()
-    fresh = _sum(check.encode(), text)
-    return text[:-1] + _suffix(fresh) + b"\n", fresh
+    line = text.encode()
+    fresh = _sum(check.encode(), line)
+    return line[:-1] + _suffix(fresh) + b"\n", fresh
 
 
 def _suffix(check: str) -> bytes:
@@ -278,7 +282,7 @@ class _LineParser:
         first, *others = self._rest()
         size = len(first) + 1
         for piece in others:
-            meant, _ = _written(check, {"torn": size})
+            meant, _ = _written(check, json.dumps({"torn": size}))
             if not piece or not meant.startswith(piece):
                 return False
             size += len(piece) + 1

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from regfs.digest import Digest
 from regfs.runs.records import Change, Head, Item, Note, RunKind, Stage, parse
 from regfs.runs.totals import ActionKind, Totals
+from tests.support.strategies import disk_names
 
 RUN = "20260101T000000Z-aaaaaa"
 PATH = "docker/registry/v2/blobs/sha256/aa/data"
@@ -28,6 +31,26 @@ def test_an_item_is_read_as_it_was_written(
     if change is Change.CREATE:
         item = item._replace(content=LAYER, folder=True)
     assert parse(RUN, json.loads(json.dumps(item.line()))) == item
+
+
+@given(
+    st.sampled_from(Change),
+    st.sampled_from([*ActionKind, 'a kind of "later"']),
+    st.text() | disk_names(),
+    st.sampled_from([LAYER, None]),
+    st.integers(0, 2**60),
+    st.none() | st.floats(allow_nan=False, allow_infinity=False),
+)
+def test_the_text_of_an_item_is_its_line_as_json(
+    change: Change,
+    kind: ActionKind | str,
+    path: str,
+    digest: Digest | None,
+    size: int,
+    mtime: float | None,
+) -> None:
+    item = Item(RUN, change, f"{path}/data", kind, digest, size, path, mtime)
+    assert item.text() == json.dumps(item.line())
 
 
 def test_an_item_of_an_old_journal_has_no_mtime() -> None:
