@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from regfs.names import natural
 from regfs.render.tables import plural, printable, short, table
 from regfs.reports.lineage import plainest
 from regfs.units import human_size
@@ -384,13 +385,19 @@ def _first(one: Lineage) -> str:
     return min((one.image, *one.aliases), key=plainest)
 
 
+def _place(one: Lineage) -> tuple[object, ...]:
+    """Return the key that sorts images: those with the same layers together, by version."""
+    first = _first(one)
+    return natural(first), one.image != first, natural(one.image)
+
+
 _Groups = dict[str, list["Lineage"]]
 
 
 def _groups(images: Sequence[Lineage]) -> _Groups:
     """Return the images built directly on each image; the empty name has those without a base."""
     groups: _Groups = {}
-    for one in sorted(images, key=lambda one: (_first(one), one.image != _first(one), one.image)):
+    for one in sorted(images, key=_place):
         groups.setdefault(one.bases[0] if one.bases else "", []).append(one)
     return groups
 

@@ -18,6 +18,7 @@ from regfs.graph import EdgeKind, Graph
 from regfs.graph.attached import attached_to
 from regfs.manifests import Kind, Role
 from regfs.manifests.skim import Skimmed
+from regfs.names import natural
 from regfs.reports.contents import Read, is_alias
 from regfs.tree.inventory import RepositoryInventory
 from regfs.tree.registry import Target
@@ -77,7 +78,8 @@ def _is_named(graph: Graph, image: Image, target: Target) -> bool:
 
 def _tops(graph: Graph, repository: RepositoryInventory) -> Iterator[tuple[str | None, Digest]]:
     tagged = False
-    for tag, info in sorted(repository.tags.items()):
+    for tag in sorted(repository.tags, key=natural):
+        info = repository.tags[tag]
         if info.current is not None:
             tagged = True
             if attached_to(graph, tag, info.current) is None:

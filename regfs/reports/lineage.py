@@ -22,6 +22,7 @@ from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
 from regfs.manifests.media_types import BASE_DIGEST, BASE_NAME, BASES
+from regfs.names import natural
 from regfs.reports.contents import Read
 from regfs.reports.images import Image, chosen, images, layer_sizes
 from regfs.tree.registry import Target
@@ -103,7 +104,7 @@ def bases(graph: Graph, read: Read, targets: Iterable[Target] = ()) -> Bases:
     """
     every = images(graph, read)
     finder = _BaseFinder(graph, read, every)
-    found = sorted(map(finder.lineage, every), key=lambda one: one.image)
+    found = sorted(map(finder.lineage, every), key=lambda one: natural(one.image))
     if named := list(targets):
         wanted = _related(found, {image.name for image in chosen(graph, every, named)})
         found = [one for one in found if one.image in wanted]

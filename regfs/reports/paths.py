@@ -9,6 +9,7 @@ from itertools import islice
 from regfs.digest import Digest
 from regfs.graph import EdgeKind, Graph, Node, NodeKind
 from regfs.graph.paths import Step, nearest, why
+from regfs.names import natural
 from regfs.reports.contents import doubtful
 from regfs.tree.registry import Target
 
@@ -104,7 +105,7 @@ def needs(graph: Graph, digest: Digest) -> tuple[NeededBy, ...]:
             if Digest(node.name) in tagged[node.repository]:
                 continue
         rows.append(_need(node, path))
-    return tuple(sorted(rows, key=lambda row: (row.tag is None, row.name)))
+    return tuple(sorted(rows, key=lambda row: (row.tag is None, natural(row.name))))
 
 
 def _tagged(graph: Graph, repository: str) -> set[Digest]:

@@ -76,3 +76,10 @@ def test_the_nearest_are_on_the_paths_and_none_is_shorter(recipe: Any) -> None:
         for root, steps in found.items():
             assert len(steps) == shortest[root]
             assert (steps[0].node, steps[-1].node) == (root, digest)
+
+
+def test_tags_stand_in_natural_order(tree: TreeBuilder) -> None:
+    layer = blob_of("layer")
+    for tag in ("v10", "v9", "v2"):
+        tree.push("app", tag, image([layer]))
+    assert [one.tag for one in needed(tree, layer.digest)] == ["v2", "v9", "v10"]

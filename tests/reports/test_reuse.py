@@ -239,6 +239,12 @@ def test_an_image_without_any_layer_of_its_base_is_squashed(tree: TreeBuilder) -
     assert found["app:squashed"].bases == found["app:old"].bases == ("os:v1",)
 
 
+def test_images_stand_in_natural_order(tree: TreeBuilder) -> None:
+    for tag in ("v10", "v9", "v2"):
+        tree.push("app", tag, image(["os", tag]))
+    assert names(tree) == list(lineage(tree)) == ["app:v2", "app:v9", "app:v10"]
+
+
 def test_bases_of_an_image_are_its_chain(tree: TreeBuilder) -> None:
     tree.push("os", "v1", image(["os"]))
     tree.push("python", "v1", image(["os", "python"]))
