@@ -87,6 +87,14 @@ def test_an_image_shows_its_layers_who_shares_them_and_where_they_lie(
     assert f"blobs/sha256/{digest[7:9]}/{digest[7:]}/data" in text
 
 
+def test_a_step_that_shares_a_layer_points_to_the_next(tree: TreeBuilder) -> None:
+    history = [{"created_by": "COPY a /a", "empty_layer": True}, {"created_by": 'CMD ["sh"]'}]
+    tree.push("app", "v1", image(["layer"], {"history": history}))
+    with hosted(tree.root) as url:
+        text = visible(ask(url, "/r/app/_tags/v1"))
+    assert "COPY a /a in the next layer" in re.sub(r"\s+", " ", text)
+
+
 def test_an_index_shows_the_image_that_was_chosen(url: str) -> None:
     first = ask(url, "/r/team/app/_tags/multi")
     assert "linux/arm64" in visible(first)
