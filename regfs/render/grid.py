@@ -41,6 +41,8 @@ _NARROWEST: Final = 24
 _INDENT: Final = 2
 """Columns of a terminal before what stands below its first column."""
 _MEDIA_TYPE: Final = re.compile(r"(?<=[/.+])")
+_SPACE: Final = re.compile(r"(?<!\d) | (?!(?:[kMGTPE]?i?B|%)(?:\W|$))")
+"""Where a line may end: not between a number and its unit."""
 _BOLD: Final = Style(bold=True)
 
 
@@ -170,7 +172,7 @@ def _longest(text: str, mark: str) -> int:
 
 def _pieces(text: str, mark: str) -> list[str]:
     """Return what must not be broken: words, or the parts of a media type."""
-    return [piece for word in text.split(" ") for piece in _parts(word, mark)]
+    return [piece for word in _SPACE.split(text) for piece in _parts(word, mark)]
 
 
 def _parts(word: str, mark: str) -> list[str]:
@@ -183,7 +185,7 @@ def _folded(text: str, width: int, mark: str) -> list[str]:
     if mark == "~":
         return [set_cell_size(text, width - 1).rstrip() + "…"]
     lines: list[str] = []
-    for word in text.split(" "):
+    for word in _SPACE.split(text):
         space = " "
         for part in _parts(word, mark):
             if lines and cell_len(lines[-1]) + len(space) + cell_len(part) <= width:

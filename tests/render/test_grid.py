@@ -44,6 +44,16 @@ def test_the_widest_columns_fold_first_and_by_words() -> None:
     ]
 
 
+def test_no_cell_folds_between_a_number_and_its_unit() -> None:
+    rows = [("1.13 kB of 20 MiB, 20 % less in 3 Blobs",)]
+    assert shown(11, ("what",), rows).splitlines()[2:] == [
+        "1.13 kB of",
+        "20 MiB,",
+        "20 % less",
+        "in 3 Blobs",
+    ]
+
+
 def test_media_types_fold_at_their_marks() -> None:
     rows = [("image", "application/vnd.oci.image.manifest.v1+json")]
     assert shown(30, ("kind", "/type"), rows).splitlines()[2:] == [
