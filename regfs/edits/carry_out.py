@@ -123,7 +123,7 @@ def carry_out(
 def report(edit: Edit, root: str) -> Edited:
     """Return what an edit would do."""
     created = [Created(one.kind, one.path, one.digest, one.repository) for one in edit.links]
-    return Edited(None, root, edit.kind, edit.goes, created, edit.keeps)
+    return Edited(None, root, edit.kind, edit.goes, created, edit.keeps, edit.renamed)
 
 
 def _settle(registry: Registry, run: str, edit: Edit, progress: Progress) -> list[Returned]:

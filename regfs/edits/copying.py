@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from regfs import layout
 from regfs.digest import CANONICAL, Digest
-from regfs.edits.edit import Edit, NewLink
+from regfs.edits.edit import Edit, NewLink, Renamed
 from regfs.edits.removing import nested, require_listed, take_all
 from regfs.edits.tagging import content_links, require_whole, set_tag, split_tag
 from regfs.errors import Doubt, NameUnknown, ReferenceInvalid, Refused
@@ -77,6 +77,7 @@ def moving(
         check_name(target)
         if registry.exists(target):
             raise Refused(f"{target} exists; remove it first, or choose another name")
+        edit.renamed.append(Renamed(one, target))
         edit.links += _links(graph, registry, every[one], target)
         take_all(graph, every[one], edit, offline=offline)
     return edit

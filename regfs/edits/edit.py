@@ -33,6 +33,13 @@ class Retained(NamedTuple):
     reason: str
 
 
+class Renamed(NamedTuple):
+    """A repository, and its new name."""
+
+    name: str
+    new: str
+
+
 @dataclass(slots=True)
 class Edit:
     """What is to be changed."""
@@ -43,6 +50,7 @@ class Edit:
     links: list[NewLink] = field(default_factory=list)
     """What is referred to before its references."""
     keeps: list[Retained] = field(default_factory=list)
+    renamed: list[Renamed] = field(default_factory=list)
     emptied: list[str] = field(default_factory=list)
     """Repositories whose folders go if they are empty by then."""
 
@@ -105,6 +113,7 @@ class Edited:
     """What was moved into quarantine."""
     created: list[Created]
     kept: list[Retained]
+    renamed: list[Renamed]
     frees: Frees | None = None
     """What the next `gc run` frees because of this; the edit itself frees nothing. None where
     that is no question."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import secrets
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from regfs.gc.mark import Mark
 from regfs.gc.policy import Policy
 from regfs.gc.tags import Read, unread
 from regfs.graph import Graph
+from regfs.runs import new_run
 from regfs.runs.totals import ActionKind, Totals, sum_up
 from regfs.tree.inventory import INCOMPLETE, Inventory
 
@@ -137,11 +137,12 @@ def plan(graph: Graph, policy: Policy, now: float, read: Read = unread) -> Plan:
     mark = Mark(graph, policy, now, read)
     candidates = Candidates(graph, policy, mark)
     actions = in_order(candidates.actions())
-    created_at = datetime.fromtimestamp(now, UTC).replace(microsecond=0)
+    moment = datetime.fromtimestamp(now, UTC)
+    created_at = moment.replace(microsecond=0)
     kept, totals = candidates.kept, total(actions)
     return Plan(
         schema=SCHEMA,
-        id=f"{created_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+        id=new_run(moment),
         root=inventory.url,
         created_at=created_at,
         policy=policy,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
@@ -29,8 +30,14 @@ def show_edited(
     out: Console, done: Edited, *, dry_run: bool, verbose: int, undo: str, collect: str
 ) -> None:
     """Print what an edit did, or would do; `undo` and `collect` are the commands to do that."""
-    lines = [f"{_WOULD if dry_run else _DID}: {one}" for one in _removed(done.removed)]
-    lines += [f"{_WOULD_SET if dry_run else _SET}: {one}" for one in _created(done.created)]
+    if done.renamed:
+        words = _counted(one.kind for one in done.removed)
+        did = _WOULD_MOVE if dry_run else _MOVED
+        lines = [f"{did}: {one.name} -> {one.new}" for one in done.renamed]
+        lines[-1:] = [f"{lines[-1]} ({words})"] if len(lines) == 1 else [lines[-1], words]
+    else:
+        lines = [f"{_WOULD if dry_run else _DID}: {one}" for one in _removed(done.removed)]
+        lines += _created(done.created, dry_run=dry_run)
     _say_all(out, lines, verbose)
     _say_all(out, [f"Kept: {one.what}: {one.reason}" for one in done.kept], verbose)
     _say_all(out, [f"Kept: {one.path}: {one.reason}" for one in done.skipped], verbose)
@@ -68,19 +75,39 @@ _DID: Final = "Removed"
 _WOULD: Final = "Would remove"
 _SET: Final = "Set"
 _WOULD_SET: Final = "Would set"
+_NAMED: Final = frozenset({ActionKind.TAG, ActionKind.REVISION})
+"""What has a line of its own when it is removed."""
+_CONTENT: Final = frozenset({ActionKind.REVISION, ActionKind.LAYER_LINK})
+_LINKED: Final = "Linked"
+_WOULD_LINK: Final = "Would link"
+_MOVED: Final = "Moved"
+_WOULD_MOVE: Final = "Would move"
+_NOUNS: Final = {
+    ActionKind.TAG: ("tag", "tags"),
+    ActionKind.TAG_INDEX: ("entry of a tag's history", "entries of the histories of tags"),
+    ActionKind.REVISION: ("manifest", "manifests"),
+    ActionKind.LAYER_LINK: ("layer link", "layer links"),
+    ActionKind.UPLOAD: ("upload", "uploads"),
+}
 
 
-def _created(links: Sequence[Created]) -> list[str]:
+def _counted(kinds: Iterable[ActionKind]) -> str:
+    """Return how many there are of each kind: `1 manifest, 4 layer links`."""
+    counts = Counter(kinds)
+    return ", ".join(plural(counts[kind], *_NOUNS[kind]) for kind in _NOUNS if counts[kind])
+
+
+def _created(links: Sequence[Created], *, dry_run: bool) -> list[str]:
     """Return a line for each tag, and one for all that is counted only."""
     lines = []
     for one in links:
         if one.kind is ActionKind.TAG:
             key = layout.key_of(one.path)
             tag = key.tag if isinstance(key, layout.TagCurrent) else ""
-            lines.append(f"{one.repository}:{tag} -> {Digest(one.digest).short}")
-    rest = [one for one in links if one.kind in (ActionKind.REVISION, ActionKind.LAYER_LINK)]
-    if rest:
-        lines.append(in_words(sum_up((one.kind, len(one.digest)) for one in rest)))
+            did = _WOULD_SET if dry_run else _SET
+            lines.append(f"{did}: {one.repository}:{tag} -> {Digest(one.digest).short}")
+    if rest := _counted(one.kind for one in links if one.kind in _CONTENT):
+        lines.append(f"{_WOULD_LINK if dry_run else _LINKED}: {rest}")
     return lines
 
 
@@ -93,10 +120,8 @@ def _removed(actions: Sequence[Action]) -> list[str]:
             lines.append(f"{one.repository}:{layout.name_of(one.path)}{to}")
         elif one.kind is ActionKind.REVISION and one.digest is not None:
             lines.append(f"{one.repository}@{Digest(one.digest).short}")
-    rest = [one for one in actions if one.kind not in (ActionKind.TAG, ActionKind.REVISION)]
-    if rest:
-        lines.append(in_words(sum_up((one.kind, one.size) for one in rest)))
-    return lines
+    rest = _counted(one.kind for one in actions if one.kind not in _NAMED)
+    return [*lines, rest] if rest else lines
 
 
 def _say_all(out: Console, lines: Sequence[str], verbose: int) -> None:

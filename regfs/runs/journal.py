@@ -49,9 +49,10 @@ class Returned:
     """Whether bad bytes lay at its place, and were moved aside."""
 
 
-def new_run() -> str:
-    """Return the name of a run that begins now."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+def new_run(at: datetime | None = None) -> str:
+    """Return the name of a run that begins now, or then; names are in the order of time."""
+    at = at or datetime.now(UTC)
+    return f"{at:%Y%m%dT%H%M%SZ}-{at.microsecond:05x}{secrets.token_hex(1)[0]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def test_a_tag_whose_image_something_else_needs_says_so(regfs: Regfs) -> None:
         (["untag", "app"], 2, "untag takes NAME:TAG"),
         (["tag", "app:v1", "multi"], 3, "give --force"),
         (["tag", "app:v1", "-x"], 2, ""),
-        (["rollback", "app:v1"], 4, "has pointed to 0 others before"),
+        (["rollback", "app:v1"], 4, "has pointed to nothing before that"),
         (["mv", "app", "web"], 3, "web exists"),
         (["mv", "app", "Not/Legal"], 2, "repository name"),
         (["cp", "app:v1"], 2, "give NAME:TAG, or --to ROOT"),
