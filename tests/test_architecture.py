@@ -386,7 +386,7 @@ EVERY = commands()
 @pytest.mark.parametrize("name", EVERY)
 def test_help_tells_what_how_and_the_exit_codes(name: str) -> None:
     command = EVERY[name]
-    context = click.Context(command, info_name=f"regfs {name}")
+    context = click.Context(command, info_name=f"regfs {name}", help_option_names=["-h", "--help"])
     text = command.get_help(context)
     assert command.get_short_help_str(limit=200)
     assert re.search(rf"Examples:\n\s+regfs {name}\b", text) or f"\n  regfs {name} " in text
