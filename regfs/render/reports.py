@@ -56,7 +56,7 @@ def say(console: Console, text: str = "", style: str = "", *, lead: str = "") ->
 
 _LEFT: Final = "    "
 """What stands before lines of their own."""
-_QUANTITY: Final = re.compile(r"(?<=\d) (?=(?:[kMGTPE]?B|%)(?:\W|$))")
+_QUANTITY: Final = re.compile(r"(?<=\d) (?=(?:[kMGTPE]?i?B|%)(?:\W|$))")
 """The space between a number and its unit, where no line ends."""
 
 

@@ -56,7 +56,7 @@ class Story:
             stored = self._remember(exchange.reference)
             where = "not there, but in another repository" if stored else "not there"
             return f"looks for {self._blob(exchange.reference)} in {exchange.repository}: {where}"
-        return f"asks in vain: {exchange.method} {_path(exchange)}: {exchange.status}"
+        return f"gets {exchange.status} for {exchange.method} {_path(exchange)}"
 
     def _remember(self, digest: str) -> bool:
         stored = self._size(digest) is not None

@@ -112,7 +112,7 @@ def test_manifests_are_told_with_what_they_name(tree: TreeBuilder, story: Story)
         ),
         (
             asked("manifest", "v9", status=404, target="/v2/app/manifests/v9?x=y"),
-            "skopeo asks in vain: GET /v2/app/manifests/v9: 404",
+            "skopeo gets 404 for GET /v2/app/manifests/v9",
         ),
         (
             asked("page", "", "", target="/usage", user_agent="Mozilla/5.0", user="ann"),
