@@ -43,7 +43,7 @@ def test_the_examples_of_a_page_print_what_it_shows(page: str, tmp_path: Path) -
         pytest.skip(f"not installed: one of {', '.join(needed)}")
     prepare(tmp_path)
     now, shown = Reading(), Reading()
-    for step, outcome in zip(steps, run(steps, tmp_path), strict=True):
+    for step, outcome in zip(steps, run(TEXTS[page], tmp_path), strict=True):
         assert now.stable(outcome.printed) == shown.stable(step.shown), step.command
         assert outcome.code == 0, step.command
 
