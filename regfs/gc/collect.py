@@ -62,6 +62,11 @@ The argument relies on this:
     no other collector              such as the registry's own garbage-collect.
 
 With `wait` 0 (`--offline`) nobody else writes, and settle finds nothing.
+
+A run that purges also purges what interrupted collections have left. That is `purge` of each of
+them by name: it has waited by its own journal, is settled once more, and every item is accounted
+for. What heal, `verify --quarantine` or an edit has left is not touched: that was no decision
+of a collection.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
 
@@ -16,6 +17,7 @@ from regfs.runs import runs
 from regfs.tree.registry import Registry
 from tests.support.builder import TreeBuilder, image
 from tests.support.crashes import Crash, CrashingStore
+from tests.support.journals import write_journal
 from tests.support.registries import plan_of, registry_of, store_of
 
 
@@ -247,6 +249,22 @@ def test_what_a_living_image_needs_comes_back_from_an_interrupted_run(old: TreeB
 def _manifests(tree: TreeBuilder) -> set[str]:
     folder = tree.repository_path("app") / "_manifests/revisions/sha256"
     return {f"sha256:{path.name}" for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("kind", ["heal", "quarantine", "relink", "rm", "untag"])
+def test_what_an_interrupted_run_of_another_kind_left_stays(old: TreeBuilder, kind: str) -> None:
+    path = old.relative(old.layer_path("app", f"sha256:{'ab' * 32}"))
+    name = "20260101T000000Z-aaaaaa"
+    place = old.root / ".regfs/runs" / name / "quarantine" / path
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"strange")
+    os.utime(place, (1000, 1000))
+    line = {"move": path, "path": path, "kind": "layer-link", "digest": None, "size": 7}
+    line["mtime"] = 1000
+    write_journal(old, name, {"run": name, "kind": kind, "wait": 0}, line)
+    assert gc(old, "run", "-m", "--offline", "--purge", "--yes") == 0
+    assert states(old) == ["interrupted", "purged"]
+    assert place.exists()
 
 
 def test_an_interrupted_run_that_has_not_waited_is_named_and_stays(
