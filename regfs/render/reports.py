@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from regfs.names import natural
+from regfs.render.gc import on_disk
 from regfs.render.tables import plural, printable, short, table
 from regfs.reports.lineage import plainest
 from regfs.units import human_size
@@ -187,8 +188,8 @@ def show_removal(report: Removal, console: Console) -> None:
     )
     say(
         console,
-        f"Removing this frees {human_size(report.freed.bytes)} "
-        f"({plural(report.freed.blobs, 'blob')}) at the next `gc --delete-untagged`.",
+        f"Removing this frees {on_disk(report.freed.bytes, report.freed.allocated)}, "
+        f"{plural(report.freed.blobs, 'blob')}, at the next `regfs gc run -m`.",
         "bold",
     )
     if report.freed != report.freed_by_default:

@@ -36,6 +36,8 @@ class BlobAmount:
 
     blobs: int
     bytes: int
+    allocated: int = 0
+    """Bytes of disk blocks, as far as they are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,4 +254,6 @@ def _present(graph: Graph, digests: set[Digest]) -> set[Digest]:
 
 def _amount(graph: Graph, digests: set[Digest]) -> BlobAmount:
     blobs = graph.inventory.blobs
-    return BlobAmount(len(_present(graph, digests)), sum(map(blobs.size, digests)))
+    found = [info for info in map(blobs.get, digests) if info is not None]
+    size = sum(info.size for info in found)
+    return BlobAmount(len(found), size, sum(max(info.allocated, 0) for info in found))
