@@ -197,7 +197,8 @@ class Tree:
         from regfs.verify.ledger_file import LEDGER
 
         around = look_around(self.store, self.store.room(), self.runs(), LEDGER)
-        return overview(self.summary(), self.graph, around, self.registry.manifest_bytes, retention)
+        read = self.registry.manifest_bytes
+        return overview(self.summary(), self.graph, around, read, retention, self._progress)
 
     def usage(
         self,

@@ -275,7 +275,9 @@ def _preview(session: Session, policy: Policy) -> Preview | None:
     graph = None if latest is None else latest.graph
     if graph is None:
         return None
-    return preview(graph, policy, time.time(), session.registry.manifest_bytes)
+    with session.progress() as progress:
+        progress.start("Looking at untagged manifests")
+        return preview(graph, policy, time.time(), session.registry.manifest_bytes)
 
 
 @regfs_command(

@@ -117,7 +117,8 @@ def _collect(session: Session, made: Plan, *, purge: bool, wait: float) -> Appli
     except KeyboardInterrupt:
         purged, undone = (spelled(session, "gc", do, made.id) for do in ("purge", "restore"))
         session.complain(
-            f"what was moved stays in quarantine; to continue: {purged}, to undo: {undone}"
+            f"what was moved stays in quarantine; to go on after the wait: {purged}; "
+            f"to undo: {undone}"
         )
         raise
 

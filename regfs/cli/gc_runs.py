@@ -56,7 +56,7 @@ def restore_command(session: Session, /, run: str, digests: tuple[str, ...]) -> 
         "regfs gc purge -n",
         "regfs gc purge --older-than 7d --yes",
         "regfs gc purge --roots in-use.txt",
-        "regfs gc purge --discard",
+        "regfs gc purge latest --offline",
         "regfs gc purge 20261123T181853Z-4f0c2a",
     ],
     exits=[Exit.FINDINGS, Exit.REFUSED],

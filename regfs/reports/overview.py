@@ -13,6 +13,7 @@ from regfs.gc.plan import Preview, preview
 from regfs.gc.policy import Policy
 from regfs.gc.tags import Read as ReadBytes
 from regfs.graph import Graph
+from regfs.progress import SILENT, Progress
 from regfs.reports.summary import Owner, Summary
 from regfs.runs import Run, RunKind, occupied
 from regfs.runs.space import Occupied
@@ -122,13 +123,16 @@ def overview(
     around: Around,
     read: ReadBytes,
     retention: RetentionPolicy | None = None,
+    progress: Progress = SILENT,
 ) -> Overview:
     """Put everything together."""
     reclaimable, refusal = None, None
+    progress.start("Adding up what can be freed")
     try:
         reclaimable = _reclaimable(summary, graph, read, retention)
     except Doubt as error:
         refusal = str(error)
+    progress.finish()
     if summary.owner not in _COLLECTED:
         reclaimable, refusal = None, summary.owner.meaning
     return Overview(

@@ -28,6 +28,18 @@ def test_a_plan_survives_being_written_down(litter: TreeBuilder) -> None:
     assert carry_out(litter, again).done == planned.totals
 
 
+def test_a_plan_of_an_earlier_version_is_applied(litter: TreeBuilder) -> None:
+    planned = make_plan(litter)
+    written = json.loads(to_json(planned))
+    for name in ("allocated", "kept_bytes", "kept_items", "stays", "tags_left"):
+        del written[name]
+    for action in written["actions"]:
+        del action["allocated"]
+    again = load(json.dumps(written).encode())
+    assert [one.path for one in again.actions] == [one.path for one in planned.actions]
+    assert carry_out(litter, again).done == planned.totals
+
+
 @pytest.mark.parametrize(
     "data",
     [
