@@ -403,7 +403,7 @@ def test_help_tells_what_how_and_the_exit_codes(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "gc"])
 def test_every_command_takes_the_common_options(name: str) -> None:
     options = {flag for option in EVERY[name].params for flag in option.opts}
-    assert {"--root", "-r", "--json", "--quiet", "--verbose"} <= options
+    assert {"--root", "-r", "--quiet", "--verbose"} <= options
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -138,14 +138,12 @@ def run(arguments: list[str]) -> int:
     if sys.stdout is None:
         _say("standard output is closed: there is nowhere to write to")
         return Exit.STORAGE.value
-    if "_REGFS_COMPLETE" in os.environ:
-        from regfs.cli.completion import register
-
-        register()
     try:
-        result: Any = cli.main(args=arguments, prog_name="regfs", standalone_mode=False)
+        if "_REGFS_COMPLETE" in os.environ:
+            _complete()
+        result = cli.main(args=arguments, prog_name="regfs", standalone_mode=False)
         sys.stdout.flush()
-        return int(result) if isinstance(result, int) else Exit.CLEAN.value
+        return result if isinstance(result, int) else Exit.CLEAN.value
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
@@ -174,6 +172,13 @@ def run(arguments: list[str]) -> int:
                 "(set REGFS_TRACEBACK=1 to see where; please report it)"
             )
         return Exit.STORAGE.value
+
+
+def _complete() -> None:
+    """Let click answer the completion script of a shell."""
+    from regfs.cli.completion import register
+
+    register()
 
 
 _ADVICE: Final = "; run as the owner of the tree, or as root"

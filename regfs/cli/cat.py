@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @regfs_command(
     name="cat",
+    document=False,
     examples=["regfs cat app:v1 | jq .", "regfs cat 25b1600519c0 | tar tz"],
     answers=True,
     exits=[Exit.REFUSED],

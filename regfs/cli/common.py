@@ -28,8 +28,16 @@ def given_root(ctx: click.Context, param: click.Parameter, value: str | None) ->
     return value
 
 
-def common_options(*, brief: bool) -> list[click.Parameter]:
-    """Return the options of every command; a `brief` help leaves out those rarely needed."""
+def _json() -> click.Option:
+    words = "One JSON document on standard output."
+    return click.Option(["--json", "as_json"], is_flag=True, help=words)
+
+
+def common_options(*, brief: bool, document: bool = True) -> list[click.Parameter]:
+    """Return the options of every command that prints a `document`, or of any other.
+
+    A `brief` help leaves out those rarely needed.
+    """
     return [
         click.Option(
             ["-r", "--root"],
@@ -40,9 +48,7 @@ def common_options(*, brief: bool) -> list[click.Parameter]:
         click.Option(
             ["--allow-empty"], is_flag=True, help="Accept an empty folder as a fresh registry."
         ),
-        click.Option(
-            ["--json", "as_json"], is_flag=True, help="One JSON document on standard output."
-        ),
+        *([_json()] if document else []),
         click.Option(["-q", "--quiet"], is_flag=True, help="Print only answers and problems."),
         click.Option(["-v", "--verbose"], count=True, help="Print more; twice for everything."),
         click.Option(

@@ -130,6 +130,7 @@ def register() -> None:
 
 @regfs_command(
     name="completion",
+    document=False,
     examples=[
         "regfs completion bash > /usr/share/bash-completion/completions/regfs",
         "regfs completion zsh > /usr/local/share/zsh/site-functions/_regfs",

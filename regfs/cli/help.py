@@ -10,7 +10,10 @@ from regfs.cli.session import command as regfs_command
 
 
 @regfs_command(
-    name="help", examples=["regfs help", "regfs help du", "regfs help gc plan"], pages=True
+    name="help",
+    document=False,
+    examples=["regfs help", "regfs help du", "regfs help gc plan"],
+    pages=True,
 )
 @click.argument("words", metavar="[COMMAND]...", nargs=-1)
 def command(session: Session, words: tuple[str, ...]) -> Exit:

@@ -19,6 +19,7 @@ from regfs.errors import StoreError
 
 @regfs_command(
     name="man",
+    document=False,
     examples=["regfs man", "regfs man gc plan", "regfs man --output /usr/local/share/man/man1"],
     pages=True,
 )

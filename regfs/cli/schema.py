@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import importlib
 from inspect import isfunction
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.errors import Unknown
+
+DOCUMENTS = {"": "regfs.cli.schema:Names"}
+Names: TypeAlias = list[str]
 
 
 @regfs_command(

@@ -36,6 +36,7 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
 
 @regfs_command(
     name="serve",
+    document=False,
     examples=[
         "regfs serve",
         "regfs -r /srv/registry serve --writable --listen 127.0.0.1:5001",

@@ -11,6 +11,7 @@ from functools import cached_property, update_wrapper
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from regfs.cli.common import Command, Group, common_options, settings_of, shown_settings
 from regfs.errors import DocumentInvalid
@@ -89,7 +90,7 @@ class Session:
         *,
         root: str | None,
         allow_empty: bool,
-        as_json: bool,
+        as_json: bool = False,
         quiet: bool,
         verbose: int,
         color: bool | None,
@@ -110,11 +111,6 @@ class Session:
         if units is not None:
             use_units(binary=units == "binary")
         return rest
-
-    def show_settings(self, ctx: click.Context) -> None:
-        """Print which settings decide what the command changes."""
-        for line in shown_settings(ctx):
-            self.note(f"regfs: {line}")
 
     @property
     def root_is_spelled(self) -> bool:
@@ -351,13 +347,13 @@ def command(
     name: str | None = None,
     answers: bool = False,
     pages: bool = False,
+    document: bool = True,
 ) -> Callable[[Function], click.Command]:
     """Make a function a command with the options, examples and exit codes all commands have.
 
-    The function gets the Session first, and returns an Exit, or None for CLEAN. If it
-    `answers` a question about the tree, what could not be read for it is reported at the
-    end and turns CLEAN into FINDINGS: an incomplete answer is never silent. Answers go
-    through the pager, and with `pages` what other commands print.
+    The function gets the Session first, and returns an Exit, or None for CLEAN. What could not
+    be read for one that `answers` turns CLEAN into FINDINGS: an incomplete answer is never
+    silent. Answers, and what `pages`, use the pager. Without a `document` there is no --json.
     """
     epilog = _epilog(examples, [*_USUAL, *exits, *([Exit.FINDINGS] if answers else [])])
 
@@ -366,7 +362,7 @@ def command(
         def wrapper(session: Session, /, **options: Any) -> int:
             rest = session.configure(**options)
             session.pages = answers or pages
-            session.show_settings(click.get_current_context())
+            _before(session, document=document)
             try:
                 result = function(session, **rest) or Exit.CLEAN
             except BrokenPipeError:  # handled here: click would take it for a failure
@@ -380,10 +376,30 @@ def command(
 
         update_wrapper(wrapper, function)  # its options and help are the command's
         made = click.command(name=name or function.__name__, cls=Command, epilog=epilog)(wrapper)
-        made.params.extend(common_options(brief=True))
+        made.params.extend(common_options(brief=True, document=document))
         return made
 
     return decorate
+
+
+def _before(session: Session, *, document: bool) -> None:
+    """Print settings that must be seen, and refuse --json before a command that has none."""
+    ctx = click.get_current_context()
+    typed = _is_typed(ctx, "quiet")
+    for line in shown_settings(ctx):
+        if not typed:
+            session.complain(line)
+    if not document and _is_typed(ctx, "as_json"):
+        raise click.UsageError(f"{ctx.command_path} prints no JSON document", ctx)
+
+
+def _is_typed(ctx: click.Context | None, option: str) -> bool:
+    """Return whether a flag of all commands stands somewhere on the command line."""
+    while ctx is not None:
+        if ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            return True
+        ctx = ctx.parent
+    return False
 
 
 def group(*, name: str, help: str) -> click.Group:

@@ -29,6 +29,7 @@ LEVELS: Final = ("links", "sizes", "digests", "content")
 
 DOCUMENTS: Final = {
     "": "regfs.verify.report:VerifyDocument",
+    "ndjson": "regfs.verify.report:FindingDocument",
     "merge": "regfs.verify.report:CoverageDocument",
 }
 

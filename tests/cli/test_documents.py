@@ -55,6 +55,8 @@ FORMS = {
         "verify --no-ledger my-busybox",
         "verify --quarantine",
     ],
+    "verify ndjson": ["verify --ndjson"],
+    "schema": ["schema"],
     "verify merge": ["! verify --ledger part", "verify --merge part"],
     "heal": [
         *(f"heal --from {TUTORIAL} --level {level}" for level in ("sizes", "digests")),
@@ -113,12 +115,6 @@ FORMS = {
 }
 """Document -> command lines that print it; those with `!` only prepare the next."""
 
-WITHOUT = {"cat", "completion", "help", "man", "schema", "serve"}
-"""Commands that print no document of their own."""
-
-OTHERS = {("verify", "--ndjson")}
-"""Flags of which no document comes."""
-
 
 def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """Yield every command that does something: its name in words, and itself."""
@@ -132,6 +128,8 @@ def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[t
 
 
 COMMANDS = dict(commands())
+WITH = {name for name, made in COMMANDS.items() if "as_json" in {one.name for one in made.params}}
+"""Commands that have --json."""
 
 
 def command_of(text: str) -> str:
@@ -140,15 +138,15 @@ def command_of(text: str) -> str:
     return max((name for name in COMMANDS if words.startswith(f"{name} ")), key=len)
 
 
-def test_every_command_prints_a_document_or_is_known_to_print_none() -> None:
-    assert {command_of(name) for name in documents()} == set(COMMANDS) - WITHOUT
+def test_a_command_prints_documents_or_has_no_option_for_them() -> None:
+    assert {command_of(name) for name in documents()} == WITH
 
 
 def test_every_document_has_forms() -> None:
     assert set(documents()) == set(FORMS)
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - WITHOUT))
+@pytest.mark.parametrize("command", sorted(WITH))
 def test_every_flag_and_every_choice_is_in_a_form(command: str) -> None:
     given = {
         word
@@ -164,7 +162,7 @@ def test_every_flag_and_every_choice_is_in_a_form(command: str) -> None:
         if isinstance(option.type, click.Choice):
             assert set(option.type.choices) <= given, names
         elif option.is_flag:
-            assert names & given or (command, option.opts[0]) in OTHERS, names
+            assert names & given, names
 
 
 # -- the schemas ------------------------------------------------------------------------------
@@ -250,13 +248,15 @@ def printer(
     return prepare(tmp_path, capsys, monkeypatch)
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", [name for name in FORMS if name != "verify ndjson"])
 def test_what_is_printed_follows_its_schema(name: str, printer: Printer) -> None:
     for form in FORMS[name]:
         code, document = printer.print(form)
         assert code in (0, 1), form
         if not form.startswith("!"):
             validator(name).validate(document)
+    for file in Path.cwd().glob("plan*.json"):
+        validator("gc plan").validate(json.loads(file.read_text()))
 
 
 ACTS = [
@@ -300,6 +300,11 @@ def test_what_is_printed_of_a_damaged_tree_follows_its_schema(
     for name in DAMAGED:
         assert run(["-r", str(root), *FORMS[name][0].split(), "--json"]) in (0, 1)
         validator(name).validate(json.loads(capsys.readouterr().out))
+    assert run(["-r", str(root), "verify", "--ndjson"]) in (0, 1)
+    rows = capsys.readouterr().out.splitlines()
+    assert rows
+    for row in rows:
+        validator("verify ndjson").validate(json.loads(row))
 
 
 def test_a_missing_key_and_a_key_too_many_do_not_pass(printer: Printer) -> None:
@@ -330,8 +335,20 @@ def test_all_schemas_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == listed
 
 
+@pytest.mark.parametrize("command", ["cat x", "completion bash", "help", "man", "serve"])
+def test_json_is_refused_where_there_is_no_document(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["--json", *command.split()]) == 2
+    name = command.split()[0]
+    assert f"regfs {name} prints no JSON document" in capsys.readouterr().err
+    assert run([*command.split(), "--json"]) == 2
+    monkeypatch.setenv("REGFS_JSON", "1")  # meant for those that have one
+    assert run(["-r", str(TUTORIAL), "help"]) == 0
+
+
 @pytest.mark.parametrize(
-    "words", [["nothing"], ["gc"], ["gc", "nothing"], ["schema"], [".."], ["app"], [""], ["-"]]
+    "words", [["nothing"], ["gc"], ["gc", "nothing"], ["cat"], [".."], ["app"], [""], ["-"]]
 )
 def test_a_command_without_a_document_has_no_schema(
     words: list[str], capsys: pytest.CaptureFixture[str]

@@ -240,6 +240,11 @@ def test_what_else_decides_what_is_deleted_is_printed(
     assert capsys.readouterr().err == "regfs: --max-freed 1MB (from REGFS_GC_MAX_FREED)\n"
     assert run(["gc", "plan", "--max-freed", "2MB"]) == 0
     assert capsys.readouterr().err == ""
+    assert run(["gc", "plan", "-q"]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("REGFS_QUIET", "1")  # hides remarks, but not this
+    assert run(["gc", "plan"]) == 0
+    assert "--max-freed 1MB" in capsys.readouterr().err
 
 
 # -- invalid settings ------------------------------------------------------------------------------
