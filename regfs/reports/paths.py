@@ -105,7 +105,11 @@ def needs(graph: Graph, digest: Digest) -> tuple[NeededBy, ...]:
             if Digest(node.name) in tagged[node.repository]:
                 continue
         rows.append(_need(node, path))
-    return tuple(sorted(rows, key=lambda row: (row.tag is None, natural(row.name))))
+
+    def place(row: NeededBy) -> tuple[object, ...]:
+        return row.tag is None, natural(row.repository), natural(row.tag or row.name)
+
+    return tuple(sorted(rows, key=place))
 
 
 def _tagged(graph: Graph, repository: str) -> set[Digest]:

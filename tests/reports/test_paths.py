@@ -80,6 +80,7 @@ def test_the_nearest_are_on_the_paths_and_none_is_shorter(recipe: Any) -> None:
 
 def test_tags_stand_in_natural_order(tree: TreeBuilder) -> None:
     layer = blob_of("layer")
-    for tag in ("v10", "v9", "v2"):
-        tree.push("app", tag, image([layer]))
-    assert [one.tag for one in needed(tree, layer.digest)] == ["v2", "v9", "v10"]
+    for name, tag in (("app-2", "v1"), ("app", "v10"), ("app", "v9"), ("app", "v2")):
+        tree.push(name, tag, image([layer]))
+    found = [one.name for one in needed(tree, layer.digest)]
+    assert found == ["app:v2", "app:v9", "app:v10", "app-2:v1"]

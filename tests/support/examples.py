@@ -23,6 +23,7 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 BLOCK: Final = re.compile(r"(?<=```console\n)(.*?)(?=```)", re.DOTALL)
 SIZE: Final = r"\d[\d.]* [kMGT]?B"
+DIGEST: Final = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b")
 MARK: Final = "@@ end of a step @@"
 TIMEOUT: Final = 300
 """Seconds that a page may take."""
@@ -133,11 +134,6 @@ class Reading:
         blobs = PROJECT / "fixtures/trees/tutorial/docker/registry/v2/blobs/sha256"
         self._names = {path.name[:12]: path.name[:12] for path in blobs.glob("*/*")}
 
-    @property
-    def numbered(self) -> bool:
-        """Whether there were digests that are not those of the tutorial tree."""
-        return any(name.startswith("digest ") for name in self._names.values())
-
     def _name(self, found: re.Match[str]) -> str:
         return self._names.setdefault(found[0][:12], f"digest {len(self._names)}")
 
@@ -146,7 +142,7 @@ class Reading:
         text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?", "TIME", output)
         text = re.sub(r"^took .*$", "took TIME", text, flags=re.MULTILINE)
         text = re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{6}", "RUN", text)
-        text = re.sub(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b", self._name, text)
+        text = DIGEST.sub(self._name, text)
         text = re.sub(rf"{SIZE} on disk", "SIZE on disk", text)
         text = re.sub(r"^disk  .*$", "disk DISK", text, flags=re.MULTILINE)
         text = re.sub(rf"({SIZE}) +{SIZE}( +\d+)$", r"\1 SIZE\2", text, flags=re.MULTILINE)
@@ -158,7 +154,7 @@ class Reading:
 def renew(path: Path) -> bool:
     """Write what the commands of a page print now into it, if that differs; return whether.
 
-    What is the same but for its times stays, unless digests of its own run are in the page.
+    If so, whatever has the same digests and differs in times only stays as it is.
     """
     page = path.read_text(encoding="utf-8")
     steps = steps_of(page)
@@ -176,7 +172,9 @@ def renew(path: Path) -> bool:
         texts = []
         for _ in re.findall(r"^\$ ", found[1], re.MULTILINE):
             step, outcome, stays = next(left)
-            shown = step.shown if stays and not now.numbered else outcome.printed
+            digests = DIGEST.findall(outcome.printed)
+            stays = stays and digests == DIGEST.findall(step.shown)
+            shown = step.shown if stays else outcome.printed
             lines = [step.command, *shown.strip().splitlines()]
             texts.append("$ " + "".join(f"{line.rstrip()}\n" for line in lines))
         return "".join(texts)
