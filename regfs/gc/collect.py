@@ -98,9 +98,10 @@ from regfs.runs import (
     prune,
     put_back,
     require_one_filesystem,
-    runs,
+    surveys,
 )
 from regfs.runs import purge as purge_runs
+from regfs.runs.journal import has_quarantine, may_be_purged
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import Totals
 from regfs.stores import Store, writable
@@ -211,7 +212,8 @@ def _purge_interrupted(
     """Delete for good what interrupted collections have left, as far as they have waited."""
     offline = wait <= 0
     found = purgeable(registry, offline=offline, clock=clock)
-    names = {one.run for one in interrupted(runs(registry.store))}
+    begun = (survey.run for survey in surveys(registry.store, only=may_be_purged))
+    names = {one.run for one in interrupted(begun)}
     for run in [one.run for one in found.runs if one.run in names]:
         done = purge(registry, run, offline=offline, progress=progress, clock=clock)
         applied = replace(
@@ -455,8 +457,9 @@ class _Choice:
 def quarantined(store: Store) -> int:
     """Return how many bytes lie in the quarantine of collections, and of damaged runs."""
     waiting = MAY_HOLD_ITEMS - {"restored"}
+    held = (found.run for found in surveys(store, only=has_quarantine))
     return sum(
         one.done.bytes
-        for one in runs(store)
+        for one in held
         if one.damage is not None or (not one.kind.moves_what_is_bad and one.state in waiting)
     )

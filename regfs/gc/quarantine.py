@@ -41,6 +41,7 @@ from regfs.runs import (
     journals,
     present,
 )
+from regfs.runs.journal import has_quarantine
 from regfs.runs.paths import journal_of
 from regfs.runs.totals import FOLDER_KINDS, LINK_KINDS, ActionKind
 from regfs.stores import Entry, FileKind, Store, ignore, stat_or_none
@@ -84,7 +85,7 @@ def quarantined_items(
     """
     usable = moved is not None and moved.run not in damaged and moved.is_all(store)
     known = moved if usable else None
-    for journal in journals(store, but=known and known.run, quarantined=True):
+    for journal in journals(store, but=known and known.run, only=has_quarantine):
         if journal.damage is not None or journal.run in damaged:
             # It may be no collection: what was moved because it is bad stays there.
             found = contents(store, journal).items

@@ -41,6 +41,7 @@ from regfs.runs import (
     surveys,
 )
 from regfs.runs import restore as restore_run
+from regfs.runs.journal import has_quarantine
 from regfs.runs.places import UNREADABLE
 from regfs.runs.totals import FOLDER_KINDS, ActionKind
 from regfs.stores import Store, WritableStore
@@ -67,7 +68,7 @@ def restore(
     def before(found: Survey, items: Sequence[Item]) -> Mapping[str, str]:
         kind = found.run.kind
         if not kind.moves_what_is_bad:
-            others = surveys(store, but=run, quarantined=True)
+            others = surveys(store, but=run, only=has_quarantine)
             needs = _Needs(store, chain([found], others), items)
             along.extend(needs.take_along())
             lost.extend(needs.lost())

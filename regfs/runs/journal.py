@@ -7,7 +7,7 @@ from damage is in `regfs.runs.lines`, and what lines say in `regfs.runs.records`
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from typing import Final
 from regfs import layout
 from regfs.errors import PathMissing, ReferenceAmbiguous, RunUnknown
 from regfs.runs.account import Account
-from regfs.runs.lines import JournalReading, Line, Lines, empty, end_of, read
+from regfs.runs.lines import JournalReading, Line, Lines, empty, end_of, read, tail_of
 from regfs.runs.paths import RUNS, journal_of, quarantine_of
 from regfs.runs.records import Head, Record, parse
 from regfs.stores import Store, WritableStore, ignore, stat_or_none
@@ -104,17 +104,34 @@ class _Parser:
         return record
 
 
-def journals(
-    store: Store, *, but: str | None = None, quarantined: bool = False
-) -> Iterator[Journal]:
-    """Yield the journal of every run `but` one, oldest first.
+Chooser = Callable[[Store, str], bool]
+"""Whether the journal of a run is to be read."""
 
-    With `quarantined` only of runs that have a quarantine: a tree keeps the journals of all
-    runs that ever were, and nothing lies anywhere of those that are purged.
+
+def has_quarantine(store: Store, run: str) -> bool:
+    """Return whether something of a run may lie in quarantine.
+
+    A tree keeps the journals of all runs that ever were; there is no need to read those of runs
+    of which nothing is left.
     """
+    return stat_or_none(store, quarantine_of(run)) is not None
+
+
+def may_be_purged(store: Store, run: str) -> bool:
+    """Return whether a purge has anything to do for a run: it has not purged all of it yet."""
+    if has_quarantine(store, run) or stat_or_none(store, journal_of(run)) is None:
+        return True
+    last = tail_of(read_tail(store, run))
+    return last is None or "purged" not in last
+
+
+def journals(
+    store: Store, *, but: str | None = None, only: Chooser = lambda store, run: True
+) -> Iterator[Journal]:
+    """Yield the journal of every run `but` one, oldest first; `only` of those that it chooses."""
     for entry in store.list(RUNS, ignore):
         run = layout.name_of(entry.path)
-        if run == but or (quarantined and stat_or_none(store, quarantine_of(run)) is None):
+        if run == but or not only(store, run):
             continue
         try:
             yield read_journal(store, run)

@@ -29,7 +29,7 @@ from typing import Final
 from regfs.errors import Refused
 from regfs.findings import Finding
 from regfs.progress import SILENT, Progress
-from regfs.runs.journal import Returned, Skipped, continued, require_run
+from regfs.runs.journal import Returned, Skipped, continued, may_be_purged, require_run
 from regfs.runs.lines import Line
 from regfs.runs.lock import exclusive
 from regfs.runs.paths import RUNS, quarantine_of
@@ -162,7 +162,7 @@ def in_the_future(run: Run, now: float) -> str | None:
 
 
 def _all(store: Store, run: str | None) -> Iterable[Survey]:
-    return surveys(store) if run is None else [survey(store, run)]
+    return surveys(store, only=may_be_purged) if run is None else [survey(store, run)]
 
 
 def _is_over(found: Survey) -> bool:

@@ -21,7 +21,7 @@ from typing import Final
 
 from regfs.runs.account import Account
 from regfs.runs.contents import Contents, contents
-from regfs.runs.journal import Journal, journals, read_journal
+from regfs.runs.journal import Chooser, Journal, journals, read_journal
 from regfs.runs.paths import RUNS, journal_of
 from regfs.runs.records import Change, Item, RunKind
 from regfs.runs.totals import Totals, sum_up
@@ -82,10 +82,11 @@ def survey(store: Store, run: str) -> Survey:
     return _survey(store, read_journal(store, run))
 
 
-def surveys(store: Store, *, but: str | None = None, quarantined: bool = False) -> Iterator[Survey]:
-    """Look at every run `but` one, oldest first; with `quarantined` as `journals`."""
-    found = journals(store, but=but, quarantined=quarantined)
-    return (_survey(store, journal) for journal in found)
+def surveys(
+    store: Store, *, but: str | None = None, only: Chooser = lambda store, run: True
+) -> Iterator[Survey]:
+    """Look at every run `but` one, oldest first; `only` at those that it chooses."""
+    return (_survey(store, journal) for journal in journals(store, but=but, only=only))
 
 
 def _survey(store: Store, journal: Journal) -> Survey:

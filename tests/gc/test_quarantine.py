@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from regfs.gc.collect import collect, settle
+from regfs.gc.collect import collect, purge, settle
+from regfs.gc.collect import quarantined as bytes_in_quarantine
 from regfs.gc.quarantine import quarantined_items
 from regfs.gc.retention import RetentionPolicy
 from regfs.gc.sweep import Applied
+from regfs.runs import Purged, runs
 from regfs.runs import purge as purge_run
-from regfs.runs import runs
 from regfs.stores import open_store
 from tests.support.builder import TreeBuilder, artifact, image, index
 from tests.support.images import digest_of
@@ -263,4 +264,16 @@ def test_only_journals_of_runs_with_a_quarantine_are_read(moved: TreeBuilder) ->
     purge_run(open_store(str(moved.root)))
     store.opened.clear()
     assert list(quarantined_items(store)) == []
+    assert bytes_in_quarantine(store) == 0
     assert store.opened == []
+
+
+def test_of_runs_that_are_purged_a_purge_reads_the_last_lines_only(moved: TreeBuilder) -> None:
+    first = only_run(moved)
+    journal = moved.root / f".regfs/runs/{first}/journal.jsonl"
+    purge(registry_of(moved), offline=True)
+    journal.write_bytes(b"damaged\n" + b"".join(journal.read_bytes().splitlines(True)[-2:]))
+    assert purge(registry_of(moved), offline=True) == Purged([], 0, 0)
+    (journal.parent / "quarantine").mkdir()
+    (journal.parent / "quarantine/stray").write_bytes(b"")
+    assert [one.path for one in purge(registry_of(moved), offline=True).damaged] == [first]
