@@ -62,6 +62,8 @@ class Mark:
         self._vouched: set[str] = set()
         """Repositories for which the list of roots says what is in use."""
         self._external = self._resolve()
+        self._referring = {one for _, referrers in graph.subjects() for one in referrers}
+        """Manifests that have a subject."""
         self._waiting: dict[str, dict[str, TagInfo]] = {}
         """Repository -> tags that are kept only if the image they are attached to is live."""
         self._run()
@@ -229,11 +231,10 @@ class Mark:
 
     def _reached(self, repository: RepositoryInventory, roots: set[Digest]) -> set[Digest]:
         """Return what roots reach when manifests are pruned."""
-        revisions = repository.revisions
         if self._graph.incomplete:
-            roots = {*roots, *filter(self._is_referrer, revisions)}
+            roots = {*roots, *self._referring_in(repository)}
         elif not self._dangling_may_go(repository.name):
-            roots = {*roots, *filter(self._subject_is_missing, revisions)}
+            roots = {*roots, *filter(self._subject_is_missing, self._referring_in(repository))}
         referrers = self._referrers(repository)
         live = self._graph.reachable(roots, subjects=True, referrers=referrers)
         # A fallback tag is a list of referrers. It keeps them, but a signature must not keep
@@ -287,23 +288,24 @@ class Mark:
         asked = block is not None and block.delete_referrers
         return asked or not self._policy.keep_referrers_of_dangling
 
-    def _is_referrer(self, digest: Digest) -> bool:
-        info = self._graph.manifests.get(digest)
-        return info is not None and info.subject is not None
+    def _referring_in(self, repository: RepositoryInventory) -> list[Digest]:
+        """Return the manifests of a repository that have a subject; in most trees none has."""
+        revisions = repository.revisions if self._referring else ()
+        return [digest for digest in revisions if digest in self._referring]
 
-    def _subject_is_missing(self, digest: Digest) -> bool:
-        info = self._graph.manifests.get(digest)
-        return (
-            info is not None
-            and info.subject is not None
-            and not any(one in self._graph.manifests for one in self._graph.named_as(info.subject))
-        )
+    def _subjects_of(self, referrer: Digest) -> list[Digest]:
+        subject = self._graph.manifests[referrer].subject
+        assert subject is not None
+        return self._graph.named_as(subject)
+
+    def _subject_is_missing(self, referrer: Digest) -> bool:
+        return not any(one in self._graph.manifests for one in self._subjects_of(referrer))
 
     def _follow_subjects(self) -> None:
         """Keep untagged referrers whose subject is live in another repository."""
         repositories = self._inventory.repositories.values()
         pruned = [one for one in repositories if self.loses_manifests(one)]
-        if not pruned or not self._policy.keep_referrers_of_subject:
+        if not (pruned and self._referring and self._policy.keep_referrers_of_subject):
             return
         everywhere = self._live_anywhere()
         grown = True
@@ -313,11 +315,8 @@ class Mark:
                 live = self._live[repository.name]
                 more = [
                     digest
-                    for digest in repository.revisions
-                    if digest not in live
-                    and (info := self._graph.manifests.get(digest)) is not None
-                    and info.subject is not None
-                    and not everywhere.isdisjoint(self._graph.named_as(info.subject))
+                    for digest in self._referring_in(repository)
+                    if digest not in live and not everywhere.isdisjoint(self._subjects_of(digest))
                 ]
                 if more:
                     live |= self._graph.reachable(more, referrers=repository.revisions)

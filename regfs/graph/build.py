@@ -7,7 +7,6 @@ every repository that names it.
 
 from __future__ import annotations
 
-import gc
 from array import array
 from collections.abc import Iterable
 from itertools import chain
@@ -23,6 +22,7 @@ from regfs.graph.read import Reader, Reading, read_manifest
 from regfs.manifests import media_types
 from regfs.manifests.media_types import BASES, LIMIT, Role
 from regfs.manifests.skim import Skimmed
+from regfs.parallel import without_collector
 from regfs.progress import SILENT, Progress
 from regfs.tree.digests import DigestSet
 from regfs.tree.inventory import INCOMPLETE, Inventory, RepositoryInventory
@@ -33,20 +33,14 @@ if TYPE_CHECKING:
     from regfs.manifests import Manifest
 
 
+@without_collector()
 def build_graph(inventory: Inventory, registry: Registry, *, progress: Progress = SILENT) -> Graph:
     """Read every manifest that the inventory names, once, and link it all up.
 
     A tree with damage raises nothing: what cannot be read is a finding.
     """
     graph = Graph(inventory)
-    was_enabled = gc.isenabled()
-    # Millions of long-lived objects and no cycles: the collector would only re-walk them.
-    gc.disable()
-    try:
-        _Builder(graph, registry, progress).run()
-    finally:
-        if was_enabled:
-            gc.enable()
+    _Builder(graph, registry, progress).run()
     return graph
 
 

@@ -163,9 +163,9 @@ class Graph:
 
     def named(self, repository: RepositoryInventory) -> set[Digest]:
         """Return every manifest that a repository names by a revision or a tag."""
-        found: set[Digest] = set()
-        for digest in repository.revisions:
-            found.update(self.revision_targets(repository.name, digest))
+        name = repository.name
+        odd = {link: self.revision_targets(name, link) for link in self.redirected.get(name, ())}
+        found = set(repository.revisions).difference(odd).union(*odd.values())
         for info in repository.tags.values():
             found.update(info.targets)
         return found

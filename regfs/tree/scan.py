@@ -9,12 +9,10 @@ listing (`Store.walk`).
 
 from __future__ import annotations
 
-import gc
 import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -22,7 +20,7 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.digest import Digest
 from regfs.names import could_be_component
-from regfs.parallel import adaptive_map, map_in_two_processes
+from regfs.parallel import adaptive_map, map_in_two_processes, without_collector
 from regfs.progress import SILENT, Progress
 from regfs.stores import FileKind, Leaves, Store, stat_or_none
 from regfs.tree.digests import Digests
@@ -86,7 +84,7 @@ def scan(
     inventory = Inventory(store.url, clock(), digests, whole=want is None)
     if lean:
         inventory.blobs.ask = _asker(store, inventory, layout.blob_folder, "data", _ALGORITHM + 3)
-    with _without_collector():
+    with without_collector():
         scan_owners(store, inventory)
         repositories = list(walk_repositories(store, inventory, want))
         for repository in repositories:
@@ -231,18 +229,6 @@ def _layer_asker(store: Store, inventory: Inventory, name: str) -> Ask:
         return layout.layer_folder(name, digest)
 
     return _asker(store, inventory, place, "link", _ALGORITHM)
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Pause Python's cycle collector: it would walk millions of new, acyclic objects."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def scan_owners(store: Store, inventory: Inventory) -> None:
