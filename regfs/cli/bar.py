@@ -8,6 +8,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -33,11 +34,11 @@ class RichProgress:
     def start(self, task: str, total: int | None = None, unit: str = "items") -> None:
         """Begin a task and end the previous one."""
         self.finish()
-        columns = (
-            (DownloadColumn(), TransferSpeedColumn())
-            if unit == "bytes"
-            else (MofNCompleteColumn(),)
-        )
+        columns: tuple[ProgressColumn, ...] = (MofNCompleteColumn(),)
+        if unit == "bytes":
+            columns = (DownloadColumn(), TransferSpeedColumn())
+        elif total is None:
+            columns = (TextColumn("{task.completed:,}"),)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -159,3 +159,16 @@ def test_a_repository_in_doubt_is_one_repository(
     pushed.blob_path(digest).write_bytes(b"{}")
     assert run(["-r", str(pushed.root), "gc", "plan"]) == Exit.FINDINGS.value
     assert "Kept: 1 repository in doubt (see the findings)" in capsys.readouterr().out
+
+
+def test_of_what_is_kept_not_all_names_are_held(
+    pushed: TreeBuilder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("regfs.gc.kept.NAMED", 2)
+    for number in range(5):
+        young = pushed.blob(b"young" * number)
+        pushed.set_age(pushed.blob_path(young), 0)
+    out = shown(pushed, capsys, "plan", "-v")
+    assert rows(out)["Kept"] == ["5 items (50 B) too young (--min-age, --uploads-older-than)"]
+    assert out.count("      blobs/sha256/") == 2
+    assert "      and 3 more\n" in out
