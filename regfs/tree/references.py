@@ -4,7 +4,8 @@
     docker://registry.example.com:5000/app:v1  localhost/app:v1     as pasted: a host is left out
     team/*  team/**  */app:v1.*  team/                              several things
 
-A repository of that very name goes before any other meaning. `*` matches within a component of
+A repository of that very name goes before any other meaning, and what is a namespace in the tree
+is not taken for a host: what is removed is what was named. `*` matches within a component of
 a name and within a tag, `**` across components; `team/` is every repository below team.
 """
 
@@ -12,9 +13,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import Final, NamedTuple, cast
 
 from regfs import layout
 from regfs.digest import ALGORITHMS, Digest
@@ -34,7 +35,7 @@ from regfs.errors import (
 )
 from regfs.findings import Code, Finding
 from regfs.names import name_problem, natural, tag_problem
-from regfs.stores import FileKind, Report, Store, ignore
+from regfs.stores import FileKind, Report, Store, ignore, stat_or_none
 from regfs.tree.inventory import INCOMPLETE, LinkContent
 
 SHORTEST: Final = 7
@@ -63,9 +64,6 @@ class Target(NamedTuple):
         if self.tag is not None:
             return f"{self.name}:{self.tag}"
         return self.name if self.digest is None else f"{self.name}@{self.digest}"
-
-
-Found = TypeVar("Found")
 
 
 def is_pattern(text: str) -> bool:
@@ -111,33 +109,45 @@ class References(ABC):
             NameUnknown, ManifestUnknown, BlobUnknown: it is well formed and not there.
             StoreError: what it means cannot be read.
         """
-        return self._without_host(text, self._find)
+        plain = text
+        for scheme in _SCHEMES:
+            plain = plain.removeprefix(scheme)
+        try:
+            return self._find(plain)
+        except (NameUnknown, ReferenceInvalid):
+            rest = self._without_host(plain)
+            if rest is None:
+                raise
+            return self._find(rest)
 
     def find_all(self, text: str) -> list[Target]:
         """Return all that a reference or a pattern means, each once, in natural order.
+
+        Nobody pastes patterns: from those no host is left out.
 
         Raises:
             NameUnknown, ManifestUnknown: no repository, or no tag, matches the pattern.
             ReferenceInvalid, Unknown, StoreError: as `find`.
         """
-        if not is_pattern(text):
-            return [self.find(text)]
-        return self._without_host(text, self._matches)
+        return self._matches(text) if is_pattern(text) else [self.find(text)]
 
-    def _without_host(self, text: str, find: Callable[[str], Found]) -> Found:
-        """Find a reference as it is, or else without the host that it begins with."""
-        plain = text
-        for scheme in _SCHEMES:
-            plain = plain.removeprefix(scheme)
-        host, slash, rest = plain.partition("/")
-        if not (slash and rest and ("." in host or ":" in host or host == "localhost")):
-            return find(plain)
+    def _without_host(self, text: str) -> str | None:
+        """Return a reference without the host that it begins with; None if it begins with none.
+
+        What lies in this tree is no host: in a mirror, `docker.io/app` is not `app`.
+        """
+        host, _, rest = text.partition("/")
+        looks = "." in host.strip(".") or ":" in host or host == "localhost"
+        if not rest or not looks or "@" in host or self._is_namespace(host):
+            return None
+        return rest
+
+    def _is_namespace(self, name: str) -> bool:
+        """Return whether repositories may lie below a folder of that name."""
         try:
-            return find(plain)
-        except (NameUnknown, ReferenceInvalid):
-            if host in (".", "..") or "@" in host:
-                raise
-            return find(rest)
+            return stat_or_none(self.store, layout.repository_folder(name)) is not None
+        except LayoutInvalid:
+            return False
 
     def _matches(self, text: str) -> list[Target]:
         """Return the repositories or tags that match a pattern."""

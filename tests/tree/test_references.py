@@ -62,6 +62,17 @@ def test_a_pasted_reference(registry: Registry, pasted: str, meant: str) -> None
     assert str(registry.find(pasted)) == meant
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["mirror.example.com/app", "mirror.example.com/app:v1", "docker://mirror.example.com/app"],
+)
+def test_a_namespace_of_the_tree_is_no_host(registry: Registry, text: str) -> None:
+    with pytest.raises(NameUnknown):
+        registry.find(text)
+    with pytest.raises((NameUnknown, ReferenceInvalid)):
+        registry.find_all(f"{text.rpartition('/')[0]}/te*")
+
+
 def test_a_pasted_reference_with_a_digest(registry: Registry, tree: TreeBuilder) -> None:
     digest = Digest(tree.current("app", "v1"))
     assert registry.find(f"docker://host:5000/app@{digest}") == Target("app", None, digest)
@@ -105,7 +116,6 @@ def test_tag_and_digest_must_agree(registry: Registry, tree: TreeBuilder) -> Non
         ("app:v*", ["app:v1", "app:v2", "app:v10"]),
         ("team/*:latest", ["team/app:latest"]),
         ("*:v1", ["app:v1", "base:v1", "team:v1"]),
-        ("docker://localhost:5000/team/*", ["team/app", "team/web"]),
         ("mirror.example.com/*:v*", ["mirror.example.com/base:v1"]),
         ("app", ["app"]),
     ],
@@ -122,6 +132,9 @@ def test_a_pattern_is_all_that_matches_in_natural_order(
         ("other/*", NameUnknown, "no repository matches 'other/*'"),
         ("app/", NameUnknown, "no repository matches 'app/'"),
         ("app:x*", ManifestUnknown, "no tag matches 'app:x*'"),
+        # Whoever removes a pattern removes what it names, and nothing else.
+        ("localhost:5000/*", NameUnknown, "no repository matches 'localhost:5000/*'"),
+        ("registry.example.com/*:v1", NameUnknown, "no repository matches"),
         ("te?m/*", ReferenceInvalid, "only * and **"),
         ("a**", ReferenceInvalid, "must be a component"),
         ("*@sha256:" + "0" * 64, NameUnknown, "no repository matches"),
