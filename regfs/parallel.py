@@ -54,6 +54,8 @@ _WINDOW: Final = 8 * THREADS
 _TASKS: Final = "/proc/self/task"
 _SIZE: Final = struct.Struct("=q")
 _PIECE: Final = 1 << 20
+_LIVES: Final = 0.5
+"""Seconds between two looks of a fork at whether its parent lives, if an item takes so long."""
 
 
 def _times_slept() -> float:
@@ -174,10 +176,11 @@ def map_ahead(
 def _prepared(work: Callable[[int], Any], count: int) -> Iterator[Any]:
     """Yield what a fork answers, as far as it comes."""
     source, sink = os.pipe()
+    parent = os.getpid()
     process = os.fork()
     if process == 0:
         os.close(source)  # so that writing fails once the parent has gone
-        _send_each(work, count, sink)
+        _send_each(work, count, sink, parent)
     os.close(sink)
     try:
         with open(source, "rb") as stream:
@@ -191,10 +194,17 @@ def _prepared(work: Callable[[int], Any], count: int) -> Iterator[Any]:
             os.waitpid(process, 0)
 
 
-def _send_each(work: Callable[[int], Any], count: int, sink: int) -> None:
+def _send_each(work: Callable[[int], Any], count: int, sink: int, parent: int) -> None:
     """Send the answer to each item as soon as it is there, and exit."""
+
+    def leave_with_parent(*signalled: object) -> None:
+        if os.getppid() != parent:
+            os._exit(0)  # it would keep the lock of a parent that was killed
+
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends when nobody reads
+        signal.signal(signal.SIGALRM, leave_with_parent)
+        signal.setitimer(signal.ITIMER_REAL, _LIVES, _LIVES)
         gc.disable()
         with open(sink, "wb", buffering=0) as stream:
             for item in range(count):

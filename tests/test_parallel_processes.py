@@ -244,6 +244,28 @@ def test_an_answer_that_was_cut_off_is_not_used(forked: list[int]) -> None:
     assert list(answers) == [(2, os.getpid()), (3, os.getpid())]
 
 
+def test_the_other_process_ends_with_a_parent_that_is_killed() -> None:
+    """It would keep the lock of its parent: here it keeps the pipe that this test reads."""
+    script = """
+import os, signal, time
+from regfs import parallel
+parallel.can_fork = lambda: True
+
+def there(item):
+    while True:
+        time.sleep(0.01)
+
+answers = parallel.map_ahead(lambda item: item, 2, there=there)
+signal.signal(signal.SIGALRM, lambda *signalled: os.kill(os.getpid(), signal.SIGKILL))
+signal.setitimer(signal.ITIMER_REAL, 0.3)
+list(answers)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
 def test_who_stops_early_leaves_no_process(forked: list[int]) -> None:
     answers = map_ahead(who, 1000, there=lambda item: "x" * 100_000)
     next(answers)
