@@ -89,6 +89,9 @@ class Frees:
 
     blobs: int
     bytes: int
+    is_certain: bool = True
+    """Whether a collection frees anything: it does not while a part of the tree cannot be read,
+    or if no repository is left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,7 +242,8 @@ class Editor:
         whole = self._graph()
         check_owners(whole.inventory)
         edit = decide(whole)
-        frees = removal(whole, edit.targets()).freed_by_default
+        effect = removal(whole, edit.targets())
+        freed = effect.freed_by_default
         if dry_run:
             done = report(edit, self._registry.store.url)
         else:
@@ -255,7 +256,7 @@ class Editor:
                 ),
                 offline,
             )
-        return replace(done, frees=Frees(frees.blobs, frees.bytes))
+        return replace(done, frees=Frees(freed.blobs, freed.bytes, not effect.incomplete))
 
     def _carry_out(self, decide: Callable[[], Edit], offline: bool) -> Edited:
         try:

@@ -35,6 +35,7 @@ from regfs.gc.actions import Action
 from regfs.gc.policy import HOUR
 from regfs.graph import Graph
 from regfs.graph.attached import attached_to, lives
+from regfs.names import natural
 from regfs.runs import RunKind
 from regfs.runs.totals import ActionKind
 from regfs.tree.inventory import RepositoryInventory, TagInfo
@@ -67,7 +68,7 @@ def untagging(graph: Graph, targets: Sequence[Target]) -> Edit:
     for name, asked in _by_repository(graph, targets).items():
         repository = _found(graph, name)
         require_listed(graph, name, [layout.tag_folder(name, tag) for tag in asked.tags])
-        for tag in sorted(asked.tags):
+        for tag in sorted(asked.tags, key=natural):
             edit.goes.append(_tag_action(name, tag, repository.tags[tag], _NAMED))
     return edit
 
@@ -274,7 +275,7 @@ class _Removing:
     def actions(self) -> Iterator[Action]:
         """Yield what goes: tags, the history of other tags, manifests."""
         graph, repository, name = self._graph, self._repository, self._repository.name
-        for tag in sorted(self._tags):
+        for tag in sorted(self._tags, key=natural):
             reason = _NAMED if tag in self._named_tags else "it goes with what was named"
             yield _tag_action(name, tag, repository.tags[tag], reason)
         gone = {
@@ -296,7 +297,7 @@ class _Removing:
 
     def keeps(self) -> Iterator[Retained]:
         """Yield the manifests of named tags that stay, and what keeps them."""
-        for tag in sorted(self._named_tags):
+        for tag in sorted(self._named_tags, key=natural):
             current = self._repository.tags[tag].current
             if current is not None and current in self._stays:
                 yield Retained(f"{self._repository.name}@{current}", self._why(current))
@@ -350,8 +351,8 @@ def take_all(
     require_listed(graph, name, [layout.repository_folder(name)])
     reason = "its repository goes"
     edit.emptied.append(name)
-    for tag, info in repository.tags.items():
-        edit.goes.append(_tag_action(name, tag, info, reason))
+    for tag in sorted(repository.tags, key=natural):
+        edit.goes.append(_tag_action(name, tag, repository.tags[tag], reason))
     for digest in repository.revisions:
         edit.goes.append(_revision_action(repository, digest, reason))
     layers = repository.layers

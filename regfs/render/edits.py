@@ -64,6 +64,12 @@ def _say_freed(out: Console, done: Edited, collect: str) -> None:
         return
     if done.kind is RunKind.UNTAG:
         _say(out, f"Frees nothing now; manifests without a tag are deleted with: {collect} -m")
+    elif not done.frees.is_certain:
+        _say(
+            out,
+            "Frees nothing: gc deletes no content while a part of the tree cannot be read, or if "
+            "no repository is left",
+        )
     elif not done.frees.blobs:
         _say(out, "Frees nothing: what it needs, other images need too")
     else:

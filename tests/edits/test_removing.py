@@ -285,6 +285,12 @@ def test_rm_of_a_repository_leaves_blobs_and_nothing_else(shop: TreeBuilder) -> 
     assert_pullable(shop, "web", "v1", TWO)
 
 
+def test_of_a_tree_without_a_repository_nothing_is_freed(shop: TreeBuilder) -> None:
+    done = editor(shop).rm("app")
+    assert done.frees is not None
+    assert (done.frees.blobs, done.frees.is_certain) == (0, False)
+
+
 def test_repositories_below_stay_unless_they_are_asked_for(shop: TreeBuilder) -> None:
     shop.push("app/web", "v1", ONE)
     with pytest.raises(Refused, match="a repository lies below it, app/web; give --recursive"):
