@@ -117,6 +117,24 @@ def test_a_push_of_the_same_tag_after_it_is_not_undone(shop: TreeBuilder) -> Non
     assert_pullable(shop, "web", "v1", TWO)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("tag", "app:v2", "v3"),
+        ("rollback", "app:v2"),
+        ("cp", "app:v2", "web:v1"),
+        ("mv", "app", "web"),
+    ],
+)
+def test_a_tree_of_another_owner_is_left_alone(shop: TreeBuilder, call: tuple[str, ...]) -> None:
+    shop.write(shop.root / "docker/registry/lockfiles/database-in-use", b"")
+    before = shop.files("")
+    method, *arguments = call
+    with pytest.raises(Doubt, match="another program manages this tree"):
+        getattr(editor(shop), method)(*arguments)
+    assert shop.files("") == before
+
+
 # -- mv ------------------------------------------------------------------------------------
 
 

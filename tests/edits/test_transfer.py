@@ -184,6 +184,14 @@ def test_bad_bytes_in_the_other_tree_refuse_it(shop: TreeBuilder, backup: TreeBu
     assert not backup.repository_path("app").exists()
 
 
+def test_a_tree_of_another_owner_gets_nothing(shop: TreeBuilder, backup: TreeBuilder) -> None:
+    backup.write(backup.root / "docker/registry/lockfiles/database-in-use", b"")
+    before = backup.files("")
+    with pytest.raises(Doubt, match="another program manages this tree"):
+        copy(shop, registry(backup))
+    assert backup.files("") == before
+
+
 def test_damaged_content_is_not_copied(shop: TreeBuilder, backup: TreeBuilder) -> None:
     layer = ONE.blobs[1]
     shop.write(shop.blob_path(layer.digest), b"x" * len(layer.data))
