@@ -196,7 +196,7 @@ class Tree:
         from regfs.reports.overview import look_around, overview
         from regfs.verify.ledger_file import LEDGER
 
-        around = look_around(self.store, self.store.room(), self.runs(), LEDGER)
+        around = look_around(self.store, self.store.room(), LEDGER, self.reported.append)
         read = self.registry.manifest_bytes
         return overview(self.summary(), self.graph, around, read, retention, self._progress)
 

@@ -75,7 +75,7 @@ def _show_skipped(out: Console, skipped: Iterable[Skipped], *, verbose: int) -> 
             _say(out, f"Kept: {skip.path}: {skip.reason}")
         return
     for reason, count in Counter(skip.reason for skip in everything).most_common(SHOWN):
-        _say(out, f"Kept: {count} x {reason}")
+        _say(out, f"Kept: {plural(count, 'item')}: {reason}")
 
 
 def _show_returned(out: Console, returned: Sequence[Returned], *, verbose: int) -> None:
@@ -100,7 +100,7 @@ def show_restored(out: Console, restored: Restored) -> None:
     """Print what was put back."""
     _show_skipped(out, restored.skipped, verbose=1)
     size = human_size(restored.bytes)
-    _say(out, f"Restored: {restored.restored} of run {restored.run}, {size}")
+    _say(out, f"Restored: {plural(restored.restored, 'item')} of run {restored.run}, {size}")
     _show_replaced(out, restored.replaced)
     if restored.along:
         totals = sum_up((one.kind, one.size) for one in restored.along)

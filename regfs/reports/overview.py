@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from regfs import layout
 from regfs.documents.registry_config import RegistryConfig, find_config
-from regfs.errors import Doubt
+from regfs.errors import Doubt, RunUnknown
 from regfs.gc.plan import Preview, preview
 from regfs.gc.policy import Policy
 from regfs.gc.tags import Read as ReadBytes
 from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
 from regfs.reports.summary import Owner, Summary
-from regfs.runs import Run, RunKind, occupied
+from regfs.runs import RUNS, Run, RunKind, occupied, survey, surveys
+from regfs.runs.journal import has_quarantine
 from regfs.runs.space import Occupied
 from regfs.runs.totals import Totals
-from regfs.stores import Room, Store, stat_or_none
+from regfs.stores import Report, Room, Store, stat_or_none
 from regfs.units import utc_time
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ class Around:
     """What lies around the content of a tree."""
 
     runs: list[Run]
+    """Those with a quarantine."""
+    last_gc: LastRun | None
     occupied: Occupied
     """By all quarantines."""
     space: DiskSpace
@@ -89,16 +93,32 @@ class Around:
     config: RegistryConfig | None
 
 
-def look_around(store: Store, room: Room, found: list[Run], ledger: str) -> Around:
-    """Return what lies around the content of a tree; `ledger` is the path of that of verify."""
+def look_around(store: Store, room: Room, ledger: str, report: Report) -> Around:
+    """Return what lies around the content of a tree; `ledger` is the path of that of verify.
+
+    Of the journals of runs, which a tree keeps for long, only those are read that matter.
+    """
+    names = [layout.name_of(entry.path) for entry in store.list(RUNS, report)]
+    found = [one.run for one in surveys(store, only=has_quarantine)]
     entry = stat_or_none(store, ledger)
     return Around(
         found,
+        _last_collection(store, names),
         occupied(store, *(one.run for one in found)),
         DiskSpace(room.total, room.bytes),
         None if entry is None else utc_time(entry.mtime),
         find_config(store.url),
     )
+
+
+def _last_collection(store: Store, names: list[str]) -> LastRun | None:
+    """Return the collection with the latest plan."""
+    for name in sorted(names, reverse=True):
+        with suppress(RunUnknown):
+            run = survey(store, name).run
+            if run.kind is RunKind.GC:
+                return LastRun(run.run, run.state, run.moved_at)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +162,7 @@ def overview(
         quarantine=_in_quarantine(around),
         space=around.space,
         last_verify=around.verified_at,
-        last_gc=_last(around.runs),
+        last_gc=around.last_gc,
         config=around.config,
     )
 
@@ -185,9 +205,3 @@ def _in_quarantine(around: Around) -> InQuarantine:
         around.occupied.allocated,
         min((one.purge_from for one in held if one.purge_from is not None), default=None),
     )
-
-
-def _last(runs: Iterable[Run]) -> LastRun | None:
-    found = [one for one in runs if one.kind is RunKind.GC]
-    last = max(found, key=lambda one: one.moved_at, default=None)
-    return None if last is None else LastRun(last.run, last.state, last.moved_at)

@@ -17,10 +17,12 @@ from __future__ import annotations
 from typing import Final
 
 from regfs.findings import Finding
-from regfs.runs.journal import Journal, journals
+from regfs.runs.journal import Journal, journals, read_tail
+from regfs.runs.lines import Line, tail_of
 from regfs.runs.lock import exclusive
 from regfs.runs.paths import RUNS, journal_of, reserve_of
-from regfs.stores import Store, WritableStore
+from regfs.runs.records import Record, Stage, parse
+from regfs.stores import Store, WritableStore, stat_or_none
 
 KEEP: Final = 90 * 86400.0
 """Seconds for which the journal of a purged run stays."""
@@ -32,21 +34,46 @@ def prune(store: WritableStore, keep: float, now: float) -> list[str]:
     Raises:
         LockHeld: another run is under way.
     """
-    if not any(_is_over(store, one, keep, now) for one in journals(store)):
+    if not _over(store, keep, now):
         return []
     with exclusive(store):
-        over = [one.run for one in journals(store) if _is_over(store, one, keep, now)]
+        over = _over(store, keep, now)
         for run in over:
             store.delete([journal_of(run), reserve_of(run), f"{RUNS}/{run}"])
         return over
 
 
+def _over(store: Store, keep: float, now: float) -> list[str]:
+    """Return the runs on whose journals nothing rests any more."""
+
+    def may_be_over(store: Store, run: str) -> bool:
+        # The end of a journal costs next to nothing; few of them are old enough to be read.
+        if stat_or_none(store, journal_of(run)) is None:
+            return False
+        last = tail_of(read_tail(store, run))
+        stage = None if last is None else _parsed(run, last)
+        return isinstance(stage, Stage) and _is_old(stage.at, keep, now)
+
+    found = journals(store, only=may_be_over)
+    return [one.run for one in found if _is_over(store, one, keep, now)]
+
+
+def _parsed(run: str, line: Line) -> Record | None:
+    try:
+        return parse(run, line)
+    except ValueError:
+        return None
+
+
+def _is_old(purged_at: float | None, keep: float, now: float) -> bool:
+    return purged_at is not None and now - purged_at >= keep
+
+
 def _is_over(store: Store, journal: Journal, keep: float, now: float) -> bool:
     """Return whether nothing rests on a journal any more."""
-    purged_at = journal.account.purged_at
-    if journal.damage is not None or journal.account.state != "purged" or purged_at is None:
+    if journal.damage is not None or journal.account.state != "purged":
         return False
     unread: list[Finding] = []
     there = {entry.path for entry in store.list(f"{RUNS}/{journal.run}", unread.append)}
     alone = not unread and there <= {journal_of(journal.run), reserve_of(journal.run)}
-    return alone and now - purged_at >= keep
+    return alone and _is_old(journal.account.purged_at, keep, now)
