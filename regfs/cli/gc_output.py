@@ -12,6 +12,7 @@ from rich.console import Console
 
 from regfs.gc.policy import DAY
 from regfs.render.gc import in_words, on_disk
+from regfs.render.reports import say
 from regfs.render.tables import plural, print_finding, printable, table
 from regfs.runs.totals import Totals, sum_up
 from regfs.units import human_size, rfc3339
@@ -49,14 +50,15 @@ def show_applied(out: Console, applied: Applied, after: AfterRun, *, verbose: in
     """Print what a run did, and how to undo it or free the space."""
     _show_skipped(out, applied.skipped, verbose=verbose)
     if not applied.in_place:
-        _say(out, f"Moved into quarantine: {in_words(applied.done)}")
+        say(out, in_words(applied.done), lead="Moved into quarantine: ")
     _show_returned(out, applied.returned, verbose=verbose)
     if applied.purged:
-        _say(out, f"Deleted: {in_words(applied.deleted)}")
+        say(out, in_words(applied.deleted), lead="Deleted: ")
         show_waiting(out, applied.waiting)
     elif applied.done != Totals():
         allocated = 0 if applied.skipped else after.allocated
-        _say(out, f"Still taken:    {on_disk(applied.done.bytes, allocated)}, until it is purged")
+        taken = on_disk(applied.done.bytes, allocated)
+        say(out, f"{taken}, until it is purged", lead="Still taken:    ")
         _say(out, f"Undo:           {after.undo}")
         _say(out, f"Free the space: {after.purge}")
         if after.purge_now:
@@ -65,7 +67,7 @@ def show_applied(out: Console, applied: Applied, after: AfterRun, *, verbose: in
             _say(out, f"Free it now:    {after.purge_now}")
             _say(out, "                only while nobody else writes to the tree")
     if applied.purged or applied.done != Totals():
-        out.print("Restart the registry if it caches blob descriptors (storage.cache).")
+        say(out, "Restart the registry if it caches blob descriptors (storage.cache).")
 
 
 def _show_skipped(out: Console, skipped: Iterable[Skipped], *, verbose: int) -> None:

@@ -204,7 +204,7 @@ def show_reasons(report: Reasons, console: Console, limit: int, *, paths: bool =
         known = "its place cannot be read" if report.unseen else "it is not stored"
         line(console, f"{report.digest} is referred to, but {known}", "bold yellow")
     else:
-        line(console, f"{report.digest} ({human_size(report.size)})", "bold")
+        say(console, f"{report.digest} ({human_size(report.size)})", "bold")
     _show_needs(report, console, limit)
     for path in report.paths if paths else ():
         say(console)

@@ -36,7 +36,7 @@ class Commands(NamedTuple):
 def show_overview(report: Overview, commands: Commands, console: Console) -> None:
     """Print `info`."""
     for name, value in (*_content(report), *_state(report)):
-        line(console, f"{name:<13} {value}")
+        say(console, value, lead=f"{name:<13} ")
     say(console)
     for name, value in _space(report, commands):
         line(console, f"{name:<13} {value}")
