@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DOCUMENTS: Final = {"": "regfs.cli.config:ConfigReport"}
-_OTHERS: Final = frozenset({"REGFS_CONFIG", "REGFS_TRACEBACK", "REGFS_COMPLETE"})
+_OTHERS: Final = frozenset({"REGFS_CONFIG", "REGFS_TRACEBACK"})
 """Variables that are no options."""
 _SECRETS: Final = frozenset({"creds"})
 """Options whose values are not printed."""
@@ -137,7 +137,8 @@ def _unused(settings: OptionSettings, top: click.Context) -> list[str]:
     known = set(_OTHERS)
     for ctx, scope in _commands(top):
         for option in settable(ctx.command, scope):
-            known |= {variable(scope[:cut], key_of(option)) for cut in range(len(scope) + 1)}
+            scopes = [scope[:length] for length in range(1, len(scope) + 1)] or [scope]
+            known |= {variable(one, key_of(option)) for one in scopes}
     return sorted(set(settings.environment) - known)
 
 

@@ -7,6 +7,7 @@ lists one folder, completing a tag those of one repository.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -64,7 +65,7 @@ def _registry(ctx: click.Context) -> Registry:
     if session.root is None and (setting := settings.find((), "root")) is not None:
         session.root = str(setting.value) if setting.source == setting.key else None
     root, _ = session.root_and_source(settings)
-    return facade.open(root).registry
+    return facade.open(os.path.expanduser(root)).registry  # the shell has not expanded it yet
 
 
 def references(ctx: click.Context, text: str) -> Iterator[str]:

@@ -88,12 +88,14 @@ def test_runs(complete: Complete, whole: TreeBuilder, capsys: Said) -> None:
 
 
 def test_the_root_of_the_line_is_looked_into(
-    complete: Complete, whole: TreeBuilder, tmp_path: Path
+    complete: Complete, whole: TreeBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for line in ("regfs -r {} ls z", "regfs ls -r {} z", "regfs --root={} ls z"):
         found = complete(line.format(whole.root), root=tmp_path)
         assert found == ["zoo", "zoo:v2", "zoo:v10"]
     assert complete("regfs ls z", root=tmp_path) == []
+    monkeypatch.setenv("HOME", str(whole.root.parent))
+    assert complete(f"regfs -r ~/{whole.root.name} ls z", root=tmp_path)[0] == "zoo"
 
 
 def test_a_broken_configuration_breaks_no_line(

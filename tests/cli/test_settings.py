@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from regfs.cli.app import COMMANDS, cli, run
 from regfs.cli.common import key_of, settable
 from regfs.cli.settings import RAISED, SHOWN, TYPED, candidates, variable
 from tests.support.builder import TreeBuilder
+from tests.support.spawned import PROJECT
 
 Said = pytest.CaptureFixture[str]
 Write = Callable[..., Path]
@@ -335,6 +337,17 @@ def test_where_files_are_looked_for() -> None:
     assert candidates({"REGFS_CONFIG": "/dev/null"}) == []
 
 
+def test_the_example_of_the_guide_is_valid(
+    whole: TreeBuilder, configure: Write, capsys: Said
+) -> None:
+    guide = (PROJECT / "docs/guide.md").read_text()
+    (example,) = re.findall(r"```toml\n(# /etc/regfs/regfs\.toml\n.*?)```", guide, re.DOTALL)
+    configure(example)
+    for command in (["ls"], ["gc", "plan"], ["gc", "purge", "-n"], ["config"]):
+        assert run(command) == 0
+    assert "7d" in capsys.readouterr().out
+
+
 # -- regfs config ----------------------------------------------------------------------------------
 
 
@@ -345,6 +358,7 @@ def test_config_tells_where_each_value_comes_from(
     monkeypatch.setenv("REGFS_GC_PLAN_MIN_AGE", "3h")
     monkeypatch.setenv("REGFS_HEAL_CREDS", "me:secret")
     monkeypatch.setenv("REGFS_GC_PLN_MIN_AGE", "3h")
+    monkeypatch.setenv("REGFS_MIN_AGE", "3h")
     assert run(["config", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     values = {
@@ -358,7 +372,7 @@ def test_config_tells_where_each_value_comes_from(
         ("gc run", "min-age"): ("2h", str(file)),
         ("gc purge", "older-than"): ("7d", str(file)),
     }
-    assert document["unused"] == ["REGFS_GC_PLN_MIN_AGE"]
+    assert document["unused"] == ["REGFS_GC_PLN_MIN_AGE", "REGFS_MIN_AGE"]
     assert [one["found"] for one in document["files"]] == [True, False]
     assert run(["config"]) == 0
     out = capsys.readouterr().out
