@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from regfs import layout
@@ -32,6 +33,8 @@ from regfs.runs.totals import ActionKind
 from regfs.tree.digests import DigestSet
 from regfs.tree.inventory import INCOMPLETE, RepositoryInventory, TagInfo
 
+_BATCH: Final = 8192
+"""Blobs that are looked at together."""
 _COPYING: Final = 86400.0
 """Seconds that a copy of a tree may take. Until then rsync may continue a partial file."""
 
@@ -55,7 +58,27 @@ class Candidates:
 
     def actions(self) -> Iterator[Action]:
         """Yield the actions: those of each repository, then blobs, then leftovers."""
-        links: list[tuple[RepositoryInventory, list[Action]]] = []
+        if self._policy.max_freed is not None:
+            yield from self._limited(self._policy.max_freed)
+        else:
+            for repository, actions in self._all_links():
+                yield from self._repository(repository, actions)
+            yield from self._blobs()
+        yield from self._leftovers()
+
+    def _limited(self, size: int) -> Iterator[Action]:
+        """Yield the actions on repositories and blobs that free about `size` bytes."""
+        links, blobs = list(self._all_links()), list(self._blobs())
+        tags = (one for _, actions in links for one in actions if one.kind is ActionKind.TAG)
+        limit = Limit(self._graph, size, blobs, tags)
+        for one in limit.left:
+            self.kept.add("max_freed", one.path, one.size)
+        for repository, actions in links:
+            yield from self._repository(repository, list(filter(limit.takes, actions)))
+        yield from limit.taken
+
+    def _all_links(self) -> Iterator[tuple[RepositoryInventory, list[Action]]]:
+        """Yield what may be deleted of each repository; only then `_blobs` knows what is needed."""
         for name, repository in self._inventory.repositories.items():
             needed = set(self._graph.needed_numbers(self._mark.live(name)))
             self._needed.update(needed)
@@ -63,24 +86,7 @@ class Candidates:
                 self.kept.add("frozen_repositories", layout.repository_folder(name))
                 self._protect(repository, needed)
             else:
-                links.append((repository, self._links(repository, needed)))
-        blobs = self._blobs()
-        limit = self._limit(blobs, links)
-        for repository, actions in links:
-            yield from self._repository(repository, list(filter(limit.takes, actions)))
-        yield from limit.taken
-        yield from self._leftovers()
-
-    def _limit(
-        self, blobs: list[Action], links: Iterable[tuple[RepositoryInventory, list[Action]]]
-    ) -> Limit:
-        """Return the limit on what is freed; without one it takes everything."""
-        tags = (one for _, actions in links for one in actions if one.kind is ActionKind.TAG)
-        limit = Limit(self._graph, self._policy.max_freed, blobs, tags)
-        if self._policy.max_freed is not None:
-            for one in limit.left:
-                self.kept.add("max_freed", one.path, one.size)
-        return limit
+                yield repository, self._links(repository, needed)
 
     def _links(self, repository: RepositoryInventory, needed: set[int]) -> list[Action]:
         return [
@@ -219,31 +225,32 @@ class Candidates:
             for finding in self._inventory.findings
         )
 
-    def _blobs(self) -> list[Action]:
-        blobs = self._inventory.blobs
-        unneeded = self._needed.lacking(blobs.numbers)
-        incomplete = self._is_incomplete()
-        rows = []
-        for row in blobs.files(unneeded):
-            digest, size, mtime, _ = row
-            if incomplete:
-                why = "incomplete"
-            elif digest in self._frozen:
-                why = "frozen"
-            elif digest in self._young or self._mark.young(mtime):
-                why = self._age(mtime)
-            elif digest in self._mark.outside:
-                why = "outside"
-            else:
-                rows.append(row)
-                continue
-            self.kept.add(why, layout.blob_path(digest), size, mtime)
-        folders = layout.blob_folders([row[0] for row in rows])
+    def _blobs(self) -> Iterator[Action]:
+        """Yield the blobs that nothing needs, some at a time: there may be millions."""
+        blobs, incomplete = self._inventory.blobs, self._is_incomplete()
         kind, reason = ActionKind.BLOB, "no manifest in any repository needs it"
-        return [
-            _action(kind, f"{folder}/data", digest, None, file, reason)
-            for folder, (digest, *file) in zip(folders, rows, strict=True)
-        ]
+        unneeded = self._needed.lacking(blobs.numbers)
+        while batch := list(islice(unneeded, _BATCH)):
+            rows = [row for row in blobs.files(batch) if self._may_go(row, incomplete)]
+            folders = layout.blob_folders([row[0] for row in rows])
+            for folder, (digest, *file) in zip(folders, rows, strict=True):
+                yield _action(kind, f"{folder}/data", digest, None, file, reason)
+
+    def _may_go(self, row: tuple[Digest, int, float, int], incomplete: bool) -> bool:
+        """Return whether a blob that nothing needs may be deleted; count why not."""
+        digest, size, mtime, _ = row
+        if incomplete:
+            why = "incomplete"
+        elif digest in self._frozen:
+            why = "frozen"
+        elif digest in self._young or self._mark.young(mtime):
+            why = self._age(mtime)
+        elif digest in self._mark.outside:
+            why = "outside"
+        else:
+            return True
+        self.kept.add(why, layout.blob_path(digest), size, mtime)
+        return False
 
     # -- what crashes and deletions leave ---------------------------------------------
 

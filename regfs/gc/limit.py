@@ -29,17 +29,14 @@ class Limit:
     """Chooses what is collected."""
 
     def __init__(
-        self, graph: Graph, limit: int | None, blobs: list[Action], tags: Iterable[Action]
+        self, graph: Graph, limit: int, blobs: Iterable[Action], tags: Iterable[Action]
     ) -> None:
         self.taken: list[Action] = []
         """Blobs that are collected."""
         self._graph = graph
-        self._left = {} if limit is None else {action.digest: action for action in blobs}
+        self._left = {action.digest: action for action in blobs}
         self._named: set[Digest] = set()
         """Digests of what is collected, in every algorithm, and of everything that names it."""
-        if limit is None:
-            self.taken = blobs
-            return
         self._other_names = self._names()
         self._attached = _attached(tags)
         self._take(limit)

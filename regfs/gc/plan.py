@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -169,9 +169,15 @@ def preview(graph: Graph, policy: Policy, now: float, read: Read = unread) -> Pr
     if not policy.allow_no_manifests:
         _expect_manifests(graph.inventory)
     going = Candidates(graph, policy, Mark(graph, policy, now, read))
-    actions = list(going.actions())
-    blocks = sum(action.allocated for action in actions)
-    return Preview(total(actions), blocks, going.kept.bytes["young"])
+    blocks = 0
+
+    def counted() -> Iterator[tuple[ActionKind, int]]:
+        nonlocal blocks
+        for action in going.actions():
+            blocks += action.allocated
+            yield action.kind, action.size
+
+    return Preview(sum_up(counted()), blocks, going.kept.bytes["young"])
 
 
 def _stays(inventory: Inventory, totals: Totals) -> Stays:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import inspect
 import shutil
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from regfs.digest import Digest
 from regfs.errors import Doubt
 from regfs.gc.plan import Plan, fingerprint, plan
 from regfs.gc.policy import Policy
 from regfs.graph import build_graph
+from regfs.tree.inventory import DigestTable
 from regfs.tree.scan import scan
 from tests.support.builder import TreeBuilder, artifact, image, index
 from tests.support.images import Content
@@ -247,3 +250,23 @@ def test_a_blob_that_another_is_a_link_to_stays(tree: TreeBuilder) -> None:
     second.symlink_to(tree.blob_path(orphan).parent)
     collect(tree, min_age=0)
     assert tree.blob_path(orphan).exists()
+
+
+def test_blobs_are_looked_at_some_at_a_time(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All at once, a million of them would take 300 MB."""
+    tree.push("app", "v1")
+    for number in range(7):
+        tree.blob(b"%d" % number)
+    at_once, asked, files = plan_of(tree, min_age=0.0), [], DigestTable.files
+
+    def asking(table: DigestTable, rows: list[int]) -> Iterator[tuple[Digest, int, float, int]]:
+        asked.append(len(rows))
+        return files(table, rows)
+
+    monkeypatch.setattr(DigestTable, "files", asking)
+    monkeypatch.setattr("regfs.gc.candidates._BATCH", 3)
+    assert plan_of(tree, min_age=0.0).actions == at_once.actions
+    assert asked == [3, 3, 1]
+    assert at_once.totals.blobs == 7
