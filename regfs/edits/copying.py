@@ -1,7 +1,7 @@
 """Copying an image to another repository, and renaming a repository.
 
     cp    the target gets links to all that the image consists of, and a tag
-    mv    the new name gets every link of the old one with its time; then the old ones go
+    mv    the new name gets every link of the old one with its time; then the old ones are removed
 
 Both create links as a push does, what is referred to first. While a repository is renamed there
 is no moment at which an image can be pulled by neither name. A push to the old name that was

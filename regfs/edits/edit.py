@@ -26,7 +26,7 @@ class NewLink(NamedTuple):
 
 
 class Retained(NamedTuple):
-    """Something that stays although it was named, or belongs to what was named."""
+    """Something that is kept although it was named, or belongs to what was named."""
 
     what: str
     """A reference, or a path."""
@@ -52,15 +52,15 @@ class Edit:
     keeps: list[Retained] = field(default_factory=list)
     renamed: list[Renamed] = field(default_factory=list)
     emptied: list[str] = field(default_factory=list)
-    """Repositories whose folders go if they are empty by then."""
+    """Repositories whose folders are removed if they are empty by then."""
 
     @property
     def repositories(self) -> set[str]:
-        """The repositories from which something goes."""
+        """The repositories that lose something."""
         return {one.repository for one in self.goes if one.repository is not None}
 
     def targets(self) -> list[Target]:
-        """Return the tags and manifests that go, each as a reference."""
+        """Return the tags and manifests that are removed, each as a reference."""
         found = [Target(name, None, None) for name in self.emptied]
         for one in self.goes:
             digest = None if one.digest is None else Digest(one.digest)
@@ -121,7 +121,7 @@ class Edited:
     """What the next `gc run` frees because of this; the edit itself frees nothing. None where
     that is no question."""
     skipped: list[Skipped] = field(default_factory=list)
-    """What has changed since it was looked at, and stays."""
+    """What has changed since the edit was decided, and is kept."""
     returned: list[Returned] = field(default_factory=list)
     """What came back into use meanwhile, and is back in place."""
     transferred: Transferred | None = None

@@ -1,4 +1,4 @@
-"""What goes with a tag, a manifest or a repository that is removed. Pure.
+"""What is removed with a tag, a manifest or a repository. Pure.
 
     untag    the tags that are named
     rm       NAME:TAG    the tag, and what only it keeps of its repository
@@ -120,7 +120,7 @@ def _by_repository(graph: Graph, targets: Sequence[Target]) -> dict[str, _Asked]
     found: dict[str, _Asked] = {}
     for target in targets:
         if target.name is None:
-            raise ReferenceInvalid(f"{target}: say of which repository: NAME@DIGEST")
+            raise ReferenceInvalid(f"{target}: give the repository too: NAME@DIGEST")
         asked = found.setdefault(target.name, _Asked())
         if target.tag is not None:
             if target.tag not in _found(graph, target.name).tags:
@@ -170,7 +170,7 @@ def _require_certain(name: str, reasons: Iterable[Finding]) -> None:
 
 
 class _Removing:
-    """What goes with tags and manifests of one repository."""
+    """What is removed with tags and manifests of one repository."""
 
     def __init__(self, graph: Graph, repository: RepositoryInventory, asked: _Asked) -> None:
         self._graph = graph
@@ -181,7 +181,7 @@ class _Removing:
             tag for tag, info in repository.tags.items() if info.current in self._named
         }
         self._former: set[Digest] = set()
-        """What attached tags that go with an image pointed to before."""
+        """Former digests of attached tags that are removed with their image."""
         self._stays: set[Digest] = set()
         """Manifests that something keeps."""
         self._gone = self._decide()
@@ -201,13 +201,14 @@ class _Removing:
             currents = {info.current for info in repository.tags.values()}
             if digest not in repository.revisions and digest not in currents:
                 raise ManifestUnknown(
-                    f"{repository.name}@{digest} is no manifest; layers go with their images"
+                    f"{repository.name}@{digest} is not a manifest; "
+                    "layers are removed with their images"
                 )
             found.update((digest, *graph.revision_targets(repository.name, digest)))
         return found
 
     def _decide(self) -> set[Digest]:
-        """Return the manifests that go; add the attached tags that go with them."""
+        """Return the manifests that are removed; add the tags attached to them."""
         graph, repository = self._graph, self._repository
         while True:
             infos = (repository.tags[tag] for tag in self._tags)
@@ -224,7 +225,7 @@ class _Removing:
             self._former.update(e.digest for tag in along for e in repository.tags[tag].history)
 
     def _attached(self, gone: set[Digest]) -> Iterator[str]:
-        """Yield tags that stand beside what goes, such as a signature, and are not taken yet."""
+        """Yield tags attached to what is removed, such as signatures, that are not taken yet."""
         for tag, info in self._repository.tags.items():
             if tag not in self._tags:
                 beside = attached_to(self._graph, tag, info.current)
@@ -236,7 +237,7 @@ class _Removing:
         graph, repository = self._graph, self._repository
         own: set[Digest] = set()
         beside: set[Digest] = set()
-        """What keeps what it names, and not what it is about: attached and untagged manifests."""
+        """Attached and untagged manifests: they keep what they name, but not their subject."""
         for tag, info in repository.tags.items():
             if tag not in self._tags:
                 is_own = attached_to(graph, tag, info.current) is None
@@ -251,7 +252,7 @@ class _Removing:
         )
 
     def _require_certain(self) -> None:
-        """See that nothing that stays may lead to what goes.
+        """See that nothing that is kept may need what is removed.
 
         Raises:
             Doubt: something may.
@@ -262,7 +263,7 @@ class _Removing:
         require_listed(self._graph, name, [layout.tag_folder(name, tag) for tag in self._tags])
 
     def _is_taken(self, reason: Finding) -> bool:
-        """Return whether a finding is about what goes itself."""
+        """Return whether a finding is about something that is removed."""
         if reason.tag is not None and reason.repository == self._repository.name:
             return reason.tag in self._tags
         return reason.digest in self._gone and reason.digest not in self._stays
@@ -273,10 +274,10 @@ class _Removing:
             raise Refused(f"{label} stays: {self._why(target)}; remove that first")
 
     def actions(self) -> Iterator[Action]:
-        """Yield what goes: tags, the history of other tags, manifests."""
+        """Yield the actions: tags, the history of other tags, manifests."""
         graph, repository, name = self._graph, self._repository, self._repository.name
         for tag in sorted(self._tags, key=natural):
-            reason = _NAMED if tag in self._named_tags else "it goes with what was named"
+            reason = _NAMED if tag in self._named_tags else "it is removed with what was named"
             yield _tag_action(name, tag, repository.tags[tag], reason)
         gone = {
             digest
@@ -287,7 +288,7 @@ class _Removing:
             for entry in info.history if tag not in self._tags else ():
                 if entry.digest in gone and entry.digest != info.current:
                     path = f"{layout.tag_index_entry_folder(name, tag, entry.digest)}/link"
-                    reason = f"history of tag {tag}, of a manifest that goes"
+                    reason = f"history of tag {tag}: its manifest is removed"
                     kind = ActionKind.TAG_INDEX
                     yield Action(kind, path, entry.digest, name, entry.size, entry.mtime, reason)
         for digest in repository.revisions:
@@ -296,7 +297,7 @@ class _Removing:
                 yield _revision_action(repository, digest, reason)
 
     def keeps(self) -> Iterator[Retained]:
-        """Yield the manifests of named tags that stay, and what keeps them."""
+        """Yield the manifests of named tags that are kept, and why."""
         for tag in sorted(self._named_tags, key=natural):
             current = self._repository.tags[tag].current
             if current is not None and current in self._stays:
@@ -349,7 +350,7 @@ def take_all(
     """Add everything that a repository holds, but for uploads that may be under way."""
     inventory, name = graph.inventory, repository.name
     require_listed(graph, name, [layout.repository_folder(name)])
-    reason = "its repository goes"
+    reason = "its repository is removed"
     edit.emptied.append(name)
     for tag in sorted(repository.tags, key=natural):
         edit.goes.append(_tag_action(name, tag, repository.tags[tag], reason))

@@ -95,7 +95,7 @@ def split_tag(text: str, name: str | None) -> tuple[str, str]:
     """
     before, colon, tag = text.rpartition(":")
     if not colon and name is None:
-        raise ReferenceInvalid(f"{text}: say in which repository: NAME:TAG")
+        raise ReferenceInvalid(f"{text}: give the repository too: NAME:TAG")
     found = before if colon else str(name)
     if colon and before != name:
         check_name(found)
@@ -178,7 +178,7 @@ def _former(entries: list[tuple[Digest, float]], target: Target, to: str) -> Dig
     if to.startswith("-"):
         steps = int(to[1:]) if to[1:].isdecimal() and len(to) < _LONGEST else 0
         if not steps:
-            raise ReferenceInvalid(f"{to}: say -1 for what it pointed to before, -2 and so on")
+            raise ReferenceInvalid(f"{to}: give -1 for what it pointed to before, -2 and so on")
         after = digests.index(target.digest) if target.digest in digests else -1
         if after + steps >= len(digests):
             known = len(digests) - after - 1

@@ -45,7 +45,7 @@ class NextSteps:
 
 
 def show_plan(out: Console, plan: Plan, steps: NextSteps, *, verbose: int) -> None:
-    """Print what goes from each repository, what stays, the totals, and the next command."""
+    """Print what each repository loses, what is kept, the totals, and the next command."""
     if plan.actions:
         _show_losses(out, plan, verbose)
         out.print()
@@ -104,7 +104,7 @@ def _name(action: Action) -> str:
 def _show_kept(out: Console, plan: Plan, verbose: int) -> None:
     for reason, words in kept_in_words(plan):
         items = [one for one in plan.kept_items if one.reason == reason]
-        # A time to come is the one thing about an item that needs a look.
+        # Only a time in the future needs attention.
         named = items if verbose else items[: reason == "future"]
         say(out, words, lead="Kept: ")
         for one in named:

@@ -57,7 +57,7 @@ def test_a_tag_whose_image_something_else_needs_says_so(regfs: Regfs) -> None:
     [
         (["rm", "app:v9"], 4, "no such tag: app:v9"),
         (["rm", f"app@{TWO.digest}"], 3, "the index app:multi lists it; remove that first"),
-        (["rm", ONE.digest], 2, "say of which repository"),
+        (["rm", ONE.digest], 2, "give the repository too"),
         (["rm"], 2, "Missing argument"),
         (["untag", "app"], 2, "untag takes NAME:TAG"),
         (["tag", "app:v1", "multi"], 3, "give --force"),

@@ -253,12 +253,12 @@ def test_rm_of_a_digest_that_an_index_lists_is_refused(tree: TreeBuilder) -> Non
 
 
 def test_rm_of_a_layer_is_refused(shop: TreeBuilder) -> None:
-    with pytest.raises(ManifestUnknown, match="layers go with their images"):
+    with pytest.raises(ManifestUnknown, match="layers are removed with their images"):
         editor(shop).rm(f"app@{ONE.blobs[1].digest}")
 
 
 def test_a_digest_needs_its_repository(shop: TreeBuilder) -> None:
-    with pytest.raises(ReferenceInvalid, match="say of which repository: NAME@DIGEST"):
+    with pytest.raises(ReferenceInvalid, match="give the repository too: NAME@DIGEST"):
         editor(shop).rm(ONE.digest)
 
 

@@ -209,8 +209,8 @@ def test_a_rollback_by_number_or_digest(shop: TreeBuilder, to: str, content: Any
     ("to", "error", "words"),
     [
         ("-3", ManifestUnknown, "has pointed to only 2 before that"),
-        ("-0", ReferenceInvalid, "say -1"),
-        ("-x", ReferenceInvalid, "say -1"),
+        ("-0", ReferenceInvalid, "give -1"),
+        ("-x", ReferenceInvalid, "give -1"),
         ("-99999999999999999999999", ManifestUnknown, "only 2 before that"),
         (ARM.digest, ManifestUnknown, "begins no digest of the history"),
         ("abc", ManifestUnknown, "begins no digest"),
