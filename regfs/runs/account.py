@@ -35,8 +35,6 @@ class Account:
     restored: bool = False
     applied_at: float | None = None
     """Seconds since the epoch."""
-    purged_at: float | None = None
-    """Seconds since the epoch."""
     moved_totals: Totals | None = None
     """What an interrupted run had moved, when it was taken back or purged."""
     _before: dict[str, Item] = field(default_factory=dict)
@@ -97,8 +95,6 @@ class Account:
         if stage.word in _STATES:
             self.state = stage.word
         self.restored |= stage.word == "restored"
-        if stage.word == "purged":
-            self.purged_at = stage.at
         self.moved_totals = stage.lying or self.moved_totals
         if stage.word == "applied" and stage.at is not None:
             self.applied_at = max(self.applied_at or 0.0, stage.at)

@@ -52,10 +52,10 @@ def _over(store: Store, keep: float, now: float) -> list[str]:
             return False
         last = tail_of(read_tail(store, run))
         stage = None if last is None else _parsed(run, last)
-        return isinstance(stage, Stage) and _is_old(stage.at, keep, now)
+        at = stage.at if isinstance(stage, Stage) else None
+        return at is not None and now - at >= keep
 
-    found = journals(store, only=may_be_over)
-    return [one.run for one in found if _is_over(store, one, keep, now)]
+    return [one.run for one in journals(store, only=may_be_over) if _is_over(store, one)]
 
 
 def _parsed(run: str, line: Line) -> Record | None:
@@ -65,15 +65,10 @@ def _parsed(run: str, line: Line) -> Record | None:
         return None
 
 
-def _is_old(purged_at: float | None, keep: float, now: float) -> bool:
-    return purged_at is not None and now - purged_at >= keep
-
-
-def _is_over(store: Store, journal: Journal, keep: float, now: float) -> bool:
+def _is_over(store: Store, journal: Journal) -> bool:
     """Return whether nothing rests on a journal any more."""
     if journal.damage is not None or journal.account.state != "purged":
         return False
     unread: list[Finding] = []
     there = {entry.path for entry in store.list(f"{RUNS}/{journal.run}", unread.append)}
-    alone = not unread and there <= {journal_of(journal.run), reserve_of(journal.run)}
-    return alone and _is_old(journal.account.purged_at, keep, now)
+    return not unread and there <= {journal_of(journal.run), reserve_of(journal.run)}

@@ -77,6 +77,9 @@ def leave_something(tree: TreeBuilder) -> None:
 
 GUARDS: dict[str, Callable[[TreeBuilder], object]] = {
     "damaged": lambda tree: damage_journal(tree, only_run(tree), lambda lines: [*lines, b"{}\n"]),
+    "damaged before its end": lambda tree: damage_journal(
+        tree, only_run(tree), lambda lines: [*lines, b"junk\n", *lines[-2:]]
+    ),
     "taken back before": taken_back,
     "something lies there": leave_something,
     "no time": purged_at("long ago"),
