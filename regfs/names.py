@@ -3,7 +3,7 @@
     team/app          a repository: components of lower-case letters and digits
     v1.0              a tag
     sha256-<hex>      a fallback tag: it lists the referrers of that manifest (OCI 1.1)
-    sha256-<hex>.sig  what cosign puts beside that manifest: `.sig`, `.att`, `.sbom`
+    sha256-<hex>.sig  what cosign attaches to that manifest: `.sig`, `.att`, `.sbom`
 
 Nothing here knows where a repository or a tag lies (`regfs.layout` does).
 """
@@ -132,7 +132,7 @@ def subject_tag(tag: str) -> SubjectTag | None:
 
     `<algorithm>-<hex>` lists the referrers of a manifest where a registry has no API for this
     (OCI 1.1, the hex cut to 64 digits), and `<algorithm>-<hex>.sig` and the like is what cosign
-    puts beside an image. Tools that mirror by digest name a manifest after itself in the first
+    attaches to an image. Tools that mirror by digest name a manifest after itself in the first
     way: only what such a tag points to shows whether it is a list.
     """
     found = _SUBJECT_TAG.fullmatch(tag)
@@ -151,6 +151,6 @@ def fallback_tag(subject: Digest) -> str:
 
 
 def cosign_tags(subject: Digest) -> list[str]:
-    """Return the tags under which cosign puts things beside a manifest."""
+    """Return the tags under which cosign attaches things to a manifest."""
     start = f"{subject.algorithm}-{subject.encoded}"
     return [f"{start}.{ending}" for ending in _ENDINGS]

@@ -113,7 +113,7 @@ def needs(graph: Graph, digest: Digest) -> tuple[NeededBy, ...]:
 
 
 def _tagged(graph: Graph, repository: str) -> set[Digest]:
-    """Return every manifest that a tag of a repository reaches, or stands beside as a referrer."""
+    """Return every manifest that a tag of a repository reaches, with its referrers."""
     tags = graph.inventory.repositories[repository].tags.values()
     reached = graph.reachable({target for info in tags for target in info.targets})
     return reached | {one for subject in reached for one in graph.referrers_by_field(subject)}

@@ -1,8 +1,8 @@
-"""What a plan takes from each repository. Pure.
+"""What each repository loses by a plan. Pure.
 
-A blob counts where a manifest or a layer link goes that names it. What two repositories lose
-together counts in a row of its own, and so does what no repository links to: so the rows add
-up to the totals of the plan.
+A blob counts for the repository that loses a manifest or a layer link that names it. What several
+repositories lose has a row of its own, and so has what no repository links to. So the rows add up
+to the totals of the plan.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from regfs.runs.totals import ActionKind
 
 
 class LossPlace(Enum):
-    """Where something goes from, other than one repository."""
+    """The owner of a row that is not one repository."""
 
     SEVERAL = "several repositories"
     NONE = "no repository"
