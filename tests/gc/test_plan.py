@@ -268,5 +268,5 @@ def test_blobs_are_looked_at_some_at_a_time(
     monkeypatch.setattr(DigestTable, "files", asking)
     monkeypatch.setattr("regfs.gc.candidates._BATCH", 3)
     assert plan_of(tree, min_age=0.0).actions == at_once.actions
-    assert asked == [3, 3, 1]
+    assert asked == [0, 3, 3, 1]  # layer links, then blobs
     assert at_once.totals.blobs == 7
