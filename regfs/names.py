@@ -154,3 +154,8 @@ def cosign_tags(subject: Digest) -> list[str]:
     """Return the tags under which cosign attaches things to a manifest."""
     start = f"{subject.algorithm}-{subject.encoded}"
     return [f"{start}.{ending}" for ending in _ENDINGS]
+
+
+def plainest(name: str) -> tuple[int, str]:
+    """Return the key that sorts `app:latest` before `app-variant:20240101`."""
+    return len(name), name

@@ -359,6 +359,14 @@ def test_a_tree_of_plain_images_loads_no_models(tree: TreeBuilder, command: list
     assert not names & {"pydantic", "regfs.manifests.models"}
 
 
+def test_planning_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:
+    tree.push("app", "v1")
+    code = "from regfs.cli.app import run\nassert run(['-r', sys.argv[1], 'gc', 'plan']) == 0"
+    names = loaded(code, str(tree.root))
+    assert "regfs.gc.plan" in names
+    assert not names & {"socket", "regfs.reports.lineage", "regfs.verify", "regfs.heal"}
+
+
 def test_what_is_no_name_of_manifests() -> None:
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = regfs.manifests.nothing_like_it

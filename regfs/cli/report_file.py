@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from regfs.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LONGEST: Final = 1 << 20
 """Bytes of a previous report that are read."""
@@ -47,6 +49,8 @@ def write_report(file: str, make: Callable[[str], Iterable[str]]) -> None:
         for piece in make(""):
             click.echo(piece.encode(), nl=False)
         return
+    from pathlib import Path  # with all that it loads, not needed by most commands
+
     # Replace the file that a link leads to, not the link.
     path = Path(os.path.realpath(file))
     try:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from regfs.names import natural
+from regfs.names import natural, plainest
 from regfs.render.gc import on_disk
 from regfs.render.tables import plural, printable, short, table
-from regfs.reports.lineage import plainest
 from regfs.units import human_size
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
 from regfs.manifests.media_types import BASE_DIGEST, BASE_NAME, BASES
-from regfs.names import natural
+from regfs.names import natural, plainest
 from regfs.reports.contents import Read
 from regfs.reports.images import Image, chosen, images, layer_sizes
 from regfs.tree.registry import Target
@@ -129,11 +129,6 @@ def _reached(start: set[str], after: Mapping[str, Iterable[str]]) -> set[str]:
             reached.add(name)
             pending.extend(after.get(name, ()))
     return reached
-
-
-def plainest(name: str) -> tuple[int, str]:
-    """Return the key that sorts `app:latest` before `app-variant:20240101`."""
-    return len(name), name
 
 
 def _names(found: Iterable[Image]) -> tuple[str, ...]:

@@ -24,7 +24,6 @@ each other.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -50,7 +49,7 @@ _PAUSE: Final = 0.02
 def owner() -> str:
     """Return one line that says who holds the lock."""
     now = rfc3339(time.time())
-    return f"regfs, process {os.getpid()} on {socket.gethostname()} since {now}"
+    return f"regfs, process {os.getpid()} on {os.uname().nodename} since {now}"
 
 
 @contextmanager
