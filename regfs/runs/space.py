@@ -71,12 +71,13 @@ def unreserve(store: WritableStore, run: str) -> None:
 
 
 class Occupied(NamedTuple):
-    """What files and folders take."""
+    """What files take."""
 
     bytes: int
     """Of files."""
     allocated: int
-    """Bytes of disk blocks, those of folders among them; 0 where the store has no such thing."""
+    """Bytes of disk blocks, as a plan and `du` count them: without those of the folders that the
+    files are in. 0 if the store has no such thing."""
 
 
 def occupied(store: Store, *runs: str) -> Occupied:
@@ -92,12 +93,12 @@ def _occupied(store: Store, folder: str) -> Occupied:
     try:
         for found in measure(store, folder, frozenset()):
             size += sum(file[1] for file in found.files)
-            allocated += found.allocated + sum(file[3] for file in found.files)
+            allocated += sum(file[3] for file in found.files)
         return Occupied(size, max(allocated, 0))
     except (OSError, StoreError):  # something is not plain
-        entries = list(store.walk(folder, ignore))
-    size = sum(one.size for one in entries if one.kind is FileKind.FILE)
-    return Occupied(size, sum(max(one.allocated, 0) for one in entries))
+        files = [one for one in store.walk(folder, ignore) if one.kind is FileKind.FILE]
+    blocks = sum(max(one.allocated, 0) for one in files)
+    return Occupied(sum(one.size for one in files), blocks)
 
 
 @contextmanager

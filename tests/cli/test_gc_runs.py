@@ -15,9 +15,11 @@ from regfs.gc.collect import collect
 from regfs.gc.sweep import apply
 from regfs.runs import runs
 from regfs.tree.registry import Registry
+from regfs.units import human_size
 from tests.support.builder import TreeBuilder, image
 from tests.support.crashes import Crash, CrashingStore
 from tests.support.journals import write_journal
+from tests.support.quarantined import the_run
 from tests.support.registries import plan_of, registry_of, store_of
 
 
@@ -74,6 +76,21 @@ def test_without_a_wait_there_is_one_command_to_free_the_space(
     (line,) = [line for line in out.splitlines() if line.startswith("Free the space:")]
     assert run(shlex.split(line.partition(": ")[2])[1:]) == 0
     assert states(old) == ["purged"]
+
+
+def test_what_lies_in_quarantine_is_counted_by_its_files_everywhere(
+    old: TreeBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a plan counts it: not with the folders, of which a quarantine has many."""
+    assert gc(old, "run", "-m", "--offline", "--yes") == 0
+    quarantine = old.root / ".regfs/runs" / the_run(old).run / "quarantine"
+    files = [path for path in quarantine.rglob("*") if path.is_file()]
+    blocks = human_size(sum(path.stat().st_blocks * 512 for path in files))
+    for arguments, line in ((["gc", "purge", "-n"], "To delete:"), (["info"], "quarantine")):
+        capsys.readouterr()
+        assert run(["-r", str(old.root), *arguments]) == 0
+        out = capsys.readouterr().out
+        assert re.findall(rf"^{line} .*\((.+) on disk\)", out, re.MULTILINE) == [blocks]
 
 
 # -- which run --------------------------------------------------------------------------------
