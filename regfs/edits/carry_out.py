@@ -106,9 +106,13 @@ def carry_out(
         run, wait = new_run(), 0.0 if offline else HOUR
         with changing(store, run, edit.kind, wait=wait) as changes:
             work = _EditRun(store, changes)
-            work.create(edit, progress)
-            work.move(edit.goes, progress)
-            work.tidy(edit.emptied, edit.keeps)
+            try:
+                work.create(edit, progress)
+                work.move(edit.goes, progress)
+                work.tidy(edit.emptied, edit.keeps)
+            except StoreError as error:
+                error.args = (f"{error}; to undo what was done: regfs gc restore {run}",)
+                raise
             changes.finish(len(work.moved) + len(edit.links))
         returned = _settle(registry, run, edit, progress) if work.moved else []
     return replace(

@@ -119,7 +119,7 @@ class Edited:
     renamed: list[Renamed]
     frees: Frees | None = None
     """What the next `gc run` frees because of this; the edit itself frees nothing. None where
-    that is no question."""
+    that is no question, or is not known since something was written meanwhile."""
     skipped: list[Skipped] = field(default_factory=list)
     """What has changed since the edit was decided, and is kept."""
     returned: list[Returned] = field(default_factory=list)

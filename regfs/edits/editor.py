@@ -256,6 +256,8 @@ class Editor:
                 ),
                 offline,
             )
+        if done.skipped or done.returned:
+            return done  # something else than was looked at
         return replace(done, frees=Frees(freed.blobs, freed.bytes, not effect.incomplete))
 
     def _carry_out(self, decide: Callable[[], Edit], offline: bool) -> Edited:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from regfs.errors import Doubt, ManifestUnknown, NameInvalid, NameUnknown, ReferenceInvalid, Refused
+from regfs.errors import (
+    Doubt,
+    ManifestUnknown,
+    NameInvalid,
+    NameUnknown,
+    ReferenceInvalid,
+    Refused,
+    StoreError,
+)
 from regfs.stores import WritableStore, open_store
 from tests.support.builder import TreeBuilder, artifact, image, index
 from tests.support.crashes import Crash, CrashingStore
@@ -202,6 +210,22 @@ def test_a_repository_may_move_below_itself_but_not_with_all_below(shop: TreeBui
     editor(shop).mv("app", "app/web")
     assert_pullable(shop, "app/web", "multi", MULTI)
     assert shop.tags("app") == []
+
+
+def test_a_storage_that_fails_half_way_says_how_to_undo_what_was_done(shop: TreeBuilder) -> None:
+    before = shop.files()
+    blocked = shop.write(shop.repository_path("web") / "_manifests", "in the way")
+    with pytest.raises(StoreError, match="to undo what was done: regfs gc restore ") as caught:
+        editor(shop).cp("app:v2", "web:v1")
+    assert not shop.tag_folder("web", "v1").exists()
+    run = str(caught.value).rpartition(" ")[2]
+    restored = opened(shop).restore(run)
+    assert {one.reason for one in restored.skipped} == {
+        "its repository cannot be read completely, so something may need it"
+    }
+    blocked.unlink()
+    opened(shop).restore(run)
+    assert shop.files() == before
 
 
 @pytest.mark.parametrize("place", ["tag", "revision", "layer"])
