@@ -25,7 +25,8 @@ class NewLink(NamedTuple):
     """Seconds since the epoch; None for the time at which it is written."""
 
 
-class Retained(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Retained:
     """Something that is kept although it was named, or belongs to what was named."""
 
     what: str
@@ -33,7 +34,8 @@ class Retained(NamedTuple):
     reason: str
 
 
-class Renamed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Renamed:
     """A repository, and its new name."""
 
     name: str
