@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.text import Text
 
 from regfs.render.tables import printable, short, table
-from regfs.reports.listing import Entries, Repositories, Repository, Tag, Tags, UploadListing
-from regfs.reports.orphans import Orphans
 from regfs.units import human_size
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from regfs.reports.listing import Entries, Repositories, Repository, Tag, Tags, UploadListing
+    from regfs.reports.orphans import Orphans
 
 _ABSENT: Final = {True: "", False: " MISSING", None: " UNREADABLE"}
 
 
 def show_listing(report: Any, console: Console, *, details: bool) -> None:
-    """Print any report of `regfs.reports.listing`."""
-    show: dict[type[Any], Callable[[Any, Console, bool], None]] = {
-        Repositories: _repositories,
-        Tags: _tags,
-        Entries: _entries,
-        UploadListing: _uploads,
-        Orphans: _orphans,
+    """Print any report of `ls`."""
+    # By name: the types are loaded with the report that is asked for, and no other.
+    show: dict[str, Callable[[Any, Console, bool], None]] = {
+        "Repositories": _repositories,
+        "Tags": _tags,
+        "Entries": _entries,
+        "UploadListing": _uploads,
+        "Orphans": _orphans,
     }
-    show[type(report)](report, console, details)
+    show[type(report).__name__](report, console, details)
 
 
 def _line(console: Console, text: str) -> None:

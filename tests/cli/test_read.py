@@ -162,6 +162,21 @@ def test_ls_works_without_networkx_and_without_a_scan(tree: TreeBuilder) -> None
         assert done.stdout
 
 
+@pytest.mark.parametrize("arguments", [["ls"], ["ls", "app"], ["ls", "a*"], ["config"]])
+def test_plain_lists_load_no_models(tree: TreeBuilder, arguments: list[str]) -> None:
+    """They are what people wait for at a prompt: pydantic takes as long as all else."""
+    tree.push("app", "v1")
+    script = (
+        "import sys\n"
+        "sys.modules['pydantic'] = None\n"
+        "from regfs.cli.app import run\n"
+        "sys.exit(run(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "-r", str(tree.root), *arguments]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_ls_long_shows_platforms_and_sizes(tree: TreeBuilder, regfs: Regfs) -> None:
     tree.push("app", "v1", index(image(["a"]), image(["b"], platform="linux/arm64")))
     ran = regfs("ls", "-l", "app")
