@@ -410,8 +410,7 @@ class Tree:
         >>> applied.done.blobs, applied.skipped
         (2, [])
 
-        What is in use again by the end is put back. `wait` is how many seconds have to pass
-        before a purge; by default the `min_age` of the plan's policy.
+        What is in use again is put back. A purge may follow `wait` seconds later, or `min_age`.
 
         Raises:
             PlanStale, Doubt, LockHeld, Refused: nothing was changed.

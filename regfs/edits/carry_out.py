@@ -106,13 +106,7 @@ def carry_out(
         run, wait = new_run(), 0.0 if offline else HOUR
         with changing(store, run, edit.kind, wait=wait) as changes:
             work = _EditRun(store, changes)
-            try:
-                work.create(edit, progress)
-                work.move(edit.goes, progress)
-                work.tidy(edit.emptied, edit.keeps)
-            except StoreError as error:
-                error.args = (f"{error}; to undo what was done: regfs gc restore {run}",)
-                raise
+            work.do(edit, progress)
             changes.finish(len(work.moved) + len(edit.links))
         returned = _settle(registry, run, edit, progress) if work.moved else []
     return replace(
@@ -152,6 +146,21 @@ class _EditRun:
         self.skipped: list[Skipped] = []
         self._store = store
         self._changes = changes
+
+    def do(self, edit: Edit, progress: Progress) -> None:
+        """Create links, then move what is removed.
+
+        Raises:
+            StoreError: the storage failed; the message says how to undo what was done.
+        """
+        try:
+            self.create(edit, progress)
+            self.move(edit.goes, progress)
+            self.tidy(edit.emptied, edit.keeps)
+        except StoreError as error:
+            undo = f"regfs gc restore {self._changes.run}"
+            error.args = (f"{error}; to undo what was done: {undo}",)
+            raise
 
     def create(self, edit: Edit, progress: Progress) -> None:
         """Write the new links."""

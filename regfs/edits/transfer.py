@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from regfs import layout
 from regfs.digest import Digest
@@ -56,27 +57,30 @@ def transfer(
     if source.store.url == target.store.url:
         raise ReferenceInvalid(f"{target.store.url} is the same tree; leave out --to")
     check_unmanaged(target.store)
-    parts, digest = require_whole(source, image.name, image.digest), image.digest
+    parts = require_whole(source, image.name, image.digest)
     work = _Transfer(source, target, parts, progress)
-    planned = Edit(RunKind.CP)
-    planned.links += content_links(target, name, parts)
-    set_tag(target, planned, name, tag, digest, force=force)
+    links = partial(_linking, target, name, tag, image.digest, parts, force=force)
+    planned = links()  # refused before any content is copied
     if dry_run:
-        missing = list(work.missing())
-        size = sum(source.blob(blob).size for blob in missing)
-        done = report(planned, target.store.url)
-        return replace(done, transferred=Transferred(len(missing), size, 0))
+        return replace(report(planned, target.store.url), transferred=work.preview())
     work.bring()
 
     def decide() -> Edit:
         work.bring()
-        edit = Edit(RunKind.CP)
-        edit.links += content_links(target, name, parts)
-        set_tag(target, edit, name, tag, digest, force=force)
-        return edit
+        return links()
 
     done = carry_out(target, decide, offline=offline, progress=progress)
     return replace(done, transferred=work.done)
+
+
+def _linking(
+    target: Registry, name: str, tag: str, digest: Digest, parts: ImageParts, *, force: bool
+) -> Edit:
+    """Return the edit that links an image whose content is there."""
+    edit = Edit(RunKind.CP)
+    edit.links += content_links(target, name, parts)
+    set_tag(target, edit, name, tag, digest, force=force)
+    return edit
 
 
 class _Transfer:
@@ -92,6 +96,11 @@ class _Transfer:
         # Manifests last: each is there only when all that it names is.
         self._blobs = list(dict.fromkeys([*parts.blobs.values(), *parts.manifests.values()]))
         self._progress = progress
+
+    def preview(self) -> Transferred:
+        """Return what would be copied."""
+        missing = list(self.missing())
+        return Transferred(len(missing), sum(self._source.blob(one).size for one in missing), 0)
 
     def missing(self) -> Iterator[Digest]:
         """Yield the blobs that the target lacks.
