@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -282,13 +283,11 @@ class Tree:
         Raises:
             ReferenceInvalid, Unknown: as `Registry.find_content`.
         """
-        from dataclasses import replace
-
         from regfs.reports.paths import needs, reasons
 
         target, digest = self.registry.find_content(reference)
-        found = reasons(self.graph, target, digest, limit)
-        return replace(found, needed_by=needs(self.graph, digest))
+        needed_by = needs(self.graph, digest)
+        return replace(reasons(self.graph, target, digest, limit), needed_by=needed_by)
 
     def log(self, reference: str) -> TagLog:
         """Return what a tag, or every tag of a repository, pointed to and when, newest first.
