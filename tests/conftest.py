@@ -39,6 +39,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if IN_CI else "d
 for _name in [name for name in os.environ if name.startswith("REGFS_") and name != "REGFS_CI"]:
     del os.environ[_name]
 os.environ["REGFS_CONFIG"] = os.devnull
+# pytest-xdist sets it: what a test prints would be folded there only.
+os.environ.pop("COLUMNS", None)
 
 _left_out: list[str] = []
 
