@@ -118,11 +118,11 @@ def has_quarantine(store: Store, run: str) -> bool:
 
 
 def may_be_purged(store: Store, run: str) -> bool:
-    """Return whether a purge has anything to do for a run: it has not purged all of it yet."""
+    """Return whether a purge has anything to do for a run: something of it may be left."""
     if has_quarantine(store, run) or stat_or_none(store, journal_of(run)) is None:
         return True
     last = tail_of(read_tail(store, run))
-    return last is None or "purged" not in last
+    return last is None or last.keys().isdisjoint(("purged", "restored"))
 
 
 def journals(

@@ -33,7 +33,15 @@ from regfs.runs.space import spending
 from regfs.runs.status import Survey, survey
 from regfs.runs.sync import ChangedFolders, sync_everything, sync_interrupted
 from regfs.runs.totals import FOLDER_KINDS, LINK_KINDS, ActionKind
-from regfs.stores import Entry, FileKind, Store, WritableStore, folders_above, stat_or_none
+from regfs.stores import (
+    Entry,
+    FileKind,
+    Store,
+    WritableStore,
+    folders_above,
+    ignore,
+    stat_or_none,
+)
 
 _RANK: Final[dict[str, int]] = {kind: rank for rank, kind in enumerate(ActionKind)}
 
@@ -94,7 +102,13 @@ def restore(
             end = {"restored": now(), "count": undoing.restored}
             journal.write(**({"synced": now()} if digests else end))
             journal.flush()
+        _tidy(store, run)
         return undoing.report()
+
+
+def _tidy(store: WritableStore, run: str) -> None:
+    """Remove the empty folders of a quarantine: while it is there, later runs read the journal."""
+    remove_empty(store, [one.path for one in store.tree(quarantine_of(run), ignore)])
 
 
 def _restore_lines(

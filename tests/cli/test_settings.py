@@ -359,6 +359,7 @@ def test_config_tells_where_each_value_comes_from(
     monkeypatch.setenv("REGFS_HEAL_CREDS", "me:secret")
     monkeypatch.setenv("REGFS_GC_PLN_MIN_AGE", "3h")
     monkeypatch.setenv("REGFS_MIN_AGE", "3h")
+    monkeypatch.delenv("REGFS_CI", raising=False)
     assert run(["config", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     values = {

@@ -16,6 +16,8 @@ from regfs.gc.retention import RetentionPolicy
 from regfs.gc.sweep import Applied
 from regfs.runs import Purged, runs
 from regfs.runs import purge as purge_run
+from regfs.runs import restore as restore_run
+from regfs.runs.journal import may_be_purged
 from regfs.stores import open_store
 from tests.support.builder import TreeBuilder, artifact, image, index
 from tests.support.images import digest_of
@@ -266,6 +268,25 @@ def test_only_journals_of_runs_with_a_quarantine_are_read(moved: TreeBuilder) ->
     assert list(quarantined_items(store)) == []
     assert bytes_in_quarantine(store) == 0
     assert store.opened == []
+
+
+def test_the_journal_of_a_run_that_is_restored_is_not_read_again(moved: TreeBuilder) -> None:
+    run = only_run(moved)
+    restore_run(open_store(str(moved.root)), run)
+    assert not (moved.root / f".regfs/runs/{run}/quarantine").exists()
+    store: Any = Watched(moved.root)
+    assert list(quarantined_items(store)) == []
+    assert store.opened == []
+    assert not may_be_purged(store, run)
+
+
+def test_of_what_a_restore_leaves_in_quarantine_the_journal_is_read(moved: TreeBuilder) -> None:
+    run = only_run(moved)
+    layer = next(one.digest for one in quarantined_items(open_store(str(moved.root))) if one.digest)
+    restore_run(open_store(str(moved.root)), run, digests=frozenset({layer}))
+    store: Any = Watched(moved.root)
+    assert list(quarantined_items(store)) != []
+    assert may_be_purged(store, run)
 
 
 def test_of_runs_that_are_purged_a_purge_reads_the_last_lines_only(moved: TreeBuilder) -> None:
