@@ -13,22 +13,20 @@ was done, and the same edit given again does the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import groupby, islice
-from typing import Final
+from dataclasses import replace
+from itertools import groupby
 
 from regfs import layout
-from regfs.digest import Digest
 from regfs.edits.edit import Created, Edit, Edited, Retained
 from regfs.errors import PathMissing, StoreError
 from regfs.gc.actions import Action
+from regfs.gc.looks import Look, how_changed, in_batches, item_of
 from regfs.gc.policy import HOUR
 from regfs.gc.quarantine import InUse, quarantined_items
 from regfs.gc.sweep import check_owners
 from regfs.graph import Graph, build_graph
 from regfs.progress import SILENT, Progress
 from regfs.runs import (
-    Change,
     Changes,
     Item,
     Returned,
@@ -39,11 +37,9 @@ from regfs.runs import (
     put_back,
 )
 from regfs.runs.lock import exclusive
-from regfs.runs.totals import FOLDER_KINDS, ActionKind
+from regfs.runs.totals import FOLDER_KINDS
 from regfs.stores import (
-    Entry,
     FileKind,
-    PathState,
     Store,
     WritableStore,
     folders_above,
@@ -53,9 +49,6 @@ from regfs.stores import (
 from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan, scan_owners
-
-_BATCH: Final = 2048
-"""Items whose journal lines are made durable together, before the first of them is moved."""
 
 
 def graph_of(registry: Registry, want: Callable[[str], bool], progress: Progress = SILENT) -> Graph:
@@ -175,8 +168,8 @@ class _EditRun:
         """Move away what is still as it was when that was decided."""
         actions = list(actions)
         progress.start("Moving into quarantine", len(actions))
-        for _, some in groupby(actions, key=lambda action: action.kind):
-            while batch := list(islice(some, _BATCH)):
+        for _, batches in groupby(in_batches(actions), key=lambda batch: batch[0].kind):
+            for batch in batches:
                 self._move(batch)
                 progress.advance(len(batch))
             # What refers to the next kind is durably gone before that is touched.
@@ -185,21 +178,21 @@ class _EditRun:
 
     def _move(self, batch: list[Action]) -> None:
         looks = self._store.examine(action.path for action in batch)
-        moves: list[_Moving] = []
+        moves: list[tuple[Action, Item]] = []
         for action, seen in zip(batch, looks, strict=True):
             reason = _changed(self._store, action, seen)
-            if reason is None and isinstance(seen, PathState):
-                moves.append(_Moving(action, _source(action, seen)))
+            if reason is None:
+                moves.append((action, item_of(self._changes.run, action, seen)))
             else:
-                self.skipped.append(Skipped(action.path, reason or "it is gone"))
-        self._changes.intend(_item(self._changes.run, one) for one in moves)
-        results = self._changes.move_many(one.source for one in moves)
-        for one, failure in zip(moves, results, strict=True):
+                self.skipped.append(Skipped(action.path, reason))
+        self._changes.intend(item for _, item in moves)
+        results = self._changes.move_many(item.source for _, item in moves)
+        for (action, _), failure in zip(moves, results, strict=True):
             if failure is None:
-                self.moved.append(one.action)
+                self.moved.append(action)
             elif isinstance(failure, PathMissing):
-                self._changes.leave(one.action.path)
-                self.skipped.append(Skipped(one.action.path, "it is gone"))
+                self._changes.leave(action.path)
+                self.skipped.append(Skipped(action.path, "it is gone"))
             else:
                 raise failure
 
@@ -220,14 +213,6 @@ class _EditRun:
                     self.skipped.append(Skipped(path, why))
 
 
-@dataclass(frozen=True, slots=True)
-class _Moving:
-    """One action, and what is renamed for it."""
-
-    action: Action
-    source: str
-
-
 def _files_below(store: Store, folder: str) -> Iterator[str]:
     """Yield what a repository still holds that is no folder, without those nested in it."""
     for part in layout.PARTS:
@@ -236,52 +221,11 @@ def _files_below(store: Store, folder: str) -> Iterator[str]:
                 yield entry.path
 
 
-def _source(action: Action, seen: PathState) -> str:
-    """Return what to rename: the folder of the file if it holds nothing else, else the file."""
-    alone = seen.alone and action.kind not in FOLDER_KINDS
-    return layout.parent_of(action.path) if alone else action.path
-
-
-def _item(run: str, one: _Moving) -> Item:
-    action = one.action
-    return Item(
-        run=run,
-        change=Change.MOVE,
-        path=action.path,
-        kind=action.kind,
-        digest=None if action.digest is None else Digest(action.digest),
-        size=action.size,
-        source=one.source,
-        mtime=action.mtime,
-    )
-
-
-def _changed(store: Store, action: Action, seen: PathState | StoreError) -> str | None:
+def _changed(store: Store, action: Action, seen: Look) -> str | None:
     """Return how an item differs from what it was when the edit was decided; None if it does not.
 
     Raises:
         StoreError: it cannot be looked at.
     """
-    if isinstance(seen, PathMissing):
-        return "it is gone"
-    if isinstance(seen, StoreError):
-        raise seen
-    if action.kind in FOLDER_KINDS:
-        return _folder_changed(store, action, seen.entry)
-    entry = seen.entry
-    same = entry.kind is FileKind.FILE and (entry.size, entry.mtime) == (action.size, action.mtime)
-    return None if same else "it has changed meanwhile"
-
-
-def _folder_changed(store: Store, action: Action, folder: Entry) -> str | None:
-    if folder.kind is not FileKind.FOLDER:
-        return "it is no folder any more"
-    inside = list(store.walk(folder.path, ignore))
-    if any(entry.kind not in (FileKind.FILE, FileKind.FOLDER) for entry in inside):
-        return "it holds what is neither a file nor a folder"
-    files = [entry for entry in inside if entry.kind is FileKind.FILE]
-    # The mtime of an upload counts its folder, that of a tag only its links.
-    upload = action.kind is ActionKind.UPLOAD
-    mtime = max([entry.mtime for entry in [*([folder] if upload else []), *files]], default=0.0)
-    same = (sum(file.size for file in files), mtime) == (action.size, action.mtime)
-    return None if same else "it has changed meanwhile, or holds what is not of the layout"
+    folder = ", or holds what is not of the layout" if action.kind in FOLDER_KINDS else ""
+    return how_changed(store, action, seen, f"it has changed meanwhile{folder}")

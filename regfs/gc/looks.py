@@ -10,11 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import Any, Final
 
-from regfs.errors import StoreError
+from regfs import layout
+from regfs.digest import Digest
+from regfs.errors import PathMissing, StoreError
 from regfs.gc.actions import Action
 from regfs.parallel import map_ahead
-from regfs.runs.totals import LINK_KINDS, ActionKind
-from regfs.stores import PathState, Store
+from regfs.runs import Change, Item
+from regfs.runs.totals import FOLDER_KINDS, LINK_KINDS, ActionKind
+from regfs.stores import Entry, FileKind, PathState, Store, ignore
 from regfs.tree.links import LINK_LIMIT
 
 BATCH: Final = 2048
@@ -66,3 +69,56 @@ def _unpacked(store: Store, batch: list[Action], prepared: _Prepared) -> Iterato
 def _examine(store: Store, batch: Sequence[Action]) -> Iterator[Look]:
     limit = LINK_LIMIT if batch[0].kind in LINKS else 0
     return store.examine((action.path for action in batch), limit=limit)
+
+
+def how_changed(store: Store, action: Action, seen: Look, otherwise: str) -> str | None:
+    """Return how an item differs from its action, `otherwise` if in size or time; None if not.
+
+    Raises:
+        StoreError: it cannot be looked at.
+    """
+    if isinstance(seen, PathMissing):
+        return "it is gone"
+    if isinstance(seen, StoreError):
+        raise seen
+    entry = seen.entry
+    if action.kind in FOLDER_KINDS:
+        return _how_folder_changed(store, action, entry, otherwise)
+    same = entry.kind is FileKind.FILE and (entry.size, entry.mtime) == (action.size, action.mtime)
+    return None if same else otherwise
+
+
+def _how_folder_changed(store: Store, action: Action, folder: Entry, otherwise: str) -> str | None:
+    if folder.kind is not FileKind.FOLDER:
+        return "it is no folder any more"
+    inside = list(store.walk(folder.path, ignore))
+    if any(entry.kind not in (FileKind.FILE, FileKind.FOLDER) for entry in inside):
+        return "it holds what is neither a file nor a folder"
+    files = [entry for entry in inside if entry.kind is FileKind.FILE]
+    size = sum(file.size for file in files)
+    # The mtime of an upload counts its folder, that of a tag only its links.
+    upload = action.kind is ActionKind.UPLOAD
+    mtime = max([entry.mtime for entry in [*([folder] if upload else []), *files]], default=0.0)
+    return None if (size, mtime) == (action.size, action.mtime) else otherwise
+
+
+def source_of(action: Action, seen: Look) -> str:
+    """Return what to rename: the folder of the file if it holds nothing else, else the file."""
+    itself = action.kind in FOLDER_KINDS or action.kind is ActionKind.TEMPORARY
+    if itself or isinstance(seen, StoreError) or not seen.alone:
+        return action.path
+    return layout.parent_of(action.path)
+
+
+def item_of(run: str, action: Action, seen: Look) -> Item:
+    """Return what a run is to move for an action."""
+    return Item(
+        run,
+        Change.MOVE,
+        action.path,
+        action.kind,
+        None if action.digest is None else Digest(action.digest),
+        action.size,
+        source_of(action, seen),
+        action.mtime,
+    )

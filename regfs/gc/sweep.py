@@ -24,7 +24,15 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import Doubt, PathMissing, PlanStale, Refused, RunUnknown, StoreError
 from regfs.findings import Finding
-from regfs.gc.looks import LINKS, Look, in_batches, look_at
+from regfs.gc.looks import (
+    LINKS,
+    Look,
+    how_changed,
+    in_batches,
+    item_of,
+    look_at,
+    source_of,
+)
 from regfs.gc.plan import Action, Plan, in_order, plan
 from regfs.gc.quarantine import JustMoved
 from regfs.gc.scanning import LatestGraph, scan_for_plan
@@ -34,7 +42,7 @@ from regfs.progress import SILENT, Progress
 from regfs.runs import Change, Changes, InPlace, Item, Returned, RunKind, Skipped, changing, survey
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import EMPTY_KINDS, FOLDER_KINDS, ActionKind, Totals, sum_up
-from regfs.stores import Entry, FileKind, PathState, Store, folders_above, ignore, writable
+from regfs.stores import FileKind, PathState, Store, folders_above, ignore, writable
 from regfs.tree.inventory import Inventory, LinkContent
 from regfs.tree.leftovers import is_for_one
 from regfs.tree.links import parse_link_content
@@ -277,7 +285,7 @@ class _Sweep:
         """Move those of a batch that may go, when their intents are durable."""
         # Checked in order: references that stay keep what they refer to.
         moves = [
-            _Move(action, seen, _item(self.planned.id, action, seen))
+            _Move(action, seen, item_of(self.planned.id, action, seen))
             for action, seen in zip(batch, looks, strict=True)
             if self._may(action, seen) and not isinstance(seen, StoreError)
         ]
@@ -359,32 +367,7 @@ class _Sweep:
 
     def _changed(self, action: Action, seen: Look) -> str | None:
         """Return how an item differs from what was planned, or None."""
-        if isinstance(seen, PathMissing):
-            return "it is gone"
-        if isinstance(seen, StoreError):
-            raise seen
-        entry = seen.entry
-        if action.kind in FOLDER_KINDS:
-            return self._folder_changed(entry, action)
-        same = entry.kind is FileKind.FILE and (entry.size, entry.mtime) == (
-            action.size,
-            action.mtime,
-        )
-        return None if same else "it has changed while this run was under way"
-
-    def _folder_changed(self, folder: Entry, action: Action) -> str | None:
-        if folder.kind is not FileKind.FOLDER:
-            return "it is no folder any more"
-        inside = list(self.store.walk(folder.path, ignore))
-        if any(entry.kind not in (FileKind.FILE, FileKind.FOLDER) for entry in inside):
-            return "it holds what is neither a file nor a folder"
-        files = [entry for entry in inside if entry.kind is FileKind.FILE]
-        size = sum(file.size for file in files)
-        # The mtime of an upload counts its folder, that of a tag only its links.
-        upload = action.kind is ActionKind.UPLOAD
-        mtime = max([entry.mtime for entry in [*([folder] if upload else []), *files]], default=0.0)
-        same = (size, mtime) == (action.size, action.mtime)
-        return None if same else "it has changed while this run was under way"
+        return how_changed(self.store, action, seen, "it has changed while this run was under way")
 
     def _move(self, changes: Changes | InPlace, moves: list[_Move]) -> None:
         """Move items, each if it is unchanged when it is checked just before."""
@@ -419,7 +402,7 @@ class _Sweep:
             reason = self._changed(action, seen)
             if reason is not None:
                 return reason
-            if _source(action, seen) != move.item.source:
+            if source_of(action, seen) != move.item.source:
                 return "something else lies beside it by now"
         return "something that stays may need it" if self._is_kept(action) else None
 
@@ -430,27 +413,6 @@ class _Move(NamedTuple):
     action: Action
     seen: PathState
     item: Item
-
-
-def _source(action: Action, seen: Look) -> str:
-    """Return what to rename: the folder of the file if it holds nothing else, else the file."""
-    itself = action.kind in FOLDER_KINDS or action.kind is ActionKind.TEMPORARY
-    if itself or isinstance(seen, StoreError) or not seen.alone:
-        return action.path
-    return layout.parent_of(action.path)
-
-
-def _item(run: str, action: Action, seen: Look) -> Item:
-    return Item(
-        run,
-        Change.MOVE,
-        action.path,
-        action.kind,
-        None if action.digest is None else Digest(action.digest),
-        action.size,
-        _source(action, seen),
-        action.mtime,
-    )
 
 
 def _folders_of(store: Store, repository: str) -> list[str]:
