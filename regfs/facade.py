@@ -93,8 +93,8 @@ class _MeasuredTree(NamedTuple):
 class Tree:
     """A registry's disk.
 
-    References are NAME, NAME:TAG, NAME@DIGEST or DIGEST; seven hexadecimal digits of a
-    digest are enough. Where several are taken, `team/*` and `app:v*` are patterns. Reports
+    References are NAME, NAME:TAG, NAME@DIGEST or DIGEST, of which seven hexadecimal digits
+    are enough, or NAME:TAG@-1. Where several are taken, `team/*` and `app:v*` are patterns. Reports
     answer for the tree as it was when it was listed; `refresh` lists it again. What an
     answer lacks because it could not be read stands in `unread`.
     """

@@ -16,15 +16,13 @@ as with two pushes; the history of the tag has both.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from regfs import layout
-from regfs.digest import ALGORITHMS, Digest
+from regfs.digest import Digest
 from regfs.edits.edit import Edit, NewLink, Retained
 from regfs.errors import Doubt, ManifestUnknown, ReferenceInvalid, Refused
 from regfs.names import check_name, check_tag
 from regfs.reports.parts import ImageParts, image_parts
-from regfs.reports.tag_log import history
 from regfs.runs import RunKind
 from regfs.runs.totals import ActionKind
 from regfs.stores import stat_or_none
@@ -80,7 +78,7 @@ def rolling_back(registry: Registry, target: Target, to: str) -> Edit:
     if name is None or tag is None:
         raise ReferenceInvalid(f"{target}: rollback takes NAME:TAG")
     edit = Edit(RunKind.ROLLBACK)
-    digest = _former(history(registry, name, tag), target, to)
+    digest = _former(registry, target, to)
     require_whole(registry, name, digest)
     set_tag(registry, edit, name, tag, digest, force=True)
     return edit
@@ -169,26 +167,14 @@ def _owners(registry: Registry, digest: Digest) -> Iterator[str]:
 # -- the history of a tag ----------------------------------------------------------------
 
 
-_LONGEST: Final = max(ALGORITHMS.values())
-
-
-def _former(entries: list[tuple[Digest, float]], target: Target, to: str) -> Digest:
+def _former(registry: Registry, target: Target, to: str) -> Digest:
     """Return what a tag pointed to before, by number or by digest."""
-    digests = [digest for digest, _ in entries]
     if to.startswith("-"):
-        steps = int(to[1:]) if to[1:].isdecimal() and len(to) < _LONGEST else 0
-        if not steps:
-            raise ReferenceInvalid(f"{to}: give -1 for what it pointed to before, -2 and so on")
-        after = digests.index(target.digest) if target.digest in digests else -1
-        if after + steps >= len(digests):
-            known = len(digests) - after - 1
-            before = f"only {known} before that" if known else "nothing before that"
-            raise ManifestUnknown(f"{target} has pointed to {before} (see regfs log {target})")
-        return digests[after + steps]
+        return registry.earlier(target, to)
     algorithm, _, start = to.rpartition(":")
     found = [
         digest
-        for digest in digests
+        for digest, _ in registry.history(str(target.name), str(target.tag))
         if len(start) >= SHORTEST
         and digest.encoded.startswith(start)
         and algorithm in ("", digest.algorithm)

@@ -14,17 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from itertools import zip_longest
 from typing import NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import ManifestUnknown, NameUnknown, StoreError
-from regfs.findings import Finding
+from regfs.errors import ManifestUnknown, NameUnknown
 from regfs.reports.parts import ImageParts, image_parts
 from regfs.stores import stat_or_none
-from regfs.tree.inventory import INCOMPLETE
 from regfs.tree.registry import Registry
 from regfs.units import utc_time
 
@@ -89,20 +86,6 @@ def tag_log(registry: Registry, name: str, tag: str | None = None) -> TagLog:
     return TagLog(tuple(sorted(entries, key=lambda one: one.set_at, reverse=True)))
 
 
-def history(registry: Registry, name: str, tag: str) -> list[tuple[Digest, float]]:
-    """Return each digest that a tag has pointed to and when it was last set, newest first.
-
-    Raises:
-        StoreError: a part of it cannot be read.
-    """
-    unread: list[Finding] = []
-    found = registry.link_times(partial(layout.tag_index_folder, name, tag), unread.append)
-    for finding in unread:
-        if finding.code in INCOMPLETE:
-            raise StoreError(f"{finding.path}: {finding.message}")
-    return sorted(found.items(), key=lambda one: (-one[1], one[0]))
-
-
 class _TagReader:
     """Reads the tags of one repository; each manifest once."""
 
@@ -114,7 +97,7 @@ class _TagReader:
     def entries(self, tag: str) -> Iterator[LogEntry]:
         """Yield what a tag pointed to, newest first."""
         name, path = self._name, layout.path_of(layout.TagCurrent(self._name, tag))
-        times = dict(history(self._registry, name, tag))
+        times = dict(self._registry.history(name, tag))
         link = self._registry.link(path)
         if link.digest is not None and link.digest not in times:
             times[link.digest] = self._registry.store.stat(path).mtime

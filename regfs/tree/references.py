@@ -1,6 +1,7 @@
 """What a reference given by a person means in a tree.
 
     app  app:v1  app@25b1600  app:v1@sha256:25b1...  25b1600        one thing
+    app:v1@-1                                                       what a tag pointed to before
     docker://registry.example.com:5000/app:v1  localhost/app:v1     as pasted: a host is left out
     team/*  team/**  */app:v1.*  team/                              several things
 
@@ -45,6 +46,8 @@ _SCHEMES: Final = ("docker://", "oci://")
 """What other programs write before a reference to a registry."""
 _ALIKE: Final = 5000
 """Names in a folder among which one like a mistyped name is looked for."""
+_FURTHEST: Final = 128
+"""Characters of a number of steps back: a longer one is a typing error."""
 _DEEPEST: Final = 10
 """Components of a mistyped name that are looked at."""
 
@@ -94,6 +97,10 @@ class References(ABC):
         """Return what a tag points to."""
 
     @abstractmethod
+    def history(self, name: str, tag: str) -> list[tuple[Digest, float]]:
+        """Return what a tag has pointed to, and when it was last set to it, newest first."""
+
+    @abstractmethod
     def link(self, path: str) -> LinkContent:
         """Read one link."""
 
@@ -101,7 +108,8 @@ class References(ABC):
         """Return what a person means by a reference to one thing.
 
         A digest may be cut to its first `SHORTEST` or more hexadecimal digits, with
-        or without its algorithm. With a tag and a digest, both must agree.
+        or without its algorithm. With a tag and a digest, both must agree. What a tag
+        pointed to before is meant by its digest: it is not what the tag means now.
 
         Raises:
             ReferenceInvalid: it is no reference, or one to several things.
@@ -235,8 +243,17 @@ class References(ABC):
         return target._replace(tag="latest", digest=digest), digest
 
     def _find_pinned(self, name: str, digest: str) -> Target:
-        """Find NAME@DIGEST, or NAME:TAG@DIGEST, where the tag must point to that digest."""
+        """Find NAME@DIGEST, or NAME:TAG@DIGEST, where the tag must point to that digest.
+
+        Or NAME:TAG@-N, what the tag pointed to N times before.
+        """
         base, colon, tag = name.rpartition(":")
+        if digest.startswith("-"):
+            if not colon or "/" in tag:
+                raise ReferenceInvalid(f"{quoted(f'{name}@{digest}')}: only a tag has a history")
+            self._need_repository(base)
+            now = Target(base, tag, self._digest_of(base, tag))
+            return Target(base, None, self.earlier(now, digest))
         if not colon or "/" in tag or self._is_repository(name):
             return Target(name, None, self._find_in(name, digest))
         wanted = self._find_in(base, digest)
@@ -247,6 +264,25 @@ class References(ABC):
                 "the tag"
             )
         return Target(base, tag, current)
+
+    def earlier(self, now: Target, steps: str) -> Digest:
+        """Return what a tag pointed to before it was what it is `now`; `steps` is -1, -2 and so on.
+
+        Raises:
+            ReferenceInvalid: `steps` means nothing.
+            ManifestUnknown: the tag never pointed to so many.
+            StoreError: its history cannot be read.
+        """
+        count = int(steps[1:]) if steps[1:].isdecimal() and len(steps) < _FURTHEST else 0
+        if not count:
+            raise ReferenceInvalid(f"{steps}: give -1 for what it pointed to before, -2 and so on")
+        digests = [digest for digest, _ in self.history(str(now.name), str(now.tag))]
+        after = digests.index(now.digest) if now.digest in digests else -1
+        if after + count >= len(digests):
+            known = len(digests) - after - 1
+            before = f"only {known} before that" if known else "nothing before that"
+            raise ManifestUnknown(f"{now} has pointed to {before} (see regfs log {now})")
+        return digests[after + count]
 
     def _find_in(self, name: str, digest: str) -> Digest:
         """Return the digest that is meant of the manifests and layers of a repository."""

@@ -123,6 +123,19 @@ class Registry(References):
                     found[Digest.parse(f"{algorithm}:{encoded}")] = mtime
         return found
 
+    def history(self, name: str, tag: str) -> list[tuple[Digest, float]]:
+        """Return each digest that a tag has pointed to and when it was last set, newest first.
+
+        Raises:
+            StoreError: a part of it cannot be read.
+        """
+        unread: list[Finding] = []
+        found = self.link_times(partial(layout.tag_index_folder, name, tag), unread.append)
+        for finding in unread:
+            if finding.code in INCOMPLETE:
+                raise StoreError(f"{finding.path}: {finding.message}")
+        return sorted(found.items(), key=lambda one: (-one[1], one[0]))
+
     def link(self, path: str) -> LinkContent:
         """Read one link; never raises for what it holds or for not being readable."""
         try:

@@ -200,3 +200,56 @@ def test_natural_order_is_one_order(texts: list[str]) -> None:
     ordered = sorted(texts, key=natural)
     assert sorted(reversed(texts), key=natural) == ordered
     assert sorted(texts) == sorted(ordered)
+
+
+# -- what a tag pointed to before ------------------------------------------------------------
+
+
+@pytest.fixture
+def moved(tree: TreeBuilder) -> list[Digest]:
+    """What `team/app:v1` has pointed to, newest first."""
+    found = []
+    for age in (3000, 2000, 1000):
+        with tree.at_age(age):
+            tree.push("team/app", "v1", image([f"{age}"]))
+        found.append(Digest(tree.current("team/app", "v1")))
+    return found[::-1]
+
+
+def test_what_a_tag_pointed_to_before(tree: TreeBuilder, moved: list[Digest]) -> None:
+    registry = registry_of(tree)
+    for number, digest in enumerate(moved[1:], 1):
+        # Not as the tag: what removes or moves it must not take the tag as it is now.
+        expected = Target("team/app", None, digest)
+        assert registry.find(f"team/app:v1@-{number}") == expected
+        assert registry.find(f"localhost:5000/team/app:v1@-{number}") == expected
+        assert registry.find_content(f"team/app:v1@-{number}") == (expected, digest)
+
+
+def test_a_tag_that_was_set_back_counts_from_there(tree: TreeBuilder, moved: list[Digest]) -> None:
+    path = tree.tag_path("team/app", "v1")
+    path.write_text(moved[1])
+    registry = registry_of(tree)
+    assert registry.find("team/app:v1@-1").digest == moved[2]
+    with pytest.raises(ManifestUnknown, match="only 1 before that"):
+        registry.find("team/app:v1@-2")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("team/app:v1@-3", "team/app:v1 has pointed to only 2 before that"),
+        ("team/app:v1@-" + "9" * 200, "give -1 for what it pointed to before"),
+        ("team/app:v1@-0", "give -1 for what it pointed to before"),
+        ("team/app:v1@-", "give -1 for what it pointed to before"),
+        ("team/app:v1@-1x", "give -1 for what it pointed to before"),
+        ("team/app:v2@-1", "no such tag: team/app:v2"),
+        ("team/app@-1", "only a tag has a history"),
+        ("localhost:5000/team@-1", "only a tag has a history"),
+        ("nothing:v1@-1", "no such repository: nothing"),
+    ],
+)
+@pytest.mark.usefixtures("moved")
+def test_what_a_tag_never_pointed_to(tree: TreeBuilder, text: str, words: str) -> None:
+    with pytest.raises((ManifestUnknown, NameUnknown, ReferenceInvalid), match=re.escape(words)):
+        registry_of(tree).find(text)
