@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,8 +51,16 @@ if TYPE_CHECKING:
     from regfs.verify import Level, ReportedFinding, Result
 
 
-def open(root: str, *, empty: bool = False, progress: Progress = SILENT) -> Tree:
+def open(
+    root: str,
+    *,
+    empty: bool = False,
+    variables: Mapping[str, str] | None = None,
+    progress: Progress = SILENT,
+) -> Tree:
     """Open the registry tree at `root`: a folder that holds `docker/registry/v2`, or is in it.
+
+    Also the `config.yml` of a registry; `variables` are those that replace parts of it.
 
     >>> tree = regfs.open("/var/lib/registry")
     >>> len(tree.inventory.blobs), len(tree.graph.manifests)
@@ -62,11 +70,13 @@ def open(root: str, *, empty: bool = False, progress: Progress = SILENT) -> Tree
 
     Raises:
         NotARegistry: there is no tree, or there is nothing in it and `empty` is not given.
+        DocumentInvalid: the configuration is not valid.
         PathDenied: the root cannot be read.
     """
     from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, open_store
+    from regfs.tree.roots import place_of
 
-    store = open_store(root, empty=empty)
+    store = open_store(place_of(root, variables or {}), empty=empty)
     if not empty and _is_hollow(store):
         raise NotARegistry(
             f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "

@@ -129,10 +129,16 @@ class Session:
 
         Raises:
             NotARegistry: there is no tree, or nothing in it, which `allow_empty` allows.
+            DocumentInvalid: the root is a configuration, and not valid.
         """
         from regfs import facade
 
-        return facade.open(self.root_and_source()[0], empty=self.allow_empty, progress=self._bar)
+        return facade.open(
+            self.root_and_source()[0],
+            empty=self.allow_empty,
+            variables=_storage_variables(),
+            progress=self._bar,
+        )
 
     @property
     def store(self) -> WritableStore:
@@ -282,6 +288,11 @@ class Session:
             from regfs.render.tables import printable
 
             click.echo(printable(message), err=True)
+
+
+def _storage_variables() -> dict[str, str]:
+    """Return the variables that replace parts of a registry's configuration."""
+    return {name: text for name, text in os.environ.items() if name.startswith("REGISTRY_STORAGE")}
 
 
 def _on_terminal() -> bool:

@@ -59,12 +59,6 @@ def packed() -> bytes:
         (packed(), "an archive (tar)"),
         (gzip.compress(packed()), "an archive (gzip)"),
         (b"\x28\xb5\x2f\xfd" + bytes(9), "an archive (zstd)"),
-        (b"version: 0.1\nstorage:\n  s3:\n    bucket: x\nhttp:\n", "stores in S3"),
-        (b"storage:\n  delete:\n    enabled: true\n  azure:\n    x: y\n", "Azure Blob Storage"),
-        (b"storage: inmemory\n", "stores in memory"),
-        (b"storage:\n  \x1b[31mx: 1\n  odd:\n    a: b\n", "stores in odd"),
-        (b"storage:\n  # here\n  filesystem:\n    rootdirectory: /srv/r\n", "-r /srv/r"),
-        (b"storage:\n  filesystem:\n", "-r /var/lib/registry"),
     ],
 )
 def test_a_file_is_called_by_what_it_holds(tmp_path: Path, data: bytes, words: str) -> None:

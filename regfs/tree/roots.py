@@ -1,0 +1,68 @@
+"""What a root means: what a store can open, or the configuration of a registry.
+
+/srv/registry          as it is
+/etc/.../config.yml    the folder that its storage section names
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from types import MappingProxyType
+
+from regfs.documents.storage import FILESYSTEM, LARGEST, is_configuration, read_storage
+from regfs.errors import NotARegistry, printable
+from regfs.stores import NOT_MOUNTED
+from regfs.stores.unopened import BUCKET_ADVICE
+
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
+
+
+def place_of(root: str, variables: Mapping[str, str] = NO_VARIABLES) -> str:
+    """Return what `open_store` takes for a root: of a configuration, the folder it names.
+
+    `variables` are those that replace parts of a configuration (REGISTRY_STORAGE_...).
+
+    Raises:
+        NotARegistry: a configuration names a storage that is no folder, or one that is not there.
+        DocumentInvalid: it is a configuration, and not valid.
+    """
+    data = _beginning(root)
+    if not is_configuration(data.decode(errors="replace")):
+        return root
+    name = printable(root)
+    storage = read_storage(data, name, variables)
+    if storage.driver != FILESYSTEM:
+        raise NotARegistry(
+            f"{name}: this is the configuration of a registry that stores in {storage.place}, "
+            f"which this version cannot open; {BUCKET_ADVICE}"
+        )
+    if _is_no_folder(storage.folder):
+        folder = printable(storage.folder)
+        raise NotARegistry(f"{name}: its rootdirectory {folder} is no folder here; {NOT_MOUNTED}")
+    return storage.folder
+
+
+def _is_no_folder(path: str) -> bool:
+    """Return whether a path surely leads to no folder; whoever opens one says what else it is."""
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True
+    except OSError:
+        return False
+
+
+def _beginning(path: str) -> bytes:
+    """Return what a file holds, up to one byte too much; nothing if it is none, or unreadable."""
+    with suppress(OSError, ValueError):
+        # Not to wait for the writer of a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return os.read(descriptor, LARGEST + 1)
+        finally:
+            os.close(descriptor)
+    return b""
