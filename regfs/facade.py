@@ -3,6 +3,7 @@
     regfs.open(root) -> Tree
         .store  .registry  .inventory  .graph        made when they are first asked for
         .summary .usage .reuse .bases .show .why     reports; nothing is changed
+        .files .layers                               what is inside images
         .removal .verify .plan                       likewise
         .apply .restore .purge                       changes, journaled; .runs lists them
 
@@ -25,6 +26,8 @@ from regfs.progress import SILENT, Progress
 if TYPE_CHECKING:
     from regfs.digest import Digest
     from regfs.edits.editor import Editor
+    from regfs.files.image import ImageFiles
+    from regfs.files.layers import Layers
     from regfs.findings import Finding
     from regfs.gc.plan import Plan
     from regfs.gc.policy import Policy
@@ -283,6 +286,28 @@ class Tree:
 
         target, digest = self.registry.find_content(reference)
         return show(self.graph, self.registry, target, digest)
+
+    @cached_property
+    def layers(self) -> Layers:
+        """The layers by digest: what is in them, and the content of files."""
+        from regfs.files.layers import Layers
+
+        return Layers(self.registry, self._progress)
+
+    def files(self, reference: str, platform: str | None = None) -> ImageFiles:
+        """Return what is inside an image; of several in an index that of a platform.
+
+        >>> image = tree.files("my-busybox")
+        >>> image.merged.get("bin/busybox").entry.size
+        1982256
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_content`; or it has no files.
+            ContentMismatch, ManifestInvalid: its manifest is damaged.
+        """
+        from regfs.files.image import image_files
+
+        return image_files(self.registry, self.layers, reference, platform)
 
     def why(self, reference: str, *, limit: int = 20) -> Reasons:
         """Return what needs a blob or manifest, and up to `limit` paths from a repository to it.

@@ -59,6 +59,7 @@ class Code(StrEnum):
     SIGNATURE_DANGLING = "signature-dangling"
     DIFFID_MISMATCH = "diffid-mismatch"
     LAYER_UNREADABLE = "layer-unreadable"
+    LAYER_ENTRY_ODD = "layer-entry-odd"
     LAYER_TYPE_MISMATCH = "layer-type-mismatch"
     LAYER_COUNT_MISMATCH = "layer-count-mismatch"
     CONFIG_UNREADABLE = "config-unreadable"
@@ -237,6 +238,11 @@ RULES: Final[dict[Code, Rule]] = {
         _E, "unpacked layer does not match the diffID in the config", "Build the image again."
     ),
     Code.LAYER_UNREADABLE: Rule(_E, "layer cannot be unpacked", "Build the image again."),
+    Code.LAYER_ENTRY_ODD: Rule(
+        _W,
+        "layer has entries that clients refuse, or place as each of them sees fit",
+        "Find out who built it; run it nowhere until you know.",
+    ),
     Code.LAYER_TYPE_MISMATCH: Rule(
         _W,
         "layer is compressed differently than its media type says",

@@ -32,7 +32,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(("content", "documents", "manifests", "stores"), 1),
     **dict.fromkeys(("tree", "runs", "push"), 2),
     "graph": 3,
-    **dict.fromkeys(("reports", "verify", "heal", "gc", "edits"), 4),
+    **dict.fromkeys(("reports", "files", "verify", "heal", "gc", "edits"), 4),
     "render": 5,
     "facade": 6,
     **dict.fromkeys(("cli", "server"), 7),
@@ -235,7 +235,7 @@ WRITERS = {
 }
 """Who takes a store that was handed to it for reading as one to change."""
 
-READERS = {"reports", "graph", "tree", "content", "manifests", "render", "verify"}
+READERS = {"reports", "files", "graph", "tree", "content", "manifests", "render", "verify"}
 """Rooms that take a Store and no WritableStore, so that mypy sees that they change nothing."""
 
 

@@ -24,7 +24,8 @@ from itertools import groupby
 from typing import BinaryIO, Final, NamedTuple, cast
 
 from regfs import layout
-from regfs.content.layers import Packing, TarCheck, open_layer
+from regfs.content.layers import Packing, open_layer
+from regfs.content.tar import TarCheck
 from regfs.digest import BUFFER_SIZE, CANONICAL, Digest, Hasher, hash_stream
 from regfs.errors import LayerInvalid, PathMissing, StoreError
 from regfs.findings import Code
@@ -166,7 +167,7 @@ class _HashTask:
             self._fail(digest, error)
 
     def _unpack(self, digest: Digest, stream: BinaryIO) -> None:
-        source = _Hashed(stream, Hasher(digest.algorithm), self._advance)
+        source = HashedFile(stream, Hasher(digest.algorithm), self._advance)
         problem = layer = None
         try:
             packing, diff_id = _read_layer(source, self._advance)
@@ -234,7 +235,7 @@ def _start(digest: Digest) -> str:
     return digest[: _ALGORITHM + 3]
 
 
-def _read_layer(source: _Hashed, advance: Advance) -> tuple[Packing, Digest]:
+def _read_layer(source: HashedFile, advance: Advance) -> tuple[Packing, Digest]:
     """Read a layer to its end; return how it is packed, and the digest of its tar.
 
     Raises:
@@ -251,7 +252,7 @@ def _read_layer(source: _Hashed, advance: Advance) -> tuple[Packing, Digest]:
     return reader.packing, hasher.digest()
 
 
-class _Hashed(io.RawIOBase):
+class HashedFile(io.RawIOBase):
     """A file that is hashed while it is read."""
 
     def __init__(self, stream: BinaryIO, hasher: Hasher, advance: Advance) -> None:

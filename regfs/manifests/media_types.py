@@ -30,6 +30,7 @@ DOCKER_V1_SIGNED: Final = "application/vnd.docker.distribution.manifest.v1+prett
 
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 OCI_EMPTY: Final = "application/vnd.oci.empty.v1+json"
 BUILDKIT_CACHE: Final = "application/vnd.buildkit.cacheconfig.v0"
 IN_TOTO: Final = "application/vnd.in-toto+json"

@@ -17,14 +17,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from regfs.content.layers import (
-    BLOCK,
-    EXTENDED_LIMIT,
     Packing,
-    TarCheck,
     is_filesystem,
     open_layer,
     packing_of,
 )
+from regfs.content.tar import BLOCK, EXTENDED_LIMIT, TarCheck
 from regfs.digest import BUFFER_SIZE
 from regfs.errors import LayerInvalid
 from tests.support.images import tar

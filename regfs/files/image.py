@@ -1,0 +1,264 @@
+"""The files of one image, found by its reference.
+
+    image_files(registry, layers, "app:v1")  .layers  .merged["etc/hosts"]  .open("etc/hosts")
+
+What has no root file system (a chart, an SBOM, a build cache) is refused. An index stands for
+its only image; of several for the one of this machine's platform, as for clients.
+"""
+
+from __future__ import annotations
+
+import platform as machine
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from regfs import layout
+from regfs.content.entries import EntryKind
+from regfs.content.file_data import FileReader
+from regfs.content.layers import is_filesystem, packing_of
+from regfs.digest import Digest
+from regfs.errors import ManifestInvalid, ReferenceInvalid, RegfsError, Unknown, quoted
+from regfs.files.layers import Layers
+from regfs.files.listing import Columns, LayerListing
+from regfs.files.merged import Merged
+from regfs.findings import Code, Finding
+from regfs.manifests.media_types import DOCKER_LAYER, Kind
+
+if TYPE_CHECKING:
+    from regfs.manifests import Descriptor, Manifest
+    from regfs.manifests.image_config import ImageConfig
+    from regfs.tree.registry import Registry
+
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_DEEPEST: Final = 4
+"""Indexes within each other."""
+
+
+class ImageLayer(NamedTuple):
+    """A layer of an image."""
+
+    digest: Digest
+    media_type: str
+    foreign: bool
+    """Whether the registry need not have it."""
+
+
+class ImageFiles:
+    """The files of one image, or of one layer without its image."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        layers: Layers,
+        reference: str,
+        manifest: Digest,
+        parts: tuple[ImageLayer, ...],
+        config: Digest | None = None,
+        platform: str = "",
+    ) -> None:
+        self.reference = reference
+        """What was asked for, in full."""
+        self.manifest = manifest
+        """The image manifest, not its index; for a layer alone, that layer."""
+        self.parts = parts
+        """The layers, base first."""
+        self._platform = platform
+        self._config = config
+        self._registry = registry
+        self._opener = layers
+
+    @property
+    def layers(self) -> tuple[Digest, ...]:
+        """The digests of the layers, base first."""
+        return tuple(part.digest for part in self.parts)
+
+    @property
+    def platform(self) -> str:
+        """Such as `linux/arm64`; empty if nothing says it."""
+        return self._platform or ("" if self.config is None else self.config.platform)
+
+    @cached_property
+    def config(self) -> ImageConfig | None:
+        """The config; None if there is none, or it cannot be read."""
+        from regfs.manifests.image_config import parse_config
+
+        if self._config is None:
+            return None
+        try:
+            return parse_config(self._registry.manifest_bytes(self._config))
+        except (ManifestInvalid, Unknown) as error:
+            path = layout.blob_path(self._config)
+            self._registry.report(Finding(Code.CONFIG_UNREADABLE, path, actual=str(error)))
+        except RegfsError:  # reported by the read
+            return None
+        return None
+
+    @cached_property
+    def listings(self) -> tuple[LayerListing, ...]:
+        """What is in each layer, base first."""
+        return tuple(self.listing(number) for number in range(len(self.parts)))
+
+    def listing(self, number: int) -> LayerListing:
+        """Return what is in one layer; 0 is the base."""
+        part = self.parts[number]
+        path = layout.blob_path(part.digest)
+        problem = None
+        if not is_filesystem(part.media_type):
+            problem = f"{part.media_type or 'no media type'}: not part of a root file system"
+        elif packing_of(part.media_type) is None:
+            problem = "it is encrypted"
+        elif part.foreign and not self._is_here(part.digest):
+            problem = "it is kept elsewhere, as foreign layers are"
+        if problem is None:
+            return self._opener.listing(part.digest)
+        finding = Finding(Code.LAYER_UNREADABLE, path, part.digest, actual=problem, advice=_CLOSED)
+        self._registry.report(finding)
+        return LayerListing(part.digest, Columns(), [finding])
+
+    def _is_here(self, digest: Digest) -> bool:
+        try:
+            self._registry.blob(digest)
+        except Unknown:
+            return False
+        except RegfsError:  # reading it will tell
+            return True
+        return True
+
+    @cached_property
+    def merged(self) -> Merged:
+        """The root file system."""
+        return Merged.merge(self.listings)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is wrong with its layers."""
+        return [finding for listing in self.listings for finding in listing.findings]
+
+    def open(self, path: str) -> FileReader:
+        """Open the content of a file, to which symbolic links may lead.
+
+        Raises:
+            ReferenceInvalid: there is no such file, or it is a folder or a device.
+            LayerInvalid, StoreError: its layer cannot be read.
+        """
+        placed = self.merged.resolve(path)
+        if placed is None:
+            link = self.merged.get(path)
+            missing = "no such file in it" if link is None else "a link that leads nowhere"
+            raise ReferenceInvalid(f"{self.reference}: {quoted(path)}: {missing}")
+        placed = self.merged.content(placed)
+        if placed.entry.kind is not EntryKind.FILE:
+            raise ReferenceInvalid(f"{self.reference}: {quoted(path)} is a {placed.entry.kind}")
+        return self._opener.open(self.layers[placed.layer], placed.entry)
+
+
+_CLOSED: Final = "Its files cannot be shown from here"
+
+
+def image_files(
+    registry: Registry, layers: Layers, reference: str, platform: str | None = None
+) -> ImageFiles:
+    """Return the files of an image, or of the one layer whose digest `reference` is.
+
+    Raises:
+        ReferenceInvalid: it has no root file system, or is an index without an image for
+            `platform`, or with several and none for this machine; the message names them.
+        ReferenceInvalid, Unknown: as `Registry.find_content`.
+        ContentMismatch, ManifestInvalid: its manifest is damaged.
+    """
+    target, digest = registry.find_content(reference)
+    if target.tag is None and not _is_json(registry, digest):
+        part = ImageLayer(digest, DOCKER_LAYER, False)
+        return ImageFiles(registry, layers, str(target), digest, (part,))
+    shown = str(target)
+    manifest, entry = registry.manifest(digest), None
+    for _ in range(_DEEPEST):
+        if manifest.kind is not Kind.INDEX:
+            break
+        entry = _chosen(manifest, shown, platform)
+        digest = entry.digest
+        manifest = registry.manifest(digest)
+    found = _parts(registry, target.name, manifest)
+    if found is None:
+        raise ReferenceInvalid(f"{shown} has no files: {_what(manifest)}")
+    named = "" if entry is None or entry.platform is None else str(entry.platform)
+    config = getattr(manifest, "config", None)
+    config = None if config is None else config.digest
+    made = ImageFiles(registry, layers, shown, digest, found, config, named)
+    if platform is not None and entry is None and not _fits(platform, made.platform):
+        raise ReferenceInvalid(f"{shown} is for {made.platform or 'no platform'}, not {platform}")
+    return made
+
+
+def _is_json(registry: Registry, digest: Digest) -> bool:
+    with registry.open_blob(digest, 0, 64) as stream:
+        return stream.read(64).lstrip().startswith(b"{")
+
+
+def _chosen(index: Manifest, shown: str, platform: str | None) -> Descriptor:
+    """Return the entry of an index that is asked for."""
+    from regfs.manifests import DockerManifestList, ImageIndex, is_attestation, is_blob_type
+
+    entries = index.manifests if isinstance(index, ImageIndex | DockerManifestList) else ()
+    images = [
+        entry
+        for entry in entries
+        if not is_attestation(entry) and not is_blob_type(entry.media_type)
+    ]
+    names = [str(entry.platform or "") for entry in images]
+    told = ", ".join(dict.fromkeys(name or "no platform" for name in names))
+    if not images:
+        raise ReferenceInvalid(f"{shown} has no files: an index without images")
+    if platform is None and len(images) == 1:
+        return images[0]
+    own = platform or f"linux/{_ARCHITECTURES.get(machine.machine(), machine.machine())}"
+    fitting = [entry for entry, name in zip(images, names, strict=True) if _fits(own, name)]
+    if fitting:
+        return fitting[0]
+    if platform is None:
+        raise ReferenceInvalid(f"{shown} has no image for {own}; choose a platform: {told}")
+    raise ReferenceInvalid(f"{shown} has no image for {quoted(platform)}; it has {told}")
+
+
+def _fits(wanted: str, platform: str) -> bool:
+    """Return whether a platform is the one wanted; without a variant, any is."""
+    if "/" not in wanted:
+        wanted = f"linux/{wanted}"
+    return f"{platform}/".startswith(f"{wanted.removesuffix('/')}/")
+
+
+def _parts(
+    registry: Registry, name: str | None, manifest: Manifest
+) -> tuple[ImageLayer, ...] | None:
+    """Return the layers of a manifest, base first; None if it has no root file system."""
+    from regfs.manifests import IMAGE_CONFIGS, DockerManifest, DockerManifestV1, ImageManifest
+
+    if isinstance(manifest, DockerManifestV1):
+        sums = [layer.blob_sum for layer in reversed(manifest.fs_layers)]
+        return tuple(ImageLayer(digest, DOCKER_LAYER, False) for digest in sums)
+    if not isinstance(manifest, ImageManifest | DockerManifest):
+        return None
+    empty = not manifest.layers and manifest.config.media_type in IMAGE_CONFIGS
+    if not empty and not any(is_filesystem(layer.media_type) for layer in manifest.layers):
+        return None
+    return tuple(
+        ImageLayer(_stored(registry, name, layer.digest), layer.media_type, layer.foreign)
+        for layer in manifest.layers
+    )
+
+
+def _stored(registry: Registry, name: str | None, digest: Digest) -> Digest:
+    """Return under which digest the bytes of a layer lie."""
+    if name is None:
+        return digest
+    try:
+        return registry.layer(name, digest)
+    except RegfsError:  # reading the blob tells what is wrong, if anything is
+        return digest
+
+
+def _what(manifest: Manifest) -> str:
+    """Return what a manifest without a root file system holds, for a message."""
+    types = dict.fromkeys(reference.media_type for reference in manifest.references())
+    told = ", ".join(kind for kind in types if kind)
+    return f"its parts are {quoted(told)}" if told else f"it is of kind {manifest.kind}"
