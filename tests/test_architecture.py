@@ -35,7 +35,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(("reports", "files", "verify", "heal", "gc", "edits"), 4),
     "render": 5,
     "facade": 6,
-    **dict.fromkeys(("cli", "server"), 7),
+    **dict.fromkeys(("cli", "server", "browse"), 7),
     **dict.fromkeys(("__main__", ""), 8),
 }
 """Room -> layer; the empty name is regfs itself, which only hands names out."""
@@ -54,6 +54,7 @@ ARROWS = {
     ("edits", "gc"),
     ("edits", "reports"),
     ("cli", "server"),
+    ("cli", "browse"),
 }
 """Who may import a neighbour on its own layer."""
 
@@ -326,10 +327,10 @@ def test_listing_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:
     assert not names & {"networkx", "aiohttp", "obstore", "jinja2"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["browse", "--help"]])
 def test_help_loads_no_server(arguments: list[str]) -> None:
     code = "from regfs.cli.app import run\nassert run(sys.argv[1:]) == 0"
-    assert not loaded(code, *arguments) & {"aiohttp", "jinja2", "bcrypt", "networkx"}
+    assert not loaded(code, *arguments) & {"aiohttp", "jinja2", "bcrypt", "networkx", "textual"}
 
 
 def test_verifying_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:
@@ -365,6 +366,12 @@ def test_planning_loads_no_more_than_it_needs(tree: TreeBuilder) -> None:
     names = loaded(code, str(tree.root))
     assert "regfs.gc.plan" in names
     assert not names & {"socket", "regfs.reports.lineage", "regfs.verify", "regfs.heal"}
+
+
+def test_the_explorer_begins_without_what_reads_a_tree() -> None:
+    """Its first screen has to come at once."""
+    names = loaded("import regfs.browse.app")
+    assert not names & {"pydantic", "networkx", "regfs.graph", "regfs.verify", "regfs.gc"}
 
 
 def test_what_is_no_name_of_manifests() -> None:

@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, str]] = {
     "cat": "See",
     "why": "See",
     "log": "See",
+    "browse": "See",
     "du": "Measure",
     "reuse": "Measure",
     "bases": "Measure",
