@@ -57,6 +57,25 @@ def human_duration(seconds: float) -> str:
     return " ".join(part for part in parts[:2] if part)
 
 
+def ago(seconds: float) -> str:
+    """Return how long ago something was, in its largest unit: `3 min ago`, `2 days ago`."""
+    if seconds < 60:
+        return "just now"
+    _, size, one, several = next(unit for unit in _AGES if seconds < unit[0])
+    count = int(seconds // size)
+    return f"{count} {one if count == 1 else several} ago"
+
+
+_DAY: Final = 86_400
+_AGES: Final[tuple[tuple[float, float, str, str], ...]] = (
+    (3600, 60, "min", "min"),
+    (_DAY, 3600, "h", "h"),
+    (60 * _DAY, _DAY, "day", "days"),
+    (730 * _DAY, 30.4375 * _DAY, "month", "months"),
+    (float("inf"), 365.25 * _DAY, "year", "years"),
+)
+"""The seconds below which a unit is used, its own seconds, and its words."""
+
 _DECIMAL: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _by: list[int] = [1000]
@@ -68,18 +87,40 @@ def use_units(*, binary: bool) -> None:
     _by[0] = 1024 if binary else 1000
 
 
-def human_size(size: int) -> str:
-    """Return a number of bytes with three digits, in decimal units as `docker images` does."""
-    base = _by[0]
-    units = _DECIMAL if base == 1000 else _BINARY
-    value = float(size)
+def human_size(size: int, beside: int | None = None) -> str:
+    """Return a number of bytes with three digits, in decimal units as `docker images` does.
+
+    With `beside`, it has the unit and the decimals of that size, so that the two compare at a
+    glance: `6.50 MB` beside `6.51 MB`. What is less than a hundredth of it has its own.
+    """
+    if beside is not None:
+        return _in_unit_of(size, size if abs(size) * 100 < abs(beside) else beside)
+    unit, value = _scaled(size)
+    if unit == _units()[0]:
+        return f"{size} B"
+    return f"{value:.3g} {unit}" if abs(value) < 999.5 else f"{value:.0f} {unit}"
+
+
+def _in_unit_of(size: int, beside: int) -> str:
+    unit, other = _scaled(beside)
+    if unit == _units()[0]:
+        return f"{size} B"
+    decimals = 2 if abs(other) < 9.995 else 1 if abs(other) < 99.95 else 0
+    return f"{size / _by[0] ** _units().index(unit):.{decimals}f} {unit}"
+
+
+def _scaled(size: int) -> tuple[str, float]:
+    """Return the unit in which a size has at most three digits, and its value there."""
+    value, units = float(size), _units()
     for unit in units:
         if abs(value) < 999.5 or unit == units[-1]:
             break
-        value /= base
-    if unit == "B":
-        return f"{size} B"
-    return f"{value:.3g} {unit}" if abs(value) < 999.5 else f"{value:.0f} {unit}"
+        value /= _by[0]
+    return unit, value
+
+
+def _units() -> tuple[str, ...]:
+    return _DECIMAL if _by[0] == 1000 else _BINARY
 
 
 def utc_time(seconds: float) -> datetime:

@@ -81,11 +81,13 @@ def why(graph: Graph, digest: Digest) -> Iterator[list[Step]]:
         yield [Step(hop.node, edge) for hop, edge in zip(reversed(hops), edges, strict=False)]
 
 
-def nearest(graph: Graph, digest: Digest) -> dict[Node, list[Step]]:
+def nearest(
+    graph: Graph, digest: Digest, shows: Callable[[Node | Digest], bool] = lambda node: True
+) -> dict[Node, list[Step]]:
     """Return the tags and revisions that keep a blob or manifest, with the shortest path of each.
 
     As in `why`, a path may lead over a subject to what is about it. It begins with the tag or
-    revision and ends with `digest`.
+    revision and ends with `digest`. No path leads over what `shows` returns false for.
     """
     after: dict[Node | Digest, Step] = {}
     roots: list[Node] = []
@@ -93,7 +95,7 @@ def nearest(graph: Graph, digest: Digest) -> dict[Node, list[Step]]:
     while pending:
         node = pending.popleft()
         for before, edge in _before(graph, node, digest).items():
-            if before in after or before == digest:
+            if before in after or before == digest or not shows(before):
                 continue
             after[before] = Step(node, edge)
             if isinstance(before, Node):

@@ -341,7 +341,9 @@ def show_bases(report: Bases, console: Console) -> None:
     if not report.images:
         say(console, "There are no images with layers.")
         return
-    rows = [(label, _own(one)) for label, one in _tree(report.images)]
+    rows = [
+        (f"{lead}{printable(one.image)}", own_part(one)) for lead, one in in_tree(report.images)
+    ]
     width, room = max(len(label) for label, _ in rows), console.width
     if any(width + 2 + len(own) > room for _, own in rows):
         width = 0  # no room to align what follows
@@ -368,8 +370,9 @@ _BELOW: Final = str.maketrans("`-", "  ")
 """What stands before an image in the tree -> what stands before a line below it."""
 
 
-def _own(one: Lineage) -> str:
-    if (first := _first(one)) != one.image:
+def own_part(one: Lineage) -> str:
+    """Return what an image has beyond its base, in words."""
+    if (first := first_of(one)) != one.image:
         return f"same layers as {printable(first)}"
     if one.squashed:
         own = f"{plural(one.layers, 'layer')}, {human_size(one.size)}"
@@ -380,14 +383,14 @@ def _own(one: Lineage) -> str:
     return f"{plural(one.layers, 'layer')}, {human_size(one.size)}"
 
 
-def _first(one: Lineage) -> str:
+def first_of(one: Lineage) -> str:
     """Return the name that represents all images with the same layers."""
     return min((one.image, *one.aliases), key=plainest)
 
 
 def _place(one: Lineage) -> tuple[object, ...]:
     """Return the key that sorts images: those with the same layers together, by version."""
-    first = _first(one)
+    first = first_of(one)
     return natural(first), one.image != first, natural(one.image)
 
 
@@ -402,8 +405,11 @@ def _groups(images: Sequence[Lineage]) -> _Groups:
     return groups
 
 
-def _tree(images: Sequence[Lineage]) -> Iterator[tuple[str, Lineage]]:
-    """Yield a line for each image, followed by the images built on it, to any depth."""
+def in_tree(images: Sequence[Lineage]) -> Iterator[tuple[str, Lineage]]:
+    """Yield each image, followed by those built on it, to any depth.
+
+    With each comes the branch that leads to it in a drawing: three characters for each level.
+    """
     groups = _groups(images)
     seen: set[str] = set()
     # Images whose annotations form a circle have no root: each circle starts a tree.
@@ -415,7 +421,7 @@ def _tree(images: Sequence[Lineage]) -> Iterator[tuple[str, Lineage]]:
             if one.image in seen:
                 continue
             seen.add(one.image)
-            yield f"{lead}{printable(one.image)}", one
+            yield lead, one
             below = [child for child in groups.get(one.image, []) if child.image not in seen]
             for child in reversed(below):
                 last = child is below[-1]

@@ -97,12 +97,18 @@ def _hashes(layers: Iterable[Digest]) -> Iterator[int]:
         yield key
 
 
-def bases(graph: Graph, read: Read, targets: Iterable[Target] = ()) -> Bases:
-    """Find the base of every image, or of those that `targets` name.
+def bases(
+    graph: Graph,
+    read: Read,
+    targets: Iterable[Target] = (),
+    *,
+    among: list[Image] | None = None,
+) -> Bases:
+    """Find the base of every image, or of those that `targets` name, within `among` if given.
 
     With these come what they are built on and what is built on them.
     """
-    every = images(graph, read)
+    every = images(graph, read) if among is None else among
     finder = _BaseFinder(graph, read, every)
     found = sorted(map(finder.lineage, every), key=lambda one: natural(one.image))
     if named := list(targets):

@@ -93,9 +93,14 @@ def reasons(
     )
 
 
-def needs(graph: Graph, digest: Digest) -> tuple[NeededBy, ...]:
-    """Return the tags that keep a blob or manifest, then the untagged manifests that do."""
-    found = nearest(graph, digest)
+def needs(
+    graph: Graph, digest: Digest, shows: Callable[[Node | Digest], bool] = lambda node: True
+) -> tuple[NeededBy, ...]:
+    """Return the tags that keep a blob or manifest, then the untagged manifests that do.
+
+    No way to it leads over what `shows` returns false for.
+    """
+    found = nearest(graph, digest, shows)
     tagged: dict[str, set[Digest]] = {}
     rows = []
     for node, path in found.items():

@@ -116,7 +116,9 @@ class Options(NamedTuple):
     top: int | None = None
 
 
-class _Key(NamedTuple):
+class Key(NamedTuple):
+    """What a row is about."""
+
     name: str
     repository: str | None = None
     tag: str | None = None
@@ -136,7 +138,7 @@ class _Tally:
         return blobs.rows_of(array("I", set(self.numbers)))
 
 
-_Tallies = dict[_Key, _Tally]
+_Tallies = dict[Key, _Tally]
 
 
 def usage(
@@ -210,7 +212,7 @@ class _Count:
         if self._by in (By.LAYER, By.MEDIA_TYPE):
             self._times.update(map(graph.inventory.known.add, held.manifests))
             return
-        tally = self._tallies.setdefault(_holding_key(held, self._by), _Tally())
+        tally = self._tallies.setdefault(holding_key(held, self._by), _Tally())
         tally.uses += held.tag is not None
         tally.numbers.extend(numbers)
         tally.apparent += apparent
@@ -243,13 +245,14 @@ def _note_missing(noted: dict[str, int], found: Iterable[tuple[str, int]]) -> No
         noted[digest] = max(size, noted.get(digest, 0))
 
 
-def _holding_key(held: Holding, by: By) -> _Key:
+def holding_key(held: Holding, by: By) -> Key:
+    """Return the row to which a holding counts: a repository, a tag or a namespace."""
     if by is By.TAG:
-        return _Key(str(held), held.repository, held.tag)
+        return Key(str(held), held.repository, held.tag)
     if by is By.REPOSITORY:
-        return _Key(held.repository, held.repository)
+        return Key(held.repository, held.repository)
     namespace, slash, _ = held.repository.partition("/")
-    return _Key(namespace + slash)
+    return Key(namespace + slash)
 
 
 def _tally_content(graph: Graph, read: Read, times: Counter[int], by: By) -> _Tallies:
@@ -273,13 +276,13 @@ def _tally_content(graph: Graph, read: Read, times: Counter[int], by: By) -> _Ta
     return tallies
 
 
-_Part = tuple[_Key, Digest]
+_Part = tuple[Key, Digest]
 
 
 def _layers(graph: Graph, manifest: Digest) -> Iterator[_Part]:
     for leaf in graph.leaves(manifest):
         if leaf.role is not Role.CONFIG and not is_alias(graph, leaf.digest):
-            yield _Key(leaf.digest, digest=leaf.digest), leaf.digest
+            yield Key(leaf.digest, digest=leaf.digest), leaf.digest
 
 
 def _typed(graph: Graph, read: Read, manifest: Digest) -> Iterator[_Part]:
@@ -292,8 +295,8 @@ def _typed(graph: Graph, read: Read, manifest: Digest) -> Iterator[_Part]:
             yield _type_key(types.get(leaf.digest, "")), leaf.digest
 
 
-def _type_key(media_type: str) -> _Key:
-    return _Key(media_type or "(not known)")
+def _type_key(media_type: str) -> Key:
+    return Key(media_type or "(not known)")
 
 
 def _types_of(read: Read, manifest: Digest) -> dict[Digest, str]:

@@ -27,7 +27,7 @@ from regfs.render.tables import (
     to_json,
     to_json_line,
 )
-from regfs.units import human_size, rfc3339, utc_time
+from regfs.units import ago, human_size, rfc3339, utc_time
 
 DIGEST = Digest.parse("sha256:" + "0123456789abcdef" * 4)
 
@@ -79,6 +79,40 @@ def test_human_size_is_monotonic(one: int, other: int) -> None:
         return units.index(unit), float(number)
 
     assert (one <= other) <= (key(one) <= key(other))
+
+
+@pytest.mark.parametrize(
+    ("size", "beside", "shown"),
+    [
+        (6_500_000, 6_510_000, "6.50 MB"),
+        (350_000, 6_510_000, "0.35 MB"),
+        (65_000, 6_510_000, "65.0 kB"),
+        (12_700_000, 13_800_000, "12.7 MB"),
+        (0, 6_510_000, "0 B"),
+        (700, 999, "700 B"),
+        (999_600, 999_600, "1.00 MB"),
+    ],
+)
+def test_a_size_beside_another_has_its_unit(size: int, beside: int, shown: str) -> None:
+    assert human_size(size, beside) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (-5, "just now"),
+        (59, "just now"),
+        (60, "1 min ago"),
+        (3599, "59 min ago"),
+        (7200, "2 h ago"),
+        (86_400, "1 day ago"),
+        (59 * 86_400, "59 days ago"),
+        (61 * 86_400, "2 months ago"),
+        (3 * 366 * 86_400, "3 years ago"),
+    ],
+)
+def test_how_long_ago_something_was(seconds: float, shown: str) -> None:
+    assert ago(seconds) == shown
 
 
 def test_plurals() -> None:

@@ -14,17 +14,18 @@ import pytest
 import requests
 from aiohttp import web
 
+import regfs
 from regfs.server.auth import Gate
 from regfs.server.htpasswd import PasswordFile
 from regfs.server.routes import Verb
 from regfs.server.rules import load_access
 from regfs.server.ui import pages
-from tests.support.builder import TreeBuilder, attestation, image, index
+from tests.support.builder import TreeBuilder, artifact, attestation, image, index
 from tests.support.pages import BASE, ask, fill, read_again, visible
 from tests.support.server import hosted
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures/trees"
-PAGES = ("/", "/usage", "/reuse", "/findings", "/gc", "/gc?untagged=1", "/search?q=app")
+PAGES = ("/", "/usage", "/reuse", "/bases", "/findings", "/gc", "/gc?untagged=1", "/search?q=app")
 
 
 @pytest.fixture
@@ -120,14 +121,16 @@ def test_the_filter_can_be_cleared(url: str, path: str) -> None:
 
 def test_a_blob_tells_what_keeps_it(url: str, registry: TreeBuilder) -> None:
     digest = registry.document(registry.current("library/base", "12"))["layers"][0]["digest"]
-    text = visible(ask(url, f"/b/{digest}"))
-    assert "library/base:12" in text
-    assert "team/app:v1" in text
+    page = ask(url, f"/b/{digest}")
+    assert 'href="/r/library/base/_tags/12"' in page.text
+    assert 'href="/r/team/app/_tags/v1"' in page.text
+    assert page.text.count('<th scope="row">') == 2, "one row for each repository"
+    assert "3 tags in 2 repositories" in visible(page)
 
 
 def test_reuse_usage_and_garbage_show_the_reports_of_the_command_line(url: str) -> None:
     assert "2 of 3 layers are used by more than one image" in visible(ask(url, "/reuse"))
-    assert "shared by repositories" in ask(url, "/usage").text
+    assert "needed by 2 repositories: library/base, team/app" in ask(url, "/usage").text
     assert "There is nothing to delete." in visible(ask(url, "/gc"))
     assert "no tag reaches this manifest" in visible(ask(url, "/gc?untagged=1"))
     assert "regfs gc plan -m -o plan.json" in visible(ask(url, "/gc?untagged=1"))
@@ -150,6 +153,120 @@ def test_search_knows_names_tags_and_the_beginnings_of_digests(
     assert f'href="/b/{digest}"' in found.text
     assert "Exactly this" in visible(found)
     assert "Nothing matches" in visible(ask(url, "/search?q=nothing-like-it"))
+
+
+def shown_tags(url: str, path: str) -> list[str]:
+    return re.findall(r'<th scope="row"><a href="[^"]*/_tags/([^"]+)"', ask(url, path).text)
+
+
+def test_tags_are_sorted_by_name_version_size_and_time(tree: TreeBuilder) -> None:
+    for size, tag in enumerate(("v10", "v9", "latest", "v9.1"), 1):
+        tree.push("app", tag, image([os.urandom(size * 100)]))
+    with hosted(tree.root) as url:
+        assert shown_tags(url, "/r/app?sort=name") == ["latest", "v10", "v9", "v9.1"]
+        assert shown_tags(url, "/r/app?sort=-name") == ["v9.1", "v9", "v10", "latest"]
+        assert shown_tags(url, "/r/app?sort=version") == ["v10", "v9.1", "v9", "latest"]
+        assert shown_tags(url, "/r/app?sort=size") == ["v9.1", "latest", "v9", "v10"]
+        assert shown_tags(url, "/r/app?sort=-size&q=v") == ["v10", "v9", "v9.1"]
+        page = ask(url, "/r/app?sort=version&q=v").text
+    assert 'aria-sort="descending"' in page
+    assert 'href="/r/app?q=v&amp;sort=-version"' in page
+
+
+def test_a_tag_says_what_it_pointed_to_and_how_to_set_it_back(tree: TreeBuilder) -> None:
+    old = tree.push("app", "v1", image(["base", "old"]))
+    tree.push("app", "v1", image(["base", "new", "more"]))
+    with hosted(tree.root) as url:
+        text = visible(ask(url, "/r/app/_tags/v1"))
+    history = text.partition("History of the tag")[2]
+    assert re.search(r"now .*regfs rollback app:v1 " + old[7:19], history)
+    assert re.search(r"\+2 layers \([^)]+\), -1 layer", history)
+
+
+def test_a_manifest_that_is_gone_cannot_be_set_back_to(tree: TreeBuilder) -> None:
+    old = tree.push("app", "v1", image(["base", "old"]))
+    tree.push("app", "v1", image(["base", "new"]))
+    tree.delete_revision("app", old)
+    with hosted(tree.root) as url:
+        text = visible(ask(url, "/r/app/_tags/v1"))
+    assert " gone " in text
+    assert "regfs rollback" not in text
+
+
+def test_removing_a_tag_frees_on_the_page_what_it_frees_on_the_command_line(
+    url: str, registry: TreeBuilder
+) -> None:
+    tag = ask(url, "/r/team/app/_tags/v1").text
+    assert 'href="/r/team/app/_removal/v1"' in tag
+    page = ask(url, "/r/team/app/_removal/v1")
+    report = regfs.open(str(registry.root)).removal("team/app:v1")
+    assert f'title="{report.holds.bytes:,} bytes"' in page.text
+    assert f"in {report.freed.blobs} blob" in visible(page)
+    assert 'href="/r/team/app/_tags/multi"' in page.text
+    assert "regfs rm team/app:v1" in visible(page)
+    assert ask(url, "/r/team/app/_removal/none").status == 404
+
+
+def test_bases_are_a_tree_in_which_each_list_of_layers_stands_once(tree: TreeBuilder) -> None:
+    tree.push("base", "1", image(["a"]))
+    tree.push("app", "v1", image(["a", "b"]))
+    tree.push("app", "same", image(["a", "b"]))
+    tree.push("top", "x", image(["a", "b", "c"]))
+    with hosted(tree.root) as url:
+        page = ask(url, "/bases")
+        found = ask(url, "/bases?q=SAME")
+    rows = re.findall(r'class="depth-(\d)">.*?<a href="([^"]+)"', page.text)
+    assert rows == [("0", "/r/base/_tags/1"), ("1", "/r/app/_tags/v1"), ("2", "/r/top/_tags/x")]
+    assert "same layers: app:same" in visible(page)
+    assert "app:v1" in visible(found)
+    assert "top:x" not in visible(found)
+
+
+def test_pulling_is_offered_for_what_runs(tree: TreeBuilder) -> None:
+    app = image(["app"])
+    tree.push("app", "v1", index(app, attestation(app)))
+    signature = tree.push("app", "signature", artifact([b"s"], artifact_type="a/signature"))
+    tree.push("broken", "v1", image(["broken"]))
+    tree.break_("blob-missing", "broken", "v1")
+    with hosted(tree.root) as url:
+        assert "docker pull" in visible(ask(url, "/r/app/_tags/v1"))
+        for path in ("/r/app/_tags/signature", f"/r/app/_manifests/{signature}",
+                     "/r/broken/_tags/v1"):  # fmt: skip
+            assert "docker pull" not in visible(ask(url, path)), path
+
+
+def test_images_without_tags_are_said_to_be_kept_by_a_collection(tree: TreeBuilder) -> None:
+    tree.push("by-digest", None, image(["a"]))
+    tree.push("tagged", "v1", image(["a"]))
+    with hosted(tree.root) as url:
+        text = visible(ask(url, "/r/by-digest"))
+        assert "pull these images by digest. So a collection keeps all of them" in text
+        assert "regfs gc plan -m --allow-tagless by-digest" in text
+        assert "--allow-tagless" not in visible(ask(url, "/r/tagged"))
+        assert "There is nothing to delete" in visible(ask(url, "/gc?untagged=1"))
+
+
+def test_an_empty_registry_says_how_to_push(tmp_path: Path) -> None:
+    (tmp_path / "docker/registry/v2").mkdir(parents=True)
+    with hosted(tmp_path, writable=True) as url:
+        assert f"docker push {url.removeprefix('http://')}/NAME:TAG" in visible(ask(url))
+        assert f"regfs -r {tmp_path} verify" in visible(ask(url, "/findings"))
+    with hosted(tmp_path) as url:
+        assert f"regfs -r {tmp_path} serve --writable" in visible(ask(url))
+
+
+def test_paths_on_the_disk_are_shown_in_browsers_that_ask_for_them(url: str) -> None:
+    browser = requests.Session()
+    assert "with-paths" not in browser.get(url, timeout=60).text
+    for show in ("1", ""):
+        form = {"show": show, "back": "/r/team/app"}
+        answer = browser.post(f"{url}/paths", form, timeout=60, allow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/r/team/app")
+        page = browser.get(url + "/r/team/app", timeout=60).text
+        assert ('<body class="with-paths">' in page) is bool(show)
+    away = browser.post(f"{url}/paths", {"back": "//evil.example"}, timeout=60,
+                        allow_redirects=False)  # fmt: skip
+    assert away.headers["Location"] == "/"
 
 
 @pytest.mark.parametrize("sort", ["name", "-name", "tags", "unique", "apparent", "pushed", "?"])

@@ -15,8 +15,9 @@ import pytest
 import requests
 
 from regfs import manifests
-from regfs.server.ui import pages, snapshot
-from regfs.server.ui.snapshot import FRESH_SHARE, LARGEST, Snapshots
+from regfs.server.ui import pages, snapshots
+from regfs.server.ui.snapshot import LARGEST
+from regfs.server.ui.snapshots import FRESH_SHARE, Snapshots
 from regfs.server.ui.views.parts import LISTED
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
@@ -131,7 +132,7 @@ def test_indexes_that_list_indexes_without_end_are_shown(tree: TreeBuilder) -> N
     for one in levels:
         tree.delete_revision("app", one.digest)
     with hosted(tree.root) as url:
-        assert "app:deep" in page(url, f"/b/{Blob(b'deep').digest}")
+        assert "/r/app/_tags/deep" in page(url, f"/b/{Blob(b'deep').digest}")
         assert page(url, "/r/app/_tags/deep")
 
 
@@ -208,7 +209,7 @@ def test_refresh_never_exceeds_its_share_of_the_time(
         clock.now += takes
         return scan(*args, **options)
 
-    monkeypatch.setattr(snapshot, "scan", slow)
+    monkeypatch.setattr(snapshots, "scan", slow)
     tree.push("app", "v1")
 
     async def story() -> None:

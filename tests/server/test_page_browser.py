@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regfs.server.ui import snapshot
+from regfs.server.ui import snapshots
 from regfs.tree.scan import scan
 from tests.support.browser import CONTRASTS, Watched, chromium, needs_browser
 from tests.support.builder import TreeBuilder, artifact, attestation, image, index, layer
+from tests.support.images import Blob
 from tests.support.server import hosted
 
 if TYPE_CHECKING:
@@ -43,11 +44,15 @@ PAGES = (
     "/r/team/app",
     "/r/team/app/_tags/v1",
     "/r/team/app/_tags/multi",
+    "/r/team/app?sort=version",
+    f"/b/{Blob(BASE).digest}",
     f"/r/{LONG}",
     f"/r/{LONG}/_tags/v1",
     "/usage",
     "/usage?by=layer",
     "/reuse",
+    "/bases",
+    "/r/team/app/_removal/v1",
     "/findings",
     "/gc?untagged=1",
     "/search?q=a",
@@ -137,6 +142,18 @@ def test_dark_is_dark_and_every_text_stands_out(visit: Open, url: str) -> None:
     assert dark < 3 * 50
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong_on_any_page(visit: Open, url: str, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+
+    axe = Axe()
+    window = visit(url, color_scheme=scheme)
+    for path in PAGES:
+        window.go(path)
+        found = axe.run(window.page)
+        assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+
+
 def test_the_areas_of_the_map_can_be_gone_to_on_a_phone_and_on_a_desk(
     visit: Open, url: str
 ) -> None:
@@ -145,7 +162,7 @@ def test_the_areas_of_the_map_can_be_gone_to_on_a_phone_and_on_a_desk(
         window.go("/usage")
         maps = window.page.locator(".tiles:visible")
         assert maps.count() == 1
-        window.page.locator(f"{shown} a[aria-label='team/app']").click()
+        window.page.locator(f"{shown} a[aria-label^='team/app: ']").click()
         assert window.path == "/r/team/app"
 
 
@@ -177,7 +194,8 @@ def test_an_image_is_found_with_the_keyboard_alone(visit: Open, url: str) -> Non
 def test_search_and_map_can_be_used_with_the_keyboard_alone(visit: Open, url: str) -> None:
     window = visit(url)
     window.go("/usage")
-    window.tab_to("team/app")
+    tile = window.page.locator(".tiles:visible a[aria-label^='team/app: ']")
+    window.tab_to(str(tile.get_attribute("aria-label")))
     window.page.keyboard.press("/")
     assert window.page.evaluate("() => document.activeElement.id") == "search"
     window.page.keyboard.type("library/ba")
@@ -237,9 +255,13 @@ def test_without_script_all_the_same_can_be_done(visit: Open, url: str) -> None:
     assert window.page.locator("#results tbody tr").count() == 1
     window.page.locator("thead a", has_text="Repository").click()
     assert "sort=name" in window.path
-    window.page.locator("footer button").click()
+    window.page.locator("footer button", has_text="Read again").click()
     assert "sort=name" in window.path
     window.go("/r/team/app/_tags/v1")
+    paths = window.page.locator("main .path").first
+    assert not paths.is_visible()
+    window.page.locator("footer button", has_text="Show paths").click()
+    paths.wait_for()
     window.page.locator("summary").click()
     assert window.page.locator("pre").is_visible()
     window.page.locator("#search").fill("team")
@@ -256,7 +278,7 @@ def test_a_page_that_waits_comes_by_itself(
         gate.wait(60)
         return scan(*args, **options)
 
-    monkeypatch.setattr(snapshot, "scan", slow)
+    monkeypatch.setattr(snapshots, "scan", slow)
     with hosted(tree.root) as url:
         for script in (True, False):
             window = visit(url, java_script_enabled=script)

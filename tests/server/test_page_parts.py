@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from regfs.errors import StoreError
-from regfs.server.ui import addresses, snapshot
-from regfs.server.ui.snapshot import Snapshots
+from regfs.server.ui import addresses, snapshot, snapshots
+from regfs.server.ui.snapshots import Snapshots
 from regfs.server.ui.templating import assets, environment, lines, share, size, ticks, when
 from regfs.server.ui.treemap import Box, squarify
 from regfs.server.ui.views.parts import Look, Order, page_of
@@ -114,10 +114,11 @@ def test_texts_on_the_map_stand_out() -> None:
     style = (resources.files("regfs.server.ui") / "static/style.css").read_text()
     for scheme in style.split("prefers-color-scheme: dark")[:2]:
         colors = dict(re.findall(r"--([a-z]+(?:-[a-z0-9]+)?): (#[0-9a-f]{3,6});", scheme))
-        for number in range(4):
-            assert contrast(colors[f"own-{number}"], colors["tile-ink"]) >= 4.5
-        for ground in ("shared", "unneeded", "line"):
-            assert contrast(colors[ground], colors["ink"]) >= 4.5
+        inks = ["deep-ink", "deep-ink", "pale-ink", "pale-ink", "pale-ink"]
+        for level, ink in enumerate(inks):
+            assert contrast(colors[f"level-{level}"], colors[ink]) >= 4.5
+        for ground in ("unneeded", "line"):
+            assert contrast(colors[ground], colors["pale-ink"]) >= 4.5
 
 
 def contrast(one: str, other: str) -> float:
@@ -206,7 +207,7 @@ def test_a_snapshot_is_kept_until_it_is_old(registry: Registry) -> None:
         first = await keeper.get(patience=60)
         assert first is not None
         assert await keeper.get(patience=60) is first
-        clock.now += snapshot.MAX_AGE + 1
+        clock.now += snapshots.MAX_AGE + 1
         await keeper.get(patience=60, fresh=True)
         later = await keeper.get(patience=60)
         assert later is not first
@@ -265,7 +266,7 @@ def test_what_is_pushed_while_the_tree_is_read_is_in_the_fresh_snapshot(
         gate.wait(60)
         return inventory
 
-    monkeypatch.setattr(snapshot, "scan", slow)
+    monkeypatch.setattr(snapshots, "scan", slow)
 
     async def go() -> None:
         keeper = Snapshots(registry)
@@ -287,7 +288,7 @@ def test_what_is_pushed_while_the_tree_is_read_is_in_the_fresh_snapshot(
 def test_a_large_tree_has_at_most_one_snapshot(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "LARGE", 0)
+    monkeypatch.setattr(snapshots, "LARGE", 0)
     gate = threading.Event()
 
     async def go() -> None:
@@ -299,7 +300,7 @@ def test_a_large_tree_has_at_most_one_snapshot(
             gate.wait(60)
             return scan(*args, **options)
 
-        monkeypatch.setattr(snapshot, "scan", slow)
+        monkeypatch.setattr(snapshots, "scan", slow)
         clock.now += 100
         assert await keeper.get(patience=0.01) is None
         gate.set()
@@ -310,7 +311,7 @@ def test_a_large_tree_has_at_most_one_snapshot(
 
 
 def test_an_unused_snapshot_is_dropped(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "IDLE", 0.05)
+    monkeypatch.setattr(snapshots, "IDLE", 0.05)
 
     async def go() -> None:
         keeper = Snapshots(registry)
@@ -332,10 +333,10 @@ def test_the_reason_for_an_unreadable_tree_is_given_once(
 
     async def go() -> None:
         keeper = Snapshots(registry)
-        monkeypatch.setattr(snapshot, "scan", broken)
+        monkeypatch.setattr(snapshots, "scan", broken)
         with pytest.raises(StoreError, match="the disk is gone"):
             await keeper.get(patience=60)
-        monkeypatch.setattr(snapshot, "scan", scan)
+        monkeypatch.setattr(snapshots, "scan", scan)
         assert await keeper.get(patience=60) is not None
         keeper.close()
 
@@ -355,7 +356,7 @@ def test_closing_ends_a_listing_that_is_under_way(
         finally:
             over.set()
 
-    monkeypatch.setattr(snapshot, "scan", endless)
+    monkeypatch.setattr(snapshots, "scan", endless)
 
     async def go() -> None:
         keeper = Snapshots(registry)
@@ -379,7 +380,7 @@ def test_shutdown_during_a_listing_logs_nothing(
         finally:
             over.set()
 
-    monkeypatch.setattr(snapshot, "scan", slow)
+    monkeypatch.setattr(snapshots, "scan", slow)
 
     async def go() -> Snapshots:
         keeper = Snapshots(registry)

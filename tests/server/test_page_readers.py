@@ -13,6 +13,7 @@ import requests
 from regfs.server.auth import CHALLENGE, Gate
 from regfs.server.htpasswd import PasswordFile
 from regfs.server.rules import load_access
+from regfs.server.ui.pages import PATHS
 from tests.support.builder import TreeBuilder
 from tests.support.server import hosted
 
@@ -43,7 +44,9 @@ def rule(user: str, pattern: str) -> str:
 
 def ask(url: str, path: str, who: tuple[str, str] | None = None) -> requests.Response:
     while True:
-        answer = requests.get(url + path, auth=who, timeout=60, allow_redirects=False)
+        answer = requests.get(
+            url + path, auth=who, timeout=60, allow_redirects=False, cookies={PATHS: "1"}
+        )
         if answer.status_code != 202:
             return answer
 

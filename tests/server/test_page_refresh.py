@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from regfs.server.ui import snapshot
+from regfs.server.ui import snapshots
 from regfs.server.ui.snapshot import Snapshot
 from regfs.tree.scan import scan
 from tests.support.builder import TreeBuilder
@@ -42,7 +42,7 @@ def test_what_was_pushed_is_there_after_reading_again(url: str, registry: TreeBu
 def test_a_page_that_is_not_there_yet_says_that_the_tree_is_read_again(
     url: str, registry: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "FRESH_SHARE", 1e-9)  # the next reading has to wait
+    monkeypatch.setattr(snapshots, "FRESH_SHARE", 1e-9)  # the next reading has to wait
     assert "read again" not in visible(ask(url, "/r/team/new"))
     registry.push("team/new", "v1")
     read_again(url, "/r/team/new")
@@ -66,7 +66,7 @@ def test_while_a_large_tree_is_read_pages_say_so_and_pulls_continue(
         gate.wait(60)
         return scan(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(snapshot, "scan", slow)
+    monkeypatch.setattr(snapshots, "scan", slow)
     with hosted(registry.root) as url:
         page = ask(url)
         assert page.status == 202

@@ -1,6 +1,7 @@
 """The web page: what is on the disk, for people with a browser.
 
-    snapshot     the tree as it was at one moment, read by a separate thread
+    snapshot     the tree as it was at one moment, and the reports made of it
+    snapshots    when one is taken, by a separate thread
     addresses    the paths of the page, both ways
     views/       reports -> frozen view models: what a template needs, in its words
     treemap      sizes -> rectangles

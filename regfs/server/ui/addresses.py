@@ -4,6 +4,7 @@
     /r/<name>/_tags/<tag>           what a tag points to
     /r/<name>/_manifests/<digest>   a manifest of it
     /r/<name>/_raw/<digest>         the bytes of a manifest or config
+    /r/<name>/_removal/<tag>        what removing a tag would free
     /b/<digest>                     a blob
 
 As on the disk, no component of a name begins with `_`, so the first one that does ends the
@@ -20,6 +21,7 @@ BLOB: Final = "/b/"
 TAGS: Final = "tags"
 MANIFESTS: Final = "manifests"
 RAW: Final = "raw"
+REMOVAL: Final = "removal"
 
 
 class PageAddress(NamedTuple):
@@ -27,7 +29,7 @@ class PageAddress(NamedTuple):
 
     name: str
     part: str = ""
-    """`tags`, `manifests`, `raw`; empty for the repository itself."""
+    """`tags`, `manifests` and so on; empty for the repository itself."""
     reference: str = ""
     """A tag or a digest, as it was given."""
 
@@ -50,6 +52,11 @@ def of_manifest(name: str, digest: str) -> str:
 def of_raw(name: str, digest: str) -> str:
     """Return the path of the bytes of a manifest or config."""
     return f"{of_repository(name)}/_{RAW}/{_quoted(digest)}"
+
+
+def of_removal(name: str, tag: str) -> str:
+    """Return the path of what removing a tag would free."""
+    return f"{of_repository(name)}/_{REMOVAL}/{_quoted(tag)}"
 
 
 def of_blob(digest: str) -> str:

@@ -2,7 +2,8 @@
 
     /            repositories      /usage     who uses how much     /search   ?q=
     /r/<name>..  one of them       /reuse     what is shared        /refresh  POST
-    /b/<digest>  a blob            /findings  what is wrong         /static/
+    /b/<digest>  a blob            /bases     what is built on what /paths    POST
+                                   /findings  what is wrong         /static/
                                    /gc        what gc would delete
 
 Each page waits a moment for a snapshot of the tree. If that takes longer, the page says so and
@@ -27,30 +28,36 @@ from regfs.errors import DigestInvalid, RegfsError, Unknown
 from regfs.manifests import Role
 from regfs.server.auth import GATE, USER
 from regfs.server.errors import ApiError, as_api_error
-from regfs.server.keys import MAY, REGISTRY
+from regfs.server.keys import MAY, REGISTRY, SETTINGS
 from regfs.server.lines import FairQueue, LineFull, client_of
 from regfs.server.routes import Verb, path_in
 from regfs.server.ui import addresses
 from regfs.server.ui.addresses import PageAddress
 from regfs.server.ui.packing import HEADERS, packed
-from regfs.server.ui.snapshot import Snapshot, Snapshots
+from regfs.server.ui.snapshot import Report, Snapshot, TagRemoval
+from regfs.server.ui.snapshots import Snapshots
 from regfs.server.ui.templating import assets, environment
 from regfs.server.ui.views.blob import blob
 from regfs.server.ui.views.collecting import collecting
 from regfs.server.ui.views.findings import findings
 from regfs.server.ui.views.image import image
+from regfs.server.ui.views.lineage import lineage
 from regfs.server.ui.views.parts import Look
+from regfs.server.ui.views.removing import removing
 from regfs.server.ui.views.repositories import repositories
 from regfs.server.ui.views.repository import repository
 from regfs.server.ui.views.reuse import reuse
 from regfs.server.ui.views.search import search
-from regfs.server.ui.views.usage import by_of, usage
-from regfs.tree.inventory import RepositoryInventory
+from regfs.server.ui.views.usage import SHARED_BY, by_of, usage
+from regfs.tree.inventory import RepositoryInventory, TagInfo
 
 _log = logging.getLogger(__name__)
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+")
 """Hosts that are safe in a command that people copy."""
+PATHS: Final = "regfs-paths"
+"""The cookie of a browser that shows paths on the disk."""
+YEAR: Final = 365 * 86_400
 FOREVER: Final = "public, max-age=31536000, immutable"
 THREADS: Final = 1
 """Threads that make pages, separate from those of the API. Two would not be faster: making a
@@ -106,12 +113,14 @@ def add_pages(app: web.Application) -> None:
     get("/b/{digest:.+}", pages.blob)
     get("/usage", pages.usage)
     get("/reuse", pages.reuse)
+    get("/bases", pages.bases)
     get("/findings", pages.findings)
     get("/gc", pages.gc)
     get("/search", pages.search)
     get("/login", pages.login)
     get("/static/{name}", pages.static)
     app.router.add_post("/refresh", pages.refresh)
+    app.router.add_post("/paths", pages.paths)
     app.on_cleanup.append(pages.close)
 
 
@@ -144,14 +153,16 @@ class _Pages:
         """Answer everything below `/r/`."""
         place = addresses.place_of(path_in(request.raw_path))
         if place is not None and place.part == "":
-            query, number = _text(request, "q"), _number(request)
+            query, sort, number = _text(request, "q"), _text(request, "sort"), _number(request)
             return await self._page(
                 request,
                 "repository.html",
-                lambda look: repository(look, _repository(look, place), query, number),
+                lambda look: repository(look, _repository(look, place), query, sort, number),
             )
         if place is not None and place.part == addresses.RAW:
             return await self._answered(request, lambda: self._raw(request, place))
+        if place is not None and place.part == addresses.REMOVAL:
+            return await self._answered(request, lambda: self._removal(request, place))
         if place is not None and place.part in (addresses.TAGS, addresses.MANIFESTS):
             of = _text(request, "of")
             return await self._page(request, "image.html", lambda look: _image(look, place, of))
@@ -164,15 +175,24 @@ class _Pages:
 
     async def usage(self, request: web.Request) -> web.StreamResponse:
         """Answer `/usage`."""
-        by = by_of(_text(request, "by"))
+        by, number = by_of(_text(request, "by")), _number(request)
         needs = [f"usage_{by.name.lower()}"]
+        if by in SHARED_BY:
+            needs.append(f"sharing_{by.name.lower()}")
         return await self._page(
-            request, "usage.html", lambda look: usage(_whole(look), by), needs=needs
+            request, "usage.html", lambda look: usage(_whole(look), by, number), needs=needs
         )
 
     async def reuse(self, request: web.Request) -> web.StreamResponse:
         """Answer `/reuse`."""
         return await self._page(request, "reuse.html", reuse, needs=["reuse"])
+
+    async def bases(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/bases`."""
+        query, number = _text(request, "q"), _number(request)
+        return await self._page(
+            request, "bases.html", lambda look: lineage(look, query, number), needs=["bases"]
+        )
 
     async def findings(self, request: web.Request) -> web.StreamResponse:
         """Answer `/findings`."""
@@ -202,21 +222,27 @@ class _Pages:
 
     async def refresh(self, request: web.Request) -> web.StreamResponse:
         """Answer `/refresh`: read the tree again, and redirect back to the page."""
-        form = await request.post()
-        back = str(form.get("back", "/"))
-        # Only to a page of this server: `//elsewhere` would be another one.
-        if not back.startswith("/") or back.startswith(("//", "/\\")) or not back.isprintable():
-            back = "/"
+        back = _back(await request.post())
 
         async def answer() -> web.StreamResponse:
             await self._snapshots.get(fresh=True)
-            return web.Response(status=303, headers={**HEADERS, "Location": back})
+            return _redirect(back)
 
         return await self._answered(request, answer)
 
+    async def paths(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/paths`: show paths on the disk, or hide them, in this browser."""
+        form = await request.post()
+        response = _redirect(_back(form))
+        if form.get("show"):
+            response.set_cookie(PATHS, "1", max_age=YEAR, httponly=True, samesite="Strict")
+        else:
+            response.del_cookie(PATHS)
+        return response
+
     async def login(self, request: web.Request) -> web.StreamResponse:
         """Answer `/login`, which needs a password: redirect to the first page."""
-        return web.Response(status=303, headers={**HEADERS, "Location": "/"})
+        return _redirect("/")
 
     async def static(self, request: web.Request) -> web.StreamResponse:
         """Answer `/static/`."""
@@ -235,7 +261,7 @@ class _Pages:
     # -- how a page is made ----------------------------------------------------------
 
     async def _page(
-        self, request: web.Request, template: str, make: Make, *, needs: Iterable[str] = ()
+        self, request: web.Request, template: str, make: Make, *, needs: Iterable[Report] = ()
     ) -> web.StreamResponse:
         async def answer() -> web.StreamResponse:
             snapshot = await self._snapshots.get(needs)
@@ -250,6 +276,20 @@ class _Pages:
             return await self._in_turn(request, render)
 
         return await self._answered(request, answer)
+
+    async def _removal(self, request: web.Request, place: PageAddress) -> web.StreamResponse:
+        """Answer what removing a tag would free, which takes a moment to work out."""
+        of = TagRemoval(place.name, place.reference)
+        snapshot = await self._snapshots.get()
+        if snapshot is not None:
+            _removable(self._look(request, snapshot), place)
+
+        def view(look: Look) -> Any:
+            _removable(look, place)
+            return removing(look, of)
+
+        needs = [] if snapshot is None else [of]
+        return await self._page(request, "removal.html", view, needs=needs)
 
     async def _answered(
         self, request: web.Request, answer: Callable[[], Awaitable[web.StreamResponse]]
@@ -317,6 +357,8 @@ class _Pages:
             back=back if request.method in ("GET", "HEAD") else "/",
             asked=_text(request, "q") if path == "/search" else "",
             host=request.host if _HOST.fullmatch(request.host) else "HOST",
+            paths=PATHS in request.cookies,
+            writable=request.app[SETTINGS].writable,
             root=self._root if look is not None and _knows(request, look) else "",
             can_log_in=_is_unknown(request),
             version=__version__,
@@ -339,6 +381,18 @@ def _knows(request: web.Request, look: Look) -> bool:
 def _response(request: web.Request, text: str, status: int = 200) -> web.Response:
     # Invalid UTF-8 is escaped already; a surrogate that is left must not make the page fail.
     return packed(request, text.encode("utf-8", "backslashreplace"), "text/html", status)
+
+
+def _redirect(to: str) -> web.Response:
+    return web.Response(status=303, headers={**HEADERS, "Location": to})
+
+
+def _back(form: Mapping[str, Any]) -> str:
+    """Return the page of this server that a form was on."""
+    back = str(form.get("back", "/"))
+    # `//elsewhere` would be another server.
+    outside = not back.startswith("/") or back.startswith(("//", "/\\")) or not back.isprintable()
+    return "/" if outside else back
 
 
 async def _missing() -> web.StreamResponse:
@@ -369,13 +423,23 @@ def _image(look: Look, place: PageAddress, of: str) -> Any:
     if place.part == addresses.MANIFESTS:
         digest = _in_repository(look, one, place.reference)
         return image(look, one.name, None, digest, of)
-    info = one.tags.get(place.reference)
-    if info is None:
-        raise Refusal(404, "Not found", f"No such tag: {one.name}:{place.reference}")
+    info = _tag(one, place)
     if info.current is None:
         why = info.problem.value if info.problem else "it has no current link"
         raise Refusal(404, "Not found", f"The tag {place.reference} points to nothing: {why}")
     return image(look, one.name, place.reference, info.current, of)
+
+
+def _tag(one: RepositoryInventory, place: PageAddress) -> TagInfo:
+    info = one.tags.get(place.reference)
+    if info is None:
+        raise Refusal(404, "Not found", f"No such tag: {one.name}:{place.reference}")
+    return info
+
+
+def _removable(look: Look, place: PageAddress) -> None:
+    """Check that a tag is there, and that all that it shares may be shown."""
+    _tag(_repository(_whole(look), place), place)
 
 
 def _in_repository(

@@ -7,7 +7,8 @@ characters, invalid UTF-8, marks of text direction); then Jinja escapes it.
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+import shlex
+from datetime import UTC, datetime
 from importlib import resources
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from regfs.render.tables import plural, printable, short
-from regfs.units import human_size, rfc3339
+from regfs.server.ui.views.parts import LEVELS
+from regfs.units import ago, human_size, rfc3339
 
 
 class Asset(NamedTuple):
@@ -57,13 +59,18 @@ def environment(known: dict[str, Asset]) -> Environment:
     made.filters.update(
         size=size,
         when=when,
+        moment=moment,
         short=short,
         share=share,
         ticks=ticks,
         lines=lines,
         count=count,
         plural=plural,
+        shell=shlex.quote,
+        several=several,
     )
+    made.globals["level_words"] = LEVELS
+    made.globals["home"] = {"text": "Repositories", "href": "/"}
     made.globals["static"] = lambda name: f"/static/{name}?v={known[name].version}"
     return made
 
@@ -82,19 +89,31 @@ def lines(text: str) -> Markup:
     return escape("\n".join(printable(line).replace("\\t", "    ") for line in text.split("\n")))
 
 
-def size(bytes_: int | None) -> Markup:
-    """Return a size for people, with the exact number as its title."""
+def size(bytes_: int | None, beside: int | None = None) -> Markup:
+    """Return a size for people, with the exact number as its title.
+
+    It has three digits, so that those of a column compare; with `beside`, it has the unit of that.
+    """
     if bytes_ is None or bytes_ < 0:
         return Markup('<span class="size">?</span>')
     exact = plural(bytes_, "byte")
-    return Markup('<span class="size" title="{}">{}</span>').format(exact, human_size(bytes_))
+    shown = human_size(bytes_, bytes_ if beside is None else beside)
+    return Markup('<span class="size" title="{}">{}</span>').format(exact, shown)
 
 
 def when(moment: datetime | None) -> Markup:
-    """Return a time in UTC to the minute, with the seconds in its title."""
+    """Return how long ago something was, with the exact time in its title."""
     if moment is None:
         return Markup('<span class="none">never</span>')
+    seconds = (datetime.now(UTC) - moment).total_seconds()
     exact = rfc3339(moment)
+    shown = ago(seconds) if seconds > -60 else exact[:10]  # a clock was wrong
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, shown)
+
+
+def moment(time: datetime) -> Markup:
+    """Return a time in UTC to the minute, with the seconds in its title."""
+    exact = rfc3339(time)
     day, _, hour = exact[:16].partition("T")
     return Markup(
         '<time datetime="{0}" title="{0}"><span>{1}</span> <span>{2}</span></time>'
@@ -115,6 +134,11 @@ def share(per_cent: float) -> str:
     if 0 < per_cent < 0.1:
         return "<0.1%"
     return f"{per_cent:.1f}%"
+
+
+def several(noun: str) -> str:
+    """Return the plural of a noun: `tags`, `repositories`."""
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 
 
 def count(number: int) -> str:

@@ -1,35 +1,39 @@
-"""One blob: what it is, where it is, and what keeps it."""
+"""One blob: what it is, where it is, and what keeps it, repository by repository."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import groupby
 from typing import Final
 
 from regfs.digest import Digest
 from regfs.graph import Node
-from regfs.graph.paths import Step
-from regfs.reports.paths import PathNode, reasons
+from regfs.render.tables import short
+from regfs.reports.contents import doubtful
+from regfs.reports.paths import NeededBy, needs
 from regfs.server.ui import addresses
-from regfs.server.ui.views.parts import Hyperlink, Look, blob_path
-from regfs.tree.registry import Target
+from regfs.server.ui.views.parts import Few, Hyperlink, Look, blob_path
 from regfs.units import utc_time
 
-PATHS: Final = 20
-"""Paths from a repository that are shown."""
-STATIONS: Final = 40
-"""Stations that are shown of one path: indexes can be nested without end."""
+NAMED: Final = 6
+"""Tags of one repository that are named."""
 LINKS: Final = 50
-"""Repositories that are named."""
+"""Repositories with a mere link that are named."""
 
 
 @dataclass(frozen=True, slots=True)
-class Station:
-    """One station on the way from a repository."""
+class NeedRow:
+    """One repository that needs it."""
 
-    place: PathNode
-    link: Hyperlink | None
+    repository: Hyperlink
+    roles: str
+    """What it is there: `layer`, `config`, `manifest` and so on."""
+    tags: Few[Hyperlink]
+    untagged: Few[Hyperlink]
+    """Manifests that no tag reaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,63 +46,80 @@ class Blob:
     written: datetime | None
     path: str
     is_manifest: bool
-    ways: tuple[tuple[Station, ...], ...]
-    more: bool
+    needs: Few[NeedRow]
+    tags: int
+    """Number of tags that need it, of those that may be shown."""
     doubtful: bool
     unneeded: bool
     """Whether nothing leads to it; only shown to those who may see everything."""
-    layer_links: tuple[Hyperlink, ...]
-    layer_links_omitted: int
+    layer_links: Few[Hyperlink]
+    """Repositories that link it as a layer, and that do not need it."""
 
 
 def blob(look: Look, digest: Digest) -> Blob:
     """Return the view of a blob."""
+    return look.once(("blob", digest), lambda: _blob(look, digest))
+
+
+def _blob(look: Look, digest: Digest) -> Blob:
     snapshot = look.snapshot
-    target = Target(None, None, digest)
-    report = reasons(snapshot.graph, target, digest, PATHS, partial(_may_be_shown, look))
+    found = needs(snapshot.graph, digest, partial(_may_be_shown, look))
     stored = snapshot.inventory.blobs.get(digest)
-    links = [name for name in report.layer_links if look.reads(name)]
+    needing = {one.repository for one in found}
+    links = [
+        Hyperlink(name, addresses.of_repository(name))
+        for name, repository in look.repositories.items()
+        if name not in needing and digest in repository.layers
+    ]
     return Blob(
         digest=digest,
-        size=report.size,
+        size=None if stored is None else stored.size,
         written=None if stored is None else utc_time(stored.mtime),
         path=blob_path(digest),
         is_manifest=digest in snapshot.graph.manifests,
-        ways=tuple(_stations(look, way) for way in report.paths),
-        more=report.more,
-        doubtful=look.everything and report.doubtful,
-        unneeded=look.everything and not report.paths,
-        layer_links=tuple(Hyperlink(name, addresses.of_repository(name)) for name in links[:LINKS]),
-        layer_links_omitted=max(len(links) - LINKS, 0),
+        needs=Few.of(list(_rows(look, found))),
+        tags=sum(one.tag is not None for one in found),
+        doubtful=look.everything and not found and digest in doubtful(snapshot.graph),
+        unneeded=look.everything and not found,
+        layer_links=Few.of(links, LINKS),
     )
 
 
-def _may_be_shown(look: Look, way: list[Step]) -> bool:
-    """Return whether all of a path may be shown: it can lead through other repositories."""
-    first = way[0].node
-    if not isinstance(first, Node) or not look.reads(first.repository):
-        return False
-    return all(look.holds(one.node) for one in way if isinstance(one.node, Digest))
+def _may_be_shown(look: Look, node: Node | Digest) -> bool:
+    """Return whether a node may be shown: paths can lead through other repositories."""
+    return look.reads(node.repository) if isinstance(node, Node) else look.holds(node)
 
 
-def _stations(look: Look, way: tuple[PathNode, ...]) -> tuple[Station, ...]:
-    """Return a path from a repository, each station with its link."""
-    name = way[0].name
-    found = []
-    for place in way[:STATIONS]:
-        # A revision and its manifest have the same digest; show it once.
-        if place.edge == "content":
-            continue
-        link: Hyperlink | None = None
-        if place.kind == "repository":
-            link = Hyperlink(name, addresses.of_repository(name))
-        elif place.kind == "tag":
-            tag = place.name.removeprefix(f"{name}:")
-            link = Hyperlink(place.name, addresses.of_tag(name, tag))
-        elif place.kind in ("revision", "manifest"):
-            # A referrer may be only in another repository.
-            here = look.has(name, Digest(place.name))
-            href = addresses.of_manifest(name, place.name) if here else ""
-            link = Hyperlink(place.name, href or addresses.of_blob(place.name))
-        found.append(Station(place, link))
-    return tuple(found)
+def _rows(look: Look, found: Iterable[NeededBy]) -> Iterator[NeedRow]:
+    order = sorted(found, key=lambda one: one.repository)
+    for name, group in groupby(order, key=lambda one: one.repository):
+        rows = list(group)
+        tags = [
+            Hyperlink(one.tag, addresses.of_tag(name, one.tag))
+            for one in rows
+            if one.tag is not None
+        ]
+        untagged = [
+            Hyperlink(short(one.name.rpartition("@")[2]), _manifest(look, one))
+            for one in rows
+            if one.tag is None
+        ]
+        yield NeedRow(
+            repository=Hyperlink(name, addresses.of_repository(name)),
+            roles=", ".join(sorted({_role(one.role) for one in rows if one.role})),
+            tags=Few.of(tags, NAMED),
+            untagged=Few.of(untagged, NAMED),
+        )
+
+
+_ROLES: Final = {"current": "manifest", "revision": "manifest", "content": "manifest"}
+"""Edges that say how a manifest is found, not what it is."""
+
+
+def _role(edge: str) -> str:
+    return _ROLES.get(edge, edge)
+
+
+def _manifest(look: Look, one: NeededBy) -> str:
+    digest = Digest(one.name.rpartition("@")[2])
+    return addresses.of_manifest(one.repository, digest) if look.has(one.repository, digest) else ""

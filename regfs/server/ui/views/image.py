@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from itertools import chain, islice
 from typing import Final, NamedTuple
@@ -28,9 +27,10 @@ from regfs.server.ui.views.parts import (
     below,
     blob_path,
     image_link,
+    level_of,
 )
+from regfs.server.ui.views.tag_history import HistoryRow, tag_history
 from regfs.tree.registry import Target
-from regfs.units import utc_time
 
 USERS: Final = 8
 """Other images that are named for a layer; the rest are counted."""
@@ -44,11 +44,11 @@ TAGS: Final = 20
 """Other tags that are named."""
 PROBLEMS: Final = 20
 """Problems that are listed."""
+_RUNNABLE: Final = frozenset({"image", "index", "schema1"})
+NO_PLATFORM: Final = "unknown/unknown"
+"""The platform of an attestation."""
 _IMAGES: Final = frozenset({"image", "artifact", "schema1"})
 """Kinds of entries that are shown on the page of their index."""
-HISTORY: Final = 50
-"""Entries of a tag's history that are listed."""
-
 
 Pairs = Few[tuple[str, str]]
 
@@ -71,7 +71,8 @@ class Segment:
     width: int
     number: int
     title: str
-    shared: bool
+    level: int
+    """By the number of images that have it: see `level_of`."""
     missing: bool
 
 
@@ -85,6 +86,8 @@ class StepRow:
     href: str
     share: float
     """Per cent of all layers."""
+    level: int
+    """By the number of images that have its layer: see `level_of`."""
     users: tuple[Hyperlink, ...]
     more: int
     """Number of users that are not named."""
@@ -104,16 +107,6 @@ class ImagePart:
     steps: Few[StepRow]
     config_href: str
     config_path: DiskPath | None
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
-    """One digest that a tag has pointed to."""
-
-    digest: str
-    href: str
-    pushed: datetime
-    current: bool
 
 
 class Named(NamedTuple):
@@ -153,7 +146,7 @@ class ImageView:
     named: Few[Named] | None
     """What a manifest names that is too large to be parsed."""
     referrers: Few[ReferrerRow]
-    history: tuple[HistoryRow, ...]
+    history: Few[HistoryRow]
     problems: Few[str]
     raw: str
     raw_href: str
@@ -164,6 +157,10 @@ class ImageView:
 
     It is copied into shells: a name that breaks the grammar may hold a command.
     """
+    runs: bool
+    """Whether a container can be started from it, so that `docker pull` is of use."""
+    removal_href: str
+    """Where it says what removing the tag would free; empty without a tag."""
 
 
 def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") -> ImageView:
@@ -196,7 +193,7 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
         part=_part(look, target, digest, chosen) if chosen else None,
         named=named,
         referrers=_referrers(name, shown),
-        history=tuple(_history(look, name, tag)),
+        history=Few((), 0) if tag is None else tag_history(look, name, tag),
         # Images of one index share layers, and so their problems.
         problems=Few.of(list(dict.fromkeys(problems)), PROBLEMS),
         raw=raw,
@@ -204,7 +201,16 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
         raw_note=note,
         paths=tuple(_paths(look, name, tag, digest)),
         reference=_reference(name, tag, digest),
+        runs=shown is not None and not problems and _runs(shown, chosen),
+        removal_href="" if tag is None or not look.everything else addresses.of_removal(name, tag),
     )
+
+
+def _runs(shown: Shown, chosen: ShownImage | None) -> bool:
+    """Return whether what a manifest leads to is an image, and no attestation or build cache."""
+    if chosen is None or shown.kind not in _RUNNABLE:
+        return False
+    return not (chosen.artifact_type or chosen.build_cache or chosen.platform == NO_PLATFORM)
 
 
 def _show(look: Look, target: Target, digest: Digest, only: Digest) -> Shown:
@@ -327,7 +333,7 @@ def _steps(
     number = 0
     for step in shown:
         if step.digest is None:
-            yield StepRow(step, None, "", 0.0, (), 0, ())
+            yield StepRow(step, None, "", 0.0, 0, (), 0, ())
             continue
         number += 1
         digest = Digest(step.digest)
@@ -340,6 +346,7 @@ def _steps(
             number=number,
             href=addresses.of_blob(stored) if look.has(name, stored) else "",
             share=100 * max(step.size, 0) / total if total else 0.0,
+            level=level_of(step.images + 1),
             users=tuple(image_link(other) for other in others[:USERS]),
             more=max(len(others) - USERS, 0),
             paths=(
@@ -365,7 +372,7 @@ def _bar(steps: Iterable[StepRow]) -> Iterator[Segment]:
             width=right - left,
             number=row.number or 0,
             title=row.step.instruction or row.step.media_type,
-            shared=bool(row.step.images),
+            level=row.level,
             missing=not row.step.present and not row.step.elsewhere,
         )
         x += width
@@ -411,20 +418,6 @@ def _raw(look: Look, digest: Digest) -> tuple[str, str]:
     except (ValueError, RecursionError):
         return text, "as it is stored"
     return shown, "indented here; it is stored on one line"
-
-
-def _history(look: Look, name: str, tag: str | None) -> Iterator[HistoryRow]:
-    if tag is None:
-        return
-    repository = look.snapshot.inventory.repositories[name]
-    info = repository.tags[tag]
-    for entry in list(reversed(info.history))[:HISTORY]:
-        yield HistoryRow(
-            digest=entry.digest,
-            href=addresses.of_manifest(name, entry.digest) if look.has(name, entry.digest) else "",
-            pushed=utc_time(entry.mtime),
-            current=entry.digest == info.current,
-        )
 
 
 def _paths(look: Look, name: str, tag: str | None, digest: Digest) -> Iterator[DiskPath]:

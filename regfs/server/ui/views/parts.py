@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -61,6 +62,11 @@ class Look:
         own = self.snapshot.own_images
         return [image for image in own if image.repository in self.repositories]
 
+    def once(self, key: Hashable, make: Callable[[], Item]) -> Item:
+        """Return what is worked out once for all who may see the same."""
+        scope = None if self.everything else frozenset(self.repositories)
+        return self.snapshot.derived((key, scope), make)
+
     def has(self, name: str, digest: Digest) -> bool:
         """Return whether a repository itself has a blob or manifest."""
         return self.snapshot.own.has(name, digest)
@@ -85,6 +91,17 @@ class Hyperlink(NamedTuple):
 
     text: str
     href: str
+
+
+_LEVELS: Final = (2, 3, 6, 21)
+"""The numbers of users from which on a deeper level begins."""
+LEVELS: Final = ("1", "2", "3 to 5", "6 to 20", "more than 20")
+"""Users of each level, in words."""
+
+
+def level_of(users: int) -> int:
+    """Return the level of sharing, from 0 (one user) to 4, of what so many need."""
+    return bisect_right(_LEVELS, users)
 
 
 class DiskPath(NamedTuple):

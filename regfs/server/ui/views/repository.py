@@ -12,11 +12,20 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.findings import Finding
 from regfs.graph import Graph
-from regfs.graph.attached import attached_to
-from regfs.names import name_problem
+from regfs.graph.attached import attached_to, is_own
+from regfs.names import name_problem, natural
 from regfs.reports.contents import holdings_of
 from regfs.server.ui import addresses
-from regfs.server.ui.views.parts import Look, PagedRows, Usage, below, page_of, usage_of
+from regfs.server.ui.views.parts import (
+    Column,
+    Look,
+    Order,
+    PagedRows,
+    Usage,
+    below,
+    page_of,
+    usage_of,
+)
 from regfs.tree.inventory import RepositoryInventory, TagInfo
 from regfs.units import utc_time
 
@@ -79,7 +88,12 @@ class RepositoryView:
     manifests: int
     layer_links: int
     query: str
+    sort: str
+    columns: dict[str, Column]
+    """What the tags can be sorted by."""
     tags: int
+    tagless: bool
+    """Whether it has images and no tag of their own: gc treats them with care."""
     page: PagedRows[TagRow]
     untagged: tuple[RevisionRow, ...]
     untagged_omitted: int
@@ -92,7 +106,20 @@ LISTED: Final = 200
 """Untagged manifests, uploads and findings that are listed."""
 
 
-def repository(look: Look, one: RepositoryInventory, query: str, number: int) -> RepositoryView:
+_COLUMNS: Final = {
+    "name": "Tag",
+    "version": "by version",
+    "size": "Size",
+    "history": "History",
+    "pushed": "Pushed",
+}
+"""What tags can be sorted by -> its words."""
+USUAL: Final = "pushed"
+
+
+def repository(
+    look: Look, one: RepositoryInventory, query: str, sort: str, number: int
+) -> RepositoryView:
     """Return the view of a repository, with the tags that contain `query`."""
     snapshot, name = look.snapshot, one.name
     by_tag = {holding.tag: holding.manifests for holding in holdings_of(snapshot.graph, one)}
@@ -100,6 +127,7 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
     untagged = [digest for digest in by_tag.get(None, set()) - tagged if digest in one.revisions]
     untagged.sort(key=lambda digest: (one.revisions[digest].mtime, digest), reverse=True)
     findings = (row.finding for row in snapshot.wrong)
+    order = Order.parse(sort, list(_COLUMNS), USUAL)
     return RepositoryView(
         name=name,
         href=addresses.of_repository(name),
@@ -109,8 +137,11 @@ def repository(look: Look, one: RepositoryInventory, query: str, number: int) ->
         manifests=len(one.revisions),
         layer_links=len(one.layers),
         query=query,
+        sort=str(order),
+        columns={key: _column(one.name, key, order, query) for key in _COLUMNS},
         tags=len(one.tags),
-        page=_tags(look, one, by_tag, query, number),
+        tagless=bool(one.revisions) and not any(is_own(snapshot.graph, one, t) for t in one.tags),
+        page=_tags(look, one, by_tag, query, order, number),
         untagged=tuple(_untagged(look, one, untagged[:LISTED])),
         untagged_omitted=max(len(untagged) - LISTED, 0),
         uploads=_uploads(one)[:LISTED],
@@ -124,21 +155,61 @@ _ByTag = dict[str | None, set[Digest]]
 
 
 def _tags(
-    look: Look, one: RepositoryInventory, by_tag: _ByTag, query: str, number: int
+    look: Look,
+    one: RepositoryInventory,
+    by_tag: _ByTag,
+    query: str,
+    order: Order,
+    number: int,
 ) -> PagedRows[TagRow]:
     needle = query.casefold()
     tags = [tag for tag in one.tags if not needle or needle in tag.casefold()]
-    tags.sort(key=lambda tag: (-one.tags[tag].mtime, tag))
+    _sort(look, one, by_tag, tags, order)
 
     def address(page: int) -> str:
+        sort = "" if str(order) == USUAL else order
         path = addresses.of_repository(one.name)
-        return addresses.with_query(path, q=query, page=page if page > 1 else "")
+        return addresses.with_query(path, q=query, sort=sort, page=page if page > 1 else "")
 
     page = page_of(tags, number, address)
     platforms = _platforms(look, one.name, set(page.rows))
     return page.replaced(
         _tag_row(look, one, tag, by_tag.get(tag, set()), platforms.get(tag, []))
         for tag in page.rows
+    )
+
+
+def _sort(
+    look: Look, one: RepositoryInventory, by_tag: _ByTag, tags: list[str], order: Order
+) -> None:
+    """Sort tags: names from a, all else with the largest and the newest first."""
+    tags.sort()
+    if order.key == "version":
+        tags.sort(key=natural, reverse=not order.reverse)
+    elif order.key == "name":
+        tags.sort(reverse=order.reverse)
+    elif order.key == "size":
+        weight = look.snapshot.own.weight
+        sizes = {tag: weight(one.name, by_tag.get(tag, ())) for tag in tags}
+        tags.sort(key=sizes.__getitem__, reverse=not order.reverse)
+    elif order.key == "history":
+        tags.sort(key=lambda tag: len(one.tags[tag].history), reverse=not order.reverse)
+    else:
+        tags.sort(key=lambda tag: one.tags[tag].mtime, reverse=not order.reverse)
+
+
+def _column(name: str, key: str, order: Order, query: str) -> Column:
+    turned = order.turned(key)
+    rising = (key == "name") != order.reverse
+    return Column(
+        key=key,
+        label=_COLUMNS[key],
+        href=addresses.with_query(
+            addresses.of_repository(name), q=query, sort="" if str(turned) == USUAL else turned
+        ),
+        sorted=("ascending" if rising else "descending") if key == order.key else "",
+        number=key in ("size", "history"),
+        minor=key == "history",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from regfs.reports.reuse import NearDuplicate, SharedLayer
 from regfs.reports.reuse import Reuse as Report
 from regfs.server.ui import addresses
-from regfs.server.ui.views.parts import Hyperlink, Look, blob_path, image_link
+from regfs.server.ui.views.parts import Hyperlink, Look, blob_path, image_link, level_of
 
 USERS: Final = 12
 """Images that are named for a layer; the rest are counted."""
@@ -23,6 +23,8 @@ class LayerRow:
     path: str
     users: tuple[Hyperlink, ...]
     more: int
+    level: int
+    """By the number of images: see `level_of`."""
     share: int
     """Per cent of what the first layer saves."""
 
@@ -65,8 +67,10 @@ DUPLICATES: Final = 50
 def reuse(look: Look) -> ReuseView:
     """Return what the images that may be shown share."""
     snapshot = look.snapshot
-    report = snapshot.reuse if look.everything else snapshot.reuse_among(look.images)
-    links = {image.name: image_link(image) for image in look.images}
+    report = snapshot.reuse
+    if not look.everything:
+        report = look.once("reuse", lambda: snapshot.reuse_among(look.images))
+    links = look.once("links", lambda: {one.name: image_link(one) for one in look.images})
     most = max((layer.saved for layer in report.shared), default=0)
     return ReuseView(
         report=report,
@@ -85,6 +89,7 @@ def _layer(one: SharedLayer, links: dict[str, Hyperlink], most: int) -> LayerRow
         path=blob_path(one.digest),
         users=tuple(links[name] for name in one.used_by[:USERS]),
         more=max(len(one.used_by) - USERS, 0),
+        level=level_of(one.images),
         share=round(100 * one.saved / most) if most else 0,
     )
 

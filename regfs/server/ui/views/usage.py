@@ -1,26 +1,30 @@
 """Who uses how many bytes: the report of `regfs du`, as rectangles and as a table.
 
-The areas add up to what is stored: each row has a rectangle of the bytes that only it needs,
-and one more rectangle has the bytes that several rows need.
+The areas add up to what is stored. They come in parts: what only one row needs, what several
+share, grouped by who shares it, and what nothing needs. The colour says how many need it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from regfs.render.tables import plural
+from regfs.reports.sharing import SharedGroup, Sharing
 from regfs.reports.summary import Summary
-from regfs.reports.usage import By, UsageRow
+from regfs.reports.usage import By, Usage, UsageRow
 from regfs.server.ui import addresses
 from regfs.server.ui.treemap import Box, squarify
-from regfs.server.ui.views.parts import Look
+from regfs.server.ui.views.parts import Look, PagedRows, level_of, page_of
+from regfs.units import human_size
 
-SHOWN: Final = 200
-"""Rows of the table."""
-TILES: Final = 150
+TILES: Final = 100
 """Rectangles of rows; the rest share one."""
 WIDE: Final = Box(0, 0, 1000, 520)
 NARROW: Final = Box(0, 0, 360, 480)
+HEAD: Final = 20
+"""Height of the words above a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +33,45 @@ class Tile:
 
     box: Box
     label: str
+    title: str
     size: int
     href: str
     kind: str
-    """`own`, `shared`, `rest`, `unneeded`."""
-    tone: int
-    """Number of its colour tone, so that neighbours differ."""
+    """`level-0` to `level-4` by how many need it, `rest`, `unneeded`."""
 
     @property
     def letters(self) -> int:
         """How many letters of the label fit."""
-        return int((self.box.width - 12) / 8) if self.box.height >= 22 else 0
+        return int((self.box.width - 12) / 7.5) if self.box.height >= 22 else 0
+
+    @property
+    def fitting(self) -> str:
+        """The label as far as it fits: its end, in which names of a kind differ."""
+        label = self.label
+        return label if len(label) <= self.letters else f"…{label[1 - self.letters :]}"
 
     @property
     def has_size(self) -> bool:
         """Whether there is room for a second line."""
-        return self.box.height >= 42 and self.box.width >= 60
+        return self.box.height >= 42 and self.box.width >= 66
+
+
+@dataclass(frozen=True, slots=True)
+class MapHead:
+    """The words above a part of the map."""
+
+    x: float
+    y: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageMap:
+    """A map of one shape."""
+
+    box: Box
+    heads: tuple[MapHead, ...]
+    tiles: tuple[Tile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +88,15 @@ class UsageView:
     """The view."""
 
     by: By
+    noun: str
+    """What a row is."""
     choices: tuple[tuple[str, str, bool], ...]
     """Label, address, and whether it is chosen."""
-    wide: tuple[Tile, ...]
-    narrow: tuple[Tile, ...]
-    rows: tuple[UsageTableRow, ...]
-    omitted: int
+    wide: UsageMap
+    narrow: UsageMap
+    levels: tuple[int, ...]
+    """Those in the map."""
+    page: PagedRows[UsageTableRow]
     stored: int
     apparent: int
     shared: int
@@ -82,15 +112,14 @@ _CHOICES: Final = {
     By.LAYER: "Layers",
     By.MEDIA_TYPE: "Media types",
 }
-_SHARED: Final = {
-    By.REPOSITORY: "shared by repositories",
-    By.NAMESPACE: "shared by namespaces",
-    By.TAG: "shared by tags",
-    By.LAYER: "configs and manifests",
-    By.MEDIA_TYPE: "of several types",
+_NOUNS: Final = {
+    By.REPOSITORY: ("repository", "repositories"),
+    By.NAMESPACE: ("namespace", "namespaces"),
+    By.TAG: ("tag", "tags"),
+    By.LAYER: ("image", "images"),
+    By.MEDIA_TYPE: ("type", "types"),
 }
-
-
+"""What a user of bytes is, one and several."""
 _WORDS: Final = {
     By.REPOSITORY: "is needed by more than one repository",
     By.NAMESPACE: "is needed by more than one namespace",
@@ -98,6 +127,8 @@ _WORDS: Final = {
     By.LAYER: "is configs and manifests",
     By.MEDIA_TYPE: "is of more than one type",
 }
+SHARED_BY: Final = frozenset({By.REPOSITORY, By.NAMESPACE, By.TAG})
+"""Rows that can share blobs, so that it is said who shares them."""
 
 
 def by_of(text: str) -> By:
@@ -105,23 +136,30 @@ def by_of(text: str) -> By:
     return By(text) if text in [one.value for one in By] else By.REPOSITORY
 
 
-def usage(look: Look, by: By) -> UsageView:
+def usage(look: Look, by: By, number: int) -> UsageView:
     """Return who uses how much; only for those who may see everything."""
     report = look.snapshot.usage(by)
-    rows = tuple(UsageTableRow(row, _href(row, by), _label(row, by)) for row in report.rows[:SHOWN])
+    parts = look.snapshot.derived(("map", by), lambda: list(_parts(look, report)))
     shared = max(report.sum.stored - sum(row.unique for row in report.rows), 0)
-    summary = look.snapshot.summary
-    plain = _plain_tiles(report.rows, by, shared, summary)
+
+    def address(page: int) -> str:
+        return addresses.with_query("/usage", by=by.value, page=page if page > 1 else "")
+
+    page = page_of(report.rows, number, address)
+    kinds = {tile.kind for part in parts for tile in part.tiles}
     return UsageView(
         by=by,
+        noun=_NOUNS[by][0],
         choices=tuple(
             (label, addresses.with_query("/usage", by=one.value), one is by)
             for one, label in _CHOICES.items()
         ),
-        wide=_laid(plain, WIDE),
-        narrow=_laid(plain, NARROW),
-        rows=rows,
-        omitted=len(report.rows) - len(rows),
+        wide=_laid(parts, WIDE),
+        narrow=_laid(parts, NARROW),
+        levels=tuple(level for level in range(5) if f"level-{level}" in kinds),
+        page=page.replaced(
+            UsageTableRow(row, _href(row, by), _label(row, by)) for row in page.rows
+        ),
         stored=report.sum.stored,
         apparent=report.sum.apparent,
         shared=shared,
@@ -144,30 +182,109 @@ def _label(row: UsageRow, by: By) -> str:
     return row.name.partition(":")[2][:12] if by is By.LAYER else row.name
 
 
-_Plain = tuple[str, int, str, str]
-"""Label, bytes, address, kind."""
+# -- the map -------------------------------------------------------------------------
 
 
-def _plain_tiles(rows: tuple[UsageRow, ...], by: By, shared: int, summary: Summary) -> list[_Plain]:
-    own = sorted(
-        ((_label(row, by), row.unique, _href(row, by), "own") for row in rows if row.unique),
-        key=lambda tile: -tile[1],
-    )
-    tiles: list[_Plain] = own[:TILES]
-    rest = sum(tile[1] for tile in own[TILES:])
-    tiles += [
-        (f"{len(own) - TILES:,} more", rest, "", "rest"),
-        (_SHARED[by], shared, "/reuse", "shared"),
-        ("unreferenced", summary.unreferenced.bytes, "/gc", "unneeded"),
-        ("in doubt", summary.doubtful.bytes, "/findings", "unneeded"),
-        ("uploads", summary.uploads.bytes, "/gc", "unneeded"),
-    ]
-    return sorted((tile for tile in tiles if tile[1]), key=lambda tile: -tile[1])
+class _Unplaced(NamedTuple):
+    """A rectangle that has no place yet."""
+
+    label: str
+    size: int
+    href: str
+    kind: str
+    title: str = ""
 
 
-def _laid(tiles: list[_Plain], box: Box) -> tuple[Tile, ...]:
-    boxes = squarify([size for _, size, _, _ in tiles], box)
-    return tuple(
-        Tile(placed, label, size, href, kind, number % 4)
-        for number, (placed, (label, size, href, kind)) in enumerate(zip(boxes, tiles, strict=True))
-    )
+class _MapPart(NamedTuple):
+    """Rectangles that stand together."""
+
+    label: str
+    tiles: list[_Unplaced]
+
+    @property
+    def size(self) -> int:
+        return sum(tile.size for tile in self.tiles)
+
+
+def _parts(look: Look, report: Usage) -> Iterator[_MapPart]:
+    """Yield the parts of the map that hold anything."""
+    by, shared = report.by, report.sum.stored - sum(row.unique for row in report.rows)
+    noun, nouns = _NOUNS[by]
+    own = "layers" if by is By.LAYER else f"only one {noun}"
+    yield from _some(own, _own(report))
+    if by in SHARED_BY:
+        yield from _some(f"several {nouns}", _shared(look.snapshot.sharing(by), nouns))
+    elif by is By.LAYER:
+        yield from _some("", [_Unplaced("configs and manifests", shared, "", "rest")])
+    else:
+        yield from _some("", [_Unplaced("of several types", shared, "", "level-1")])
+    yield from _some("no image", _unneeded(look.snapshot.summary))
+
+
+def _some(label: str, tiles: Iterable[_Unplaced]) -> Iterator[_MapPart]:
+    found = sorted((tile for tile in tiles if tile.size > 0), key=lambda tile: -tile.size)
+    if found:
+        yield _MapPart(label, found)
+
+
+def _own(report: Usage) -> Iterator[_Unplaced]:
+    by = report.by
+    rows = sorted((row for row in report.rows if row.unique), key=lambda row: -row.unique)
+    for row in rows[:TILES]:
+        level = level_of(row.uses) if by is By.LAYER else 0
+        title = f"{_label(row, by)}: {human_size(row.unique)}"
+        if by is By.LAYER:
+            title = f"{title}, in {plural(row.uses, 'image')}"
+        yield _Unplaced(_label(row, by), row.unique, _href(row, by), f"level-{level}", title)
+    rest = rows[TILES:]
+    yield _Unplaced(f"{len(rest):,} more", sum(row.unique for row in rest), "", "rest")
+
+
+def _shared(report: Sharing, nouns: str) -> Iterator[_Unplaced]:
+    for one in report.groups:
+        kind = f"level-{level_of(one.count)}"
+        yield _Unplaced(
+            _names(one, 3, nouns), one.bytes, addresses.of_blob(one.largest), kind,
+            f"{human_size(one.bytes)} in {plural(one.blobs, 'blob')}, needed by "
+            f"{one.count:,} {nouns}: {_names(one, 12, nouns)}",
+        )  # fmt: skip
+    yield _Unplaced(f"{report.omitted:,} more groups", report.omitted_bytes, "", "rest")
+
+
+def _names(one: SharedGroup, most: int, nouns: str) -> str:
+    """Return who shares something: names if these are few, else their number first."""
+    names = ", ".join(one.rows[:most])
+    if one.count <= most:
+        return names
+    return f"{one.count:,} {nouns}" if most < 12 else f"{names} and {one.count - most:,} more"
+
+
+def _unneeded(summary: Summary) -> Iterator[_Unplaced]:
+    yield _Unplaced("unreferenced", summary.unreferenced.bytes, "/gc", "unneeded")
+    yield _Unplaced("in doubt", summary.doubtful.bytes, "/findings", "unneeded")
+    yield _Unplaced("uploads", summary.uploads.bytes, "/gc", "unneeded")
+
+
+def _laid(parts: list[_MapPart], box: Box) -> UsageMap:
+    """Lay out the parts, largest first, and the rectangles of each in it, below its words."""
+    heads, tiles = [], list[Tile]()
+    ordered = sorted(parts, key=lambda part: -part.size)
+    for part, area in zip(ordered, squarify([one.size for one in ordered], box), strict=True):
+        inner = area
+        words = f"{part.label}: {human_size(part.size)}"
+        if part.label and area.height > 3 * HEAD and area.width > 7 * len(words):
+            heads.append(MapHead(area.x, area.y, words))
+            inner = Box(area.x, area.y + HEAD, area.width, area.height - HEAD)
+        boxes = squarify([tile.size for tile in part.tiles], inner)
+        tiles += [
+            Tile(
+                placed,
+                tile.label,
+                tile.title or f"{tile.label}: {human_size(tile.size)}",
+                tile.size,
+                tile.href,
+                tile.kind,
+            )
+            for placed, tile in zip(boxes, part.tiles, strict=True)
+        ]
+    return UsageMap(box, tuple(heads), tuple(tiles))
