@@ -163,6 +163,10 @@ class DocumentInvalid(Invalid):
     """A plan, policy or roots file cannot be used."""
 
 
+class AttestationInvalid(Invalid):
+    """A document about an image (provenance, an SBOM, an envelope) cannot be read."""
+
+
 class Unknown(RegfsError):
     """No such thing in this tree."""
 
@@ -183,6 +187,12 @@ class BlobUnknown(Unknown):
     """No such blob."""
 
     code = "BLOB_UNKNOWN"
+
+
+class AttestationUnknown(Unknown):
+    """Nothing of that kind is about the image."""
+
+    code = "MANIFEST_UNKNOWN"
 
 
 class UploadUnknown(Unknown):

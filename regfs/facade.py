@@ -4,6 +4,7 @@
         .store  .registry  .inventory  .graph        made when they are first asked for
         .summary .usage .reuse .bases .show .why     reports; nothing is changed
         .files .layers                               what is inside images
+        .referrers .sbom                             likewise: what is about an image
         .removal .verify .plan                       likewise
         .apply .restore .purge                       changes, journaled; .runs lists them
 
@@ -36,11 +37,13 @@ if TYPE_CHECKING:
     from regfs.gc.scanning import LatestGraph
     from regfs.gc.sweep import Applied
     from regfs.graph import Graph
+    from regfs.reports.attestations import ReadDocument
     from regfs.reports.image import Shown
     from regfs.reports.lineage import Bases
     from regfs.reports.orphans import Orphans
     from regfs.reports.overview import Overview
     from regfs.reports.paths import Reasons
+    from regfs.reports.referrers import ReferrerTree
     from regfs.reports.removal import Removal
     from regfs.reports.reuse import Reuse
     from regfs.reports.summary import Summary
@@ -308,6 +311,38 @@ class Tree:
         from regfs.files.image import image_files
 
         return image_files(self.registry, self.layers, reference, platform)
+
+    def referrers(self, reference: str) -> ReferrerTree:
+        """Return what is about an image: signatures, SBOMs, provenance, and what is about those.
+
+        >>> [row.holds for row in tree.referrers("my-busybox-extended:latest").rows if row.holds]
+        [('provenance',), ('provenance',), ('provenance',)]
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_content`.
+        """
+        from regfs.reports.referrers import referrer_tree
+
+        target, digest = self.registry.find_content(reference)
+        return referrer_tree(self.graph, self.registry, target, digest)
+
+    def sbom(
+        self, reference: str, *, form: str | None = None, platform: str | None = None
+    ) -> ReadDocument:
+        """Return what the SBOM of an image says; `form` is spdx, cyclonedx or syft.
+
+        >>> tree.sbom("my-busybox-extended-attest:sbom").document.form
+        'SPDX'
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_content`; or there is none, or several.
+        """
+        from regfs.reports.attestations import read_document
+        from regfs.reports.sboms import chosen_sbom, sbom_documents
+
+        target, digest = self.registry.find_content(reference)
+        found = sbom_documents(self.graph, self.registry, target, digest)
+        return read_document(self.registry, chosen_sbom(found, reference, form, platform), id)
 
     def why(self, reference: str, *, limit: int = 20) -> Reasons:
         """Return what needs a blob or manifest, and up to `limit` paths from a repository to it.

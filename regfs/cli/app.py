@@ -20,6 +20,7 @@ from regfs import __version__
 from regfs.cli.common import Group, common_options
 from regfs.cli.session import Exit, Session, drop_output
 from regfs.errors import (
+    AttestationInvalid,
     ContentMismatch,
     Invalid,
     LayerInvalid,
@@ -41,6 +42,8 @@ COMMANDS: Final[dict[str, str]] = {
     "why": "See",
     "log": "See",
     "browse": "See",
+    "referrers": "See",
+    "sbom": "See",
     "du": "Measure",
     "reuse": "Measure",
     "bases": "Measure",
@@ -75,6 +78,7 @@ EXITS: Final[tuple[tuple[type[RegfsError], Exit], ...]] = (
     (ContentMismatch, Exit.FINDINGS),
     (ManifestInvalid, Exit.FINDINGS),
     (LayerInvalid, Exit.FINDINGS),
+    (AttestationInvalid, Exit.FINDINGS),
     (NotARegistry, Exit.NOT_FOUND),
     (Unknown, Exit.NOT_FOUND),
     (Refused, Exit.REFUSED),

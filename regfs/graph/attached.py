@@ -12,12 +12,13 @@ repository, and never goes unless its image does.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from regfs.manifests.media_types import Kind
-from regfs.names import SubjectTag, fallback_tag, subject_tag
+from regfs.names import SubjectTag, cosign_tags, fallback_tag, subject_tag
 from regfs.tree.fallback import About, is_about, listed
 from regfs.tree.inventory import INCOMPLETE
 
@@ -98,6 +99,49 @@ def _is_about(graph: Graph, found: SubjectTag, current: Digest) -> bool:
 def _about(graph: Graph, manifest: Digest) -> About | None:
     info = graph.manifests.get(manifest)
     return None if info is None else About(info.subject, info.artifact_type)
+
+
+class Way(StrEnum):
+    """How it is known that one manifest is about another."""
+
+    SUBJECT = "subject"
+    """Its subject field names it."""
+    FALLBACK = "fallback tag"
+    """The fallback tag of the other lists it."""
+    COSIGN = "cosign tag"
+    """cosign's tag of the other points to it."""
+    INDEX = "index"
+    """An index lists both, and says of the one that it is about the other."""
+
+
+class Attachment(NamedTuple):
+    """A manifest that is about another one."""
+
+    digest: Digest
+    way: Way
+    tag: str | None = None
+    """`repository:tag` of cosign's tag, which alone names the subject."""
+    holds: str = ""
+    """What that tag says it holds: `signature`, `attestation`, `SBOM`."""
+
+
+def attachments(
+    graph: Graph, subject: Digest, repository: str | None = None
+) -> Iterator[Attachment]:
+    """Yield all that is about a manifest: referrers, then what cosign's tags point to.
+
+    With `repository`, only what it has itself.
+    """
+    by_field = set(graph.referrers_by_field(subject))
+    for digest in referrers(graph, subject, repository):
+        way = Way.SUBJECT if digest in by_field else Way.FALLBACK
+        yield Attachment(digest, way)
+    every = graph.inventory.repositories
+    for name in every if repository is None else {repository} & every.keys():
+        for tag in cosign_tags(subject):
+            info, found = every[name].tags.get(tag), subject_tag(tag)
+            if info is not None and info.current is not None and found is not None:
+                yield Attachment(info.current, Way.COSIGN, f"{name}:{tag}", found.holds)
 
 
 def referrers(graph: Graph, subject: Digest, repository: str | None = None) -> list[Digest]:

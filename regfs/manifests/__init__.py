@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from regfs.manifests.media_types import (
     BUILDKIT_CACHE,
+    DOCKER_ATTESTATION,
     DOCKER_CONFIG,
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -88,6 +89,7 @@ __all__ = [
     "DOCKER_CONFIG",
     "OCI_EMPTY",
     "BUILDKIT_CACHE",
+    "DOCKER_ATTESTATION",
     "IN_TOTO",
     "IMAGE_CONFIGS",
     "LAYER_PREFIXES",

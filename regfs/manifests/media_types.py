@@ -34,6 +34,8 @@ DOCKER_LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 OCI_EMPTY: Final = "application/vnd.oci.empty.v1+json"
 BUILDKIT_CACHE: Final = "application/vnd.buildkit.cacheconfig.v0"
 IN_TOTO: Final = "application/vnd.in-toto+json"
+DOCKER_ATTESTATION: Final = "application/vnd.docker.attestation.manifest.v1+json"
+"""The artifact type of an attestation that BuildKit lists beside its image."""
 
 IMAGE_CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 LAYER_PREFIXES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")

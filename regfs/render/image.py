@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from regfs.render.attestations import show_attestations
 from regfs.render.reports import line, say
 from regfs.render.tables import plural, printable, short, table
 from regfs.reports.instructions import keyword
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.reports.history import BuildStep
-    from regfs.reports.image import Config, Shown, ShownImage
+    from regfs.reports.image import Shown, ShownImage
     from regfs.reports.part import ShownPart
     from regfs.reports.paths import NeededBy, PathNode, Reasons
+    from regfs.reports.start import Config
 
 
 def show_image(report: Shown, console: Console) -> None:
@@ -50,6 +52,10 @@ def show_image(report: Shown, console: Console) -> None:
         columns = ["=Digest", ">Bytes", "What it is", "Tags"]
         say(console, "Referrers", "bold")
         console.print(table("", columns, referrers))
+    if report.attestations:
+        say(console)
+        say(console, "Attestations", "bold")
+        show_attestations(report.attestations, console)
     if report.paths:
         say(console)
         say(console, "On disk, below the root", "bold")

@@ -20,8 +20,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import BlobUnknown, ManifestInvalid, ManifestTooLarge, RegfsError
 from regfs.graph import Graph
-from regfs.graph.attached import attached_to
-from regfs.graph.attached import referrers as referrers_of
+from regfs.graph.attached import Way, attached_to, attachments
 from regfs.manifests import (
     LIMIT,
     Descriptor,
@@ -37,9 +36,16 @@ from regfs.manifests import (
     is_buildkit_cache,
 )
 from regfs.manifests.image_config import ImageConfig, parse_config
-from regfs.names import SubjectTag, cosign_tags, subject_tag
+from regfs.names import SubjectTag
+from regfs.reports.attestations import (
+    ReadDocument,
+    attached_documents,
+    held_documents,
+    read_document,
+)
 from regfs.reports.history import BuildStep, LayerFacts, config_steps, schema1_steps
 from regfs.reports.images import Image, images
+from regfs.reports.start import Config, config_of
 from regfs.reports.whereabouts import ImagePath
 from regfs.tree.registry import Registry, Target
 from regfs.units import utc_time
@@ -59,26 +65,6 @@ class ListedEntry:
     about: str | None
     """The entry that an attestation is about."""
     annotations: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """The config: how a container of the image starts, and how the image was built."""
-
-    digest: str
-    created: str | None
-    """As the builder wrote it; no time zone is implied."""
-    author: str
-    user: str
-    working_dir: str
-    entrypoint: tuple[str, ...]
-    command: tuple[str, ...]
-    environment: tuple[str, ...]
-    ports: tuple[str, ...]
-    volumes: tuple[str, ...]
-    labels: dict[str, str]
-    inline_cache: bool
-    """Whether BuildKit put its build cache into the config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +120,8 @@ class Shown:
     entries: tuple[ListedEntry, ...]
     images: tuple[ShownImage, ...]
     referrers: tuple[ShownReferrer, ...]
+    attestations: tuple[ReadDocument, ...]
+    """What provenance, SBOMs and other statements say; signatures are among the referrers."""
     problems: tuple[str, ...]
     """What could not be read."""
     paths: tuple[ImagePath, ...] = ()
@@ -171,6 +159,8 @@ class Bounds(NamedTuple):
     """Bytes; larger manifests and configs are not read."""
     only: Digest | None = None
     """The image of an index to describe in full (the first if there is none such); None: all."""
+    attestations: bool = True
+    """Whether to read what attestations say."""
 
 
 def show(
@@ -190,6 +180,7 @@ def show(
     shown = tuple(viewer.images(digest, manifest, bounds.only))
     kind, subject = _role(graph, target, digest, manifest) or (viewer.kind(manifest), None)
     blob = registry.blob(digest)
+    said = tuple(viewer.attestations(digest)) if bounds.attestations else ()
     return Shown(
         reference=str(target),
         repository=target.name,
@@ -205,6 +196,7 @@ def show(
         entries=tuple(viewer.entries(manifest)),
         images=shown,
         referrers=tuple(_referrers(graph, target.name, digest, bounds.has)),
+        attestations=said,
         problems=tuple(viewer.problems),
     )
 
@@ -246,34 +238,19 @@ def _referrers(
     graph: Graph, name: str | None, digest: Digest, has: Callable[[Digest], bool]
 ) -> Iterator[ShownReferrer]:
     blobs = graph.inventory.blobs
-    referrers = [referrer for referrer in referrers_of(graph, digest, name) if has(referrer)]
-    tags = _tags(graph, set(referrers)) if referrers else {}
-    for referrer in referrers:
-        info = graph.manifests.get(referrer)
-        needed = graph.needs([referrer])
+    found = [
+        one for one in attachments(graph, digest, name) if one.way is Way.COSIGN or has(one.digest)
+    ]
+    tags = _tags(graph, {one.digest for one in found}) if found else {}
+    for one in found:
+        info = graph.manifests.get(one.digest)
+        type_ = None if info is None else info.artifact_type
         yield ShownReferrer(
-            digest=referrer,
-            artifact_type=None if info is None else info.artifact_type,
-            size=sum(map(blobs.size, filter(has, needed))),
-            tags=tuple(tags[referrer]),
+            digest=one.digest,
+            artifact_type=type_ if one.tag is None else f"cosign {one.holds}",
+            size=sum(map(blobs.size, filter(has, graph.needs([one.digest])))),
+            tags=tuple(tags[one.digest]) if one.tag is None else (one.tag,),
         )
-    yield from _made_by_cosign(graph, name, digest)
-
-
-def _made_by_cosign(graph: Graph, name: str | None, digest: Digest) -> Iterator[ShownReferrer]:
-    """Yield what cosign has attached to a manifest: only the tag names the subject."""
-    blobs = graph.inventory.blobs
-    for repository in graph.inventory.repositories.values():
-        for tag in cosign_tags(digest) if name in (None, repository.name) else ():
-            info, found = repository.tags.get(tag), subject_tag(tag)
-            if info is None or info.current is None or found is None:
-                continue
-            yield ShownReferrer(
-                digest=info.current,
-                artifact_type=f"cosign {found.holds}",
-                size=sum(map(blobs.size, graph.needs([info.current]))),
-                tags=(f"{repository.name}:{tag}",),
-            )
 
 
 class _Viewer:
@@ -368,6 +345,16 @@ class _Viewer:
             else:
                 yield one, known, platform
 
+    def attestations(self, digest: Digest) -> Iterator[ReadDocument]:
+        """Yield what the documents about a manifest, or those that it holds, say."""
+        where = (self._graph, self._registry, self._name, digest, self._may_have)
+        for one in held_documents(*where) or attached_documents(*where):
+            if one.kind not in ("signature", "document"):
+                read = read_document(self._registry, one)
+                if read.problem:
+                    self.problems.append(read.problem)
+                yield read
+
     def _read(self, digest: Digest) -> Manifest | None:
         try:
             return read_manifest(self._registry, digest, self._largest)
@@ -424,7 +411,7 @@ class _Viewer:
             platform=platform or (config.platform if config else ""),
             size=own + manifest.config.size + _bytes(here),
             shared=_bytes(one for one in here if one.images),
-            config=_config(manifest.config.digest, config) if config else None,
+            config=config_of(manifest.config.digest, config) if config else None,
             steps=tuple(config_steps(layers, titles, config)),
             annotations=dict(manifest.annotations),
             build_cache=is_buildkit_cache(manifest),
@@ -467,34 +454,3 @@ class _Viewer:
 def _bytes(layers: Iterable[LayerFacts]) -> int:
     """Return the bytes of layers, each counted once."""
     return sum({one.digest: one.size for one in layers}.values())
-
-
-def _config(digest: Digest, config: ImageConfig) -> Config:
-    start = config.config
-    return Config(
-        digest=digest,
-        created=config.created,
-        author=config.author,
-        user=_text(start.get("User")),
-        working_dir=_text(start.get("WorkingDir")),
-        entrypoint=_texts(start.get("Entrypoint")),
-        command=_texts(start.get("Cmd")),
-        environment=_texts(start.get("Env")),
-        ports=_texts(start.get("ExposedPorts")),
-        volumes=_texts(start.get("Volumes")),
-        labels=config.labels,
-        inline_cache=config.inline_cache,
-    )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    """Return the texts in a list, or the keys of an object; a lone text is a list of one."""
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, (list, dict)):
-        return tuple(one for one in value if isinstance(one, str))
-    return ()

@@ -34,6 +34,7 @@ DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 IN_TOTO = "application/vnd.in-toto+json"
 ATTESTATION = "application/vnd.docker.attestation.manifest.v1+json"
+PROVENANCE = "https://slsa.dev/provenance/v1"
 
 Document = dict[str, Any]
 
@@ -230,17 +231,40 @@ def subject_index(subject: Content, **fields: Any) -> Content:
     return raw(dumps({**document, "subject": subject.descriptor()}), OCI_INDEX)
 
 
-def attestation(subject: Content, statement: bytes = b'{"predicate":{}}') -> Content:
-    """Return BuildKit's attestation of an image, to stand beside it in an index."""
-    statement_type = {"in-toto.io/predicate-type": "https://slsa.dev/provenance/v1"}
-    body = Blob(statement, IN_TOTO, {"annotations": statement_type})
-    made = artifact([body], subject=subject, artifact_type=ATTESTATION)
+def attestation(
+    subject: Content, *statements: bytes, types: Sequence[str] = (PROVENANCE,), old: bool = False
+) -> Content:
+    """Return BuildKit's attestation of an image, to stand beside it in an index.
+
+    `types` are those of the statements, as annotations name them; an `old` one has no subject.
+    """
+    bodies = [
+        Blob(data, IN_TOTO, {"annotations": {"in-toto.io/predicate-type": kind}})
+        for data, kind in zip(statements or [provenance_of(subject)], types, strict=True)
+    ]
+    if old:
+        made = image(bodies, b'{"architecture":"unknown","os":"unknown"}')
+    else:
+        made = artifact(bodies, subject=subject, artifact_type=ATTESTATION)
     notes = {
         "vnd.docker.reference.digest": subject.digest,
         "vnd.docker.reference.type": "attestation-manifest",
     }
     entry = {"annotations": notes, "platform": _platform("unknown/unknown")}
     return Content(made.data, made.media_type, made.blobs, entry=entry)
+
+
+def provenance_of(subject: Content) -> bytes:
+    """Return a statement that says next to nothing about an image."""
+    digest = {"sha256": subject.digest.partition(":")[2]}
+    return dumps(
+        {
+            "_type": "https://in-toto.io/Statement/v1",
+            "predicateType": PROVENANCE,
+            "subject": [{"name": "app", "digest": digest}],
+            "predicate": {},
+        }
+    )
 
 
 def buildkit(built: Content) -> Content:

@@ -14,8 +14,9 @@ from regfs.digest import Digest
 from regfs.errors import ManifestTooLarge, RegfsError
 from regfs.names import name_problem, tag_problem
 from regfs.reports.history import BuildStep
-from regfs.reports.image import Bounds, Config, ListedEntry, Shown, ShownImage, ShownReferrer, show
+from regfs.reports.image import Bounds, ListedEntry, Shown, ShownImage, ShownReferrer, show
 from regfs.reports.images import Image as ListedImage
+from regfs.reports.start import Config
 from regfs.server.ui import addresses
 from regfs.server.ui.snapshot import LARGEST
 from regfs.server.ui.views.parts import (
@@ -214,7 +215,8 @@ def _runs(shown: Shown, chosen: ShownImage | None) -> bool:
 
 
 def _show(look: Look, target: Target, digest: Digest, only: Digest) -> Shown:
-    bounds = Bounds(look.images, partial(look.has, str(target.name)), LARGEST, only)
+    has = partial(look.has, str(target.name))
+    bounds = Bounds(look.images, has, LARGEST, only, attestations=False)
     return show(look.snapshot.graph, look.snapshot.registry, target, digest, bounds)
 
 
