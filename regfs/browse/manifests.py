@@ -20,8 +20,9 @@ from regfs.digest import Digest
 from regfs.facade import Tree
 from regfs.render.tables import plural, short
 from regfs.reports.history import BuildStep
-from regfs.reports.image import Bounds, Config, ListedEntry, Shown, ShownImage, ShownReferrer, show
+from regfs.reports.image import Bounds, ListedEntry, Shown, ShownImage, ShownReferrer, show
 from regfs.reports.listing import ListedReference, entries
+from regfs.reports.start import Config
 from regfs.tree.registry import Target
 from regfs.units import human_size, rfc3339
 
