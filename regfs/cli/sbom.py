@@ -36,7 +36,7 @@ DOCUMENTS = {
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["spdx", "cyclonedx", "syft"]),
+    metavar="spdx|cyclonedx|syft",
     help="Which one, where there are several.",
 )
 @click.option("--platform", metavar="OS/ARCH", help="Of which image, where an index lists several.")

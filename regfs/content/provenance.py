@@ -11,7 +11,7 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pydantic_core import from_json
 
@@ -25,7 +25,8 @@ _ARGUMENT: Final = "build-arg:"
 _GIT: Final = ("gitCommit", "sha1", "sha256")
 
 
-class Material(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Material:
     """What was used in a build: a base image, a repository, a file."""
 
     uri: str

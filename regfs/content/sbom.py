@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from regfs.errors import AttestationInvalid
 
@@ -24,7 +24,8 @@ _LONGEST: Final = 1000
 """Characters that are kept of a name or version."""
 
 
-class SbomPackage(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SbomPackage:
     """One package of an SBOM."""
 
     name: str

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from regfs.content.members import from_base64, limited, members, unquoted
 from regfs.errors import AttestationInvalid
@@ -53,7 +53,8 @@ def form_of(predicate_type: str) -> str:
     return next(found, "")
 
 
-class Subject(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Subject:
     """What a statement says it is about."""
 
     name: str

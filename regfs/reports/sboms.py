@@ -68,7 +68,8 @@ def chosen_sbom(
     fitting = [
         one
         for one in found
-        if form in (None, one.form.lower()) and (platform is None or one.platform == platform)
+        if (form is None or form.lower() == one.form.lower())
+        and (platform is None or one.platform == platform)
     ]
     if len(fitting) == 1:
         return fitting[0]
