@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from regfs.render.grid import Grid
     from regfs.reports.disk import Disk
     from regfs.reports.lineage import Bases, Lineage
+    from regfs.reports.near_duplicates import NearDuplicate
     from regfs.reports.removal import Removal
-    from regfs.reports.reuse import NearDuplicate, Reuse, SharedLayer
+    from regfs.reports.reuse import Reuse, SharedLayer
     from regfs.reports.usage import Sum, Usage
 
 NAMES: Final = 10
@@ -259,7 +260,7 @@ def show_reuse(report: Reuse, console: Console) -> None:
         say(console)
         say(console, f"and {plural(report.shared_omitted, 'more shared layer')}", "dim")
     _show_pairs(report, console)
-    _show_near_duplicates(report, console)
+    show_near_duplicates(report.near_duplicates, report.configs_unread, console)
 
 
 def _show_shared(layer: SharedLayer, console: Console) -> None:
@@ -310,19 +311,22 @@ def _matrix(report: Reuse, with_names: bool) -> Grid:
     return table("", columns, rows)
 
 
-def _show_near_duplicates(report: Reuse, console: Console) -> None:
-    if report.near_duplicates:
-        wasted = sum(one.wasted for one in report.near_duplicates)
-        contents = plural(len(report.near_duplicates), "content is", "contents are")
+def show_near_duplicates(
+    duplicates: Sequence[NearDuplicate], unread: int, console: Console
+) -> None:
+    """Print which contents are stored several times; `unread` configs may have more."""
+    if duplicates:
+        wasted = sum(one.wasted for one in duplicates)
+        contents = plural(len(duplicates), "content is", "contents are")
         say(console)
         say(
             console,
             f"{contents} stored more than once, packed differently ({human_size(wasted)} wasted):",
             "bold",
         )
-    lines(console, map(_copies, report.near_duplicates))
-    if report.configs_unread:
-        say(console, f"{plural(report.configs_unread, 'config')} could not be read.", "yellow")
+    lines(console, map(_copies, duplicates))
+    if unread:
+        say(console, f"{plural(unread, 'config')} could not be read.", "yellow")
 
 
 def _copies(one: NearDuplicate) -> str:

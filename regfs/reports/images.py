@@ -10,7 +10,7 @@ and other artifacts are not images. In a repository without tags, manifests go b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from regfs.digest import Digest
 from regfs.errors import RegfsError
@@ -63,6 +63,19 @@ def layer_sizes(graph: Graph, every: Iterable[Image]) -> dict[Digest, int | None
         stored = blobs.get(layer)
         sizes[layer] = None if stored is None else stored.size
     return sizes
+
+
+Users: TypeAlias = dict[Digest, list[Image]]
+"""Layer -> the images that have it."""
+
+
+def users_of_layers(every: Iterable[Image]) -> Users:
+    """Return for each layer the images that have it."""
+    users: Users = {}
+    for image in every:
+        for layer in dict.fromkeys(image.layers):
+            users.setdefault(layer, []).append(image)
+    return users
 
 
 def _is_named(graph: Graph, image: Image, target: Target) -> bool:

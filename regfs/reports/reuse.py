@@ -10,29 +10,21 @@ Only layers count: configs and manifests are hardly ever shared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import combinations
 from typing import Final
 
 from regfs.digest import Digest
-from regfs.errors import RegfsError
 from regfs.graph import Graph
-from regfs.manifests import Role
-from regfs.manifests.skim import diff_ids_of, history_of
-from regfs.reports.contents import Read, is_alias
-from regfs.reports.images import Image, chosen, images, layer_sizes
-from regfs.reports.instructions import instructions
+from regfs.reports.contents import Read
+from regfs.reports.images import Image, Users, chosen, images, layer_sizes, users_of_layers
+from regfs.reports.makers import Makers, ReadBytes
+from regfs.reports.near_duplicates import NearDuplicate, near_duplicates
 from regfs.tree.registry import Target
 
 PAIRS: Final = 12
 """Largest number of images for which every pair is compared."""
-CONFIGS: Final = 20_000
-"""Most configs that are read to find near duplicates."""
-
-ReadBytes = Callable[[Digest], bytes]
-"""Reads a small blob, as `Registry.manifest_bytes` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +53,6 @@ class Pair:
     second: str
     layers: int
     bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One of several layers with the same content."""
-
-    digest: str
-    size: int
-    images: int
-
-
-@dataclass(frozen=True, slots=True)
-class NearDuplicate:
-    """The same content (diffID) under several digests: compressed twice, so stored twice."""
-
-    diff_id: str
-    layers: tuple[Copy, ...]
-    wasted: int
-    """Bytes of all copies but the smallest."""
-
-    def is_of(self, layers: Container[str]) -> bool:
-        """Return whether any of the copies is among `layers`."""
-        return any(copy.digest in layers for copy in self.layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +97,15 @@ def reuse(
     """
     every = images(graph, read) if among is None else among
     asked = chosen(graph, every, named) if (named := list(targets)) else every
-    every_user, stored_sizes = _users(every), layer_sizes(graph, every)
+    every_user, stored_sizes = users_of_layers(every), layer_sizes(graph, every)
     users = {layer: every_user[layer] for image in asked for layer in image.layers}
     sizes = {layer: stored_sizes[layer] or 0 for layer in users}
     shared = _most_saving(users, sizes)
     seen = {image.name: image for used in users.values() for image in used}
     apparent = sum(sizes[layer] * len(used) for layer, used in users.items())
-    copies, unread = _copies(_configs(graph, every), read_bytes)
-    duplicates = _near_duplicates(copies, stored_sizes, every_user)
+    duplicates, unread = near_duplicates(graph, every, read_bytes)
     compared = asked if len(asked) <= PAIRS else []
-    makers = _Makers(graph, read_bytes)
+    makers = Makers(graph, read_bytes)
     return Reuse(
         images=len(seen),
         repositories=len({image.repository for image in seen.values()}),
@@ -155,19 +123,7 @@ def reuse(
     )
 
 
-_Users = dict[Digest, list[Image]]
-
-
-def _users(every: list[Image]) -> _Users:
-    """Return for each layer the images that have it."""
-    users: _Users = {}
-    for image in every:
-        for layer in dict.fromkeys(image.layers):
-            users.setdefault(layer, []).append(image)
-    return users
-
-
-def _most_saving(users: _Users, sizes: dict[Digest, int]) -> list[Digest]:
+def _most_saving(users: Users, sizes: dict[Digest, int]) -> list[Digest]:
     """Return the shared layers, sorted by the bytes that sharing saves, most first.
 
     Only those that are shown get a row: it holds the names of all their images.
@@ -180,7 +136,7 @@ def _most_saving(users: _Users, sizes: dict[Digest, int]) -> list[Digest]:
     return sorted((layer for layer, used in users.items() if len(used) > 1), key=key)
 
 
-def _shared(layer: Digest, stored: int | None, used: list[Image], makers: _Makers) -> SharedLayer:
+def _shared(layer: Digest, stored: int | None, used: list[Image], makers: Makers) -> SharedLayer:
     size = stored or 0
     return SharedLayer(
         digest=layer,
@@ -194,83 +150,7 @@ def _shared(layer: Digest, stored: int | None, used: list[Image], makers: _Maker
     )
 
 
-class _Makers:
-    """Finds out what made a layer; reads each config once."""
-
-    def __init__(self, graph: Graph, read_bytes: ReadBytes) -> None:
-        self._graph = graph
-        self._read_bytes = read_bytes
-        self._known: dict[Digest, list[str]] = {}
-
-    def made_by(self, layer: Digest, image: Image) -> str:
-        """Return the instruction that made a layer of an image."""
-        made = self._instructions(image.manifest)
-        return made[image.layers.index(layer)] if len(made) == len(image.layers) else ""
-
-    def _instructions(self, manifest: Digest) -> list[str]:
-        if manifest not in self._known:
-            self._known[manifest] = []
-            for config in _configs_of(self._graph, manifest):
-                with suppress(RegfsError):
-                    self._known[manifest] = instructions(history_of(self._read_bytes(config)))
-        return self._known[manifest]
-
-
 def _pairs(compared: list[Image], sizes: dict[Digest, int]) -> Iterable[Pair]:
     for first, second in combinations(compared, 2):
         common = set(first.layers) & set(second.layers)
         yield Pair(first.name, second.name, len(common), sum(sizes[layer] for layer in common))
-
-
-def _configs(graph: Graph, every: Iterable[Image]) -> dict[Digest, tuple[Digest, ...]]:
-    """Return the config of each image, with the layers of an image that has it."""
-    known, manifests = graph.inventory.known, graph.manifests
-    found = {
-        number: image.layers
-        for image in every
-        for number in manifests.numbers_as(Role.CONFIG, image.manifest)
-    }
-    named = ((known[number], layers) for number, layers in found.items())
-    return {config: layers for config, layers in named if not is_alias(graph, config)}
-
-
-def _configs_of(graph: Graph, manifest: Digest) -> list[Digest]:
-    numbers = graph.manifests.numbers_as(Role.CONFIG, manifest)
-    named = map(graph.inventory.known.__getitem__, numbers)
-    return [config for config in named if not is_alias(graph, config)]
-
-
-def _copies(
-    configs: dict[Digest, tuple[Digest, ...]], read_bytes: ReadBytes
-) -> tuple[dict[str, dict[Digest, None]], int]:
-    """Return the layers with each content, by diffID, and how many configs were not read."""
-    copies: dict[str, dict[Digest, None]] = {}
-    read = 0
-    for config, layers in islice(configs.items(), CONFIGS):
-        try:
-            diff_ids = diff_ids_of(read_bytes(config))
-        except RegfsError:
-            continue
-        read += 1
-        if len(diff_ids) == len(layers):
-            for diff_id, layer in zip(diff_ids, layers, strict=True):
-                copies.setdefault(diff_id, {})[layer] = None
-    return copies, len(configs) - read
-
-
-def _near_duplicates(
-    copies: dict[str, dict[Digest, None]], sizes: dict[Digest, int | None], users: _Users
-) -> list[NearDuplicate]:
-    """Return the contents that are stored under several digests, most wasteful first."""
-    found = []
-    for diff_id, layers in copies.items():
-        stored = [
-            Copy(layer, size, len(users[layer]))
-            for layer in layers
-            if (size := sizes[layer]) is not None
-        ]
-        if len(stored) > 1:
-            stored.sort(key=lambda copy: (copy.size, copy.digest))
-            wasted = sum(copy.size for copy in stored[1:])
-            found.append(NearDuplicate(diff_id, tuple(stored), wasted))
-    return sorted(found, key=lambda one: (-one.wasted, one.diff_id))

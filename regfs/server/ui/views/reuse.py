@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from regfs.reports.reuse import NearDuplicate, SharedLayer
+from regfs.reports.near_duplicates import NearDuplicate
 from regfs.reports.reuse import Reuse as Report
+from regfs.reports.reuse import SharedLayer
 from regfs.server.ui import addresses
 from regfs.server.ui.views.parts import Hyperlink, Look, blob_path, image_link, level_of
 

@@ -1,0 +1,48 @@
+"""Which instruction made a layer, by the history in the config of an image that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from regfs.digest import Digest
+from regfs.errors import RegfsError
+from regfs.graph import Graph
+from regfs.manifests import Role
+from regfs.manifests.skim import history_of
+from regfs.reports.contents import is_alias
+from regfs.reports.images import Image
+from regfs.reports.instructions import instructions
+
+ReadBytes = Callable[[Digest], bytes]
+"""Reads a small blob, as `Registry.manifest_bytes` does."""
+
+
+class Makers:
+    """Finds out what made a layer; reads each config once."""
+
+    def __init__(self, graph: Graph, read_bytes: ReadBytes) -> None:
+        self._graph = graph
+        self._read_bytes = read_bytes
+        self._known: dict[Digest, list[str]] = {}
+
+    def made_by(self, layer: Digest, image: Image) -> str:
+        """Return the instruction that made a layer of an image."""
+        return self.of(image)[image.layers.index(layer)]
+
+    def of(self, image: Image) -> list[str]:
+        """Return the instruction that made each layer; empty ones if the history is another's."""
+        manifest = image.manifest
+        if manifest not in self._known:
+            self._known[manifest] = []
+            for config in _configs_of(self._graph, manifest):
+                with suppress(RegfsError):
+                    self._known[manifest] = instructions(history_of(self._read_bytes(config)))
+        made = self._known[manifest]
+        return made if len(made) == len(image.layers) else [""] * len(image.layers)
+
+
+def _configs_of(graph: Graph, manifest: Digest) -> list[Digest]:
+    numbers = graph.manifests.numbers_as(Role.CONFIG, manifest)
+    named = map(graph.inventory.known.__getitem__, numbers)
+    return [config for config in named if not is_alias(graph, config)]
