@@ -2,7 +2,7 @@
 
     regfs.open(root) -> Tree
         .store  .registry  .inventory  .graph        made when they are first asked for
-        .summary .usage .reuse .bases .show .why     reports; nothing is changed
+        .summary .usage .reuse .waste .bases .show .why     reports; nothing is changed
         .files .layers                               what is inside images
         .referrers .sbom                             likewise: what is about an image
         .removal .verify .plan                       likewise
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from regfs.reports.summary import Summary
     from regfs.reports.tag_log import TagLog
     from regfs.reports.usage import By, Sort, Usage
+    from regfs.reports.waste import Waste
     from regfs.runs import Purged, Restored, Run
     from regfs.stores import Store, WritableStore
     from regfs.tree.inventory import Inventory
@@ -262,6 +263,30 @@ class Tree:
 
         registry, targets = self.registry, self._find(references)
         return reuse(self.graph, registry.skim, registry.manifest_bytes, targets, top=top)
+
+    def waste(
+        self,
+        *references: str,
+        top: int | None = None,
+        at_least: float | None = None,
+        sample: int | None = None,
+    ) -> Waste:
+        """Return which bytes in layers nobody sees, as later layers overwrite or remove the files.
+
+        >>> tree.waste("my-busybox").rows[0].efficiency
+        1.0
+
+        All layers are read. Images with an efficiency below `at_least` are named. With `sample`,
+        so many bytes of layers are compressed anew, to estimate what zstd would save.
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_all`.
+        """
+        from regfs.reports.waste import WasteOptions, waste
+
+        options = WasteOptions(top, at_least, sample)
+        targets = self._find(references)
+        return waste(self.graph, self.registry, self.layers, targets, options, self._progress)
 
     def bases(self, *references: str) -> Bases:
         """Return which image is built on which, by annotations and by layers.

@@ -51,6 +51,7 @@ ARROWS = {
     ("push", "tree"),
     ("heal", "verify"),
     ("reports", "gc"),
+    ("reports", "files"),
     ("edits", "gc"),
     ("edits", "reports"),
     ("cli", "server"),

@@ -46,6 +46,7 @@ COMMANDS: Final[dict[str, str]] = {
     "sbom": "See",
     "du": "Measure",
     "reuse": "Measure",
+    "waste": "Measure",
     "bases": "Measure",
     "verify": "Check",
     "heal": "Check",

@@ -52,6 +52,11 @@ FORMS = {
     ],
     "du rm": ["du --rm my-busybox", "du --rm my-busybox:latest"],
     "reuse": ["reuse", "reuse my-busybox"],
+    "waste": [
+        "waste",
+        "waste my-busybox-extended:latest --fail-under 0.5 -n 3",
+        "waste --recompress --sample 1MB",
+    ],
     "bases": ["bases", "bases my-busybox-extended:latest"],
     "verify": [
         *(f"verify --level {level}" for level in ("links", "sizes", "digests", "content")),
@@ -291,7 +296,10 @@ def test_quiet_prints_answers_and_problems(
     assert "blob-corrupt" in capsys.readouterr().out
 
 
-DAMAGED = ["info", "ls", "ls untagged", "du", "reuse", "bases", "verify", "gc plan", "gc runs"]
+DAMAGED = [
+    *("info", "ls", "ls untagged", "du", "reuse", "waste", "bases"),
+    *("verify", "gc plan", "gc runs"),
+]
 
 
 @pytest.mark.parametrize("damage", sorted(path.name for path in TREES.glob("damaged-*")))

@@ -31,6 +31,7 @@ COMMANDS = [
     ["du", "--by", "layer"],
     ["du", "--rm", REF],
     ["reuse"],
+    ["waste"],
     ["bases"],
     ["verify"],
     ["verify", "--level", "links"],

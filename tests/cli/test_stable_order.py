@@ -78,6 +78,7 @@ COMMANDS = [
     ["du", "--by", "layer", "--json"],
     ["ls", "--json"],
     ["reuse", "--json"],
+    ["waste", "--json"],
     ["show", "app/0:many", "--json"],
     ["show", "lost/0:v2", "--json"],
     ["info", "--json"],

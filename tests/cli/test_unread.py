@@ -49,6 +49,8 @@ OF_ALL = [
     ["du", "--rm", "app:v1"],
     ["reuse"],
     ["reuse", "--json"],
+    ["waste"],
+    ["waste", "--json"],
     ["bases"],
     ["bases", "--json"],
     ["ls", "-l"],

@@ -1,0 +1,133 @@
+"""Bytes in files of layers that nobody sees, because later layers overwrite or remove the files.
+
+    waste(graph, registry, layers)
+        .rows      app:v1 stores 88 MB of files, of which 41 MB are hidden: efficiency 0.68
+        .places    var/lib/apt/lists of layer 25b16005, which 12 images carry: 40 MB
+
+Sizes are those of files, unpacked. Images are laid in the order of their layers, so that each
+beginning that several share is laid once, and each layer is listed once for each beginning below
+it. What is hidden in some image may be seen in another: `unseen` are the bytes that no image
+shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from regfs.files.layers import Layers
+from regfs.graph import Graph
+from regfs.names import natural
+from regfs.progress import SILENT, Progress
+from regfs.reports.images import chosen, images, layer_sizes
+from regfs.reports.laying import ImageWaste, Lister, Walk, WastedPlace
+from regfs.reports.makers import Makers
+from regfs.reports.near_duplicates import NearDuplicate, near_duplicates
+from regfs.reports.recompression import Recompression, recompression
+from regfs.tree.registry import Registry, Target
+
+
+@dataclass(frozen=True, slots=True)
+class LowEfficiency:
+    """An image with less efficiency than asked for."""
+
+    image: str
+    efficiency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waste:
+    """The report."""
+
+    images: int
+    layers: int
+    """Different layers."""
+    stored: int
+    """Bytes of the files in these layers, stored once."""
+    hidden: int
+    """Those of them that some image does not show."""
+    unseen: int | None
+    """Those that no image shows; None if only some images are asked for."""
+    carried: int
+    """Bytes that are hidden, counted for each image."""
+    rows: tuple[ImageWaste, ...]
+    """Those that hide most first."""
+    rows_omitted: int
+    places: tuple[WastedPlace, ...]
+    """Those with most bytes first."""
+    places_omitted: int
+    near_duplicates: tuple[NearDuplicate, ...]
+    """Contents that are stored under several digests."""
+    configs_unread: int
+    """Configs that were not read, so that there may be more near duplicates."""
+    at_least: float | None
+    """The efficiency that every image has to have, if that was asked for."""
+    too_low: tuple[LowEfficiency, ...]
+    """The images that have less."""
+    recompression: Recompression | None
+    """What zstd would save, if that was asked for."""
+
+
+class WasteOptions(NamedTuple):
+    """What is asked for."""
+
+    top: int | None = None
+    """How many images, places and files are named."""
+    at_least: float | None = None
+    """The efficiency that every image has to have."""
+    sample: int | None = None
+    """Bytes of layers that are compressed anew to see what zstd would save."""
+
+
+def waste(
+    graph: Graph,
+    registry: Registry,
+    layers: Layers,
+    targets: Iterable[Target] = (),
+    options: WasteOptions | None = None,
+    progress: Progress = SILENT,
+) -> Waste:
+    """Measure all images, or those of `targets`, and name the largest hidden files of the latter.
+
+    Every layer is read that is not known yet.
+    """
+    top, at_least, sample = options or WasteOptions()
+    every, named = images(graph, registry.skim), list(targets)
+    asked = chosen(graph, every, named) if named else every
+    asked = sorted(asked, key=lambda image: image.layers)
+    makers = Makers(graph, registry.manifest_bytes)
+    walk = Walk(asked, Lister(registry, layers), makers)
+    measured = walk.rows(top, name_files=bool(named))
+    rows = sorted(measured, key=lambda row: (-row.hidden, natural(row.image)))
+    places = walk.places()
+    each = [place for group in places for place in group]
+    duplicates, unread = near_duplicates(graph, every, registry.manifest_bytes)
+    users = {layer for image in asked for layer in image.layers}
+    remade = None
+    if sample is not None:
+        sizes = [(one, size) for one, size in layer_sizes(graph, asked).items() if size]
+        remade = recompression(sizes, registry.open_blob, progress, sample=sample)
+    return Waste(
+        images=len(rows),
+        layers=len(users),
+        stored=sum(tally.stored for tally in walk.tallies.values()),
+        hidden=sum(place.bytes for place in each),
+        unseen=None if named else sum(place.unseen for place in each),
+        carried=sum(row.hidden for row in rows),
+        rows=tuple(rows[:top]),
+        rows_omitted=len(rows[top:]) if top else 0,
+        places=tuple(walk.told(one, every=not named) for one in places[:top]),
+        places_omitted=len(places[top:]) if top else 0,
+        near_duplicates=tuple(one for one in duplicates if one.is_of(users)),
+        configs_unread=unread,
+        at_least=at_least,
+        too_low=tuple(_too_low(rows, at_least or 0.0)),
+        recompression=remade,
+    )
+
+
+def _too_low(rows: Iterable[ImageWaste], at_least: float) -> Iterator[LowEfficiency]:
+    for row in rows:
+        if row.efficiency is not None and row.efficiency < at_least:
+            yield LowEfficiency(row.image, row.efficiency)
