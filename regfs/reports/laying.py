@@ -144,7 +144,7 @@ class _LaidLayer(NamedTuple):
     """Whether it could be read to its end."""
 
 
-class Walk:
+class Laying:
     """Lays the layers of all images, one image after the other."""
 
     def __init__(self, asked: list[Image], lister: Lister, makers: Makers) -> None:

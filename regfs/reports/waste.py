@@ -21,7 +21,7 @@ from regfs.graph import Graph
 from regfs.names import natural
 from regfs.progress import SILENT, Progress
 from regfs.reports.images import chosen, images, layer_sizes
-from regfs.reports.laying import ImageWaste, Lister, Walk, WastedPlace
+from regfs.reports.laying import ImageWaste, Laying, Lister, WastedPlace
 from regfs.reports.makers import Makers
 from regfs.reports.near_duplicates import NearDuplicate, near_duplicates
 from regfs.reports.recompression import Recompression, recompression
@@ -97,7 +97,7 @@ def waste(
     asked = chosen(graph, every, named) if named else every
     asked = sorted(asked, key=lambda image: image.layers)
     makers = Makers(graph, registry.manifest_bytes)
-    walk = Walk(asked, Lister(registry, layers), makers)
+    walk = Laying(asked, Lister(registry, layers), makers)
     measured = walk.rows(top, name_files=bool(named))
     rows = sorted(measured, key=lambda row: (-row.hidden, natural(row.image)))
     places = walk.places()
