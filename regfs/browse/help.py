@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 KEYS: Final = """\
-Enter  Right  l     open: repository, tag, platform, layer
+Enter  Right  l     open: repository, tag, platform, layer, folder, file
 Backspace  Left  h  back; Escape too
 Up  Down  k  j      move; PageUp, PageDown, Home, End, g, G
 s                   sort by size; once more: the smallest first
@@ -20,6 +20,7 @@ u                   size: stored, unique or apparent
 /                   find: only rows that have these words
 d  Space            mark for removal, or take the mark away
 p                   plan: what removing the marked would free
+f                   files of the image, all its layers together
 w                   why: who needs this
 v                   verify: what is known to be wrong
 i  Tab              details: show or hide
@@ -28,6 +29,7 @@ q                   quit: prints what is marked
 Mouse               click: select; again: open; top line: back
 
 First columns   D marked; ✓ verified, ~ partly, ✗ damaged, blank: not known
+Files of a layer    + added  ~ changed  - removed
 stored    bytes on disk, once        unique    only this row needs them
 apparent  the size without sharing   Others    other images with the layer
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from regfs.browse.places import (
     Details,
+    FilesOf,
     Line,
     LineColumn,
     Listed,
@@ -81,8 +82,6 @@ def _summary(shown: Shown) -> Iterator[tuple[str, str]]:
     yield "Pushed", rfc3339(shown.pushed)
     if len(shown.tags) > 1:
         yield "Tags", " ".join(shown.tags)
-    for problem in shown.problems:
-        yield "Problem", problem
 
 
 # -- an index ----------------------------------------------------------------------------
@@ -111,6 +110,7 @@ def _index_page(data: TreeData, place: OneManifest, shown: Shown) -> Listed:
         columns=(LineColumn("Kind", 11, 50), LineColumn("Digest", 12, 60)),
         heading="Platform",
         note=f"{shown.kind} of {count}",
+        problems=shown.problems,
         summary=tuple(_summary(shown)),
     )
 
@@ -136,6 +136,7 @@ def _entry_line(
         about,
         OneManifest(place.name, None, digest, name) if is_manifest and not absent else None,
         digest,
+        files=FilesOf(place.name, digest, None, "", name) if item.kind == "image" else None,
         details=(
             ("Entry", item.digest),
             ("Kind", f"{item.kind}, {item.media_type}"),
@@ -156,6 +157,12 @@ def _image_page(data: TreeData, place: OneManifest, shown: Shown) -> Listed:
     items += [config] if config else []
     items += shown.referrers
     blobs = data.graph.inventory.blobs
+    layered = [step for step in steps if step.digest]
+    opens = {
+        id(step): FilesOf(place.name, place.digest, number, "", f"layer {number + 1}")
+        for number, step in enumerate(layered)
+        if step.present
+    }
 
     def size(item: BuildStep | Config | ShownReferrer) -> int | None:
         if isinstance(item, BuildStep):
@@ -164,7 +171,7 @@ def _image_page(data: TreeData, place: OneManifest, shown: Shown) -> Listed:
 
     def line(item: BuildStep | Config | ShownReferrer, measure: Measure | None) -> Line:
         if isinstance(item, BuildStep):
-            return _step_line(data, item, measure)
+            return _step_line(data, item, measure, opens.get(id(item)))
         if isinstance(item, ShownReferrer):
             return _referrer_line(data, place, item, measure)
         return _config_line(data, item, measure)
@@ -178,6 +185,7 @@ def _image_page(data: TreeData, place: OneManifest, shown: Shown) -> Listed:
         columns=(LineColumn("Others", 6, 60, right=True), LineColumn("Layer", 12, 70)),
         heading="Instruction",
         note=_note(shown, image),
+        problems=shown.problems,
         summary=tuple(_summary(shown)),
     )
 
@@ -197,7 +205,9 @@ def _step_name(item: BuildStep | Config | ShownReferrer) -> str:
     return f"config {short(item.digest)}" if isinstance(item, Config) else short(item.digest)
 
 
-def _step_line(data: TreeData, item: BuildStep, measure: Measure | None) -> Line:
+def _step_line(
+    data: TreeData, item: BuildStep, measure: Measure | None, files: FilesOf | None
+) -> Line:
     digest = Digest(item.digest) if item.digest else None
     standing = data.standing([digest]) if digest else Standing.UNKNOWN
     lost = digest is not None and not item.present and not item.elsewhere
@@ -208,7 +218,7 @@ def _step_line(data: TreeData, item: BuildStep, measure: Measure | None) -> Line
         Standing.DAMAGED if lost else standing,
         (others, digest.short if digest else _NO_LAYER),
         "not there" if lost else "at its URLs" if item.elsewhere else "",
-        NeedersOf(digest) if digest else None,
+        files,
         digest,
         faint=item.empty,
         details=_step_details(item),

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from regfs.browse.about import findings_page, marks_page, needers_page
+from regfs.browse.files import FileReading, files_page, text_page
 from regfs.browse.places import (
     AllRepositories,
+    FilesOf,
     KnownFindings,
     Line,
     LineColumn,
@@ -23,6 +25,7 @@ from regfs.browse.places import (
     OneRepository,
     Place,
     Standing,
+    TextOf,
     UntaggedOf,
 )
 from regfs.browse.repositories import MEASURES, WAITS, NamedItem, repositories_page, used_words
@@ -36,7 +39,7 @@ from regfs.reports.listing import Tag, tags
 from regfs.units import human_size, rfc3339
 
 
-def page_of(place: Place, tree: Tree, data: TreeData | None) -> Listed:
+def page_of(place: Place, tree: Tree, data: TreeData | None, files: FileReading) -> Listed:
     """Return what is listed at a place; without `data` what point reads can tell.
 
     Raises:
@@ -47,6 +50,10 @@ def page_of(place: Place, tree: Tree, data: TreeData | None) -> Listed:
             return repositories_page(data, ())
         case OneRepository(name):
             return _early_tags(tree, name) if data is None else _tags_page(data, name)
+        case FilesOf():
+            return files_page(files, place)
+        case TextOf():
+            return text_page(files, place)
         case OneManifest():
             from regfs.browse.manifests import early_manifest_page, manifest_page
 
@@ -155,6 +162,7 @@ def _tag_line(data: TreeData, name: str, item: NamedItem, measure: Measure | Non
         words,
         opened,
         item.digest,
+        FilesOf(name, item.digest, None, "", item.name) if item.digest else None,
         f"{name}:{item.name}",
         details=(
             ("Tag", f"{name}:{item.name}"),
@@ -202,7 +210,7 @@ def _untagged_page(data: TreeData, name: str) -> Listed:
             "" if is_linked else "part of an index",
             OneManifest(name, None, item, item.short) if info else None,
             item,
-            f"{name}@{item}" if is_linked else "",
+            reference=f"{name}@{item}" if is_linked else "",
             details=(
                 ("Manifest", item),
                 ("Kind", kind),

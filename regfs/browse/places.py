@@ -50,6 +50,29 @@ class OneManifest:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesOf:
+    """A folder of an image, or of what one layer does to it."""
+
+    name: str
+    """Of the repository."""
+    digest: Digest
+    """Of the manifest."""
+    layer: int | None
+    """Index into the layers, base first; None: all of them together."""
+    path: str
+    """Without `/` before or behind it; empty for the root."""
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextOf:
+    """The beginning of a file."""
+
+    folder: FilesOf
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class NeedersOf:
     """The tags and untagged manifests that need a blob or manifest."""
 
@@ -73,6 +96,8 @@ Place: TypeAlias = (
     | OneRepository
     | UntaggedOf
     | OneManifest
+    | FilesOf
+    | TextOf
     | NeedersOf
     | KnownFindings
     | MarkedThings
@@ -119,6 +144,8 @@ class Line(NamedTuple):
     opens: Place | None = None
     about: Digest | None = None
     """The blob or manifest it is about."""
+    files: FilesOf | None = None
+    """The files in it."""
     reference: str = ""
     """What removes it, if it can be removed by name."""
     faint: bool = False
@@ -146,6 +173,8 @@ class Listed:
     heading: str = "Name"
     note: str = ""
     """One line about all of it."""
+    problems: tuple[str, ...] = ()
+    """What could not be read, so that something may be missing here."""
     summary: Details = ()
     by_size: bool = False
     """Whether the largest comes first unless something else is asked for."""

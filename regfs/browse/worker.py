@@ -19,6 +19,9 @@ class Activity:
 
     def __init__(self) -> None:
         self.stopped = False
+        """Whether nobody waits for anything any more."""
+        self.given_up = False
+        """Whether nobody waits for what is under way."""
         self._task = ""
         self._done = 0
         self._total: int | None = None
@@ -41,7 +44,7 @@ class Activity:
         Raises:
             BrowseStopped: nobody waits for it any more.
         """
-        if self.stopped:
+        if self.stopped or self.given_up:
             raise BrowseStopped
         self._done += amount
 

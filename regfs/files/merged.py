@@ -164,6 +164,11 @@ class Merged:
         base = f"{path}/" if path else ""
         return [self._placed(f"{base}{name}", node.inside[name]) for name in sorted(node.inside)]
 
+    def names(self, path: str) -> list[str]:
+        """Return the names of what is directly in a folder: of a million, without their entries."""
+        node = self._node(path)
+        return sorted(node.inside) if isinstance(node, _MergedFolder) else []
+
     def resolve(self, path: str) -> Placed | None:
         """Return what a path leads to within the root, following links; None for nothing."""
         way = self._walk(path, None, last=True)
