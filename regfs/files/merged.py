@@ -156,13 +156,19 @@ class Merged:
         node = self._node(path)
         return None if node is None else self._placed(path, node)
 
-    def children(self, path: str) -> list[Placed]:
-        """Return what is directly in a folder, by name; nothing if it is none."""
+    def children(self, path: str, part: slice = slice(None)) -> list[Placed]:
+        """Return what is directly in a folder, by name, or a part of it; nothing if it is none."""
         node = self._node(path)
         if not isinstance(node, _MergedFolder):
             return []
         base = f"{path}/" if path else ""
-        return [self._placed(f"{base}{name}", node.inside[name]) for name in sorted(node.inside)]
+        names = sorted(node.inside)[part]
+        return [self._placed(f"{base}{name}", node.inside[name]) for name in names]
+
+    def count(self, path: str) -> int:
+        """Return how much is directly in a folder."""
+        node = self._node(path)
+        return len(node.inside) if isinstance(node, _MergedFolder) else 0
 
     def names(self, path: str) -> list[str]:
         """Return the names of what is directly in a folder: of a million, without their entries."""

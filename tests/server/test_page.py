@@ -305,7 +305,9 @@ def test_every_page_of_every_fixture_can_be_shown(name: str) -> None:
             page = ask(url, path)
             assert page.status in (200, 404), path
             if page.status == 404:
-                assert "points to nothing" in page.text or "not there" in page.text, path
+                assert re.search("points to nothing|not there|not in this repository", page.text), (
+                    path
+                )
             if page.headers["Content-Type"].startswith("text/html"):
                 pending += re.findall(r'href="(/(?!static)[^"#]*)"', page.text)
         assert len(seen) > 15

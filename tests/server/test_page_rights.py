@@ -21,23 +21,25 @@ from regfs.server.routes import Verb
 from regfs.server.settings import Settings
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
-from tests.support.builder import TreeBuilder, artifact, image, index, layer, raw
+from tests.support.builder import TreeBuilder, artifact, blob_of, image, index, layer, raw
 from tests.support.exchange import Answer, get
 from tests.support.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Blob, Content
 from tests.support.server import hosted
 
 BASE = layer({"base": b"b" * 5000})
 PLAN = shake_256(b"plan").digest(54_321)
-SECRETS = ("zebra-name", "zebra-tag", "zebra-label", "zebra-env", "zebra-step", "zebra/type")
+FILES = layer({"zebra-file": b"zebra-content"})
+SECRETS = ("zebra-name", "zebra-tag", "zebra-label", "zebra-env", "zebra-step", "zebra/type",
+           "zebra-file", "zebra-content")  # fmt: skip
 """Words that only the repository `zebra-name` holds."""
 
 
 def plan() -> Content:
     config = {
         "config": {"Labels": {"zebra-label": "yes"}, "Env": ["A=zebra-env"]},
-        "history": [{"created_by": "base"}, {"created_by": "zebra-step"}],
+        "history": [{"created_by": step} for step in ("base", "zebra-step", "files")],
     }
-    return image([BASE, PLAN], config)
+    return image([BASE, PLAN, FILES], config)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,14 @@ def elsewhere(digest: str) -> Content:
     return raw(document, blobs=[config])
 
 
+def naming(digest: str) -> Content:
+    """Return an image that names a blob as its layer, as if it had been pushed with it."""
+    config = Blob(b"{}", OCI_CONFIG)
+    named = {"mediaType": OCI_LAYER, "digest": digest, "size": 1}
+    document = {"schemaVersion": 2, "config": config.descriptor(OCI_CONFIG), "layers": [named]}
+    return raw(document, blobs=[config])
+
+
 @pytest.fixture
 def scene(tree: TreeBuilder) -> Iterator[Scene]:
     shown = image([BASE, "mine"])
@@ -96,6 +106,8 @@ def scene(tree: TreeBuilder) -> Iterator[Scene]:
     tree.push("public", None, listing(chain.digest, inner.digest))
     for tag in ("elsewhere", "elsewhere-too"):
         tree.push("public", tag, elsewhere(Blob(PLAN).digest))
+    tree.push("public", "elsewhere-files", elsewhere(blob_of(FILES).digest))
+    tree.push("public", "naming-files", naming(blob_of(FILES).digest))
     tree.push("public", shown.digest.replace(":", "-"), listing(signature.digest))
     with hosted(tree.root, may=only_public) as url:
         sizes = {len(data) for one in everything for data in (one.data, *_data(one))}

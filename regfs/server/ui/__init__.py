@@ -6,7 +6,10 @@
     views/       reports -> frozen view models: what a template needs, in its words
     treemap      sizes -> rectangles
     templating   view models -> HTML, with everything from a tree escaped
+    asked        what a request asks for, and whether it may be shown
+    making       a snapshot, a turn, a view model, a template -> a page
     pages        requests -> view models -> responses
+    inside_pages the same for what is inside images: layers are read as `jobs`
 
 All figures come from `regfs.reports`. Nothing here changes a tree, and the API never waits
 for it.

@@ -5,6 +5,7 @@
     /r/<name>/_manifests/<digest>   a manifest of it
     /r/<name>/_raw/<digest>         the bytes of a manifest or config
     /r/<name>/_removal/<tag>        what removing a tag would free
+    /r/<name>/_files/<digest>/<path>   a folder or file in an image; ?layer=2: what that layer did
     /b/<digest>                     a blob
 
 As on the disk, no component of a name begins with `_`, so the first one that does ends the
@@ -22,6 +23,7 @@ TAGS: Final = "tags"
 MANIFESTS: Final = "manifests"
 RAW: Final = "raw"
 REMOVAL: Final = "removal"
+FILES: Final = "files"
 
 
 class PageAddress(NamedTuple):
@@ -57,6 +59,12 @@ def of_raw(name: str, digest: str) -> str:
 def of_removal(name: str, tag: str) -> str:
     """Return the path of what removing a tag would free."""
     return f"{of_repository(name)}/_{REMOVAL}/{_quoted(tag)}"
+
+
+def of_files(name: str, digest: str, path: str = "", layer: int | None = None) -> str:
+    """Return the path of a folder or file in an image; `layer`, from 0, tells what that one did."""
+    whole = f"{of_repository(name)}/_{FILES}/{_quoted(digest)}/{_quoted(path)}"
+    return with_query(whole, layer="" if layer is None else layer + 1)
 
 
 def of_blob(digest: str) -> str:

@@ -85,6 +85,8 @@ class StepRow:
     number: int | None
     """Number of the layer, from 1 at the base."""
     href: str
+    files_href: str
+    """What it does to files; empty if it has none."""
     share: float
     """Per cent of all layers."""
     level: int
@@ -106,6 +108,8 @@ class ImagePart:
     annotations: Pairs
     bar: tuple[Segment, ...]
     steps: Few[StepRow]
+    files_href: str
+    """Its files; empty if it has none."""
     config_href: str
     config_path: DiskPath | None
 
@@ -298,6 +302,7 @@ def _part(look: Look, target: Target, top: Digest, one: ShownImage) -> ImagePart
         annotations=_sorted(one.annotations if one.digest != top else {}),
         bar=tuple(_bar(steps)),
         steps=Few(steps, few.omitted),
+        files_href=_files(str(target.name), one),
         config_href=addresses.of_raw(str(target.name), config.digest) if config else "",
         config_path=DiskPath("config", blob_path(config.digest)) if config else None,
     )
@@ -335,7 +340,7 @@ def _steps(
     number = 0
     for step in shown:
         if step.digest is None:
-            yield StepRow(step, None, "", 0.0, 0, (), 0, ())
+            yield StepRow(step, None, "", "", 0.0, 0, (), 0, ())
             continue
         number += 1
         digest = Digest(step.digest)
@@ -347,6 +352,7 @@ def _steps(
             step=step,
             number=number,
             href=addresses.of_blob(stored) if look.has(name, stored) else "",
+            files_href=_files(name, one, number - 1),
             share=100 * max(step.size, 0) / total if total else 0.0,
             level=level_of(step.images + 1),
             users=tuple(image_link(other) for other in others[:USERS]),
@@ -356,6 +362,13 @@ def _steps(
                 DiskPath("link", below(layout.path_of(layout.LayerLink(name, digest))), digest),
             ),
         )
+
+
+def _files(name: str, one: ShownImage, layer: int | None = None) -> str:
+    """Return where the files of an image are shown, or what a layer does to them."""
+    if one.build_cache or (one.artifact_type and one.config is None):
+        return ""
+    return addresses.of_files(name, Digest(one.digest), layer=layer)
 
 
 def _bar(steps: Iterable[StepRow]) -> Iterator[Segment]:

@@ -1,0 +1,184 @@
+"""What is inside images: pages that read layers, in the thread of jobs.
+
+    /r/<name>/_files/<digest>/<path>   a folder or file; ?layer=2: what that layer did
+
+What a page may show is decided before anything is read, with the snapshot, and a layer is read
+only if the repository itself has it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from regfs.content.entries import EntryKind
+from regfs.files.merged import Placed
+from regfs.manifests import Kind
+from regfs.server.auth import USER
+from regfs.server.lines import LineFull, client_of
+from regfs.server.ui.addresses import PageAddress
+from regfs.server.ui.asked import Refusal, in_repository, page_in, repository_of, text_in
+from regfs.server.ui.inside import (
+    FileStart,
+    LayerChanges,
+    NotOwn,
+    OpenImage,
+    TooManyFiles,
+    check_own,
+    file_start,
+    layer_changes,
+    open_image,
+)
+from regfs.server.ui.jobs import Deadline, Jobs, TakesTooLong, Work
+from regfs.server.ui.making import PageMaker, page_response
+from regfs.server.ui.snapshot import Snapshot
+from regfs.server.ui.views.files import FilesPlace, FilesView, file, folder
+from regfs.server.ui.views.repository import kind_of
+
+
+class NotYet(Exception):
+    """Work for a page goes on: the page says so and comes again."""
+
+
+class InsidePages:
+    """The handlers of pages that read layers."""
+
+    def __init__(self, maker: PageMaker) -> None:
+        self._maker = maker
+        self._jobs = Jobs()
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._jobs.close()
+
+    async def files(self, request: web.Request, address: PageAddress) -> web.StreamResponse:
+        """Answer a folder or file of an image."""
+        return await self._maker.answered(request, lambda: self._files(request, address))
+
+    async def _files(self, request: web.Request, address: PageAddress) -> web.StreamResponse:
+        snapshot = await self._maker.snapshots.get()
+        if snapshot is None:
+            return self._maker.waiting(request, self._maker.snapshots.doing)
+        text, _, path = address.reference.partition("/")
+        look = self._maker.look(request, snapshot)
+        digest = in_repository(look, repository_of(look, address), text)
+        if kind_of(snapshot.graph, digest) == Kind.INDEX:  # its entries need not be in it
+            raise Refusal(404, "Not found", "An index has no files; its images have.")
+        place = FilesPlace(address.name, digest, path.rstrip("/"), _layer(request))
+        try:
+            return await self._made(request, snapshot, place)
+        except NotYet:
+            return self._maker.waiting(request, self._jobs.doing, "The layers are being read")
+        except (TakesTooLong, TooManyFiles) as error:
+            more = f"regfs files {place.name}@{digest}"
+            raise Refusal(422, "Too much for a page", f"{error}: {more} shows it.") from None
+        except NotOwn as error:
+            raise Refusal(404, "Not found", str(error)) from None
+
+    async def _made(
+        self, request: web.Request, snapshot: Snapshot, place: FilesPlace
+    ) -> web.StreamResponse:
+        image: OpenImage = await self._job(
+            request, ("image", place.name, place.digest), partial(_opened, snapshot, place)
+        )
+        check_own(image.files, partial(snapshot.own.has, place.name))
+        changes: LayerChanges | None = None
+        if place.layer is not None:
+            if place.layer >= len(image.files.layers):
+                raise Refusal(404, "Not found", f"It has {len(image.files.layers)} layers.")
+            changes = await self._job(
+                request,
+                ("changes", place.name, place.digest, place.layer),
+                partial(_compared, image, place.layer),
+            )
+        placed, start = _found(image, changes, place), None
+        if placed is not None and placed.entry.kind in (EntryKind.FILE, EntryKind.HARDLINK):
+            where = placed.layer, placed.entry.position
+            start = await self._job(
+                request,
+                ("start", place.name, place.digest, *where),
+                partial(_started, image, placed),
+            )
+        number = page_in(request)
+        view = partial(_view, place, image, changes, placed, start, number)
+
+        def render() -> web.Response:
+            look = self._maker.look(request, snapshot)
+            return page_response(
+                request, self._maker.html(request, "files.html", look, view=view())
+            )
+
+        return await self._maker.in_turn(request, render)
+
+    async def _job(self, request: web.Request, key: tuple[object, ...], work: Work) -> Any:
+        """Return the result of some work.
+
+        Raises:
+            NotYet: it is not there yet.
+        """
+        client = request.get(USER) or client_of(request)
+        try:
+            found = await self._jobs.get(client, key, work)
+        except LineFull:
+            raise Refusal(
+                429,
+                "Too much at once",
+                "Several images of yours are being read; ask again when they are there.",
+                {"Retry-After": "5"},
+            ) from None
+        if found is None:
+            raise NotYet
+        return found
+
+
+def _opened(snapshot: Snapshot, place: FilesPlace, doing: Deadline) -> tuple[OpenImage, int]:
+    has = partial(snapshot.own.has, place.name)
+    image = open_image(snapshot.registry, place.name, place.digest, has, doing)
+    return image, image.entries + 1
+
+
+def _compared(image: OpenImage, layer: int, doing: Deadline) -> tuple[LayerChanges, int]:
+    changes = layer_changes(image, layer, doing)
+    return changes, len(changes) + 1
+
+
+def _started(image: OpenImage, placed: Placed, doing: Deadline) -> tuple[FileStart, int]:
+    return file_start(image, placed, doing), 1000
+
+
+def _found(image: OpenImage, changes: LayerChanges | None, place: FilesPlace) -> Placed | None:
+    """Return the file that a page is about; None if it is a folder.
+
+    Of a layer, that is what it has left, though a later one may have removed it.
+    """
+    path = place.path
+    if changes is not None and changes.has(path):
+        change = changes.get(path)
+        placed = None if change is None else change.after
+        return None if placed is None or placed.entry.kind is EntryKind.FOLDER else placed
+    placed = image.merged.get(path)
+    if placed is None and path:
+        raise Refusal(404, "Not found", f"The image has no /{path}")
+    return None if placed is None or placed.entry.kind is EntryKind.FOLDER else placed
+
+
+def _view(
+    place: FilesPlace,
+    image: OpenImage,
+    changes: LayerChanges | None,
+    placed: Placed | None,
+    start: FileStart | None,
+    number: int,
+) -> FilesView:
+    if placed is None:
+        return folder(place, image, changes, number)
+    return file(place, image, changes, placed, start)
+
+
+def _layer(request: web.Request) -> int | None:
+    """Return the number of a layer, from 0; None for all."""
+    text = text_in(request, "layer")
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
+    return number - 1 if number else None
