@@ -5,7 +5,7 @@
         .summary .usage .reuse .waste .bases .show .why     reports; nothing is changed
         .files .layers                               what is inside images
         .referrers .sbom                             likewise: what is about an image
-        .removal .verify .plan                       likewise
+        .removal .verify .plan .export               likewise
         .apply .restore .purge                       changes, journaled; .runs lists them
 
 Each method is one call of the function that does the work, with the parts it needs.
@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from regfs import layout
@@ -299,6 +299,24 @@ class Tree:
         from regfs.reports.lineage import bases
 
         return bases(self.graph, self.registry.skim, self._find(references))
+
+    def export(self, format: str, *references: str, blobs: bool = True) -> Iterator[bytes]:
+        """Yield everything, or what references name, in one of the formats of `graph`.
+
+        >>> b"".join(tree.export("dot", "my-busybox")).decode().splitlines()[0]
+        'digraph registry {'
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_all`.
+            Invalid, Refused: there is no such format; it cannot take so much.
+        """
+        from regfs.render.pictures.export import Exported, export
+        from regfs.verify.known import known_findings
+
+        parts = self.registry, self.inventory, self.graph
+        targets = tuple(self._find(references))
+        findings = partial(known_findings, *parts, self._progress)
+        return export(format, Exported(self.graph, self.registry, targets, blobs, findings))
 
     def show(self, reference: str) -> Shown:
         """Return one image in full; NAME alone means NAME:latest.

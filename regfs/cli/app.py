@@ -48,6 +48,7 @@ COMMANDS: Final[dict[str, str]] = {
     "reuse": "Measure",
     "waste": "Measure",
     "bases": "Measure",
+    "graph": "Measure",
     "verify": "Check",
     "heal": "Check",
     "rm": "Change",

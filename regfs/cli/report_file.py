@@ -45,9 +45,19 @@ def write_report(file: str, make: Callable[[str], Iterable[str]]) -> None:
     Raises:
         StoreError: it cannot be written; the previous content is unchanged.
     """
+    previous = "" if file == "-" else _read(file)
+    write_pieces(file, map(str.encode, make(previous)))
+
+
+def write_pieces(file: str, pieces: Iterable[bytes]) -> None:
+    """Write bytes to a file, which has all of them or its previous content; `-` is the output.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     if file == "-":
-        for piece in make(""):
-            click.echo(piece.encode(), nl=False)
+        for piece in pieces:
+            click.echo(piece, nl=False)
         return
     from pathlib import Path  # with all that it loads, not needed by most commands
 
@@ -55,28 +65,30 @@ def write_report(file: str, make: Callable[[str], Iterable[str]]) -> None:
     path = Path(os.path.realpath(file))
     try:
         if path.exists() and not path.is_file():  # a pipe or a device
-            with path.open("w", encoding="utf-8") as stream:
-                stream.writelines(make(""))
+            with path.open("wb") as stream:
+                stream.writelines(pieces)
         else:
-            _replace(path, make(_read(path)))
+            _replace(path, pieces)
     except OSError as error:
         raise StoreError(f"{file}: {os.strerror(error.errno or 0)}") from None
 
 
-def _read(path: Path) -> str:
-    with suppress(OSError), path.open(encoding="utf-8", errors="replace") as stream:
-        return stream.read(_LONGEST)
+def _read(file: str) -> str:
+    """Return what is in a file; nothing of what is none, as a pipe that has no writer."""
+    if os.path.isfile(file):
+        with suppress(OSError), open(file, encoding="utf-8", errors="replace") as stream:
+            return stream.read(_LONGEST)
     return ""
 
 
-def _replace(path: Path, pieces: Iterable[str]) -> None:
+def _replace(path: Path, pieces: Iterable[bytes]) -> None:
     import secrets
     import shutil
 
     # In the same folder, where a rename is atomic; readers skip it by its suffix.
     beside = path.with_name(f"{path.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
-        with beside.open("x", encoding="utf-8") as stream:
+        with beside.open("xb") as stream:
             stream.writelines(pieces)
             stream.flush()
             os.fsync(stream.fileno())

@@ -13,7 +13,7 @@ from regfs.graph.model import ROLE_EDGES, EdgeKind, Graph, Node, NodeKind
 
 def digraph(graph: Graph) -> nx.DiGraph[Any]:
     """Return all that points. Nodes are `Node` and `Digest`; `kind` tells of which kind."""
-    made = _Network()
+    made = _LeanDigraph()
     for repository in graph.inventory.repositories.values():
         name = repository.name
         home = Node(NodeKind.REPOSITORY, name)
@@ -64,7 +64,7 @@ def digraph_with_blobs(
     return whole
 
 
-class _Network:
+class _LeanDigraph:
     """A digraph of which all nodes of a kind share their attributes, and all edges likewise."""
 
     def __init__(self) -> None:

@@ -221,6 +221,19 @@ def history_of(data: bytes) -> list[tuple[str, bool]]:
         return [(str(one.get("created_by") or ""), bool(one.get("empty_layer"))) for one in steps]
 
 
+def origin_of(data: bytes) -> tuple[str, str]:
+    """Return the platform of an image config and when it was created; empty where it does not say.
+
+    Raises:
+        ManifestInvalid: not a JSON object.
+    """
+    with _of_a_config():
+        raw = _config(data)
+    words = [raw.get(key) for key in ("os", "architecture", "variant", "created")]
+    *platform, created = [word if isinstance(word, str) else "" for word in words]
+    return "/".join(filter(None, platform)), created
+
+
 def _config(data: bytes) -> dict[str, Any]:
     raw = json.loads(data.decode(), parse_constant=_no_number, parse_int=str)
     if type(raw) is not dict:

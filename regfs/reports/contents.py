@@ -17,6 +17,7 @@ from regfs.findings import Code
 from regfs.graph import Graph
 from regfs.manifests import absent_by_right
 from regfs.tree.inventory import RepositoryInventory
+from regfs.tree.registry import Target
 
 if TYPE_CHECKING:
     from regfs.manifests import Manifest
@@ -68,6 +69,17 @@ def holdings_of(graph: Graph, repository: RepositoryInventory) -> Iterator[Holdi
     rest = graph.live(repository) - tagged
     if rest:
         yield Holding(repository.name, None, graph.reachable(rest))
+
+
+def is_meant(graph: Graph, held: Holding, target: Target) -> bool:
+    """Return whether a reference means a holding: it names it, or content that it needs."""
+    if target.name is not None and held.repository != target.name:
+        return False
+    if target.tag is not None:
+        return held.tag == target.tag
+    if target.digest is None:
+        return True
+    return target.digest in held.manifests or target.digest in graph.needs(held.manifests)
 
 
 def doubtful(graph: Graph) -> set[Digest]:

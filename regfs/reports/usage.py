@@ -28,6 +28,7 @@ from regfs.reports.contents import (
     Read,
     holdings,
     is_alias,
+    is_meant,
     missing,
     weight,
 )
@@ -154,7 +155,7 @@ def usage(
     rest = _Count(graph, read, options.by)
     wanted = list(targets)
     for held in holdings(graph):
-        is_chosen = not wanted or any(_is_of(graph, held, target) for target in wanted)
+        is_chosen = not wanted or any(is_meant(graph, held, target) for target in wanted)
         (count if is_chosen else rest).add(held)
     rows = sorted(_rows(graph, count.tallies(), rest.tallies()), key=_order(options.sort))
     shown = rows if options.top is None else rows[: options.top]
@@ -166,16 +167,6 @@ def usage(
         missing=dict(sorted(count.missing.items())),
         disk=disk,
     )
-
-
-def _is_of(graph: Graph, held: Holding, target: Target) -> bool:
-    if target.name is not None and held.repository != target.name:
-        return False
-    if target.tag is not None:
-        return held.tag == target.tag
-    if target.digest is None:
-        return True
-    return target.digest in held.manifests or target.digest in graph.needs(held.manifests)
 
 
 # -- counting -------------------------------------------------------------------

@@ -58,6 +58,13 @@ FORMS = {
         "waste --recompress --sample 1MB",
     ],
     "bases": ["bases", "bases my-busybox-extended:latest"],
+    "graph": ["graph --format json", "graph --format json --no-blobs my-busybox"],
+    "graph file": [
+        *(
+            f"graph --format {form} -o picture"
+            for form in ("dot", "mermaid", "graphml", "gexf", "json", "sqlite")
+        )
+    ],
     "verify": [
         *(f"verify --level {level}" for level in ("links", "sizes", "digests", "content")),
         "verify --no-ledger my-busybox",
