@@ -25,6 +25,7 @@ from regfs.errors import NotARegistry
 from regfs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from regfs.content.cache import Cache
     from regfs.digest import Digest
     from regfs.edits.editor import Editor
     from regfs.files.image import ImageFiles
@@ -127,6 +128,8 @@ class Tree:
         """What point reads could not read, as it was met."""
         self.latest: LatestGraph | None = None
         """The graph by which the latest plan was made, to apply it by while nothing changes."""
+        self.cache: Cache | None = None
+        """Where the listings of layers are kept, if anywhere."""
         self._progress = progress
 
     @cached_property
@@ -338,7 +341,7 @@ class Tree:
         """The layers by digest: what is in them, and the content of files."""
         from regfs.files.layers import Layers
 
-        return Layers(self.registry, self._progress)
+        return Layers(self.registry, self.cache, self._progress)
 
     def files(self, reference: str, platform: str | None = None) -> ImageFiles:
         """Return what is inside an image; of several in an index that of a platform.

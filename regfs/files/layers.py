@@ -9,27 +9,35 @@ once: a layer that is missing, damaged or no tar has the entries before the dama
 
 from __future__ import annotations
 
-from typing import BinaryIO, cast
+from typing import BinaryIO, Final, cast
 from weakref import WeakValueDictionary
 
 from regfs import layout
+from regfs.content.cache import Cache
 from regfs.content.entries import EntryWalk, TarEntry
 from regfs.content.file_data import FileReader
 from regfs.content.hashing import HashedFile
 from regfs.content.layers import LayerReader, open_layer
 from regfs.digest import BUFFER_SIZE, Digest, Hasher, hash_stream
-from regfs.errors import BlobUnknown, LayerInvalid, StoreError
-from regfs.files.listing import TEXT_LIMIT, Columns, LayerListing
+from regfs.errors import BlobUnknown, LayerInvalid, RegfsError, StoreError
+from regfs.files.listing import TEXT_LIMIT, Columns, LayerListing, packed, unpacked
 from regfs.findings import Code, Finding
 from regfs.progress import SILENT, Progress
 from regfs.tree.registry import Registry
+
+_PATHS: Final = "paths"
+_ENTRIES: Final = "entries"
+"""Kinds of items in the cache."""
 
 
 class Layers:
     """The layers of a registry, opened by digest."""
 
-    def __init__(self, registry: Registry, progress: Progress = SILENT) -> None:
+    def __init__(
+        self, registry: Registry, cache: Cache | None = None, progress: Progress = SILENT
+    ) -> None:
         self._registry = registry
+        self._cache = cache
         self._progress = progress
         self._listings: WeakValueDictionary[Digest, LayerListing] = WeakValueDictionary()
         self._sums: dict[tuple[Digest, int], Digest] = {}
@@ -39,11 +47,49 @@ class Layers:
         """Return the entries of a layer, as far as they can be read; never raises for damage."""
         listing = self._listings.get(digest)
         if listing is None:
-            listing = self._listings[digest] = self._read(digest)
+            listing = self._cached(digest) or self._read(digest)
+            self._listings[digest] = listing
             if digest not in self._reported:
                 self._reported.add(digest)
                 for finding in listing.findings:
                     self._registry.report(finding)
+        return listing
+
+    def paths(self, digest: Digest) -> bytes:
+        """Return the paths of a listing, each with a zero byte behind it: all that a search needs.
+
+        From the cache they come without the rest of the listing.
+        """
+        listing = self._listings.get(digest)
+        if listing is None and self._is_kept(digest):
+            found = None if self._cache is None else self._cache.get(_PATHS, digest)
+            if found is not None:
+                return found
+        return bytes(self.listing(digest).columns.paths)
+
+    def _is_kept(self, digest: Digest) -> bool:
+        """Return whether a blob is there and can be read, so that what is cached of it counts."""
+        try:
+            with self._registry.open_blob(digest):
+                return True
+        except RegfsError:
+            return False
+
+    def _cached(self, digest: Digest) -> LayerListing | None:
+        """Return a listing from the cache; None if it has none, or the layer is not there."""
+        if self._cache is None or not self._is_kept(digest):
+            return None
+        rest = self._cache.get(_ENTRIES, digest)
+        paths = None if rest is None else self._cache.get(_PATHS, digest)
+        return None if rest is None or paths is None else unpacked(digest, paths, rest)
+
+    def _keep(self, listing: LayerListing) -> LayerListing:
+        """Put a listing into the cache, unless what is wrong may be mended."""
+        passing = {Code.BLOB_CORRUPT, Code.BLOB_MISSING, Code.BLOB_UNREADABLE}
+        if self._cache is not None and passing.isdisjoint(one.code for one in listing.findings):
+            paths, rest = packed(listing)
+            self._cache.put(_PATHS, listing.digest, paths)
+            self._cache.put(_ENTRIES, listing.digest, rest)
         return listing
 
     def _read(self, digest: Digest) -> LayerListing:
@@ -72,7 +118,7 @@ class Layers:
         for what, (count, first) in walk.odd.items():
             told = f"{count} {what}, first {first[:200]}"
             findings.append(Finding(Code.LAYER_ENTRY_ODD, path, digest, actual=told))
-        return LayerListing(digest, columns, findings)
+        return self._keep(LayerListing(digest, columns, findings))
 
     def _size(self, digest: Digest) -> int | None:
         try:

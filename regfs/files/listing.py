@@ -1,18 +1,22 @@
 """The entries of one layer, in columns: a tenth of the memory that as many objects take.
 
 LayerListing(digest, columns)[17] -> TarEntry
+packed(listing) -> bytes, bytes -> unpacked(...)      for a cache: the paths, and the rest
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias, overload
+from typing import Any, Final, TypeAlias, overload
 
-from regfs.content.entries import EntryKind, TarEntry
+from regfs import layout
+from regfs.content.entries import NO_XATTRS, EntryKind, TarEntry
 from regfs.digest import Digest
-from regfs.findings import Finding
+from regfs.findings import Code, Finding
 
 TEXT_LIMIT: Final = 512 << 20
 """Bytes of names, link targets and attributes in one layer that are kept."""
@@ -147,3 +151,67 @@ class LayerListing(Sequence[TarEntry]):
     def at(self, place: int) -> int:
         """Return the number of the entry whose path holds that place of `columns.paths`."""
         return bisect_right(self.columns.path_ends, place)
+
+
+# -- as bytes ---------------------------------------------------------------------------
+
+_COLUMNS: Final = (
+    "modes", "uids", "gids", "sizes", "mtimes", "positions", "path_ends", "target_ends", "rests",
+)  # fmt: skip
+_VERSION: Final = f"1 {sys.byteorder} {array('q').itemsize}{array('i').itemsize}"
+
+
+def packed(listing: LayerListing) -> tuple[bytes, bytes]:
+    """Return the paths of a listing, and everything else of it."""
+    columns = listing.columns
+    parts = [bytes(columns.kinds), bytes(columns.targets)]
+    parts += [getattr(columns, name).tobytes() for name in _COLUMNS]
+    head = {
+        "version": _VERSION,
+        "sizes": [len(part) for part in parts],
+        "shared": [
+            [owner, group, device, {name: value.hex() for name, value in xattrs.items()}]
+            for owner, group, device, xattrs in columns.shared
+        ],
+        "findings": [[one.code.value, one.actual, one.advice] for one in listing.findings],
+    }
+    return bytes(columns.paths), b"\n".join([json.dumps(head).encode(), b"".join(parts)])
+
+
+def unpacked(digest: Digest, paths: bytes, rest: bytes) -> LayerListing | None:
+    """Return a listing from what `packed` has returned; None if another version has."""
+    line, _, data = rest.partition(b"\n")
+    try:
+        head = json.loads(line)
+        if head["version"] != _VERSION or sum(head["sizes"]) != len(data):
+            return None
+        columns = _columns(head, paths, memoryview(data))
+        path = layout.blob_path(digest)
+        findings = [
+            Finding(Code(code), path, digest, actual=actual, advice=advice)
+            for code, actual, advice in head["findings"]
+        ]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return None if columns is None else LayerListing(digest, columns, findings)
+
+
+def _columns(head: dict[str, Any], paths: bytes, data: memoryview) -> Columns | None:
+    columns, start = Columns(), 0
+    parts = []
+    for size in head["sizes"]:
+        parts.append(data[start : start + size])
+        start += size
+    columns.paths += paths
+    columns.kinds += parts[0]
+    columns.targets += parts[1]
+    for name, part in zip(_COLUMNS, parts[2:], strict=True):
+        getattr(columns, name).frombytes(part)
+    for owner, group, device, xattrs in head["shared"]:
+        attributes = {name: bytes.fromhex(value) for name, value in xattrs.items()}
+        columns.shared.append(
+            (owner, group, None if device is None else tuple(device), attributes or NO_XATTRS)
+        )
+    lengths = {len(getattr(columns, name)) for name in _COLUMNS}
+    ends = columns.path_ends[-1] if columns.path_ends else 0
+    return columns if lengths == {len(columns)} and ends == len(paths) else None
