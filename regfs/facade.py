@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from regfs.gc.scanning import LatestGraph
     from regfs.gc.sweep import Applied
     from regfs.graph import Graph
+<<<<<<< HEAD
     from regfs.reports.attestations import ReadDocument
+=======
+    from regfs.reports.found import FoundFiles
+>>>>>>> 7762416 (regfs files: what is inside images and layers, as list, tree, content or tar, and which images hold a file)
     from regfs.reports.image import Shown
     from regfs.reports.lineage import Bases
     from regfs.reports.orphans import Orphans
@@ -358,6 +362,7 @@ class Tree:
 
         return image_files(self.registry, self.layers, reference, platform)
 
+<<<<<<< HEAD
     def referrers(self, reference: str) -> ReferrerTree:
         """Return what is about an image: signatures, SBOMs, provenance, and what is about those.
 
@@ -389,6 +394,30 @@ class Tree:
         target, digest = self.registry.find_content(reference)
         found = sbom_documents(self.graph, self.registry, target, digest)
         return read_document(self.registry, chosen_sbom(found, reference, form, platform), id)
+=======
+    def find_files(
+        self, glob: str | None, *references: str, sha256: str | None = None
+    ) -> FoundFiles:
+        """Return which images hold files of a name or content: all, or those that are named.
+
+        >>> [(one.path, len(one.images)) for one in tree.find_files("busybox").files]
+        [('bin/busybox', 7)]
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_all`; or `glob` is no pattern.
+            DigestInvalid: `sha256` is no digest.
+        """
+        from regfs.digest import Digest
+        from regfs.files.search import FilePattern
+        from regfs.reports.found import FoundBy, find_files
+
+        content = (
+            None if sha256 is None else Digest.parse(f"sha256:{sha256.removeprefix('sha256:')}")
+        )
+        pattern = None if glob is None else FilePattern(glob)
+        wanted = FoundBy(pattern, content, tuple(self._find(references)))
+        return find_files(self.graph, self.registry, self.layers, wanted, self._progress)
+>>>>>>> 7762416 (regfs files: what is inside images and layers, as list, tree, content or tar, and which images hold a file)
 
     def why(self, reference: str, *, limit: int = 20) -> Reasons:
         """Return what needs a blob or manifest, and up to `limit` paths from a repository to it.

@@ -39,6 +39,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if IN_CI else "d
 for _name in [name for name in os.environ if name.startswith("REGFS_") and name != "REGFS_CI"]:
     del os.environ[_name]
 os.environ["REGFS_CONFIG"] = os.devnull
+os.environ["XDG_CACHE_HOME"] = os.devnull  # nothing is kept in the home of whoever runs them
 # pytest-xdist sets it: what a test prints would be folded there only.
 os.environ.pop("COLUMNS", None)
 

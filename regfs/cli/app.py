@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, str]] = {
     "ls": "See",
     "show": "See",
     "cat": "See",
+    "files": "See",
     "why": "See",
     "log": "See",
     "browse": "See",

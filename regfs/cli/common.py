@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
+from regfs.cli.options import Size
 from regfs.cli.settings import RAISED, SHOWN, TYPED, OptionSettings, Scope, Setting, load_settings
 from regfs.errors import DocumentInvalid, did_you_mean
 
@@ -70,6 +71,20 @@ def common_options(*, brief: bool, document: bool = True) -> list[click.Paramete
             help="Show answers longer than the terminal with this; default: $PAGER, or less.",
         ),
         click.Option(["--no-pager"], is_flag=True, hidden=brief, help="Use no pager."),
+        click.Option(
+            ["--cache"],
+            metavar="FOLDER",
+            hidden=brief,
+            help="Keep what was found in layers there; default: ~/.cache/regfs.",
+        ),
+        click.Option(
+            ["--cache-size"],
+            metavar="SIZE",
+            type=Size(),
+            hidden=brief,
+            help="Bytes that the cache may take; default: 2G.",
+        ),
+        click.Option(["--no-cache"], is_flag=True, hidden=brief, help="Keep nothing."),
     ]
 
 

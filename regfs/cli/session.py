@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.cli.settings import OptionSettings
+    from regfs.content.cache import Cache
     from regfs.facade import Tree
     from regfs.graph import Graph
     from regfs.stores import WritableStore
@@ -82,6 +83,9 @@ class Session:
         self.color: bool | None = None
         """Whether to use colours; None: on a terminal."""
         self.pager: str | None = None
+        self.cache: str | None = None
+        """The folder of the cache; empty for none, None for the usual one."""
+        self.cache_size: int | None = None
         self.pages = False
         """Whether answers may go through the pager."""
 
@@ -97,6 +101,9 @@ class Session:
         units: str | None,
         pager: str | None,
         no_pager: bool,
+        cache: str | None,
+        cache_size: int | None,
+        no_cache: bool,
         **rest: Any,
     ) -> dict[str, Any]:
         """Take the options that all commands have, in addition to earlier ones; return the rest."""
@@ -108,6 +115,8 @@ class Session:
         self.verbose += verbose
         self.color = self.color if color is None else color
         self.pager = "" if no_pager else self.pager if pager is None else pager
+        self.cache = "" if no_cache else self.cache if cache is None else cache
+        self.cache_size = self.cache_size if cache_size is None else cache_size
         if units is not None:
             use_units(binary=units == "binary")
         return rest
@@ -133,12 +142,14 @@ class Session:
         """
         from regfs import facade
 
-        return facade.open(
+        tree = facade.open(
             self.root_and_source()[0],
             empty=self.allow_empty,
             variables=_storage_variables(),
             progress=self._bar,
         )
+        tree.cache = open_cache(self.cache, self.cache_size, tree.store.url)
+        return tree
 
     @property
     def store(self) -> WritableStore:
@@ -335,6 +346,24 @@ def _root_here() -> str | None:
         if place.endswith("/docker/registry/v2") and os.path.isdir(place):
             return here
     return None
+
+
+def open_cache(folder: str | None, size: int | None, root: str) -> Cache | None:
+    """Return the cache of what was found in layers; None if there is to be none.
+
+    It is never in the tree: all that writes there is journaled.
+    """
+    from regfs.content.cache import LIMIT, Cache
+
+    if folder == "":
+        return None
+    if folder is None:
+        home = os.environ.get("XDG_CACHE_HOME", "")
+        folder = os.path.join(home if home.startswith("/") else "~/.cache", "regfs")
+    place = os.path.realpath(os.path.expanduser(folder))
+    if f"{place}/".startswith(f"{os.path.realpath(root)}/"):
+        return None
+    return Cache(os.path.join(place, "layers"), LIMIT if size is None else size)
 
 
 _USUAL: Final = (Exit.CLEAN, Exit.USAGE, Exit.NOT_FOUND, Exit.STORAGE, Exit.INTERRUPTED)

@@ -134,6 +134,8 @@ class FileReader(io.RawIOBase):
             stored -= walk.read_map(source)
         self._segments = [DataSegment(0, stored)] if walk.segments is None else walk.segments
         self._check(stored)
+        self.holes = self.entry.size - stored
+        """Bytes of it that are not stored."""
         self._number = 0
         self._place = 0
 

@@ -134,22 +134,23 @@ class ImageFiles:
         """What is wrong with its layers."""
         return [finding for listing in self.listings for finding in listing.findings]
 
-    def open(self, path: str) -> FileReader:
-        """Open the content of a file, to which symbolic links may lead.
+    def open(self, path: str, layer: int | None = None) -> FileReader:
+        """Open the content of a file, to which symbolic links may lead; or as one layer has it.
 
         Raises:
             ReferenceInvalid: there is no such file, or it is a folder or a device.
             LayerInvalid, StoreError: its layer cannot be read.
         """
-        placed = self.merged.resolve(path)
+        merged = self.merged if layer is None else Merged.merge([self.listing(layer)])
+        placed = merged.resolve(path)
         if placed is None:
-            link = self.merged.get(path)
+            link = merged.get(path.strip("/"))
             missing = "no such file in it" if link is None else "a link that leads nowhere"
             raise ReferenceInvalid(f"{self.reference}: {quoted(path)}: {missing}")
-        placed = self.merged.content(placed)
+        placed = merged.content(placed)
         if placed.entry.kind is not EntryKind.FILE:
             raise ReferenceInvalid(f"{self.reference}: {quoted(path)} is a {placed.entry.kind}")
-        return self._opener.open(self.layers[placed.layer], placed.entry)
+        return self._opener.open(self.layers[layer or placed.layer], placed.entry)
 
 
 _CLOSED: Final = "Its files cannot be shown from here"

@@ -9,25 +9,33 @@ once: a layer that is missing, damaged or no tar has the entries before the dama
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
 from typing import BinaryIO, Final, cast
 from weakref import WeakValueDictionary
 
 from regfs import layout
 from regfs.content.cache import Cache
-from regfs.content.entries import EntryWalk, TarEntry
+from regfs.content.entries import EntryKind, EntryWalk, TarEntry
 from regfs.content.file_data import FileReader
 from regfs.content.hashing import HashedFile
 from regfs.content.layers import LayerReader, open_layer
-from regfs.digest import BUFFER_SIZE, Digest, Hasher, hash_stream
+from regfs.digest import BUFFER_SIZE, Digest, Hasher, Readable, hash_stream
 from regfs.errors import BlobUnknown, LayerInvalid, RegfsError, StoreError
 from regfs.files.listing import TEXT_LIMIT, Columns, LayerListing, packed, unpacked
-from regfs.findings import Code, Finding
+from regfs.findings import Code, Finding, Severity
 from regfs.progress import SILENT, Progress
 from regfs.tree.registry import Registry
 
 _PATHS: Final = "paths"
 _ENTRIES: Final = "entries"
+_SUMS: Final = "sums"
 """Kinds of items in the cache."""
+_SUM: Final = 32
+"""Bytes of a sha256."""
+_HOLES: Final = 16 << 30
+"""Bytes of holes that are hashed in one layer."""
 
 
 class Layers:
@@ -42,18 +50,38 @@ class Layers:
         self._listings: WeakValueDictionary[Digest, LayerListing] = WeakValueDictionary()
         self._sums: dict[tuple[Digest, int], Digest] = {}
         self._reported: set[Digest] = set()
+        self._told: dict[Digest, tuple[Finding, ...]] = {}
 
     def listing(self, digest: Digest) -> LayerListing:
         """Return the entries of a layer, as far as they can be read; never raises for damage."""
         listing = self._listings.get(digest)
         if listing is None:
-            listing = self._cached(digest) or self._read(digest)
+            listing = self._cached(digest)
+            listing = self._read(digest) if listing is None else listing
             self._listings[digest] = listing
-            if digest not in self._reported:
-                self._reported.add(digest)
-                for finding in listing.findings:
-                    self._registry.report(finding)
+            self._told[digest] = listing.findings
+            self.report(digest, listing.findings)
         return listing
+
+    def told(self, digest: Digest) -> tuple[Finding, ...]:
+        """Return what is wrong with a layer that was read."""
+        return self._told.get(digest, ())
+
+    def report(self, digest: Digest, findings: Iterable[Finding]) -> None:
+        """Report what is wrong with a layer, once."""
+        if digest not in self._reported:
+            self._reported.add(digest)
+            for finding in findings:
+                self._registry.report(finding)
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Show no progress of single layers while the block runs."""
+        progress, self._progress = self._progress, SILENT
+        try:
+            yield
+        finally:
+            self._progress = progress
 
     def paths(self, digest: Digest) -> bytes:
         """Return the paths of a listing, each with a zero byte behind it: all that a search needs.
@@ -84,9 +112,9 @@ class Layers:
         return None if rest is None or paths is None else unpacked(digest, paths, rest)
 
     def _keep(self, listing: LayerListing) -> LayerListing:
-        """Put a listing into the cache, unless what is wrong may be mended."""
-        passing = {Code.BLOB_CORRUPT, Code.BLOB_MISSING, Code.BLOB_UNREADABLE}
-        if self._cache is not None and passing.isdisjoint(one.code for one in listing.findings):
+        """Put a listing into the cache, unless it is not whole: that may be mended."""
+        whole = all(one.severity is not Severity.ERROR for one in listing.findings)
+        if self._cache is not None and whole:
             paths, rest = packed(listing)
             self._cache.put(_PATHS, listing.digest, paths)
             self._cache.put(_ENTRIES, listing.digest, rest)
@@ -142,6 +170,20 @@ class Layers:
             raw.close()
             raise
 
+    def stream(self, digest: Digest, positions: Iterable[int]) -> Iterator[FileReader]:
+        """Yield the content of the files at these positions, in one pass through a layer.
+
+        Each is read, or not, before the next one is asked for.
+
+        Raises:
+            As `open`.
+        """
+        with self._registry.open_blob(digest) as raw:
+            source = _Counted(open_layer(raw))
+            for position in sorted(positions):
+                _skip(source, position - source.place)
+                yield FileReader(source)
+
     def sha256(self, digest: Digest, entry: TarEntry) -> Digest:
         """Return the digest of the content of a regular file in a layer.
 
@@ -153,6 +195,66 @@ class Layers:
             with self.open(digest, entry) as stream:
                 (self._sums[key],), _ = hash_stream(cast(BinaryIO, stream))
         return self._sums[key]
+
+    def with_content(
+        self, digest: Digest, wanted: Digest, rows: Sequence[int] | None = None
+    ) -> Iterator[int]:
+        """Yield which entries of a layer have that content; of `rows` only, if given.
+
+        The digests of all files of a layer are cached. What a damaged layer hides is not found:
+        its listing says that it is damaged.
+        """
+        listing = self.listing(digest)
+        files = [row for row in range(len(listing)) if listing.kind(row) is EntryKind.FILE]
+        kept = None if self._cache is None else self._cache.get(_SUMS, digest)
+        if kept is not None and len(kept) != _SUM * len(files):
+            kept = None
+        if kept is None:
+            chosen = files if rows is None else sorted(set(files).intersection(rows))
+            sums = list(self._hashed(listing, chosen))
+            whole = len(sums) == len(files) and not listing.findings
+            if whole and self._cache is not None:
+                self._cache.put(_SUMS, digest, b"".join(sums))
+        else:
+            chosen, sums = files, [kept[at : at + _SUM] for at in range(0, len(kept), _SUM)]
+        sought = bytes.fromhex(wanted.encoded)
+        asked = None if rows is None else set(rows)
+        for row, found in zip(chosen, sums, strict=False):
+            if found == sought and (asked is None or row in asked):
+                yield row
+
+    def _hashed(self, listing: LayerListing, rows: Sequence[int]) -> Iterator[bytes]:
+        """Yield the sha256 of files of a layer, as far as it can be read; zeros for one whose
+        holes would take hours.
+        """
+        positions = [listing.columns.positions[row] for row in rows]
+        holes = 0
+        try:
+            for stream in self.stream(listing.digest, positions):
+                holes += stream.holes
+                if holes > _HOLES:
+                    holes -= stream.holes
+                    yield bytes(_SUM)
+                    continue
+                hasher = sha256(usedforsecurity=False)
+                while piece := stream.read(BUFFER_SIZE):
+                    hasher.update(piece)
+                yield hasher.digest()
+        except RegfsError:
+            return
+
+
+class _Counted:
+    """A tar that knows how far it has been read."""
+
+    def __init__(self, source: Readable) -> None:
+        self.place = 0
+        self._source = source
+
+    def read(self, size: int = -1, /) -> bytes:
+        piece = self._source.read(size)
+        self.place += len(piece)
+        return piece
 
 
 def _fill(columns: Columns, walk: EntryWalk, reader: LayerReader) -> None:
@@ -168,7 +270,7 @@ def _fill(columns: Columns, walk: EntryWalk, reader: LayerReader) -> None:
     walk.finish()
 
 
-def _skip(reader: LayerReader, size: int) -> None:
+def _skip(reader: Readable, size: int) -> None:
     while size:
         piece = reader.read(min(size, BUFFER_SIZE))
         if not piece:

@@ -22,7 +22,8 @@ TEXT_LIMIT: Final = 512 << 20
 """Bytes of names, link targets and attributes in one layer that are kept."""
 
 _KINDS: Final = tuple(EntryKind)
-_NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
+KIND_NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
+"""Kind of an entry -> its number in `Columns.kinds`."""
 
 
 Shared: TypeAlias = tuple[str, str, tuple[int, int] | None, Mapping[str, bytes]]
@@ -58,7 +59,7 @@ class Columns:
 
     def add(self, entry: TarEntry) -> None:
         """Add an entry."""
-        self.kinds.append(_NUMBERS[entry.kind])
+        self.kinds.append(KIND_NUMBERS[entry.kind])
         self.modes.append(entry.mode)
         self.uids.append(entry.uid)
         self.gids.append(entry.gid)

@@ -218,6 +218,12 @@ class Merged:
                 if placed.entry.kind is EntryKind.FILE:
                     yield Hidden(placed, by, how)
 
+    def references(self) -> Iterator[tuple[int, int]]:
+        """Yield the layer of everything that can be seen, and its number there."""
+        for node in self._leaves(self._root, folders=True):
+            if node != IMPLIED:
+                yield node >> _SHIFT, node & _NUMBER
+
     # -- nodes -------------------------------------------------------------------------------
 
     def _node(self, path: str) -> _Node | None:
@@ -244,13 +250,15 @@ class Merged:
     def _kind(self, reference: int) -> EntryKind:
         return self.listings[reference >> _SHIFT].kind(reference & _NUMBER)
 
-    def _leaves(self, folder: _MergedFolder) -> Iterator[int]:
-        """Yield all references below a folder that are no folders."""
+    def _leaves(self, folder: _MergedFolder, *, folders: bool = False) -> Iterator[int]:
+        """Yield all references below a folder, or all that are no folders."""
         stack = [folder]
         while stack:
             for node in stack.pop().inside.values():
                 if isinstance(node, _MergedFolder):
                     stack.append(node)
+                    if folders:
+                        yield node.reference
                 else:
                     yield node
 

@@ -1,0 +1,179 @@
+"""`regfs files`: what is inside images, without unpacking them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from regfs.cli.session import Exit, Session
+from regfs.cli.session import command as regfs_command
+
+if TYPE_CHECKING:
+    from regfs.files.image import ImageFiles
+    from regfs.findings import Finding
+
+DOCUMENTS = {"": "regfs.files.rows:FileList", "find": "regfs.reports.found:FoundFiles"}
+
+_NUMBER: Final = re.compile(r"-?[0-9]{1,4}")
+
+
+@regfs_command(
+    name="files",
+    examples=[
+        "regfs files app:v1",
+        "regfs files app:v1 /etc -l",
+        "regfs files app:v1 --layer 2 --tree",
+        "regfs files app:v1 /etc/os-release --cat",
+        "regfs files app:v1 --tar | tar x -C rootfs",
+        "regfs files --find 'log4j-core-2.1[0-6]*.jar'   (in all images)",
+    ],
+    answers=True,
+    exits=[Exit.REFUSED],
+)
+@click.argument("reference", metavar="[REF]", required=False)
+@click.argument("path", metavar="[PATH]", default="")
+@click.option("-l", "--long", "details", is_flag=True, help="Show modes, owners, sizes, times.")
+@click.option("-R", "--recursive", "deep", is_flag=True, help="List folders in it too.")
+@click.option("--tree", is_flag=True, help="Draw PATH and all below it as a tree.")
+@click.option("--depth", metavar="N", type=click.IntRange(1), help="List N folders deep.")
+@click.option(
+    "--layer",
+    metavar="N|DIGEST",
+    help="List one layer, as it is stored: 1 is the base, -1 the top.",
+)
+@click.option("--platform", metavar="OS/ARCH", help="The image in an index, e.g. linux/arm64.")
+@click.option("--cat", is_flag=True, help="Write the content of the file PATH.")
+@click.option("--tar", is_flag=True, help="Write all files of the image as a tar.")
+@click.option("--find", metavar="GLOB", help="List files of that name in images that have it.")
+@click.option("--sha256", metavar="DIGEST", help="List files with that content.")
+def command(
+    session: Session,
+    reference: str | None,
+    path: str,
+    *,
+    details: bool,
+    deep: bool,
+    tree: bool,
+    depth: int | None,
+    layer: str | None,
+    platform: str | None,
+    cat: bool,
+    tar: bool,
+    find: str | None,
+    sha256: str | None,
+) -> Exit:
+    """List the files of an image, or of one of its layers; nothing is unpacked.
+
+    PATH is a folder or file in it, by default the root. Layers are put on top of each other
+    as in a container: what a higher one deletes or replaces is not there. REF may also be the
+    digest of a layer. Symbolic links in PATH are followed, within the image.
+
+    --find and --sha256 search all images, or those that REF or a pattern names. A GLOB without
+    a slash is a name (libssl.so*), one with a slash a whole path (*/bin/python3*).
+    """
+    from regfs.files.rows import file_list
+    from regfs.render.files import show_files
+
+    if cat + tar + bool(details or deep or tree or depth) + bool(find or sha256) > 1:
+        raise click.UsageError("--cat, --tar, --find and options of a list cannot be combined")
+    if find is not None or sha256 is not None:
+        if path or layer is not None or platform is not None:
+            raise click.UsageError("--find and --sha256 take no PATH, --layer and --platform")
+        return _find(session, reference, find, sha256)
+    if reference is None:
+        raise click.UsageError("give a REF, or --find GLOB for all images")
+    if session.json and (cat or tar):
+        raise click.UsageError("--cat and --tar print no JSON document")
+    if tar and (path or layer is not None):
+        raise click.UsageError("--tar takes no PATH and no --layer")
+    image = session.tree.files(reference, platform)
+    number = None if layer is None else layer_number(image, layer)
+    if tar:
+        return _write_tar(session, image)
+    if cat:
+        return _write_file(session, image, path, number)
+    depth = depth or (None if deep or tree or number is not None else 1)
+    report = file_list(image, path, layer=number, depth=depth)
+    tell(session, report.findings)
+    session.emit(report, lambda console: show_files(report, console, details=details, tree=tree))
+    return Exit.CLEAN
+
+
+def _find(session: Session, reference: str | None, find: str | None, sha256: str | None) -> Exit:
+    from regfs.render.files import show_found
+
+    report = session.tree.find_files(
+        find, *([] if reference is None else [reference]), sha256=sha256
+    )
+    tell(session, report.findings)
+    session.emit(report, lambda console: show_found(report, console))
+    return Exit.CLEAN
+
+
+def layer_number(image: ImageFiles, text: str) -> int:
+    """Return which layer is meant by its number or the beginning of its digest, from 0."""
+    from regfs.errors import ReferenceInvalid, quoted
+
+    count = len(image.layers)
+    if _NUMBER.fullmatch(text):
+        number = int(text)
+        found = [number - 1 if number > 0 else count + number]
+        found = found if number and 0 <= found[0] < count else []
+    else:
+        digits = text.removeprefix("sha256:")
+        found = [
+            number
+            for number, digest in enumerate(image.layers)
+            if len(digits) >= 7 and digest.encoded.startswith(digits)
+        ]
+    if not found:
+        raise ReferenceInvalid(
+            f"{image.reference} has no layer {quoted(text)}; it has {count}: "
+            + ", ".join(digest.short for digest in image.layers)
+        )
+    return found[0]
+
+
+def tell(session: Session, findings: Iterable[Finding]) -> None:
+    """Print what is odd in layers, and does not make the answer incomplete."""
+    from regfs.findings import Code
+
+    for finding in findings:
+        if finding.code is Code.LAYER_ENTRY_ODD:
+            session.complain(f"{finding.digest}: {finding.message}")
+
+
+def _write_tar(session: Session, image: ImageFiles) -> Exit:
+    from regfs.errors import Refused
+    from regfs.files.tarring import tar_pieces
+
+    if sys.stdout.isatty():
+        raise Refused("a tar is not written to a terminal: give > FILE or | tar tv")
+    tell(session, image.findings)
+    for piece in tar_pieces(image, session.tree.layers):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+    return Exit.CLEAN
+
+
+def _write_file(session: Session, image: ImageFiles, path: str, number: int | None) -> Exit:
+    from regfs.digest import BUFFER_SIZE
+    from regfs.errors import Refused, printable
+    from regfs.reports.part import TextCheck
+
+    if not path.strip("/"):
+        raise click.UsageError("--cat needs the PATH of a file")
+    with image.open(path, number) as stream:
+        terminal, check = sys.stdout.isatty(), TextCheck()
+        while piece := stream.read(BUFFER_SIZE):
+            if terminal and check.is_broken_by(piece):
+                raise Refused(
+                    f"{printable(path)} is no text, and is not written to a terminal: give > FILE"
+                )
+            sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+    return Exit.CLEAN
