@@ -38,11 +38,8 @@ if TYPE_CHECKING:
     from regfs.gc.scanning import LatestGraph
     from regfs.gc.sweep import Applied
     from regfs.graph import Graph
-<<<<<<< HEAD
     from regfs.reports.attestations import ReadDocument
-=======
     from regfs.reports.found import FoundFiles
->>>>>>> 7762416 (regfs files: what is inside images and layers, as list, tree, content or tar, and which images hold a file)
     from regfs.reports.image import Shown
     from regfs.reports.lineage import Bases
     from regfs.reports.orphans import Orphans
@@ -345,7 +342,7 @@ class Tree:
         """The layers by digest: what is in them, and the content of files."""
         from regfs.files.layers import Layers
 
-        return Layers(self.registry, self.cache, self._progress)
+        return Layers(self.registry, self._progress, self.cache)
 
     def files(self, reference: str, platform: str | None = None) -> ImageFiles:
         """Return what is inside an image; of several in an index that of a platform.
@@ -362,7 +359,6 @@ class Tree:
 
         return image_files(self.registry, self.layers, reference, platform)
 
-<<<<<<< HEAD
     def referrers(self, reference: str) -> ReferrerTree:
         """Return what is about an image: signatures, SBOMs, provenance, and what is about those.
 
@@ -394,7 +390,7 @@ class Tree:
         target, digest = self.registry.find_content(reference)
         found = sbom_documents(self.graph, self.registry, target, digest)
         return read_document(self.registry, chosen_sbom(found, reference, form, platform), id)
-=======
+
     def find_files(
         self, glob: str | None, *references: str, sha256: str | None = None
     ) -> FoundFiles:
@@ -417,7 +413,6 @@ class Tree:
         pattern = None if glob is None else FilePattern(glob)
         wanted = FoundBy(pattern, content, tuple(self._find(references)))
         return find_files(self.graph, self.registry, self.layers, wanted, self._progress)
->>>>>>> 7762416 (regfs files: what is inside images and layers, as list, tree, content or tar, and which images hold a file)
 
     def why(self, reference: str, *, limit: int = 20) -> Reasons:
         """Return what needs a blob or manifest, and up to `limit` paths from a repository to it.

@@ -42,7 +42,7 @@ class Layers:
     """The layers of a registry, opened by digest."""
 
     def __init__(
-        self, registry: Registry, cache: Cache | None = None, progress: Progress = SILENT
+        self, registry: Registry, progress: Progress = SILENT, cache: Cache | None = None
     ) -> None:
         self._registry = registry
         self._cache = cache

@@ -38,11 +38,9 @@ FORMS = {
     "show": ["show my-busybox-extended", "show --paths my-busybox", "show my-busybox@{manifest}"],
     "show part": ["show 25b1600519c0", "show my-busybox@25b1600519c0"],
     "show raw": ["show --raw my-busybox-extended", "show --raw my-busybox"],
-<<<<<<< HEAD
     "referrers": ["referrers my-busybox-extended-attest:sbom", "referrers my-busybox"],
     "sbom": ["sbom my-busybox-extended-attest:sbom --platform linux/amd64"],
     "sbom packages": ["sbom my-busybox-extended-attest:sbom --packages --format spdx"],
-=======
     "files": [
         "files my-busybox",
         "files my-busybox bin -l --depth 1",
@@ -54,7 +52,6 @@ FORMS = {
         "files my-busybox --find '*/s*'",
         f"files --sha256 {'0' * 64}",
     ],
->>>>>>> 7762416 (regfs files: what is inside images and layers, as list, tree, content or tar, and which images hold a file)
     "log": ["log my-busybox", "log my-busybox:latest -n 1"],
     "why": ["why 25b1600519c0", "why my-busybox:latest", "why my-busybox"],
     "du": [
