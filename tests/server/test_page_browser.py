@@ -16,6 +16,7 @@ from regfs.tree.scan import scan
 from tests.support.browser import CONTRASTS, Watched, chromium, needs_browser
 from tests.support.builder import TreeBuilder, artifact, attestation, image, index, layer
 from tests.support.images import Blob
+from tests.support.sboms import SPDX, SPDX2, statement
 from tests.support.server import hosted
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ FILES = image([
     layer({"etc": None, "etc/hosts": b"text " * 200, "old": b"x", "f" * 200: b"\0"}),
     layer({"etc/hosts": b"text", ".wh.old": b"", "new": b"x"}),
 ])  # fmt: skip
+SBOM = Blob(statement(FILES, SPDX2))
+BUILT = index(FILES, attestation(FILES, SBOM.data, types=[SPDX]))
 IN_FILES = f"/r/team/app/_files/{FILES.digest}/"
 PAGES = (
     "/",
@@ -57,6 +60,8 @@ PAGES = (
     f"{IN_FILES}?layer=2",
     f"{IN_FILES}etc/hosts",
     f"{IN_FILES}{'f' * 200}",
+    f"/r/team/app/_documents/{BUILT.digest}",
+    f"/r/team/app/_documents/{BUILT.digest}/{SBOM.digest}",
     "/usage",
     "/usage?by=layer",
     "/reuse",
@@ -79,6 +84,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> TreeBuilder:
     tree.push("team/app", "v1", app)
     tree.push("team/app", "v2", image([BASE, "new"], CONFIG))
     tree.push("team/app", "files", FILES)
+    tree.push("team/app", "built", BUILT)
     tree.push("team/app", "multi", index(app, other, attestation(app)))
     tree.push("team/app", None, artifact([b"signature"], subject=app, artifact_type="a/signature"))
     tree.push("team/app", None, image(["forgotten"]))

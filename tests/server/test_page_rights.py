@@ -29,6 +29,7 @@ from tests.support.server import hosted
 BASE = layer({"base": b"b" * 5000})
 PLAN = shake_256(b"plan").digest(54_321)
 FILES = layer({"zebra-file": b"zebra-content"})
+INSIDE = ("files", "documents")
 SECRETS = ("zebra-name", "zebra-tag", "zebra-label", "zebra-env", "zebra-step", "zebra/type",
            "zebra-file", "zebra-content")  # fmt: skip
 """Words that only the repository `zebra-name` holds."""
@@ -128,6 +129,7 @@ def direct(digest: str) -> list[str]:
         f"/r/public/_tags/{digest}",
         f"/r/zebra-name/_manifests/{digest}",
         f"/r/zebra-name/_raw/{digest}",
+        *(f"/r/{name}/_{part}/{digest}/" for name in ("public", "zebra-name") for part in INSIDE),
         f"/b/{digest}",
     ]
 

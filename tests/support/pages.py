@@ -30,6 +30,13 @@ def ask(url: str, path: str = "/", method: str = "GET", **headers: str) -> Answe
     return exchange.ask(url, method, path, **headers)
 
 
+def asked(url: str, path: str) -> Answer:
+    """Ask for a page until it is there."""
+    while (answer := ask(url, path)).status == 202:
+        pass
+    return answer
+
+
 def read_again(url: str, back: str) -> requests.Response:
     """Press the button that reads the tree again."""
     form = {"back": back}

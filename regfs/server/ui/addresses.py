@@ -6,6 +6,7 @@
     /r/<name>/_raw/<digest>         the bytes of a manifest or config
     /r/<name>/_removal/<tag>        what removing a tag would free
     /r/<name>/_files/<digest>/<path>   a folder or file in an image; ?layer=2: what that layer did
+    /r/<name>/_documents/<digest>   what documents say about an image; /<one>: one of them
     /b/<digest>                     a blob
 
 As on the disk, no component of a name begins with `_`, so the first one that does ends the
@@ -24,6 +25,7 @@ MANIFESTS: Final = "manifests"
 RAW: Final = "raw"
 REMOVAL: Final = "removal"
 FILES: Final = "files"
+DOCUMENTS: Final = "documents"
 
 
 class PageAddress(NamedTuple):
@@ -65,6 +67,12 @@ def of_files(name: str, digest: str, path: str = "", layer: int | None = None) -
     """Return the path of a folder or file in an image; `layer`, from 0, tells what that one did."""
     whole = f"{of_repository(name)}/_{FILES}/{_quoted(digest)}/{_quoted(path)}"
     return with_query(whole, layer="" if layer is None else layer + 1)
+
+
+def of_documents(name: str, digest: str, one: str = "") -> str:
+    """Return the path of what documents say about an image, or of one of them."""
+    whole = f"{of_repository(name)}/_{DOCUMENTS}/{_quoted(digest)}"
+    return f"{whole}/{_quoted(one)}" if one else whole
 
 
 def of_blob(digest: str) -> str:

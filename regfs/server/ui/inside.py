@@ -1,7 +1,7 @@
 """The files of one image for pages: opened once, then answered folder by folder.
 
-    OpenImage       the merged root file system, and the bytes below each of its folders
-    LayerChanges    what one layer adds, changes and removes, folder by folder
+    PageImage       the merged root file system, and the bytes below each of its folders
+    LayerEffects    what one layer adds, changes and removes, folder by folder
 
 Only what a repository itself has is opened: a manifest may name the layers of others.
 """
@@ -39,7 +39,7 @@ class NotOwn(RegfsError):
 
 
 @dataclass(frozen=True, slots=True)
-class OpenImage:
+class PageImage:
     """An image whose layers have been read."""
 
     files: ImageFiles
@@ -61,7 +61,7 @@ def open_image(
     digest: Digest,
     has: Callable[[Digest], bool],
     progress: Deadline,
-) -> OpenImage:
+) -> PageImage:
     """Read the layers of an image of a repository, which `has` what it returns true for.
 
     Raises:
@@ -69,7 +69,7 @@ def open_image(
         TooManyFiles: it has more than MOST.
         RegfsError: it has no files, or its manifest cannot be read.
     """
-    layers = Layers(registry, progress)
+    layers = Layers(registry, progress=progress)
     files = image_files(registry, layers, f"{name}@{digest}")
     check_own(files, has)
     entries = 0
@@ -78,7 +78,7 @@ def open_image(
         if entries > MOST:
             raise TooManyFiles(f"It has more than {MOST:,} files, too many for a page")
     progress.start("Putting the layers together")
-    return OpenImage(
+    return PageImage(
         files=files,
         layers=layers,
         merged=files.merged,
@@ -144,7 +144,7 @@ class ChangedChild(NamedTuple):
     below: Counts
 
 
-class LayerChanges:
+class LayerEffects:
     """What one layer does to the files below it."""
 
     def __init__(self, changes: Iterable[FileChange], progress: Deadline) -> None:
@@ -182,14 +182,14 @@ class LayerChanges:
         return ChangedChild(name, self._own.get(path), self._below.get(path, Counts()))
 
 
-def layer_changes(image: OpenImage, layer: int, progress: Deadline) -> LayerChanges:
+def layer_changes(image: PageImage, layer: int, progress: Deadline) -> LayerEffects:
     """Return what a layer changes; 0 is the base.
 
     Raises:
         TakesTooLong: that takes longer than pages may wait.
     """
     progress.start(f"Comparing layer {layer + 1} with those below it")
-    return LayerChanges(image.merged.changes(layer), progress)
+    return LayerEffects(image.merged.changes(layer), progress)
 
 
 class FileStart(NamedTuple):
@@ -211,7 +211,7 @@ class FileStart(NamedTuple):
         return True
 
 
-def file_start(image: OpenImage, placed: Placed, progress: Deadline) -> FileStart:
+def file_start(image: PageImage, placed: Placed, progress: Deadline) -> FileStart:
     """Read the beginning of a regular file, or of what a hard link leads to.
 
     Raises:

@@ -1,6 +1,8 @@
 """What is inside images: pages that read layers, in the thread of jobs.
 
-    /r/<name>/_files/<digest>/<path>   a folder or file; ?layer=2: what that layer did
+    /r/<name>/_files/<digest>/<path>      a folder or file; ?layer=2: what that layer did
+    /r/<name>/_documents/<digest>         what documents say about an image
+    /r/<name>/_documents/<digest>/<one>   one of them: its packages, its text
 
 What a page may show is decided before anything is read, with the snapshot, and a layer is read
 only if the repository itself has it.
@@ -8,23 +10,27 @@ only if the repository itself has it.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from regfs.content.entries import EntryKind
+from regfs.digest import Digest
 from regfs.files.merged import Placed
 from regfs.manifests import Kind
+from regfs.reports.attestations import ReadDocument
 from regfs.server.auth import USER
 from regfs.server.lines import LineFull, client_of
 from regfs.server.ui.addresses import PageAddress
 from regfs.server.ui.asked import Refusal, in_repository, page_in, repository_of, text_in
+from regfs.server.ui.documents import OpenDocument, OpenDocuments, open_document, open_documents
 from regfs.server.ui.inside import (
     FileStart,
-    LayerChanges,
+    LayerEffects,
     NotOwn,
-    OpenImage,
+    PageImage,
     TooManyFiles,
     check_own,
     file_start,
@@ -34,6 +40,7 @@ from regfs.server.ui.inside import (
 from regfs.server.ui.jobs import Deadline, Jobs, TakesTooLong, Work
 from regfs.server.ui.making import PageMaker, page_response
 from regfs.server.ui.snapshot import Snapshot
+from regfs.server.ui.views.documents import document, documents
 from regfs.server.ui.views.files import FilesPlace, FilesView, file, folder
 from regfs.server.ui.views.repository import kind_of
 
@@ -43,7 +50,7 @@ class NotYet(Exception):
 
 
 class InsidePages:
-    """The handlers of pages that read layers."""
+    """The handlers of pages that read layers and documents."""
 
     def __init__(self, maker: PageMaker) -> None:
         self._maker = maker
@@ -55,36 +62,26 @@ class InsidePages:
 
     async def files(self, request: web.Request, address: PageAddress) -> web.StreamResponse:
         """Answer a folder or file of an image."""
-        return await self._maker.answered(request, lambda: self._files(request, address))
+        return await self._answered(request, partial(self._files, request, address))
 
-    async def _files(self, request: web.Request, address: PageAddress) -> web.StreamResponse:
-        snapshot = await self._maker.snapshots.get()
-        if snapshot is None:
-            return self._maker.waiting(request, self._maker.snapshots.doing)
+    async def documents(self, request: web.Request, address: PageAddress) -> web.StreamResponse:
+        """Answer what documents say about an image, or one of them."""
+        return await self._answered(request, partial(self._documents, request, address))
+
+    async def _files(
+        self, request: web.Request, address: PageAddress, snapshot: Snapshot
+    ) -> web.StreamResponse:
         text, _, path = address.reference.partition("/")
         look = self._maker.look(request, snapshot)
         digest = in_repository(look, repository_of(look, address), text)
         if kind_of(snapshot.graph, digest) == Kind.INDEX:  # its entries need not be in it
             raise Refusal(404, "Not found", "An index has no files; its images have.")
         place = FilesPlace(address.name, digest, path.rstrip("/"), _layer(request))
-        try:
-            return await self._made(request, snapshot, place)
-        except NotYet:
-            return self._maker.waiting(request, self._jobs.doing, "The layers are being read")
-        except (TakesTooLong, TooManyFiles) as error:
-            more = f"regfs files {place.name}@{digest}"
-            raise Refusal(422, "Too much for a page", f"{error}: {more} shows it.") from None
-        except NotOwn as error:
-            raise Refusal(404, "Not found", str(error)) from None
-
-    async def _made(
-        self, request: web.Request, snapshot: Snapshot, place: FilesPlace
-    ) -> web.StreamResponse:
-        image: OpenImage = await self._job(
+        image: PageImage = await self._job(
             request, ("image", place.name, place.digest), partial(_opened, snapshot, place)
         )
         check_own(image.files, partial(snapshot.own.has, place.name))
-        changes: LayerChanges | None = None
+        changes: LayerEffects | None = None
         if place.layer is not None:
             if place.layer >= len(image.files.layers):
                 raise Refusal(404, "Not found", f"It has {len(image.files.layers)} layers.")
@@ -101,14 +98,66 @@ class InsidePages:
                 ("start", place.name, place.digest, *where),
                 partial(_started, image, placed),
             )
-        number = page_in(request)
-        view = partial(_view, place, image, changes, placed, start, number)
+        view = partial(_view, place, image, changes, placed, start, page_in(request))
+        return await self._shown(request, snapshot, "files.html", view)
 
+    async def _documents(
+        self, request: web.Request, address: PageAddress, snapshot: Snapshot
+    ) -> web.StreamResponse:
+        text, _, one = address.reference.partition("/")
+        look = self._maker.look(request, snapshot)
+        digest = in_repository(look, repository_of(look, address), text)
+        name = address.name
+        found: OpenDocuments = await self._job(
+            request,
+            ("documents", name, digest),
+            lambda doing: (open_documents(snapshot, name, digest, doing), 1000),
+        )
+        if not one:
+            view = partial(documents, name, digest, found)
+            return await self._shown(request, snapshot, "documents.html", view)
+        chosen = next((each for each in found.documents if each.document.digest == one), None)
+        if chosen is None or not look.has(name, Digest(one)):
+            raise Refusal(404, "Not found", f"No such document about {digest}: {one}")
+        opened: OpenDocument = await self._job(
+            request,
+            ("document", name, one),
+            lambda doing: _document(snapshot, chosen, doing),
+        )
+        shown = partial(document, name, digest, opened, page_in(request))
+        return await self._shown(request, snapshot, "document.html", shown)
+
+    # -- how such a page is made ------------------------------------------------------------
+
+    async def _answered(
+        self,
+        request: web.Request,
+        make: Callable[[Snapshot], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """Answer with a page that reads, or with one that waits for it."""
+
+        async def answer() -> web.StreamResponse:
+            snapshot = await self._maker.snapshots.get()
+            if snapshot is None:
+                return self._maker.waiting(request, self._maker.snapshots.doing)
+            try:
+                return await make(snapshot)
+            except NotYet:
+                return self._maker.waiting(request, self._jobs.doing, "This is being read")
+            except (TakesTooLong, TooManyFiles) as error:
+                more = "the command line has no such limits"
+                raise Refusal(422, "Too much for a page", f"{error}; {more}.") from None
+            except NotOwn as error:
+                raise Refusal(404, "Not found", str(error)) from None
+
+        return await self._maker.answered(request, answer)
+
+    async def _shown(
+        self, request: web.Request, snapshot: Snapshot, template: str, view: Callable[[], object]
+    ) -> web.StreamResponse:
         def render() -> web.Response:
             look = self._maker.look(request, snapshot)
-            return page_response(
-                request, self._maker.html(request, "files.html", look, view=view())
-            )
+            return page_response(request, self._maker.html(request, template, look, view=view()))
 
         return await self._maker.in_turn(request, render)
 
@@ -133,22 +182,29 @@ class InsidePages:
         return found
 
 
-def _opened(snapshot: Snapshot, place: FilesPlace, doing: Deadline) -> tuple[OpenImage, int]:
+def _opened(snapshot: Snapshot, place: FilesPlace, doing: Deadline) -> tuple[PageImage, int]:
     has = partial(snapshot.own.has, place.name)
     image = open_image(snapshot.registry, place.name, place.digest, has, doing)
     return image, image.entries + 1
 
 
-def _compared(image: OpenImage, layer: int, doing: Deadline) -> tuple[LayerChanges, int]:
+def _compared(image: PageImage, layer: int, doing: Deadline) -> tuple[LayerEffects, int]:
     changes = layer_changes(image, layer, doing)
     return changes, len(changes) + 1
 
 
-def _started(image: OpenImage, placed: Placed, doing: Deadline) -> tuple[FileStart, int]:
+def _started(image: PageImage, placed: Placed, doing: Deadline) -> tuple[FileStart, int]:
     return file_start(image, placed, doing), 1000
 
 
-def _found(image: OpenImage, changes: LayerChanges | None, place: FilesPlace) -> Placed | None:
+def _document(
+    snapshot: Snapshot, chosen: ReadDocument, doing: Deadline
+) -> tuple[OpenDocument, int]:
+    opened = open_document(snapshot, chosen, doing)
+    return opened, len(opened.packages) + 1000
+
+
+def _found(image: PageImage, changes: LayerEffects | None, place: FilesPlace) -> Placed | None:
     """Return the file that a page is about; None if it is a folder.
 
     Of a layer, that is what it has left, though a later one may have removed it.
@@ -166,8 +222,8 @@ def _found(image: OpenImage, changes: LayerChanges | None, place: FilesPlace) ->
 
 def _view(
     place: FilesPlace,
-    image: OpenImage,
-    changes: LayerChanges | None,
+    image: PageImage,
+    changes: LayerEffects | None,
     placed: Placed | None,
     start: FileStart | None,
     number: int,

@@ -134,6 +134,8 @@ class _Pages:
             return await self._maker.answered(request, lambda: self._raw(request, place))
         if place is not None and place.part == addresses.FILES:
             return await self._inside.files(request, place)
+        if place is not None and place.part == addresses.DOCUMENTS:
+            return await self._inside.documents(request, place)
         if place is not None and place.part == addresses.REMOVAL:
             return await self._maker.answered(request, lambda: self._removal(request, place))
         if place is not None and place.part in (addresses.TAGS, addresses.MANIFESTS):

@@ -68,6 +68,7 @@ def environment(known: dict[str, Asset]) -> Environment:
         plural=plural,
         shell=shlex.quote,
         several=several,
+        kind_of_type=kind_of_type,
     )
     made.globals["level_words"] = LEVELS
     made.globals["home"] = {"text": "Repositories", "href": "/"}
@@ -134,6 +135,26 @@ def share(per_cent: float) -> str:
     if 0 < per_cent < 0.1:
         return "<0.1%"
     return f"{per_cent:.1f}%"
+
+
+_KINDS: Final = {
+    "attestation.manifest": "attestation of BuildKit",
+    "in-toto": "in-toto statement: provenance or SBOM",
+    "spdx": "SPDX SBOM",
+    "cyclonedx": "CycloneDX SBOM",
+    "syft": "syft SBOM",
+    "sigstore.bundle": "Sigstore bundle",
+    "simplesigning": "cosign signature",
+    "cosign": "cosign signature",
+    "notary": "notation signature",
+}
+"""Part of a media type -> what it is."""
+
+
+def kind_of_type(media_type: str | None) -> str:
+    """Return what a media type stands for, if people have a word for it, else itself."""
+    text = media_type or "not said"
+    return next((f"{words} ({text})" for part, words in _KINDS.items() if part in text), text)
 
 
 def several(noun: str) -> str:

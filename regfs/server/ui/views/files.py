@@ -14,7 +14,7 @@ from regfs.files.merged import ChangeKind, FileChange, Placed
 from regfs.names import name_problem
 from regfs.render.tables import plural, printable
 from regfs.server.ui import addresses
-from regfs.server.ui.inside import ChangedChild, Counts, FileStart, LayerChanges, OpenImage
+from regfs.server.ui.inside import ChangedChild, Counts, FileStart, LayerEffects, PageImage
 from regfs.server.ui.views.parts import Hyperlink, PagedRows, page_of
 from regfs.units import utc_time
 
@@ -132,7 +132,7 @@ class FilesPlace:
 
 
 def folder(
-    place: FilesPlace, image: OpenImage, changes: LayerChanges | None, number: int
+    place: FilesPlace, image: PageImage, changes: LayerEffects | None, number: int
 ) -> FilesView:
     """Return the view of one page of a folder; with `changes`, what a layer did in it."""
     if changes is None:
@@ -153,8 +153,8 @@ def folder(
 
 def file(
     place: FilesPlace,
-    image: OpenImage,
-    changes: LayerChanges | None,
+    image: PageImage,
+    changes: LayerEffects | None,
     placed: Placed,
     start: FileStart | None,
 ) -> FilesView:
@@ -176,8 +176,8 @@ def file(
 
 def _view(
     place: FilesPlace,
-    image: OpenImage,
-    changes: LayerChanges | None,
+    image: PageImage,
+    changes: LayerEffects | None,
     size: int,
     *,
     page: PagedRows[FileRow] | None = None,
@@ -226,7 +226,7 @@ def _page_href(place: FilesPlace, number: int) -> str:
     return addresses.with_query(address, layer=layer, page=number if number > 1 else "")
 
 
-def _row(place: FilesPlace, image: OpenImage, placed: Placed) -> FileRow:
+def _row(place: FilesPlace, image: PageImage, placed: Placed) -> FileRow:
     entry = placed.entry
     is_folder = entry.kind is EntryKind.FOLDER
     size = image.sizes.get(placed.path) if is_folder else _size(entry)
@@ -248,7 +248,7 @@ def _row(place: FilesPlace, image: OpenImage, placed: Placed) -> FileRow:
     )
 
 
-def _changed(place: FilesPlace, image: OpenImage, child: ChangedChild) -> FileRow:
+def _changed(place: FilesPlace, image: PageImage, child: ChangedChild) -> FileRow:
     """Return the row of something that a layer has changed, or that has changes below it."""
     path = f"{place.path}/{child.name}" if place.path else child.name
     change, below = child.change, child.below
@@ -275,7 +275,7 @@ def _changed(place: FilesPlace, image: OpenImage, child: ChangedChild) -> FileRo
     )
 
 
-def _shown(image: OpenImage, path: str, change: FileChange | None) -> Placed:
+def _shown(image: PageImage, path: str, change: FileChange | None) -> Placed:
     """Return what stands for a row: what is there now, or what was there before."""
     if change is not None:
         found = change.after or change.before

@@ -164,6 +164,8 @@ class ImageView:
     """
     runs: bool
     """Whether a container can be started from it, so that `docker pull` is of use."""
+    documents_href: str
+    """Where it says what documents say about it; empty if there can be none."""
     removal_href: str
     """Where it says what removing the tag would free; empty without a tag."""
 
@@ -207,6 +209,7 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
         paths=tuple(_paths(look, name, tag, digest)),
         reference=_reference(name, tag, digest),
         runs=shown is not None and not problems and _runs(shown, chosen),
+        documents_href=_documents(name, digest, shown),
         removal_href="" if tag is None or not look.everything else addresses.of_removal(name, tag),
     )
 
@@ -216,6 +219,15 @@ def _runs(shown: Shown, chosen: ShownImage | None) -> bool:
     if chosen is None or shown.kind not in _RUNNABLE:
         return False
     return not (chosen.artifact_type or chosen.build_cache or chosen.platform == NO_PLATFORM)
+
+
+def _documents(name: str, digest: Digest, shown: Shown | None) -> str:
+    if shown is None:
+        return ""
+    attested = any(one.kind == "attestation" for one in shown.entries)
+    if attested or shown.referrers or shown.kind not in _RUNNABLE | {"build-cache", "unknown"}:
+        return addresses.of_documents(name, digest)
+    return ""
 
 
 def _show(look: Look, target: Target, digest: Digest, only: Digest) -> Shown:
