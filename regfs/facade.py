@@ -4,7 +4,7 @@
         .store  .registry  .inventory  .graph        made when they are first asked for
         .summary .usage .reuse .waste .bases .show .why     reports; nothing is changed
         .files .layers                               what is inside images
-        .referrers .sbom                             likewise: what is about an image
+        .referrers .sbom .buildkit                   likewise: what is about an image
         .removal .verify .plan .export               likewise
         .apply .restore .purge                       changes, journaled; .runs lists them
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from regfs.graph import Graph
     from regfs.reports.attestations import ReadDocument
     from regfs.reports.found import FoundFiles
+    from regfs.reports.buildkit import BuildKitReport
     from regfs.reports.image import Shown
     from regfs.reports.lineage import Bases
     from regfs.reports.orphans import Orphans
@@ -413,6 +414,21 @@ class Tree:
         pattern = None if glob is None else FilePattern(glob)
         wanted = FoundBy(pattern, content, tuple(self._find(references)))
         return find_files(self.graph, self.registry, self.layers, wanted, self._progress)
+
+    def buildkit(self, reference: str) -> BuildKitReport:
+        """Return whether the layers of an image are squashed, and what BuildKit has changed.
+
+        >>> report = tree.buildkit("my-busybox-extended:latest")
+        >>> report.images[0].squash, [one.value for one in report.differences]
+        ('no', ['index', 'attestation', 'rebuild', 'layer', 'media-types'])
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_content`.
+        """
+        from regfs.reports.buildkit import buildkit_report
+
+        target, digest = self.registry.find_content(reference)
+        return buildkit_report(self.graph, self.registry, target, digest)
 
     def why(self, reference: str, *, limit: int = 20) -> Reasons:
         """Return what needs a blob or manifest, and up to `limit` paths from a repository to it.

@@ -50,6 +50,7 @@ ARROWS = {
     ("push", "runs"),
     ("push", "tree"),
     ("heal", "verify"),
+    ("reports", "files"),
     ("reports", "gc"),
     ("reports", "files"),
     ("edits", "gc"),

@@ -45,6 +45,7 @@ COMMANDS: Final[dict[str, str]] = {
     "browse": "See",
     "referrers": "See",
     "sbom": "See",
+    "buildkit": "See",
     "du": "Measure",
     "reuse": "Measure",
     "waste": "Measure",

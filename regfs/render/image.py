@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from regfs.render.attestations import show_attestations
+from regfs.render.buildkit import built_pairs, cache_words
 from regfs.render.reports import line, say
 from regfs.render.tables import plural, printable, short, table
 from regfs.reports.instructions import keyword
@@ -90,13 +91,23 @@ def show_part(report: ShownPart, console: Console) -> None:
 
 def _head(report: Shown) -> Iterator[tuple[str, str]]:
     yield "digest", report.digest
-    yield "kind", f"{_KINDS.get(report.kind, report.kind)} ({report.media_type or 'not known'})"
+    yield "kind", f"{_kind(report)} ({report.media_type or 'not known'})"
     yield "pushed", rfc3339(report.pushed)
     others = [name for name in report.tags if name != report.reference]
     if others:
         yield "also tagged", ", ".join(others[:10]) + (" ..." if len(others) > 10 else "")
     if report.subject:
         yield "about", report.subject
+    if report.cache is not None:
+        yield "cache", cache_words(report.cache)
+
+
+def _kind(report: Shown) -> str:
+    kinds = [one.kind for one in report.entries]
+    if kinds and set(kinds) <= {"image", "attestation"} and kinds.count("image") == 1:
+        beside = plural(len(kinds) - 1, "attestation")
+        return f"index of one image and {beside}" if len(kinds) > 1 else "index of one image"
+    return _KINDS.get(report.kind, report.kind)
 
 
 _KINDS = {
@@ -139,6 +150,8 @@ def _image_pairs(image: ShownImage) -> Iterator[tuple[str, str]]:
         yield "artifact", image.artifact_type
     if image.config is not None:
         yield from _config_pairs(image.config)
+    if image.built is not None:
+        yield from built_pairs(image.built)
 
 
 def _config_pairs(config: Config) -> Iterator[tuple[str, str]]:

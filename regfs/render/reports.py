@@ -35,19 +35,23 @@ _INSTRUCTION: Final = 120
 """Most characters that are shown of what made a layer."""
 
 
-def say(console: Console, text: str = "", style: str = "", *, lead: str = "") -> None:
+def say(
+    console: Console, text: str = "", style: str = "", *, lead: str = "", widest: int | None = None
+) -> None:
     """Print a sentence, wrapped to the terminal between words, without markup.
 
     What follows `lead` has a column of its own, or lines of its own if a word is too wide for it.
+    Prose of several sentences has lines of at most `widest` columns, in a pipe too.
     """
+    width = console.width if widest is None else min(console.width, widest)
     words = _QUANTITY.sub("\N{NO-BREAK SPACE}", printable(text))
     longest = max(map(len, words.split(" ")))
     indent = " " * len(lead)
-    if lead and console.width - len(_LEFT) >= longest > console.width - len(lead):
+    if lead and width - len(_LEFT) >= longest > width - len(lead):
         lead, indent = f"{lead.rstrip()}\n{_LEFT}", _LEFT
     lines = textwrap.wrap(
         words,
-        max(console.width - len(indent), 20),
+        max(width - len(indent), 20),
         break_long_words=False,
         break_on_hyphens=False,
     )

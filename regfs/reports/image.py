@@ -43,6 +43,8 @@ from regfs.reports.attestations import (
     held_documents,
     read_document,
 )
+from regfs.reports.build_cache import CacheFacts, cache_facts
+from regfs.reports.built import Built, built
 from regfs.reports.history import BuildStep, LayerFacts, config_steps, schema1_steps
 from regfs.reports.images import Image, images
 from regfs.reports.start import Config, config_of
@@ -84,6 +86,8 @@ class ShownImage:
     annotations: dict[str, str]
     build_cache: bool
     """Whether it is a build cache of BuildKit, which no container can run."""
+    built: Built | None = None
+    """How it was built; None of what no container can run, and of images in Docker's first form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,8 @@ class Shown:
     referrers: tuple[ShownReferrer, ...]
     attestations: tuple[ReadDocument, ...]
     """What provenance, SBOMs and other statements say; signatures are among the referrers."""
+    cache: CacheFacts | None
+    """Of a build cache of BuildKit: what it holds."""
     problems: tuple[str, ...]
     """What could not be read."""
     paths: tuple[ImagePath, ...] = ()
@@ -197,6 +203,7 @@ def show(
         images=shown,
         referrers=tuple(_referrers(graph, target.name, digest, bounds.has)),
         attestations=said,
+        cache=viewer.cache(manifest),
         problems=tuple(viewer.problems),
     )
 
@@ -355,6 +362,15 @@ class _Viewer:
                     self.problems.append(read.problem)
                 yield read
 
+    def cache(self, manifest: Manifest) -> CacheFacts | None:
+        """Return what a build cache holds; None of anything else."""
+        if not is_buildkit_cache(manifest):
+            return None
+        facts = cache_facts(self._registry, manifest, lambda layer: self._users[layer] > 0)
+        if facts.problem:
+            self.problems.append(facts.problem)
+        return facts
+
     def _read(self, digest: Digest) -> Manifest | None:
         try:
             return read_manifest(self._registry, digest, self._largest)
@@ -404,6 +420,7 @@ class _Viewer:
         titles = [one.annotations for one in manifest.layers]
         here = [one for one in layers if not one.elsewhere]
         own = self._graph.inventory.blobs[digest].size if self._has(digest) else 0
+        steps = tuple(config_steps(layers, titles, config))
         return ShownImage(
             digest=digest,
             media_type=manifest.media_type,
@@ -412,9 +429,10 @@ class _Viewer:
             size=own + manifest.config.size + _bytes(here),
             shared=_bytes(one for one in here if one.images),
             config=config_of(manifest.config.digest, config) if config else None,
-            steps=tuple(config_steps(layers, titles, config)),
+            steps=steps,
             annotations=dict(manifest.annotations),
             build_cache=is_buildkit_cache(manifest),
+            built=built(manifest, config, steps) if runs else None,
         )
 
     def _has(self, digest: Digest) -> bool:

@@ -52,6 +52,11 @@ FORMS = {
         "files my-busybox --find '*/s*'",
         f"files --sha256 {'0' * 64}",
     ],
+    "buildkit": [
+        "buildkit my-busybox-extended:latest",
+        "buildkit my-busybox-extended-classic",
+        "buildkit my-busybox-extended-cached:buildcache-index",
+    ],
     "log": ["log my-busybox", "log my-busybox:latest -n 1"],
     "why": ["why 25b1600519c0", "why my-busybox:latest", "why my-busybox"],
     "du": [
