@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from regfs.gc.sweep import Applied
     from regfs.graph import Graph
     from regfs.reports.attestations import ReadDocument
-    from regfs.reports.found import FoundFiles
     from regfs.reports.buildkit import BuildKitReport
+    from regfs.reports.found import FoundFiles
     from regfs.reports.image import Shown
     from regfs.reports.lineage import Bases
     from regfs.reports.orphans import Orphans
