@@ -24,8 +24,8 @@ _BAR_FROM: Final = 60
 _LABEL: Final = 14
 
 _PLAIN: Final = Style()
-_BOLD: Final = Style(bold=True)
 _DIM: Final = Style(dim=True)
+_SELECTED: Final = Style(reverse=True)
 _MARKED: Final = Style(color="yellow", bold=True)
 _BAR_STYLE: Final = Style(color="cyan")
 _SIGNS: Final = {
@@ -98,7 +98,9 @@ def draw_line(
     parts.append((printable(row.name), _MARKED if marked else _DIM if row.faint else _PLAIN))
     if row.aside:
         parts.append((f"  {printable(row.aside)}", _DIM))
-    return list(_cut(parts, width, Style(reverse=True) if selected else _PLAIN))
+    if selected:  # in one piece, whatever colours it has
+        parts = [(text, _SELECTED) for text, _ in parts]
+    return list(_cut(parts, width, _SELECTED if selected else _PLAIN))
 
 
 def _bar(size: int | None, largest: int) -> str:
@@ -108,17 +110,17 @@ def _bar(size: int | None, largest: int) -> str:
     return f"[{filled.ljust(BAR)}] "
 
 
-def _cut(parts: Iterable[tuple[str, Style]], width: int, over: Style) -> Iterator[Segment]:
+def _cut(parts: Iterable[tuple[str, Style]], width: int, rest: Style) -> Iterator[Segment]:
     """Yield parts until the line is full, then what fills it up."""
     left = width
     for text, style in parts:
         length = cell_len(text)
         if length > left:
-            yield Segment(fitted(text, left), style + over)
+            yield Segment(fitted(text, left), style)
             return
-        yield Segment(text, style + over)
+        yield Segment(text, style)
         left -= length
-    yield Segment(" " * left, over)
+    yield Segment(" " * left, rest)
 
 
 def draw_details(details: Details, width: int) -> str:

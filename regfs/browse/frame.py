@@ -48,9 +48,9 @@ class ExplorerFrame(App[BrowseEnd]):
     #middle { height: 1fr; layout: vertical; }
     #middle.wide { layout: horizontal; }
     #middle.wide #list { width: 3fr; }
-    #details { height: 8; border-top: solid; overflow-y: auto; }
-    #middle.wide #details { height: 1fr; width: 2fr; border-top: none; border-left: solid;
-                            padding-left: 1; }
+    #details { height: 8; border-top: solid ansi_bright_black; overflow-y: auto; }
+    #middle.wide #details { height: 1fr; width: 2fr; border-top: none; padding-left: 1;
+                            border-left: solid ansi_bright_black; }
     #list { layout: vertical; height: 1fr; }
     #status { height: 1; text-style: reverse; text-wrap: nowrap; }
     #search { height: 1; border: none; padding: 0; display: none; }

@@ -43,7 +43,7 @@ class HelpScreen(ModalScreen[None]):
     CSS = """
     HelpScreen { align: center middle; }
     HelpScreen VerticalScroll { width: 78; max-width: 100%; height: auto; max-height: 100%;
-                                border: solid; }
+                                border: solid ansi_bright_black; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,enter,backspace,f1", "dismiss", "Close"),

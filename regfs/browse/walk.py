@@ -77,6 +77,8 @@ class TreeWalker(ExplorerFrame):
         self._trouble = ""
         self._measure = ""
         self._waiting = False
+        self._unread = 0
+        """How much of the tree could not be read."""
         self.looking = Activity()
         """What the thread does that makes pages."""
         self._files: FileReading | None = None
@@ -116,13 +118,14 @@ class TreeWalker(ExplorerFrame):
     def _name_repositories(self) -> None:
         names: list[str] = []
         self._doing.start("Looking for repositories")
-        latest = monotonic()
+        shown, latest = 0, monotonic()
         for name in self._tree.registry.repositories():
             names.append(name)
             self._doing.advance(1)
-            if monotonic() - latest > _BATCH:
+            # Each time as many again: to show them takes as long as there are.
+            if len(names) >= 2 * shown and monotonic() - latest > _BATCH:
                 self._go_on(partial(self._show_names, list(names)))
-                latest = monotonic()
+                shown, latest = len(names), monotonic()
         self._go_on(partial(self._show_names, names))
 
     def _show_names(self, names: list[str]) -> None:
@@ -169,7 +172,7 @@ class TreeWalker(ExplorerFrame):
         """Work out the page of a visit, and show it if one is still there."""
         data, place, self._waiting = self._data, visit.place, True
 
-        def work() -> Listed:
+        def work() -> tuple[Listed, int]:
             from regfs.browse.files import FileReading
             from regfs.browse.pages import page_of
 
@@ -177,13 +180,15 @@ class TreeWalker(ExplorerFrame):
             if self._files is None:
                 self._files = FileReading(self._tree.registry, self.looking)
             try:
-                return page_of(place, self._tree, data, self._files)
+                page = page_of(place, self._tree, data, self._files)
+                return page, 0 if data is None else len(self._tree.unread)
             finally:
                 self.looking.finish()
 
         self._pages.do(work, partial(self._show, visit), partial(self._withdraw, visit))
 
-    def _show(self, visit: Visit, page: Listed) -> None:
+    def _show(self, visit: Visit, found: tuple[Listed, int]) -> None:
+        page, self._unread = found
         if visit is self.visit:
             self._waiting = False
             visit.page = page
@@ -234,7 +239,9 @@ class TreeWalker(ExplorerFrame):
         trouble = [("Problem", problem) for problem in problems]
         current = self.rows.current
         about = current.details if current else ()
-        self.draw_frame(where + root, (*trouble, *about, *self.visit.page.summary))
+        summary = self.visit.page.summary
+        gap = [("", "")] if about and summary else ()
+        self.draw_frame(where + root, (*trouble, *about, *gap, *summary))
         self._draw_status()
 
     def _draw_status(self) -> None:
@@ -249,17 +256,12 @@ class TreeWalker(ExplorerFrame):
             if visit.page.problems:
                 words.append("not all of it can be read")
             words.append(visit.page.note)
-            if unread := self._unread():
-                words.append(unread)
+            if self._unread:
+                words.append(f"{self._unread:,} could not be read (v)")
             doing = str(self.looking) or str(self._doing)
             if doing or self._waiting:
                 words.insert(0, f"{doing or 'Working'}...")
         self.draw_status("; ".join(one for one in words if one))
-
-    def _unread(self) -> str:
-        """Return in words that something could not be read."""
-        count = len(self._tree.unread) if self._data is not None else 0
-        return f"{count:,} could not be read (v)" if count else ""
 
     def on_row_list_moved(self, event: RowList.Moved) -> None:
         """Show the details of another row."""

@@ -13,7 +13,7 @@ import regfs
 from regfs.browse.frame import BrowseEnd
 from regfs.browse.worker import Activity
 from tests.support.builder import TreeBuilder, image, index, layer
-from tests.support.explorer import Driver, with_explorer
+from tests.support.explorer import PAGE, PICTURE, Driver, pictures, with_explorer
 
 TREES = Path(__file__).parents[2] / "fixtures/trees"
 
@@ -47,16 +47,9 @@ def test_from_a_repository_to_a_layer_and_to_who_needs_it(tutorial: Path) -> Non
     with_explorer(tutorial, walk)
 
 
-def test_the_pictures_of_the_page_are_what_is_shown(tutorial: Path) -> None:
-    page = (TREES.parents[1] / "docs/browse.md").read_text(encoding="utf-8")
-    first, second = re.findall(r"```text\n(.*?)\n```", page, re.DOTALL)
-
-    async def walk(driver: Driver) -> None:
-        assert driver.lines[1:] == first.splitlines()[1:]
-        await driver.press("down", "down", "down", "enter", "enter")
-        assert driver.text == second
-
-    with_explorer(tutorial, walk)
+def test_the_pictures_of_the_page_are_what_is_shown() -> None:
+    """`python -m tests.support.explorer` renews them."""
+    assert PICTURE.findall(PAGE.read_text(encoding="utf-8")) == pictures()
 
 
 def test_sizes_are_those_of_du(tutorial: Path) -> None:

@@ -8,6 +8,9 @@ driver.lines                        the screen, a text for each line
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,9 @@ from regfs.browse.app import Explorer
 from regfs.browse.frame import BrowseEnd
 from regfs.browse.worker import Activity
 
+PROJECT = Path(__file__).resolve().parents[2]
+PAGE = PROJECT / "docs/browse.md"
+PICTURE = re.compile(r"(?<=```text\n)(.*?)(?=\n```)", re.DOTALL)
 PATIENCE = 60.0
 """Seconds after which a test fails in place of waiting on."""
 
@@ -103,3 +109,23 @@ def with_explorer(
     asyncio.run(run())
     assert explorer.failure is None, explorer.failure
     return explorer.return_value
+
+
+def pictures() -> list[str]:
+    """Return what PAGE shows: the first screen of the tutorial's tree, and one of an image."""
+    found: list[str] = []
+
+    async def walk(driver: Driver) -> None:
+        found.append("\n".join([" regfs  /srv/tutorial", *driver.lines[1:]]))
+        await driver.press("down", "down", "down", "enter", "enter")
+        found.append(driver.text)
+
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(PROJECT / "fixtures/trees/tutorial", f"{folder}/tutorial")
+        with_explorer(Path(folder, "tutorial"), walk)
+    return found
+
+
+if __name__ == "__main__":
+    new = iter(pictures())
+    PAGE.write_text(PICTURE.sub(lambda found: next(new), PAGE.read_text(encoding="utf-8")))
