@@ -18,13 +18,13 @@ from regfs.browse.places import FilesOf, Line, LineColumn, Listed, Measure, Text
 from regfs.content.entries import EntryKind
 from regfs.digest import Digest
 from regfs.errors import Unknown
+from regfs.facade import Tree
 from regfs.files.image import ImageFiles, image_files
 from regfs.files.layers import Layers
 from regfs.files.merged import ChangeKind, Merged, Placed, implied
 from regfs.findings import Finding
 from regfs.progress import Progress
 from regfs.render.tables import plural
-from regfs.tree.registry import Registry
 from regfs.units import human_size, rfc3339
 
 TEXT: Final = 256 << 10
@@ -179,9 +179,9 @@ class _OpenImage:
 class FileReading:
     """Opens images; keeps the last one."""
 
-    def __init__(self, registry: Registry, progress: Progress) -> None:
-        self._registry = registry
-        self._layers = Layers(registry, progress=progress)
+    def __init__(self, tree: Tree, progress: Progress) -> None:
+        self._registry = tree.registry
+        self._layers = Layers(tree.registry, progress, tree.cache)
         self._latest: tuple[str, Digest, _OpenImage] | None = None
 
     def image(self, place: FilesOf) -> _OpenImage:

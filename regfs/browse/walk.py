@@ -178,7 +178,7 @@ class TreeWalker(ExplorerFrame):
 
             self.looking.given_up = False
             if self._files is None:
-                self._files = FileReading(self._tree.registry, self.looking)
+                self._files = FileReading(self._tree, self.looking)
             try:
                 page = page_of(place, self._tree, data, self._files)
                 return page, 0 if data is None else len(self._tree.unread)

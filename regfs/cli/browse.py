@@ -37,7 +37,6 @@ def command(session: Session) -> Exit:
         import textual  # noqa: F401
     except ModuleNotFoundError as error:
         raise Doubt(f"{error.name} is missing: pip install 'regfs[browse]'") from None
-    from regfs import facade
     from regfs.browse.app import Explorer
     from regfs.browse.worker import Activity
 
@@ -46,8 +45,8 @@ def command(session: Session) -> Exit:
     elif session.color:
         os.environ.pop("NO_COLOR", None)
     doing = Activity()
-    root = session.root_and_source()[0]
-    session.tree = tree = facade.open(root, empty=session.allow_empty, progress=doing)
+    session.use_progress(doing)
+    tree = session.tree
     # What tags pointed to before, and when layers were linked, is not shown.
     tree.history = tree.link_times = False
     explorer = Explorer(tree, doing)

@@ -212,6 +212,10 @@ class Session:
 
         return RichProgress(self.err)
 
+    def use_progress(self, progress: Progress) -> None:
+        """Let what reads the tree report to `progress`; before the tree is opened."""
+        self._bar = progress
+
     @contextmanager
     def progress(self) -> Iterator[Progress]:
         """Show progress on standard error while the block runs, if that is a terminal."""
