@@ -159,6 +159,10 @@ class LayerInvalid(Invalid):
     """Bytes are not a layer: the compression is damaged, or the content is not a tar."""
 
 
+class TooManyEntries(RegfsError):
+    """A layer has more entries than its reader wants to hold."""
+
+
 class DocumentInvalid(Invalid):
     """A plan, policy or roots file cannot be used."""
 

@@ -6,12 +6,13 @@ import logging
 import signal
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from regfs.cli.options import Duration, Size
-from regfs.cli.session import Exit, Session
+from regfs.cli.session import Exit, Session, open_cache
 from regfs.cli.session import command as regfs_command
 from regfs.errors import Doubt, Refused, StoreError
 
@@ -186,7 +187,8 @@ def _serve(
     from regfs.server.running import run
     from regfs.tree.registry import Registry
 
-    settings = _settings(options, address)
+    cache = open_cache(session.cache, session.cache_size, session.store.url)
+    settings = replace(_settings(options, address), cache=cache)
     # Not the session's registry, which remembers every finding.
     registry = Registry(session.store)
     app = make_app(registry, settings, gate=files.gate)

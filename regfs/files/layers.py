@@ -22,7 +22,7 @@ from regfs.content.file_data import FileReader
 from regfs.content.hashing import HashedFile
 from regfs.content.layers import LayerReader, open_layer
 from regfs.digest import BUFFER_SIZE, Digest, Hasher, Readable, hash_stream
-from regfs.errors import BlobUnknown, LayerInvalid, RegfsError, StoreError
+from regfs.errors import BlobUnknown, LayerInvalid, RegfsError, StoreError, TooManyEntries
 from regfs.files.listing import TEXT_LIMIT, Columns, LayerListing, packed, unpacked
 from regfs.findings import Code, Finding, Severity
 from regfs.progress import SILENT, Progress
@@ -42,10 +42,16 @@ class Layers:
     """The layers of a registry, opened by digest."""
 
     def __init__(
-        self, registry: Registry, progress: Progress = SILENT, cache: Cache | None = None
+        self,
+        registry: Registry,
+        progress: Progress = SILENT,
+        cache: Cache | None = None,
+        most: int | None = None,
     ) -> None:
         self._registry = registry
         self._cache = cache
+        self._most = most
+        """Entries of a layer beyond which reading it raises TooManyEntries."""
         self._progress = progress
         self._listings: WeakValueDictionary[Digest, LayerListing] = WeakValueDictionary()
         self._sums: dict[tuple[Digest, int], Digest] = {}
@@ -129,7 +135,7 @@ class Layers:
                 self._progress.start(f"Reading {digest.short}", self._size(digest), "bytes")
                 source = HashedFile(raw, Hasher(digest.algorithm), self._progress.advance)
                 try:
-                    _fill(columns, walk, open_layer(cast(BinaryIO, source)))
+                    _fill(columns, walk, open_layer(cast(BinaryIO, source)), self._most)
                 except LayerInvalid as error:
                     findings.append(Finding(Code.LAYER_UNREADABLE, path, digest, actual=str(error)))
                 source.drain()
@@ -257,11 +263,13 @@ class _Counted:
         return piece
 
 
-def _fill(columns: Columns, walk: EntryWalk, reader: LayerReader) -> None:
+def _fill(columns: Columns, walk: EntryWalk, reader: LayerReader, most: int | None) -> None:
     """Read the entries of a layer into columns."""
     while piece := reader.read(BUFFER_SIZE):
         for entry in walk.read(piece):
             columns.add(entry)
+        if most is not None and len(columns) > most:
+            raise TooManyEntries(f"A layer has more than {most:,} entries")
         if columns.text > TEXT_LIMIT:
             raise LayerInvalid(
                 f"names of more than {TEXT_LIMIT >> 20} MiB; those after {len(columns)} entries "

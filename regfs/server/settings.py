@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from regfs.content.cache import Cache
 from regfs.manifests import LIMIT
 
 
@@ -53,4 +54,6 @@ class Settings:
     """Names of this server, in lower case."""
     only_named: bool = False
     """Whether requests for other names are refused, except for those of loopback."""
+    cache: Cache | None = None
+    """What was found in layers, for the page; None: nothing is kept."""
     limits: Limits = field(default_factory=Limits)

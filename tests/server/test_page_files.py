@@ -8,9 +8,11 @@ import re
 import tarfile
 import threading
 from html import unescape
+from pathlib import Path
 
 import pytest
 
+from regfs.content.cache import Cache
 from regfs.errors import ManifestInvalid
 from regfs.server.lines import LineFull
 from regfs.server.ui import inside, jobs
@@ -174,7 +176,21 @@ def test_an_image_of_too_many_files_is_left_to_the_command_line(
     with hosted(two.root) as url:
         page = asked(url, files_of(two, "app", "v1"))
     assert page.status == 422
-    assert "more than 3 files" in visible(page)
+    assert "more than 3 entries" in visible(page)
+
+
+def test_a_layer_of_too_many_files_is_not_held(
+    two: TreeBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inside, "MOST", 450)
+    two.push("app", "large", image([layer({f"f{n}": b"" for n in range(500)})]))
+    with hosted(two.root, cache=Cache(str(tmp_path / "cache"))) as url:
+        assert asked(url, files_of(two, "app", "large")).status == 422
+        assert asked(url, files_of(two, "app", "v1")).status == 200
+    with hosted(two.root, cache=Cache(str(tmp_path / "cache"))) as url:
+        assert asked(url, files_of(two, "app", "large")).status == 422
+        page = asked(url, files_of(two, "app", "v1"))
+    assert names(page) == ["bin/", "etc/", "srv/"], "from the cache the same as from the layers"
 
 
 # -- work and its results ----------------------------------------------------------------------

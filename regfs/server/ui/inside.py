@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from regfs.content.cache import Cache
 from regfs.content.entries import EntryKind
 from regfs.digest import Digest
-from regfs.errors import RegfsError
+from regfs.errors import RegfsError, TooManyEntries
 from regfs.files.image import ImageFiles, image_files
 from regfs.files.layers import Layers
 from regfs.files.merged import ChangeKind, FileChange, Merged, Placed
@@ -30,8 +31,8 @@ DEEPEST: Final = 8 << 30
 """Where in its layer a file may lie: what stands before it is unpacked to reach it."""
 
 
-class TooManyFiles(RegfsError):
-    """An image that pages do not open: it has too many files."""
+class OutOfReach(RegfsError):
+    """A file that lies too deep in its layer for a page."""
 
 
 class NotOwn(RegfsError):
@@ -61,22 +62,23 @@ def open_image(
     digest: Digest,
     has: Callable[[Digest], bool],
     progress: Deadline,
+    cache: Cache | None = None,
 ) -> PageImage:
     """Read the layers of an image of a repository, which `has` what it returns true for.
 
     Raises:
         NotOwn: a layer is not in the repository.
-        TooManyFiles: it has more than MOST.
+        TooManyEntries: it has more than MOST.
         RegfsError: it has no files, or its manifest cannot be read.
     """
-    layers = Layers(registry, progress=progress)
+    layers = Layers(registry, progress, cache, most=MOST)
     files = image_files(registry, layers, f"{name}@{digest}")
     check_own(files, has)
     entries = 0
     for number in range(len(files.parts)):
         entries += len(files.listing(number))
         if entries > MOST:
-            raise TooManyFiles(f"It has more than {MOST:,} files, too many for a page")
+            raise TooManyEntries(f"The image has more than {MOST:,} entries")
     progress.start("Putting the layers together")
     return PageImage(
         files=files,
@@ -215,7 +217,7 @@ def file_start(image: PageImage, placed: Placed, progress: Deadline) -> FileStar
     """Read the beginning of a regular file, or of what a hard link leads to.
 
     Raises:
-        TooManyFiles: it lies too deep in its layer.
+        OutOfReach: it lies too deep in its layer.
         LayerInvalid, StoreError: its layer cannot be read.
     """
     progress.start("Reading the file")
@@ -224,7 +226,7 @@ def file_start(image: PageImage, placed: Placed, progress: Deadline) -> FileStar
     if entry.kind is not EntryKind.FILE:
         return FileStart(b"", 0)
     if entry.position > DEEPEST:
-        raise TooManyFiles(f"It lies behind {DEEPEST >> 30} GiB of others in its layer")
+        raise OutOfReach(f"It lies behind {DEEPEST >> 30} GiB of others in its layer")
     parts, left = list[bytes](), HEAD
     with image.layers.open(image.files.layers[source.layer], entry) as stream:
         while left and (piece := stream.read(left)):

@@ -16,8 +16,10 @@ from typing import Any
 
 from aiohttp import web
 
+from regfs.content.cache import Cache
 from regfs.content.entries import EntryKind
 from regfs.digest import Digest
+from regfs.errors import TooManyEntries
 from regfs.files.merged import Placed
 from regfs.manifests import Kind
 from regfs.reports.attestations import ReadDocument
@@ -30,8 +32,8 @@ from regfs.server.ui.inside import (
     FileStart,
     LayerEffects,
     NotOwn,
+    OutOfReach,
     PageImage,
-    TooManyFiles,
     check_own,
     file_start,
     layer_changes,
@@ -52,8 +54,9 @@ class NotYet(Exception):
 class InsidePages:
     """The handlers of pages that read layers and documents."""
 
-    def __init__(self, maker: PageMaker) -> None:
+    def __init__(self, maker: PageMaker, cache: Cache | None) -> None:
         self._maker = maker
+        self._cache = cache
         self._jobs = Jobs()
 
     def close(self) -> None:
@@ -78,7 +81,9 @@ class InsidePages:
             raise Refusal(404, "Not found", "An index has no files; its images have.")
         place = FilesPlace(address.name, digest, path.rstrip("/"), _layer(request))
         image: PageImage = await self._job(
-            request, ("image", place.name, place.digest), partial(_opened, snapshot, place)
+            request,
+            ("image", place.name, place.digest),
+            partial(_opened, snapshot, place, self._cache),
         )
         check_own(image.files, partial(snapshot.own.has, place.name))
         changes: LayerEffects | None = None
@@ -144,7 +149,7 @@ class InsidePages:
                 return await make(snapshot)
             except NotYet:
                 return self._maker.waiting(request, self._jobs.doing, "This is being read")
-            except (TakesTooLong, TooManyFiles) as error:
+            except (TakesTooLong, TooManyEntries, OutOfReach) as error:
                 more = "the command line has no such limits"
                 raise Refusal(422, "Too much for a page", f"{error}; {more}.") from None
             except NotOwn as error:
@@ -182,9 +187,11 @@ class InsidePages:
         return found
 
 
-def _opened(snapshot: Snapshot, place: FilesPlace, doing: Deadline) -> tuple[PageImage, int]:
+def _opened(
+    snapshot: Snapshot, place: FilesPlace, cache: Cache | None, doing: Deadline
+) -> tuple[PageImage, int]:
     has = partial(snapshot.own.has, place.name)
-    image = open_image(snapshot.registry, place.name, place.digest, has, doing)
+    image = open_image(snapshot.registry, place.name, place.digest, has, doing, cache)
     return image, image.entries + 1
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from regfs.server.errors import ApiError
+from regfs.server.keys import SETTINGS
 from regfs.server.routes import path_in
 from regfs.server.ui import addresses
 from regfs.server.ui.addresses import PageAddress
@@ -100,7 +101,7 @@ class _Pages:
 
     def __init__(self, app: web.Application) -> None:
         self._maker = PageMaker(app)
-        self._inside = InsidePages(self._maker)
+        self._inside = InsidePages(self._maker, app[SETTINGS].cache)
 
     async def close(self, app: web.Application) -> None:
         """Stop reading the tree."""

@@ -34,7 +34,7 @@ _LETTERS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class FileRow:
+class FolderRow:
     """Something in a folder."""
 
     name: str
@@ -93,7 +93,7 @@ class FilesView:
     bytes: int
     """Of all files below this folder; of a layer, of those it has added or changed."""
     hidden: int
-    page: PagedRows[FileRow] | None
+    page: PagedRows[FolderRow] | None
     """None for a file."""
     file: FileView | None
     problems: tuple[str, ...]
@@ -104,7 +104,7 @@ class FileView:
     """One file."""
 
     kind: str
-    row: FileRow
+    row: FolderRow
     exact: str
     """Its time."""
     xattrs: tuple[str, ...]
@@ -180,7 +180,7 @@ def _view(
     changes: LayerEffects | None,
     size: int,
     *,
-    page: PagedRows[FileRow] | None = None,
+    page: PagedRows[FolderRow] | None = None,
     file: FileView | None = None,
 ) -> FilesView:
     layer = place.layer
@@ -226,13 +226,13 @@ def _page_href(place: FilesPlace, number: int) -> str:
     return addresses.with_query(address, layer=layer, page=number if number > 1 else "")
 
 
-def _row(place: FilesPlace, image: PageImage, placed: Placed) -> FileRow:
+def _row(place: FilesPlace, image: PageImage, placed: Placed) -> FolderRow:
     entry = placed.entry
     is_folder = entry.kind is EntryKind.FOLDER
     size = image.sizes.get(placed.path) if is_folder else _size(entry)
     if entry.kind is EntryKind.HARDLINK:
         size = image.merged.content(placed).entry.size
-    return FileRow(
+    return FolderRow(
         name=placed.path.rpartition("/")[2],
         href=place.href(placed.path),
         is_folder=is_folder,
@@ -248,7 +248,7 @@ def _row(place: FilesPlace, image: PageImage, placed: Placed) -> FileRow:
     )
 
 
-def _changed(place: FilesPlace, image: PageImage, child: ChangedChild) -> FileRow:
+def _changed(place: FilesPlace, image: PageImage, child: ChangedChild) -> FolderRow:
     """Return the row of something that a layer has changed, or that has changes below it."""
     path = f"{place.path}/{child.name}" if place.path else child.name
     change, below = child.change, child.below
@@ -259,7 +259,7 @@ def _changed(place: FilesPlace, image: PageImage, child: ChangedChild) -> FileRo
     if change is not None and change.kind is ChangeKind.CHANGED and change.before is not None:
         before = _size(change.before.entry)
     has_more = is_folder and below != Counts()
-    return FileRow(
+    return FolderRow(
         name=child.name,
         href=place.href(path, place.layer) if has_more or change is None else _now(place, change),
         is_folder=is_folder,
