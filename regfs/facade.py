@@ -65,12 +65,16 @@ def open(
     root: str,
     *,
     empty: bool = False,
+    content: bool = False,
     variables: Mapping[str, str] | None = None,
     progress: Progress = SILENT,
 ) -> Tree:
     """Open the registry tree at `root`: a folder that holds `docker/registry/v2`, or is in it.
 
-    Also the `config.yml` of a registry; `variables` are those that replace parts of it.
+    Also the `config.yml` of a registry; `variables` are those that replace parts of it. Or a tar
+    (plain, gzip, zstd), `-` for one on standard input, `podman://CONTAINER[:PATH]`, `docker://`:
+    these are listed now. With `content`, blobs of an archive that passes only once are hashed
+    meanwhile, for `verify`.
 
     >>> tree = regfs.open("/var/lib/registry")
     >>> len(tree.inventory.blobs), len(tree.graph.manifests)
@@ -86,7 +90,13 @@ def open(
     from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, open_store
     from regfs.tree.roots import place_of
 
-    store = open_store(place_of(root, variables or {}), empty=empty)
+    passing = None
+    if content:
+        from regfs.content.hashing import algorithm_of
+        from regfs.stores.archive.passing import Passing
+
+        passing = Passing(algorithm_of, progress)
+    store = open_store(place_of(root, variables or {}), empty=empty, passing=passing)
     if not empty and _is_hollow(store):
         raise NotARegistry(
             f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "
@@ -126,7 +136,7 @@ class Tree:
         """Whether the listing also has what tags pointed to before."""
         self.link_times = True
         """Whether the listing also has when layer links were written, and looks at each for it."""
-        self.reported: list[Finding] = []
+        self.reported: list[Finding] = list(store.problems)
         """What point reads could not read, as it was met."""
         self.latest: LatestGraph | None = None
         """The graph by which the latest plan was made, to apply it by while nothing changes."""
@@ -552,6 +562,7 @@ class Tree:
         from regfs.gc.sweep import check_owners
 
         policy = policy or Policy()
+        self.store.require_writable(())
         inventory = scan_for_plan(self.store, policy, self._progress)
         check_owners(inventory)
         self.latest = LatestGraph(self.registry)

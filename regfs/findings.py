@@ -79,6 +79,8 @@ class Code(StrEnum):
     FOLDER_REPLACED = "folder-replaced"
     PATH_UNREADABLE = "path-unreadable"
     ALGORITHM_UNSUPPORTED = "algorithm-unsupported"
+    ARCHIVE_TRUNCATED = "archive-truncated"
+    ARCHIVE_DUPLICATE = "archive-duplicate"
     NAME_NOT_UTF8 = "name-not-utf8"
     DIRECTORY_EMPTY = "directory-empty"
     ROOT_MISSING = "root-missing"
@@ -326,6 +328,16 @@ RULES: Final[dict[Code, Rule]] = {
         _E,
         "cannot be read; what is in it is unknown",
         "Run as a user who can read the whole tree.",
+    ),
+    Code.ARCHIVE_TRUNCATED: Rule(
+        _E,
+        "archive ends too early, or is damaged; what comes after that is unknown",
+        "Make the archive again; a copy that was interrupted looks like this.",
+    ),
+    Code.ARCHIVE_DUPLICATE: Rule(
+        _W,
+        "archive has more than one entry of this name; the last one counts, as in unpacking",
+        "Nothing to do if the archive was updated (tar -r, tar -u); otherwise make it again.",
     ),
     Code.ALGORITHM_UNSUPPORTED: Rule(
         _W,

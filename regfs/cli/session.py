@@ -77,6 +77,8 @@ class Session:
         """What gave the root, if one is given."""
         self.allow_empty = False
         """Whether an empty folder is a fresh registry."""
+        self.hashes = False
+        """Whether blobs are to be hashed: an archive that passes once passes before that."""
         self.json = False
         self.quiet = False
         self.verbose = 0
@@ -145,6 +147,7 @@ class Session:
         tree = facade.open(
             self.root_and_source()[0],
             empty=self.allow_empty,
+            content=self.hashes,
             variables=_storage_variables(),
             progress=self._bar,
         )

@@ -17,7 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from regfs.cli.common import Group
-from regfs.errors import RegfsError
+from regfs.errors import NotARegistry, RegfsError
 from regfs.names import name_problem, tag_problem
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def _registry(ctx: click.Context) -> Registry:
     if session.root is None and (setting := settings.find((), "root")) is not None:
         session.root = str(setting.value) if setting.source == setting.key else None
     root, _ = session.root_and_source(settings)
+    if root == "-" or "://" in root:
+        raise NotARegistry(f"{root}: is not read for completion")
     return facade.open(os.path.expanduser(root)).registry  # the shell has not expanded it yet
 
 

@@ -148,6 +148,7 @@ def _verify(
 
     started = time.time()
     depth, selection = Level(level), Selection(**limits)
+    session.hashes = depth.covers(Level.DIGESTS)
     # Histories of tags matter only where images are looked at.
     session.tree.history = depth.covers(Level.SIZES)
     with open_ledger(session, ledger, depth, selection, unused=no_ledger) as record:

@@ -32,6 +32,7 @@ def open_ledger(
 
     Options that contradict each other are refused here, before the tree is listed.
     """
+    from regfs.stores import Capability
     from regfs.verify import Level
 
     reads = level.covers(Level.DIGESTS)
@@ -39,6 +40,8 @@ def open_ledger(
         other = "--no-ledger" if unused else f"--level {level.value}, which reads no content"
         raise click.UsageError(f"--ledger cannot be combined with {other}")
     selection.check(level, ledger=reads and not unused)
+    if file is None and Capability.CHANGE not in session.store.capabilities:
+        unused = True  # there is nowhere to put one
     if unused or not reads:
         yield None
         return

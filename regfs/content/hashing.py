@@ -17,6 +17,7 @@ import hashlib
 import io
 import os
 import pickle
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,7 +30,7 @@ from regfs.content.tar import TarCheck
 from regfs.digest import BUFFER_SIZE, CANONICAL, Digest, Hasher, hash_stream
 from regfs.errors import LayerInvalid, PathMissing, StoreError
 from regfs.findings import Code
-from regfs.stores import Store, open_store
+from regfs.stores import Capability, Store, open_store
 
 SMALL: Final = 60 << 10
 """Maximum bytes of a blob that is read at once."""
@@ -40,6 +41,10 @@ _ALGORITHM: Final = 6
 """Length of the name of every algorithm."""
 _REPORT: Final = 8 << 20
 """Bytes after which a process reports its progress."""
+
+_BLOB_NAME: Final = re.compile(
+    rb"(?:^|/)blobs/(sha256|sha384|sha512)/[0-9a-f]{2}/[0-9a-f]{64,128}/data"
+)
 
 Advance = Callable[[int], None]
 """Called with the number of bytes that were read; raises to stop the work."""
@@ -106,10 +111,14 @@ def hash_blobs(
     task: Task, store: Store | None = None, advance: Advance | None = None
 ) -> HashOutcome:
     """Hash the blobs of one task, in any process. `store` saves opening the URL."""
-    work = _HashTask(store or open_store(task.url, empty=True), advance or _ignore)
-    small = [one.digest for one in task.items if one.size <= SMALL and not one.unpack]
+    store = store or open_store(task.url, empty=True)
+    work = _HashTask(store, advance or _ignore)
+    items = list(task.items)
+    if Capability.DIGESTS in store.capabilities:
+        items = [item for item in items if not work.take_known(item)]
+    small = [one.digest for one in items if one.size <= SMALL and not one.unpack]
     work.take_small(sorted(small))
-    for digest, size, unpack in task.items:
+    for digest, size, unpack in items:
         if size > SMALL or unpack:
             work.take_large(digest, unpack)
     digests = tuple(item.digest for item in task.items)
@@ -119,6 +128,12 @@ def hash_blobs(
 
 def _ignore(amount: int) -> None:
     """Ignore progress."""
+
+
+def algorithm_of(name: bytes) -> str | None:
+    """Return the algorithm of a blob, by the end of its path; None if that is no blob's."""
+    found = _BLOB_NAME.search(name)
+    return found[1].decode() if found is not None and found.end() == len(name) else None
 
 
 class _HashTask:
@@ -131,6 +146,24 @@ class _HashTask:
         self.layers: list[Layer] = []
         self._store = store
         self._advance = advance
+
+    def take_known(self, item: HashItem) -> bool:
+        """Compare a blob with the digest that was taken as it passed; return whether one was."""
+        digest, size, unpack = item
+        try:
+            found = self._store.digest(layout.blob_path(digest), digest.algorithm)
+        except StoreError as error:
+            self._fail(digest, error)
+            return True
+        if found is None or unpack:
+            return False
+        self._advance(size)
+        self.blobs += 1
+        self.bytes += size
+        if found != digest.encoded:
+            actual = f"{digest.algorithm}:{found} ({size} bytes)"
+            self.problems.append(Problem(digest, Code.BLOB_CORRUPT, actual))
+        return True
 
     def take_small(self, digests: list[Digest]) -> None:
         """Hash small blobs; those of one folder are adjacent."""

@@ -15,11 +15,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from enum import Enum
-from typing import Any, BinaryIO, Final, NamedTuple, Protocol, cast, runtime_checkable
+from enum import Enum, Flag, auto
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    BinaryIO,
+    Final,
+    NamedTuple,
+    Protocol,
+    cast,
+    runtime_checkable,
+)
 
-from regfs.errors import NotARegistry, PathMissing, StoreError, printable
+from regfs.errors import PathMissing, StoreError
 from regfs.findings import Finding
+
+if TYPE_CHECKING:
+    from regfs.stores.archive.passing import Passing
 
 Report = Callable[[Finding], None]
 
@@ -40,6 +52,19 @@ class FileKind(Enum):
     """FIFO, socket or device; never opened."""
     LINK = "link"
     """A symbolic link that is not followed: it leaves the tree, loops or leads nowhere."""
+
+
+class Capability(Flag):
+    """What a store has beside what every store can do; nobody asks which store it is."""
+
+    CHANGE = auto()
+    """It can be changed, as a WritableStore."""
+    FOLDERS = auto()
+    """A folder on a disk: `measure` lists it fast, files take blocks."""
+    REOPEN = auto()
+    """Another process opens its URL as fast as this one reads it."""
+    DIGESTS = auto()
+    """The digests of files were taken as they passed, and are to be asked for first."""
 
 
 class Entry(NamedTuple):
@@ -178,6 +203,14 @@ class Store(Protocol):
     def url(self) -> str:
         """Where it is, for people and for plans; `open_store(url)` opens it again."""
 
+    @property
+    def capabilities(self) -> Capability:
+        """What it has beside the rest of this contract."""
+
+    @property
+    def problems(self) -> Sequence[Finding]:
+        """What is wrong with the store as a whole: any answer may lack something."""
+
     def list(self, folder: str, report: Report) -> list[Entry]:
         """Return what is directly in `folder`, sorted by path; nothing if it is missing."""
 
@@ -275,6 +308,15 @@ class Store(Protocol):
 
     def read(self, path: str, limit: int) -> bytes:
         """Return the first `limit` bytes of a file, or all of a shorter one.
+
+        Raises:
+            As `open`.
+        """
+
+    def digest(self, path: str, algorithm: str) -> str | None:
+        """Return the digest of a file in hexadecimal, if it was taken while the file passed.
+
+        None where the file is to be read.
 
         Raises:
             As `open`.
@@ -396,7 +438,7 @@ def writable(store: Store) -> WritableStore:
     Raises:
         StoreError: the store is read-only.
     """
-    if not hasattr(store, "create"):
+    if Capability.CHANGE not in store.capabilities:
         raise StoreError(f"{store.url}: can only be read")
     return cast(WritableStore, store)
 
@@ -433,30 +475,34 @@ def measure(store: Store, folder: str, skip: Collection[str]) -> Iterator[Folder
     from regfs.stores.local import measure as local
     from regfs.stores.local.store import LocalStore
 
-    if not isinstance(store, LocalStore):
+    if Capability.FOLDERS not in store.capabilities or not isinstance(store, LocalStore):
         raise StoreError(f"{store.url}: not a folder on a disk")
     return local.measure(store.root.open_folder, folder, skip)
 
 
-def open_store(root: str, *, empty: bool = False) -> WritableStore:
+def open_store(root: str, *, empty: bool = False, passing: Passing | None = None) -> WritableStore:
     """Open the store that holds the registry tree at `root`.
 
     `root` is a folder that holds `docker/registry/v2`, that folder itself, or one
     between. With `empty`, an existing empty folder is a fresh registry; without, it
     is refused: it may be the mount point of a volume that is not mounted.
 
+    It may also be a tar archive (plain, gzip, zstd), `-` for one on standard input, or
+    `podman://CONTAINER[:PATH]` and `docker://`. These are listed now, and can only be
+    read; `passing` says what is wanted of their content meanwhile.
+
     Raises:
         NotARegistry: there is no such tree; the message says what is expected.
         PathDenied: the root cannot be read.
+        StoreError: an archive cannot be read, or what brings it failed.
     """
-    from regfs.stores.local.store import open_local  # one back end is loaded, not all
+    if os.path.isdir(root):
+        from regfs.stores.local.store import open_local  # one back end is loaded, not all
 
-    if not os.path.isdir(root):
-        from regfs.stores.unopened import what_root_is
+        return open_local(root, empty=empty)
+    from regfs.stores.elsewhere import open_elsewhere
 
-        if (what := what_root_is(root)) is not None:
-            raise NotARegistry(f"{printable(root)}: this is {what}")
-    return open_local(root, empty=empty)
+    return open_elsewhere(root, empty, passing)
 
 
 def locate(file: str, tree: Store) -> tuple[WritableStore, str]:

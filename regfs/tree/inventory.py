@@ -398,6 +398,7 @@ INCOMPLETE: Final = frozenset(
         Code.SYMLINK_OUTSIDE,
         Code.SYMLINK_LOOP,
         Code.SPECIAL_FILE,
+        Code.ARCHIVE_TRUNCATED,
     }
 )
 """Findings that mean: something may be there that was not seen."""

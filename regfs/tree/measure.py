@@ -22,7 +22,7 @@ from regfs.errors import StoreError
 from regfs.findings import Finding
 from regfs.parallel import map_in_two_processes
 from regfs.progress import SILENT, Progress
-from regfs.stores import FileKind, FolderFiles, Store, measure
+from regfs.stores import Capability, FileKind, FolderFiles, Store, measure
 from regfs.tree.inventory import Inventory
 from regfs.tree.scan import MANY, blob_folders, scan
 
@@ -76,6 +76,9 @@ def scan_and_measure(store: Store, progress: Progress = SILENT) -> tuple[Invento
     Raises:
         StoreError: the root itself cannot be listed.
     """
+    if Capability.FOLDERS not in store.capabilities:
+        inventory = scan(store, progress=progress, history=False)
+        return inventory, measure_all(store, inventory, progress)
     inventory = scan(store, progress=progress, history=False, lean=True)
     try:
         return inventory, _Measuring(store, inventory, progress).run()

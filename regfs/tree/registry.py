@@ -114,14 +114,14 @@ class Registry(References):
         return self.link_times(partial(layout.revisions_folder, name), self.report)
 
     def link_times(self, folder: Callable[[str], str], report: Report) -> dict[Digest, float]:
-        """Return digest -> when its link was written; `folder` returns that of an algorithm."""
+        """Return digest -> when its link was written, sorted; `folder` is that of an algorithm."""
         found = {}
         for algorithm in ALGORITHMS:
             leaves = self.store.leaves(folder(algorithm), "link", report)
             for encoded, mtime in zip(leaves.names, leaves.mtimes, strict=True):
                 with suppress(DigestInvalid):
                     found[Digest.parse(f"{algorithm}:{encoded}")] = mtime
-        return found
+        return dict(sorted(found.items()))
 
     def history(self, name: str, tag: str) -> list[tuple[Digest, float]]:
         """Return each digest that a tag has pointed to and when it was last set, newest first.

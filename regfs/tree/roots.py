@@ -15,7 +15,7 @@ from types import MappingProxyType
 from regfs.documents.storage import FILESYSTEM, LARGEST, is_configuration, read_storage
 from regfs.errors import NotARegistry, printable
 from regfs.stores import NOT_MOUNTED
-from regfs.stores.unopened import BUCKET_ADVICE
+from regfs.stores.elsewhere import BUCKET_ADVICE
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 

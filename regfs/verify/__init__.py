@@ -19,8 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from regfs.errors import Refused
 from regfs.graph import Graph, build_graph
 from regfs.progress import SILENT, Progress
+from regfs.stores import Capability
 from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Registry
 from regfs.verify.affected import Affected
@@ -67,8 +69,14 @@ def verify(
 
     Raises:
         Invalid: the selection makes no sense at this level, or without a ledger.
+        Refused: the store cannot give layers a second time, as this level needs.
     """
     level = options.level
+    if level.covers(Level.CONTENT) and Capability.DIGESTS in registry.store.capabilities:
+        raise Refused(
+            f"{registry.store.url}: level content reads layers after their manifests, and here "
+            "bytes pass once; give a folder or an archive that is not compressed"
+        )
     started = options.clock() if options.started is None else options.started
     read_pass = open_pass(registry.store, inventory, options, started)
     if level.covers(Level.SIZES) and graph is None:

@@ -36,7 +36,7 @@ from regfs.content.hashing import HashItem, HashOutcome, Problem, Task, hash_blo
 from regfs.digest import Digest
 from regfs.errors import StoreError
 from regfs.progress import Progress
-from regfs.stores import Store
+from regfs.stores import Capability, Store
 from regfs.verify.workers import Crew
 
 __all__ = ["HashOutcome", "Problem", "Stopped", "hash_all", "reading_order", "tasks"]
@@ -128,6 +128,8 @@ def hash_all(
         StoreError: a worker of `executor` was lost.
     """
     watch = Watch()
+    if Capability.REOPEN not in store.capabilities:
+        executor = None  # only this process has what the store has read
     waiting = tasks(store.url, blobs, unpack)
     with _pool(store, jobs, executor, watch) as submit:
         running = {} if is_over() else {submit(t): t for t in islice(waiting, 4 * jobs)}
@@ -162,7 +164,9 @@ def _pool(
     if executor is not None:
         yield lambda task: executor.submit(hash_blobs, task)
         return
-    crew = Crew(store, watch.advance, processes=jobs > 1)
+    crew = Crew(
+        store, watch.advance, processes=jobs > 1 and Capability.REOPEN in store.capabilities
+    )
     pool = ThreadPoolExecutor(jobs)
     try:
         yield lambda task: pool.submit(crew.run, task)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from regfs.digest import hash_stream
 from regfs.errors import LockHeld, PathMissing, PathUnsafe, StoreError
-from regfs.stores import FileKind, Store, WritableStore, open_store, writable
+from regfs.stores import Capability, FileKind, Store, WritableStore, open_store, writable
 from tests.support.stores import files, no_findings, put
 
 V2 = "docker/registry/v2"
@@ -324,6 +324,7 @@ class TestStoreContract:
 def test_what_can_only_be_read_is_not_changed() -> None:
     class ReadOnly:
         url = "somewhere"
+        capabilities = Capability(0)
 
     with pytest.raises(StoreError, match="somewhere: can only be read"):
         writable(cast(Store, ReadOnly()))

@@ -17,9 +17,11 @@ from contextlib import AbstractContextManager
 from typing import BinaryIO, Final
 
 from regfs.errors import NotARegistry, StoreError, printable
+from regfs.findings import Finding
 from regfs.stores import (
     ALLOW_EMPTY,
     NOT_MOUNTED,
+    Capability,
     Entry,
     FileId,
     Leaves,
@@ -53,6 +55,16 @@ class LocalStore:
     def url(self) -> str:
         """The absolute path of the root."""
         return self.root.path
+
+    @property
+    def capabilities(self) -> Capability:
+        """Everything that a folder on a disk can do."""
+        return Capability.CHANGE | Capability.FOLDERS | Capability.REOPEN
+
+    @property
+    def problems(self) -> Sequence[Finding]:
+        """Nothing: what is wrong in a folder is found when it is listed."""
+        return ()
 
     # -- reading -----------------------------------------------------------------------
 
@@ -113,6 +125,10 @@ class LocalStore:
     def read(self, path: str, limit: int) -> bytes:
         """Return the first `limit` bytes of a file: all of it when it is shorter."""
         return self._reader.read(path, limit)
+
+    def digest(self, path: str, algorithm: str) -> str | None:
+        """Return None: a file on a disk is read."""
+        return None
 
     def room(self, folder: str = "") -> Room:
         """Return the space that is free for this user, and what a new folder takes."""

@@ -1,0 +1,121 @@
+"""Decompression of an archive while it is read: gzip and zstd, of many members and frames."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Callable
+from typing import Any, BinaryIO, Final, Protocol, cast
+
+from regfs.errors import StoreError
+from regfs.stores.archive.headers import ArchiveDamaged
+
+GZIP: Final = b"\x1f\x8b"
+ZSTD: Final = b"\x28\xb5\x2f\xfd"
+MAGIC: Final = 4
+"""Bytes that tell how an archive is compressed."""
+PIECE: Final = 256 << 10
+
+
+class Bytes(Protocol):
+    """What bytes come from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+
+
+class PlainStream:
+    """A tar as bytes that come one after the other, decompressed; see `headers.TarStream`."""
+
+    def __init__(self, raw: Bytes, advance: Callable[[int], None]) -> None:
+        """`advance` gets the number of bytes that came."""
+        self.position = 0
+        self._advance = advance
+        head = b""
+        while len(head) < MAGIC and (more := raw.read(MAGIC - len(head))):
+            head += more
+        self._broken: tuple[type[Exception], ...] = ()
+        self._source: Bytes = _Begun(raw, head)
+        if head.startswith(GZIP):
+            self._source, self._broken = _gzip(self._source)
+        elif head == ZSTD:
+            self._source, self._broken = _zstd(self._source)
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes; none at the end.
+
+        Raises:
+            ArchiveDamaged: it cannot be decompressed.
+            StoreError: it cannot be read.
+        """
+        try:
+            piece = self._source.read(min(size, PIECE))
+        except self._broken as error:
+            words = " ".join(str(error).split())[:200]
+            raise ArchiveDamaged(f"it cannot be decompressed: {words}") from None
+        except OSError as error:
+            raise StoreError(f"the archive cannot be read: {error.strerror or error}") from error
+        self.position += len(piece)
+        self._advance(len(piece))
+        return piece
+
+    def take(self, size: int) -> bytes:
+        """Return the next bytes; fewer at the end."""
+        found = self.read(size)
+        while len(found) < size and (more := self.read(size - len(found))):
+            found += more
+        return found
+
+    def skip_to(self, position: int) -> bool:
+        """Read on to a position that has not come yet; return whether the stream reaches it."""
+        while self.position < position:
+            if not self.read(position - self.position):
+                return False
+        return True
+
+
+class _Begun(io.RawIOBase):
+    """A stream of which the beginning has been read already."""
+
+    def __init__(self, raw: Bytes, head: bytes) -> None:
+        super().__init__()
+        self._raw = raw
+        self._head = head
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        size = PIECE if size < 0 else size
+        if self._head:
+            found, self._head = self._head[:size], self._head[size:]
+            return found
+        return self._raw.read(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        with memoryview(buffer) as view:
+            found = self.read(len(view))
+            view[: len(found)] = found
+        return len(found)
+
+
+def _gzip(source: Bytes) -> tuple[Bytes, tuple[type[Exception], ...]]:
+    opener: Callable[..., Bytes]
+    broken: tuple[type[Exception], ...] = (gzip.BadGzipFile, EOFError, zlib.error)
+    try:  # twice as fast as zlib; not available for every processor
+        from isal import igzip, isal_zlib
+
+        opener, broken = igzip.IGzipFile, (*broken, cast(type[Exception], isal_zlib.error))
+    except ImportError:
+        opener = gzip.GzipFile
+    return opener(fileobj=cast(BinaryIO, source), mode="rb"), broken
+
+
+def _zstd(source: Bytes) -> tuple[Bytes, tuple[type[Exception], ...]]:
+    if sys.version_info >= (3, 14):
+        from compression.zstd import ZstdError, ZstdFile
+    else:
+        from backports.zstd import ZstdError, ZstdFile
+    return ZstdFile(cast(BinaryIO, source)), (EOFError, ZstdError)

@@ -1,0 +1,424 @@
+"""A store over a flat listing: whatever brings the listing and the bytes brings nothing else.
+
+    FlatSource      lists once, in any order, and opens what it has listed
+    FlatStore   answers every question of the contract from the sorted rows of that listing
+
+Links are never followed here, and there are no disk blocks. Folders are those that something
+lies in, and those that the listing names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import BinaryIO, Final, NamedTuple, Protocol
+
+from regfs.errors import PathMissing, PathUnsafe, StoreError, printable
+from regfs.findings import Code, Finding
+from regfs.stores import (
+    Capability,
+    Entry,
+    FileId,
+    FileKind,
+    Leaves,
+    Listing,
+    PathState,
+    Report,
+    Room,
+    ignore,
+)
+from regfs.stores.flat.rows import V2, Rows, key_of, path_of
+from regfs.stores.readonly import ReadOnly
+
+_NO_PARTS: Final = frozenset({"", ".", ".."})
+# Named here because `list` is a method inside the class.
+_Entries = list[Entry]
+_Contents = list[bytes | None]
+
+
+class FlatSource(Protocol):
+    """Where a flat listing and the bytes come from."""
+
+    url: str
+    """What `open_store` opens again; for messages too."""
+    refusal: str
+    """Why nothing is changed there, and what to do instead."""
+    capabilities: Capability
+
+    def rows(self) -> Rows:
+        """List everything, once.
+
+        Raises:
+            NotARegistry, StoreError: there is no tree, or it cannot be read.
+        """
+
+    def open(self, row: int, offset: int, length: int | None) -> BinaryIO:
+        """Open a part of a file that was listed, unbuffered.
+
+        Raises:
+            StoreError: its bytes cannot be had.
+        """
+
+    def read(self, row: int, limit: int) -> bytes:
+        """Return the first bytes of a file that was listed.
+
+        Raises:
+            As `open`.
+        """
+
+    def digest(self, row: int, algorithm: str) -> str | None:
+        """Return the digest of a file, if it was taken while the file passed."""
+
+
+class _Child(NamedTuple):
+    """What is directly in a folder."""
+
+    name: bytes
+    row: int
+    """-1 for a folder that the listing does not name."""
+    first: int
+    last: int
+    """The slice of what is below it."""
+    kind: FileKind
+
+
+class FlatStore(ReadOnly):
+    """The store over one source. May be used from several threads."""
+
+    def __init__(self, source: FlatSource) -> None:
+        """The source is listed now."""
+        self._source = source
+        self.url = source.url
+        self.refusal = source.refusal
+        self.capabilities = source.capabilities
+        self._rows = source.rows()
+
+    @property
+    def problems(self) -> Sequence[Finding]:
+        """What is wrong with the listing as a whole."""
+        return self._rows.problems
+
+    # -- listing -----------------------------------------------------------------------
+
+    def list(self, folder: str, report: Report) -> _Entries:
+        """Return what is directly in `folder`, sorted by the bytes of the name."""
+        key = _checked(folder)
+        self._report_top(key, report)
+        return [self._entry(key, child, report) for child in self._children(key, report)]
+
+    def walk(self, folder: str, report: Report) -> Iterator[Entry]:
+        """Yield everything below `folder`, folders before what they hold, each once."""
+        key = _checked(folder)
+        self._report_top(key, report)
+        pending = [(key, self._children(key, report))]
+        while pending:
+            above, children = pending[-1]
+            child = next(children, None)
+            if child is None:
+                pending.pop()
+                continue
+            yield self._entry(above, child, report)
+            if child.kind is FileKind.FOLDER:
+                inner = _joined(above, child.name)
+                pending.append((inner, self._within(inner, child.first, child.last)))
+
+    def tree(
+        self, folder: str, report: Report, *, leaf: str = "", limit: int = 0, links: bool = True
+    ) -> Iterator[Listing]:
+        """Yield `folder` and every folder below it, in the order of the bytes of their names."""
+        key = _checked(folder)
+        self._report_top(key, report)
+        first, last = self._rows.below(key)
+        if first == last and not self._is_folder(key, report):
+            return
+        wanted = os.fsencode(leaf)
+        pending = [iter([(key, first, last)])]
+        while pending:
+            found = next(pending[-1], None)
+            if found is None:
+                pending.pop()
+                continue
+            children = list(self._within(*found))
+            yield self._listing(found[0], children, report, wanted, limit)
+            inner = [
+                (_joined(found[0], child.name), child.first, child.last)
+                for child in children
+                if child.kind is FileKind.FOLDER
+            ]
+            if inner:
+                pending.append(iter(inner))
+
+    def _listing(
+        self, key: bytes, children: Collection[_Child], report: Report, leaf: bytes, limit: int
+    ) -> Listing:
+        folders, files, others = [], [], []
+        content: bytes | StoreError | None = None
+        for child in children:
+            name = os.fsdecode(child.name)
+            self._report(_joined(key, child.name), report)
+            if child.kind is FileKind.FOLDER:
+                folders.append(name)
+            elif child.kind is not FileKind.FILE:
+                others.append(name)
+            else:
+                files.append(name)
+                if leaf == child.name:
+                    content = self._begin(child.row, limit)
+        return Listing(path_of(key), folders, files, others, content)
+
+    def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:
+        """Return the names in `folder` when all are folders, else None."""
+        children = list(self._children(_checked(folder), report))
+        if any(child.kind is not FileKind.FOLDER for child in children):
+            return None
+        return [os.fsdecode(child.name) for child in children]
+
+    def leaves(
+        self,
+        folder: str,
+        leaf: str,
+        report: Report,
+        *,
+        limit: int = 0,
+        only: Collection[str] | None = None,
+    ) -> Leaves:
+        """Return the files `<folder>/*/<leaf>`, sorted."""
+        key, wanted = _checked(folder), _checked(leaf)
+        contents: _Contents = []
+        found = Leaves([], [], [], [], [], [], contents)
+        for child in self._children(key, report):
+            name = os.fsdecode(child.name)
+            if only is not None and name not in only:
+                continue
+            if child.kind is not FileKind.FOLDER:
+                found.others.append(self._entry(key, child, report))
+                continue
+            row = self._leaf(_joined(key, child.name), wanted, child)
+            if row is None:
+                found.absent.append(name)
+            elif isinstance(row, bytes):
+                found.others.append(self._entry_at(row, report))
+            else:
+                self._add_leaf(found, name, row, report)
+                if limit:
+                    contents.append(self._begin_or_report(row, limit, report))
+        return found
+
+    def _add_leaf(self, found: Leaves, name: str, row: int, report: Report) -> None:
+        rows = self._rows
+        self._report(rows.keys[row], report)
+        found.names.append(name)
+        found.sizes.append(rows.sizes[row])
+        found.mtimes.append(rows.mtimes[row])
+        found.allocated.append(-1)
+
+    def _begin_or_report(self, row: int, limit: int, report: Report) -> bytes | None:
+        content = self._begin(row, limit)
+        if isinstance(content, bytes):
+            return content
+        path = path_of(self._rows.keys[row])
+        reason = str(content).removeprefix(f"{path}: ")
+        report(Finding(Code.PATH_UNREADABLE, path, actual=reason))
+        return None
+
+    def _leaf(self, folder: bytes, leaf: bytes, child: _Child) -> int | bytes | None:
+        """Return the row of a leaf; the key of what is in its place or on the way to it; None."""
+        rows = self._rows
+        wanted = folder + b"\0" + leaf
+        if child.first == child.last:
+            return None
+        row = child.first
+        if rows.keys[row] != wanted:
+            row = rows.find(wanted) if child.last > child.first + 1 else -1
+        if row >= 0 and rows.kind(row) is FileKind.FILE:
+            return row
+        wanted = folder
+        for part in leaf.split(b"\0"):
+            wanted += b"\0" + part
+            there = self._child(wanted)
+            if there is None:
+                return None
+            if there.kind is not FileKind.FOLDER:
+                return wanted
+        return wanted
+
+    # -- reading -----------------------------------------------------------------------
+
+    def contents(
+        self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
+    ) -> Iterator[bytes | StoreError]:
+        """Yield the first bytes of each leaf."""
+        for name in names:
+            path = f"{folder}/{name}/{leaf}"
+            try:
+                yield self.read(path, limit)
+            except StoreError as error:
+                yield error
+
+    def identify(self, folder: str, names: Iterable[str], leaf: str) -> Iterator[FileId | None]:
+        """Yield None for each: what is not on a disk has no inode."""
+        return (None for _ in names)
+
+    def stat(self, path: str) -> Entry:
+        """Return what is at `path`."""
+        key = _checked(path)
+        if not key:
+            return Entry("", 0, max(self._rows.mtimes, default=0.0), kind=FileKind.FOLDER)
+        return self._entry_at(key, ignore)
+
+    def examine(
+        self, paths: Iterable[str | PathState], *, limit: int = 0
+    ) -> Iterator[PathState | StoreError]:
+        """Yield what is at each path, and whether its folder holds nothing else."""
+        for given in paths:
+            path = given if isinstance(given, str) else given.entry.path
+            try:
+                entry = self.stat(path)
+                above = _checked(path).rpartition(b"\0")[0]
+                alone = len(list(self._within(above, *self._rows.below(above)))) == 1
+                is_file = entry.kind is FileKind.FILE
+                content = self._begin(self._row(path), limit) if limit and is_file else None
+                yield PathState(entry, alone, content=content)
+            except StoreError as error:
+                yield error
+
+    def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
+        """Open a file for reading `length` bytes from `offset`, unbuffered."""
+        return self._source.open(self._row(path), offset, length)
+
+    def read(self, path: str, limit: int) -> bytes:
+        """Return the first `limit` bytes of a file: all of it when it is shorter."""
+        return self._source.read(self._row(path), limit)
+
+    def digest(self, path: str, algorithm: str) -> str | None:
+        """Return the digest of a file in hexadecimal, if it was taken while the file passed."""
+        return self._source.digest(self._row(path), algorithm)
+
+    def room(self, folder: str = "") -> Room:
+        """Return that nothing more goes in."""
+        return Room(0, -1, 0)
+
+    def apart(self, home: str, folders: Iterable[str]) -> Sequence[str]:
+        """Return nothing: it is one listing."""
+        return ()
+
+    # -- rows --------------------------------------------------------------------------
+
+    def _row(self, path: str) -> int:
+        key = _checked(path)
+        row = self._rows.find(key)
+        if row < 0 and not self._rows.keys[slice(*self._rows.below(key))]:
+            raise self._missing(key)
+        if row < 0 or self._rows.kind(row) is not FileKind.FILE:
+            raise PathUnsafe(f"{printable(path)}: not a regular file")
+        return row
+
+    def _begin(self, row: int, limit: int) -> bytes | StoreError:
+        try:
+            return self._source.read(row, limit)
+        except StoreError as error:
+            return error
+
+    def _missing(self, key: bytes) -> StoreError:
+        path = printable(path_of(key)) or "/"
+        barred = self._barred(key)
+        if barred is not None:
+            return PathUnsafe(f"{path}: {printable(barred.path)} is not followed")
+        return PathMissing(f"{path}: no such file or folder")
+
+    def _barred(self, key: bytes) -> Finding | None:
+        """Return what bars the way to a key: something that is no folder, and is not read."""
+        while b"\0" in key:
+            key = key.rpartition(b"\0")[0]
+            row = self._rows.find(key)
+            if row >= 0 and self._rows.kind(row) in (FileKind.LINK, FileKind.SPECIAL):
+                return self._rows.odd.get(key)
+        return None
+
+    def _is_folder(self, key: bytes, report: Report) -> bool:
+        """Return whether a key with nothing below it is a folder; report what bars the way."""
+        child = self._child(key) if key else None
+        if child is not None and child.kind is not FileKind.FOLDER:
+            self._report(key, report)
+        elif child is None and (barred := self._barred(key)) is not None:
+            report(barred)
+        return child is not None and child.kind is FileKind.FOLDER
+
+    def _children(self, key: bytes, report: Report) -> Iterator[_Child]:
+        """Return what is directly in a folder; report why it cannot be listed."""
+        first, last = self._rows.below(key)
+        if first == last:
+            self._is_folder(key, report)
+        return self._within(key, first, last)
+
+    def _within(self, key: bytes, first: int, last: int) -> Iterator[_Child]:
+        """Yield what is directly in a folder, sorted, from the slice of what is below it."""
+        rows, start = self._rows, len(key) + 1 if key else 0
+        row = first
+        while row < last:
+            whole = rows.keys[row]
+            cut = whole.find(b"\0", start)
+            if cut < 0:
+                end = rows.end(whole, row + 1, last)
+                kind = FileKind.FOLDER if end > row + 1 else rows.kind(row)
+                yield _Child(whole[start:], row, row + 1, end, kind)
+            else:
+                end = rows.end(whole[:cut], row, last)
+                yield _Child(whole[start:cut], -1, row, end, FileKind.FOLDER)
+            row = end
+
+    def _child(self, key: bytes) -> _Child | None:
+        """Return what is at a key."""
+        row = self._rows.find(key)
+        first, last = self._rows.below(key)
+        if row < 0 and first == last:
+            return None
+        kind = FileKind.FOLDER if first < last else self._rows.kind(row)
+        return _Child(key.rpartition(b"\0")[2], row, first, last, kind)
+
+    def _entry(self, above: bytes, child: _Child, report: Report) -> Entry:
+        rows, key = self._rows, _joined(above, child.name)
+        self._report(key, report)
+        if child.kind is FileKind.FOLDER:
+            # One that is not named holds one file, or was never listed by itself.
+            row = child.row if child.row >= 0 else child.first
+            return Entry(path_of(key), 0, rows.mtimes[row], kind=FileKind.FOLDER)
+        size, mtime = rows.sizes[child.row], rows.mtimes[child.row]
+        etag = f"{rows.places[child.row]:x}-{size:x}" if child.kind is FileKind.FILE else ""
+        return Entry(path_of(key), size, mtime, etag, child.kind)
+
+    def _entry_at(self, key: bytes, report: Report) -> Entry:
+        child = self._child(key)
+        if child is None:
+            raise self._missing(key)
+        return self._entry(key.rpartition(b"\0")[0], child, report)
+
+    def _report(self, key: bytes, report: Report) -> None:
+        finding = self._rows.odd.get(key) if self._rows.odd else None
+        if finding is not None:
+            report(finding)
+
+    def _report_top(self, key: bytes, report: Report) -> None:
+        """Report what is wrong with the whole to who lists the top of the tree."""
+        if (V2 + b"\0").startswith(key + b"\0" if key else b""):
+            for finding in self._rows.problems:
+                report(finding)
+
+
+def _joined(*parts: bytes) -> bytes:
+    return b"\0".join(part for part in parts if part)
+
+
+def _checked(path: str) -> bytes:
+    """Return the key of a path.
+
+    Raises:
+        PathUnsafe: it cannot be meant.
+    """
+    if path and ("\0" in path or not _NO_PARTS.isdisjoint(path.split("/"))):
+        raise PathUnsafe(f"{printable(path)}: not a path inside the tree")
+    try:
+        return key_of(path)
+    except UnicodeEncodeError:
+        words = "not a path the file system can hold"
+        raise PathUnsafe(f"{printable(path)}: {words}") from None

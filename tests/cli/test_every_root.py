@@ -1,0 +1,158 @@
+"""Every command that reads answers alike from every kind of root, but for what a disk knows."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regfs.cli.app import run
+from tests.make_fixtures import TREES
+from tests.support.archives import packed, standard_input, zstd
+from tests.support.containers import container, containers
+from tests.support.reference import needs_programs
+
+TREE = ("tutorial", "whole", "damaged-layer-flipped", "damaged-manifest-missing",
+        "damaged-manifest-empty", "damaged-link-empty", "digest-only")  # fmt: skip
+COMMANDS: dict[str, list[list[str]]] = {
+    "": [
+        ["ls"],
+        ["ls", "-l"],
+        ["ls", "--uploads"],
+        ["ls", "--untagged"],
+        ["info"],
+        ["du"],
+        ["du", "--by", "tag"],
+        ["reuse"],
+        ["bases"],
+        ["verify"],
+        ["verify", "--level", "links"],
+        ["verify", "--level", "sizes", "-v"],
+        ["gc", "runs"],
+    ],
+    "tutorial": [
+        ["show", "my-busybox-extended"],
+        ["log", "my-busybox"],
+        ["why", "25b1600519c0"],
+        ["ls", "my-busybox-extended-cached"],
+        ["du", "--rm", "my-busybox-extended:latest"],
+        ["verify", "my-busybox:latest"],
+    ],
+    "whole": [["show", "app:v1"], ["log", "app"], ["ls", "app:multi"]],
+}
+_VARY = {"root", "space", "seconds", "started_at", "finished_at", "allocated", "last_verify"}
+"""What depends on the clock, on the disk or on the root itself."""
+
+
+@contextmanager
+def _folder(tree: Path, folder: Path) -> Iterator[str]:
+    yield str(tree)
+
+
+@contextmanager
+def _config(tree: Path, folder: Path) -> Iterator[str]:
+    file = folder / "config.yml"
+    file.write_text(f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tree}}}}}\n")
+    yield str(file)
+
+
+def _file(name: str, pack: Callable[[bytes], bytes]) -> Callable[[Path, Path], Any]:
+    @contextmanager
+    def root(tree: Path, folder: Path) -> Iterator[str]:
+        file = folder / name
+        file.write_bytes(pack(packed(tree)))
+        yield str(file)
+
+    return root
+
+
+@contextmanager
+def _input(tree: Path, folder: Path) -> Iterator[str]:
+    yield "-"
+
+
+@contextmanager
+def _container(tree: Path, folder: Path, tool: str) -> Iterator[str]:
+    file = folder / "image.tar"
+    file.write_bytes(packed(tree, prefix="var/lib/registry/"))
+    with containers(docker=tool == "docker"):
+        container("registry", file)
+        yield f"{tool}://registry"
+
+
+ROOTS: dict[str, Callable[[Path, Path], Any]] = {
+    "config.yml": _config,
+    "tar": _file("t.tar", bytes),
+    "tar.gz": _file("t.tar.gz", gzip.compress),
+    "tar.zst": _file("t.tar.zst", zstd),
+    "stdin": _input,
+}
+CONTAINERS: dict[str, Callable[[Path, Path], Any]] = {
+    tool: partial(_container, tool=tool) for tool in ("podman", "docker")
+}
+
+
+def _answer(root: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
+    code = run(["-r", root, *arguments, "--json"])
+    captured = capsys.readouterr()
+    unread = [line for line in captured.err.splitlines() if line.startswith("regfs: ")]
+    return code, _plain(json.loads(captured.out)), unread
+
+
+def _plain(document: Any) -> Any:
+    if isinstance(document, dict):
+        return {key: _plain(value) for key, value in document.items() if key not in _VARY}
+    return [_plain(one) for one in document] if isinstance(document, list) else document
+
+
+def _copy(name: str, folder: Path) -> Path:
+    """Return a copy of a fixture, where everything has another time."""
+    tree = folder / "registry"
+    shutil.copytree(TREES / name, tree)
+    for number, path in enumerate(sorted(tree.rglob("*"))):
+        os.utime(path, (1_790_000_000 + number, 1_790_000_000 + number))
+    return tree
+
+
+def _compare(
+    name: str,
+    kind: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    commands: Sequence[list[str]] = (),
+) -> None:
+    commands = commands or [*COMMANDS[""], *COMMANDS.get(name, [])]
+    tree = _copy(name, folder)
+    data = packed(tree)
+    expected = [_answer(str(tree), arguments, capsys) for arguments in commands]
+    shutil.rmtree(tree / ".regfs", ignore_errors=True)  # the ledger
+    with {**ROOTS, **CONTAINERS}[kind](tree, folder) as root:
+        for arguments, wanted in zip(commands, expected, strict=True):
+            with standard_input(data if kind == "stdin" else b""):
+                assert _answer(root, arguments, capsys) == wanted, arguments
+
+
+@pytest.mark.parametrize("kind", ROOTS)
+@pytest.mark.parametrize("name", TREE)
+def test_every_command_answers_alike(
+    name: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _compare(name, kind, tmp_path, capsys)
+
+
+@needs_programs("podman")
+@pytest.mark.parametrize("tool", ["podman", "docker"])
+def test_every_command_answers_alike_of_a_container(
+    tool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = [["ls", "-l"], ["info"], ["verify"], *COMMANDS["tutorial"][:3]]
+    _compare("tutorial", tool, tmp_path, capsys, commands=some)
