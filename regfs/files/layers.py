@@ -69,6 +69,11 @@ class Layers:
             self.report(digest, listing.findings)
         return listing
 
+    @property
+    def has_cache(self) -> bool:
+        """Whether listings are kept for later."""
+        return self._cache is not None
+
     def told(self, digest: Digest) -> tuple[Finding, ...]:
         """Return what is wrong with a layer that was read."""
         return self._told.get(digest, ())

@@ -17,8 +17,9 @@ from regfs.files.image import ImageFiles, image_files
 from regfs.files.layers import Layers
 from regfs.files.listing import LayerListing
 from regfs.files.stack import HiddenFile, Stack
-from regfs.findings import Code, Finding, Severity
+from regfs.findings import Severity
 from regfs.names import natural
+from regfs.progress import Progress
 from regfs.reports.images import Image
 from regfs.reports.makers import Makers
 from regfs.reports.wasted_places import HiddenPlace, HiddenTally
@@ -115,14 +116,8 @@ class Lister:
             self._image = (image.manifest, self._files(image))
         files = self._image[1]
         if files is None or layer not in files.layers:
-            listing = self._layers.listing(layer)
-        else:
-            listing = files.listing(files.layers.index(layer))
-        for one in listing.findings:
-            if one.code is Code.BLOB_MISSING:  # for most answers that lacks nothing
-                words = "it is missing"
-                self._registry.report(Finding(Code.LAYER_UNREADABLE, one.path, layer, actual=words))
-        return listing
+            return self._layers.listing(layer)
+        return files.listing(files.layers.index(layer))
 
     def _files(self, image: Image) -> ImageFiles | None:
         reference = f"{image.repository}@{image.manifest}"
@@ -157,13 +152,18 @@ class Laying:
         self._efficiency = Efficiency()
         self._laid: list[_LaidLayer] = []
 
-    def rows(self, top: int | None, *, name_files: bool) -> Iterator[ImageWaste]:
+    def rows(
+        self, top: int | None, progress: Progress, *, name_files: bool
+    ) -> Iterator[ImageWaste]:
         """Yield what each image carries; with `name_files` also its `top` largest hidden files."""
+        progress.start("Laying layers", len(self._asked))
         for number, image in enumerate(self._asked):
             self._lay(number, image)
             yield self._row(image, top, name_files)
+            progress.advance(1)
         while self._laid:
             self._pop(len(self._asked))
+        progress.finish()
 
     def _lay(self, number: int, image: Image) -> None:
         """Turn the stack of the image before into that of an image."""

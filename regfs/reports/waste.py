@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from regfs.digest import Digest
 from regfs.files.layers import Layers
 from regfs.graph import Graph
 from regfs.names import natural
+from regfs.parallel import map_in_two_processes
 from regfs.progress import SILENT, Progress
 from regfs.reports.images import chosen, images, layer_sizes
 from regfs.reports.laying import ImageWaste, Laying, Lister, WastedPlace
@@ -26,6 +28,9 @@ from regfs.reports.makers import Makers
 from regfs.reports.near_duplicates import NearDuplicate, near_duplicates
 from regfs.reports.recompression import Recompression, recompression
 from regfs.tree.registry import Registry, Target
+
+_FORK: Final = 8 << 20
+"""Bytes of layers for which a second process pays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,10 @@ def waste(
     asked = sorted(asked, key=lambda image: image.layers)
     makers = Makers(graph, registry.manifest_bytes)
     walk = Laying(asked, Lister(registry, layers), makers)
-    measured = walk.rows(top, name_files=bool(named))
+    sizes = [(one, size) for one, size in layer_sizes(graph, asked).items() if size]
+    with layers.quiet():
+        _read_ahead(layers, sizes, progress)
+        measured = list(walk.rows(top, progress, name_files=bool(named)))
     rows = sorted(measured, key=lambda row: (-row.hidden, natural(row.image)))
     places = walk.places()
     each = [place for group in places for place in group]
@@ -106,7 +114,6 @@ def waste(
     users = {layer for image in asked for layer in image.layers}
     remade = None
     if sample is not None:
-        sizes = [(one, size) for one, size in layer_sizes(graph, asked).items() if size]
         remade = recompression(sizes, registry.open_blob, progress, sample=sample)
     return Waste(
         images=len(rows),
@@ -125,6 +132,32 @@ def waste(
         too_low=tuple(_too_low(rows, at_least or 0.0)),
         recompression=remade,
     )
+
+
+def _read_ahead(layers: Layers, sizes: list[tuple[Digest, int]], progress: Progress) -> None:
+    """Read all layers into the cache, in two processes; where there is none, do nothing.
+
+    The largest are at both ends, so that the processes meet among small ones.
+    """
+    if not layers.has_cache:
+        return
+    ordered = [layer for layer, _ in sorted(sizes, key=lambda one: (-one[1], one[0]))]
+    ordered = ordered[::2] + ordered[1::2][::-1]
+
+    def work(items: Iterator[int]) -> Iterator[int]:
+        for item in items:
+            yield len(layers.paths(ordered[item]))
+
+    progress.start("Reading layers", len(ordered))
+    reading = map_in_two_processes(
+        work,
+        len(ordered),
+        fork=sum(size for _, size in sizes) > _FORK,
+        advance=lambda items: progress.advance(len(list(items))),
+    )
+    for _ in reading:
+        pass
+    progress.finish()
 
 
 def _too_low(rows: Iterable[ImageWaste], at_least: float) -> Iterator[LowEfficiency]:

@@ -167,7 +167,7 @@ def test_an_image_with_an_unreadable_layer_has_no_efficiency(
     assert rows["app:v2"].unread == 0
     assert [one.image for one in report.too_low] == ["app:v2"]
     (finding,) = opened.unread
-    assert words in str(finding.actual)
+    assert words in finding.message
 
 
 def test_no_images_and_images_of_an_index(tree: TreeBuilder) -> None:
