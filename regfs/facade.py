@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from regfs.graph import Graph
     from regfs.reports.attestations import ReadDocument
     from regfs.reports.buildkit import BuildKitReport
+    from regfs.reports.diff import DiffReport
     from regfs.reports.found import FoundFiles
     from regfs.reports.image import Shown
     from regfs.reports.lineage import Bases
@@ -472,6 +473,33 @@ class Tree:
         if target.name is None or (target.tag is None and target.digest is not None):
             raise ReferenceInvalid(f"{reference}: a digest has no log; give NAME or NAME:TAG")
         return tag_log(self.registry, target.name, target.tag)
+
+    def diff(
+        self,
+        before: str,
+        after: str,
+        *,
+        platform: str | None = None,
+        files: bool = True,
+        times: bool = False,
+    ) -> DiffReport:
+        """Return what differs between two images, indexes or layers.
+
+        >>> found = tree.diff("my-busybox", "my-busybox-extended-plain:default").images[0]
+        >>> [(one.change.value, one.path) for one in found.files.changes]
+        [('added', 'epoch.sh')]
+
+        Without `files` no layer is read; with `times` files also differ by their times.
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_content`; or they cannot be compared.
+            ContentMismatch, ManifestInvalid: a manifest is damaged.
+        """
+        from regfs.reports.diff import DiffOptions, DiffTarget, diff
+
+        asked = [DiffTarget(*self.registry.find_content(one)) for one in (before, after)]
+        options = DiffOptions(platform, files, times)
+        return diff(self.registry, self.layers, asked[0], asked[1], options)
 
     def orphans(self) -> Orphans:
         """Return the manifests that no repository has any more; `edit.tag` saves one.

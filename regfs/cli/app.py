@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, str]] = {
     "files": "See",
     "why": "See",
     "log": "See",
+    "diff": "See",
     "browse": "See",
     "referrers": "See",
     "sbom": "See",

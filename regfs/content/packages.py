@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -207,7 +208,7 @@ def _value(header: bytes, offset: int, kind: int) -> str:
 # -- what has changed ---------------------------------------------------------------------
 
 
-class Happened(StrEnum):
+class PackageFate(StrEnum):
     """What happened to a package."""
 
     ADDED = "added"
@@ -218,10 +219,11 @@ class Happened(StrEnum):
     """Another version that the package manager orders as the same one."""
 
 
-class PackageChange(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PackageChange:
     """A package that is not the same in two root file systems."""
 
-    change: Happened
+    change: PackageFate
     family: Family
     name: str
     architecture: str
@@ -257,14 +259,14 @@ def _versions(packages: Iterable[Package]) -> dict[tuple[str, str], frozenset[st
     return {name: frozenset(versions) for name, versions in found.items()}
 
 
-def _change(family: Family, gone: frozenset[str], come: frozenset[str]) -> Happened:
+def _change(family: Family, gone: frozenset[str], come: frozenset[str]) -> PackageFate:
     if not gone or not come:
-        return Happened.ADDED if come else Happened.REMOVED
+        return PackageFate.ADDED if come else PackageFate.REMOVED
     key = KEYS[family]
     old, new = max(map(key, gone)), max(map(key, come))
     if old == new and len(gone) != len(come):
-        return Happened.ADDED if len(come) > len(gone) else Happened.REMOVED
-    return Happened.UP if old < new else Happened.DOWN if old > new else Happened.REBUILT
+        return PackageFate.ADDED if len(come) > len(gone) else PackageFate.REMOVED
+    return PackageFate.UP if old < new else PackageFate.DOWN if old > new else PackageFate.REBUILT
 
 
 def _joined(family: Family, versions: frozenset[str]) -> str | None:

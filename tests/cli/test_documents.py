@@ -58,6 +58,13 @@ FORMS = {
         "buildkit my-busybox-extended-cached:buildcache-index",
     ],
     "log": ["log my-busybox", "log my-busybox:latest -n 1"],
+    "diff": [
+        "diff my-busybox my-busybox-extended:latest",
+        "diff my-busybox my-busybox-extended:latest --times --platform linux/amd64 -n 5",
+        "diff 270795096978 471ddda1bb23 --name-only",
+        "diff my-busybox my-busybox-extended-plain:default --no-files",
+        "diff my-busybox my-busybox --exit-code",
+    ],
     "why": ["why 25b1600519c0", "why my-busybox:latest", "why my-busybox"],
     "du": [
         "du",

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from regfs.content.packages import (
     Family,
-    Happened,
     Package,
     PackageChange,
+    PackageFate,
     changes,
     database_at,
     packages_in,
@@ -271,17 +271,17 @@ def packages(text: str) -> Iterator[Package]:
 @pytest.mark.parametrize(
     ("before", "after", "happened", "versions"),
     [
-        ("", "a=1", Happened.ADDED, (None, "1")),
-        ("a=1", "", Happened.REMOVED, ("1", None)),
-        ("a=1.9", "a=1.10", Happened.UP, ("1.9", "1.10")),
-        ("a=1.0", "a=1.0~rc1", Happened.DOWN, ("1.0", "1.0~rc1")),
-        ("a=0:1.0", "a=1.0", Happened.REBUILT, ("0:1.0", "1.0")),
-        ("a=1", "a=1 a=2", Happened.UP, ("1", "1, 2")),
-        ("a=1 a=2", "a=2", Happened.REMOVED, ("1, 2", "2")),
+        ("", "a=1", PackageFate.ADDED, (None, "1")),
+        ("a=1", "", PackageFate.REMOVED, ("1", None)),
+        ("a=1.9", "a=1.10", PackageFate.UP, ("1.9", "1.10")),
+        ("a=1.0", "a=1.0~rc1", PackageFate.DOWN, ("1.0", "1.0~rc1")),
+        ("a=0:1.0", "a=1.0", PackageFate.REBUILT, ("0:1.0", "1.0")),
+        ("a=1", "a=1 a=2", PackageFate.UP, ("1", "1, 2")),
+        ("a=1 a=2", "a=2", PackageFate.REMOVED, ("1, 2", "2")),
     ],
 )
 def test_what_happened_to_a_package(
-    before: str, after: str, happened: Happened, versions: tuple[str | None, str | None]
+    before: str, after: str, happened: PackageFate, versions: tuple[str | None, str | None]
 ) -> None:
     found = list(changes(Family.DPKG, packages(f"{before} same=1"), packages(f"{after} same=1")))
     assert found == [PackageChange(happened, Family.DPKG, "a", "amd64", *versions)]
