@@ -133,7 +133,8 @@ def attached_documents(
     found: dict[tuple[Digest, Digest], Carrier] = {}
     for carrier in finder.carriers(digest):
         found.setdefault((carrier.digest, carrier.about), carrier)
-    return [one for carrier in found.values() for one in finder.documents(carrier)]
+    every = (one for carrier in found.values() for one in finder.documents(carrier))
+    return list({(one.digest, one.about): one for one in every}.values())
 
 
 def held_documents(

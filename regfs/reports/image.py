@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
@@ -51,6 +51,9 @@ from regfs.reports.start import Config, config_of
 from regfs.reports.whereabouts import ImagePath
 from regfs.tree.registry import Registry, Target
 from regfs.units import utc_time
+
+_READ: Final = 100
+"""Attestations of one image or index that are read; nobody writes as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,12 +358,18 @@ class _Viewer:
     def attestations(self, digest: Digest) -> Iterator[ReadDocument]:
         """Yield what the documents about a manifest, or those that it holds, say."""
         where = (self._graph, self._registry, self._name, digest, self._may_have)
-        for one in held_documents(*where) or attached_documents(*where):
-            if one.kind not in ("signature", "document"):
-                read = read_document(self._registry, one)
-                if read.problem:
-                    self.problems.append(read.problem)
-                yield read
+        found = [
+            one
+            for one in held_documents(*where) or attached_documents(*where)
+            if one.kind not in ("signature", "document")
+        ]
+        if len(found) > _READ:
+            self.problems.append(f"only the first {_READ} of {len(found)} attestations were read")
+        for one in found[:_READ]:
+            read = read_document(self._registry, one)
+            if read.problem:
+                self.problems.append(read.problem)
+            yield read
 
     def cache(self, manifest: Manifest) -> CacheFacts | None:
         """Return what a build cache holds; None of anything else."""

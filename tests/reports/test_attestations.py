@@ -12,7 +12,7 @@ from regfs.reports.sboms import chosen_sbom, sbom_documents
 from tests.support.attached import own
 from tests.support.builder import Blob, TreeBuilder, artifact, attestation, image, index
 from tests.support.images import PROVENANCE, Content, dumps, provenance_of
-from tests.support.registries import registry_of, scan_and_build
+from tests.support.registries import registry_of, scan_and_build, shown
 from tests.support.sboms import BUILDKIT1, CYCLONE, SPDX, SPDX2, bundle, envelope, statement
 
 APP, OTHER = image(["app"]), image(["other"], platform="linux/arm64")
@@ -165,6 +165,18 @@ def test_an_sbom_that_is_large_is_counted_only_where_that_is_asked_for(
     whole = read_document(registry_of(tree), one, lambda package: names.append(package.name))
     assert whole.sbom is not None
     assert names == ["libc6", "left-pad", "plain"]
+
+
+def test_no_crowd_of_attestations_holds_up_show(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regfs.reports.image._READ", 3)
+    said = [statement(APP, {"number": number}, PROVENANCE) for number in range(5)]
+    once = attestation(APP, *said, said[0], types=[PROVENANCE] * 6)
+    tree.push("app", "v1", index(APP, once))
+    found = shown(tree, "app:v1")
+    assert len(found.attestations) == 3
+    assert found.problems == ("only the first 3 of 5 attestations were read",)
 
 
 # -- the tree ------------------------------------------------------------------------------------
