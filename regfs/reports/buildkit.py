@@ -26,7 +26,7 @@ from regfs.manifests.media_types import OCI_MANIFEST
 from regfs.reports.build_cache import CacheFacts
 from regfs.reports.built import BUILDKIT, Built, Squash, built
 from regfs.reports.history import BuildStep, LayerFacts, config_steps
-from regfs.reports.image import Shown, ShownImage, show
+from regfs.reports.image import Bounds, Shown, ShownImage, show
 from regfs.reports.images import Image, images
 from regfs.reports.instructions import keyword
 from regfs.reports.lineage import Bases, bases
@@ -126,12 +126,13 @@ def buildkit_report(
     Raises:
         BlobUnknown, ContentMismatch, ManifestInvalid: its manifest cannot be read.
     """
-    shown = show(graph, registry, target, digest)
+    every = images(graph, registry.skim)
+    shown = show(graph, registry, target, digest, Bounds(among=every))
     lineages = bases(graph, registry.skim)
     found = [one for one in shown.images if one.built is not None]
     parts = tuple(_layers_of(one, target, lineages) for one in found)
     others = list(_other_indexes(graph, target, digest, [Digest(one.digest) for one in found]))
-    twins = tuple(_Twins(graph, registry).of(found[0])) if found and not shown.cache else ()
+    twins = tuple(_Twins(registry, every).of(found[0])) if found and not shown.cache else ()
     beside = [one for one in shown.attestations if one.document.way == "index"]
     carriers = {Digest(one.document.manifest) for one in beside}
     sizes = graph.inventory.blobs.size
@@ -237,10 +238,10 @@ def _is_tagged(graph: Graph, index: Digest) -> bool:
 class _Twins:
     """Finds layers that another builder has made by the same instruction on the same base."""
 
-    def __init__(self, graph: Graph, registry: Registry) -> None:
+    def __init__(self, registry: Registry, every: Iterable[Image]) -> None:
         self._registry = registry
         self._layers = Layers(registry)
-        self._every = images(graph, registry.skim)
+        self._every = every
 
     def of(self, image: ShownImage) -> Iterator[Twin]:
         """Yield a twin of each layer that has one, each layer once."""
