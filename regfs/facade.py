@@ -332,7 +332,9 @@ class Tree:
         parts = self.registry, self.inventory, self.graph
         targets = tuple(self._find(references))
         findings = partial(known_findings, *parts, self._progress)
-        return export(format, Exported(self.graph, self.registry, targets, blobs, findings))
+        unread = len(self.unread)
+        what = Exported(self.graph, self.registry, targets, blobs, unread, findings)
+        return export(format, what)
 
     def show(self, reference: str) -> Shown:
         """Return one image in full; NAME alone means NAME:latest.

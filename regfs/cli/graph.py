@@ -18,7 +18,7 @@ DOCUMENTS = {
     "file": "regfs.cli.graph:WrittenPicture",
 }
 # FORMATS of render/pictures/export.py, which --help does not import.
-FORMATS: Final = ("dot", "mermaid", "graphml", "gexf", "json", "sqlite")
+FORMATS: Final = ("dot", "mermaid", "graphml", "gexf", "json", "sqlite", "html")
 _ENDINGS: Final = {"gv": "dot", "mmd": "mermaid", "db": "sqlite"}
 """Endings of files besides the names of formats."""
 _NOT_FOR_TERMINALS: Final = frozenset({"sqlite", "html"})
@@ -36,6 +36,7 @@ class WrittenPicture:
 @regfs_command(
     name="graph",
     examples=[
+        "regfs graph -o registry.html",
         "regfs graph --format dot app:v1 | dot -Tsvg > app.svg",
         "regfs graph -o registry.sqlite",
         "regfs graph --format gexf --no-blobs -o registry.gexf",
@@ -63,8 +64,9 @@ def command(
 ) -> Exit:
     """Write what points to what as a picture, or as data for other programs.
 
-    dot and mermaid are drawings of a small registry, or of what REF... name; graphml and gexf
-    are for Gephi and networkx, json is node-link data, and sqlite a database with findings.
+    html is one page with a treemap and the images as a tree; dot and mermaid are drawings of a
+    small registry, or of what REF... name; graphml and gexf are for Gephi and networkx, json is
+    node-link data, and sqlite a database with findings.
     """
     file = None if output == "-" else output
     form = form or _form_of(session, file)
@@ -74,7 +76,7 @@ def command(
         raise click.UsageError(f"{form} is not written to a terminal: give -o FILE")
     # What tags were and when layers were linked costs as much as all else, and is not asked.
     session.tree.history = session.tree.link_times = False
-    pieces = _Counted(session.tree.export(form, *references, blobs=not no_blobs))
+    pieces = _CountedPieces(session.tree.export(form, *references, blobs=not no_blobs))
     write_pieces(file or "-", pieces)
     if file is not None:
         _tell(session, WrittenPicture(file, form, pieces.bytes))
@@ -92,7 +94,7 @@ def _form_of(session: Session, file: str | None) -> str:
     return form
 
 
-class _Counted:
+class _CountedPieces:
     """Pieces that are counted as they pass."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:

@@ -16,7 +16,7 @@ those that as many users share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -64,19 +64,18 @@ class Area:
     """Rows of `Inventory.blobs` that are in it directly, the largest first."""
 
 
-def areas(graph: Graph, users: Users, *, only_used: bool = False) -> Area:
-    """Return everything as one area; `only_used`: but for what no user needs."""
+def areas(graph: Graph, users: Users, among: Collection[int] | None = None) -> Area:
+    """Return everything as one area, or only the blobs in some rows of `Inventory.blobs`."""
     blobs = graph.inventory.blobs
     top = Area(AreaKind.REGISTRY, "")
     sorter = _Sorter(users, top)
-    unsure = set() if only_used else {blobs.find(digest) for digest in doubtful(graph)}
-    order = sorted(range(len(blobs)), key=blobs.sizes.__getitem__, reverse=True)
+    unsure = {blobs.find(digest) for digest in doubtful(graph)}
+    rows = range(len(blobs)) if among is None else among
+    order = sorted(rows, key=lambda row: (-blobs.sizes[row], row))
     for row in order:
         number = blobs.numbers[row]
         if users.tags.count(number):
             area = sorter.used(number)
-        elif only_used:
-            continue
         else:
             area = sorter.unused(is_unsure=row in unsure)
         area.rows.append(row)

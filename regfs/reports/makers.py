@@ -10,8 +10,8 @@ from regfs.errors import RegfsError
 from regfs.graph import Graph
 from regfs.manifests import Role
 from regfs.manifests.skim import history_of
-from regfs.reports.contents import is_alias
-from regfs.reports.images import Image
+from regfs.reports.contents import Read, is_alias
+from regfs.reports.images import Image, images
 from regfs.reports.instructions import instructions
 
 ReadBytes = Callable[[Digest], bytes]
@@ -40,6 +40,24 @@ class Makers:
                     self._known[manifest] = instructions(history_of(self._read_bytes(config)))
         made = self._known[manifest]
         return made if len(made) == len(image.layers) else [""] * len(image.layers)
+
+
+def largest_made(graph: Graph, read: Read, read_bytes: ReadBytes, most: int) -> dict[int, str]:
+    """Return the instructions that made the largest layers, by rows of `Inventory.blobs`.
+
+    One config is read for each of at most `most` layers, so that a large registry takes seconds.
+    """
+    blobs = graph.inventory.blobs
+    users: dict[Digest, Image] = {}
+    for image in images(graph, read):
+        for layer in image.layers:
+            users.setdefault(layer, image)
+    rows = {row: layer for layer in users if (row := blobs.find(layer)) is not None}
+    makers, found = Makers(graph, read_bytes), dict[int, str]()
+    for row in sorted(rows, key=lambda row: (-blobs.sizes[row], row))[:most]:
+        if text := makers.made_by(rows[row], users[rows[row]]):
+            found[row] = text
+    return found
 
 
 def _configs_of(graph: Graph, manifest: Digest) -> list[Digest]:

@@ -85,7 +85,7 @@ FORMS = {
     "graph file": [
         *(
             f"graph --format {form} -o picture"
-            for form in ("dot", "mermaid", "graphml", "gexf", "json", "sqlite")
+            for form in ("dot", "mermaid", "graphml", "gexf", "json", "sqlite", "html")
         )
     ],
     "verify": [
