@@ -40,8 +40,10 @@ def open_ledger(
         other = "--no-ledger" if unused else f"--level {level.value}, which reads no content"
         raise click.UsageError(f"--ledger cannot be combined with {other}")
     selection.check(level, ledger=reads and not unused)
-    if file is None and Capability.CHANGE not in session.store.capabilities:
-        unused = True  # there is nowhere to put one
+    if Capability.CHANGE not in session.store.capabilities:
+        if file is not None:
+            raise Refused(f"{session.store.url}: a ledger is about the files of a folder")
+        unused = True
     if unused or not reads:
         yield None
         return

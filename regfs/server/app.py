@@ -122,6 +122,8 @@ def _add_services(app: web.Application, registry: Registry, settings: Settings) 
     app[REFERRERS_TURN] = asyncio.Semaphore(referrers.AT_ONCE)
     app[SETTINGS] = settings
     changing.install(app)
+    if not settings.writable:
+        return  # perhaps of an archive, which cannot be changed
     app[UPLOADS] = Uploads(registry, largest=settings.max_blob, keep_free=settings.keep_free)
     app.cleanup_ctx.append(expiring)
     app[PUBLISHER] = Publisher(registry, limit=settings.max_manifest)

@@ -27,7 +27,7 @@ from typing import (
     runtime_checkable,
 )
 
-from regfs.errors import PathMissing, StoreError
+from regfs.errors import PathMissing, Refused, StoreError
 from regfs.findings import Finding
 
 if TYPE_CHECKING:
@@ -206,6 +206,10 @@ class Store(Protocol):
     @property
     def capabilities(self) -> Capability:
         """What it has beside the rest of this contract."""
+
+    @property
+    def refusal(self) -> str:
+        """Why it cannot be changed, and what to do instead, in a line; empty if it can."""
 
     @property
     def problems(self) -> Sequence[Finding]:
@@ -436,10 +440,10 @@ def writable(store: Store) -> WritableStore:
     """Return a store for changing it. Only modules named in a test may call this.
 
     Raises:
-        StoreError: the store is read-only.
+        Refused: the store is read-only; the message says what to do instead.
     """
     if Capability.CHANGE not in store.capabilities:
-        raise StoreError(f"{store.url}: can only be read")
+        raise Refused(store.refusal)
     return cast(WritableStore, store)
 
 

@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from regfs.cli.app import run
+from regfs.cli.session import Exit
 from tests.make_fixtures import TREES
 from tests.support.archives import packed, standard_input, zstd
 from tests.support.containers import container, containers
 from tests.support.reference import needs_programs
+from tests.support.reference import run as program
+from tests.support.served import serving
 
 TREE = ("tutorial", "whole", "damaged-layer-flipped", "damaged-manifest-missing",
         "damaged-manifest-empty", "damaged-link-empty", "digest-only")  # fmt: skip
@@ -156,3 +159,56 @@ def test_every_command_answers_alike_of_a_container(
 ) -> None:
     some = [["ls", "-l"], ["info"], ["verify"], *COMMANDS["tutorial"][:3]]
     _compare("tutorial", tool, tmp_path, capsys, commands=some)
+
+
+CHANGES = [
+    ["rm", "app:v1"],
+    ["untag", "app:v1"],
+    ["tag", "app:v1", "other"],
+    ["mv", "app", "other"],
+    ["cp", "app:v1", "other:v1"],
+    ["heal", "--relink"],
+    ["gc", "plan"],
+    ["gc", "run", "--yes"],
+    ["gc", "purge"],
+    ["serve", "--writable", "--listen", "127.0.0.1:0"],
+    ["verify", "--ledger", "ledger"],
+]
+
+
+@pytest.mark.parametrize("arguments", CHANGES, ids=" ".join)
+def test_what_would_change_an_archive_is_refused_in_a_line(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.tar").write_bytes(packed(TREES / "whole"))
+    before = sorted(tmp_path.iterdir())
+    assert run(["-r", "t.tar", *arguments]) == Exit.REFUSED.value
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"regfs: {tmp_path}/t.tar: ")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@needs_programs("skopeo")
+@pytest.mark.parametrize("name", ["t.tar", "t.tar.gz"])
+def test_images_are_pulled_from_an_archive(name: str, tmp_path: Path) -> None:
+    data = packed(TREES / "tutorial")
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    with serving(tmp_path / name) as (_, url):
+        source = f"docker://{url.removeprefix('http://')}/my-busybox-extended:latest"
+        program("skopeo", "copy", "--src-tls-verify=false", source, f"dir:{tmp_path}/pulled")
+    assert len(list((tmp_path / "pulled").iterdir())) >= 4
+
+
+def test_layers_that_have_passed_cannot_be_unpacked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.tar.gz").write_bytes(gzip.compress(packed(TREES / "whole")))
+    root = str(tmp_path / "t.tar.gz")
+    assert run(["-r", root, "verify", "--level", "content"]) == Exit.REFUSED.value
+    assert "give a folder or an archive that is not compressed" in capsys.readouterr().err
+    (tmp_path / "t.tar").write_bytes(packed(TREES / "whole"))
+    assert run(["-r", str(tmp_path / "t.tar"), "verify", "--level", "content"]) == 0

@@ -193,7 +193,7 @@ def test_what_cannot_be_meant_is_refused_and_what_is_not_there_is_missing(
 def test_nothing_is_changed_and_the_refusal_says_what_to_do(tmp_path: Path, kind: str) -> None:
     store: Any = opened(tar_of([(f"{V2}/a", b"1")]), kind, tmp_path)
     assert Capability.CHANGE not in store.capabilities
-    with pytest.raises(StoreError, match="can only be read"):
+    with pytest.raises(Refused, match="unpack it, and give the folder"):
         writable(store)
     attempts: list[Callable[[], object]] = [
         lambda: store.create("a"),

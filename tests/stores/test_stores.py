@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regfs.digest import hash_stream
-from regfs.errors import LockHeld, PathMissing, PathUnsafe, StoreError
+from regfs.errors import LockHeld, PathMissing, PathUnsafe, Refused, StoreError
 from regfs.stores import Capability, FileKind, Store, WritableStore, open_store, writable
 from tests.support.stores import files, no_findings, put
 
@@ -325,6 +325,7 @@ def test_what_can_only_be_read_is_not_changed() -> None:
     class ReadOnly:
         url = "somewhere"
         capabilities = Capability(0)
+        refusal = "somewhere: only read"
 
-    with pytest.raises(StoreError, match="somewhere: can only be read"):
+    with pytest.raises(Refused, match="somewhere: only read"):
         writable(cast(Store, ReadOnly()))

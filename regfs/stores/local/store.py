@@ -62,6 +62,11 @@ class LocalStore:
         return Capability.CHANGE | Capability.FOLDERS | Capability.REOPEN
 
     @property
+    def refusal(self) -> str:
+        """Nothing: a folder can be changed, as far as its permissions go."""
+        return ""
+
+    @property
     def problems(self) -> Sequence[Finding]:
         """Nothing: what is wrong in a folder is found when it is listed."""
         return ()
