@@ -25,7 +25,7 @@ from regfs.tree.registry import Target
 
 
 @dataclass(slots=True)
-class Member:
+class FamilyMember:
     """Images with the same layers, or what some images begin with."""
 
     names: tuple[str, ...]
@@ -43,7 +43,7 @@ class Member:
     squashed: bool = False
 
 
-def family(graph: Graph, read: Read, targets: Iterable[Target] = ()) -> list[Member]:
+def family(graph: Graph, read: Read, targets: Iterable[Target] = ()) -> list[FamilyMember]:
     """Return all members, a base before what is on it; or those that `bases` returns."""
     report = bases(graph, read, targets)
     named = {one.image for one in report.images}
@@ -56,7 +56,7 @@ def family(graph: Graph, read: Read, targets: Iterable[Target] = ()) -> list[Mem
 
 class _FamilyMaker:
     def __init__(self, every: Sequence[Image], sizes: dict[Digest, int]) -> None:
-        self.members: list[Member] = []
+        self.members: list[FamilyMember] = []
         self._sizes = sizes
         self._numbers = {digest: number for number, digest in enumerate(sizes)}
         self._names: dict[tuple[Digest, ...], list[str]] = {}
@@ -88,7 +88,9 @@ class _FamilyMaker:
         known, own = set(layers[:below]), set(layers[below:])
         size = sum(map(self._sizes.__getitem__, known | own))
         own_bytes = sum(map(self._sizes.__getitem__, own - known))
-        self.members.append(Member(names, base, len(layers), size, len(layers) - below, own_bytes))
+        self.members.append(
+            FamilyMember(names, base, len(layers), size, len(layers) - below, own_bytes)
+        )
         number = len(self.members) - 1
         self._by_name.update(dict.fromkeys(names, number))
         return number
@@ -129,7 +131,7 @@ def _common(one: Sequence[Digest], other: Sequence[Digest]) -> int:
     return count
 
 
-def _ordered(members: list[Member]) -> list[Member]:
+def _ordered(members: list[FamilyMember]) -> list[FamilyMember]:
     """Return the members depth first: by how much is built on them, then by name."""
     after: dict[int, list[int]] = {}
     for number, member in enumerate(members):
@@ -150,7 +152,7 @@ def _ordered(members: list[Member]) -> list[Member]:
         return -counts[number], natural(names[0] if names else "")
 
     places: dict[int, int] = {-1: -1}
-    found: list[Member] = []
+    found: list[FamilyMember] = []
     pending = sorted(after.get(-1, []), key=key, reverse=True)
     while pending:
         number = pending.pop()

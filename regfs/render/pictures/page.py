@@ -27,7 +27,7 @@ from regfs.graph import Graph
 from regfs.manifests import Role
 from regfs.render.tables import plural, short
 from regfs.reports.areas import Area, AreaKind
-from regfs.reports.family import Member
+from regfs.reports.family import FamilyMember
 from regfs.reports.users import Users
 from regfs.units import human_size, rfc3339
 
@@ -45,7 +45,7 @@ class Picture:
     graph: Graph
     users: Users
     top: Area
-    family: Sequence[Member]
+    family: Sequence[FamilyMember]
     made: dict[int, str]
     """Row of a layer -> the instruction that made it, as far as it is known."""
     unread: int
@@ -96,7 +96,7 @@ def _row(area: Area, whole: int) -> str:
     return f'<tr><td>{name}</td>{cells}<td class="n">{area.blobs:,}</td></tr>\n'
 
 
-def _images(family: Sequence[Member]) -> str:
+def _images(family: Sequence[FamilyMember]) -> str:
     """Return the forest as a list, for who has no scripts."""
     shown = [
         f"<li>{html.escape(printable(one.names[0]))}: + {plural(one.own_layers, 'layer')}, "
@@ -107,7 +107,7 @@ def _images(family: Sequence[Member]) -> str:
     return f"<noscript><ul>\n{''.join(shown)}</ul></noscript>"
 
 
-def _base(member: Member, family: Sequence[Member]) -> str:
+def _base(member: FamilyMember, family: Sequence[FamilyMember]) -> str:
     if member.base < 0:
         return ""
     base = family[member.base]
