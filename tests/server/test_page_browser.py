@@ -60,6 +60,8 @@ PAGES = (
     f"{IN_FILES}?layer=2",
     f"{IN_FILES}etc/hosts",
     f"{IN_FILES}{'f' * 200}",
+    "/compare",
+    "/compare?a=team/app:v1&b=team/app:files",
     f"/r/team/app/_documents/{BUILT.digest}",
     f"/r/team/app/_documents/{BUILT.digest}/{SBOM.digest}",
     "/usage",

@@ -39,7 +39,8 @@ def two(tree: TreeBuilder) -> TreeBuilder:
 
 
 def names(page: Answer) -> list[str]:
-    return re.findall(r'<th scope="row"><(?:a href="[^"]*"|del)>([^<]*)<', page.text)
+    """Return what a folder lists; the table of waste names whole paths."""
+    return re.findall(r'<th scope="row"><(?:a href="[^"]*"|del)>([^/<][^<]*)<', page.text)
 
 
 def test_an_image_leads_to_its_files_and_a_folder_to_what_is_in_it(two: TreeBuilder) -> None:
@@ -51,6 +52,8 @@ def test_an_image_leads_to_its_files_and_a_folder_to_what_is_in_it(two: TreeBuil
         page = asked(url, root)
         assert names(page) == ["bin/", "etc/", "srv/"]
         assert "another 3.01 kB lie in lower layers" in visible(page)
+        assert "/etc/old 3.00 kB 1 removed by layer 2" in visible(page)
+        assert "/etc/hosts 9 B 1 overwritten by layer 2" in visible(page)
         inner = unescape(re.findall(r'href="([^"]*/etc)"', page.text)[0])
         assert names(asked(url, inner)) == ["hosts"]
         assert asked(url, f"{root}none").status == 404

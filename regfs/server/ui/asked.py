@@ -17,6 +17,7 @@ from regfs.manifests import Role
 from regfs.server.ui.addresses import PageAddress
 from regfs.server.ui.views.parts import Look
 from regfs.tree.inventory import RepositoryInventory, TagInfo
+from regfs.tree.registry import Target
 
 
 @dataclass
@@ -73,6 +74,25 @@ def in_repository(
     ):
         return digest
     raise Refusal(404, "Not found", f"No such manifest in {one.name}: {text}")
+
+
+def target_in(look: Look, text: str) -> Target:
+    """Return what `NAME:TAG`, `NAME@DIGEST` or `NAME` (its tag `latest`) leads to."""
+    text = text.strip()
+    name, at, digest = text.partition("@")
+    if at:
+        # What is pasted may have both a tag and a digest: the digest counts.
+        one = look.repository(name) or look.repository(name.rpartition(":")[0])
+        if one is not None:
+            return Target(one.name, None, in_repository(look, one, digest))
+        raise Refusal(404, "Not found", f"No such repository: {name}")
+    name, colon, tag = text.rpartition(":")
+    name, tag = (name, tag) if colon and "/" not in tag else (text, "latest")
+    one = repository_of(look, PageAddress(name))
+    info = tag_of(one, PageAddress(name, "", tag))
+    if info.current is None:
+        raise Refusal(404, "Not found", f"The tag {tag} points to nothing")
+    return Target(name, tag, in_repository(look, one, info.current))
 
 
 def _is_config(look: Look, one: RepositoryInventory, digest: Digest) -> bool:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import Final, NamedTuple
 
 from regfs.content.cache import Cache
 from regfs.content.entries import EntryKind
 from regfs.digest import Digest
 from regfs.errors import RegfsError, TooManyEntries
+from regfs.files.efficiency import Efficiency
 from regfs.files.image import ImageFiles, image_files
 from regfs.files.layers import Layers
-from regfs.files.merged import ChangeKind, FileChange, Merged, Placed
+from regfs.files.merged import ChangeKind, FileChange, Hidden, Merged, Placed
 from regfs.findings import Finding
 from regfs.server.ui.jobs import Deadline
 from regfs.tree.registry import Registry
@@ -27,6 +29,8 @@ MOST: Final = 1_000_000
 """Files of an image, or changes of a layer, that are held for pages."""
 HEAD: Final = 65_536
 """Bytes of a file that a page shows."""
+SHOWN: Final = 20
+"""Hidden files of an image that are named."""
 DEEPEST: Final = 8 << 30
 """Where in its layer a file may lie: what stands before it is unpacked to reach it."""
 
@@ -50,6 +54,10 @@ class PageImage:
     """Folder -> bytes of the files below it."""
     hidden: int
     """Bytes of files in lower layers that later ones have overwritten or removed."""
+    largest_hidden: tuple[Hidden, ...]
+    """The largest of these files."""
+    efficiency: float
+    """As dive computes it: 1 if nothing is wasted."""
     findings: tuple[Finding, ...]
     """What of its layers could not be read."""
     entries: int
@@ -80,12 +88,19 @@ def open_image(
         if entries > MOST:
             raise TooManyEntries(f"The image has more than {MOST:,} entries")
     progress.start("Putting the layers together")
+    hidden = list(files.merged.hidden)
+    efficiency = Efficiency()
+    for listing in files.listings:
+        progress.advance(0)
+        efficiency.push(listing)
     return PageImage(
         files=files,
         layers=layers,
         merged=files.merged,
         sizes=dict(_sizes(files.merged)),
-        hidden=sum(one.placed.entry.size for one in files.merged.hidden),
+        hidden=sum(one.placed.entry.size for one in hidden),
+        largest_hidden=tuple(nlargest(SHOWN, hidden, key=lambda one: one.placed.entry.size)),
+        efficiency=efficiency.score,
         findings=tuple(files.findings),
         entries=entries,
     )

@@ -3,6 +3,7 @@
     /r/<name>/_files/<digest>/<path>      a folder or file; ?layer=2: what that layer did
     /r/<name>/_documents/<digest>         what documents say about an image
     /r/<name>/_documents/<digest>/<one>   one of them: its packages, its text
+    /compare?a=app:v1&b=app:v2            what differs between two images
 
 What a page may show is decided before anything is read, with the snapshot, and a layer is read
 only if the repository itself has it.
@@ -23,10 +24,12 @@ from regfs.errors import TooManyEntries
 from regfs.files.merged import Placed
 from regfs.manifests import Kind
 from regfs.reports.attestations import ReadDocument
+from regfs.reports.diff import DiffReport
 from regfs.server.auth import USER
 from regfs.server.lines import LineFull, client_of
 from regfs.server.ui.addresses import PageAddress
-from regfs.server.ui.asked import Refusal, in_repository, page_in, repository_of, text_in
+from regfs.server.ui.asked import Refusal, in_repository, page_in, repository_of, target_in, text_in
+from regfs.server.ui.comparing import check_comparable, compare
 from regfs.server.ui.documents import OpenDocument, OpenDocuments, open_document, open_documents
 from regfs.server.ui.inside import (
     FileStart,
@@ -42,6 +45,7 @@ from regfs.server.ui.inside import (
 from regfs.server.ui.jobs import Deadline, Jobs, TakesTooLong, Work
 from regfs.server.ui.making import PageMaker, page_response
 from regfs.server.ui.snapshot import Snapshot
+from regfs.server.ui.views.comparing import comparison, nothing
 from regfs.server.ui.views.documents import document, documents
 from regfs.server.ui.views.files import FilesPlace, FilesView, file, folder
 from regfs.server.ui.views.repository import kind_of
@@ -132,6 +136,26 @@ class InsidePages:
         shown = partial(document, name, digest, opened, page_in(request))
         return await self._shown(request, snapshot, "document.html", shown)
 
+    async def compare(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/compare`."""
+        return await self._answered(request, partial(self._compare, request))
+
+    async def _compare(self, request: web.Request, snapshot: Snapshot) -> web.StreamResponse:
+        asked = text_in(request, "a"), text_in(request, "b")
+        if not all(asked):
+            return await self._shown(request, snapshot, "compare.html", partial(nothing, asked))
+        look = self._maker.look(request, snapshot)
+        before, after = target_in(look, asked[0]), target_in(look, asked[1])
+        for one in (before, after):
+            check_comparable(snapshot, one, everything=look.everything)
+        report: DiffReport = await self._job(
+            request,
+            ("difference", before, after),
+            lambda doing: _weighed(compare(snapshot, before, after, self._cache, doing)),
+        )
+        view = partial(comparison, asked, (before, after), report, page_in(request))
+        return await self._shown(request, snapshot, "compare.html", view)
+
     # -- how such a page is made ------------------------------------------------------------
 
     async def _answered(
@@ -202,6 +226,10 @@ def _compared(image: PageImage, layer: int, doing: Deadline) -> tuple[LayerEffec
 
 def _started(image: PageImage, placed: Placed, doing: Deadline) -> tuple[FileStart, int]:
     return file_start(image, placed, doing), 1000
+
+
+def _weighed(report: DiffReport) -> tuple[DiffReport, int]:
+    return report, 1000 + sum(len(one.files.changes) for one in report.images if one.files)
 
 
 def _document(

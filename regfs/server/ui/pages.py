@@ -4,7 +4,7 @@
     /r/<name>..  one of them       /reuse     what is shared        /refresh  POST
     /b/<digest>  a blob            /bases     what is built on what /paths    POST
                                    /findings  what is wrong         /static/
-                                   /gc        what gc would delete
+    /compare     two images        /gc        what gc would delete
 
 Nothing here is below `/v2`, and nothing here changes anything.
 """
@@ -86,6 +86,7 @@ def add_pages(app: web.Application) -> None:
     get("/usage", pages.usage)
     get("/reuse", pages.reuse)
     get("/bases", pages.bases)
+    get("/compare", pages.compare)
     get("/findings", pages.findings)
     get("/gc", pages.gc)
     get("/search", pages.search)
@@ -173,6 +174,10 @@ class _Pages:
         return await self._maker.page(
             request, "bases.html", lambda look: lineage(look, query, number), needs=["bases"]
         )
+
+    async def compare(self, request: web.Request) -> web.StreamResponse:
+        """Answer `/compare`."""
+        return await self._inside.compare(request)
 
     async def findings(self, request: web.Request) -> web.StreamResponse:
         """Answer `/findings`."""

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from regfs.render.tables import plural, printable, short
+from regfs.server.ui.views.comparing import value_of
 from regfs.server.ui.views.parts import LEVELS
 from regfs.units import ago, human_size, rfc3339
 
@@ -69,6 +70,7 @@ def environment(known: dict[str, Asset]) -> Environment:
         shell=shlex.quote,
         several=several,
         kind_of_type=kind_of_type,
+        value_of=value_of,
     )
     made.globals["level_words"] = LEVELS
     made.globals["home"] = {"text": "Repositories", "href": "/"}

@@ -68,6 +68,19 @@ class LayerTab:
 
 
 @dataclass(frozen=True, slots=True)
+class HiddenFileRow:
+    """A file in a lower layer that later ones have overwritten or removed."""
+
+    path: str
+    href: str
+    """As its layer has it."""
+    size: int
+    layer: int
+    how: str
+    """`removed by layer 3`."""
+
+
+@dataclass(frozen=True, slots=True)
 class FilesView:
     """The view of a folder."""
 
@@ -93,6 +106,11 @@ class FilesView:
     bytes: int
     """Of all files below this folder; of a layer, of those it has added or changed."""
     hidden: int
+    """Bytes of files in lower layers that nobody sees."""
+    hidden_files: tuple[HiddenFileRow, ...]
+    """The largest of them; only on the page of the root."""
+    efficiency: float
+    """Per cent, as dive computes it."""
     page: PagedRows[FolderRow] | None
     """None for a file."""
     file: FileView | None
@@ -205,10 +223,24 @@ def _view(
         total="" if changes is None else in_words(changes.total) or "no file differs",
         bytes=size,
         hidden=image.hidden,
+        hidden_files=() if place.path or layer is not None else tuple(_hidden(place, image)),
+        efficiency=100 * image.efficiency,
         page=page,
         file=file,
         problems=tuple(str(one) for one in image.findings[:10]),
     )
+
+
+def _hidden(place: FilesPlace, image: PageImage) -> Iterator[HiddenFileRow]:
+    for one in image.largest_hidden:
+        placed = one.placed
+        yield HiddenFileRow(
+            path=f"/{placed.path}",
+            href=place.href(placed.path, placed.layer),
+            size=placed.entry.size,
+            layer=placed.layer + 1,
+            how=f"{one.how} by layer {one.by + 1}",
+        )
 
 
 def _crumbs(place: FilesPlace) -> Iterator[Hyperlink]:

@@ -41,6 +41,8 @@ class HistoryRow:
     """Bytes of all it reaches; None if it is gone or unreadable."""
     change: str
     """Which layers came and went since the one before, in words."""
+    compare_href: str
+    """Where it is compared with the one before; empty where that cannot be."""
     command: str
     """Sets the tag back to it; empty where that is of no use."""
 
@@ -66,6 +68,7 @@ def tag_history(look: Look, name: str, tag: str) -> Few[HistoryRow]:
                 state=content.state,
                 size=content.size,
                 change="" if before is None else _change(content, before),
+                compare_href=_compared(name, before, content),
                 command=f"regfs rollback {name}:{tag} {short(entry.digest)}" if back else "",
             )
         )
@@ -76,6 +79,7 @@ def tag_history(look: Look, name: str, tag: str) -> Few[HistoryRow]:
 class _Pointed:
     """What a manifest consists of, as far as its repository has it."""
 
+    digest: str
     state: str
     size: int | None = None
     layers: tuple[tuple[Digest, int], ...] = ()
@@ -85,9 +89,9 @@ class _Pointed:
     def of(cls, look: Look, name: str, digest: Digest) -> _Pointed:
         graph = look.snapshot.graph
         if not look.has(name, digest):
-            return cls("gone")
+            return cls(digest, "gone")
         if digest in graph.problems or digest not in graph.manifests:
-            return cls("unreadable")
+            return cls(digest, "unreadable")
         reached = graph.reachable([digest])
         read = partial(look.snapshot.registry.skim, limit=LARGEST)
         lacks = any(next(missing(graph, one, read), None) for one in reached)
@@ -100,7 +104,13 @@ class _Pointed:
             if leaf.role is Role.LAYER
         }
         size = look.snapshot.own.weight(name, reached)
-        return cls("whole" if whole else "incomplete", size, tuple(layers.items()))
+        return cls(digest, "whole" if whole else "incomplete", size, tuple(layers.items()))
+
+
+def _compared(name: str, old: _Pointed | None, new: _Pointed) -> str:
+    if old is None or old.size is None or new.size is None or name_problem(name):
+        return ""
+    return addresses.with_query("/compare", a=f"{name}@{old.digest}", b=f"{name}@{new.digest}")
 
 
 def _change(new: _Pointed, old: _Pointed) -> str:
