@@ -116,6 +116,7 @@ _FIELDS: Final = {
     "environment": "env",
     "stop_signal": "stop signal",
     "on_build": "on build",
+    "set_times": "times set",
     "step_created": "step times",
     "step_author": "step authors",
     "step_comment": "step notes",

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from regfs.content.layers import Packing, packing_of
 from regfs.manifests import Descriptor, DockerManifest, ImageManifest
-from regfs.manifests.image_config import ImageConfig
+from regfs.manifests.image_config import History, ImageConfig
 from regfs.reports.history import BuildStep
 
 BUILDKIT: Final = "BuildKit"
@@ -64,7 +64,7 @@ def built(
     steps: Sequence[BuildStep],
 ) -> Built:
     """Return how an image was built."""
-    builder, version, evidence = _builder(config, steps)
+    builder, version, evidence = builder_of(config) if config else ("", "", "")
     squash, why = _squash(steps)
     into = {step.folded_into for step in steps if step.folded_into}
     return Built(
@@ -75,22 +75,22 @@ def built(
         squash_evidence=why,
         folded=len(into),
         empty_layers=sum(step.empty and step.digest is not None for step in steps),
-        time=_time(config, steps, builder),
+        time=set_time(config) if config else None,
         rewritten=sum(_REWRITTEN in layer.annotations for layer in manifest.layers),
         packings=dict(_packings(manifest.layers)),
     )
 
 
-def _builder(config: ImageConfig | None, steps: Sequence[BuildStep]) -> tuple[str, str, str]:
-    """Return who has made the last step, in which version, and what shows it."""
-    last = steps[-1] if steps and config is not None and config.history else None
-    if config is None or last is None:
+def builder_of(config: ImageConfig) -> tuple[str, str, str]:
+    """Return who has made the last step of an image, in which version, and what shows it."""
+    if not config.history:
         return "", "", ""
-    if last.comment.startswith("buildkit.") or last.created_by.endswith("# buildkit"):
+    last = config.history[-1]
+    if _by_buildkit(last) or last.created_by.endswith("# buildkit"):
         return BUILDKIT, "", f"its history says {last.comment or '# buildkit'}"
     if version := config.labels.get(_BUILDAH_LABEL, ""):
         return BUILDAH, version, f"its label {_BUILDAH_LABEL}"
-    if "kaniko" in (config.author, config.history[-1].author):
+    if "kaniko" in (config.author, last.author):
         return "kaniko", "", "the author in its history"
     if last.created_by.startswith(_NOP):
         version = (config.model_extra or {}).get("docker_version", "")
@@ -98,9 +98,19 @@ def _builder(config: ImageConfig | None, steps: Sequence[BuildStep]) -> tuple[st
     return "", "", ""
 
 
-def own_steps(steps: Sequence[BuildStep]) -> list[BuildStep]:
-    """Return the steps that BuildKit has made, which follow those of the base."""
-    return [step for step in steps if step.comment.startswith("buildkit.")]
+def _by_buildkit(step: History) -> bool:
+    return step.comment.startswith("buildkit.")
+
+
+def set_time(config: ImageConfig) -> str | None:
+    """Return the time of all own steps if it was set: a clock would tell fractions of a second."""
+    builder, *_ = builder_of(config)
+    if builder not in (BUILDKIT, BUILDAH):
+        return None
+    own = [step for step in config.history if _by_buildkit(step)] or config.history[-1:]
+    times = {step.created for step in own} | {config.created}
+    (time, *others) = times
+    return time if not others and time is not None and "." not in time else None
 
 
 def _squash(steps: Sequence[BuildStep]) -> tuple[Squash, str]:
@@ -118,15 +128,6 @@ def _squash(steps: Sequence[BuildStep]) -> tuple[Squash, str]:
     if base and base[1] != "scratch":
         return "probably", f"its only layer was built FROM {base[1]}, of which no step is left"
     return "no", ""
-
-
-def _time(config: ImageConfig | None, steps: Sequence[BuildStep], builder: str) -> str | None:
-    """Return the time of all own steps if it was set: a clock would tell fractions of a second."""
-    own = own_steps(steps) if builder == BUILDKIT else steps[-1:]
-    times = {step.created for step in own} | {config.created if config else None}
-    (time, *others) = times
-    is_set = not others and time is not None and "." not in time
-    return time if is_set and builder in (BUILDKIT, BUILDAH) else None
 
 
 def _packings(layers: Iterable[Descriptor]) -> Iterable[tuple[str, str]]:

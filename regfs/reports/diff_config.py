@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from regfs.manifests.image_config import ImageConfig
+from regfs.reports.built import builder_of, set_time
 from regfs.reports.diff_layers import matching
 from regfs.reports.instructions import instruction
 
@@ -53,6 +54,8 @@ _SEVERAL: Final = frozenset({"Env", "Labels", "ExposedPorts", "Volumes"})
 
 def config_changes(before: ImageConfig, after: ImageConfig) -> Iterator[FieldChange]:
     """Yield what differs between two configs, but for their layers."""
+    yield from _changed("builder", *({"": _builder(one)} for one in (before, after)))
+    yield from _changed("set_times", *({"": set_time(one)} for one in (before, after)))
     for name in ("platform", "os_version", "author", "created"):
         yield from _changed(name, *({"": getattr(one, name) or None} for one in (before, after)))
     for key, name in _NAMES.items():
@@ -61,6 +64,11 @@ def config_changes(before: ImageConfig, after: ImageConfig) -> Iterator[FieldCha
         yield from _changed(name, old, new)
     yield from _changed("other", _rest(before), _rest(after))
     yield from _steps(before, after)
+
+
+def _builder(config: ImageConfig) -> str | None:
+    builder, version, _ = builder_of(config)
+    return f"{builder} {version}".strip() or None
 
 
 def annotation_changes(

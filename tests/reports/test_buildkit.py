@@ -277,3 +277,13 @@ def test_what_is_no_image_has_no_layers_to_speak_of(
     assert "app:v1 is no image that a container can run." in capsys.readouterr().out
     assert run(["-r", str(tree.root), "buildkit", "app:cache"]) == 0
     assert "app:cache is a build cache of BuildKit" in capsys.readouterr().out
+
+
+def test_diff_names_the_builders_and_times_that_were_set(tree: TreeBuilder) -> None:
+    tree.push("app", "old", made([BASE, "a"], FROM_BASE, nop("COPY file:1 in /a"), **BUILDAH))
+    step = kit("COPY a /a", SET)
+    tree.push("app", "new", made([BASE, "b"], FROM_BASE, step, created=SET))
+    (found,) = regfs.open(str(tree.root)).diff("app:old", "app:new").images
+    values = {one.field: (one.before, one.after) for one in found.fields}
+    assert values["builder"] == ("buildah 1.28.2", "BuildKit")
+    assert values["set_times"] == (None, SET)
