@@ -24,7 +24,9 @@ _KEY: Final = 1 << 16
 _IN_STRING: Final = rb'[^"\\]*+(?:\\.[^"\\]*+)*+(?:(")|\\?\Z)'
 _REST: Final = re.compile(_IN_STRING, re.DOTALL)
 """The rest of a string, and its end if that is there."""
-_STRING: Final = re.compile(b'"' + _IN_STRING, re.DOTALL)
+_STRING: Final = re.compile(b'"' + _IN_STRING.replace(b'(")', b'"'), re.DOTALL)
+_MARK: Final = b"\x01"
+"""A byte that no JSON has outside of strings."""
 _TOKEN: Final = re.compile(b'"' + _IN_STRING + rb"|[{}\[\],]", re.DOTALL)
 _BRACKETS: Final = bytes.maketrans(b"{}[]", b"()()")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
@@ -176,7 +178,9 @@ def _passed(rest: bytes, depth: int) -> _ValuePart | None:
 
     Nothing is looked at one by one: for documents of hundreds of megabytes.
     """
-    outside, strings = _STRING.subn(rb"\1", rest)
+    # The quotation mark ends a string that goes on in the next piece, or begins one.
+    outside = _STRING.sub(b"", rest + b'"' + _MARK)
+    in_string = outside.endswith(_MARK) or _ends_escaped(rest)
     brackets = outside.translate(_BRACKETS, _NO_BRACKETS)
     for _ in range(_ROUNDS):
         if b"()" not in brackets:
@@ -186,7 +190,7 @@ def _passed(rest: bytes, depth: int) -> _ValuePart | None:
     closed = len(brackets) - len(opened)
     if depth <= closed or b")" in opened:
         return None
-    return _ValuePart(depth - closed + len(opened), len(rest), outside.count(b'"') != strings)
+    return _ValuePart(depth - closed + len(opened), len(rest), in_string)
 
 
 def _looked_through(rest: bytes, depth: int) -> _ValuePart:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -282,3 +283,44 @@ def test_what_is_no_provenance_is_refused(data: bytes, words: str) -> None:
 def test_cyclonedx_in_a_statement_is_known_by_its_type() -> None:
     assert look_into(opened(statement(IMAGE, CYCLONE, f"{CYCLONEDX}/v1.4"))).form == "CycloneDX"
     assert body(statement(IMAGE, CYCLONE, CYCLONEDX)) == CYCLONE
+
+
+# -- what tools wrote ------------------------------------------------------------------------------
+
+WRITTEN = Path(__file__).parents[2] / "fixtures/statements"
+
+
+def written(name: str) -> Pieces:
+    return opened((WRITTEN / name).read_bytes(), 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "slsa", "mode"),
+    [("buildkit-slsa-0.2.json", "0.2", "min"), ("buildkit-slsa-1-max.json", "1", "max")],
+)
+def test_provenance_that_buildkit_wrote(name: str, slsa: str, mode: str) -> None:
+    found = look_into(written(name))
+    made = read_provenance(found.body(), found.predicate_type)
+    assert (found.form, made.slsa, made.mode, made.complete) == ("provenance", slsa, mode, False)
+    assert (made.platform, made.builder) == ("linux/amd64", "")
+    assert made.frontend.startswith("dockerfile.v0 1.26.0")
+    assert [one.uri for one in made.materials] == [
+        "pkg:docker/localhost%3A5000/my-busybox@latest?platform=linux%2Famd64"
+    ]
+    dockerfile = "FROM localhost:5000/my-busybox:latest\nCOPY epoch.sh /epoch.sh\n"
+    assert made.dockerfile == (dockerfile if mode == "max" else "")
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "key"),
+    [
+        ("cyclonedx-py.json", "CycloneDX", "components"),
+        ("sbom4python-spdx-2.3.json", "SPDX", "packages"),
+    ],
+)
+def test_sboms_that_tools_wrote(name: str, form: str, key: str) -> None:
+    whole = json.loads((WRITTEN / name).read_bytes())
+    found: list[SbomPackage] = []
+    assert read_sbom(look_into(written(name)).body(), found.append).form == form
+    assert [one.name for one in found] == [one["name"] for one in whole[key]]
+    assert all(one.kind == "pypi" and one.version for one in found)
