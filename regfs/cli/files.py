@@ -75,8 +75,8 @@ def command(
     --find and --sha256 search all images, or those that REF or a pattern names. A GLOB without
     a slash is a name (libssl.so*), one with a slash a whole path (*/bin/python3*).
     """
-    from regfs.files.rows import file_list
-    from regfs.render.files import show_files
+    from regfs.files.rows import file_list, names
+    from regfs.render.files import print_lines, show_files
 
     if cat + tar + bool(details or deep or tree or depth) + bool(find or sha256) > 1:
         raise click.UsageError("--cat, --tar, --find and options of a list cannot be combined")
@@ -97,9 +97,14 @@ def command(
     if cat:
         return _write_file(session, image, path, number)
     depth = depth or (None if deep or tree or number is not None else 1)
+    if not (session.json or details or tree):
+        found = names(image, path, layer=number, depth=depth)
+        session.show(lambda console: print_lines(console, found))
+        tell(session, image.findings if number is None else image.listing(number).findings)
+        return Exit.CLEAN
     report = file_list(image, path, layer=number, depth=depth)
     tell(session, report.findings)
-    session.emit(report, lambda console: show_files(report, console, details=details, tree=tree))
+    session.emit(report, lambda console: show_files(report, console, tree=tree))
     return Exit.CLEAN
 
 

@@ -249,6 +249,11 @@ class Session:
         elif not (self.quiet and outcome is Exit.CLEAN):
             self._print(people)
 
+    def show(self, people: Callable[[Console], None]) -> None:
+        """Print an answer that is only for people: a report for programs takes `emit`."""
+        self.end_progress()
+        self._print(people)
+
     def _print(self, people: Callable[[Console], None]) -> None:
         """Print for people, in a pager if that is wanted and the answer is long."""
         if not self.pages or self.pager == "" or not _on_terminal():

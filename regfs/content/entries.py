@@ -229,7 +229,8 @@ class EntryWalk(TarCheck):
         if version == (b"1", b"0"):
             return 1
         old = version in ((b"0", b"0"), (b"0", b"1"))
-        return 0 if old or b"GNU.sparse.map" in records else None
+        unversioned = b"GNU.sparse.map" in records or b"GNU.sparse.offset" in records
+        return 0 if old or (unversioned and version == (None, None)) else None
 
     def _id(self, field: bytes, name: str) -> int:
         return _octal(field, name) if field[0] < 0x80 else self.number(field, name)

@@ -21,6 +21,7 @@ from regfs.content.entries import EntryKind, EntryWalk, TarEntry
 from regfs.content.file_data import FileReader
 from regfs.content.hashing import HashedFile
 from regfs.content.layers import LayerReader, open_layer
+from regfs.content.points import BlobFile, build_points, open_at
 from regfs.digest import BUFFER_SIZE, Digest, Hasher, Readable, hash_stream
 from regfs.errors import BlobUnknown, LayerInvalid, RegfsError, StoreError, TooManyEntries
 from regfs.files.listing import TEXT_LIMIT, Columns, LayerListing, packed, unpacked
@@ -31,7 +32,11 @@ from regfs.tree.registry import Registry
 _PATHS: Final = "paths"
 _ENTRIES: Final = "entries"
 _SUMS: Final = "sums"
+_POINTS: Final = "points"
 """Kinds of items in the cache."""
+_GZIP: Final = b"\x1f\x8b"
+_FAR: Final = 16 << 20
+"""Unpacked bytes before a file from which on seek points pay."""
 _SUM: Final = 32
 """Bytes of a sha256."""
 _HOLES: Final = 16 << 30
@@ -172,6 +177,10 @@ class Layers:
             LayerInvalid: the layer is damaged there.
             BlobUnknown, StoreError: the layer cannot be read.
         """
+        if entry.position > _FAR and self._cache is not None:
+            found = self._open_at(digest, entry, self._cache)
+            if found is not None:
+                return found
         raw = self._registry.open_blob(digest)
         try:
             reader = open_layer(raw)
@@ -180,6 +189,31 @@ class Layers:
         except BaseException:
             raw.close()
             raise
+
+    def _open_at(self, digest: Digest, entry: TarEntry, cache: Cache) -> FileReader | None:
+        """Open the content of a file by seek points; None if there can be none."""
+        stored = self._registry.blob(digest)
+        # The points are those of this file as it was: a file that is written to has others.
+        state = f"{stored.size} {stored.mtime!r}\n".encode()
+        blob = BlobFile(lambda offset: self._registry.open_blob(digest, offset), stored.size)
+        if not blob.read(2).startswith(_GZIP):
+            return None
+        blob.seek(0)
+        kept = cache.get(_POINTS, digest)
+        if kept is None or not kept.startswith(state):
+            listing = self.listing(digest)
+            if any(one.severity is Severity.ERROR for one in listing.findings):
+                return None
+            last = listing.columns.positions[-1] if len(listing) else 0
+            self._progress.start(f"Making seek points of {digest.short}")
+            points = build_points(blob, last)
+            self._progress.finish()
+            if points is None:
+                return None
+            kept = state + points
+            cache.put(_POINTS, digest, kept)
+        reader = open_at(blob, kept.removeprefix(state), entry.position)
+        return None if reader is None else FileReader(reader, cast(BinaryIO, blob))
 
     def stream(self, digest: Digest, positions: Iterable[int]) -> Iterator[FileReader]:
         """Yield the content of the files at these positions, in one pass through a layer.
@@ -190,7 +224,7 @@ class Layers:
             As `open`.
         """
         with self._registry.open_blob(digest) as raw:
-            source = _Counted(open_layer(raw))
+            source = _CountedTar(open_layer(raw))
             for position in sorted(positions):
                 _skip(source, position - source.place)
                 yield FileReader(source)
@@ -255,7 +289,7 @@ class Layers:
             return
 
 
-class _Counted:
+class _CountedTar:
     """A tar that knows how far it has been read."""
 
     def __init__(self, source: Readable) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from regfs.content.entries import NO_XATTRS, EntryKind, TarEntry
@@ -138,18 +139,29 @@ class Merged:
 
     def below(self, path: str) -> Iterator[Placed]:
         """Yield everything below a folder, in the same order; nothing if it is none."""
+        return (self._placed(here, node) for here, node in self._below(path))
+
+    def _below(self, path: str) -> Iterator[tuple[str, _Node]]:
         node = self._node(path)
         if not isinstance(node, _MergedFolder):
             return
-        stack = [(path, name, node.inside[name]) for name in sorted(node.inside, reverse=True)]
+        base = f"{path}/" if path else ""
+        stack = [(base, sorted(node.inside.items(), key=_by_name, reverse=True))]
         while stack:
-            above, name, one = stack.pop()
-            here = f"{above}/{name}" if above else name
-            yield self._placed(here, one)
+            base, rest = stack[-1]
+            if not rest:
+                stack.pop()
+                continue
+            name, one = rest.pop()
+            yield base + name, one
             if isinstance(one, _MergedFolder):
-                stack += [
-                    (here, name, one.inside[name]) for name in sorted(one.inside, reverse=True)
-                ]
+                inside = sorted(one.inside.items(), key=_by_name, reverse=True)
+                stack.append((f"{base}{name}/", inside))
+
+    def names_below(self, path: str = "") -> Iterator[tuple[str, bool]]:
+        """Yield the path of everything below a folder, and whether it is a folder, as `below`."""
+        for here, node in self._below(path):
+            yield here, isinstance(node, _MergedFolder)
 
     def get(self, path: str) -> Placed | None:
         """Return what lies at a path, itself and not what links lead to; None for nothing."""
@@ -354,8 +366,9 @@ class Merged:
     def _place(self, above: str, name: str, reference: int) -> None:
         layer, kind = reference >> _SHIFT, self._kind(reference)
         source = self._source(reference) if kind is EntryKind.HARDLINK else None
-        way = self._way(above, layer)
-        if way is None or (kind is EntryKind.HARDLINK and source is None):
+        leads = kind is not EntryKind.HARDLINK or source is not None
+        way = self._way(above, layer) if leads else None
+        if way is None:
             path = f"{above}/{name}" if above else name
             self.lost.append(self._placed(path, reference))
             return
@@ -456,6 +469,9 @@ class Merged:
         """Remember what was at a path before this layer, if somebody asks for changes."""
         if self._before is not None and path not in self._before:
             self._before[path] = None if node is None else self._placed(path, node)
+
+
+_by_name: Final = itemgetter(0)
 
 
 def implied(path: str) -> TarEntry:

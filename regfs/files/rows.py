@@ -1,24 +1,25 @@
 """The files of an image or a layer as rows of a report.
 
-file_list(image, "etc") -> FileList(entries=(FileRow, ...))
+file_list(image, "etc") -> FileList(entries=(ListedFile, ...))
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from regfs.content.entries import EntryKind, TarEntry
 from regfs.errors import ReferenceInvalid, quoted
 from regfs.files.image import ImageFiles
+from regfs.files.listing import KIND_NUMBERS
 from regfs.files.merged import Placed
 from regfs.findings import Finding
 from regfs.units import utc_time
 
 
 @dataclass(frozen=True, slots=True)
-class FileRow:
+class ListedFile:
     """One file, folder, link or device."""
 
     path: str
@@ -56,7 +57,7 @@ class FileList:
     layer: int | None
     """The layer that is listed, 1 is the base; None for all on top of each other."""
     path: str
-    entries: tuple[FileRow, ...]
+    entries: tuple[ListedFile, ...]
     findings: tuple[Finding, ...]
     """What is wrong with the layers."""
 
@@ -95,6 +96,37 @@ def file_list(
     )
 
 
+def names(
+    image: ImageFiles, path: str = "", *, layer: int | None = None, depth: int | None = 1
+) -> Iterator[str]:
+    """Yield the paths of a `file_list`, folders with a `/` behind: nothing else.
+
+    Raises:
+        ReferenceInvalid: nothing is there.
+    """
+    base, seen = path.strip("/"), False
+    if layer is None:
+        found = image.merged.resolve(path)
+        if found is None or found.entry.kind is not EntryKind.FOLDER:
+            pairs: Iterable[tuple[str, bool]] = (
+                (one.path, False) for one in _merged(image, path, 1)
+            )
+        else:
+            base, seen = found.path, True
+            pairs = image.merged.names_below(base)
+    else:
+        listing = image.listing(layer)
+        folder, seen = KIND_NUMBERS[EntryKind.FOLDER], not base
+        kinds = (kind == folder for kind in listing.columns.kinds)
+        pairs = zip(listing.paths(), kinds, strict=True)
+    for one, is_folder in pairs:
+        if (depth is None and not base) or _is_below(one, base, depth):
+            seen = True
+            yield f"{one}/" if is_folder else one
+    if not seen:
+        raise ReferenceInvalid(f"{image.reference}: {quoted(path)}: not in this layer")
+
+
 def _base(image: ImageFiles, path: str) -> str:
     found = image.merged.resolve(path)
     return path.strip("/") if found is None else found.path
@@ -125,9 +157,9 @@ def _is_below(path: str, base: str, depth: int | None) -> bool:
     return False
 
 
-def row_of(path: str, entry: TarEntry, layer: int) -> FileRow:
+def row_of(path: str, entry: TarEntry, layer: int) -> ListedFile:
     """Return an entry as a row."""
-    return FileRow(
+    return ListedFile(
         path,
         entry.kind,
         entry.mode,

@@ -15,7 +15,7 @@ from regfs.units import human_size, rfc3339
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from regfs.files.rows import FileList, FileRow
+    from regfs.files.rows import FileList, ListedFile
     from regfs.reports.found import FoundFiles
 
 _LINES: Final = 1000
@@ -33,16 +33,14 @@ _TYPES: Final = {
 }
 
 
-def show_files(report: FileList, console: Console, *, details: bool, tree: bool) -> None:
-    """Print what `files` lists."""
+def show_files(report: FileList, console: Console, *, tree: bool) -> None:
+    """Print what `files` lists, as a tree or as a table."""
     if tree:
         print_lines(console, _tree(report))
-    elif details:
-        rows = ((*_details(row), _named(row)) for row in report.entries)
-        columns = ["=Mode", "=Owner", ">Size", "=Modified", "Path"]
-        console.print(table("", columns, rows))
-    else:
-        print_lines(console, map(_plain, report.entries))
+        return
+    rows = ((*_details(row), _named(row)) for row in report.entries)
+    columns = ["=Mode", "=Owner", ">Size", "=Modified", "Path"]
+    console.print(table("", columns, rows))
 
 
 def show_found(report: FoundFiles, console: Console) -> None:
@@ -73,17 +71,17 @@ def print_lines(console: Console, lines: Iterable[str]) -> None:
         console.print(Segments([Segment(f"{text}\n")]), end="", soft_wrap=True)
 
 
-def _plain(row: FileRow) -> str:
+def _plain(row: ListedFile) -> str:
     return f"{row.path}/" if row.kind is EntryKind.FOLDER else row.path
 
 
-def _named(row: FileRow) -> str:
+def _named(row: ListedFile) -> str:
     if row.kind is EntryKind.SYMLINK:
         return f"{row.path} -> {row.target}"
     return f"{row.path} link to {row.target}" if row.kind is EntryKind.HARDLINK else _plain(row)
 
 
-def _details(row: FileRow) -> tuple[str, str, str, str]:
+def _details(row: ListedFile) -> tuple[str, str, str, str]:
     mode = stat.filemode(_TYPES[row.kind] | row.mode) + ("+" if row.xattrs else "")
     owner = f"{row.owner or row.uid}:{row.group or row.gid}"
     size = human_size(row.size) if row.device is None else f"{row.device[0]}, {row.device[1]}"
