@@ -68,6 +68,19 @@ class Digests:
             slot = (slot + 1) & mask
         return None
 
+    def starting_with(self, start: str) -> Iterator[Digest]:
+        """Yield the digests whose hexadecimal digits begin with at least two given ones."""
+        rows, whole = self._rows, bytes.fromhex(start[: len(start) // 2 * 2])
+        position = rows.find(whole)
+        while position != -1:
+            number, inside = divmod(position, _WIDTH)
+            if not inside and number not in self._long:
+                digest = self[number]
+                if digest.encoded.startswith(start):
+                    yield digest
+            position = rows.find(whole, position + 1)
+        yield from (one for one in self._long.values() if one.encoded.startswith(start))
+
     def find_all(self, digests: Iterable[str]) -> array[int] | None:
         """Return the numbers of digests that are all of sha256; None if any has none.
 

@@ -328,6 +328,19 @@ def test_rows_are_in_the_order_of_numbers(listed: list[Digest], random: Random) 
     assert [table[digest].size for digest in mixed] == list(map(known.find, mixed))
 
 
+@given(st.lists(st.binary(min_size=2, max_size=2), max_size=40), st.text("0123456789abcdef", min_size=2, max_size=5))  # fmt: skip
+def test_digests_are_found_by_how_they_begin(beginnings: list[bytes], start: str) -> None:
+    known = Digests()
+    # Every beginning also stands in the middle of others, off their boundaries.
+    rows = [(begin + bytes.fromhex(start[:2])).ljust(32, begin[:1]) for begin in beginnings]
+    every = [known.add(Digest(f"sha256:{row.hex()}")) for row in rows]
+    every.append(known.add(Digest(f"sha512:{start.ljust(128, '0')}")))
+    expected = {known[number] for number in every if known[number].encoded.startswith(start)}
+    found = list(known.starting_with(start))
+    assert set(found) == expected
+    assert len(found) == len(expected)
+
+
 def test_a_digest_that_is_not_there(tree: TreeBuilder) -> None:
     table = scanned(tree).blobs
     absent = Digest.parse("sha256:" + HEX)

@@ -62,6 +62,16 @@ class Look:
         own = self.snapshot.own_images
         return [image for image in own if image.repository in self.repositories]
 
+    def images_of(self, name: str) -> list[Image]:
+        """Return the images of a repository that may be shown."""
+        return self.once("images by repository", self._by_repository).get(name, [])
+
+    def _by_repository(self) -> dict[str, list[Image]]:
+        found: dict[str, list[Image]] = {}
+        for image in self.images:
+            found.setdefault(image.repository, []).append(image)
+        return found
+
     def once(self, key: Hashable, make: Callable[[], Item]) -> Item:
         """Return what is worked out once for all who may see the same."""
         scope = None if self.everything else frozenset(self.repositories)

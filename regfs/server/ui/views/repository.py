@@ -122,7 +122,7 @@ def repository(
 ) -> RepositoryView:
     """Return the view of a repository, with the tags that contain `query`."""
     snapshot, name = look.snapshot, one.name
-    by_tag = {holding.tag: holding.manifests for holding in holdings_of(snapshot.graph, one)}
+    by_tag = look.once(("holdings", name), lambda: _by_tag(snapshot.graph, one))
     tagged = set().union(*[manifests for tag, manifests in by_tag.items() if tag is not None])
     untagged = [digest for digest in by_tag.get(None, set()) - tagged if digest in one.revisions]
     untagged.sort(key=lambda digest: (one.revisions[digest].mtime, digest), reverse=True)
@@ -150,6 +150,10 @@ def repository(
     )
 
 
+def _by_tag(graph: Graph, one: RepositoryInventory) -> _ByTag:
+    return {holding.tag: holding.manifests for holding in holdings_of(graph, one)}
+
+
 _ByTag = dict[str | None, set[Digest]]
 """Tag -> the manifests that it reaches; None -> those that no tag reaches."""
 
@@ -174,7 +178,7 @@ def _tags(
     page = page_of(tags, number, address)
     platforms = _platforms(look, one.name, set(page.rows))
     return page.replaced(
-        _tag_row(look, one, tag, by_tag.get(tag, set()), platforms.get(tag, []))
+        _tag_row(look, one, tag, _size(look, one, by_tag, tag), platforms.get(tag, []))
         for tag in page.rows
     )
 
@@ -189,13 +193,19 @@ def _sort(
     elif order.key == "name":
         tags.sort(reverse=order.reverse)
     elif order.key == "size":
-        weight = look.snapshot.own.weight
-        sizes = {tag: weight(one.name, by_tag.get(tag, ())) for tag in tags}
-        tags.sort(key=sizes.__getitem__, reverse=not order.reverse)
+        tags.sort(key=lambda tag: _size(look, one, by_tag, tag), reverse=not order.reverse)
     elif order.key == "history":
         tags.sort(key=lambda tag: len(one.tags[tag].history), reverse=not order.reverse)
     else:
         tags.sort(key=lambda tag: one.tags[tag].mtime, reverse=not order.reverse)
+
+
+def _size(look: Look, one: RepositoryInventory, by_tag: _ByTag, tag: str) -> int:
+    """Return the bytes of all that a tag reaches; each is added up once."""
+    sizes = look.once(("sizes", one.name), dict[str, int])
+    if tag not in sizes:
+        sizes[tag] = look.snapshot.own.weight(one.name, by_tag.get(tag, ()))
+    return sizes[tag]
 
 
 def _column(name: str, key: str, order: Order, query: str) -> Column:
@@ -229,8 +239,8 @@ def _uploads(one: RepositoryInventory) -> tuple[UploadRow, ...]:
 
 def _platforms(look: Look, name: str, tags: set[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for image in look.images:
-        if image.repository == name and image.tag in tags and image.platform:
+    for image in look.images_of(name):
+        if image.tag in tags and image.platform:
             found.setdefault(str(image.tag), []).append(image.platform)
     return found
 
@@ -239,7 +249,7 @@ def _tag_row(
     look: Look,
     one: RepositoryInventory,
     tag: str,
-    manifests: set[Digest],
+    size: int,
     platforms: list[str],
 ) -> TagRow:
     info, graph = one.tags[tag], look.snapshot.graph
@@ -249,7 +259,7 @@ def _tag_row(
         digest=info.current,
         kind=_kind_of_tag(graph, tag, info),
         platforms=", ".join(dict.fromkeys(platforms)),
-        size=look.snapshot.own.weight(one.name, manifests),
+        size=size,
         pushed=utc_time(info.mtime) if info.mtime else None,
         history=len(info.history),
         problem=_problem(graph, info),

@@ -100,8 +100,8 @@ def _blobs(look: Look, query: str) -> Iterator[BlobHit]:
         return
     algorithm, start = found.groups()
     inventory, graph = look.snapshot.inventory, look.snapshot.graph
-    for digest in inventory.blobs:
-        if not digest.encoded.startswith(start) or (algorithm and digest.algorithm != algorithm):
+    for digest in inventory.known.starting_with(start):
+        if digest not in inventory.blobs or (algorithm and digest.algorithm != algorithm):
             continue
         if look.holds(digest):
             info = graph.manifests.get(digest)
