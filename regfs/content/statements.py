@@ -90,7 +90,7 @@ def look_into(pieces: Pieces) -> Wrapped:
     while True:
         begin = next(filter(None, pieces()), b"")
         if not begin.lstrip().startswith(b"{"):
-            return Wrapped(tuple(wrappings), "", (), _text_form(begin), pieces)
+            return Wrapped(tuple(wrappings), "", (), text_form(begin), pieces)
         keys = _outline(pieces())
         if "dsseEnvelope" in keys and "bundle" not in wrappings:
             wrappings.append("bundle")
@@ -145,7 +145,8 @@ def _subjects(value: Any) -> Iterator[Subject]:
             yield Subject(name if isinstance(name, str) else "", pairs)
 
 
-def _text_form(begin: bytes) -> str:
+def text_form(begin: bytes) -> str:
+    """Return `SPDX` or `CycloneDX` of one that is not in JSON, by how it begins; else empty."""
     start = begin.lstrip()[:200]
     if start.startswith(b"SPDXVersion:"):
         return "SPDX"

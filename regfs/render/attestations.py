@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from regfs.render.reports import lines, say
 from regfs.render.tables import plural, printable, short, table
+from regfs.reports.attestations import COUNTED
 from regfs.units import human_size
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ def _pairs(one: ReadDocument) -> Iterator[tuple[str, str]]:
     elif one.sbom is not None:
         yield from sbom_pairs(one.sbom)
     elif one.document.kind == "SBOM" and not one.problem:
-        yield "packages", "not counted, it is large: regfs sbom --packages lists them"
+        large = one.document.size > COUNTED
+        why = "it is large: regfs sbom --packages lists them" if large else "it is not in JSON"
+        yield "packages", f"not counted, {why}"
     elif one.predicate_type:
         yield "predicate", one.predicate_type
 

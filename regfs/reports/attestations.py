@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from regfs import layout
 from regfs.content.provenance import Provenance, read_provenance
 from regfs.content.sbom import Sbom, SbomPackage, read_sbom
-from regfs.content.statements import Subject, Wrapped, form_of, look_into
+from regfs.content.statements import Subject, Wrapped, form_of, look_into, text_form
 from regfs.digest import Digest
 from regfs.errors import AttestationInvalid, BlobUnknown, RegfsError
 from regfs.graph import EdgeKind, Graph, Node
@@ -95,7 +95,7 @@ class ReadDocument:
     """What the statement says it is about."""
     provenance: Provenance | None
     sbom: Sbom | None
-    """None of an SBOM that is too large to be counted in passing."""
+    """None of an SBOM that is too large to be counted in passing, or not in JSON."""
     problem: str
     """Why it could not be read, or that it is about something else; empty if all is well."""
 
@@ -361,11 +361,27 @@ def read_document(
             made = read_provenance(wrapped.body(), wrapped.predicate_type)
             return replace(found, provenance=made)
         if found.document.kind == "SBOM" and (each is not None or document.size <= COUNTED):
-            return replace(found, sbom=read_sbom(wrapped.body(), each or id))
+            return _counted(found, wrapped, each)
         return found
     except RegfsError as error:
         text, path = str(error), layout.blob_path(Digest(document.digest))
         return replace(found, problem=text if path in text else f"{path}: {text}")
+
+
+def _counted(
+    found: ReadDocument, wrapped: Wrapped, each: Callable[[SbomPackage], object] | None
+) -> ReadDocument:
+    """Return an SBOM with what is in it; one that is not in JSON is passed by unless `each` waits.
+
+    Raises:
+        AttestationInvalid: it cannot be read.
+    """
+    begin = next(filter(None, wrapped.body()), b"")
+    if not text_form(begin):
+        return replace(found, sbom=read_sbom(wrapped.body(), each or id))
+    if each is None:
+        return found
+    raise AttestationInvalid(f"is {text_form(begin)}, but not in JSON: its packages are not told")
 
 
 def better_known(document: AttachedDocument, wrapped: Wrapped) -> AttachedDocument:

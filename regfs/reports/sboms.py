@@ -69,7 +69,7 @@ def chosen_sbom(
         one
         for one in found
         if (form is None or form.lower() == one.form.lower())
-        and (platform is None or one.platform == platform)
+        and (platform is None or one.platform in ("", platform))
     ]
     if len(fitting) == 1:
         return fitting[0]

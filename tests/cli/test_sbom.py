@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,23 @@ def test_an_sbom_that_is_corrupt_is_not_written(tree: TreeBuilder, capsys: Said)
     out, err = capsys.readouterr()
     assert out == ""
     assert "content does not match its digest" in err
+
+
+@pytest.mark.parametrize("wrap", [lambda text: text, lambda text: statement(APP, text.decode())])
+def test_an_sbom_that_is_not_in_json_is_written_and_not_counted(
+    tree: TreeBuilder, capsys: Said, wrap: Callable[[bytes], bytes]
+) -> None:
+    text = b"SPDXVersion: SPDX-2.3\nPackageName: libc6\n"
+    tree.push("app", "v1", APP)
+    kind = "text/spdx" if wrap(text) == text else "application/vnd.in-toto+json"
+    notes = {"annotations": {"in-toto.io/predicate-type": SPDX}}
+    tree.push("app", None, artifact([Blob(wrap(text), kind, notes)], subject=APP))
+    assert regfs(tree, "sbom", "app:v1") == 0
+    assert capsys.readouterr().out.encode() == text
+    assert regfs(tree, "show", "app:v1") == 0
+    assert "not counted, it is not in JSON" in capsys.readouterr().out
+    assert regfs(tree, "sbom", "app:v1", "--packages") == 1
+    assert "is SPDX, but not in JSON" in capsys.readouterr().err
 
 
 def test_no_sbom_and_no_such_image(tree: TreeBuilder, capsys: Said) -> None:
