@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from regfs.render.attestations import show_attestations
-from regfs.render.buildkit import built_pairs, cache_words
 from regfs.render.reports import line, say
 from regfs.render.tables import plural, printable, short, table
 from regfs.reports.instructions import keyword
@@ -54,6 +52,8 @@ def show_image(report: Shown, console: Console) -> None:
         say(console, "Referrers", "bold")
         console.print(table("", columns, referrers))
     if report.attestations:
+        from regfs.render.attestations import show_attestations  # `why` does without
+
         say(console)
         say(console, "Attestations", "bold")
         show_attestations(report.attestations, console)
@@ -99,6 +99,8 @@ def _head(report: Shown) -> Iterator[tuple[str, str]]:
     if report.subject:
         yield "about", report.subject
     if report.cache is not None:
+        from regfs.render.buildkit import cache_words
+
         yield "cache", cache_words(report.cache)
 
 
@@ -151,6 +153,8 @@ def _image_pairs(image: ShownImage) -> Iterator[tuple[str, str]]:
     if image.config is not None:
         yield from _config_pairs(image.config)
     if image.built is not None:
+        from regfs.render.buildkit import built_pairs
+
         yield from built_pairs(image.built)
 
 
