@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from regfs.digest import Digest
 from regfs.errors import RegfsError
@@ -16,14 +17,18 @@ from regfs.reports.instructions import instructions
 
 ReadBytes = Callable[[Digest], bytes]
 """Reads a small blob, as `Registry.manifest_bytes` does."""
+_LONGEST: Final = 300
+"""Characters of an instruction among very many."""
 
 
 class Makers:
     """Finds out what made a layer; reads each config once."""
 
-    def __init__(self, graph: Graph, read_bytes: ReadBytes) -> None:
+    def __init__(self, graph: Graph, read_bytes: ReadBytes, longest: int | None = None) -> None:
+        """Of instructions that have more characters than `longest` only the beginning is kept."""
         self._graph = graph
         self._read_bytes = read_bytes
+        self._longest = longest
         self._known: dict[Digest, list[str]] = {}
 
     def made_by(self, layer: Digest, image: Image) -> str:
@@ -37,7 +42,8 @@ class Makers:
             self._known[manifest] = []
             for config in _configs_of(self._graph, manifest):
                 with suppress(RegfsError):
-                    self._known[manifest] = instructions(history_of(self._read_bytes(config)))
+                    made = instructions(history_of(self._read_bytes(config)))
+                    self._known[manifest] = [text[: self._longest] for text in made]
         made = self._known[manifest]
         return made if len(made) == len(image.layers) else [""] * len(image.layers)
 
@@ -53,7 +59,7 @@ def largest_made(graph: Graph, read: Read, read_bytes: ReadBytes, most: int) -> 
         for layer in image.layers:
             users.setdefault(layer, image)
     rows = {row: layer for layer in users if (row := blobs.find(layer)) is not None}
-    makers, found = Makers(graph, read_bytes), dict[int, str]()
+    makers, found = Makers(graph, read_bytes, _LONGEST), dict[int, str]()
     for row in sorted(rows, key=lambda row: (-blobs.sizes[row], row))[:most]:
         if text := makers.made_by(rows[row], users[rows[row]]):
             found[row] = text

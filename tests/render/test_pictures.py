@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 from contextlib import closing
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from hypothesis import given
 import regfs
 from regfs.cli.app import run
 from regfs.cli.graph import FORMATS as OFFERED
-from regfs.errors import Invalid, Refused
+from regfs.errors import Invalid, Refused, printable
 from regfs.render.pictures.export import FORMATS
 from tests.support.builder import TreeBuilder, artifact, image, index, layer
+from tests.support.reference import IN_CI, have
 from tests.support.registries import Recipe, build, new_tree, recipes
 
 PROJECT = Path(__file__).parents[2]
@@ -129,11 +131,44 @@ def test_dot_says_what_is_damaged_and_what_nothing_needs(tree: TreeBuilder) -> N
     assert 'label="v1"' in text
 
 
-@pytest.mark.skipif(not shutil.which("dot"), reason="not installed: dot (graphviz)")
-def test_graphviz_draws_it() -> None:
-    done = subprocess.run(["dot", "-Tsvg"], input=export(TUTORIAL, "dot"), capture_output=True)
+needs_graphviz = pytest.mark.skipif(
+    not have("dot") and not IN_CI, reason="not installed: dot (graphviz)"
+)
+
+
+def drawn_by_graphviz(text: bytes, *options: str) -> bytes:
+    """Return what `dot` makes of a text without a complaint."""
+    done = subprocess.run(["dot", *options], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert b"my-busybox-extended-classic" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.reference
+@needs_graphviz
+@pytest.mark.parametrize("names", [["app"], ['a"];b', "c\\", "<b>&amp;", "\udcff\n", "\\N"]])
+def test_graphviz_reads_the_same_nodes_and_edges(names: list[str], tree: TreeBuilder) -> None:
+    repositories = tree.root / "docker/registry/v2/repositories"
+    tree.push("web", "v1", index(image(["base", "one"]), image(["arm"], platform="linux/arm64")))
+    for name in names:
+        shutil.copytree(repositories / "web", repositories / name)
+    read = json.loads(drawn_by_graphviz(export(tree.root, "dot"), "-Tdot_json"))
+    nodes = [one for one in read["objects"] if "nodes" not in one]
+    expected = network(tree.root)
+    kinds = dict(expected.nodes(data="kind"))
+    assert len(nodes) == len([kind for kind in kinds.values() if kind != "config"])
+    labels = {one["label"].replace("\\\\", "\\").replace("&amp;", "&") for one in nodes}
+    assert {printable(name) for name in names} <= labels
+    # A link from a repository to what its tag leads to is not drawn, and no config.
+    drawn = [end for _, end, kind in expected.edges(data="kind") if kind != "revision"]
+    assert len(read["edges"]) == len([end for end in drawn if kinds[end] != "config"])
+
+
+@pytest.mark.reference
+@needs_graphviz
+def test_graphviz_draws_it() -> None:
+    svg = unescape(drawn_by_graphviz(export(TUTORIAL, "dot"), "-Tsvg").decode())
+    assert "my-busybox-extended-classic" in svg
+    assert svg.count("<polygon") > 30
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import regfs
 from regfs.reports.areas import Area, AreaKind, areas
 from regfs.reports.family import family
 from regfs.reports.users import users_of
-from tests.support.builder import TreeBuilder, image
+from tests.support.builder import TreeBuilder, image, index
 from tests.support.registries import Recipe, build, new_tree, recipes
 
 TUTORIAL = Path(__file__).parents[2] / "fixtures/trees/tutorial"
@@ -158,6 +158,17 @@ def test_hostile_text_is_escaped_where_there_are_no_scripts(tree: TreeBuilder) -
     assert "<img" not in html
     assert html.count("<script") == 3
     assert "\x1b" not in html
+
+
+def test_long_texts_are_cut(tree: TreeBuilder) -> None:
+    history = {"history": [{"created_by": "RUN " + "x" * 100_000}]}
+    tree.push("app", "v1", image(["base"], history))
+    tree.push("app", "v2", index(image(["a"], platform="linux/" + "z" * 100_000), image(["b"])))
+    data = data_of(export(tree.root))
+    assert max(len(text) for text in data["made"]) == 300
+    names = [name for names in data["members"]["names"] for name in names]
+    assert max(map(len, names)) < 300
+    assert any(name.startswith("app:v2 (linux/zzz") and name.endswith("zz)") for name in names)
 
 
 def test_what_could_not_be_read_is_said_on_the_page(tree: TreeBuilder) -> None:

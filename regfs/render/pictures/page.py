@@ -35,7 +35,8 @@ LEAVES: Final = 120_000
 """Blobs that are drawn one by one, the largest; the others of an area are one rectangle."""
 _ROWS: Final = 100
 """Rows of each table without scripts."""
-_DIGITS: Final = 12
+_LONGEST: Final = 300
+"""Characters of a name: a platform can have a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def page(picture: Picture) -> Iterator[str]:
     """Yield the page."""
     css, script, library = _static("page.css"), _static("page.js"), _static("d3.min.js")
     inventory, top = picture.graph.inventory, picture.top
-    root = html.escape(printable(inventory.url))
+    root = html.escape(_cut(inventory.url))
     lack = plural(picture.unread, "thing")
     yield Template(_static("page.html")).substitute(
         policy="default-src 'none'; base-uri 'none'; form-action 'none'; "
@@ -90,7 +91,7 @@ def _hash(text: str) -> str:
 
 
 def _row(area: Area, whole: int) -> str:
-    name = html.escape(printable(area.name)) or "shared by repositories"
+    name = html.escape(_cut(area.name)) or "shared by repositories"
     share = f"{100 * area.bytes / whole:.1f}%" if whole else ""
     cells = f'<td class="n">{human_size(area.bytes)}</td><td class="n">{share}</td><td></td>'
     return f'<tr><td>{name}</td>{cells}<td class="n">{area.blobs:,}</td></tr>\n'
@@ -99,7 +100,7 @@ def _row(area: Area, whole: int) -> str:
 def _images(family: Sequence[FamilyMember]) -> str:
     """Return the forest as a list, for who has no scripts."""
     shown = [
-        f"<li>{html.escape(printable(one.names[0]))}: + {plural(one.own_layers, 'layer')}, "
+        f"<li>{html.escape(_cut(one.names[0]))}: + {plural(one.own_layers, 'layer')}, "
         f"{human_size(one.own_bytes)}{_base(one, family)}</li>\n"
         for one in family[: 10 * _ROWS]
         if one.names
@@ -112,7 +113,13 @@ def _base(member: FamilyMember, family: Sequence[FamilyMember]) -> str:
         return ""
     base = family[member.base]
     name = base.names[0] if base.names else f"{plural(base.layers, 'layer')} that others begin with"
-    return f", built on {html.escape(printable(name))}"
+    return f", built on {html.escape(_cut(name))}"
+
+
+def _cut(text: str) -> str:
+    """Return a name printable, and without its middle if it is too long."""
+    half = _LONGEST // 2 - 2
+    return printable(text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}")
 
 
 # -- the data ------------------------------------------------------------------------------
@@ -129,13 +136,13 @@ def _columns(picture: Picture) -> dict[str, Any]:
         "blobs": {**packer.blobs, "digest": "".join(packer.digests), "role": "".join(packer.roles)},
         "made": list(packer.made),
         "members": {
-            "names": [list(map(printable, one.names)) for one in family],
+            "names": [list(map(_cut, one.names)) for one in family],
             "base": [one.base for one in family],
             "layers": [one.layers for one in family],
             "size": [one.size for one in family],
             "ownLayers": [one.own_layers for one in family],
             "ownBytes": [one.own_bytes for one in family],
-            "baseName": [printable(one.base_name) for one in family],
+            "baseName": [_cut(one.base_name) for one in family],
             "squashed": [int(one.squashed) for one in family],
         },
     }
@@ -171,7 +178,7 @@ class _Packer:
         rest = area.rows[len(shown) :]
         values = (
             self._kinds.index(area.kind),
-            printable(area.name),
+            _cut(area.name),
             area.users,
             len(area.areas),
             len(shown),

@@ -128,7 +128,7 @@
 
   function drawMap() {
     const width = Math.max(320, at("map").clientWidth);
-    const height = Math.max(320, Math.min(720, Math.round(window.innerHeight * 0.62)));
+    const height = focus.bytes ? Math.max(320, Math.min(720, Math.round(window.innerHeight * 0.62))) : 0;
     svg.attr("viewBox", `0 0 ${width} ${height}`).attr("height", height);
     const tree = { node: focus, kids: drawn(focus, WIDEST).map((node) => ({
       node, kids: opens(node) ? drawn(node, INNER).map((inner) => ({ node: inner })) : null,
@@ -234,9 +234,9 @@
     const lines = d3.select("#details");
     lines.selectAll("*").remove();
     lines.append("strong").text(node.digest && node.name !== `${node.kind} ${node.digest}` ? node.name : title(node));
-    const facts = [size(node.bytes), `${share(node.bytes)} of everything`];
+    const facts = top.blobs ? [size(node.bytes), `${share(node.bytes)} of everything`] : ["nothing is stored here yet"];
     if (needed(node)) facts.push(`needed by ${needed(node)}`);
-    if (!node.digest) facts.push(count(node.blobs, "blob"));
+    if (!node.digest && top.blobs) facts.push(count(node.blobs, "blob"));
     lines.append("div").text(facts.join(" · "));
     if (node.digest) {
       const line = lines.append("div");
@@ -289,7 +289,7 @@
     }
   }
 
-  const called = (one) => (one.names.length ? one.names[0]
+  const called = (one) => (one.names.length ? one.names[0].length > 100 ? `${one.names[0].slice(0, 60)}…${one.names[0].slice(-36)}` : one.names[0]
     : `(${count(m.layers[one.n], "layer")} that ${count(one.children.length, "image")} begin with)`);
   function says(one) {
     const facts = [];
