@@ -12,7 +12,8 @@ It tells what a registry needs: names, sizes, times, links. `tarfile` takes eigh
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from regfs.stores import FileKind
@@ -20,7 +21,9 @@ from regfs.stores import FileKind
 BLOCK: Final = 512
 _EXTENDED_LIMIT: Final = 1 << 20
 """Bytes of the longest header: a long name, or pax records."""
+_NOTHING: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 _LARGEST: Final = 2**63 - 1
+_SPACES: Final = b" " * 8
 _ZEROS: Final = bytes(BLOCK)
 _KINDS: Final = {
     0x30: FileKind.FILE,  # 0
@@ -90,7 +93,7 @@ class _HeaderWalk:
     def __init__(self, stream: TarStream) -> None:
         self._stream = stream
         self._count = 0
-        self._extra: dict[bytes, bytes] = {}
+        self._extra: Mapping[bytes, bytes] = _NOTHING
         """What extended headers say of the next entry."""
 
     def run(self) -> Iterator[TarMember]:
@@ -120,8 +123,8 @@ class _HeaderWalk:
         if kind in _EXTENDED:
             self._take_extended(kind, stored)
             return None, _padded(self._stream.position)
-        extra, self._extra = self._extra, {}
-        if b"size" in extra:
+        extra, self._extra = self._extra, _NOTHING
+        if extra and b"size" in extra:
             stored = self._decimal(extra[b"size"], "size")
         if kind in _NO_DATA:
             stored = 0
@@ -129,9 +132,10 @@ class _HeaderWalk:
         if sparse:
             size = self._number(block[483:495], "size")
             self._skip_map(block)
-        for key in (b"GNU.sparse.realsize", b"GNU.sparse.size"):
-            if key in extra:
-                size, sparse = self._decimal(extra[key], "size"), True
+        if extra:
+            for key in (b"GNU.sparse.realsize", b"GNU.sparse.size"):
+                if key in extra:
+                    size, sparse = self._decimal(extra[key], "size"), True
         position = self._stream.position
         end = _padded(position + stored)
         if kind in _NO_ENTRIES:
@@ -153,11 +157,11 @@ class _HeaderWalk:
         if len(content) < size:
             raise self._damaged("it is cut off")
         if kind == _LONG_NAME:
-            self._extra[b"path"] = content.rstrip(b"\0")
+            self._extra = {**self._extra, b"path": content.rstrip(b"\0")}
         elif kind == _LONG_TARGET:
-            self._extra[b"linkpath"] = content.rstrip(b"\0")
+            self._extra = {**self._extra, b"linkpath": content.rstrip(b"\0")}
         elif kind == _PAX:
-            self._extra.update(self._records(content))
+            self._extra = {**self._extra, **dict(self._records(content))}
 
     def _records(self, content: bytes) -> Iterator[tuple[bytes, bytes]]:
         r"""Yield the records `<length> <key>=<value>\n` of a pax header."""
@@ -183,11 +187,10 @@ class _HeaderWalk:
 
     def _check_sum(self, block: bytes) -> None:
         """Check the sum of all bytes, with those of the checksum field counted as spaces."""
-        field = block[148:156]
-        stated = self._number(field, "checksum")
-        expected = stated + sum(field) - 8 * 32
+        stated = self._number(block[148:156], "checksum")
         # The low half of adler32 is the sum modulo 65521: twenty times as fast as sum(block).
-        if zlib.adler32(block) & 0xFFFF == (expected + 1) % 65521:
+        counted = zlib.adler32(block[:148] + _SPACES + block[156:])
+        if counted & 0xFFFF == (stated + 1) % 65521:
             return
         # Some old writers summed signed bytes.
         signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:])
@@ -195,6 +198,9 @@ class _HeaderWalk:
             raise self._damaged("a header is damaged" if self._count else "it is no tar")
 
     def _number(self, field: bytes, name: str) -> int:
+        digits = field.rstrip(b"\0 ")
+        if digits.isdigit() and b"8" not in digits and b"9" not in digits:
+            return int(digits, 8)  # as nearly all writers fill it
         if field[0] & 0x80:  # base 256, for numbers too large for octal digits
             value = int.from_bytes(field) - (0x80 << 8 * (len(field) - 1))
             if field[0] & 0x40 or value > _LARGEST:
@@ -213,7 +219,7 @@ class _HeaderWalk:
             raise self._damaged(f"a {name} that is not a number")
         return int(text)
 
-    def _time(self, block: bytes, extra: dict[bytes, bytes]) -> float:
+    def _time(self, block: bytes, extra: Mapping[bytes, bytes]) -> float:
         """Return when an entry was changed; the epoch if that is not to be understood."""
         try:
             if b"mtime" in extra:

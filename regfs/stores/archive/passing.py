@@ -29,7 +29,6 @@ from regfs.stores.archive.headers import ArchiveDamaged, TarMember, entries
 from regfs.stores.archive.plain import (
     ADVICE,
     SPARSE,
-    item_of,
     open_part,
     read_part,
     truncated,
@@ -96,6 +95,7 @@ class PassingTar:
         kept.close()
         weakref.finalize(self, os.close, self._kept)
         self._end = 0
+        self._unwritten = bytearray()
 
     # -- the pass ----------------------------------------------------------------------
 
@@ -116,6 +116,7 @@ class PassingTar:
             gathering.problems.append(Finding(Code.ARCHIVE_TRUNCATED, path_of(V2), actual=words))
         finally:
             progress.finish()
+        self._write()
         self._rows = gathering.finish()
         self._name_of = gathering.name_of
         return self._rows
@@ -132,13 +133,13 @@ class PassingTar:
                 place = len(self._starts)
                 self._starts.append(member.position)
                 self._spots.append(-1)
-                gathering.add(item_of(member, place))
+                gathering.add(member, place)
                 if member.sparse:
                     self._bad[place] = SPARSE
                 else:
                     self._take(place, member, stream)
             else:
-                gathering.add(item_of(member, place))
+                gathering.add(member, place)
         stream.skip_to(stream.position + _REST)
 
     def _take(self, place: int, member: TarMember, stream: PlainStream) -> None:
@@ -149,7 +150,8 @@ class PassingTar:
         algorithm = self._passing.algorithm_of(member.name)
         if not (keeps or algorithm):
             return
-        hasher = None if algorithm is None else hashlib.new(algorithm, usedforsecurity=False)
+        make = None if algorithm is None else getattr(hashlib, algorithm)
+        hasher = None if make is None else make(usedforsecurity=False)
         if keeps:
             self._spots[place] = self._end
         room = KEPT if keeps else 0
@@ -168,15 +170,21 @@ class PassingTar:
             self._sums[place] = algorithm, hasher.digest()
 
     def _keep(self, piece: bytes) -> int:
+        self._unwritten += piece
+        self._end += len(piece)
+        if len(self._unwritten) >= PIECE:
+            self._write()
+        return len(piece)
+
+    def _write(self) -> None:
+        """Write what is to be kept, many files at once."""
         try:
-            done = 0
-            while done < len(piece):
-                done += os.pwrite(self._kept, piece[done:], self._end + done)
+            while self._unwritten:
+                done = os.pwrite(self._kept, self._unwritten, self._end - len(self._unwritten))
+                del self._unwritten[:done]
         except OSError as error:
             words = f"no temporary file for what is to be kept of it: {error.strerror}"
             raise StoreError(f"{printable(self.url)}: {words}") from error
-        self._end += len(piece)
-        return len(piece)
 
     # -- what was kept, or comes again ---------------------------------------------------
 

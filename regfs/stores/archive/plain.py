@@ -10,17 +10,12 @@ from typing import Any, BinaryIO, Final, cast
 from regfs.errors import NotARegistry, StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.stores import Capability
-from regfs.stores.archive.headers import ArchiveDamaged, TarMember, entries
-from regfs.stores.flat.rows import V2, FlatItem, Gathering, Rows, path_of
+from regfs.stores.archive.headers import ArchiveDamaged, entries
+from regfs.stores.flat.rows import V2, Gathering, Rows, path_of
 
 ADVICE: Final = "regfs reads an archive and never changes it; unpack it, and give the folder"
 SPARSE: Final = "a sparse file in an archive, which is not read; unpack it, give the folder"
 _BUFFER: Final = 64 << 10
-
-
-def item_of(member: TarMember, place: int) -> FlatItem:
-    """Return an entry of a tar as a flat listing names it."""
-    return FlatItem(*member[:4], place=place, target=member.target)
 
 
 def truncated(error: ArchiveDamaged) -> Finding:
@@ -49,7 +44,7 @@ class PlainTar:
         try:
             for member in entries(stream):
                 count += 1
-                gathering.add(item_of(member, -1 if member.sparse else member.position))
+                gathering.add(member, -1 if member.sparse else member.position)
         except ArchiveDamaged as error:
             if not count:
                 raise NotARegistry(

@@ -17,6 +17,7 @@ ZSTD: Final = b"\x28\xb5\x2f\xfd"
 MAGIC: Final = 4
 """Bytes that tell how an archive is compressed."""
 PIECE: Final = 256 << 10
+_PIECE_OF_PACKED: Final = 32 << 10
 
 
 class Bytes(Protocol):
@@ -33,6 +34,7 @@ class PlainStream:
         """`advance` gets the number of bytes that came."""
         self.position = 0
         self._advance = advance
+        self._buffer, self._at = b"", 0
         head = b""
         while len(head) < MAGIC and (more := raw.read(MAGIC - len(head))):
             head += more
@@ -42,6 +44,8 @@ class PlainStream:
             self._source, self._broken = _gzip(self._source)
         elif head == ZSTD:
             self._source, self._broken = _zstd(self._source)
+        # With damage, all of the piece is lost that it is in.
+        self._piece = _PIECE_OF_PACKED if self._broken else PIECE
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes; none at the end.
@@ -50,16 +54,23 @@ class PlainStream:
             ArchiveDamaged: it cannot be decompressed.
             StoreError: it cannot be read.
         """
+        if self._at == len(self._buffer):
+            self._fill()
+        piece = self._buffer[self._at : self._at + size]
+        self._at += len(piece)
+        self.position += len(piece)
+        return piece
+
+    def _fill(self) -> None:
+        """Read the next piece; a read for each header would cost more than all else."""
         try:
-            piece = self._source.read(min(size, PIECE))
+            self._buffer, self._at = self._source.read(self._piece), 0
         except self._broken as error:
             words = " ".join(str(error).split())[:200]
             raise ArchiveDamaged(f"it cannot be decompressed: {words}") from None
         except OSError as error:
             raise StoreError(f"the archive cannot be read: {error.strerror or error}") from error
-        self.position += len(piece)
-        self._advance(len(piece))
-        return piece
+        self._advance(len(self._buffer))
 
     def take(self, size: int) -> bytes:
         """Return the next bytes; fewer at the end."""
@@ -71,8 +82,13 @@ class PlainStream:
     def skip_to(self, position: int) -> bool:
         """Read on to a position that has not come yet; return whether the stream reaches it."""
         while self.position < position:
-            if not self.read(position - self.position):
+            if self._at == len(self._buffer):
+                self._fill()
+            step = min(position - self.position, len(self._buffer) - self._at)
+            if not step:
                 return False
+            self._at += step
+            self.position += step
         return True
 
 

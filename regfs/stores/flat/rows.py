@@ -15,7 +15,7 @@ import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, Protocol
 
 from regfs.errors import NotARegistry, printable
 from regfs.findings import Code, Finding
@@ -47,20 +47,28 @@ def path_of(key: bytes) -> str:
     return os.fsdecode(key.replace(b"\0", b"/"))
 
 
-class FlatItem(NamedTuple):
+class Named(Protocol):
     """One thing that a flat listing names."""
 
-    name: bytes
-    """As it is written there."""
-    kind: FileKind = FileKind.FILE
-    size: int = 0
-    """Bytes."""
-    mtime: float = 0.0
-    """Seconds since the epoch."""
-    place: int = -1
-    """Where the source finds its content."""
-    target: bytes | None = None
-    """What a link leads to; of a FILE, the name of the file that it is a second name of."""
+    @property
+    def name(self) -> bytes:
+        """As it is written there."""
+
+    @property
+    def kind(self) -> FileKind:
+        """What it is."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def mtime(self) -> float:
+        """Seconds since the epoch."""
+
+    @property
+    def target(self) -> bytes | None:
+        """What a link leads to; of a FILE, the name of the file that it is a second name of."""
 
 
 class Rows:
@@ -130,8 +138,11 @@ class Gathering:
         """Return the name that a key had in the listing, once that is finished."""
         return (self._top + key)[len(self._missing) :].replace(b"\0", b"/")
 
-    def add(self, item: FlatItem) -> None:
-        """Take one item; a later one of the same name takes the place of an earlier one."""
+    def add(self, item: Named, place: int) -> None:
+        """Take one item; a later one of the same name takes the place of an earlier one.
+
+        `place` is where the source finds its content.
+        """
         key = _normal(item.name)
         if key is None:
             self._refuse(item.name)
@@ -143,7 +154,7 @@ class Gathering:
         self._kinds.append(_CODES[item.kind])
         self._sizes.append(max(item.size, 0))
         self._mtimes.append(item.mtime)
-        self._places.append(item.place)
+        self._places.append(place)
 
     def _refuse(self, name: bytes) -> None:
         self._bad_count += 1
@@ -282,6 +293,8 @@ def _normal(name: bytes) -> bytes | None:
     """Return the key of a name; None if it cannot be that of anything in a tree."""
     if b"\0" in name or len(name) > _LONGEST:
         return None
+    if not (name[:1] in b"./" or b"//" in name or b"/." in name):  # as nearly all names are
+        return name.rstrip(b"/").replace(b"/", b"\0")
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     return None if b".." in parts else b"\0".join(parts)
 
