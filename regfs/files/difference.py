@@ -25,7 +25,7 @@ from regfs.content.packages import PackageChange
 from regfs.digest import Digest, hash_stream
 from regfs.errors import RegfsError, printable
 from regfs.files.image import ImageFiles
-from regfs.files.installed import FileAt, package_changes
+from regfs.files.installed import FileAt, Pair, is_of_database, package_changes
 from regfs.files.layers import Layers
 from regfs.files.listing import LayerListing
 from regfs.files.merged import Merged, Placed
@@ -116,8 +116,7 @@ def file_difference(
             break
         shared += 1
     parts = [before.part(shared), after.part(shared)]
-    told = [Told(part.listings) for part in parts]
-    if not told[0].is_as_far_as(told[1]):
+    if not Told(parts[0].listings).is_as_far_as(Told(parts[1].listings)):
         # Where one of the two cannot be read the other one may do.
         below = before.part(0, shared)
         parts = [below.under(part) for part in parts]
@@ -170,22 +169,27 @@ class _Comparison:
         }
 
     def difference(self) -> FileDifference:
-        found = [one for one in self._pending() if one.what or one.is_doubtful or not _in_both(one)]
-        sums = self._sums(found)
-        changes: list[FileDelta] = []
-        for one in found:
-            what = one.what
+        # A million changes are kept as rows; only what is still to be read as entries.
+        found: list[FileDelta | None] = []
+        doubtful: dict[int, _Pending] = {}
+        databases: dict[str, Pair] = {}
+        for one in self._pending():
+            if is_of_database(one.path):
+                databases[one.path] = _at(one.before), _at(one.after)
             if one.is_doubtful:
-                pair = [sums.get(cast(_File, file).place) for file in (one.before, one.after)]
-                if None not in pair and pair[0] != pair[1]:
-                    what = ("content", *what)
-            if what or not _in_both(one):
-                changes.append(_delta(one, what))
-        packages, unread = package_changes(
-            self._layers, {one.path: (_at(one.before), _at(one.after)) for one in found}
-        )
-        problems = (*self._problems, *unread)
-        return FileDifference(tuple(changes), tuple(packages), problems)
+                doubtful[len(found)] = one
+                found.append(None)
+            elif one.what or one.before is None or one.after is None:
+                found.append(_delta(one, one.what))
+        sums = self._sums(doubtful.values())
+        for number, one in doubtful.items():
+            pair = [sums.get(cast(_File, file).place) for file in (one.before, one.after)]
+            differs = None not in pair and pair[0] != pair[1]
+            what = ("content", *one.what) if differs else one.what
+            found[number] = _delta(one, what) if what else None
+        changes = tuple(one for one in found if one is not None)
+        packages, unread = package_changes(self._layers, databases)
+        return FileDifference(changes, tuple(packages), (*self._problems, *unread))
 
     def _pending(self) -> Iterator[_Pending]:
         """Yield the paths of both that are not surely the same."""
@@ -224,11 +228,11 @@ class _Comparison:
         if self._times and old.mtime != new.mtime:
             yield "time"
 
-    def _sums(self, found: Iterable[_Pending]) -> dict[tuple[Digest, int], Digest]:
+    def _sums(self, doubtful: Iterable[_Pending]) -> dict[tuple[Digest, int], Digest]:
         """Return the digests of the contents that may differ; each layer is read once."""
         wanted: dict[Digest, set[int]] = defaultdict(set)
-        for one in found:
-            for file in (one.before, one.after) if one.is_doubtful else ():
+        for one in doubtful:
+            for file in (one.before, one.after):
                 if file is not None:
                     wanted[file.layer].add(file.entry.position)
         sums: dict[tuple[Digest, int], Digest] = {}
@@ -253,10 +257,6 @@ class _Comparison:
             holes += stream.holes
             (digest,), _ = hash_stream(cast(BinaryIO, stream))
             sums[layer, place] = digest
-
-
-def _in_both(one: _Pending) -> bool:
-    return one.before is not None and one.after is not None
 
 
 def _at(file: _File | None) -> FileAt | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from regfs.content.entries import EntryKind, TarEntry
 from regfs.content.packages import (
@@ -33,8 +33,16 @@ class FileAt(NamedTuple):
     entry: TarEntry
 
 
-Pair = tuple[FileAt | None, FileAt | None]
+Pair: TypeAlias = tuple[FileAt | None, FileAt | None]
 """What lies at a path before and after."""
+
+_LOG: Final = "-wal"
+"""What SQLite appends to the name of a database for that of its log."""
+
+
+def is_of_database(path: str) -> bool:
+    """Return whether a path is a database, a part of one, or a log of one."""
+    return database_at(path.removesuffix(_LOG)) is not None
 
 
 def package_changes(
@@ -42,7 +50,7 @@ def package_changes(
 ) -> tuple[list[PackageChange], list[str]]:
     """Return what differs between the packages in `files`, and what could not be read.
 
-    `files` are those that differ; what in them is no database is ignored.
+    `files` are those that differ of which `is_of_database` says so.
     """
     packages: dict[Family, tuple[list[Package], list[Package]]] = defaultdict(lambda: ([], []))
     problems: dict[str, None] = {}
@@ -52,7 +60,7 @@ def package_changes(
         if family is None:
             continue
         for number, file in enumerate(pair):
-            log = files.get(f"{path}-wal", (None, None))[number]
+            log = files.get(f"{path}{_LOG}", (None, None))[number]
             try:
                 packages[family][number].extend(_read(layers, path, file, log))
             except RegfsError as error:

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.content.packages import PackageChange
-    from regfs.files.difference import FileDelta
+    from regfs.files.difference import FileDelta, FileDifference
     from regfs.reports.diff import DiffReport, ImageDifference
     from regfs.reports.diff_config import FieldChange
     from regfs.reports.diff_layers import LayerChange
 
 _SIGNS: Final = {FileFate.ADDED: "+", FileFate.REMOVED: "-", FileFate.CHANGED: "~"}
 _LONGEST: Final = 200
-"""Characters of a value that are shown; JSON has all of them."""
+_LONGEST_CELL: Final = 60
+"""Characters of a value, and of one in a table, that are shown; JSON has all of them."""
+_MOST: Final = 200
+"""Values of one config that are shown."""
 
 
 def show_difference(report: DiffReport, console: Console, *, top: int, verbose: int) -> None:
@@ -68,7 +71,7 @@ def _show_image(
     _show_fields(image.fields, console, "Config")
     if image.files is not None:
         _show_packages(image.files.packages, console, top)
-        _show_files(image.files.changes, console, top)
+        _show_files(image.files, console, top)
 
 
 # -- layers -------------------------------------------------------------------------------
@@ -78,7 +81,8 @@ def _show_layers(image: ImageDifference, console: Console, *, verbose: int) -> N
     say(console)
     sizes = f"{human_size(image.size_before)} -> {human_size(image.size_after)}"
     shared = [one for one in image.layers if one.change is LayerFate.SHARED]
-    once = {one.before.digest: max(one.before.size, 0) for one in shared if one.before}
+    pairs = ((one.before, one.after) for one in shared if one.before and one.after)
+    once = {old.digest: max(old.size, new.size, 0) for old, new in pairs}
     count = f"{plural(len(shared), 'layer')} ({human_size(sum(once.values()))})"
     say(console, f"Layers: {sizes}; {count if shared else 'none'} shared", "bold")
     rows = [
@@ -130,11 +134,14 @@ def _show_fields(fields: Sequence[FieldChange], console: Console, title: str = "
     say(console)
     if title:
         say(console, title, "bold")
-    for one in fields:
+    for one in fields[:_MOST]:
         name = _FIELDS.get(one.field, one.field)
         for sign, value in (("-", one.before), ("+", one.after)):
             if value is not None:
                 say(console, _shown(one, value), lead=f"{sign} {name:<12} ")
+
+    if len(fields) > _MOST:
+        say(console, f"and {len(fields) - _MOST:,} more: --json has all", "dim")
 
 
 def _shown(change: FieldChange, value: str) -> str:
@@ -160,11 +167,15 @@ def _show_packages(packages: Sequence[PackageChange], console: Console, top: int
     say(console)
     say(console, f"Packages: {_counts(one.change for one in packages)}", "bold")
     rows = [
-        (one.change, one.name, one.before or "", one.after or "", one.family)
+        (one.change, *(_cut(text or "") for text in (one.name, one.before, one.after)), one.family)
         for one in packages[:top]
     ]
     console.print(table("", ["=", "Package", "Before", "After", "="], rows))
     _show_rest(len(packages) - top, console)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}..."
 
 
 def _counts(changes: Iterable[str]) -> str:
@@ -174,10 +185,12 @@ def _counts(changes: Iterable[str]) -> str:
     return ", ".join(f"{count:,} {change}" for change, count in sorted(counts.items()))
 
 
-def _show_files(changes: Sequence[FileDelta], console: Console, top: int) -> None:
+def _show_files(files: FileDifference, console: Console, top: int) -> None:
     say(console)
+    changes = files.changes
     if not changes:
-        say(console, "Files: the same; --times compares their times too", "bold")
+        same = "the same; --times compares their times too"
+        say(console, f"Files: {'not all could be read' if files.problems else same}", "bold")
         return
     parts = []
     for fate in FileFate:

@@ -135,3 +135,29 @@ def test_control_characters_of_names_do_not_reach_the_terminal(
         assert "\x1b" not in printed
         assert "\nline" not in printed
         assert r"\x1b[31mred\nline" in printed
+
+
+def test_endless_values_are_cut(tree: TreeBuilder, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "1" * 100_000
+    for tag, version in (("v1", "2"), ("v2", long)):
+        status = f"Package: tar\nVersion: {version}\n\n".encode()
+        steps = [{"created_by": f"ENV {tag} {n}", "empty_layer": True} for n in range(1000)]
+        config = {"config": {"User": version}, "history": steps}
+        tree.push("app", tag, image([layer({"var/lib/dpkg/status": status})], config))
+    assert diff(tree, "app:v1", "app:v2") == 0
+    printed = capsys.readouterr().out
+    assert "(100,000 characters)" in printed
+    assert "more: --json has all" in printed
+    assert len(printed) < 30_000
+
+
+def test_files_that_cannot_be_read_are_not_called_the_same(
+    shop: TreeBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tag in ("v1", "v2"):
+        digest = shop.document(shop.current("app", tag))["layers"][1]["digest"]
+        shop.blob_path(digest).write_bytes(b"no layer")
+    assert diff(shop, "app:v1", "app:v2") == 1
+    printed = capsys.readouterr().out
+    assert "Files: not all could be read" in printed
+    assert "the same" not in printed
