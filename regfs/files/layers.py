@@ -29,8 +29,8 @@ from regfs.findings import Code, Finding, Severity
 from regfs.progress import SILENT, Progress
 from regfs.tree.registry import Registry
 
-_PATHS: Final = "paths"
-_ENTRIES: Final = "entries"
+PATHS: Final = "paths"
+ENTRIES: Final = "entries"
 _SUMS: Final = "sums"
 _POINTS: Final = "points"
 """Kinds of items in the cache."""
@@ -106,7 +106,7 @@ class Layers:
         """
         listing = self._listings.get(digest)
         if listing is None and self._is_kept(digest):
-            found = None if self._cache is None else self._cache.get(_PATHS, digest)
+            found = None if self._cache is None else self._cache.get(PATHS, digest)
             if found is not None:
                 return found
         return bytes(self.listing(digest).columns.paths)
@@ -123,8 +123,8 @@ class Layers:
         """Return a listing from the cache; None if it has none, or the layer is not there."""
         if self._cache is None or not self._is_kept(digest):
             return None
-        rest = self._cache.get(_ENTRIES, digest)
-        paths = None if rest is None else self._cache.get(_PATHS, digest)
+        rest = self._cache.get(ENTRIES, digest)
+        paths = None if rest is None else self._cache.get(PATHS, digest)
         return None if rest is None or paths is None else unpacked(digest, paths, rest)
 
     def _keep(self, listing: LayerListing) -> LayerListing:
@@ -132,8 +132,8 @@ class Layers:
         whole = all(one.severity is not Severity.ERROR for one in listing.findings)
         if self._cache is not None and whole:
             paths, rest = packed(listing)
-            self._cache.put(_PATHS, listing.digest, paths)
-            self._cache.put(_ENTRIES, listing.digest, rest)
+            self._cache.put(PATHS, listing.digest, paths)
+            self._cache.put(ENTRIES, listing.digest, rest)
         return listing
 
     def _read(self, digest: Digest) -> LayerListing:

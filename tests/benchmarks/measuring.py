@@ -105,13 +105,13 @@ class Bench:
         self.scratch = scratch
         self.output = scratch / "output"
         self._workdir = workdir
-        self._quick = quick
+        self.quick = quick
         self._runs = runs
         self._cold = cold
 
     def tree(self, kind: str) -> tuple[Path, Json]:
         """Return the root of a tree and what is in it; made when it is not there yet."""
-        options = TREES[kind][self._quick].split()
+        options = TREES[kind][self.quick].split()
         name = "_".join(option.lstrip("-") for option in options)
         root, summary = self._workdir / name, self._workdir / f"{name}.json"
         if not root.exists():
@@ -137,7 +137,7 @@ class Bench:
         problems = [self.try_out(side, case.expect(summary)) for side in sides]
         row.problem = "; ".join(filter(None, problems))
         samples: tuple[list[Sample], list[Sample]] = ([], [])
-        for _ in range(self._runs or (2 if self._quick else case.runs)):
+        for _ in range(self._runs or (2 if self.quick else case.runs)):
             for side, taken, problem in zip(sides, samples, problems, strict=True):
                 if not problem:
                     taken.append(self.sample(side))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from tests.benchmarks.inside import cat_sides, find_sides, index_sides, listing_sides
 from tests.benchmarks.measuring import PYTHON, Bench, Case, Json, Side, run
 
 REGFS = [PYTHON, "-m", "regfs"]
@@ -18,7 +19,7 @@ UNTAGGED = "--delete-untagged"
 BARE_PYTHON = Side("python -c pass", [PYTHON, "-c", "pass"])
 
 
-def listing_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+def scan_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     """Scan against the bare loop; timed inside the process, without imports."""
     command = [PYTHON, "-m", "tests.benchmarks.listing"]
 
@@ -256,14 +257,19 @@ def moved(summary: Json) -> Json:
     return {"moved": summary["unreferenced_blobs"] + summary["unreferenced_blobs"] // 2}
 
 
+def one_file(summary: Json) -> Json:
+    """What a search for one name must find."""
+    return {"files": 1}
+
+
 def nothing(summary: Json) -> Json:
     """What is not looked at."""
     return {}
 
 
 CASES = [
-    Case("scan", "usual", listing_sides, listed, runs=5),
-    Case("scan-large", "large", listing_sides, listed, runs=3),
+    Case("scan", "usual", scan_sides, listed, runs=5),
+    Case("scan-large", "large", scan_sides, listed, runs=3),
     Case("gc", "usual", plan_sides, unreferenced, runs=5),
     Case("gc-limit", "usual", limit_sides, nothing, runs=5),
     Case("gc-tenth", "tenth", plan_sides, unreferenced, runs=5),
@@ -284,6 +290,11 @@ CASES = [
     Case("info", "usual", partial(report_sides, report="info"), nothing, runs=5),
     Case("reuse", "usual", partial(report_sides, report="reuse"), nothing, runs=5),
     Case("bases", "usual", partial(report_sides, report="bases"), nothing, runs=5),
+    Case("files", "layer", partial(listing_sides, again=False), nothing, runs=3),
+    Case("files-again", "layer", partial(listing_sides, again=True), nothing, runs=5),
+    Case("files-cat", "layer", cat_sides, nothing, runs=5),
+    Case("find", "layers", find_sides, nothing, runs=3),
+    Case("find-known", "small", index_sides, one_file, runs=5),
     Case("version", "small", version_sides, nothing, runs=15),
     Case("ls", "small", ls_sides, nothing, runs=15),
 ]

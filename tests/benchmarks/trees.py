@@ -46,6 +46,10 @@ TREES = {
         f"--blobs 16 {ONE_REPOSITORY} --layers 8 --layer-size 10000 --files 5000",
         f"--blobs 16 {ONE_REPOSITORY} --layers 8 --layer-size 10000 --files 1000",
     ),
+    "layer": (
+        f"--blobs 5 {ONE_REPOSITORY} --layers 1 --layer-size 10000 --files 100000",
+        f"--blobs 5 {ONE_REPOSITORY} --layers 1 --layer-size 10000 --files 10000",
+    ),
     "many-tags": ("--one-repository --tags 10000 --layers 2 --pushes 1",) * 2,
     "repositories": tuple(
         f"--blobs {3 * count} --manifests {count} --repositories {count} --tags 1 --layers 1 "
