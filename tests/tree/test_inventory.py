@@ -328,7 +328,10 @@ def test_rows_are_in_the_order_of_numbers(listed: list[Digest], random: Random) 
     assert [table[digest].size for digest in mixed] == list(map(known.find, mixed))
 
 
-@given(st.lists(st.binary(min_size=2, max_size=2), max_size=40), st.text("0123456789abcdef", min_size=2, max_size=5))  # fmt: skip
+_PAIRS = st.lists(st.binary(min_size=2, max_size=2), max_size=40)
+
+
+@given(_PAIRS, st.text("0123456789abcdef", min_size=2, max_size=5))
 def test_digests_are_found_by_how_they_begin(beginnings: list[bytes], start: str) -> None:
     known = Digests()
     # Every beginning also stands in the middle of others, off their boundaries.
