@@ -146,6 +146,44 @@ def sizes_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     return verify_side(root, "sizes"), Side("find", find, lines_answer)
 
 
+def tar_of(bench: Bench, root: Path) -> Path:
+    """Return a tar of a tree, made once."""
+    archive = bench.scratch / f"{root.name}.tar"
+    if not archive.exists():
+        run(["tar", "-C", str(root), "-cf", str(archive), "docker"], bench.scratch / "tar")
+    return archive
+
+
+def tar_small_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """List a tar of small files as it passes and hash its blobs, against `tarfile`."""
+    command = [PYTHON, "-m", "tests.benchmarks.archives"]
+    archive = str(tar_of(bench, root))
+
+    def answer(output: Path) -> Json:
+        return {"blobs": json.loads(output.read_text())["blobs"]}
+
+    return (
+        Side("one pass", [*command, "regfs", archive], answer, timed_inside=True),
+        Side("tarfile", [*command, "tarfile", archive], answer, timed_inside=True),
+    )
+
+
+def tar_large_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Verify a tar of large blobs on a pipe, against listing it and hashing it as a whole."""
+    archive = shlex.quote(str(tar_of(bench, root)))
+    verify = shlex.join([*REGFS, "-r", "-", "verify", "--json"])
+    other = f"tar -tf {archive} | grep -c /data$; openssl dgst -sha256 {archive} > /dev/null"
+
+    def answer(output: Path) -> Json:
+        document: Json = json.loads(output.read_text())
+        return {"blobs": "damaged" if document["findings"] else document["checked"]["blobs"]}
+
+    return (
+        Side("verify", ["sh", "-c", f"cat {archive} | {verify}"], answer),
+        Side("tar -t, openssl", ["sh", "-c", other], lambda o: {"blobs": int(o.read_text())}),
+    )
+
+
 def version_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     """Start and say a version, against a Python that does nothing."""
     return Side("--version", [*REGFS, "--version"]), BARE_PYTHON
@@ -295,6 +333,8 @@ CASES = [
     Case("files-cat", "layer", cat_sides, nothing, runs=5),
     Case("find", "layers", find_sides, nothing, runs=3),
     Case("find-known", "small", index_sides, one_file, runs=5),
+    Case("tar-small", "tenth", tar_small_sides, stored, runs=5),
+    Case("tar-large", "blobs-large", tar_large_sides, stored, runs=5),
     Case("version", "small", version_sides, nothing, runs=15),
     Case("ls", "small", ls_sides, nothing, runs=15),
 ]

@@ -7,10 +7,11 @@ registry.tar.gz    passes, and can be decompressed again           passing.py
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from regfs.errors import NotARegistry, PathDenied, StoreError, printable
@@ -21,6 +22,8 @@ from regfs.stores.archive.unpacking import GZIP, ZSTD, Bytes, PlainStream
 from regfs.stores.flat.store import FlatStore
 
 STANDARD_INPUT: Final = "-"
+_PIPE: Final = 1 << 20
+"""Bytes that a pipe may hold: by default 16 times fewer, and each wakes the reader."""
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -50,11 +53,16 @@ def open_archive(path: str, passing: Passing) -> FlatStore:
     if is_tar(os.pread(descriptor, BLOCK, 0)):
         return FlatStore(PlainTar(descriptor, where))
     os.close(descriptor)
+    return FlatStore(passing_file(where, passing))
+
+
+def passing_file(path: str, passing: Passing) -> PassingTar:
+    """Return the source over a file, compressed or not, that is read from its start on."""
 
     def again(position: int, name: bytes) -> Opened:
-        return _skipped(_file(where), position)
+        return _skipped(_file(path), position)
 
-    return FlatStore(PassingTar(where, lambda: _file(where), passing, again=again))
+    return PassingTar(path, lambda: _file(path), passing, again=again)
 
 
 def open_standard_input(passing: Passing) -> FlatStore:
@@ -75,6 +83,9 @@ def open_standard_input(passing: Passing) -> FlatStore:
     is_whole = stat.S_ISREG(status.st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0
     if is_whole and is_tar(os.pread(descriptor, BLOCK, 0)):
         return FlatStore(PlainTar(descriptor, STANDARD_INPUT))
+    if stat.S_ISFIFO(status.st_mode):
+        with suppress(OSError, AttributeError):  # no such call, or more than this user gets
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE)
     source = PassingTar(STANDARD_INPUT, lambda: _stream(descriptor), passing)
     return FlatStore(source)
 
