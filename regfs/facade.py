@@ -331,7 +331,7 @@ class Tree:
 
         parts = self.registry, self.inventory, self.graph
         targets = tuple(self._find(references))
-        findings = partial(known_findings, *parts, self._progress)
+        findings = partial(known_findings, *parts, self._progress, self.reported.append)
         unread = len(self.unread)
         what = Exported(self.graph, self.registry, targets, blobs, unread, findings)
         return export(format, what)

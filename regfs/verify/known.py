@@ -8,10 +8,10 @@ found counts as long as its blob is the same file.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
 
-from regfs.errors import DocumentInvalid, PathMissing
-from regfs.findings import Finding
+from regfs.errors import DocumentInvalid, PathMissing, StoreError
+from regfs.findings import Code, Finding
 from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
 from regfs.tree.inventory import Inventory
@@ -25,12 +25,15 @@ from regfs.verify.report import Level, ReportedFinding
 
 
 def known_findings(
-    registry: Registry, inventory: Inventory, graph: Graph, progress: Progress = SILENT
+    registry: Registry,
+    inventory: Inventory,
+    graph: Graph,
+    progress: Progress = SILENT,
+    report: Callable[[Finding], None] = lambda _: None,
 ) -> list[Finding]:
     """Return the findings, each once, however many there are.
 
-    Raises:
-        StoreError: there is a ledger and it cannot be read.
+    `report` hears of a ledger that is there and cannot be read.
     """
     found: dict[tuple[str, str], Finding] = {}
 
@@ -39,9 +42,14 @@ def known_findings(
 
     options = VerifyOptions(level=Level.SIZES)
     verify(registry, inventory, graph, options, progress=progress, on_finding=note)
-    # One of an earlier version does not say which files it is about; verify starts it anew.
-    with suppress(PathMissing, DocumentInvalid):
+    try:
         ledger = read_ledger(registry.store, LEDGER, pick_from(inventory))
         file_of = identify_blobs(registry.store, inventory.blobs).find
         cover(inventory, ledger, file_of, lambda: graph, on_finding=note)
+    except (PathMissing, DocumentInvalid):
+        pass  # one of an earlier version does not say which files it is about: verify starts anew
+    except StoreError as error:
+        unread = Finding(Code.PATH_UNREADABLE, LEDGER, actual=str(error))
+        found[unread.code, LEDGER] = unread
+        report(unread)
     return list(found.values())

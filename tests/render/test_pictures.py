@@ -251,6 +251,20 @@ def test_findings_of_the_listing_the_links_and_the_ledger(tmp_path: Path) -> Non
     assert ("blob-corrupt", "error", "layer") in rows
 
 
+def test_a_ledger_that_cannot_be_read_is_said(
+    tree: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.push("app", "v1", image(["base"]))
+    (tree.root / ".regfs/ledger").mkdir(parents=True)
+    file = tmp_path / "registry.sqlite"
+    assert run(["-r", str(tree.root), "graph", "-o", str(file)]) == 1
+    assert "incomplete" in capsys.readouterr().err
+    with closing(sqlite3.connect(file)) as made:
+        assert list(made.execute("SELECT code, path FROM findings")) == [
+            ("path-unreadable", ".regfs/ledger")
+        ]
+
+
 # -- hostile trees -----------------------------------------------------------------------
 
 HOSTILE = ["</script><script>alert(1)", 'a"];b[label="x', "n\x1b[31m\n\x00x", "\udcff\udcfe", "ﷺ￾"]

@@ -122,3 +122,23 @@ def test_a_narrow_screen_needs_no_scrolling_aside(browser: Browser, tmp_path: Pa
     watched.page.click("#to-images")
     assert watched.overflow() == 0
     watched.done()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong(scheme: str, browser: Browser, tmp_path: Path) -> None:
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+
+    axe = Axe()
+    watched = opened(browser, tmp_path, TUTORIAL, color_scheme=scheme)
+    page = watched.page
+    found = axe.run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.fill("#search", "busybox")
+    page.focus("#map .cell")
+    page.keyboard.press("Enter")
+    found = axe.run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.click("#to-images")
+    found = axe.run(page)
+    assert found.violations_count == 0, found.generate_report()
+    watched.done()

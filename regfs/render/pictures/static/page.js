@@ -423,10 +423,9 @@
     at("hits").textContent = at("search").value.trim().length < 2 ? "" : hits.length >= 60 ? "60 results or more" : count(hits.length, "result");
   });
 
-  d3.select("#legend").append("span").text("Tags that need it:");
-  d3.select("#legend").selectAll("li").data(BINS).join("li").each(function ([, words], n) {
-    d3.select(this).append("i").attr("class", `b${n}`);
-    d3.select(this).append("span").text(words);
+  d3.select("#legend").selectAll("li").data(["Tags that need it:", ...BINS]).join("li").each(function (one, n) {
+    if (n) d3.select(this).append("i").attr("class", `b${n - 1}`);
+    d3.select(this).append("span").text(n ? one[1] : one);
   });
   window.addEventListener("resize", () => { if (!at("view-bytes").hidden) drawMap(); });
   at("tools").hidden = false;
