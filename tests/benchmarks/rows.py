@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.benchmarks.inside import cat_sides, find_sides, index_sides, listing_sides
 from tests.benchmarks.measuring import PYTHON, Bench, Case, Json, Side, run
+from tests.benchmarks.treemaker import repository_name
 
 REGFS = [PYTHON, "-m", "regfs"]
 PLAN = ["gc", "plan", "--offline"]
@@ -184,6 +185,21 @@ def tar_large_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     )
 
 
+def diff_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
+    """Compare two images of 20 layers, of which they share 15, against unpacking both."""
+    images = [f"{repository_name(0)}:{tag}" for tag in ("latest", "v1")]
+
+    def diff_answer(output: Path) -> Json:
+        return {"changed": len(json.loads(output.read_text())["images"][0]["files"]["changes"])}
+
+    def unpacked_answer(output: Path) -> Json:
+        return {"changed": output.read_text().count(" differ\n")}
+
+    diff = [*REGFS, "-r", str(root), "diff", "--json", "--no-cache", *images]
+    unpack = [PYTHON, "-m", "tests.benchmarks.comparing", str(root), str(bench.scratch), *images]
+    return Side("diff", diff, diff_answer), Side("tar -xzf, diff -rq", unpack, unpacked_answer)
+
+
 def version_sides(bench: Bench, root: Path) -> tuple[Side, Side]:
     """Start and say a version, against a Python that does nothing."""
     return Side("--version", [*REGFS, "--version"]), BARE_PYTHON
@@ -300,6 +316,11 @@ def one_file(summary: Json) -> Json:
     return {"files": 1}
 
 
+def changed(summary: Json) -> Json:
+    """What differs between two images: each file of their layers."""
+    return {"changed": 1000}
+
+
 def nothing(summary: Json) -> Json:
     """What is not looked at."""
     return {}
@@ -335,6 +356,7 @@ CASES = [
     Case("find-known", "small", index_sides, one_file, runs=5),
     Case("tar-small", "tenth", tar_small_sides, stored, runs=5),
     Case("tar-large", "blobs-large", tar_large_sides, stored, runs=5),
+    Case("diff", "images", diff_sides, changed, runs=5),
     Case("version", "small", version_sides, nothing, runs=15),
     Case("ls", "small", ls_sides, nothing, runs=15),
 ]

@@ -65,7 +65,9 @@ class Shape:
     tags: int = 120
     """Tags of each repository; further manifests become the history of these tags."""
     layers: int = 8
-    """Layers of each image manifest; the lower half is one of the shared bases."""
+    """Layers of each image manifest; the lower ones are one of the shared bases."""
+    below: int = 0
+    """Layers of each base; 0 for half of those of an image."""
     layer_size: int = 0
     """Bytes of a layer, at least 16; 0 for various sizes of 16 to 64 bytes."""
     files: int = 0
@@ -277,7 +279,7 @@ class Stock:
     """The layers images are made of: a few popular bases, and the rest dealt out in turn."""
 
     def __init__(self, plan: Plan, shape: Shape, images: int, layers: int) -> None:
-        self._below = shape.layers // 2
+        self._below = shape.below or shape.layers // 2
         self._above = shape.layers - self._below
         bases = max(1, min(shape.bases, images))
         own = layers - bases * self._below

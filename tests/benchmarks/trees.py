@@ -50,6 +50,11 @@ TREES = {
         f"--blobs 5 {ONE_REPOSITORY} --layers 1 --layer-size 10000 --files 100000",
         f"--blobs 5 {ONE_REPOSITORY} --layers 1 --layer-size 10000 --files 10000",
     ),
+    "images": (
+        "--blobs 29 --manifests 2 --repositories 1 --tags 2 --bases 1 --indexes 0 "
+        "--unreferenced 0 --untagged 0 --layers 20 --below 15 --layer-size 10000 --files 1000",
+    )
+    * 2,
     "many-tags": ("--one-repository --tags 10000 --layers 2 --pushes 1",) * 2,
     "repositories": tuple(
         f"--blobs {3 * count} --manifests {count} --repositories {count} --tags 1 --layers 1 "
