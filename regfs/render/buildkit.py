@@ -118,14 +118,11 @@ def _layers(image: LayersOf) -> str:
     if not image.base_layers:
         return f"It has {own}, and no base in this registry that it shares them with."
     base = f"{plural(image.base_layers, 'layer')} ({human_size(image.base_bytes)})"
-    users = (
-        f"{plural(image.base_users, 'other image')} {'uses' if image.base_users == 1 else 'use'}"
-    )
+    use = "uses" if image.base_users == 1 else "use"
+    users = f"{plural(image.base_users, 'other image')} {use} too"
+    stored = f", stored once, which {users}," if image.base_users else ""
     each = "" if image.built.folded else ", one for each instruction that writes files"
-    return (
-        f"It has {base} of its base {image.base}, stored once, which {users} too, and {own} of "
-        f"its own{each}."
-    )
+    return f"It has {base} of its base {image.base}{stored} and {own} of its own{each}."
 
 
 def _index(report: BuildKitReport) -> tuple[str, str]:
