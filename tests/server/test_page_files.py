@@ -281,6 +281,24 @@ def test_results_are_forgotten_by_weight_and_by_age(clock: Clock) -> None:
     asyncio.run(scenario())
 
 
+def test_a_result_that_does_not_last_is_made_anew(clock: Clock) -> None:
+    made = list[int]()
+
+    def work(doing: Deadline) -> tuple[str, int]:
+        made.append(1)
+        return "damaged", 1
+
+    async def scenario() -> None:
+        kept = Jobs(clock)
+        for _ in range(4):
+            assert await kept.get("a", "key", work, 30, lambda value: False) == "damaged"
+            clock.now += jobs.RETRY / 2 + 0.1
+        kept.close()
+
+    asyncio.run(scenario())
+    assert made == [1, 1]
+
+
 def test_one_client_cannot_queue_without_end() -> None:
     go = threading.Event()
 

@@ -88,6 +88,7 @@ class InsidePages:
             request,
             ("image", place.name, place.digest),
             partial(_opened, snapshot, place, self._cache),
+            lambda image: not image.findings,
         )
         check_own(image.files, partial(snapshot.own.has, place.name))
         changes: LayerEffects | None = None
@@ -121,6 +122,7 @@ class InsidePages:
             request,
             ("documents", name, digest),
             lambda doing: (open_documents(snapshot, name, digest, doing), 1000),
+            lambda found: not any(one.problem for one in found.documents),
         )
         if not one:
             view = partial(documents, name, digest, found)
@@ -132,6 +134,7 @@ class InsidePages:
             request,
             ("document", name, one),
             lambda doing: _document(snapshot, chosen, doing),
+            lambda opened: not opened.read.problem and bool(opened.text),
         )
         shown = partial(document, name, digest, opened, page_in(request))
         return await self._shown(request, snapshot, "document.html", shown)
@@ -152,6 +155,7 @@ class InsidePages:
             request,
             ("difference", before, after),
             lambda doing: _weighed(compare(snapshot, before, after, self._cache, doing)),
+            lambda report: not report.problems,
         )
         view = partial(comparison, asked, (before, after), report, page_in(request))
         return await self._shown(request, snapshot, "compare.html", view)
@@ -190,7 +194,13 @@ class InsidePages:
 
         return await self._maker.in_turn(request, render)
 
-    async def _job(self, request: web.Request, key: tuple[object, ...], work: Work) -> Any:
+    async def _job(
+        self,
+        request: web.Request,
+        key: tuple[object, ...],
+        work: Work,
+        lasts: Callable[[Any], bool] = lambda value: True,
+    ) -> Any:
         """Return the result of some work.
 
         Raises:
@@ -198,7 +208,7 @@ class InsidePages:
         """
         client = request.get(USER) or client_of(request)
         try:
-            found = await self._jobs.get(client, key, work)
+            found = await self._jobs.get(client, key, work, lasts=lasts)
         except LineFull:
             raise Refusal(
                 429,

@@ -78,6 +78,8 @@ class _KeptResult(NamedTuple):
     value: Any
     weight: int
     until: float
+    lasting: bool
+    """Whether it is kept for longer if somebody asks for it."""
 
 
 class Jobs:
@@ -96,8 +98,17 @@ class Jobs:
         """What the thread is doing, in words."""
         return str(self._doing)
 
-    async def get(self, client: str, key: Hashable, work: Work, patience: float = 1.5) -> Any:
+    async def get(
+        self,
+        client: str,
+        key: Hashable,
+        work: Work,
+        patience: float = 1.5,
+        lasts: Callable[[Any], bool] = lambda value: True,
+    ) -> Any:
         """Return the result of some work; None if it is not there yet.
+
+        A result that does not last, because what is damaged may be mended, is made anew soon.
 
         Raises:
             LineFull: the client has asked for too much at once.
@@ -107,11 +118,12 @@ class Jobs:
         kept = self._results.get(key)
         if kept is not None:
             self._results.move_to_end(key)
-            self._results[key] = kept._replace(until=max(kept.until, self._clock() + IDLE))
+            if kept.lasting:
+                self._results[key] = kept._replace(until=self._clock() + IDLE)
             return kept.value
         task = self._running.get(key)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._do(client, key, work))
+            task = asyncio.get_running_loop().create_task(self._do(client, key, work, lasts))
             self._running[key] = task
             task.add_done_callback(lambda done: self._ended(key, done))
         await asyncio.wait([task], timeout=patience)
@@ -125,12 +137,16 @@ class Jobs:
         self._worker.shutdown(wait=False, cancel_futures=True)
         self._results.clear()
 
-    async def _do(self, client: str, key: Hashable, work: Work) -> Any:
+    async def _do(
+        self, client: str, key: Hashable, work: Work, lasts: Callable[[Any], bool]
+    ) -> Any:
         async with self._lines.turn(client, longest=WAITING):
             self._doing = Deadline(LONGEST)
             loop = asyncio.get_running_loop()
             value, weight = await loop.run_in_executor(self._worker, work, self._doing)
-        self._results[key] = _KeptResult(value, weight, self._clock() + IDLE)
+        lasting = lasts(value)
+        until = self._clock() + (IDLE if lasting else RETRY)
+        self._results[key] = _KeptResult(value, weight, until, lasting)
         self._forget()
         return value
 

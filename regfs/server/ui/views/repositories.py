@@ -181,14 +181,15 @@ def _figures(snapshot: Snapshot) -> tuple[Figure, ...]:
         ),
         Figure(
             "Stored",
-            human_size(summary.blobs.bytes),
+            human_size(summary.blobs.bytes, summary.apparent),
             f"in {plural(summary.blobs.count, 'blob')}",
             "/usage",
         ),
         Figure(
             "Saved by sharing",
-            human_size(summary.saved),
-            f"{percent(summary.saved, summary.apparent)} of {human_size(summary.apparent)}",
+            human_size(summary.saved, summary.apparent),
+            f"{percent(summary.saved, summary.apparent)} of "
+            f"{human_size(summary.apparent, summary.apparent)}",
             "/reuse",
         ),
         Figure(
