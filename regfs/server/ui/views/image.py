@@ -114,7 +114,7 @@ class ImagePart:
     config_path: DiskPath | None
 
 
-class Named(NamedTuple):
+class NamedContent(NamedTuple):
     """Something that a manifest names."""
 
     digest: str
@@ -148,7 +148,7 @@ class ImageView:
     annotations: Pairs
     entries: Few[EntryRow]
     part: ImagePart | None
-    named: Few[Named] | None
+    named: Few[NamedContent] | None
     """What a manifest names that is too large to be parsed."""
     referrers: Few[ReferrerRow]
     history: Few[HistoryRow]
@@ -251,14 +251,14 @@ def _sorted(notes: dict[str, str]) -> Pairs:
     return Few.of(sorted(notes.items()))
 
 
-def _named_by(look: Look, digest: Digest) -> Few[Named]:
+def _named_by(look: Look, digest: Digest) -> Few[NamedContent]:
     """Return what a manifest names according to the graph, without reading it."""
     graph = look.snapshot.graph
     children = graph.children(digest)
     count = len(children) + graph.manifests.leaf_count(digest)
     rows = chain(
-        (Named(child, "manifest", None) for child in children),
-        (Named(leaf.digest, leaf.role.value, leaf.size) for leaf in graph.leaves(digest)),
+        (NamedContent(child, "manifest", None) for child in children),
+        (NamedContent(leaf.digest, leaf.role.value, leaf.size) for leaf in graph.leaves(digest)),
     )
     return Few(tuple(islice(rows, LISTED)), max(count - LISTED, 0))
 
