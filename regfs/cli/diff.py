@@ -43,7 +43,7 @@ def command(
     """Show what differs between two images: layers, config, packages and files.
 
     NAME:TAG@-1 is what a tag pointed to before. Two indexes are compared platform by
-    platform. Layers that both have are not compared, and two digests of layers by files.
+    platform. Layers that both have are not compared. Of two layers, give the digests.
     """
     from regfs.render.diff import show_difference, show_names
 

@@ -1,8 +1,12 @@
 """What layers say of paths, whatever lies below them: whether that has to be known.
 
-layer   app/          Told.names   app app/run etc/old
-app/run       Told.closed      app/run etc/old
-etc/.wh.old   Told.above                  etc
+    layer        .names       .closed      .above
+    app/         app
+    app/run      app/run      app/run      app
+    etc/.wh.old  etc/old      etc/old
+
+Paths are taken as they are written. Where a link in a lower layer gives a place two names, an
+image that writes one of them says nothing of the other, and the lower layers are asked.
 """
 
 from __future__ import annotations
