@@ -17,8 +17,18 @@ from regfs.content.entries import EntryKind, EntryWalk, TarEntry, cleaned, read_
 from regfs.content.file_data import FileReader
 from regfs.content.tar import BLOCK
 from regfs.errors import LayerInvalid
-from tests.content.test_layers import END, base256, header, octal
-from tests.support.tars import Entry, entry, folder, hardlink, symlink, tar_of
+from tests.support.tars import (
+    END,
+    Entry,
+    base256,
+    entry,
+    folder,
+    hardlink,
+    header,
+    octal,
+    symlink,
+    tar_of,
+)
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 _KINDS = {

@@ -27,6 +27,7 @@ from regfs.digest import BUFFER_SIZE
 from regfs.errors import LayerInvalid
 from tests.support.images import tar
 from tests.support.packings import PACKINGS, SKIPPABLE, zstd
+from tests.support.tars import END, base256, header, octal
 
 SMALL = tar({"etc/": None, "etc/hello": b"x" * 700, "empty": b""})
 
@@ -211,25 +212,6 @@ def test_a_header_with_any_byte_changed_is_told(place: int, change: int) -> None
     else:
         assert again.chksum  # the change is in the filling of the checksum's own field
         assert count(bytes(data)) == 1
-
-
-def header(name: str = "file", size: bytes = b"00000000000\0", kind: bytes = b"0") -> bytes:
-    """Return a header whose checksum is right."""
-    block = bytearray(tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT))
-    block[124:136], block[156:157], block[148:156] = size, kind, b" " * 8
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
-
-
-def octal(size: int) -> bytes:
-    return b"%011o\0" % size
-
-
-def base256(size: int) -> bytes:
-    return bytes([0x80 | (size < 0) * 0x7F]) + (size % 2**88).to_bytes(11)
-
-
-END = bytes(2 * BLOCK)
 
 
 @pytest.mark.parametrize(

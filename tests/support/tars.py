@@ -38,3 +38,25 @@ def tar_of(entries: Iterable[Entry], kind: int = tarfile.PAX_FORMAT) -> bytes:
         for made, data in entries:
             archive.addfile(made, io.BytesIO(data))
     return buffer.getvalue()
+
+
+# -- headers as bytes ------------------------------------------------------------------------------
+
+END = bytes(1024)
+"""What ends a tar: two blocks of zeros."""
+
+
+def header(name: str = "file", size: bytes = b"00000000000\0", kind: bytes = b"0") -> bytes:
+    """Return a header whose checksum is right."""
+    block = bytearray(tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT))
+    block[124:136], block[156:157], block[148:156] = size, kind, b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def octal(size: int) -> bytes:
+    return b"%011o\0" % size
+
+
+def base256(size: int) -> bytes:
+    return bytes([0x80 | (size < 0) * 0x7F]) + (size % 2**88).to_bytes(11)
