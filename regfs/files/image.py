@@ -9,6 +9,7 @@ its only image; of several for the one of this machine's platform, as for client
 from __future__ import annotations
 
 import platform as machine
+from collections.abc import Container
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -22,14 +23,16 @@ from regfs.files.layers import Layers
 from regfs.files.listing import Columns, LayerListing
 from regfs.files.merged import Merged
 from regfs.findings import Code, Finding
-from regfs.manifests.media_types import DOCKER_LAYER, Kind
+from regfs.manifests.media_types import DOCKER_LAYER, IMAGE_CONFIGS, Kind, Reference, Role
+from regfs.manifests.skim import Skimmed
 
 if TYPE_CHECKING:
-    from regfs.manifests import Descriptor, Manifest
+    from regfs.manifests import Manifest
     from regfs.manifests.image_config import ImageConfig
     from regfs.tree.registry import Registry
 
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_FOREIGN: Final = (".foreign.", ".nondistributable.")
 _DEEPEST: Final = 4
 """Indexes within each other."""
 
@@ -172,21 +175,19 @@ def image_files(
         part = ImageLayer(digest, DOCKER_LAYER, False)
         return ImageFiles(registry, layers, str(target), digest, (part,))
     shown = str(target)
-    manifest, entry = registry.manifest(digest), None
+    # Of a plain manifest the models are not needed, which take longer to load than a listing.
+    manifest, named = registry.skim(digest), None
     for _ in range(_DEEPEST):
         if manifest.kind is not Kind.INDEX:
             break
-        entry = _chosen(manifest, shown, platform)
-        digest = entry.digest
-        manifest = registry.manifest(digest)
+        digest, named = _chosen(manifest, shown, platform)
+        manifest = registry.skim(digest)
     found = _parts(registry, target.name, manifest)
     if found is None:
         raise ReferenceInvalid(f"{shown} has no files: {_what(manifest)}")
-    named = "" if entry is None or entry.platform is None else str(entry.platform)
-    config = getattr(manifest, "config", None)
-    config = None if config is None else config.digest
-    made = ImageFiles(registry, layers, shown, digest, found, config, named)
-    if platform is not None and entry is None and not _fits(platform, made.platform):
+    config = next((one.digest for one in _named(manifest, Role.CONFIG)), None)
+    made = ImageFiles(registry, layers, shown, digest, found, config, named or "")
+    if platform is not None and named is None and not _fits(platform, made.platform):
         raise ReferenceInvalid(f"{shown} is for {made.platform or 'no platform'}, not {platform}")
     return made
 
@@ -196,29 +197,37 @@ def _is_json(registry: Registry, digest: Digest) -> bool:
         return stream.read(64).lstrip().startswith(b"{")
 
 
-def _chosen(index: Manifest, shown: str, platform: str | None) -> Descriptor:
-    """Return the entry of an index that is asked for."""
-    from regfs.manifests import DockerManifestList, ImageIndex, is_attestation, is_blob_type
+def _named(manifest: Manifest | Skimmed, role: Role) -> list[Reference]:
+    """Return what a manifest refers to in a role."""
+    return [one for one in manifest.references() if one.role is role]
 
-    entries = index.manifests if isinstance(index, ImageIndex | DockerManifestList) else ()
-    images = [
-        entry
-        for entry in entries
-        if not is_attestation(entry) and not is_blob_type(entry.media_type)
-    ]
-    names = [str(entry.platform or "") for entry in images]
-    told = ", ".join(dict.fromkeys(name or "no platform" for name in names))
+
+def _chosen(index: Manifest | Skimmed, shown: str, platform: str | None) -> tuple[Digest, str]:
+    """Return the manifest in an index that is asked for, and its platform."""
+    about = _attestations(index)
+    images = [one for one in _named(index, Role.MANIFEST) if one.digest not in about]
+    told = ", ".join(dict.fromkeys(one.platform or "no platform" for one in images))
     if not images:
         raise ReferenceInvalid(f"{shown} has no files: an index without images")
     if platform is None and len(images) == 1:
-        return images[0]
+        return images[0].digest, images[0].platform
     own = platform or f"linux/{_ARCHITECTURES.get(machine.machine(), machine.machine())}"
-    fitting = [entry for entry, name in zip(images, names, strict=True) if _fits(own, name)]
-    if fitting:
-        return fitting[0]
+    for one in images:
+        if _fits(own, one.platform):
+            return one.digest, one.platform
     if platform is None:
         raise ReferenceInvalid(f"{shown} has no image for {own}; choose a platform: {told}")
     raise ReferenceInvalid(f"{shown} has no image for {quoted(platform)}; it has {told}")
+
+
+def _attestations(index: Manifest | Skimmed) -> Container[str]:
+    """Return the entries of an index that are about others."""
+    if isinstance(index, Skimmed):
+        return index.attestations
+    from regfs.manifests import DockerManifestList, ImageIndex, is_attestation
+
+    entries = index.manifests if isinstance(index, ImageIndex | DockerManifestList) else ()
+    return {entry.digest for entry in entries if is_attestation(entry)}
 
 
 def _fits(wanted: str, platform: str) -> bool:
@@ -229,22 +238,23 @@ def _fits(wanted: str, platform: str) -> bool:
 
 
 def _parts(
-    registry: Registry, name: str | None, manifest: Manifest
+    registry: Registry, name: str | None, manifest: Manifest | Skimmed
 ) -> tuple[ImageLayer, ...] | None:
     """Return the layers of a manifest, base first; None if it has no root file system."""
-    from regfs.manifests import IMAGE_CONFIGS, DockerManifest, DockerManifestV1, ImageManifest
-
-    if isinstance(manifest, DockerManifestV1):
-        sums = [layer.blob_sum for layer in reversed(manifest.fs_layers)]
-        return tuple(ImageLayer(digest, DOCKER_LAYER, False) for digest in sums)
-    if not isinstance(manifest, ImageManifest | DockerManifest):
-        return None
-    empty = not manifest.layers and manifest.config.media_type in IMAGE_CONFIGS
-    if not empty and not any(is_filesystem(layer.media_type) for layer in manifest.layers):
+    layers = _named(manifest, Role.LAYER)
+    if manifest.kind is Kind.SCHEMA1:
+        return tuple(ImageLayer(one.digest, DOCKER_LAYER, False) for one in layers)
+    configs = {one.media_type for one in _named(manifest, Role.CONFIG)}
+    empty = not layers and not configs.isdisjoint(IMAGE_CONFIGS)
+    if not empty and not any(is_filesystem(one.media_type) for one in layers):
         return None
     return tuple(
-        ImageLayer(_stored(registry, name, layer.digest), layer.media_type, layer.foreign)
-        for layer in manifest.layers
+        ImageLayer(
+            _stored(registry, name, one.digest),
+            one.media_type,
+            one.foreign or any(word in one.media_type for word in _FOREIGN),
+        )
+        for one in layers
     )
 
 
@@ -258,7 +268,7 @@ def _stored(registry: Registry, name: str | None, digest: Digest) -> Digest:
         return digest
 
 
-def _what(manifest: Manifest) -> str:
+def _what(manifest: Manifest | Skimmed) -> str:
     """Return what a manifest without a root file system holds, for a message."""
     types = dict.fromkeys(reference.media_type for reference in manifest.references())
     told = ", ".join(kind for kind in types if kind)
