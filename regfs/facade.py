@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from regfs.reports.waste import Waste
     from regfs.runs import Purged, Restored, Run
     from regfs.stores import Store, WritableStore
+    from regfs.stores.archive.passing import Passing
     from regfs.tree.inventory import Inventory
     from regfs.tree.measure import Measured
     from regfs.tree.registry import Registry, Target
@@ -91,19 +92,26 @@ def open(
     from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, open_store
     from regfs.tree.roots import place_of
 
-    passing = None
-    if content:
-        from regfs.content.hashing import algorithm_of
-        from regfs.stores.archive.passing import Passing
-
-        passing = Passing(algorithm_of, progress)
-    store = open_store(place_of(root, variables or {}), empty=empty, passing=passing)
+    place = place_of(root, variables or {})
+    passing = None if os.path.isdir(place) else _passing(content, progress)
+    store = open_store(place, empty=empty, passing=passing)
     if not empty and _is_hollow(store):
         raise NotARegistry(
             f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "
             f"repositories; {NOT_MOUNTED} ({ALLOW_EMPTY})"
         )
     return Tree(store, progress)
+
+
+def _passing(content: bool, progress: Progress) -> Passing:
+    """Return what is wanted of an archive that passes."""
+    from regfs.stores.archive.passing import Passing
+
+    if not content:
+        return Passing(progress=progress)
+    from regfs.content.hashing import algorithm_of
+
+    return Passing(algorithm_of, progress)
 
 
 def _is_hollow(store: Store) -> bool:
