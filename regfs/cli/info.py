@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -56,12 +57,18 @@ def _configured() -> str | None:
 
 def _commands(session: Session, file: str | None) -> Commands:
     from regfs.render.overview import Commands
+    from regfs.stores import Capability
 
-    run = ("gc", "run")
+    changes = Capability.CHANGE in session.store.capabilities
+
+    def gc(*words: str) -> str:
+        # What cannot be changed here can be where it is unpacked, or mounted.
+        return spelled(session, "gc", *words) if changes else f"gc {shlex.join(words)}, in a folder"
+
     return Commands(
-        now=spelled(session, *run),
-        untagged=spelled(session, *run, "-m"),
-        uploads=spelled(session, *run, "-m", "--uploads-older-than", "1h"),
-        by_policy=spelled(session, *run, "--policy", file or ""),
-        purge=spelled(session, "gc", "purge"),
+        now=gc("run"),
+        untagged=gc("run", "-m"),
+        uploads=gc("run", "-m", "--uploads-older-than", "1h"),
+        by_policy=gc("run", "--policy", file or ""),
+        purge=gc("purge"),
     )

@@ -212,3 +212,14 @@ def test_layers_that_have_passed_cannot_be_unpacked(
     assert "give a folder or an archive that is not compressed" in capsys.readouterr().err
     (tmp_path / "t.tar").write_bytes(packed(TREES / "whole"))
     assert run(["-r", str(tmp_path / "t.tar"), "verify", "--level", "content"]) == 0
+
+
+def test_what_is_said_to_free_an_archive_is_no_command_that_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "t.tar"
+    file.write_bytes(packed(TREES / "tutorial"))
+    assert run(["-r", str(file), "info"]) == 0
+    out = capsys.readouterr().out
+    assert "gc run -m, in a folder" in out
+    assert f"{file} gc" not in out
