@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from datetime import datetime
 
-from regfs.render.tables import document, to_json_line
+from regfs.render.tables import to_json_line
 from regfs.reports.network import Network, NetworkEdge, NetworkNode
+from regfs.units import rfc3339
 
 
 def node_link(network: Network) -> Iterator[str]:
@@ -22,7 +25,12 @@ def node_link(network: Network) -> Iterator[str]:
 def _rows(rows: Iterable[NetworkNode | NetworkEdge]) -> Iterator[str]:
     comma = "[\n"
     for row in rows:
-        known = {name: value for name, value in document(row).items() if value is not None}
+        values = ((field.name, getattr(row, field.name)) for field in fields(row))
+        known = {name: _plain(value) for name, value in values if value is not None}
         yield f"{comma}    {json.dumps(known)}"
         comma = ",\n"
     yield "[]" if comma == "[\n" else "\n  ]"
+
+
+def _plain(value: object) -> object:
+    return rfc3339(value) if isinstance(value, datetime) else value
