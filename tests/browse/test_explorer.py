@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from regfs.browse.frame import BrowseEnd
 from regfs.browse.worker import Activity
 from tests.support.builder import TreeBuilder, image, index, layer
 from tests.support.explorer import PAGE, PICTURE, Driver, pictures, with_explorer
+from tests.support.nobody import as_nobody, public_folder
 
 TREES = Path(__file__).parents[2] / "fixtures/trees"
 
@@ -293,3 +295,53 @@ def test_untagged_manifests_have_a_page_of_their_own(tree: TreeBuilder) -> None:
         await driver.press("n", "home", "enter", "d", "q")
 
     assert with_explorer(tree.root, walk) == BrowseEnd((f"app@{old}",))
+
+
+def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
+    def look(root: Path) -> tuple[str, str]:
+        shown: list[str] = []
+
+        async def walk(driver: Driver) -> None:
+            shown.append(driver.text)
+            await driver.press("v")
+            shown.append(driver.text)
+
+        with_explorer(root, walk)
+        return shown[0], shown[1]
+
+    with public_folder() as folder:
+        tree = TreeBuilder(folder / "registry")
+        tree.push("app", "v1")
+        tree.push("secret", "v1")
+        look(tree.root)  # once, so that no module is loaded from where nobody may read
+        tree.repository_path("secret").chmod(0o700)
+        first, findings = as_nobody(lambda: look(tree.root))
+        assert "1 could not be read" in first
+        assert "app" in first
+        assert "path-unreadable" in findings
+        assert "repositories/secret" in findings
+
+
+KEYS = (
+    *("enter", "enter", "enter", "left", "left", "down", "down", "down", "up", "home", "end"),
+    *("pagedown", "s", "n", "u", "d", "space", "p", "f", "w", "v", "i", "tab", "r", "escape"),
+    *("slash", "a", "question_mark", "backspace", "l", "h"),
+)
+
+
+@pytest.mark.parametrize("name", ["tutorial", "damaged-manifest-missing"])
+def test_any_keys_in_any_order(name: str, tmp_path: Path) -> None:
+    """Nothing breaks off, and nothing is drawn that a terminal would obey."""
+    shutil.copytree(TREES / name, tmp_path / "tree")
+    chance = random.Random(name)
+
+    async def walk(driver: Driver) -> None:
+        for _ in range(30):
+            await driver.pilot.press(chance.choice(KEYS))
+            if chance.random() < 0.5:
+                await driver.settle()
+            if chance.random() < 0.05:
+                await driver.pilot.resize_terminal(chance.choice((10, 40, 80, 130)), 24)
+            assert all(line.isprintable() for line in driver.lines)
+
+    with_explorer(tmp_path / "tree", walk)
