@@ -272,4 +272,4 @@ def _what(manifest: Manifest | Skimmed) -> str:
     """Return what a manifest without a root file system holds, for a message."""
     types = dict.fromkeys(reference.media_type for reference in manifest.references())
     told = ", ".join(kind for kind in types if kind)
-    return f"its parts are {quoted(told)}" if told else f"it is of kind {manifest.kind}"
+    return f"its parts are {quoted(told)}" if told else "it is no image"

@@ -25,7 +25,7 @@ from regfs.content.points import BlobFile, build_points, open_at
 from regfs.digest import BUFFER_SIZE, Digest, Hasher, Readable, hash_stream
 from regfs.errors import BlobUnknown, LayerInvalid, RegfsError, StoreError, TooManyEntries
 from regfs.files.listing import TEXT_LIMIT, Columns, LayerListing, packed, unpacked
-from regfs.findings import Code, Finding, Severity
+from regfs.findings import RULES, Code, Finding, Severity
 from regfs.progress import SILENT, Progress
 from regfs.tree.registry import Registry
 
@@ -34,6 +34,7 @@ ENTRIES: Final = "entries"
 _SUMS: Final = "sums"
 _POINTS: Final = "points"
 """Kinds of items in the cache."""
+_LOST: Final = "no such blob"
 _GZIP: Final = b"\x1f\x8b"
 _FAR: Final = 16 << 20
 """Unpacked bytes before a file from which on seek points pay."""
@@ -153,7 +154,9 @@ class Layers:
                 if found != digest:
                     findings = [Finding(Code.BLOB_CORRUPT, path, digest, actual=found)]
         except BlobUnknown:
-            findings.append(Finding(Code.BLOB_MISSING, path, digest))
+            remedy = RULES[Code.BLOB_MISSING].remedy
+            lost = Finding(Code.LAYER_UNREADABLE, path, digest, actual=_LOST, advice=remedy)
+            findings.append(lost)
         except StoreError as error:
             reason = str(error).removeprefix(f"{path}: ")
             findings.append(Finding(Code.BLOB_UNREADABLE, path, digest, actual=reason))

@@ -140,7 +140,7 @@ def _merged(image: ImageFiles, path: str, depth: int | None) -> Iterator[Placed]
     if found is None:
         raise ReferenceInvalid(f"{image.reference}: {quoted(path)}: no such file in it")
     if found.entry.kind is not EntryKind.FOLDER:
-        yield found
+        yield merged.get(path.strip("/")) or found  # a link itself, and not what it leads to
     elif depth == 1:
         yield from merged.children(found.path)
     else:

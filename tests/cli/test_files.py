@@ -76,6 +76,7 @@ def test_a_folder_is_listed_as_a_container_sees_it(files: Command) -> None:
     assert files.lines("app:v1", "/etc") == ["etc/hosts"]
     assert files.lines("app:v0", "etc/") == ["etc/hosts", "etc/secret"]
     assert files.lines("app:v1", "etc/hosts") == ["etc/hosts"]
+    assert files.lines("app:v1", "usr/lib/libssl.so") == ["usr/lib/libssl.so"]
 
 
 def test_all_of_it_is_listed_and_some_levels(files: Command) -> None:
