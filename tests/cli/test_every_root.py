@@ -51,6 +51,14 @@ COMMANDS: dict[str, list[list[str]]] = {
     ],
     "whole": [["show", "app:v1"], ["log", "app"], ["ls", "app:multi"]],
 }
+OF_LAYERS = [
+    ["files", "my-busybox-extended", "--no-cache"],
+    ["waste", "--no-cache"],
+    ["referrers", "my-busybox-extended"],
+    ["buildkit", "my-busybox-extended"],
+    ["diff", "my-busybox", "my-busybox-extended", "--no-cache"],
+]
+"""What reads layers, which pass by on standard input."""
 _VARY = {"root", "space", "seconds", "started_at", "finished_at", "allocated", "last_verify"}
 """What depends on the clock, on the disk or on the root itself."""
 
@@ -133,7 +141,8 @@ def _compare(
     *,
     commands: Sequence[list[str]] = (),
 ) -> None:
-    commands = commands or [*COMMANDS[""], *COMMANDS.get(name, [])]
+    of_layers = OF_LAYERS if name == "tutorial" and kind != "stdin" else []
+    commands = commands or [*COMMANDS[""], *COMMANDS.get(name, []), *of_layers]
     tree = _copy(name, folder)
     data = packed(tree)
     expected = [_answer(str(tree), arguments, capsys) for arguments in commands]
