@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -28,7 +29,7 @@ edit_options = option_group(
 
 def finish(session: Session, done: Edited, *, dry_run: bool, after: AfterRun | None = None) -> Exit:
     """Print what an edit did, and return the exit code; `after` is about what was collected."""
-    from regfs.cli.gc_output import show_applied
+    from regfs.cli.gc_output import has_moved, show_applied
     from regfs.render.edits import show_edited
 
     collected = done.collected
@@ -39,9 +40,13 @@ def finish(session: Session, done: Edited, *, dry_run: bool, after: AfterRun | N
         if done.transferred is not None:  # it is a run of the other tree
             undo = shlex.join(["regfs", "-r", done.root, "gc", "restore", done.run or ""])
         collect = spelled(session, "gc", "run")
+        then = after
+        if done.run is not None and collected is not None and then and has_moved(collected):
+            # One line for both runs, the later one first: it has what the links of the other need.
+            then, undo = replace(then, undo=f"{then.undo} && {undo}"), ""
         show_edited(out, done, dry_run=dry_run, verbose=session.verbose, undo=undo, collect=collect)
-        if collected is not None and after is not None:
-            show_applied(out, collected, after, verbose=session.verbose)
+        if collected is not None and then is not None:
+            show_applied(out, collected, then, verbose=session.verbose)
 
     session.emit(done, people, None if dry_run else outcome)
     return outcome

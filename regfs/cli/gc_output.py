@@ -46,6 +46,11 @@ class AfterRun:
     """The same without a wait; empty when there is none."""
 
 
+def has_moved(applied: Applied) -> bool:
+    """Return whether a run has left something in quarantine, which can be put back."""
+    return not applied.purged and applied.done != Totals()
+
+
 def show_applied(out: Console, applied: Applied, after: AfterRun, *, verbose: int) -> None:
     """Print what a run did, and how to undo it or free the space."""
     _show_skipped(out, applied.skipped, verbose=verbose)
@@ -55,7 +60,7 @@ def show_applied(out: Console, applied: Applied, after: AfterRun, *, verbose: in
     if applied.purged:
         say(out, in_words(applied.deleted), lead="Deleted: ")
         show_waiting(out, applied.waiting)
-    elif applied.done != Totals():
+    elif has_moved(applied):
         allocated = 0 if applied.skipped else after.allocated
         taken = on_disk(applied.done.bytes, allocated)
         say(out, f"{taken}, until it is purged", lead="Still taken:    ")

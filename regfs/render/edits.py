@@ -29,7 +29,10 @@ SHOWN: Final = 20
 def show_edited(
     out: Console, done: Edited, *, dry_run: bool, verbose: int, undo: str, collect: str
 ) -> None:
-    """Print what an edit did, or would do; `undo` and `collect` are the commands to do that."""
+    """Print what an edit did, or would do; `undo` and `collect` are the commands to do that.
+
+    An empty `undo` is not printed: what follows says how.
+    """
     if done.renamed:
         words = _counted(one.kind for one in done.removed)
         did = _WOULD_MOVE if dry_run else _MOVED
@@ -54,7 +57,7 @@ def show_edited(
         shared = f", {moved.shared} of them as clones or hard links" if moved.shared else ""
         size = f"{plural(moved.blobs, 'blob')}, {human_size(moved.bytes)}"
         _say(out, f"{did} into {done.root}: {size}{shared}")
-    if done.run is not None:
+    if done.run is not None and undo:
         _say(out, f"Undo: {undo}")
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from regfs import layout
-from regfs.errors import PathMissing, ReferenceAmbiguous, RunUnknown
+from regfs.errors import PathMissing, ReferenceAmbiguous, RunUnknown, did_you_mean
 from regfs.runs.account import Account
 from regfs.runs.lines import JournalReading, Line, Lines, empty, end_of, read, tail_of
 from regfs.runs.paths import RUNS, journal_of, quarantine_of
@@ -174,7 +174,8 @@ def require_run(store: Store, run: str) -> None:
     if not (
         named and any(stat_or_none(store, path) for path in (journal_of(run), quarantine_of(run)))
     ):
-        raise RunUnknown(f"no such run: {run}")
+        names = (layout.name_of(entry.path) for entry in store.list(RUNS, ignore))
+        raise RunUnknown(f"no such run: {run}{did_you_mean(run, [*names, LATEST])}")
 
 
 def find_run(store: Store, text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 
 import pytest
@@ -94,6 +95,26 @@ def test_rm_with_gc_collects_at_once(regfs: Regfs, tree: TreeBuilder) -> None:
     assert document["collected"]["done"]["blobs"] == document["frees"]["blobs"] == 4
     assert not tree.blob_path(ONE.digest).exists()
     assert tree.blob_path(TWO.digest).exists()
+
+
+def test_rm_with_gc_is_undone_by_one_line(regfs: Regfs, tree: TreeBuilder) -> None:
+    before = tree.files()
+    code, out, _ = regfs("rm", "app:multi", "app:v1", "--gc")
+    assert code == 0
+    assert tree.files() != before
+    (undo,) = [line for line in out.splitlines() if line.startswith("Undo:")]
+    for command in undo.removeprefix("Undo:").split("&&"):
+        assert run(shlex.split(command)[1:]) == 0
+    assert tree.files() == before
+
+
+def test_a_run_that_is_mistyped_is_guessed(regfs: Regfs, tree: TreeBuilder) -> None:
+    regfs("untag", "app:v1", "-q")
+    _, listed, _ = regfs("gc", "runs", "--json")
+    name = json.loads(listed)[0]["run"]
+    code, _, err = regfs("gc", "restore", name[:-1] + "~")
+    assert code == 4
+    assert err.endswith(f"; did you mean {name}?\n")
 
 
 def test_runs_are_listed_by_their_command(regfs: Regfs) -> None:
