@@ -12,6 +12,8 @@ agree:
 - Opaque folders hide nothing.
 - A whiteout of something that is not there ends its layer, and takes 1 from the numerator.
 - What has something below it does not count, even if it was a file.
+
+A path that is longer than any system takes counts nowhere.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from regfs.content.entries import EntryKind
-from regfs.files.merged import WHITEOUT
+from regfs.files.merged import LONGEST, WHITEOUT
 from regfs.files.stack import META
 
 if TYPE_CHECKING:
@@ -218,7 +220,7 @@ def _tree_of(listing: LayerListing) -> tuple[dict[str, int], set[str]]:
         if META in path and (place := f"/{path}".find(f"/{META}")) >= 0:
             path = path[: max(place - 1, 0)]
             value = nodes.get(path, 0)
-        if not path:
+        if not path or len(path) > LONGEST:
             continue
         nodes[path] = value
         parent = path.rpartition("/")[0]

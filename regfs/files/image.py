@@ -70,7 +70,7 @@ class ImageFiles:
         self._registry = registry
         self._opener = layers
 
-    @property
+    @cached_property
     def layers(self) -> tuple[Digest, ...]:
         """The digests of the layers, base first."""
         return tuple(part.digest for part in self.parts)

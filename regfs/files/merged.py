@@ -78,7 +78,7 @@ _MOST_IMPLIED: Final = 1 << 20
 _MOST_STEPS: Final = 1 << 22
 """Folders that no layer has, and steps along symbolic links in one layer: hostile layers want
 thousands for each entry."""
-_LONGEST: Final = 4095
+LONGEST: Final = 4095
 """Bytes of a path, or of the target of a link; no system takes more."""
 
 
@@ -311,7 +311,7 @@ class Merged:
                 target = self.listings[node >> _SHIFT].target(node & _NUMBER)
                 links += 1
                 self._steps += target.count("/") + 1
-                if links > _MOST_LINKS or len(target) > _LONGEST or self._steps > _MOST_STEPS:
+                if links > _MOST_LINKS or len(target) > LONGEST or self._steps > _MOST_STEPS:
                     return None
                 if target.startswith("/"):
                     del chain[1:]
@@ -351,7 +351,7 @@ class Merged:
             above, _, name = path.rpartition("/")
             if not path:
                 self._add_root(reference, layer)
-            elif len(path) > _LONGEST:
+            elif len(path) > LONGEST:
                 self.lost.append(self._placed(path, reference))
             elif not name.startswith(WHITEOUT):
                 self._place(above, name, reference)

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from regfs.content.entries import EntryKind
-from regfs.files.merged import OPAQUE, WHITEOUT
+from regfs.files.merged import LONGEST, OPAQUE, WHITEOUT
 
 if TYPE_CHECKING:
     from regfs.files.listing import LayerListing
@@ -31,8 +31,6 @@ _MOST_LINKS: Final = 40
 """Symbolic links that are followed on one way, as in Linux."""
 _MOST_STEPS: Final = 1 << 22
 """Folders that are only implied, and steps along links, in one layer: hostile ones want more."""
-LONGEST: Final = 4095
-"""Characters of a path; no system takes more bytes."""
 _FILE, _FOLDER, _SYMLINK, _HARDLINK = map(
     tuple(EntryKind).index,
     (EntryKind.FILE, EntryKind.FOLDER, EntryKind.SYMLINK, EntryKind.HARDLINK),

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from regfs.content.entries import EntryKind
 from regfs.files.listing import LayerListing
-from regfs.files.merged import OPAQUE, WHITEOUT
+from regfs.files.merged import LONGEST, OPAQUE, WHITEOUT
 
 
 class Told:
@@ -32,7 +32,8 @@ class Told:
         """Whether a hard link leads to what they do not have."""
         for listing in listings:
             for number, path in enumerate(listing.paths()):
-                self._add(listing, number, path)
+                if len(path) <= LONGEST:  # `Merged` leaves out the rest
+                    self._add(listing, number, path)
 
     def _add(self, listing: LayerListing, number: int, path: str) -> None:
         above, slash, name = path.rpartition("/")

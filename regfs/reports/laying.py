@@ -108,23 +108,33 @@ class Lister:
     def __init__(self, registry: Registry, layers: Layers) -> None:
         self._registry = registry
         self._layers = layers
-        self._image: tuple[Digest | None, ImageFiles | None] = (None, None)
+        self._manifest: Digest | None = None
+        self._files: ImageFiles | None = None
+        self._numbers: dict[Digest, int] = {}
+        self._last: LayerListing | None = None
+        """An image may have one layer thousands of times."""
 
     def listing(self, image: Image, layer: Digest) -> LayerListing:
         """Return what is in a layer of an image, as far as it can be read."""
-        if self._image[0] != image.manifest:
-            self._image = (image.manifest, self._files(image))
-        files = self._image[1]
-        if files is None or layer not in files.layers:
-            return self._layers.listing(layer)
-        return files.listing(files.layers.index(layer))
+        if self._last is not None and self._last.digest == layer:
+            return self._last
+        if self._manifest != image.manifest:
+            self._turn_to(image)
+        number = self._numbers.get(layer)
+        if self._files is None or number is None:
+            self._last = self._layers.listing(layer)
+        else:
+            self._last = self._files.listing(number)
+        return self._last
 
-    def _files(self, image: Image) -> ImageFiles | None:
+    def _turn_to(self, image: Image) -> None:
         reference = f"{image.repository}@{image.manifest}"
+        self._manifest, self._files, self._numbers = image.manifest, None, {}
         try:
-            return image_files(self._registry, self._layers, reference)
+            self._files = image_files(self._registry, self._layers, reference)
         except RegfsError:  # it is no image for `files`, or no longer what it was
-            return None
+            return
+        self._numbers = {digest: number for number, digest in enumerate(self._files.layers)}
 
 
 class _LaidLayer(NamedTuple):

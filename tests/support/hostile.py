@@ -1,7 +1,10 @@
-"""Verify as a process of its own on a tree nobody should trust: with a time limit, and measured.
+"""Commands in a process of their own on a tree nobody should trust: with a time limit, measured.
 
     run = verify_apart(tree, "--json", "--level", "links")
     run.code, run.findings(), run.stderr, run.peak
+
+    runs = commands_apart(tree, folder, [["waste", "app:v1"], ["files", "app:v1"]])
+    runs.told["waste"].code, runs.told["waste"].stderr, runs.peak
 
 The memory is the kernel's high-water mark of the process itself: what `getrusage`
 tells of a child begins with all that its parent had.
@@ -76,3 +79,60 @@ def verify_apart(tree: TreeBuilder, *arguments: str, unprivileged: bool = False)
     assert "Traceback" not in ended.stderr.decode(), ended.stderr.decode()[-2000:]
     assert ended.returncode in (0, 1), (ended.returncode, ended.stderr[-2000:])
     return Run(ended.returncode, ended.stdout, stderr, int(peak) * 1024)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one of several commands in a process came to."""
+
+    code: int
+    stderr: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What came of several commands, one after the other in one process."""
+
+    told: dict[str, Told]
+    """By the command lines."""
+    peak: int
+    """Bytes of memory at the most."""
+
+
+_SEVERAL = """
+import contextlib, io, json, os, sys, time
+from regfs.cli.app import run
+
+told = {}
+for words in json.loads(sys.argv[1]):
+    err, begun = io.StringIO(), time.monotonic()
+    with open(os.devnull, "w") as out:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(words)
+    told[" ".join(words)] = code, err.getvalue(), time.monotonic() - begun
+with open("/proc/self/status") as status:
+    peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+print(json.dumps([told, int(peak)]))
+"""
+
+
+def commands_apart(tree: TreeBuilder, folder: Path, commands: list[list[str]]) -> Runs:
+    """Run commands in `folder`, which has to be empty and stays so but for `cache`."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "COLUMNS": "80",
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "REGFS_ROOT": str(tree.root),
+    }
+    command = [sys.executable, "-c", _SEVERAL, json.dumps(commands)]
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, timeout=TIMEOUT, check=False
+    )
+    assert ended.returncode == 0, ended.stderr.decode()[-2000:]
+    assert ended.stderr == b""
+    told, peak = json.loads(ended.stdout)
+    return Runs({words: Told(*one) for words, one in told.items()}, peak * 1024)
