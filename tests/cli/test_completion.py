@@ -46,7 +46,7 @@ def complete(whole: TreeBuilder, monkeypatch: pytest.MonkeyPatch, capsys: Said) 
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("regfs s", ["show", "serve", "schema"]),
+        ("regfs s", ["show", "sbom", "serve", "schema"]),
         ("regfs gc re", ["restore"]),
         ("regfs --jso", ["--json"]),
         ("regfs gc plan --delete-u", ["--delete-untagged"]),
