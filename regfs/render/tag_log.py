@@ -26,18 +26,23 @@ def show_tag_log(report: TagLog, console: Console, *, verbose: int) -> None:
             one.set_at,
             *([one.tag] if several else []),
             one.digest if verbose else short(one.digest),
-            "current" if one.current else "",
-            one.state,
+            _state(one),
             "" if one.size is None else human_size(one.size),
             _change(one),
         )
         for one in report.entries
     ]
     tag = ["Tag"] if several else []
-    columns = ["=Set", *tag, "=Digest", "=", "=State", ">Size", "Since the one before"]
+    columns = ["=Set", *tag, "=Digest", "State", ">Size", "Since the one before"]
     console.print(table("", columns, rows))
     for one in report.entries if verbose else ():
         _show_layers(one, console)
+
+
+def _state(one: LogEntry) -> str:
+    if not one.current:
+        return one.state
+    return "current" if one.state == "whole" else f"current, {one.state}"
 
 
 def _change(one: LogEntry) -> str:

@@ -424,3 +424,17 @@ def test_help_has_examples_and_exit_codes(regfs: Regfs, command: str) -> None:
     assert ran.code == 0
     assert "Examples:" in ran.out
     assert "Exit codes:" in ran.out
+
+
+def test_the_log_of_a_repository_is_a_table_of_eighty_columns(
+    tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tag in ("latest", "annotated"):
+        tree.push("app", tag, image(["first"]))
+        tree.push("app", tag, image(["first", "second"]))
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["-r", str(tree.root), "log", "app"]) == 0
+    heading, *rows = capsys.readouterr().out.splitlines()
+    assert heading.split()[:5] == ["Set", "Tag", "Digest", "State", "Size"]
+    states = [row[heading.index("State") :].split()[0] for row in rows if row.startswith("20")]
+    assert states == ["current", "whole"] * 2
