@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -50,22 +50,7 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,4}")
 @click.option("--tar", is_flag=True, help="Write all files of the image as a tar.")
 @click.option("--find", metavar="GLOB", help="List files of that name in images that have it.")
 @click.option("--sha256", metavar="DIGEST", help="List files with that content.")
-def command(
-    session: Session,
-    reference: str | None,
-    path: str,
-    *,
-    details: bool,
-    deep: bool,
-    tree: bool,
-    depth: int | None,
-    layer: str | None,
-    platform: str | None,
-    cat: bool,
-    tar: bool,
-    find: str | None,
-    sha256: str | None,
-) -> Exit:
+def command(session: Session, reference: str | None, path: str, **options: Any) -> Exit:
     """List the files of an image, or of one of its layers; nothing is unpacked.
 
     PATH is a folder or file in it, by default the root. Layers are put on top of each other
@@ -75,36 +60,75 @@ def command(
     --find and --sha256 search all images, or those that REF or a pattern names. A GLOB without
     a slash is a name (libssl.so*), one with a slash a whole path (*/bin/python3*).
     """
+    wanted = _FilesWanted(**options)
+    _check(session, wanted, reference, path)
+    if wanted.is_search:
+        return _find(session, reference, wanted.find, wanted.sha256)
+    image = session.tree.files(str(reference), wanted.platform)
+    number = None if wanted.layer is None else layer_number(image, wanted.layer)
+    if wanted.tar:
+        return _write_tar(session, image)
+    if wanted.cat:
+        return _write_file(session, image, path, number)
+    return _list(session, image, path, number, wanted)
+
+
+class _FilesWanted(NamedTuple):
+    """The options."""
+
+    details: bool
+    deep: bool
+    tree: bool
+    depth: int | None
+    layer: str | None
+    platform: str | None
+    cat: bool
+    tar: bool
+    find: str | None
+    sha256: str | None
+
+    @property
+    def is_search(self) -> bool:
+        """Whether images are searched, and not one listed."""
+        return self.find is not None or self.sha256 is not None
+
+    @property
+    def is_list(self) -> bool:
+        """Whether an option of lists is given."""
+        return self.details or self.deep or self.tree or self.depth is not None
+
+
+def _check(session: Session, wanted: _FilesWanted, reference: str | None, path: str) -> None:
+    """Raise UsageError if options contradict each other, or one is missing."""
+    placed = bool(path) or wanted.layer is not None
+    if wanted.cat + wanted.tar + wanted.is_list + wanted.is_search > 1:
+        raise click.UsageError("--cat, --tar, --find and options of a list cannot be combined")
+    if wanted.is_search and (placed or wanted.platform is not None):
+        raise click.UsageError("--find and --sha256 take no PATH, --layer and --platform")
+    if reference is None and not wanted.is_search:
+        raise click.UsageError("give a REF, or --find GLOB for all images")
+    if session.json and (wanted.cat or wanted.tar):
+        raise click.UsageError("--cat and --tar print no JSON document")
+    if wanted.tar and placed:
+        raise click.UsageError("--tar takes no PATH and no --layer")
+
+
+def _list(
+    session: Session, image: ImageFiles, path: str, number: int | None, wanted: _FilesWanted
+) -> Exit:
     from regfs.files.rows import file_list, names
     from regfs.render.files import print_lines, show_files
 
-    if cat + tar + bool(details or deep or tree or depth) + bool(find or sha256) > 1:
-        raise click.UsageError("--cat, --tar, --find and options of a list cannot be combined")
-    if find is not None or sha256 is not None:
-        if path or layer is not None or platform is not None:
-            raise click.UsageError("--find and --sha256 take no PATH, --layer and --platform")
-        return _find(session, reference, find, sha256)
-    if reference is None:
-        raise click.UsageError("give a REF, or --find GLOB for all images")
-    if session.json and (cat or tar):
-        raise click.UsageError("--cat and --tar print no JSON document")
-    if tar and (path or layer is not None):
-        raise click.UsageError("--tar takes no PATH and no --layer")
-    image = session.tree.files(reference, platform)
-    number = None if layer is None else layer_number(image, layer)
-    if tar:
-        return _write_tar(session, image)
-    if cat:
-        return _write_file(session, image, path, number)
-    depth = depth or (None if deep or tree or number is not None else 1)
-    if not (session.json or details or tree):
+    whole = wanted.deep or wanted.tree or number is not None
+    depth = wanted.depth or (None if whole else 1)
+    if not (session.json or wanted.details or wanted.tree):
         found = names(image, path, layer=number, depth=depth)
         session.show(lambda console: print_lines(console, found))
         tell(session, image.findings if number is None else image.listing(number).findings)
         return Exit.CLEAN
     report = file_list(image, path, layer=number, depth=depth)
     tell(session, report.findings)
-    session.emit(report, lambda console: show_files(report, console, tree=tree))
+    session.emit(report, lambda console: show_files(report, console, tree=wanted.tree))
     return Exit.CLEAN
 
 

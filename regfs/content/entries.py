@@ -165,10 +165,7 @@ class EntryWalk(TarCheck):
             kind = EntryKind.FILE
         if flag == 0 and written.endswith("/"):  # as the oldest tars write folders
             kind = EntryKind.FOLDER
-        if outside:
-            self._note("with a path that leads out of the root", written)
-        if len(raw["name"]) > _LONGEST_NAME:
-            self._note_length(path)
+        self._note_path(path, written, outside)
         if kind is EntryKind.SYMLINK:
             target = decoded(raw["link"])
         elif kind is EntryKind.HARDLINK:
@@ -249,7 +246,11 @@ class EntryWalk(TarCheck):
             raise self.error(f"a pax time of {shown(value)}")
         return time
 
-    def _note_length(self, path: str) -> None:
+    def _note_path(self, path: str, written: str, outside: bool) -> None:
+        if outside:
+            self._note("with a path that leads out of the root", written)
+        if len(path) <= _LONGEST_NAME // 4:  # bytes of a character
+            return
         parts = path.encode("utf-8", "surrogateescape").split(b"/")
         total = sum(len(part) + 1 for part in parts) - 1
         if total > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in parts):
