@@ -78,6 +78,8 @@ _MOST_IMPLIED: Final = 1 << 20
 _MOST_STEPS: Final = 1 << 22
 """Folders that no layer has, and steps along symbolic links in one layer: hostile layers want
 thousands for each entry."""
+_MANY: Final = 2000
+"""Names in a folder that is asked for part by part."""
 LONGEST: Final = 4095
 """Bytes of a path, or of the target of a link; no system takes more."""
 
@@ -120,6 +122,8 @@ class Merged:
         self._before: dict[str, Placed | None] | None = None
         """Path -> what was there before the layer that is being added; None: nobody asks."""
         self._ways: dict[str, _Way | None] = {}
+        self._sorted: dict[str, list[str]] = {}
+        """Path of a large folder that was asked for -> the names in it, in order."""
         self._implied = 0
         self._steps = 0
 
@@ -174,8 +178,16 @@ class Merged:
         if not isinstance(node, _MergedFolder):
             return []
         base = f"{path}/" if path else ""
-        names = sorted(node.inside)[part]
+        names = self._names(path, node)[part]
         return [self._placed(f"{base}{name}", node.inside[name]) for name in names]
+
+    def _names(self, path: str, folder: _MergedFolder) -> list[str]:
+        """Return the names in a folder, in order; those of a large one are sorted once."""
+        if len(folder.inside) < _MANY:
+            return sorted(folder.inside)
+        if path not in self._sorted:
+            self._sorted[path] = sorted(folder.inside)
+        return self._sorted[path]
 
     def count(self, path: str) -> int:
         """Return how much is directly in a folder."""

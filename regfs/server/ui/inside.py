@@ -25,7 +25,7 @@ from regfs.findings import Finding
 from regfs.server.ui.jobs import Deadline
 from regfs.tree.registry import Registry
 
-MOST: Final = 1_000_000
+MOST: Final = 500_000
 """Files of an image, or changes of a layer, that are held for pages."""
 HEAD: Final = 65_536
 """Bytes of a file that a page shows."""
@@ -168,6 +168,7 @@ class LayerEffects:
         self._own = {one.path: one for one in changes}
         self._below: dict[str, Counts] = {"": Counts()}
         self._children: dict[str, set[str]] = {}
+        self._sorted: dict[str, list[str]] = {}
         for one in self._own.values():
             progress.advance(1)  # folders can be thousands deep
             path = one.path
@@ -191,7 +192,9 @@ class LayerEffects:
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder that have changes, in order."""
-        return sorted(self._children.get(folder, ()))
+        if folder not in self._sorted:
+            self._sorted[folder] = sorted(self._children.get(folder, ()))
+        return self._sorted[folder]
 
     def child(self, folder: str, name: str) -> ChangedChild:
         """Return what it does to something in a folder."""

@@ -24,7 +24,7 @@ LONGEST: Final = 60.0
 """Seconds that one piece of work may take."""
 WAITING: Final = 4
 """Pieces of work of one client that are done or wait."""
-WEIGHT: Final = 1_500_000
+WEIGHT: Final = 750_000
 """Weight of the results that are kept; that of an image is the number of its files."""
 IDLE: Final = 600.0
 """Seconds for which a result is kept that nobody asks for."""
