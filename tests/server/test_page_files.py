@@ -144,8 +144,11 @@ def test_damaged_layers_are_said_to_be_and_the_others_shown(two: TreeBuilder) ->
     two.push("app", "gone", image([BASE, "more"]))
     two.break_("blob-missing", "app", "gone")
     with hosted(two.root) as url:
-        page = asked(url, files_of(two, "app", "gone"))
+        root = files_of(two, "app", "gone")
+        page = asked(url, root)
+        layers = [visible(asked(url, f"{root}?layer={number}")) for number in (1, 2)]
     assert page.status == 200
+    assert "it cannot be read" in " ".join(layers)
     assert 'class="note error"' in page.text
 
 

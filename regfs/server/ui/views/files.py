@@ -11,6 +11,7 @@ from typing import Final
 from regfs.content.entries import EntryKind, TarEntry
 from regfs.digest import Digest
 from regfs.files.merged import ChangeKind, FileChange, Placed
+from regfs.findings import Severity
 from regfs.names import name_problem
 from regfs.render.tables import plural, printable
 from regfs.server.ui import addresses
@@ -220,7 +221,7 @@ def _view(
             for number in range(len(image.files.layers))
         ),
         whole_href=place.href(place.path if image.merged.get(place.path) else ""),
-        total="" if changes is None else in_words(changes.total) or "no file differs",
+        total="" if changes is None or layer is None else _total(image, changes, layer),
         bytes=size,
         hidden=image.hidden,
         hidden_files=() if place.path or layer is not None else tuple(_hidden(place, image)),
@@ -229,6 +230,15 @@ def _view(
         file=file,
         problems=tuple(str(one) for one in image.findings[:10]),
     )
+
+
+def _total(image: PageImage, changes: LayerEffects, layer: int) -> str:
+    """Return what a layer changes altogether, in words; of a damaged one what is known."""
+    words = in_words(changes.total)
+    findings = image.files.listings[layer].findings
+    if any(one.severity is Severity.ERROR for one in findings):
+        return f"{words}, as far as it can be read" if words else "it cannot be read"
+    return words or "no file differs"
 
 
 def _hidden(place: FilesPlace, image: PageImage) -> Iterator[HiddenFileRow]:
