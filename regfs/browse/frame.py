@@ -14,6 +14,7 @@ from typing import Final
 
 from textual.app import App, ComposeResult
 from textual.containers import Container
+from textual.driver import Driver
 from textual.events import Click, Resize
 from textual.widgets import Footer, Input, Static
 
@@ -57,8 +58,9 @@ class ExplorerFrame(App[BrowseEnd]):
     .hidden { display: none; }
     """
 
-    def __init__(self) -> None:
-        super().__init__(ansi_color=True)
+    def __init__(self, driver: type[Driver] | None = None) -> None:
+        """`driver` is what draws; by default that of Textual."""
+        super().__init__(driver, ansi_color=True)
         self.rows = RowList()
         self._details_shown: bool | None = None
         """Whether there are details; None: if there is room."""

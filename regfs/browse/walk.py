@@ -14,6 +14,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from textual.driver import Driver
 from textual.message import Message
 
 from regfs.browse.frame import BrowseEnd, ExplorerFrame
@@ -64,9 +65,9 @@ class Happened(Message):
 class TreeWalker(ExplorerFrame):
     """The walk through one tree; the keys are in `regfs.browse.app`."""
 
-    def __init__(self, tree: Tree, doing: Activity) -> None:
+    def __init__(self, tree: Tree, doing: Activity, driver: type[Driver] | None = None) -> None:
         """`doing` is the Progress of `tree`."""
-        super().__init__()
+        super().__init__(driver)
         self._tree = tree
         self.failure: BaseException | None = None
         """What ended it, if it is a mistake of regfs."""

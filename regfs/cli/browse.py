@@ -38,6 +38,7 @@ def command(session: Session) -> Exit:
     except ModuleNotFoundError as error:
         raise Doubt(f"{error.name} is missing: pip install 'regfs[browse]'") from None
     from regfs.browse.app import Explorer
+    from regfs.browse.driver import TerminalDriver
     from regfs.browse.worker import Activity
 
     if session.color is False:
@@ -49,7 +50,7 @@ def command(session: Session) -> Exit:
     tree = session.tree
     # What tags pointed to before, and when layers were linked, is not shown.
     tree.history = tree.link_times = False
-    explorer = Explorer(tree, doing)
+    explorer = Explorer(tree, doing, TerminalDriver)
     end = explorer.run()
     if explorer.failure is not None:
         raise explorer.failure

@@ -44,6 +44,21 @@ def test_marks_are_printed_on_the_terminal_that_was(tree: TreeBuilder) -> None:
         assert lines[-5:] == ["-r", str(tree.root), "rm", "-n", "app:v1"]
 
 
+def test_a_pipe_gets_what_is_marked_and_the_terminal_the_whole_screen(tree: TreeBuilder) -> None:
+    tree.push("app", "v1")
+    with Terminal("-r", str(tree.root), "browse", size=(100, 30), piped=True) as terminal:
+        terminal.wait_for("1 repository, 1 tag")
+        terminal.type("d")
+        terminal.wait_for("1 marked")
+        assert b"\x1b[29;" in terminal.output  # the line above the last
+        terminal.type("q")
+        assert terminal.ended() == 0
+        check_sane(terminal)
+        assert terminal.process.stdout is not None
+        assert terminal.process.stdout.read() == b"app\n"
+        terminal.process.stdout.close()
+
+
 @pytest.mark.parametrize("how", ["ctrl-c", "SIGTERM", "SIGHUP"])
 def test_who_interrupts_it_finds_the_terminal_as_it_was(tree: TreeBuilder, how: str) -> None:
     tree.push("app", "v1")

@@ -33,6 +33,7 @@ class Terminal:
         *arguments: str,
         size: tuple[int, int] = (80, 24),
         env: Mapping[str, str] | None = None,
+        piped: bool = False,
     ) -> None:
         self._mine, self._its = pty.openpty()
         columns, lines = size
@@ -45,7 +46,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "regfs", *arguments],
             stdin=self._its,
-            stdout=self._its,
+            stdout=subprocess.PIPE if piped else self._its,
             stderr=self._its,
             env=environment,
             start_new_session=True,
