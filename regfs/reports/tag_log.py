@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import zip_longest
-from typing import NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
@@ -26,7 +25,8 @@ from regfs.tree.registry import Registry
 from regfs.units import utc_time
 
 
-class LayerSize(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LayerSize:
     """A layer, and its bytes by the manifest; -1 if it does not say."""
 
     digest: str
@@ -98,10 +98,8 @@ class _TagReader:
         """Yield what a tag pointed to, newest first."""
         name, path = self._name, layout.path_of(layout.TagCurrent(self._name, tag))
         times = dict(self._registry.history(name, tag))
-        link = self._registry.link(path)
-        if link.digest is not None and link.digest not in times:
-            times[link.digest] = self._registry.store.stat(path).mtime
-        order = sorted(times, key=lambda one: (times[one], one == link.digest), reverse=True)
+        current = self._registry.link(path).digest
+        order = list(times)
         for digest, before in zip_longest(order, order[1:]):
             image = self._image(digest)
             entry = LogEntry(
@@ -109,7 +107,7 @@ class _TagReader:
                 tag,
                 digest,
                 utc_time(times[digest]),
-                digest == link.digest,
+                digest == current,
                 image.state,
                 image.problem,
                 image.kind,

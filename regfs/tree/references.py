@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from regfs import layout
 from regfs.digest import ALGORITHMS, Digest
@@ -52,6 +52,10 @@ _DEEPEST: Final = 10
 """Components of a mistyped name that are looked at."""
 
 
+_Set = TypeVar("_Set", bound=tuple[Any, ...])
+"""A digest, when a tag was set to it, and what else is known of that."""
+
+
 class Target(NamedTuple):
     """What a reference given by a person means in this tree."""
 
@@ -67,6 +71,14 @@ class Target(NamedTuple):
         if self.tag is not None:
             return f"{self.name}:{self.tag}"
         return self.name if self.digest is None else f"{self.name}@{self.digest}"
+
+
+def newest_first(history: Iterable[_Set], current: Digest | None) -> list[_Set]:
+    """Return what a tag has pointed to, as (digest, time, ...), the last set first.
+
+    In a copied tree all times are alike: what it points to now was set last.
+    """
+    return sorted(history, key=lambda one: (-one[1], one[0] != current, one[0]))
 
 
 def is_pattern(text: str) -> bool:
@@ -99,6 +111,10 @@ class References(ABC):
     @abstractmethod
     def history(self, name: str, tag: str) -> list[tuple[Digest, float]]:
         """Return what a tag has pointed to, and when it was last set to it, newest first."""
+
+    @abstractmethod
+    def holds(self, name: str, digest: Digest) -> bool:
+        """Return whether a repository has a link to this manifest or blob."""
 
     @abstractmethod
     def link(self, path: str) -> LinkContent:
@@ -253,7 +269,13 @@ class References(ABC):
                 raise ReferenceInvalid(f"{quoted(f'{name}@{digest}')}: only a tag has a history")
             self._need_repository(base)
             now = Target(base, tag, self._digest_of(base, tag))
-            return Target(base, None, self.earlier(now, digest))
+            former = self.earlier(now, digest)
+            if not self.holds(base, former):
+                raise ManifestUnknown(
+                    f"{name}@{digest} was {former}, which {base} does not have any more: it was "
+                    f"collected or deleted (regfs log {now})"
+                )
+            return Target(base, None, former)
         if not colon or "/" in tag or self._is_repository(name):
             return Target(name, None, self._find_in(name, digest))
         wanted = self._find_in(base, digest)

@@ -32,7 +32,7 @@ from regfs.names import natural
 from regfs.stores import Entry, FileKind, Report, Store, ignore, stat_or_none
 from regfs.tree.inventory import INCOMPLETE, Inventory, LinkContent
 from regfs.tree.links import LINK_LIMIT, parse_link_content
-from regfs.tree.references import References
+from regfs.tree.references import References, newest_first
 from regfs.tree.references import Target as Target
 from regfs.tree.scan import walk_repositories
 
@@ -126,6 +126,8 @@ class Registry(References):
     def history(self, name: str, tag: str) -> list[tuple[Digest, float]]:
         """Return each digest that a tag has pointed to and when it was last set, newest first.
 
+        What it points to now is among them, whether its history says so or not.
+
         Raises:
             StoreError: a part of it cannot be read.
         """
@@ -134,7 +136,11 @@ class Registry(References):
         for finding in unread:
             if finding.code in INCOMPLETE:
                 raise StoreError(f"{finding.path}: {finding.message}")
-        return sorted(found.items(), key=lambda one: (-one[1], one[0]))
+        path = layout.path_of(layout.TagCurrent(name, tag))
+        current = self.link(path).digest
+        if current is not None and current not in found:
+            found[current] = self.store.stat(path).mtime
+        return newest_first(found.items(), current)
 
     def link(self, path: str) -> LinkContent:
         """Read one link; never raises for what it holds or for not being readable."""

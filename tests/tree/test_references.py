@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from regfs.digest import Digest
 from regfs.errors import ManifestUnknown, NameUnknown, ReferenceInvalid
 from regfs.findings import Finding
 from regfs.names import natural
+from regfs.reports.tag_log import tag_log
 from regfs.tree.registry import Registry, Target
 from tests.support.builder import TreeBuilder, image
 from tests.support.registries import registry_of
@@ -253,3 +255,24 @@ def test_a_tag_that_was_set_back_counts_from_there(tree: TreeBuilder, moved: lis
 def test_what_a_tag_never_pointed_to(tree: TreeBuilder, text: str, words: str) -> None:
     with pytest.raises((ManifestUnknown, NameUnknown, ReferenceInvalid), match=re.escape(words)):
         registry_of(tree).find(text)
+
+
+def test_in_a_copied_tree_the_current_one_was_set_last(
+    tree: TreeBuilder, moved: list[Digest]
+) -> None:
+    for path in tree.tag_folder("team/app", "v1").rglob("link"):
+        os.utime(path, (1000, 1000))
+    registry = registry_of(tree)
+    for current in moved:
+        tree.tag_path("team/app", "v1").write_text(current)
+        others = sorted(one for one in moved if one != current)
+        assert [one for one, _ in registry.history("team/app", "v1")] == [current, *others]
+        assert [one.digest for one in tag_log(registry, "team/app").entries] == [current, *others]
+        assert registry.find("team/app:v1@-1").digest == others[0]
+
+
+def test_what_a_tag_pointed_to_before_was_collected(tree: TreeBuilder, moved: list[Digest]) -> None:
+    tree.delete_revision("team/app", moved[1])
+    words = f"team/app:v1@-1 was {moved[1]}, which team/app does not have any more"
+    with pytest.raises(ManifestUnknown, match=words):
+        registry_of(tree).find("team/app:v1@-1")

@@ -20,6 +20,7 @@ from regfs.reports.contents import missing
 from regfs.server.ui import addresses
 from regfs.server.ui.snapshot import LARGEST
 from regfs.server.ui.views.parts import Few, Look
+from regfs.tree.references import newest_first
 from regfs.units import human_size, utc_time
 
 ENTRIES: Final = 50
@@ -50,7 +51,7 @@ class HistoryRow:
 def tag_history(look: Look, name: str, tag: str) -> Few[HistoryRow]:
     """Return what a tag has pointed to, the latest first."""
     info = look.snapshot.inventory.repositories[name].tags[tag]
-    latest = sorted(info.history, key=lambda one: (one.mtime, one.digest == info.current))[::-1]
+    latest = newest_first(info.history, info.current)
     # Each is compared with the next.
     shown = latest[:ENTRIES]
     contents = [_Pointed.of(look, name, entry.digest) for entry in latest[: ENTRIES + 1]]
