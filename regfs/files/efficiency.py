@@ -74,12 +74,12 @@ class Efficiency:
         first = not self._before
         self._before.append(_Before((self._smallest, self._all, self.wasted)))
         nodes, parents = _tree_of(listing)
-        if first:
-            self._stack(nodes)
+        if first:  # for whiteouts in the lowest layer dive looks at that layer itself
+            for path, value in nodes.items():
+                self._put(path, value)
         for path, size in self._leaves(nodes, parents):
             self._see(path, size)
-        if not first:
-            self._stack(nodes)
+        self._stack(nodes)
 
     def pop(self) -> None:
         """Take the top layer off."""

@@ -24,7 +24,9 @@ _WIDEST: Final = 120
 def show_waste(report: Waste, console: Console) -> None:
     """Print `waste`."""
     if not report.images:
-        say(console, "There are no images with layers, so nothing is hidden in them.")
+        named = report.unseen is None
+        text = "There are no images with layers, so nothing is hidden in them."
+        say(console, "None of these is an image with layers." if named else text)
         return
     _show_answer(report, console)
     say(console)

@@ -138,7 +138,7 @@ def test_each_beginning_is_laid_once(tree: TreeBuilder, monkeypatch: pytest.Monk
     ("blob", "words"),
     [
         (Blob(b"no tar at all" * 100), "not a number"),
-        (Blob(b"gone", stored=False), "missing"),
+        (Blob(b"gone", stored=False), "no such blob"),
         (
             Blob(b"secret" * 99, "application/vnd.oci.image.layer.v1.tar+gzip+encrypted"),
             "encrypted",
