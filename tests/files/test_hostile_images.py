@@ -200,7 +200,7 @@ HOSTILE: dict[str, tuple[Callable[[], Content], str]] = {
         ),
         "kept elsewhere",
     ),
-    "a missing layer": (lambda: built(Blob(b"gone", stored=False)), "missing"),
+    "a missing layer": (lambda: built(Blob(b"gone", stored=False)), "no such blob"),
     "a zstd that wants memory": (
         lambda: built(Blob(b"\x28\xb5\x2f\xfd\x00\xa8" + bytes(99), OCI_LAYER)),
         "zstd",
