@@ -23,7 +23,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 def documented() -> Iterator[tuple[str, str]]:
     """Yield name and docstring of `open` and of everything a Tree has, in source order."""
     yield "open", str(inspect.getdoc(facade.open))
-    for kind in (regfs.Tree, Editor):
+    for kind in (*regfs.Tree.__mro__[-2::-1], Editor):
         for name, member in vars(kind).items():
             if text := inspect.getdoc(member):
                 yield name, text
@@ -45,7 +45,7 @@ def test_the_examples_print_what_they_show(tmp_path: Path) -> None:
 
 
 def test_every_public_method_has_a_docstring() -> None:
-    members = {**vars(regfs.Tree), **vars(Editor)}
+    members = {*dir(regfs.Tree), *vars(Editor)}
     public = {name for name in members if not name.startswith("_")}
     assert public - {name for name, _ in documented()} == set()
 

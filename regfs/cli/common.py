@@ -52,39 +52,51 @@ def common_options(*, brief: bool, document: bool = True) -> list[click.Paramete
         *([_json()] if document else []),
         click.Option(["-q", "--quiet"], is_flag=True, help="Print only answers and problems."),
         click.Option(["-v", "--verbose"], count=True, help="Print more; twice for everything."),
+        *_on_the_terminal(hidden=brief),
+        *_of_the_cache(hidden=brief),
+    ]
+
+
+def _on_the_terminal(*, hidden: bool) -> list[click.Parameter]:
+    return [
         click.Option(
             ["--color/--no-color"],
             default=None,
-            hidden=brief,
+            hidden=hidden,
             help="Colours; by default on a terminal, unless NO_COLOR is set.",
         ),
         click.Option(
             ["--units"],
             type=click.Choice(UNITS),
-            hidden=brief,
+            hidden=hidden,
             help="Sizes by 1000 (MB) or by 1024 (MiB); default: decimal.",
         ),
         click.Option(
             ["--pager"],
             metavar="COMMAND",
-            hidden=brief,
+            hidden=hidden,
             help="Show answers longer than the terminal with this; default: $PAGER, or less.",
         ),
-        click.Option(["--no-pager"], is_flag=True, hidden=brief, help="Use no pager."),
+        click.Option(["--no-pager"], is_flag=True, hidden=hidden, help="Use no pager."),
+    ]
+
+
+def _of_the_cache(*, hidden: bool) -> list[click.Parameter]:
+    return [
         click.Option(
             ["--cache"],
             metavar="FOLDER",
-            hidden=brief,
+            hidden=hidden,
             help="Keep what was found in layers there; default: ~/.cache/regfs.",
         ),
         click.Option(
             ["--cache-size"],
             metavar="SIZE",
             type=Size(),
-            hidden=brief,
+            hidden=hidden,
             help="Bytes that the cache may take; default: 2G.",
         ),
-        click.Option(["--no-cache"], is_flag=True, hidden=brief, help="Keep nothing."),
+        click.Option(["--no-cache"], is_flag=True, hidden=hidden, help="Keep nothing."),
     ]
 
 

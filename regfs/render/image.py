@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.reports.history import BuildStep
-    from regfs.reports.image import Shown, ShownImage
+    from regfs.reports.image import ListedEntry, Shown, ShownImage, ShownReferrer
     from regfs.reports.part import ShownPart
     from regfs.reports.paths import NeededBy, PathNode, Reasons
     from regfs.reports.start import Config
@@ -26,31 +26,12 @@ def show_image(report: Shown, console: Console) -> None:
     _pairs(console, _head(report))
     _notes(console, "annotations", report.annotations)
     if report.entries:
-        say(console)
-        rows = [
-            (
-                one.kind,
-                short(one.digest),
-                human_size(one.size),
-                one.platform,
-                _entry_note(one.about),
-            )
-            for one in report.entries
-        ]
-        columns = ["=Entry", "=Digest", ">Bytes", "Platform", ""]
-        console.print(table("", columns, rows))
+        _show_entries(report.entries, console)
     for image in report.images:
         say(console)
         _show_one(image, report, console)
     if report.referrers:
-        say(console)
-        referrers = [
-            (short(one.digest), human_size(one.size), one.artifact_type or "", ", ".join(one.tags))
-            for one in report.referrers
-        ]
-        columns = ["=Digest", ">Bytes", "What it is", "Tags"]
-        say(console, "Referrers", "bold")
-        console.print(table("", columns, referrers))
+        _show_referrers(report.referrers, console)
     if report.attestations:
         from regfs.render.attestations import show_attestations  # `why` does without
 
@@ -65,6 +46,25 @@ def show_image(report: Shown, console: Console) -> None:
         line(console, f"  {one.what:<12} {printable(one.path)}{state}")
     for problem in report.problems:
         line(console, problem, "bold red")
+
+
+def _show_entries(entries: tuple[ListedEntry, ...], console: Console) -> None:
+    rows = [
+        (one.kind, short(one.digest), human_size(one.size), one.platform, _entry_note(one.about))
+        for one in entries
+    ]
+    say(console)
+    console.print(table("", ["=Entry", "=Digest", ">Bytes", "Platform", ""], rows))
+
+
+def _show_referrers(referrers: tuple[ShownReferrer, ...], console: Console) -> None:
+    rows = [
+        (short(one.digest), human_size(one.size), one.artifact_type or "", ", ".join(one.tags))
+        for one in referrers
+    ]
+    say(console)
+    say(console, "Referrers", "bold")
+    console.print(table("", ["=Digest", ">Bytes", "What it is", "Tags"], rows))
 
 
 def show_part(report: ShownPart, console: Console) -> None:

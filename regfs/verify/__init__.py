@@ -22,7 +22,7 @@ from collections.abc import Callable
 from regfs.errors import Refused
 from regfs.graph import Graph, build_graph
 from regfs.progress import SILENT, Progress
-from regfs.stores import Capability
+from regfs.stores import Capability, Store
 from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Registry
 from regfs.verify.affected import Affected
@@ -72,11 +72,7 @@ def verify(
         Refused: the store cannot give layers a second time, as this level needs.
     """
     level = options.level
-    if level.covers(Level.CONTENT) and Capability.DIGESTS in registry.store.capabilities:
-        raise Refused(
-            f"{registry.store.url}: level content reads layers after their manifests, and here "
-            "bytes pass once; give a folder or an archive that is not compressed"
-        )
+    _require_level(registry.store, level)
     started = options.clock() if options.started is None else options.started
     read_pass = open_pass(registry.store, inventory, options, started)
     if level.covers(Level.SIZES) and graph is None:
@@ -98,3 +94,11 @@ def verify(
         options.clock(),
         collector.more,
     )
+
+
+def _require_level(store: Store, level: Level) -> None:
+    if level.covers(Level.CONTENT) and Capability.DIGESTS in store.capabilities:
+        raise Refused(
+            f"{store.url}: level content reads layers after their manifests, and here bytes pass "
+            "once; give a folder or an archive that is not compressed"
+        )

@@ -120,9 +120,8 @@ def hash_all(
 ) -> Generator[HashOutcome, None, None]:
     """Hash `blobs` (digest and size); yield what came of each task when it is done.
 
-    Layers that `unpack` picks are unpacked too. Tasks go to `executor`, with progress a task at
-    a time, or else to `jobs` threads here, each with a process of its own for what Python cannot
-    do side by side. Once `is_over`, nothing more begins, and what runs is finished.
+    Layers that `unpack` picks are unpacked too. Tasks go to `executor`, or else to `jobs` threads,
+    each with a process of its own. Once `is_over`, nothing more begins, and what runs is finished.
 
     Raises:
         StoreError: a worker of `executor` was lost.
@@ -141,10 +140,9 @@ def hash_all(
                     task = running.pop(future)
                     if executor is not None:
                         progress.advance(task.bytes)
-                    outcome = _outcome(future)
                     if not is_over():
                         running.update((submit(task), task) for task in islice(waiting, 1))
-                    yield outcome
+                    yield _outcome(future)
                 if is_over():
                     running = {f: task for f, task in running.items() if not f.cancel()}
         finally:

@@ -1,0 +1,274 @@
+"""`regfs.open`: one object for a registry's disk, with every question and every change.
+
+    regfs.open(root) -> Tree
+        .store  .registry  .inventory  .graph        made when they are first asked for
+        .summary .usage .reuse .waste .bases .show .why     reports; nothing is changed
+        .files .layers                               what is inside images
+        .referrers .sbom .buildkit                   likewise: what is about an image
+        .removal .verify .plan .export               likewise
+        .apply .restore .purge                       changes, journaled; .runs lists them
+
+Each method is one call of the function that does the work, with the parts it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from regfs import layout
+from regfs.errors import NotARegistry
+from regfs.facade.reports import Reports
+from regfs.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from regfs.digest import Digest
+    from regfs.edits.editor import Editor
+    from regfs.findings import Finding
+    from regfs.gc.plan import Plan
+    from regfs.gc.policy import Policy
+    from regfs.gc.roots import Roots
+    from regfs.gc.sweep import Applied
+    from regfs.runs import Purged, Restored, Run
+    from regfs.stores import Store
+    from regfs.stores.archive.passing import Passing
+    from regfs.verify import Level, ReportedFinding, Result
+
+
+def open(
+    root: str,
+    *,
+    empty: bool = False,
+    content: bool = False,
+    variables: Mapping[str, str] | None = None,
+    progress: Progress = SILENT,
+) -> Tree:
+    """Open the registry tree at `root`: a folder that holds `docker/registry/v2`, or is in it.
+
+    Also the `config.yml` of a registry; `variables` are those that replace parts of it. Or a tar
+    (plain, gzip, zstd), `-` for one on standard input, `podman://CONTAINER[:PATH]`, `docker://`:
+    these are listed now. With `content`, blobs of an archive that passes only once are hashed
+    meanwhile, for `verify`.
+
+    >>> tree = regfs.open("/var/lib/registry")
+    >>> len(tree.inventory.blobs), len(tree.graph.manifests)
+    (31, 13)
+
+    With `empty`, an empty folder is a fresh registry.
+
+    Raises:
+        NotARegistry: there is no tree, or there is nothing in it and `empty` is not given.
+        DocumentInvalid: the configuration is not valid.
+        PathDenied: the root cannot be read.
+    """
+    from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, open_store
+    from regfs.tree.roots import place_of
+
+    place = place_of(root, variables or {})
+    passing = None if os.path.isdir(place) else _passing(content, progress)
+    store = open_store(place, empty=empty, passing=passing)
+    if not empty and _is_hollow(store):
+        raise NotARegistry(
+            f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "
+            f"repositories; {NOT_MOUNTED} ({ALLOW_EMPTY})"
+        )
+    return Tree(store, progress)
+
+
+def _passing(content: bool, progress: Progress) -> Passing:
+    """Return what is wanted of an archive that passes."""
+    from regfs.stores.archive.passing import Passing
+
+    if not content:
+        return Passing(progress=progress)
+    from regfs.content.hashing import algorithm_of
+
+    return Passing(algorithm_of, progress)
+
+
+def _is_hollow(store: Store) -> bool:
+    """Return whether a tree surely holds nothing of what the first push to it makes."""
+    unread: list[Finding] = []
+    found = {entry.path for entry in store.list(layout.PREFIX, unread.append)}
+    return not unread and found.isdisjoint((layout.BLOBS, layout.REPOSITORIES))
+
+
+class Tree(Reports):
+    """A registry's disk.
+
+    References are NAME, NAME:TAG, NAME@DIGEST or DIGEST, of which seven hexadecimal digits
+    are enough, or NAME:TAG@-1. Where several are taken, `team/*` and `app:v*` are patterns. Reports
+    answer for the tree as it was when it was listed; `refresh` lists it again. What an
+    answer lacks because it could not be read stands in `unread`.
+    """
+
+    def verify(
+        self,
+        *references: str,
+        level: Level | str = "digests",
+        jobs: int | None = None,
+        on_finding: Callable[[ReportedFinding], None] | None = None,
+    ) -> Result:
+        """Check the tree, or what references reach in it; write nothing.
+
+        >>> tree.verify().checked.blobs
+        31
+
+        `level` is links, sizes, digests or content; `jobs` is how many threads hash, by
+        default one for each processor. `on_finding` hears of each finding at once.
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_all`.
+        """
+        from regfs.verify import Level, VerifyOptions, verify
+
+        depth, targets = Level(level), self._find(references)
+        return verify(
+            self.registry,
+            self.inventory,
+            self.graph if depth.covers(Level.SIZES) else None,
+            VerifyOptions(
+                level=depth,
+                targets=tuple(targets),
+                jobs=jobs or os.cpu_count() or 1,
+            ),
+            progress=self._progress,
+            on_finding=on_finding,
+        )
+
+    # -- changes -----------------------------------------------------------------------------
+
+    @cached_property
+    def edit(self) -> Editor:
+        """Removing, tagging, moving and copying by name: `edit.rm`, `edit.untag`, ...
+
+        >>> tree.edit.untag("my-busybox:latest", dry_run=True).kind.value
+        'untag'
+        """
+        from regfs.edits.editor import Editor
+
+        return Editor(self.registry, lambda: self.graph, self.refresh, self._progress)
+
+    def plan(self, policy: Policy | None = None) -> Plan:
+        """Return what a collection would delete and why; change nothing. The tree is listed anew.
+
+        >>> plan = tree.plan(regfs.Policy(delete_untagged=True, min_age=0))
+        >>> plan.totals.blobs, plan.doubtful
+        (2, False)
+
+        The default policy collects only what nothing refers to, and nothing younger than an hour.
+
+        Raises:
+            Doubt: what is in use is not certain; the message says why.
+        """
+        from regfs.gc.plan import plan
+        from regfs.gc.policy import Policy
+        from regfs.gc.scanning import LatestGraph, scan_for_plan
+        from regfs.gc.sweep import check_owners
+
+        policy = policy or Policy()
+        self.store.require_writable(())
+        inventory = scan_for_plan(self.store, policy, self._progress)
+        check_owners(inventory)
+        self.latest = LatestGraph(self.registry)
+        graph = self.latest.of(inventory, self._progress)
+        return plan(graph, policy, time.time(), self.registry.manifest_bytes)
+
+    def apply(self, plan: Plan, *, wait: float | None = None) -> Applied:
+        """Carry out a plan, as far as the tree still agrees with it: move things to quarantine.
+
+        >>> applied = tree.apply(plan)
+        >>> applied.done.blobs, applied.skipped
+        (2, [])
+
+        What is in use again is put back. A purge may follow `wait` seconds later, or `min_age`.
+
+        Raises:
+            PlanStale, Doubt, LockHeld, Refused: nothing was changed.
+            StoreFull: there is no space for a quarantine; nothing was changed.
+            StoreError: the storage failed; what was done stands in the journal.
+        """
+        from regfs.gc.collect import collect
+
+        try:
+            return collect(
+                plan, self.registry, wait=wait, latest=self.latest, progress=self._progress
+            )
+        finally:
+            self.refresh()
+
+    def restore(self, run: str, digests: Collection[Digest] = ()) -> Restored:
+        """Put back what a run has moved, or what it has moved of `digests`.
+
+        A run is meant by its name, a unique beginning of it, or `latest`.
+
+        >>> len(tree.restore(applied.run).skipped)
+        0
+
+        Raises:
+            RunUnknown: there is no such run.
+            LockHeld: another run is under way.
+            Refused: the run is purged, or cannot be taken back.
+        """
+        from regfs.gc.restoring import restore
+        from regfs.runs import find_run
+
+        wanted, name = frozenset(digests), find_run(self.store, run)
+        try:
+            return restore(self.store, name, digests=wanted, progress=self._progress)
+        finally:
+            self.refresh()
+
+    def purge(
+        self,
+        run: str | None = None,
+        *,
+        older_than: float = 0.0,
+        offline: bool = False,
+        discard: bool = False,
+        roots: Roots | None = None,
+        ignore_missing_roots: bool = False,
+        keep_journals: float = 90 * 86400.0,
+    ) -> Purged:
+        """Delete for good what a run, or every run, has in quarantine; put back what is in use.
+
+        A run stays that is younger than `older_than` seconds, or than its wait, unless nobody else
+        writes (`offline`). Bad bytes without a good copy stay, unless `discard` is given. `roots`
+        are in use elsewhere. Journals of runs purged `keep_journals` seconds ago are deleted.
+
+        Raises:
+            RunUnknown, LockHeld: there is no such run, or another one is under way.
+            Refused: `run` is too young, or one of the roots is nowhere.
+        """
+        from regfs.gc.collect import purge
+        from regfs.runs import find_run
+
+        name = None if run is None else find_run(self.store, run)
+        try:
+            return purge(
+                self.registry,
+                name,
+                older_than=older_than,
+                offline=offline,
+                discard=discard,
+                roots=roots,
+                ignore_missing_roots=ignore_missing_roots,
+                keep_journals=keep_journals,
+                progress=self._progress,
+            )
+        finally:
+            self.refresh()
+
+    def runs(self) -> list[Run]:
+        """Return every run that has changed this tree, oldest first.
+
+        >>> [one.state for one in tree.runs()]
+        ['restored']
+        """
+        from regfs.runs import RUNS, runs
+
+        self.store.list(RUNS, self.reported.append)  # an unreadable folder is not "no runs"
+        return list(runs(self.store))
