@@ -9,12 +9,13 @@ With the unique bytes of `usage`, the groups add up to what is stored for images
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from regfs.graph import Graph
 from regfs.reports.contents import holdings
 from regfs.reports.usage import By, holding_key
+from regfs.reports.users import Sets
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,78 +44,42 @@ class Sharing:
     omitted_bytes: int
 
 
-@dataclass(slots=True)
-class _UserSet:
-    count: int
-    largest: int
-    """Row of its largest blob."""
-    blobs: int = 0
-    bytes: int = 0
-
-
 def sharing(graph: Graph, by: By, *, top: int = 60, named: int = 12) -> Sharing:
     """Group what several repositories, tags or namespaces need; `top` groups, largest first."""
     blobs, names = graph.inventory.blobs, list[str]()
-    needs: list[array[int]] = []
+    users = Sets(len(blobs))
+    """Row of a blob -> places in `names`."""
     for name, numbers in _rows(graph, by):
+        users.add(blobs.rows_of(array("I", set(numbers))), len(names))
         names.append(name)
-        needs.append(array("I", blobs.rows_of(array("I", set(numbers)))))
-    users = array("I", bytes(4 * len(blobs)))
-    """Row of a blob -> how many need it."""
-    marks = array("q", bytes(8 * len(blobs)))
-    """Row of a blob -> the hash of who needs it."""
-    for number, rows in enumerate(needs):
-        for row in rows:
-            users[row] += 1
-            marks[row] = hash((marks[row], number))
-    groups = _grouped(users, marks, blobs.sizes)
-    ordered = sorted(groups, key=lambda one: (-one.bytes, one.largest))
-    shown = ordered[:top]
-    members = _members(needs, [one.largest for one in shown], named)
-    return Sharing(
-        by=by,
-        groups=tuple(
-            SharedGroup(
-                tuple(names[row] for row in members[one.largest]),
-                one.count,
-                one.blobs,
-                one.bytes,
-                blobs.digest(one.largest),
-            )
-            for one in shown
-        ),
-        omitted=len(ordered) - len(shown),
-        omitted_bytes=sum(one.bytes for one in ordered[top:]),
+    shared: dict[int, list[int]] = {}
+    for row in range(len(blobs)):
+        if users.count(row) > 1:
+            shared.setdefault(users.place(row), []).append(row)
+    groups = [_group(graph, users, names, rows, named) for rows in shared.values()]
+    groups.sort(key=lambda one: (-one.bytes, one.largest))
+    omitted_bytes = sum(one.bytes for one in groups[top:])
+    return Sharing(by, tuple(groups[:top]), max(0, len(groups) - top), omitted_bytes)
+
+
+def _group(graph: Graph, users: Sets, names: list[str], rows: list[int], named: int) -> SharedGroup:
+    """Return the group of some blobs that the same set of users needs."""
+    blobs = graph.inventory.blobs
+    largest = max(rows, key=blobs.sizes.__getitem__)
+    places = users.of(largest)
+    return SharedGroup(
+        rows=tuple(names[place] for place in places[:named]),
+        count=len(places),
+        blobs=len(rows),
+        bytes=sum(blobs.sizes[row] for row in rows),
+        largest=blobs.digest(largest),
     )
 
 
-def _rows(graph: Graph, by: By) -> Iterator[tuple[str, array[int]]]:
-    """Yield each row with the numbers of the blobs that it needs."""
+def _rows(graph: Graph, by: By) -> Iterable[tuple[str, array[int]]]:
+    """Return each row with the numbers of the blobs that it needs."""
     found: dict[str, array[int]] = {}
     for held in holdings(graph):
         name = holding_key(held, by).name
         found.setdefault(name, array("I")).extend(graph.needed_numbers(held.manifests))
-    return iter(found.items())
-
-
-def _grouped(users: array[int], marks: array[int], sizes: array[int]) -> Iterable[_UserSet]:
-    groups: dict[tuple[int, int], _UserSet] = {}
-    for row, count in enumerate(users):
-        if count < 2:
-            continue
-        group = groups.setdefault((count, marks[row]), _UserSet(count, row))
-        group.blobs += 1
-        group.bytes += sizes[row]
-        if sizes[row] > sizes[group.largest]:
-            group.largest = row
-    return groups.values()
-
-
-def _members(needs: list[array[int]], wanted: list[int], named: int) -> dict[int, list[int]]:
-    """Return for some blobs which of the rows need them; the first few of each."""
-    found: dict[int, list[int]] = {row: [] for row in wanted}
-    for number, rows in enumerate(needs):
-        for row in found.keys() & set(rows):
-            if len(found[row]) < named:
-                found[row].append(number)
-    return found
+    return found.items()
