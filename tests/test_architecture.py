@@ -52,7 +52,6 @@ ARROWS = {
     ("heal", "verify"),
     ("reports", "files"),
     ("reports", "gc"),
-    ("reports", "files"),
     ("edits", "gc"),
     ("edits", "reports"),
     ("cli", "server"),

@@ -96,7 +96,12 @@ def _of_the_cache(*, hidden: bool) -> list[click.Parameter]:
             hidden=hidden,
             help="Bytes that the cache may take; default: 2G.",
         ),
-        click.Option(["--no-cache"], is_flag=True, hidden=hidden, help="Keep nothing."),
+        click.Option(
+            ["--no-cache"],
+            is_flag=True,
+            hidden=hidden,
+            help="Keep nothing of layers.",
+        ),
     ]
 
 

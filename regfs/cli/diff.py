@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from regfs.cli.options import top_option
+from regfs.cli.options import platform_option, top_option
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 
@@ -26,7 +26,7 @@ DOCUMENTS = {"": "regfs.reports.diff:DiffReport"}
 @click.option("--name-only", is_flag=True, help="Print only the paths of files that differ.")
 @click.option("--no-files", is_flag=True, help="Do not look into layers.")
 @click.option("--times", is_flag=True, help="Compare the times of files too.")
-@click.option("--platform", metavar="OS/ARCH", help="Of indexes, only the image for this one.")
+@platform_option
 @top_option("Files and packages to show.", default=20)
 def command(
     session: Session,

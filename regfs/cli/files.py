@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from regfs.cli.options import platform_option
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 
@@ -45,7 +46,7 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,4}")
     metavar="N|DIGEST",
     help="List one layer, as it is stored: 1 is the base, -1 the top.",
 )
-@click.option("--platform", metavar="OS/ARCH", help="The image in an index, e.g. linux/arm64.")
+@platform_option
 @click.option("--cat", is_flag=True, help="Write the content of the file PATH.")
 @click.option("--tar", is_flag=True, help="Write all files of the image as a tar.")
 @click.option("--find", metavar="GLOB", help="List files of that name in images that have it.")

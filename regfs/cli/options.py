@@ -46,6 +46,10 @@ jobs_option: Final = click.option(
     "--jobs", metavar="N", type=click.IntRange(1), help="Threads (default: one per processor)."
 )
 
+platform_option: Final = click.option(
+    "--platform", metavar="OS/ARCH", help="Of an index, the image for this: linux/arm64."
+)
+
 
 class Duration(click.ParamType[float]):
     """A duration such as `90s`, `30m`, `1h`, `7d`, `2w` or `1d12h`, as seconds."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from regfs.cli.options import platform_option
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 
@@ -39,7 +40,7 @@ DOCUMENTS = {
     metavar="spdx|cyclonedx|syft",
     help="Which one, where there are several.",
 )
-@click.option("--platform", metavar="OS/ARCH", help="Of which image, where an index lists several.")
+@platform_option
 @click.option("--packages", is_flag=True, help="List the packages instead.")
 def command(
     session: Session, reference: str, form: str | None, platform: str | None, *, packages: bool

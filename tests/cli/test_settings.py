@@ -177,7 +177,7 @@ HARMLESS = {
     *("writable", "delete"),  # serve prints them
 }
 """Flags of commands that change a tree, which neither delete nor take a guard away."""
-LOOKS = {"See", "Measure", "Manual"}
+LOOKS = {"See", "Look inside images", "Measure", "Manual"}
 """Headings of commands that change nothing."""
 
 
