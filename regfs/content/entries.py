@@ -17,8 +17,9 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from regfs.content.tar import TarCheck, shown
+from regfs.content.tar import TarCheck
 from regfs.digest import BUFFER_SIZE, Readable
+from regfs.stores.archive.fields import shown
 
 
 class EntryKind(StrEnum):

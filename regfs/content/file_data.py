@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import BinaryIO, Final, NamedTuple
 
 from regfs.content.entries import EntryKind, EntryWalk, TarEntry
-from regfs.content.tar import BLOCK, EXTENDED_LIMIT
 from regfs.digest import BUFFER_SIZE, Readable
 from regfs.errors import LayerInvalid
+from regfs.stores.archive.fields import BLOCK, EXTENDED_LIMIT
 
 _MOST: Final = 1 << 16
 """Segments of a sparse file."""

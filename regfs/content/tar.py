@@ -3,32 +3,22 @@
     pieces -> TarCheck      checks sizes, checksums, pax records; counts entries
            -> EntryWalk     the same walk, and what each header says: `entries`
 
-Memory holds one piece and one extended header, whatever sizes hostile headers claim.
+Memory holds one piece and one extended header, whatever sizes hostile headers claim. Archives in
+which a registry lies have a walk of their own; `stores.archive.fields` says why.
 """
 
 from __future__ import annotations
 
-import re
-import zlib
 from typing import Final
 
 from regfs.errors import LayerInvalid
+from regfs.stores.archive.fields import BLOCK, EXTENDED_LIMIT, NO_DATA, ZEROS, HeaderFields
 
-BLOCK: Final = 512
-EXTENDED_LIMIT: Final = 1 << 20
-"""Maximum bytes of an extended header (pax, long names), as in clients written in Go."""
-LARGEST: Final = 2**63 - 1
-"""The largest size and number that a tar may state."""
-
-_NO_DATA: Final = frozenset(b"123456")
-"""Types without data, whatever size they claim: links, devices, folders, FIFOs."""
 _PAX, _PAX_GLOBAL, _SPARSE = b"xgS"
 _EXTENDED: Final = frozenset(b"xgLK")
-_ZEROS: Final = bytes(BLOCK)
-_RECORD: Final = re.compile(rb"([1-9][0-9]{0,6}) ")
 
 
-class TarCheck:
+class TarCheck(HeaderFields):
     """Checks whether a tar is well formed, piece by piece.
 
     Like clients that unpack layers, it checks that sizes, checksums and pax records are right and
@@ -101,7 +91,7 @@ class TarCheck:
                 return 0
             skip, self._pending = self._pending, None
             return skip
-        if block == _ZEROS:
+        if block == ZEROS:
             self._zeros += 1
             return 0
         if self._zeros:
@@ -109,7 +99,7 @@ class TarCheck:
         return self._take_header(block)
 
     def _take_header(self, block: bytes) -> int:
-        self._check_sum(block)
+        self.check_sum(block)
         kind = block[156]
         size = self.number(block[124:136], "size")
         if kind in _EXTENDED:
@@ -121,7 +111,7 @@ class TarCheck:
         self.entries += 1
         if self._size is not None:
             size, self._size = self._size, None
-        if kind in _NO_DATA:
+        if kind in NO_DATA:
             self.stored = 0
             return 0
         self.stored = size
@@ -133,7 +123,7 @@ class TarCheck:
 
     def _take_extended(self, content: bytes) -> int:
         if self._kind in (_PAX, _PAX_GLOBAL):
-            records = self._records(content)
+            records = self.records(content)
             if self._kind == _PAX:
                 self._take_pax(records)
         else:
@@ -151,58 +141,8 @@ class TarCheck:
     def _take_long(self, kind: int, content: bytes) -> None:
         """Take the long name (`L`) or link target (`K`) of the next entry."""
 
-    def natural(self, text: bytes, name: str) -> int:
-        """Return a decimal number from a pax record."""
-        if not text.isdigit() or len(text) > 19 or int(text) > LARGEST:
-            raise self.error(f"a {name} of {shown(text)}")
-        return int(text)
-
-    def _records(self, content: bytes) -> list[tuple[bytes, bytes]]:
-        r"""Return the records `<length> <key>=<value>\n` of a pax header."""
-        found, position = [], 0
-        while position < len(content):
-            length = _RECORD.match(content, position)
-            end = position + int(length[1]) if length else 0
-            record = content[length.end() : end] if length else b""
-            key, equals, value = record.partition(b"=")
-            if not equals or not key or end > len(content) or record[-1:] != b"\n":
-                raise self.error("an invalid pax header")
-            found.append((key, value[:-1]))
-            position = end
-        return found
-
-    def _check_sum(self, block: bytes) -> None:
-        """Check the sum of all bytes, with those of the checksum field counted as spaces."""
-        field = block[148:156]
-        stated = self.number(field, "checksum")
-        expected = stated + sum(field) - 8 * 32
-        # The low half of adler32 is the sum modulo 65521: twenty times as fast as sum(block).
-        if zlib.adler32(block) & 0xFFFF == (expected + 1) % 65521:
-            return
-        # Some old writers summed signed bytes.
-        signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:])
-        if stated != signed + 8 * 32:
-            raise self.error("its checksum is wrong" if self.entries else "not a tar archive")
-
-    def number(self, field: bytes, name: str) -> int:
-        """Return a number from a field of a header: octal digits, or base 256."""
-        if field[0] & 0x80:  # base 256, for numbers too large for octal digits
-            value = int.from_bytes(field) - (0x80 << 8 * (len(field) - 1))
-            if field[0] & 0x40 or value > LARGEST:
-                raise self.error(f"a {name} that is negative or too large")
-            return value
-        text = field.strip(b" \0").partition(b"\0")[0]
-        if not text:
-            return 0
-        if not text.isdigit() or b"8" in text or b"9" in text:
-            raise self.error(f"a {name} that is not a number")
-        return int(text, 8)
-
     def error(self, what: str) -> LayerInvalid:
         """Return the error that says what is wrong with the next header."""
+        if not self.entries:
+            return LayerInvalid(f"not a tar archive: {what}")
         return LayerInvalid(f"tar header after {self.entries} entries: {what}")
-
-
-def shown(value: bytes) -> str:
-    """Return the beginning of hostile bytes, for a message."""
-    return repr(value[:40])[1:]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from regfs.content.entries import EntryKind, EntryWalk, TarEntry, cleaned, read_entries
 from regfs.content.file_data import FileReader
-from regfs.content.tar import BLOCK
 from regfs.errors import LayerInvalid
+from regfs.stores.archive.fields import BLOCK
 from tests.support.tars import (
     END,
     Entry,

@@ -22,9 +22,10 @@ from regfs.content.layers import (
     open_layer,
     packing_of,
 )
-from regfs.content.tar import BLOCK, EXTENDED_LIMIT, TarCheck
+from regfs.content.tar import TarCheck
 from regfs.digest import BUFFER_SIZE
 from regfs.errors import LayerInvalid
+from regfs.stores.archive.fields import BLOCK, EXTENDED_LIMIT
 from tests.support.images import tar
 from tests.support.packings import PACKINGS, SKIPPABLE, zstd
 from tests.support.tars import END, base256, header, octal

@@ -187,7 +187,7 @@ HOSTILE: dict[str, tuple[Callable[[], Content], str]] = {
     ),
     "trailing bytes": (lambda: built(packed(*SOUND) + b"trailing" * 99), "gzip"),
     "another compression": (lambda: built(Blob(b"\xfd7zXZ\x00" + bytes(99))), "xz"),
-    "not a tar": (lambda: built(Blob(b"PK\3\4" * 999)), "tar header"),
+    "not a tar": (lambda: built(Blob(b"PK\3\4" * 999)), "not a tar archive"),
     "an encrypted layer": (lambda: built(Blob(b"s" * 99, f"{OCI_LAYER}+encrypted")), "encrypted"),
     "a foreign layer": (
         lambda: built(

@@ -7,24 +7,19 @@ was not read is skipped. No size that a header claims is believed before its byt
 holds one header, of at most 1 MiB.
 
 It tells what a registry needs: names, sizes, times, links. `tarfile` takes eight times as long.
+Layers have a walk of their own; `stores.archive.fields` says why.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from regfs.stores import FileKind
+from regfs.stores.archive.fields import BLOCK, EXTENDED_LIMIT, NO_DATA, ZEROS, HeaderFields
 
-BLOCK: Final = 512
-_EXTENDED_LIMIT: Final = 1 << 20
-"""Bytes of the longest header: a long name, or pax records."""
 _NOTHING: Final[Mapping[bytes, bytes]] = MappingProxyType({})
-_LARGEST: Final = 2**63 - 1
-_SPACES: Final = b" " * 8
-_ZEROS: Final = bytes(BLOCK)
 _KINDS: Final = {
     0x30: FileKind.FILE,  # 0
     0x00: FileKind.FILE,
@@ -38,8 +33,6 @@ _KINDS: Final = {
     0x36: FileKind.SPECIAL,
     0x44: FileKind.FOLDER,  # D, a folder with its names
 }
-_NO_DATA: Final = frozenset(b"123456")
-"""Types without data, whatever size they claim."""
 _HARD, _SPARSE = b"1S"
 _LONG_NAME, _LONG_TARGET, _PAX, _PAX_GLOBAL = b"LKxg"
 _EXTENDED: Final = frozenset(b"LKxg")
@@ -89,7 +82,7 @@ def entries(stream: TarStream) -> Iterator[TarMember]:
     return _HeaderWalk(stream).run()
 
 
-class _HeaderWalk:
+class _HeaderWalk(HeaderFields):
     def __init__(self, stream: TarStream) -> None:
         self._stream = stream
         self._count = 0
@@ -101,41 +94,41 @@ class _HeaderWalk:
         zeros = 0
         while zeros < 2:
             block = stream.take(BLOCK)
-            if block == _ZEROS:
+            if block == ZEROS:
                 zeros += 1
                 continue
             if len(block) < BLOCK:
-                raise self._damaged("it is cut off" if self._count or block else "it is empty")
+                raise self.error("it is cut off" if self._count or block else "it is empty")
             if zeros:
-                raise self._damaged("an entry follows a single block of zeros")
+                raise self.error("an entry follows a single block of zeros")
             member, end = self._header(block)
             if member is not None:
                 self._count += 1
                 yield member
             if not stream.skip_to(end):
-                raise self._damaged("it is cut off")
+                raise self.error("it is cut off")
 
     def _header(self, block: bytes) -> tuple[TarMember | None, int]:
         """Return the entry of a header, if it has one, and where the next header begins."""
-        self._check_sum(block)
+        self.check_sum(block)
         kind = block[156]
-        stored = self._number(block[124:136], "size")
+        stored = self.number(block[124:136], "size")
         if kind in _EXTENDED:
             self._take_extended(kind, stored)
             return None, _padded(self._stream.position)
         extra, self._extra = self._extra, _NOTHING
         if extra and b"size" in extra:
-            stored = self._decimal(extra[b"size"], "size")
-        if kind in _NO_DATA:
+            stored = self.natural(extra[b"size"], "size")
+        if kind in NO_DATA:
             stored = 0
         size, sparse = stored, kind == _SPARSE
         if sparse:
-            size = self._number(block[483:495], "size")
+            size = self.number(block[483:495], "size")
             self._skip_map(block)
         if extra:
             for key in (b"GNU.sparse.realsize", b"GNU.sparse.size"):
                 if key in extra:
-                    size, sparse = self._decimal(extra[key], "size"), True
+                    size, sparse = self.natural(extra[key], "size"), True
         position = self._stream.position
         end = _padded(position + stored)
         if kind in _NO_ENTRIES:
@@ -151,30 +144,17 @@ class _HeaderWalk:
         return TarMember(name, found, size, mtime, target, position, sparse), end
 
     def _take_extended(self, kind: int, size: int) -> None:
-        if size > _EXTENDED_LIMIT:
-            raise self._damaged(f"a header of {size} bytes")
+        if size > EXTENDED_LIMIT:
+            raise self.error(f"a header of {size} bytes")
         content = self._stream.take(size)
         if len(content) < size:
-            raise self._damaged("it is cut off")
+            raise self.error("it is cut off")
         if kind == _LONG_NAME:
             self._extra = {**self._extra, b"path": content.rstrip(b"\0")}
         elif kind == _LONG_TARGET:
             self._extra = {**self._extra, b"linkpath": content.rstrip(b"\0")}
         elif kind == _PAX:
-            self._extra = {**self._extra, **dict(self._records(content))}
-
-    def _records(self, content: bytes) -> Iterator[tuple[bytes, bytes]]:
-        r"""Yield the records `<length> <key>=<value>\n` of a pax header."""
-        position = 0
-        while position < len(content):
-            space = content.find(b" ", position, position + 8)
-            digits = content[position:space] if space > 0 else b""
-            end = position + int(digits) if digits.isdigit() else 0
-            key, equals, value = content[space + 1 : end].partition(b"=")
-            if not equals or end <= space or end > len(content) or value[-1:] != b"\n":
-                raise self._damaged("an invalid pax header")
-            yield key, value[:-1]
-            position = end
+            self._extra = {**self._extra, **dict(self.records(content))}
 
     def _skip_map(self, block: bytes) -> None:
         """Skip the further headers of a sparse file."""
@@ -182,42 +162,8 @@ class _HeaderWalk:
         while more:
             block = self._stream.take(BLOCK)
             if len(block) < BLOCK:
-                raise self._damaged("it is cut off")
+                raise self.error("it is cut off")
             more = block[504]
-
-    def _check_sum(self, block: bytes) -> None:
-        """Check the sum of all bytes, with those of the checksum field counted as spaces."""
-        stated = self._number(block[148:156], "checksum")
-        # The low half of adler32 is the sum modulo 65521: twenty times as fast as sum(block).
-        counted = zlib.adler32(block[:148] + _SPACES + block[156:])
-        if counted & 0xFFFF == (stated + 1) % 65521:
-            return
-        # Some old writers summed signed bytes.
-        signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:])
-        if stated != signed + 8 * 32:
-            raise self._damaged("a header is damaged" if self._count else "it is no tar")
-
-    def _number(self, field: bytes, name: str) -> int:
-        digits = field.rstrip(b"\0 ")
-        if digits.isdigit() and b"8" not in digits and b"9" not in digits:
-            return int(digits, 8)  # as nearly all writers fill it
-        if field[0] & 0x80:  # base 256, for numbers too large for octal digits
-            value = int.from_bytes(field) - (0x80 << 8 * (len(field) - 1))
-            if field[0] & 0x40 or value > _LARGEST:
-                raise self._damaged(f"a {name} that is negative or too large")
-            return value
-        text = field.strip(b" \0").partition(b"\0")[0]
-        if not text:
-            return 0
-        if text.isdigit() and b"8" not in text and b"9" not in text:
-            return int(text, 8)
-        words = f"a {name} that is not a number" if self._count else "it is no tar"
-        raise self._damaged(words)
-
-    def _decimal(self, text: bytes, name: str) -> int:
-        if not text.isdigit() or len(text) > 19 or int(text) > _LARGEST:
-            raise self._damaged(f"a {name} that is not a number")
-        return int(text)
 
     def _time(self, block: bytes, extra: Mapping[bytes, bytes]) -> float:
         """Return when an entry was changed; the epoch if that is not to be understood."""
@@ -233,7 +179,8 @@ class _HeaderWalk:
         except ValueError:
             return 0.0
 
-    def _damaged(self, what: str) -> ArchiveDamaged:
+    def error(self, what: str) -> ArchiveDamaged:
+        """Return the error that says where and what is wrong."""
         place = f"after {self._count} entries, at byte {self._stream.position}"
         return ArchiveDamaged(f"{what} ({place})")
 

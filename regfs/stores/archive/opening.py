@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from regfs.errors import NotARegistry, PathDenied, StoreError, printable
-from regfs.stores.archive.headers import BLOCK
+from regfs.stores.archive.fields import BLOCK
 from regfs.stores.archive.passing import Opened, Passing, PassingTar
 from regfs.stores.archive.plain import PlainTar
 from regfs.stores.archive.unpacking import GZIP, ZSTD, Bytes, PlainStream
