@@ -12,12 +12,12 @@ from textual.widgets import Input
 
 from regfs.browse.frame import BrowseEnd
 from regfs.browse.help import HelpScreen
+from regfs.browse.navigation import Navigator
 from regfs.browse.places import FilesOf, KnownFindings, MarkedThings, NeedersOf, OneManifest
-from regfs.browse.rows import RowList
-from regfs.browse.walk import TreeWalker
+from regfs.browse.row_list import RowList
 
 
-class Explorer(TreeWalker):
+class Explorer(Navigator):
     """The explorer of one tree."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -20,7 +20,7 @@ from textual.widgets import Footer, Input, Static
 
 from regfs.browse.drawing import draw_details, draw_heading, fitted
 from regfs.browse.places import Details
-from regfs.browse.rows import RowList
+from regfs.browse.row_list import RowList
 from regfs.render.tables import printable
 
 _WIDE: Final = 110

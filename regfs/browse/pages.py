@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from regfs.browse.about import findings_page, marks_page, needers_page
 from regfs.browse.files import FileReading, files_page, text_page
 from regfs.browse.places import (
     AllRepositories,
@@ -29,6 +28,7 @@ from regfs.browse.places import (
     UntaggedOf,
 )
 from regfs.browse.repositories import MEASURES, WAITS, NamedItem, repositories_page, used_words
+from regfs.browse.status_pages import findings_page, marks_page, needers_page
 from regfs.browse.tree_data import TreeData
 from regfs.digest import Digest
 from regfs.facade import Tree

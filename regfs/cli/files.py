@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from regfs.files.image import ImageFiles
     from regfs.findings import Finding
 
-DOCUMENTS = {"": "regfs.files.rows:FileList", "find": "regfs.reports.found:FoundFiles"}
+DOCUMENTS = {"": "regfs.files.file_list:FileList", "find": "regfs.reports.file_search:FoundFiles"}
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,4}")
 
@@ -117,7 +117,7 @@ def _check(session: Session, wanted: _FilesWanted, reference: str | None, path: 
 def _list(
     session: Session, image: ImageFiles, path: str, number: int | None, wanted: _FilesWanted
 ) -> Exit:
-    from regfs.files.rows import file_list, names
+    from regfs.files.file_list import file_list, names
     from regfs.render.files import print_lines, show_files
 
     whole = wanted.deep or wanted.tree or number is not None

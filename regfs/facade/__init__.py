@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from regfs.gc.sweep import Applied
     from regfs.runs import Purged, Restored, Run
     from regfs.stores import Store
-    from regfs.stores.archive.passing import Passing
+    from regfs.stores.archive.streamed import StreamOptions
     from regfs.verify import Level, ReportedFinding, Result
 
 
@@ -68,8 +68,8 @@ def open(
     from regfs.tree.roots import place_of
 
     place = place_of(root, variables or {})
-    passing = None if os.path.isdir(place) else _passing(content, progress)
-    store = open_store(place, empty=empty, passing=passing)
+    options = None if os.path.isdir(place) else _stream_options(content, progress)
+    store = open_store(place, empty=empty, options=options)
     if not empty and _is_hollow(store):
         raise NotARegistry(
             f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "
@@ -78,15 +78,15 @@ def open(
     return Tree(store, progress)
 
 
-def _passing(content: bool, progress: Progress) -> Passing:
+def _stream_options(content: bool, progress: Progress) -> StreamOptions:
     """Return what is wanted of an archive that passes."""
-    from regfs.stores.archive.passing import Passing
+    from regfs.stores.archive.streamed import StreamOptions
 
     if not content:
-        return Passing(progress=progress)
+        return StreamOptions(progress=progress)
     from regfs.content.hashing import algorithm_of
 
-    return Passing(algorithm_of, progress)
+    return StreamOptions(algorithm_of, progress)
 
 
 def _is_hollow(store: Store) -> bool:

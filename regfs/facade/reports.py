@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from regfs.reports.attestations import ReadDocument
     from regfs.reports.buildkit import BuildKitReport
     from regfs.reports.diff import DiffReport
-    from regfs.reports.found import FoundFiles
+    from regfs.reports.file_search import FoundFiles
     from regfs.reports.image import Shown
     from regfs.reports.lineage import Bases
     from regfs.reports.orphans import Orphans
@@ -241,13 +241,13 @@ class Reports(Parts):
         """
         from regfs.digest import Digest
         from regfs.files.search import FilePattern
-        from regfs.reports.found import FoundBy, find_files
+        from regfs.reports.file_search import FileQuery, find_files
 
         content = (
             None if sha256 is None else Digest.parse(f"sha256:{sha256.removeprefix('sha256:')}")
         )
         pattern = None if glob is None else FilePattern(glob)
-        wanted = FoundBy(pattern, content, tuple(self._find(references)))
+        wanted = FileQuery(pattern, content, tuple(self._find(references)))
         return find_files(self.graph, self.registry, self.layers, wanted, self._progress)
 
     def buildkit(self, reference: str) -> BuildKitReport:

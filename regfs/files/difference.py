@@ -29,7 +29,7 @@ from regfs.files.installed import FileAt, Pair, is_of_database, package_changes
 from regfs.files.layers import Layers
 from regfs.files.listing import LayerListing
 from regfs.files.merged import Merged, Placed
-from regfs.files.told import Told
+from regfs.files.upper_paths import UpperPaths
 from regfs.findings import Severity
 
 _HOLES: Final = 16 << 30
@@ -116,7 +116,7 @@ def file_difference(
             break
         shared += 1
     parts = [before.part(shared), after.part(shared)]
-    if not Told(parts[0].listings).is_as_far_as(Told(parts[1].listings)):
+    if not UpperPaths(parts[0].listings).is_as_far_as(UpperPaths(parts[1].listings)):
         # Where one of the two cannot be read the other one may do.
         below = before.part(0, shared)
         parts = [below.under(part) for part in parts]

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from regfs.content.entries import EntryKind
+from regfs.files.layer_stack import META
 from regfs.files.merged import LONGEST, WHITEOUT
-from regfs.files.stack import META
 
 if TYPE_CHECKING:
     from regfs.files.listing import LayerListing

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from regfs.render.reports import say
 from regfs.render.tables import plural, short
+from regfs.reports.builder import BUILDKIT
 from regfs.reports.buildkit import Difference
-from regfs.reports.built import BUILDKIT
 from regfs.units import human_size
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.reports.build_cache import CacheFacts
+    from regfs.reports.builder import BuilderFacts
     from regfs.reports.buildkit import BuildKitReport, LayersOf, Twin
-    from regfs.reports.built import Built
 
 _WIDEST: Final = 90
 """Columns of a line of prose."""
@@ -61,7 +61,7 @@ def cache_words(cache: CacheFacts) -> str:
     return f"{what}{listed}; {stages}, as those of build stages are: probably mode=max"
 
 
-def built_pairs(built: Built) -> Iterator[tuple[str, str]]:
+def built_pairs(built: BuilderFacts) -> Iterator[tuple[str, str]]:
     """Yield what is told of a build in `show`, as names and values."""
     if built.builder:
         yield "built by", f"{built.builder} {built.version}".strip()

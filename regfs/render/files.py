@@ -15,8 +15,8 @@ from regfs.units import human_size, rfc3339
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from regfs.files.rows import FileList, ListedFile
-    from regfs.reports.found import FoundFiles
+    from regfs.files.file_list import FileList, ListedFile
+    from regfs.reports.file_search import FoundFiles
 
 _LINES: Final = 1000
 """Lines that are printed at once: rich takes a tenth of a millisecond for each print."""

@@ -11,7 +11,7 @@ from regfs.units import human_duration, human_size
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from regfs.reports.laying import ImageWaste, WastedPlace
+    from regfs.reports.image_waste import ImageWaste, WastedPlace
     from regfs.reports.recompression import Recompression
     from regfs.reports.waste import Waste
 

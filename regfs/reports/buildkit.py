@@ -24,7 +24,7 @@ from regfs.manifests import DockerManifest, ImageManifest, Kind
 from regfs.manifests.image_config import parse_config
 from regfs.manifests.media_types import OCI_MANIFEST
 from regfs.reports.build_cache import CacheFacts
-from regfs.reports.built import BUILDKIT, Built, Squash, built
+from regfs.reports.builder import BUILDKIT, BuilderFacts, Squash, builder_facts
 from regfs.reports.history import BuildStep, LayerFacts, config_steps
 from regfs.reports.image import Bounds, Shown, ShownImage, show
 from regfs.reports.images import Image, images
@@ -65,7 +65,7 @@ class LayersOf:
 
     digest: str
     platform: str
-    built: Built
+    built: BuilderFacts
     base: str
     """The image that it is built on; empty if this registry has none."""
     base_layers: int
@@ -304,7 +304,7 @@ class _Twins:
             for one in manifest.layers
         ]
         steps = list(config_steps(facts, [one.annotations for one in manifest.layers], config))
-        made = built(manifest, config, steps)
+        made = builder_facts(manifest, config, steps)
         if made.builder in ("", BUILDKIT) or made.squash != "no" or made.folded:
             return
         yield from ((made.builder, step) for step in steps if step.digest and not step.empty)

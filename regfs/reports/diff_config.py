@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from regfs.manifests.image_config import ImageConfig
-from regfs.reports.built import builder_of, set_time
+from regfs.reports.builder import builder_of, set_time
 from regfs.reports.diff_layers import matching
 from regfs.reports.instructions import instruction
 

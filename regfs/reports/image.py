@@ -44,7 +44,7 @@ from regfs.reports.attestations import (
     read_document,
 )
 from regfs.reports.build_cache import CacheFacts, cache_facts
-from regfs.reports.built import Built, built
+from regfs.reports.builder import BuilderFacts, builder_facts
 from regfs.reports.history import BuildStep, LayerFacts, config_steps, schema1_steps
 from regfs.reports.images import Image, images
 from regfs.reports.start import Config, config_of
@@ -89,7 +89,7 @@ class ShownImage:
     annotations: dict[str, str]
     build_cache: bool
     """Whether it is a build cache of BuildKit, which no container can run."""
-    built: Built | None = None
+    built: BuilderFacts | None = None
     """How it was built; None of what no container can run, and of images in Docker's first form."""
 
 
@@ -441,7 +441,7 @@ class _Viewer:
             steps=steps,
             annotations=dict(manifest.annotations),
             build_cache=is_buildkit_cache(manifest),
-            built=built(manifest, config, steps) if runs else None,
+            built=builder_facts(manifest, config, steps) if runs else None,
         )
 
     def _has(self, digest: Digest) -> bool:

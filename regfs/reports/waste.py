@@ -22,8 +22,8 @@ from regfs.graph import Graph
 from regfs.names import natural
 from regfs.parallel import map_in_two_processes
 from regfs.progress import SILENT, Progress
+from regfs.reports.image_waste import ImageWaste, Lister, WastedPlace, WasteWalk
 from regfs.reports.images import chosen, images, layer_sizes
-from regfs.reports.laying import ImageWaste, Laying, Lister, WastedPlace
 from regfs.reports.makers import Makers
 from regfs.reports.near_duplicates import NearDuplicate, near_duplicates
 from regfs.reports.recompression import Recompression, recompression
@@ -102,7 +102,7 @@ def waste(
     asked = chosen(graph, every, named) if named else every
     asked = sorted(asked, key=lambda image: image.layers)
     makers = Makers(graph, registry.manifest_bytes)
-    walk = Laying(asked, Lister(registry, layers), makers)
+    walk = WasteWalk(asked, Lister(registry, layers), makers)
     sizes = [(one, size) for one, size in layer_sizes(graph, asked).items() if size]
     with layers.quiet():
         _read_ahead(layers, sizes, progress)

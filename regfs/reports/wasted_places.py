@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from regfs.digest import Digest
-from regfs.files.stack import HiddenFile
+from regfs.files.layer_stack import HiddenFile
 
 _PARTS: Final = 10
 """A place has at least one of so many equal parts of what is hidden in its layer."""

@@ -31,7 +31,7 @@ from regfs.errors import PathMissing, Refused, StoreError
 from regfs.findings import Finding
 
 if TYPE_CHECKING:
-    from regfs.stores.archive.passing import Passing
+    from regfs.stores.archive.streamed import StreamOptions
 
 Report = Callable[[Finding], None]
 
@@ -484,7 +484,9 @@ def measure(store: Store, folder: str, skip: Collection[str]) -> Iterator[Folder
     return local.measure(store.root.open_folder, folder, skip)
 
 
-def open_store(root: str, *, empty: bool = False, passing: Passing | None = None) -> WritableStore:
+def open_store(
+    root: str, *, empty: bool = False, options: StreamOptions | None = None
+) -> WritableStore:
     """Open the store that holds the registry tree at `root`.
 
     `root` is a folder that holds `docker/registry/v2`, that folder itself, or one
@@ -493,7 +495,7 @@ def open_store(root: str, *, empty: bool = False, passing: Passing | None = None
 
     It may also be a tar archive (plain, gzip, zstd), `-` for one on standard input, or
     `podman://CONTAINER[:PATH]` and `docker://`. These are listed now, and can only be
-    read; `passing` says what is wanted of their content meanwhile.
+    read; `options` says what is wanted of their content meanwhile.
 
     Raises:
         NotARegistry: there is no such tree; the message says what is expected.
@@ -506,7 +508,7 @@ def open_store(root: str, *, empty: bool = False, passing: Passing | None = None
         return open_local(root, empty=empty)
     from regfs.stores.elsewhere import open_elsewhere
 
-    return open_elsewhere(root, empty, passing)
+    return open_elsewhere(root, empty, options)
 
 
 def locate(file: str, tree: Store) -> tuple[WritableStore, str]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from regfs.errors import NotARegistry, PathDenied, printable
 from regfs.stores import WritableStore
-from regfs.stores.archive.passing import Passing
+from regfs.stores.archive.streamed import StreamOptions
 
 _SCHEMES: Final = {
     "s3": "a bucket of S3",
@@ -35,7 +35,7 @@ _READ: Final = 512
 """Bytes of a file that are looked at."""
 
 
-def open_elsewhere(root: str, empty: bool, passing: Passing | None) -> WritableStore:
+def open_elsewhere(root: str, empty: bool, options: StreamOptions | None) -> WritableStore:
     """Open a root that is no folder.
 
     Raises:
@@ -49,7 +49,7 @@ def open_elsewhere(root: str, empty: bool, passing: Passing | None) -> WritableS
         open_standard_input,
     )
 
-    wanted = passing or Passing()
+    wanted = options or StreamOptions()
     scheme, slashes, _ = root.partition("://")
     if slashes and scheme in TOOLS:
         return open_container(root, wanted)

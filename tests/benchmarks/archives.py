@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 
 from regfs.content.hashing import algorithm_of
-from regfs.stores.archive.opening import passing_file
-from regfs.stores.archive.passing import Passing
+from regfs.stores.archive.opening import streamed_file
+from regfs.stores.archive.streamed import StreamOptions
 
 
 def by_regfs(path: str) -> int:
     """Let the archive pass, as one on a pipe does."""
-    source = passing_file(path, Passing(algorithm_of))
+    source = streamed_file(path, StreamOptions(algorithm_of))
     rows = source.rows()
     found = (source.digest(row, "sha256") for row in range(len(rows.keys)) if not rows.kinds[row])
     return sum(1 for digest in found if digest)

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 
 import regfs
-from regfs.reports.areas import Area, AreaKind, areas
 from regfs.reports.family import family
+from regfs.reports.treemap import Area, AreaKind, areas
 from regfs.reports.users import users_of
 from tests.support.builder import TreeBuilder, image, index
 from tests.support.registries import Recipe, build, new_tree, recipes

@@ -11,8 +11,8 @@ import pytest
 
 import regfs
 from regfs.cli.app import run
+from regfs.reports.builder import BuilderFacts
 from regfs.reports.buildkit import BuildKitReport, Difference, buildkit_report
-from regfs.reports.built import Built
 from tests.support.builder import (
     CACHE_CONFIG,
     Blob,
@@ -50,7 +50,7 @@ def made(
     return image(layers, {"history": list(history), **config}, docker=docker)
 
 
-def built_of(tree: TreeBuilder, content: Content) -> Built:
+def built_of(tree: TreeBuilder, content: Content) -> BuilderFacts:
     tree.push("app", "v1", content)
     (one,) = shown(tree, "app:v1").images
     assert one.built is not None

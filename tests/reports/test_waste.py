@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import regfs
-from regfs.reports.laying import WastedPlace
+from regfs.reports.image_waste import WastedPlace
 from regfs.reports.waste import Waste
 from tests.support.builder import Blob, Content, TreeBuilder, digest_of, image, index
 from tests.support.packings import PACKINGS
@@ -113,16 +113,16 @@ def test_a_layer_twice_in_an_image_is_seen_once(tree: TreeBuilder) -> None:
 
 
 def test_each_beginning_is_laid_once(tree: TreeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regfs.files.stack import Stack
+    from regfs.files.layer_stack import LayerStack
 
     pushed = []
-    push = Stack.push
+    push = LayerStack.push
 
-    def watch(stack: Stack, listing: Any) -> Any:
+    def watch(stack: LayerStack, listing: Any) -> Any:
         pushed.append(listing.digest)
         return push(stack, listing)
 
-    monkeypatch.setattr(Stack, "push", watch)
+    monkeypatch.setattr(LayerStack, "push", watch)
     for number in range(9):
         for other in range(3):
             more = [entry(f"more{number}")], [entry(f"last{number}{other}")]

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from regfs import manifests
-from regfs.server.ui import making, pages, snapshots
+from regfs.server.ui import page_maker, pages, snapshots
 from regfs.server.ui.snapshot import LARGEST
 from regfs.server.ui.snapshots import FRESH_SHARE, Snapshots
 from regfs.server.ui.views.parts import LISTED
@@ -177,7 +177,7 @@ def test_a_client_with_many_pages_delays_only_itself(
     with hosted(tree.root) as url:
         page(url, "/")
         monkeypatch.setattr(pages, "search", held_up)
-        monkeypatch.setattr(making, "WAITING", 5)
+        monkeypatch.setattr(page_maker, "WAITING", 5)
         asking = [ask(url, "first", "127.0.0.1")]
         assert begun.wait(wire.LOCK_TIMEOUT)
         asking += [ask(url, f"more-{number}", "127.0.0.1") for number in range(10)]

@@ -15,7 +15,7 @@ import pytest
 from regfs.content.cache import Cache
 from regfs.errors import ManifestInvalid
 from regfs.server.lines import LineFull
-from regfs.server.ui import inside, jobs
+from regfs.server.ui import image_files, jobs
 from regfs.server.ui.jobs import Deadline, Jobs, TakesTooLong
 from tests.support.builder import TreeBuilder, image, index, layer
 from tests.support.exchange import Answer
@@ -178,7 +178,7 @@ def test_a_layer_that_unpacks_without_end_does_not_hold_a_page(
 def test_an_image_of_too_many_files_is_left_to_the_command_line(
     two: TreeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inside, "MOST", 3)
+    monkeypatch.setattr(image_files, "MOST", 3)
     with hosted(two.root) as url:
         page = asked(url, files_of(two, "app", "v1"))
     assert page.status == 422
@@ -188,7 +188,7 @@ def test_an_image_of_too_many_files_is_left_to_the_command_line(
 def test_a_layer_of_too_many_files_is_not_held(
     two: TreeBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inside, "MOST", 450)
+    monkeypatch.setattr(image_files, "MOST", 450)
     two.push("app", "large", image([layer({f"f{n}": b"" for n in range(500)})]))
     with hosted(two.root, cache=Cache(str(tmp_path / "cache"))) as url:
         assert asked(url, files_of(two, "app", "large")).status == 422

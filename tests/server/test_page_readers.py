@@ -13,7 +13,7 @@ import requests
 from regfs.server.auth import CHALLENGE, Gate
 from regfs.server.htpasswd import PasswordFile
 from regfs.server.rules import load_access
-from regfs.server.ui.making import PATHS
+from regfs.server.ui.page_maker import PATHS
 from tests.support.builder import TreeBuilder
 from tests.support.server import hosted
 

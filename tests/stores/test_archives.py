@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from regfs.errors import NotARegistry, PathMissing, PathUnsafe, Refused, StoreError
 from regfs.manifests.media_types import LIMIT
 from regfs.stores import Capability, FileKind, Store, open_store, writable
-from regfs.stores.archive.passing import KEPT, SMALL, Passing
+from regfs.stores.archive.streamed import KEPT, SMALL, StreamOptions
 from tests.support.archives import FORMS, opened, packed, standard_input, tar_of
 from tests.support.stores import no_findings
 
@@ -228,7 +228,7 @@ def test_a_pipe_keeps_what_is_small_or_looks_like_a_manifest_and_hashes_the_rest
     assert KEPT == LIMIT + 1
     big, json = b"x" * (SMALL + 1), b'\n {"a": "' + b"b" * KEPT
     data = tar_of([(BIG, big), (JSON, json), (f"{V2}/small", b"y" * SMALL)])
-    store = opened(data, "stdin", tmp_path, Passing(sha512))
+    store = opened(data, "stdin", tmp_path, StreamOptions(sha512))
     assert store.digest(BIG, "sha512") == hashlib.sha512(big).hexdigest()
     assert store.digest(JSON, "sha512") == hashlib.sha512(json).hexdigest()
     assert store.digest(BIG, "sha256") is None

@@ -17,7 +17,7 @@ from typing import Any
 
 from regfs.stores import Store
 from regfs.stores.archive.opening import open_archive, open_standard_input
-from regfs.stores.archive.passing import Passing
+from regfs.stores.archive.streamed import StreamOptions
 
 FORMS = ("tar", "tar.gz", "tar.zst", "stdin")
 
@@ -110,11 +110,11 @@ def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
         process.stdin.write(data)
 
 
-def opened(data: bytes, form: str, folder: Path, passing: Passing | None = None) -> Store:
+def opened(data: bytes, form: str, folder: Path, options: StreamOptions | None = None) -> Store:
     """Open the bytes of a tar in one of the FORMS."""
     if form == "stdin":
         with standard_input(data):
-            return open_standard_input(passing or Passing())
+            return open_standard_input(options or StreamOptions())
     file = folder / f"archive.{form}"
     file.write_bytes(compressed(data, form))
-    return open_archive(str(file), passing or Passing())
+    return open_archive(str(file), options or StreamOptions())

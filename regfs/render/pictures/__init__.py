@@ -6,7 +6,7 @@
     sqlite            a database of tables, views and keys
     html              one page with a treemap and the images as a tree
 
-What is drawn or written comes from `regfs.reports.network` and `regfs.reports.areas`.
+What is drawn or written comes from `regfs.reports.network` and `regfs.reports.treemap`.
 """
 
 from regfs.errors import printable

@@ -66,8 +66,8 @@ def export(format: str, what: Exported) -> Iterator[bytes]:
 def _picture(what: Exported) -> Picture:
     """Return what the page shows: the blobs that the targets need, and their images."""
     from regfs.render.pictures.page import Picture
-    from regfs.reports.areas import areas
     from regfs.reports.family import family
+    from regfs.reports.treemap import areas
     from regfs.reports.users import users_of
 
     graph, targets = what.graph, what.targets

@@ -26,8 +26,8 @@ from regfs.errors import printable
 from regfs.graph import Graph
 from regfs.manifests import Role
 from regfs.render.tables import plural, short
-from regfs.reports.areas import Area, AreaKind
 from regfs.reports.family import FamilyMember
+from regfs.reports.treemap import Area, AreaKind
 from regfs.reports.users import Users
 from regfs.units import human_size, rfc3339
 

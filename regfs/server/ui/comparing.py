@@ -12,7 +12,7 @@ from regfs.errors import TooManyEntries
 from regfs.files.layers import Layers
 from regfs.graph import Graph
 from regfs.reports.diff import DiffReport, DiffTarget, diff
-from regfs.server.ui.inside import MOST, NotOwn
+from regfs.server.ui.image_files import MOST, NotOwn
 from regfs.server.ui.jobs import Deadline
 from regfs.server.ui.snapshot import LARGEST, Snapshot
 from regfs.tree.registry import Target

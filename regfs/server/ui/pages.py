@@ -21,7 +21,9 @@ from regfs.server.keys import SETTINGS
 from regfs.server.routes import path_in
 from regfs.server.ui import addresses
 from regfs.server.ui.addresses import PageAddress
-from regfs.server.ui.asked import (
+from regfs.server.ui.layer_pages import LayerPages
+from regfs.server.ui.page_maker import PATHS, PageMaker
+from regfs.server.ui.request_targets import (
     Refusal,
     blob_of,
     in_repository,
@@ -32,9 +34,7 @@ from regfs.server.ui.asked import (
     text_in,
     whole,
 )
-from regfs.server.ui.inside_pages import InsidePages
-from regfs.server.ui.making import PATHS, PageMaker
-from regfs.server.ui.packing import HEADERS, packed
+from regfs.server.ui.responses import HEADERS, packed
 from regfs.server.ui.snapshot import TagRemoval
 from regfs.server.ui.views.blob import blob
 from regfs.server.ui.views.collecting import collecting
@@ -102,7 +102,7 @@ class _Pages:
 
     def __init__(self, app: web.Application) -> None:
         self._maker = PageMaker(app)
-        self._inside = InsidePages(self._maker, app[SETTINGS].cache)
+        self._inside = LayerPages(self._maker, app[SETTINGS].cache)
 
     async def close(self, app: web.Application) -> None:
         """Stop reading the tree."""

@@ -18,7 +18,7 @@ from typing import IO, Final, cast
 
 from regfs.errors import NotARegistry, StoreError, printable
 from regfs.stores.archive.headers import ArchiveDamaged, entries
-from regfs.stores.archive.passing import CutOff, Opened, Passing, PassingTar
+from regfs.stores.archive.streamed import CutOff, Opened, StreamedTar, StreamOptions
 from regfs.stores.archive.unpacking import Bytes, PlainStream
 from regfs.stores.flat.store import FlatStore
 
@@ -30,7 +30,7 @@ _ENDING: Final = 10.0
 """Seconds that the tool gets to end after its archive has."""
 
 
-def open_container(root: str, passing: Passing) -> FlatStore:
+def open_container(root: str, options: StreamOptions) -> FlatStore:
     """Open `podman://CONTAINER[:PATH]` or `docker://CONTAINER[:PATH]`.
 
     Raises:
@@ -51,7 +51,7 @@ def open_container(root: str, passing: Passing) -> FlatStore:
         return _one(tool, f"{name}:{path}")
 
     url = f"{tool}://{name}:{folder}"
-    source = PassingTar(url, lambda: _copied(tool, f"{name}:{folder}"), passing, again=again)
+    source = StreamedTar(url, lambda: _copied(tool, f"{name}:{folder}"), options, again=again)
     source.refusal = (
         f"{printable(url)}: regfs only reads what is in a container; mount its volume, and give "
         "the folder"

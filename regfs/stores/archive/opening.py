@@ -1,7 +1,7 @@
 """Opens archives: a tar file, a compressed one, and one on standard input.
 
 registry.tar       its content is read where it lies               plain.py
-registry.tar.gz    passes, and can be decompressed again           passing.py
+registry.tar.gz    passes, and can be decompressed again           streamed.py
 -                  passes once; a plain file on it is read as one
 """
 
@@ -16,8 +16,8 @@ from typing import Final
 
 from regfs.errors import NotARegistry, PathDenied, StoreError, printable
 from regfs.stores.archive.fields import BLOCK
-from regfs.stores.archive.passing import Opened, Passing, PassingTar
-from regfs.stores.archive.plain import PlainTar
+from regfs.stores.archive.seekable import SeekableTar
+from regfs.stores.archive.streamed import Opened, StreamedTar, StreamOptions
 from regfs.stores.archive.unpacking import GZIP, ZSTD, Bytes, PlainStream
 from regfs.stores.flat.store import FlatStore
 
@@ -41,7 +41,7 @@ def is_tar(begin: bytes) -> bool:
     return right and int(field) == int(f"{sum(begin) - sum(begin[148:156]) + 8 * 32:o}")
 
 
-def open_archive(path: str, passing: Passing) -> FlatStore:
+def open_archive(path: str, options: StreamOptions) -> FlatStore:
     """Open a tar file.
 
     Raises:
@@ -51,21 +51,21 @@ def open_archive(path: str, passing: Passing) -> FlatStore:
     where = os.path.abspath(path)
     descriptor = _opened(where)
     if is_tar(os.pread(descriptor, BLOCK, 0)):
-        return FlatStore(PlainTar(descriptor, where))
+        return FlatStore(SeekableTar(descriptor, where))
     os.close(descriptor)
-    return FlatStore(passing_file(where, passing))
+    return FlatStore(streamed_file(where, options))
 
 
-def passing_file(path: str, passing: Passing) -> PassingTar:
+def streamed_file(path: str, options: StreamOptions) -> StreamedTar:
     """Return the source over a file, compressed or not, that is read from its start on."""
 
     def again(position: int, name: bytes) -> Opened:
         return _skipped(_file(path), position)
 
-    return PassingTar(path, lambda: _file(path), passing, again=again)
+    return StreamedTar(path, lambda: _file(path), options, again=again)
 
 
-def open_standard_input(passing: Passing) -> FlatStore:
+def open_standard_input(options: StreamOptions) -> FlatStore:
     """Open the archive on standard input.
 
     Raises:
@@ -82,11 +82,11 @@ def open_standard_input(passing: Passing) -> FlatStore:
     # A file that was read in part begins where it was left.
     is_whole = stat.S_ISREG(status.st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0
     if is_whole and is_tar(os.pread(descriptor, BLOCK, 0)):
-        return FlatStore(PlainTar(descriptor, STANDARD_INPUT))
+        return FlatStore(SeekableTar(descriptor, STANDARD_INPUT))
     if stat.S_ISFIFO(status.st_mode):
         with suppress(OSError, AttributeError):  # no such call, or more than this user gets
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE)
-    source = PassingTar(STANDARD_INPUT, lambda: _stream(descriptor), passing)
+    source = StreamedTar(STANDARD_INPUT, lambda: _stream(descriptor), options)
     return FlatStore(source)
 
 

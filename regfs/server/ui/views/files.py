@@ -15,7 +15,7 @@ from regfs.findings import Severity
 from regfs.names import name_problem
 from regfs.render.tables import plural, printable
 from regfs.server.ui import addresses
-from regfs.server.ui.inside import ChangedChild, Counts, FileStart, LayerEffects, PageImage
+from regfs.server.ui.image_files import ChangedChild, Counts, FileStart, LayerEffects, PageImage
 from regfs.server.ui.views.parts import Hyperlink, PagedRows, page_of
 from regfs.units import utc_time
 

@@ -1,6 +1,6 @@
 """Which images hold a file: by name, by content, or both.
 
-    find_files(graph, read, layers, FoundBy("*libssl.so*")) -> FoundFiles(files=(FoundFile, ...))
+    find_files(graph, read, layers, FileQuery("*libssl.so*")) -> FoundFiles(files=(FoundFile, ...))
 
 Each layer is searched once, whatever number of images has it: first its names, and of what
 matches its content if that is asked for. What higher layers delete or replace is not found.
@@ -17,8 +17,8 @@ from typing import Final, TypeAlias
 from regfs import layout
 from regfs.content.entries import EntryKind
 from regfs.digest import Digest
+from regfs.files.file_list import time_of
 from regfs.files.layers import Layers
-from regfs.files.rows import time_of
 from regfs.files.search import FilePattern, Visibility
 from regfs.findings import Code, Finding
 from regfs.graph import Graph
@@ -66,7 +66,7 @@ class FoundFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundBy:
+class FileQuery:
     """What is looked for."""
 
     pattern: FilePattern | None
@@ -80,7 +80,7 @@ def find_files(
     graph: Graph,
     registry: Registry,
     layers: Layers,
-    wanted: FoundBy,
+    wanted: FileQuery,
     progress: Progress = SILENT,
 ) -> FoundFiles:
     """Return the files that images have, by path, with the images that show them."""
@@ -114,7 +114,7 @@ def _ordered(graph: Graph, digests: set[Digest]) -> list[Digest]:
 
 
 def _search(
-    graph: Graph, layers: Layers, digests: Sequence[Digest], wanted: FoundBy, progress: Progress
+    graph: Graph, layers: Layers, digests: Sequence[Digest], wanted: FileQuery, progress: Progress
 ) -> Iterator[_Answer]:
     """Yield what is found in each layer."""
 
@@ -137,7 +137,7 @@ def _search(
     progress.finish()
 
 
-def _in_layer(layers: Layers, digest: Digest, wanted: FoundBy) -> Iterator[int]:
+def _in_layer(layers: Layers, digest: Digest, wanted: FileQuery) -> Iterator[int]:
     if wanted.pattern is None:
         rows: Sequence[int] | None = None
     else:

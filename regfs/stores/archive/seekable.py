@@ -23,7 +23,7 @@ def truncated(error: ArchiveDamaged) -> Finding:
     return Finding(Code.ARCHIVE_TRUNCATED, path_of(V2), actual=str(error))
 
 
-class PlainTar:
+class SeekableTar:
     """The source of a flat store over an open file."""
 
     capabilities = Capability(0)

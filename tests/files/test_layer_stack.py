@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from regfs.content.entries import EntryKind, read_entries
 from regfs.digest import Digest
-from regfs.files import stack as stack_module
+from regfs.files import layer_stack as stack_module
+from regfs.files.layer_stack import LayerStack
 from regfs.files.listing import Columns, LayerListing
 from regfs.files.merged import Hiding, Merged
-from regfs.files.stack import Stack
 from tests.support.tars import Entry, entry, folder, hardlink, symlink, tar_of
 
 
@@ -26,14 +26,14 @@ def listed(entries: Sequence[Entry]) -> LayerListing:
     return LayerListing(Digest.of(b"layer"), columns)
 
 
-def laid(*layers: Sequence[Entry]) -> Stack:
-    stack = Stack()
+def laid(*layers: Sequence[Entry]) -> LayerStack:
+    stack = LayerStack()
     for one in layers:
         stack.push(listed(one))
     return stack
 
 
-def told(stack: Stack) -> dict[str, tuple[int, int, bool]]:
+def told(stack: LayerStack) -> dict[str, tuple[int, int, bool]]:
     return {one.path: (one.layer, one.by, one.removed) for one in stack.hides()}
 
 
@@ -88,13 +88,13 @@ def test_a_folder_is_looked_through_once_for_many_whiteouts_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = []
-    has_own = Stack._has_own
+    has_own = LayerStack._has_own
 
-    def look(stack: Stack, folder: Any) -> bool:
+    def look(stack: LayerStack, folder: Any) -> bool:
         looks.append(folder)
         return has_own(stack, folder)
 
-    monkeypatch.setattr(Stack, "_has_own", look)
+    monkeypatch.setattr(LayerStack, "_has_own", look)
     many = [entry(f"d/{n}", b"1") for n in range(20)]
     marks = [entry(".wh.d"), entry("d/.wh..wh..opq")] * 50
     assert laid(many, [*many, *marks]).hidden == 20
@@ -121,7 +121,7 @@ def test_hidden_is_what_is_stored_and_not_shown(
     layers: list[list[Entry]], others: list[list[Entry]]
 ) -> None:
     """The merged root file system is the oracle; other layers have come and gone meanwhile."""
-    stack, listings = Stack(), [listed(one) for one in layers]
+    stack, listings = LayerStack(), [listed(one) for one in layers]
     for one in listings:
         for other in others:
             stack.push(listed(other))

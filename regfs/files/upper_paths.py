@@ -1,4 +1,4 @@
-"""What layers say of paths, whatever lies below them: whether that has to be known.
+"""What the upper layers of an image say of paths: whether those below them have to be read.
 
     layer        .names       .closed      .above
     app/         app
@@ -18,7 +18,7 @@ from regfs.files.listing import LayerListing
 from regfs.files.merged import LONGEST, OPAQUE, WHITEOUT
 
 
-class Told:
+class UpperPaths:
     """What some layers say of paths without those below them."""
 
     def __init__(self, listings: Sequence[LayerListing]) -> None:
@@ -53,13 +53,13 @@ class Told:
         if kind is not EntryKind.FOLDER:
             self.closed.add(path)
 
-    def is_as_far_as(self, other: Told) -> bool:
+    def is_as_far_as(self, other: UpperPaths) -> bool:
         """Return whether both leave open the same paths, where lower layers then have the same."""
         if self.needs_more or other.needs_more or self.above != other.above:
             return False
         return self._covers(other) and other._covers(self)
 
-    def _covers(self, other: Told) -> bool:
+    def _covers(self, other: UpperPaths) -> bool:
         """Return whether this says as well what the other says."""
         names = other.names - self.names
         closed = other.closed - self.closed

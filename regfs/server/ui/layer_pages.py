@@ -28,10 +28,9 @@ from regfs.reports.diff import DiffReport
 from regfs.server.auth import USER
 from regfs.server.lines import LineFull, client_of
 from regfs.server.ui.addresses import PageAddress
-from regfs.server.ui.asked import Refusal, in_repository, page_in, repository_of, target_in, text_in
 from regfs.server.ui.comparing import check_comparable, compare
 from regfs.server.ui.documents import OpenDocument, OpenDocuments, open_document, open_documents
-from regfs.server.ui.inside import (
+from regfs.server.ui.image_files import (
     FileStart,
     LayerEffects,
     NotOwn,
@@ -43,7 +42,15 @@ from regfs.server.ui.inside import (
     open_image,
 )
 from regfs.server.ui.jobs import Deadline, Jobs, TakesTooLong, Work
-from regfs.server.ui.making import PageMaker, page_response
+from regfs.server.ui.page_maker import PageMaker, page_response
+from regfs.server.ui.request_targets import (
+    Refusal,
+    in_repository,
+    page_in,
+    repository_of,
+    target_in,
+    text_in,
+)
 from regfs.server.ui.snapshot import Snapshot
 from regfs.server.ui.views.comparing import comparison, nothing
 from regfs.server.ui.views.documents import document, documents
@@ -55,7 +62,7 @@ class NotYet(Exception):
     """Work for a page goes on: the page says so and comes again."""
 
 
-class InsidePages:
+class LayerPages:
     """The handlers of pages that read layers and documents."""
 
     def __init__(self, maker: PageMaker, cache: Cache | None) -> None:

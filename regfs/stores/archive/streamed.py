@@ -26,7 +26,7 @@ from regfs.findings import Code, Finding
 from regfs.progress import SILENT, Progress
 from regfs.stores import Capability, FileKind
 from regfs.stores.archive.headers import ArchiveDamaged, TarMember, entries
-from regfs.stores.archive.plain import (
+from regfs.stores.archive.seekable import (
     ADVICE,
     SPARSE,
     open_part,
@@ -47,7 +47,7 @@ _REST: Final = 1 << 20
 Opened = AbstractContextManager[Bytes]
 
 
-class Passing(NamedTuple):
+class StreamOptions(NamedTuple):
     """What is wanted of an archive while it passes."""
 
     algorithm_of: Callable[[bytes], str | None] = lambda name: None
@@ -59,7 +59,7 @@ class CutOff(Exception):
     """What brought the archive failed; the message says how."""
 
 
-class PassingTar:
+class StreamedTar:
     """The source of a flat store over a stream."""
 
     capabilities = Capability.DIGESTS
@@ -68,7 +68,7 @@ class PassingTar:
         self,
         url: str,
         opened: Callable[[], Opened],
-        passing: Passing,
+        options: StreamOptions,
         *,
         again: Callable[[int, bytes], Opened] | None = None,
     ) -> None:
@@ -81,7 +81,7 @@ class PassingTar:
         self.refusal = f"{printable(url)}: {ADVICE}"
         self._opened = opened
         self._again = again
-        self._passing = passing
+        self._options = options
         self._starts, self._spots = array("q"), array("q")
         """For each file: where its content is in the archive, and in what was kept, or -1."""
         self._sums: dict[int, tuple[str, bytes]] = {}
@@ -102,7 +102,7 @@ class PassingTar:
     def rows(self) -> Rows:
         """Let the archive pass."""
         what = f"{printable(self.url)}: an archive"
-        gathering, progress = Gathering(what), self._passing.progress
+        gathering, progress = Gathering(what), self._options.progress
         progress.start("Reading the archive", None, "bytes")
         try:
             with self._opened() as raw:
@@ -147,7 +147,7 @@ class PassingTar:
         left = member.size
         piece = stream.read(left) if left else b""
         keeps = left <= SMALL or piece.lstrip(_WHITE)[:1] == b"{"
-        algorithm = self._passing.algorithm_of(member.name)
+        algorithm = self._options.algorithm_of(member.name)
         if not (keeps or algorithm):
             return
         make = None if algorithm is None else getattr(hashlib, algorithm)

@@ -1,6 +1,6 @@
 """How an image was built, by what its config and manifest give away: who, when, what was squashed.
 
-    built(manifest, config, steps) -> Built(builder="BuildKit", squash="no", ...)
+    builder_facts(manifest, config, steps) -> BuilderFacts(builder="BuildKit", squash="no", ...)
 
 Nothing here reads a blob. What only a habit of a builder shows is called probable.
 """
@@ -35,7 +35,7 @@ _NOP: Final = "/bin/sh -c #(nop)"
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuilderFacts:
     """How one image was built."""
 
     builder: str
@@ -58,16 +58,16 @@ class Built:
     """Layer -> `zstd`, `zstd:chunked`, `eStargz` or `tar`; those packed by gzip are left out."""
 
 
-def built(
+def builder_facts(
     manifest: ImageManifest | DockerManifest,
     config: ImageConfig | None,
     steps: Sequence[BuildStep],
-) -> Built:
+) -> BuilderFacts:
     """Return how an image was built."""
     builder, version, evidence = builder_of(config) if config else ("", "", "")
     squash, why = _squash(steps)
     into = {step.folded_into for step in steps if step.folded_into}
-    return Built(
+    return BuilderFacts(
         builder=builder,
         version=version,
         evidence=evidence,

@@ -22,8 +22,8 @@ from regfs.server.errors import as_api_error
 from regfs.server.keys import MAY, REGISTRY, SETTINGS
 from regfs.server.lines import FairQueue, LineFull, client_of
 from regfs.server.routes import Verb, path_in
-from regfs.server.ui.asked import Refusal, text_in
-from regfs.server.ui.packing import packed
+from regfs.server.ui.request_targets import Refusal, text_in
+from regfs.server.ui.responses import packed
 from regfs.server.ui.snapshot import Report, Snapshot
 from regfs.server.ui.snapshots import Snapshots
 from regfs.server.ui.templating import assets, environment

@@ -26,7 +26,7 @@ from regfs.browse.places import (
     Place,
 )
 from regfs.browse.repositories import repositories_page
-from regfs.browse.rows import EMPTY, RowList
+from regfs.browse.row_list import EMPTY, RowList
 from regfs.browse.worker import Activity, BackgroundThread
 from regfs.errors import RegfsError
 
@@ -62,7 +62,7 @@ class Happened(Message):
         self.act = act
 
 
-class TreeWalker(ExplorerFrame):
+class Navigator(ExplorerFrame):
     """The walk through one tree; the keys are in `regfs.browse.app`."""
 
     def __init__(self, tree: Tree, doing: Activity, driver: type[Driver] | None = None) -> None:

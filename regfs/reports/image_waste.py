@@ -1,4 +1,4 @@
-"""The layers of many images laid on each other, and what is hidden in each image and each layer.
+"""What later layers hide in each image and in each layer, image by image along their layers.
 
 asked     app:v1  base a b      app:v2  base a c      web:v1  base d
 laid      +base +a +b           -b +c                 -c -a +d
@@ -14,9 +14,9 @@ from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.files.efficiency import Efficiency
 from regfs.files.image import ImageFiles, image_files
+from regfs.files.layer_stack import HiddenFile, LayerStack
 from regfs.files.layers import Layers
 from regfs.files.listing import LayerListing
-from regfs.files.stack import HiddenFile, Stack
 from regfs.findings import Severity
 from regfs.names import natural
 from regfs.progress import Progress
@@ -137,7 +137,7 @@ class Lister:
         self._numbers = {digest: number for number, digest in enumerate(self._files.layers)}
 
 
-class _LaidLayer(NamedTuple):
+class _WalkedLayer(NamedTuple):
     """A layer that is on the stack."""
 
     layer: Digest
@@ -149,7 +149,7 @@ class _LaidLayer(NamedTuple):
     """Whether it could be read to its end."""
 
 
-class Laying:
+class WasteWalk:
     """Lays the layers of all images, one image after the other."""
 
     def __init__(self, asked: list[Image], lister: Lister, makers: Makers) -> None:
@@ -158,31 +158,31 @@ class Laying:
         self._asked = asked
         self._lister = lister
         self._makers = makers
-        self._stack = Stack()
+        self._stack = LayerStack()
         self._efficiency = Efficiency()
-        self._laid: list[_LaidLayer] = []
+        self._levels: list[_WalkedLayer] = []
 
     def rows(
         self, top: int | None, progress: Progress, *, name_files: bool
     ) -> Iterator[ImageWaste]:
         """Yield what each image carries; with `name_files` also its `top` largest hidden files."""
-        progress.start("Laying layers", len(self._asked))
+        progress.start("Stacking layers", len(self._asked))
         for number, image in enumerate(self._asked):
             self._lay(number, image)
             yield self._row(image, top, name_files)
             progress.advance(1)
-        while self._laid:
+        while self._levels:
             self._pop(len(self._asked))
         progress.finish()
 
     def _lay(self, number: int, image: Image) -> None:
         """Turn the stack of the image before into that of an image."""
         same = 0
-        for laid, layer in zip(self._laid, image.layers, strict=False):
+        for laid, layer in zip(self._levels, image.layers, strict=False):
             if laid.layer != layer:
                 break
             same += 1
-        while len(self._laid) > same:
+        while len(self._levels) > same:
             self._pop(number)
         for layer in image.layers[same:]:
             self._push(number, image, layer)
@@ -195,20 +195,20 @@ class Laying:
             self.tallies[layer] = HiddenTally(layer, sum(listing.columns.sizes))
         whole = all(one.severity is not Severity.ERROR for one in listing.findings)
         self._efficiency.push(listing)
-        self._laid.append(_LaidLayer(layer, number, self._stack.push(listing), whole))
+        self._levels.append(_WalkedLayer(layer, number, self._stack.push(listing), whole))
 
     def _pop(self, number: int) -> None:
         """Take the top layer off; all images from that for which it was laid on have had it."""
-        top = self._laid[-1]
+        top = self._levels[-1]
         for hidden in top.hidden:
-            owner = self._laid[hidden.layer].layer
+            owner = self._levels[hidden.layer].layer
             self.tallies[owner].add(hidden, top.image, number)
-        self._laid.pop()
+        self._levels.pop()
         self._stack.pop()
         self._efficiency.pop()
 
     def _row(self, image: Image, top: int | None, name_files: bool) -> ImageWaste:
-        unread = sum(not laid.whole for laid in self._laid)
+        unread = sum(not laid.whole for laid in self._levels)
         files: list[WastedFile] = []
         omitted = 0
         if name_files:
