@@ -205,19 +205,28 @@ def _step_name(item: BuildStep | Config | ShownReferrer) -> str:
     return f"config {short(item.digest)}" if isinstance(item, Config) else short(item.digest)
 
 
+def _where(item: BuildStep) -> str:
+    """Return where the layer of a step is, if it is not in the registry."""
+    if item.digest is None or item.present:
+        return ""
+    if item.elsewhere:
+        return "at its URLs"
+    return "cannot be read" if item.present is None else "not there"
+
+
 def _step_line(
     data: TreeData, item: BuildStep, measure: Measure | None, files: FilesOf | None
 ) -> Line:
     digest = Digest(item.digest) if item.digest else None
     standing = data.standing([digest]) if digest else Standing.UNKNOWN
-    lost = digest is not None and not item.present and not item.elsewhere
+    lost = digest is not None and item.present is False and not item.elsewhere
     others = f"{item.images:,}" if digest and item.images else ""
     return Line(
         item.instruction or "(no instruction is known)",
         measure(item) if measure else None,
         Standing.DAMAGED if lost else standing,
         (others, digest.short if digest else _NO_LAYER),
-        "not there" if lost else "at its URLs" if item.elsewhere else "",
+        _where(item),
         files,
         digest,
         faint=item.empty,

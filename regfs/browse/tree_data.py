@@ -14,22 +14,18 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from regfs import layout
 from regfs.browse.places import Standing
 from regfs.digest import Digest
-from regfs.errors import PathMissing, RegfsError
 from regfs.facade import Tree
-from regfs.findings import Code, Finding, Severity
+from regfs.findings import Severity
 from regfs.graph import Graph
 from regfs.reports.contents import Holding, holdings, holdings_of
 from regfs.reports.images import Image, images
 from regfs.reports.usage import By, Options, Sort, UsageRow, usage
 from regfs.units import rfc3339
 from regfs.verify.affected import Affected
-from regfs.verify.cache import in_cache
-from regfs.verify.coverage import cover, pick_from
-from regfs.verify.files import identify_blobs
-from regfs.verify.ledger_file import LEDGER, read_ledger
+from regfs.verify.known import LedgerState, every_finding, read_known
+from regfs.verify.ledger import LedgerEntry
 from regfs.verify.report import Level, ReportedFinding
 
 _EXAMINED: Final = 2000
@@ -107,70 +103,34 @@ class TreeData:
     def check(self) -> None:
         """Work out what is known to be wrong, and what was verified."""
         blobs = bytearray(len(self.graph.inventory.blobs))
-        noted, words = self._from_ledger(blobs)
-        findings = self._findings(noted)
+
+        def note(digest: Digest, entry: LedgerEntry) -> None:
+            row = self.graph.inventory.blobs.row(digest)
+            # Damage that any level has found stays damage.
+            if entry.result is not None:
+                blobs[row] = _DAMAGED
+            elif blobs[row] == _UNSEEN and entry.level.covers(Level.DIGESTS):
+                blobs[row] = _INTACT
+
+        known = read_known(self.tree.store, self.graph.inventory, self.graph, note)
+        findings = every_finding(known, self.graph.inventory, self.graph, self._used.missing)
         affected = Affected(self.graph.inventory, self.graph)
         errors = [one.finding for one in findings if one.finding.severity is Severity.ERROR]
         damaged = {name for one in errors[:_EXAMINED] for name in affected.images(one)}
         of_tag: dict[tuple[str, str | None], Standing] = {}
-        known = bool(damaged) or any(blobs)
-        for held in holdings(self.graph) if known else ():
+        told = bool(damaged) or any(blobs)
+        for held in holdings(self.graph) if told else ():
             of_tag[held.repository, held.tag] = self._of_holding(held, blobs, damaged)
         of_repository: dict[str, set[Standing]] = {}
         for (name, _), standing in of_tag.items():
             of_repository.setdefault(name, set()).add(standing)
         self.verified = Verified(
             tuple(findings),
-            words,
+            _words(known, len(blobs)),
             {name: _together(found) for name, found in of_repository.items()},
             of_tag,
             blobs,
         )
-
-    def _from_ledger(self, states: bytearray) -> tuple[tuple[ReportedFinding, ...], str]:
-        """Note what the ledger says about blobs; return its findings, and itself in words."""
-        inventory, store = self.graph.inventory, self.tree.store
-        try:
-            ledger = read_ledger(store, LEDGER, pick_from(inventory))
-        except PathMissing:
-            return (), "never verified: `regfs verify` checks the content"
-        except RegfsError as error:
-            return (), f"the ledger of `regfs verify` cannot be read: {error}"
-        file_of = identify_blobs(store, inventory.blobs).find
-        coverage = cover(inventory, ledger, file_of, lambda: self.graph)
-        latest = 0.0
-        for digest, entry in ledger:
-            info, latest = inventory.blobs[digest], max(latest, entry.checked_at)
-            row = inventory.blobs.row(digest)
-            if (entry.size, entry.mtime, entry.file) == (info.size, info.mtime, file_of(digest)):
-                # Damage that any level has found stays damage.
-                if entry.result is not None:
-                    states[row] = _DAMAGED
-                elif states[row] == _UNSEEN and entry.level.covers(Level.DIGESTS):
-                    states[row] = _INTACT
-        total = len(inventory.blobs)
-        when = f", latest {rfc3339(latest)}" if latest else ""
-        return coverage.findings, f"{coverage.verified:,} of {total:,} blobs verified{when}"
-
-    def _findings(self, noted: Iterable[ReportedFinding]) -> list[ReportedFinding]:
-        """Return every known finding once, the worst first."""
-        inventory = self.graph.inventory
-        gone = [
-            Finding(Code.BLOB_MISSING, layout.blob_path(Digest(digest)), digest)
-            for digest in self._used.missing
-        ]
-        structure = [*inventory.findings, *self.graph.findings, *gone]
-        if inventory.proxy_cache:
-            structure = list(map(in_cache, structure))
-        rows = {(row.finding.code, row.finding.path): row for row in noted}
-        for finding in structure:
-            rows.setdefault((finding.code, finding.path), ReportedFinding(finding))
-        order = list(Severity)
-
-        def place(row: ReportedFinding) -> tuple[int, str, str]:
-            return order.index(row.finding.severity), row.finding.code, row.finding.path
-
-        return sorted(rows.values(), key=place)
 
     def _of_holding(self, held: Holding, states: bytearray, damaged: set[str]) -> Standing:
         names = {held.label, *(f"{held.repository}@{one}" for one in held.manifests)}
@@ -201,3 +161,13 @@ def _together(found: set[Standing]) -> Standing:
     if len(found) == 1:
         return next(iter(found))
     return Standing.PARTLY
+
+
+def _words(known: LedgerState, total: int) -> str:
+    """Return how much was verified, and when."""
+    if known.trouble:
+        return f"the ledger of `regfs verify` cannot be read: {known.trouble}"
+    if known.coverage is None:
+        return "never verified: `regfs verify` checks the content"
+    when = "" if known.latest is None else f", latest {rfc3339(known.latest.timestamp())}"
+    return f"{known.coverage.verified:,} of {total:,} blobs verified{when}"

@@ -28,6 +28,5 @@ def command(session: Session, reference: str) -> Exit:
     target, digest = session.registry.find_content(reference)
     report = buildkit_report(session.graph, session.registry, target, digest)
     session.emit(report, lambda console: show_buildkit(report, console))
-    for problem in report.problems:
-        session.complain(problem)
+    session.complain_of(report.problems)
     return Exit.FINDINGS if report.problems else Exit.CLEAN

@@ -52,10 +52,9 @@ def command(
     report = session.tree.diff(before, after, platform=platform, files=not no_files, times=times)
     if name_only:
         session.emit(report, lambda out: show_names(report, out))
-        for problem in report.problems:
-            session.complain(problem)
     else:
         session.emit(
             report, lambda out: show_difference(report, out, top=top, verbose=session.verbose)
         )
+    session.complain_of(report.problems)
     return Exit.FINDINGS if report.problems or (exit_code and not report.same) else Exit.CLEAN

@@ -294,6 +294,13 @@ class Session:
 
         click.echo(f"regfs: {printable(message)}", err=True)
 
+    def complain_of(self, problems: Iterable[str]) -> None:
+        """Print what is wrong with an answer, unless `report_unread` says it of the same path."""
+        told = {finding.path for finding in self.tree.unread}
+        for problem in problems:
+            if problem.partition(": ")[0] not in told:
+                self.complain(problem)
+
     def report_unread(self) -> bool:
         """Report what an answer lacks because it could not be read; return whether there is any."""
         unread = self.tree.unread if "tree" in vars(self) else []

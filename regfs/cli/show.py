@@ -59,6 +59,7 @@ def command(session: Session, reference: str, *, raw: bool, paths: bool) -> Exit
         found = image_paths(session.graph, session.store, target, digest)
         report = replace(report, paths=tuple(found))
     session.emit(report, lambda console: show_image(report, console))
+    session.complain_of(report.problems)
     return Exit.FINDINGS if report.problems else Exit.CLEAN
 
 

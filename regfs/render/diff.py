@@ -49,8 +49,6 @@ def show_difference(report: DiffReport, console: Console, *, top: int, verbose: 
     several = len(report.images) + len(report.unchanged) > 1
     for image in report.images:
         _show_image(image, console, top=top, verbose=verbose, named=several)
-    for problem in report.problems:
-        line(console, problem, "bold red")
 
 
 def show_names(report: DiffReport, console: Console) -> None:

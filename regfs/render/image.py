@@ -44,8 +44,6 @@ def show_image(report: Shown, console: Console) -> None:
     for one in report.paths:
         state = "" if one.state == "there" else f"  ({one.state})"
         line(console, f"  {one.what:<12} {printable(one.path)}{state}")
-    for problem in report.problems:
-        line(console, problem, "bold red")
 
 
 def _show_entries(entries: tuple[ListedEntry, ...], console: Console) -> None:
@@ -205,7 +203,7 @@ def _step_row(step: BuildStep) -> tuple[str, ...]:
     if step.elsewhere:
         others = "elsewhere"
     elif not step.present:
-        others = "MISSING"
+        others = "UNREADABLE" if step.present is None else "MISSING"
     return short(step.digest), size, others, text
 
 

@@ -39,7 +39,8 @@ class LayerFacts(NamedTuple):
     digest: str
     size: int
     media_type: str
-    present: bool
+    present: bool | None
+    """None if its place cannot be read."""
     elsewhere: bool
     """Whether clients fetch it from its urls, because the repository does not have it."""
     images: int
@@ -61,7 +62,8 @@ class BuildStep:
     """Of its layer."""
     size: int
     media_type: str
-    present: bool
+    present: bool | None
+    """None if its place cannot be read."""
     images: int
     """Other images that have the same layer."""
     elsewhere: bool = False

@@ -396,15 +396,15 @@ class _Viewer:
         )
         if has_urls and not (stored and self._is_linked(layer)):
             return LayerFacts(layer, size, media_type, present=False, elsewhere=True, images=0)
+        unseen = stored is None and self._graph.is_unseen(layer)
         if stored is None:
             path = layout.blob_path(layer)
-            unseen = self._graph.is_unseen(layer)
             self.problems.append(f"{path}: layer {'cannot be seen' if unseen else 'is not there'}")
         return LayerFacts(
             digest=layer,
             size=size if stored is None or size >= 0 else blobs[stored].size,
             media_type=media_type,
-            present=stored is not None,
+            present=None if unseen else stored is not None,
             elsewhere=False,
             images=self._users[stored or layer],
         )

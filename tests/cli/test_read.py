@@ -282,7 +282,7 @@ def test_show_of_an_incomplete_image_ends_with_findings(tree: TreeBuilder, regfs
     path = tree.break_("blob-missing", "app", "v1")
     ran = regfs("show", "app:v1")
     assert ran.code == 1
-    assert f"{path}: layer is not there" in ran.out
+    assert f"{path}: layer is not there" in ran.err
 
 
 def test_a_name_alone_means_its_tag_latest(tree: TreeBuilder, regfs: Regfs) -> None:

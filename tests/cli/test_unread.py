@@ -221,8 +221,9 @@ def test_an_unreadable_layer_is_not_reported_as_missing(public: TreeBuilder) -> 
     assert "MISSING" not in listed.out
     assert listed.code == 1
     shown = run_as_nobody("-r", str(public.root), "show", "secret:s1")
-    assert "layer cannot be seen" in shown.out
-    assert "is not there" not in shown.out
+    assert "layer cannot be seen" in shown.err
+    assert "UNREADABLE" in shown.out
+    assert "MISSING" not in shown.out
     assert "missing" not in run_as_nobody("-r", str(public.root), "info").out
 
 
@@ -325,3 +326,18 @@ def test_a_registry_reports_what_it_raises_but_not_what_is_not_there(
     with pytest.raises(BlobUnknown):
         READS[what](registry)
     assert reported == []
+
+
+@pytest.mark.parametrize(
+    "command", [["show", "app:v1"], ["diff", "app:v2", "app:v1"], ["buildkit", "app:v1"]]
+)
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_config_that_says_nothing_is_reported_once(
+    tree: TreeBuilder, capsys: pytest.CaptureFixture[str], command: list[str], more: list[str]
+) -> None:
+    tree.push("app", "v1", image(["base"], b"[1, 2]"))
+    tree.push("app", "v2", image(["base", "more"]))
+    assert run(["-r", str(tree.root), *command, *more]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert [line.startswith("regfs: ") and "config" in line for line in said] == [True]
+    assert "JSON, but not an object" in said[0]

@@ -6,15 +6,9 @@ Each report is made at most once. See `snapshots` for when a snapshot is taken.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import Final, NamedTuple, TypeVar
 
-from regfs import layout
-from regfs.digest import Digest
-from regfs.errors import PathMissing, RegfsError
-from regfs.findings import Code, Finding, Severity
 from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.graph import Graph
@@ -31,11 +25,8 @@ from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Registry, Target
 from regfs.units import utc_time
 from regfs.verify.affected import Affected
-from regfs.verify.cache import in_cache
-from regfs.verify.coverage import cover, pick_from
-from regfs.verify.files import identify_blobs
-from regfs.verify.ledger_file import LEDGER, read_ledger
-from regfs.verify.report import Coverage, ReportedFinding
+from regfs.verify.known import LedgerState, every_finding, read_known
+from regfs.verify.report import ReportedFinding
 
 SHARED_SHOWN: Final = 200
 """Shared layers that are listed; the rest are counted."""
@@ -62,18 +53,6 @@ REMOVALS: Final = 200
 """Reports of removals that are kept."""
 DERIVED: Final = 500
 """Results of views that are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerState:
-    """What the ledger of `regfs verify` says about the tree."""
-
-    coverage: Coverage | None
-    """None if nothing was ever verified, or the ledger cannot be read."""
-    latest: datetime | None
-    """When a blob was verified last."""
-    trouble: str = ""
-    """Why the ledger cannot be read."""
 
 
 class Snapshot:
@@ -244,28 +223,8 @@ class Snapshot:
     @cached_property
     def wrong(self) -> list[ReportedFinding]:
         """Every known finding once, the worst first."""
-        noted = self.ledger.coverage.findings if self.ledger.coverage else ()
-        gone = [
-            Finding(Code.BLOB_MISSING, layout.blob_path(Digest(digest)), digest)
-            for digest in self.usage_repository.missing
-        ]
-        structure = [*self.inventory.findings, *self.graph.findings, *gone]
-        if self.inventory.proxy_cache:
-            structure = list(map(in_cache, structure))
-        rows = {(row.finding.code, row.finding.path): row for row in noted}
-        for finding in structure:
-            rows.setdefault((finding.code, finding.path), ReportedFinding(finding))
-        order = list(Severity)
-        return sorted(
-            rows.values(),
-            key=lambda row: (
-                order.index(row.finding.severity),
-                # Causes come before their consequences.
-                row.finding.code is not Code.BLOBS_MISSING,
-                row.finding.code,
-                row.finding.path,
-            ),
-        )
+        missing = self.usage_repository.missing
+        return every_finding(self.ledger, self.inventory, self.graph, missing)
 
     @cached_property
     def affected(self) -> Affected:
@@ -275,13 +234,4 @@ class Snapshot:
     @cached_property
     def ledger(self) -> LedgerState:
         """What previous verifications have found."""
-        try:
-            known = read_ledger(self.registry.store, LEDGER, pick_from(self.inventory))
-        except PathMissing:
-            return LedgerState(None, None)
-        except RegfsError as error:
-            return LedgerState(None, None, str(error))
-        latest = max((entry.checked_at for _, entry in known), default=None)
-        file_of = identify_blobs(self.registry.store, self.inventory.blobs).find
-        coverage = cover(self.inventory, known, file_of, lambda: self.graph)
-        return LedgerState(coverage, None if latest is None else utc_time(latest))
+        return read_known(self.registry.store, self.inventory, self.graph)

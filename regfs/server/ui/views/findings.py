@@ -12,9 +12,9 @@ from regfs.digest import Digest
 from regfs.findings import Finding, Severity
 from regfs.reports.causes import Cause, Causes
 from regfs.server.ui import addresses
-from regfs.server.ui.snapshot import LedgerState
 from regfs.server.ui.views.parts import Hyperlink, Look, PagedRows, page_of
 from regfs.units import utc_time
+from regfs.verify.known import LedgerState
 from regfs.verify.report import ReportedFinding
 
 IMAGES: Final = 5

@@ -400,7 +400,7 @@ def _bar(steps: Iterable[StepRow]) -> Iterator[Segment]:
             number=row.number or 0,
             title=row.step.instruction or row.step.media_type,
             level=row.level,
-            missing=not row.step.present and not row.step.elsewhere,
+            missing=row.step.present is False and not row.step.elsewhere,
         )
         x += width
 

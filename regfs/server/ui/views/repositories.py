@@ -14,7 +14,7 @@ from regfs.render.reports import percent
 from regfs.render.tables import plural
 from regfs.reports.summary import Owner
 from regfs.server.ui import addresses
-from regfs.server.ui.snapshot import LedgerState, Snapshot
+from regfs.server.ui.snapshot import Snapshot
 from regfs.server.ui.views.parts import (
     Column,
     Look,
@@ -27,6 +27,7 @@ from regfs.server.ui.views.parts import (
 )
 from regfs.tree.inventory import RepositoryInventory
 from regfs.units import human_size, utc_time
+from regfs.verify.known import LedgerState
 
 
 class Figure(NamedTuple):
