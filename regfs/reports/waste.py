@@ -93,34 +93,25 @@ def waste(
     options: WasteOptions | None = None,
     progress: Progress = SILENT,
 ) -> Waste:
-    """Measure all images, or those of `targets`, and name the largest hidden files of the latter.
-
-    Every layer is read that is not known yet.
-    """
+    """Measure all images, or those of `targets` and their largest hidden files; read all layers."""
     top, at_least, sample = options or WasteOptions()
     every, named = images(graph, registry.skim), list(targets)
-    asked = chosen(graph, every, named) if named else every
-    asked = sorted(asked, key=lambda image: image.layers)
-    makers = Makers(graph, registry.manifest_bytes)
-    walk = WasteWalk(asked, Lister(registry, layers), makers)
+    asked = sorted(chosen(graph, every, named) if named else every, key=lambda one: one.layers)
+    walk = WasteWalk(asked, Lister(registry, layers), Makers(graph, registry.manifest_bytes))
     sizes = [(one, size) for one, size in layer_sizes(graph, asked).items() if size]
     with layers.quiet():
         _read_ahead(layers, sizes, progress)
-        measured = list(walk.rows(top, progress, name_files=bool(named)))
-    rows = sorted(measured, key=lambda row: (-row.hidden, natural(row.image)))
+        measured = walk.rows(top, progress, name_files=bool(named))
+        rows = sorted(measured, key=lambda row: (-row.hidden, natural(row.image)))
     places = walk.places()
-    each = [place for group in places for place in group]
     duplicates, unread = near_duplicates(graph, every, registry.manifest_bytes)
     users = {layer for image in asked for layer in image.layers}
-    remade = None
-    if sample is not None:
-        remade = recompression(sizes, registry.open_blob, progress, sample=sample)
     return Waste(
         images=len(rows),
         layers=len(users),
         stored=sum(tally.stored for tally in walk.tallies.values()),
-        hidden=sum(place.bytes for place in each),
-        unseen=None if named else sum(place.unseen for place in each),
+        hidden=sum(place.bytes for group in places for place in group),
+        unseen=None if named else sum(place.unseen for group in places for place in group),
         carried=sum(row.hidden for row in rows),
         rows=tuple(rows[:top]),
         rows_omitted=len(rows[top:]) if top else 0,
@@ -130,7 +121,9 @@ def waste(
         configs_unread=unread,
         at_least=at_least,
         too_low=tuple(_too_low(rows, at_least or 0.0)),
-        recompression=remade,
+        recompression=None
+        if sample is None
+        else recompression(sizes, registry.open_blob, progress, sample=sample),
     )
 
 

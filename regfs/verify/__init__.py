@@ -63,16 +63,14 @@ def verify(
 ) -> Result:
     """Check a tree, or the part of it that `options` ask for.
 
-    The graph is built if the level needs one and none is given. `on_finding` is called
-    with each finding at once, in this thread. Ctrl-C ends the verification early; the
-    result holds what was found until then.
+    The graph is built if the level needs one. `on_finding` is called with each finding at once, in
+    this thread. Ctrl-C ends the verification early; the result holds what was found until then.
 
     Raises:
         Invalid: the selection makes no sense at this level, or without a ledger.
         Refused: the store cannot give layers a second time, as this level needs.
     """
-    level = options.level
-    _require_level(registry.store, level)
+    level = _possible(registry.store, options.level)
     started = options.clock() if options.started is None else options.started
     read_pass = open_pass(registry.store, inventory, options, started)
     if level.covers(Level.SIZES) and graph is None:
@@ -96,9 +94,11 @@ def verify(
     )
 
 
-def _require_level(store: Store, level: Level) -> None:
+def _possible(store: Store, level: Level) -> Level:
+    """Return the level, if the store can give what that needs."""
     if level.covers(Level.CONTENT) and Capability.DIGESTS in store.capabilities:
         raise Refused(
             f"{store.url}: level content reads layers after their manifests, and here bytes pass "
             "once; give a folder or an archive that is not compressed"
         )
+    return level

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -176,14 +176,7 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
     `of` is the entry of an index to show; by default the first image in it.
     """
     target = Target(name, tag, digest)
-    shown, problems, named = None, [], None
-    try:
-        shown = _show(look, target, digest, Digest(of or digest))
-        problems = list(shown.problems)
-    except ManifestTooLarge:
-        named = _named_by(look, digest)
-    except RegfsError as error:
-        problems = [str(error)]
+    shown, problems, named = _shown(look, target, digest, Digest(of or digest))
     chosen = shown.images[0] if shown and shown.images else None
     raw, note = _raw(look, digest)
     return ImageView(
@@ -212,6 +205,19 @@ def image(look: Look, name: str, tag: str | None, digest: Digest, of: str = "") 
         documents_href=_documents(name, digest, shown),
         removal_href="" if tag is None or not look.everything else addresses.of_removal(name, tag),
     )
+
+
+def _shown(
+    look: Look, target: Target, digest: Digest, of: Digest
+) -> tuple[Shown | None, Sequence[str], Few[NamedContent] | None]:
+    """Return what is known of a manifest, what is wrong, and what it names if it is too large."""
+    try:
+        shown = _show(look, target, digest, of)
+    except ManifestTooLarge:
+        return None, (), _named_by(look, digest)
+    except RegfsError as error:
+        return None, (str(error),), None
+    return shown, shown.problems, None
 
 
 def _runs(shown: Shown, chosen: ShownImage | None) -> bool:
