@@ -1,6 +1,6 @@
 """Opens archives: a tar file, a compressed one, and one on standard input.
 
-registry.tar       its content is read where it lies               plain.py
+registry.tar       its content is read where it lies               seekable.py
 registry.tar.gz    passes, and can be decompressed again           streamed.py
 -                  passes once; a plain file on it is read as one
 """
