@@ -44,7 +44,7 @@ def common_options(*, brief: bool, document: bool = True) -> list[click.Paramete
             ["-r", "--root"],
             metavar="ROOT",
             callback=given_root,
-            help="The registry: a folder, a tar or - for one on standard input, podman://CONTAINER.",
+            help="The registry: a folder, a tar (- is standard input), podman://CONTAINER, s3://BUCKET.",
         ),
         click.Option(
             ["--allow-empty"], is_flag=True, help="Accept an empty folder as a fresh registry."

@@ -321,8 +321,14 @@ class Session:
 
 
 def _storage_variables() -> dict[str, str]:
-    """Return the variables that replace parts of a registry's configuration."""
-    return {name: text for name, text in os.environ.items() if name.startswith("REGISTRY_STORAGE")}
+    """Return the variables that say where a registry stores, or with which keys."""
+    from regfs.stores.bucket.place import VARIABLES
+
+    return {
+        name: text
+        for name, text in os.environ.items()
+        if name in VARIABLES or name.startswith("REGISTRY_STORAGE")
+    }
 
 
 def _on_terminal() -> bool:

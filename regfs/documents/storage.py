@@ -15,9 +15,11 @@ refused where they matter: a few lines of them can stand for billions.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from regfs.documents.loading import shown
 from regfs.errors import DocumentInvalid
@@ -48,12 +50,16 @@ _BUCKETS: Final = ("bucket", "container", "rootdirectory")
 _SECTION: Final = re.compile(r"^[\"']?storage[\"']?[ \t]*:", re.MULTILINE)
 
 
-class Storage(NamedTuple):
-    """The driver of a registry, and where it stores."""
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The driver of a registry, and where it stores. Its text holds no secret."""
 
     driver: str
     parameters: Mapping[str, str]
     """Those that say where: `rootdirectory`, `bucket`, `container`. Never a secret."""
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """All that the driver is given, secrets too; of a table in it each part by itself
+    (`credentials.clientid`), and the whole as JSON."""
 
     @property
     def folder(self) -> str:
@@ -99,7 +105,20 @@ def read_storage(data: bytes, name: str, variables: Mapping[str, str]) -> Storag
     values = _table(values, f"{name}: storage.{driver}")
     lower = {key.lower(): value for key, value in values.items()}
     texts = {key: lower[key] for key in _BUCKETS if isinstance(lower.get(key, 0), str)}
-    return Storage(driver.lower(), texts)
+    return Storage(driver.lower(), texts, _settings(lower))
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings of a driver as text."""
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, str):
+            found[key] = value
+        elif isinstance(value, dict):
+            parts = {str(one): text for one, text in value.items() if isinstance(text, str)}
+            found[key] = json.dumps(parts)
+            found |= {f"{key}.{one.lower()}": text for one, text in parts.items()}
+    return found
 
 
 def _replaced(section: Any, variable: str, value: str) -> Any:

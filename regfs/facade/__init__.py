@@ -48,8 +48,9 @@ def open(
 ) -> Tree:
     """Open the registry tree at `root`: a folder that holds `docker/registry/v2`, or is in it.
 
-    Also the `config.yml` of a registry; `variables` are those that replace parts of it. Or a tar
-    (plain, gzip, zstd), `-` for one on standard input, `podman://CONTAINER[:PATH]`, `docker://`:
+    Also the `config.yml` of a registry; `variables` are those that replace parts of it, and those
+    that name a profile of AWS. Or a tar (plain, gzip, zstd), `-` for one on standard input,
+    `podman://CONTAINER[:PATH]`, `docker://`, a bucket (`s3://BUCKET/PREFIX`, `gs://`, `az://`):
     these are listed now. With `content`, blobs of an archive that passes only once are hashed
     meanwhile, for `verify`.
 
@@ -68,7 +69,8 @@ def open(
     from regfs.tree.roots import place_of
 
     place = place_of(root, variables or {})
-    options = None if os.path.isdir(place) else _stream_options(content, progress)
+    folder = isinstance(place, str) and os.path.isdir(place)
+    options = None if folder else _stream_options(content, progress)
     store = open_store(place, empty=empty, options=options)
     if not empty and _is_hollow(store):
         raise NotARegistry(

@@ -33,6 +33,7 @@ from regfs.stores.records import Room as Room
 
 if TYPE_CHECKING:
     from regfs.stores.archive.streamed import StreamOptions
+    from regfs.stores.bucket.place import Bucket
 
 Report = Callable[[Finding], None]
 
@@ -365,7 +366,7 @@ def measure(store: Store, folder: str, skip: Collection[str]) -> Iterator[Folder
 
 
 def open_store(
-    root: str, *, empty: bool = False, options: StreamOptions | None = None
+    root: str | Bucket, *, empty: bool = False, options: StreamOptions | None = None
 ) -> WritableStore:
     """Open the store that holds the registry tree at `root`.
 
@@ -374,15 +375,17 @@ def open_store(
     is refused: it may be the mount point of a volume that is not mounted.
 
     It may also be a tar archive (plain, gzip, zstd), `-` for one on standard input, or
-    `podman://CONTAINER[:PATH]` and `docker://`. These are listed now, and can only be
-    read; `options` says what is wanted of their content meanwhile.
+    `podman://CONTAINER[:PATH]` and `docker://`, or a bucket: `s3://`, `gs://`, `az://`. These
+    are listed now, and can only be read; `options` says what is wanted of what an archive
+    holds meanwhile.
 
     Raises:
         NotARegistry: there is no such tree; the message says what is expected.
         PathDenied: the root cannot be read.
-        StoreError: an archive cannot be read, or what brings it failed.
+        StoreError: an archive or a bucket cannot be read, or what brings it failed.
+        Doubt: what reads buckets is not installed.
     """
-    if os.path.isdir(root):
+    if isinstance(root, str) and os.path.isdir(root):
         from regfs.stores.local.store import open_local  # one back end is loaded, not all
 
         return open_local(root, empty=empty)

@@ -1,7 +1,7 @@
-"""Roots that are no folder: archives and containers are opened, all others called by name.
+"""Roots that are no folder: archives, containers and buckets are opened, others called by name.
 
-registry.tar    -    podman://container        opened
-s3://bucket/prefix    https://host             named, with what to do instead
+registry.tar    -    podman://container    s3://bucket/prefix    opened
+registry.zip    https://host                                     named, with what to do instead
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ from typing import Final
 from regfs.errors import NotARegistry, PathDenied, printable
 from regfs.stores import WritableStore
 from regfs.stores.archive.streamed import StreamOptions
+from regfs.stores.bucket.place import Bucket, is_bucket, of_url
 
 _SCHEMES: Final = {
-    "s3": "a bucket of S3",
-    "gs": "a bucket of Google Cloud Storage",
-    "az": "a container of Azure Blob Storage",
     "http": "a registry on the network",
     "https": "a registry on the network",
 }
 _NETWORK: Final = "regfs reads the disk of a registry; only heal --from takes this"
-_ADVICE: Final = {"http": _NETWORK, "https": _NETWORK}
 BUCKET_ADVICE: Final = "mount it, for example by rclone, or copy it to a folder"
 _MAGIC: Final = {
     b"BZh": "an archive (bzip2)",
@@ -35,7 +32,7 @@ _READ: Final = 512
 """Bytes of a file that are looked at."""
 
 
-def open_elsewhere(root: str, empty: bool, options: StreamOptions | None) -> WritableStore:
+def open_elsewhere(root: str | Bucket, empty: bool, options: StreamOptions | None) -> WritableStore:
     """Open a root that is no folder.
 
     Raises:
@@ -50,6 +47,10 @@ def open_elsewhere(root: str, empty: bool, options: StreamOptions | None) -> Wri
     )
 
     wanted = options or StreamOptions()
+    if not isinstance(root, str) or is_bucket(root):
+        from regfs.stores.bucket.source import open_bucket  # brings threads
+
+        return open_bucket(of_url(root) if isinstance(root, str) else root, wanted.progress)
     scheme, slashes, _ = root.partition("://")
     if slashes and scheme in TOOLS:
         return open_container(root, wanted)
@@ -71,7 +72,7 @@ def _what_root_is(root: str, begin: bytes) -> str | None:
     """Return what a root is that cannot be opened, and what to do; None if it may be a folder."""
     scheme, slashes, _ = root.partition("://")
     if slashes and scheme in _SCHEMES:
-        return f"{_SCHEMES[scheme]}, {_cannot(_ADVICE.get(scheme, BUCKET_ADVICE))}"
+        return f"{_SCHEMES[scheme]}, {_cannot(_NETWORK)}"
     for magic, kind in _MAGIC.items():
         if begin.startswith(magic):
             return f"{kind}, {_cannot(_UNPACK)}"

@@ -1,7 +1,8 @@
 """What a root means: what a store can open, or the configuration of a registry.
 
 /srv/registry          as it is
-/etc/.../config.yml    the folder that its storage section names
+/etc/.../config.yml    the folder or bucket that its storage section names
+s3://bucket/prefix     with the keys of the user's profile
 """
 
 from __future__ import annotations
@@ -12,28 +13,40 @@ from collections.abc import Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
-from regfs.documents.storage import FILESYSTEM, LARGEST, is_configuration, read_storage
-from regfs.errors import NotARegistry, printable
+from regfs.documents.storage import FILESYSTEM, LARGEST, PREFIX, is_configuration, read_storage
+from regfs.errors import DocumentInvalid, NotARegistry, printable
 from regfs.stores import NOT_MOUNTED
+from regfs.stores.bucket.place import DRIVERS, Bucket, is_bucket, of_driver, of_url
 from regfs.stores.elsewhere import BUCKET_ADVICE
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
-def place_of(root: str, variables: Mapping[str, str] = NO_VARIABLES) -> str:
-    """Return what `open_store` takes for a root: of a configuration, the folder it names.
+def place_of(root: str, variables: Mapping[str, str] = NO_VARIABLES) -> str | Bucket:
+    """Return what `open_store` takes for a root: of a configuration, what it names.
 
-    `variables` are those that replace parts of a configuration (REGISTRY_STORAGE_...).
+    `variables` are those that replace parts of a configuration (REGISTRY_STORAGE_...), and
+    those that say which profile is the user's (`regfs.stores.bucket.place.VARIABLES`).
 
     Raises:
-        NotARegistry: a configuration names a storage that is no folder, or one that is not there.
+        NotARegistry: a configuration names a storage that cannot be opened, or a folder that is
+            not there; a URL names no bucket.
         DocumentInvalid: it is a configuration, and not valid.
+        StoreError: the user's profile cannot be used.
     """
+    if is_bucket(root) and not os.path.isdir(root):
+        return of_url(root, variables)
     data = _beginning(root)
     if not is_configuration(data.decode(errors="replace")):
         return root
     name = printable(root)
-    storage = read_storage(data, name, variables)
+    parts = {one: text for one, text in variables.items() if one.startswith(PREFIX)}
+    storage = read_storage(data, name, parts)
+    if storage.driver in DRIVERS:
+        bucket = of_driver(storage.driver, storage.settings)
+        if bucket is None:
+            raise DocumentInvalid(f"{name}: storage.{storage.driver}: names no bucket")
+        return bucket
     if storage.driver != FILESYSTEM:
         raise NotARegistry(
             f"{name}: this is the configuration of a registry that stores in {storage.place}, "

@@ -18,6 +18,7 @@ from regfs.cli.app import run
 from regfs.cli.session import Exit
 from tests.make_fixtures import TREES
 from tests.support.archives import packed, standard_input, zstd
+from tests.support.buckets import NAME, bucket_of
 from tests.support.containers import container, containers
 from tests.support.reference import needs_programs
 from tests.support.reference import run as program
@@ -99,12 +100,19 @@ def _container(tree: Path, folder: Path, tool: str) -> Iterator[str]:
         yield f"{tool}://registry"
 
 
+@contextmanager
+def _bucket(tree: Path, folder: Path) -> Iterator[str]:
+    with bucket_of(tree, "pfx/"):
+        yield f"s3://{NAME}/pfx"
+
+
 ROOTS: dict[str, Callable[[Path, Path], Any]] = {
     "config.yml": _config,
     "tar": _file("t.tar", bytes),
     "tar.gz": _file("t.tar.gz", gzip.compress),
     "tar.zst": _file("t.tar.zst", zstd),
     "stdin": _input,
+    "s3": _bucket,
 }
 CONTAINERS: dict[str, Callable[[Path, Path], Any]] = {
     tool: partial(_container, tool=tool) for tool in ("podman", "docker")

@@ -18,7 +18,7 @@ HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 
 
 @contextmanager
-def serving(root: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(root: Path | str, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the command; give the process, and the URL that it has told."""
     command = [sys.executable, "-m", "regfs", "-r", str(root), "serve", "--listen", "127.0.0.1:0"]
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:

@@ -45,7 +45,8 @@ def test_a_variable_of_the_registry_goes_first(
 @pytest.mark.parametrize(
     ("text", "words", "code"),
     [
-        ("storage: {s3: {bucket: b, secretkey: HUSH}}", "stores in S3 (bucket b)", Exit.NOT_FOUND),
+        ("storage: {oss: {bucket: b, secretkey: HUSH}}", "OSS (bucket b)", Exit.NOT_FOUND),
+        ("storage: {s3: {secretkey: HUSH}}", "storage.s3: names no bucket", Exit.USAGE),
         ("storage: {odd: {}}", "a driver that regfs does not know", Exit.NOT_FOUND),
         ("storage: {filesystem: {rootdirectory: /no/such}}", "its rootdirectory", Exit.NOT_FOUND),
         ("storage: [", "not YAML", Exit.USAGE),

@@ -27,6 +27,7 @@ class SeekableTar:
     """The source of a flat store over an open file."""
 
     capabilities = Capability(0)
+    ahead = 1
 
     def __init__(self, descriptor: int, url: str) -> None:
         """It takes over the descriptor, of a regular file."""

@@ -63,6 +63,7 @@ class StreamedTar:
     """The source of a flat store over a stream."""
 
     capabilities = Capability.DIGESTS
+    ahead = 1
 
     def __init__(
         self,

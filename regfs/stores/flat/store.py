@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, repeat
 from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from regfs.errors import PathMissing, PathUnsafe, StoreError, printable
@@ -30,6 +32,8 @@ from regfs.stores import (
 from regfs.stores.flat.rows import V2, Rows, key_of, path_of
 from regfs.stores.readonly import ReadOnly
 
+_WINDOW: Final = 4
+"""Contents that are held, for each read at once."""
 _NO_PARTS: Final = frozenset({"", ".", ".."})
 # Named here because `list` is a method inside the class.
 _Entries = list[Entry]
@@ -44,6 +48,8 @@ class FlatSource(Protocol):
     refusal: str
     """Why nothing is changed there, and what to do instead."""
     capabilities: Capability
+    ahead: int
+    """Reads at once that are faster than one by one; 1 where none are."""
 
     def rows(self) -> Rows:
         """List everything, once.
@@ -92,6 +98,8 @@ class FlatStore(ReadOnly):
         self.refusal = source.refusal
         self.capabilities = source.capabilities
         self._rows = source.rows()
+        # Threads begin when something is read by them.
+        self._pool = ThreadPoolExecutor(source.ahead)
 
     @property
     def problems(self) -> Sequence[Finding]:
@@ -185,6 +193,7 @@ class FlatStore(ReadOnly):
         """Return the files `<folder>/*/<leaf>`, sorted."""
         key, wanted = _checked(folder), _checked(leaf)
         contents: _Contents = []
+        read: list[int] = []
         found = Leaves([], [], [], [], [], [], contents)
         for child in self._children(key, report):
             name = os.fsdecode(child.name)
@@ -200,8 +209,10 @@ class FlatStore(ReadOnly):
                 found.others.append(self._entry_at(row, report))
             else:
                 self._add_leaf(found, name, row, report)
-                if limit:
-                    contents.append(self._begin_or_report(row, limit, report))
+                read.append(row)
+        if limit:
+            for row, content in zip(read, self._begin_each(read, limit), strict=True):
+                contents.append(self._reported(row, content, report))
         return found
 
     def _add_leaf(self, found: Leaves, name: str, row: int, report: Report) -> None:
@@ -212,8 +223,7 @@ class FlatStore(ReadOnly):
         found.mtimes.append(rows.mtimes[row])
         found.allocated.append(-1)
 
-    def _begin_or_report(self, row: int, limit: int, report: Report) -> bytes | None:
-        content = self._begin(row, limit)
+    def _reported(self, row: int, content: bytes | StoreError, report: Report) -> bytes | None:
         if isinstance(content, bytes):
             return content
         path = path_of(self._rows.keys[row])
@@ -248,12 +258,7 @@ class FlatStore(ReadOnly):
         self, folder: str, names: Iterable[str], leaf: str, limit: int, *, seen: bool = False
     ) -> Iterator[bytes | StoreError]:
         """Yield the first bytes of each leaf."""
-        for name in names:
-            path = f"{folder}/{name}/{leaf}"
-            try:
-                yield self.read(path, limit)
-            except StoreError as error:
-                yield error
+        yield from self._begin_each((f"{folder}/{name}/{leaf}" for name in names), limit)
 
     def identify(self, folder: str, names: Iterable[str], leaf: str) -> Iterator[FileId | None]:
         """Yield None for each: what is not on a disk has no inode."""
@@ -313,11 +318,26 @@ class FlatStore(ReadOnly):
             raise PathUnsafe(f"{printable(path)}: not a regular file")
         return row
 
-    def _begin(self, row: int, limit: int) -> bytes | StoreError:
+    def _begin(self, where: int | str, limit: int) -> bytes | StoreError:
+        """Return what a row or path begins with, or why that cannot be told."""
         try:
+            row = self._row(where) if isinstance(where, str) else where
             return self._source.read(row, limit)
         except StoreError as error:
             return error
+
+    def _begin_each(self, places: Iterable[int | str], limit: int) -> Iterator[bytes | StoreError]:
+        """Yield what each row or path begins with, in order."""
+        if self._source.ahead == 1:
+            for place in places:
+                yield self._begin(place, limit)
+            return
+        remaining = iter(places)
+        while window := tuple(islice(remaining, _WINDOW * self._source.ahead)):
+            if len(window) == 1:
+                yield self._begin(window[0], limit)
+            else:
+                yield from self._pool.map(self._begin, window, repeat(limit))
 
     def _missing(self, key: bytes) -> StoreError:
         path = printable(path_of(key)) or "/"

@@ -1,0 +1,288 @@
+"""The requests to one bucket, by obstore, and what their failures mean in a line.
+
+obstore runs threads of its own, so a process that has used it is never forked:
+`parallel.can_fork` sees them.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
+
+from regfs.errors import Doubt, PathMissing, StoreError, printable
+from regfs.stores.bucket.place import Bucket
+
+if TYPE_CHECKING:
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+_CHUNK: Final = 256 << 10
+"""Bytes of a piece of a stream: four times that is slower by a third."""
+_PAGE: Final = 1000
+"""Keys that an answer to a listing holds."""
+_FIRST: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=3)}
+"""The first request says within 10 seconds that nobody answers."""
+_LATER: Final = {"max_retries": 10, "retry_timeout": timedelta(minutes=2)}
+_WAIT: Final = ("5s", "60s")
+"""How long the first and any later request waits for more of an answer."""
+_REGION: Final = "the bucket is in another region{}; set AWS_REGION"
+_CODES: Final = {
+    "NoSuchBucket": "there is no such bucket",
+    "ContainerNotFound": "there is no such container",
+    "InvalidAccessKeyId": "the access key is not known there",
+    "SignatureDoesNotMatch": "the secret key is wrong",
+    "AuthenticationFailed": "the key of the account is wrong",
+    "AccessDenied": "permission denied: these credentials may not read that",
+    "AllAccessDisabled": "permission denied: the bucket is disabled",
+    "AuthorizationHeaderMalformed": _REGION,
+    "PermanentRedirect": _REGION,
+    "TemporaryRedirect": _REGION,
+    "IncorrectEndpoint": _REGION,
+    "RequestTimeTooSkewed": "the clock of this machine is wrong",
+    "ExpiredToken": "the session token has expired",
+    "InvalidToken": "the session token is not valid",
+    "SlowDown": "too many requests for the server; try again later",
+}
+_CREDENTIALS: Final = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_NO_CREDENTIALS: Final = re.compile(
+    r"169\.254\.169\.254|metadata\.google|metadata/identity|Missing\w*(?:Key|Credential)|"
+    r"(?i:oauth)|credential error|Invalid Access Key|Account must be specified"
+)
+_REDIRECTED: Final = "redirect without LOCATION"
+_MOVED: Final = frozenset({"301", "307"})
+
+
+class KeyOdd(Exception):
+    """A key in a listing is no path, so that the whole listing fails."""
+
+
+class Object(NamedTuple):
+    """One object as a listing tells of it."""
+
+    key: str
+    size: int
+    mtime: float
+    etag: str
+
+
+class Client:
+    """Reads from a bucket. May be used from several threads."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        """Nothing is requested yet.
+
+        Raises:
+            Doubt: obstore is not installed.
+            StoreError: what is set does not suffice to reach a bucket.
+        """
+        self._bucket = bucket
+        self._first, self._later = (
+            _opened(bucket, retry, wait)
+            for retry, wait in zip((_FIRST, _LATER), _WAIT, strict=True)
+        )
+
+    def level(self, folder: str, *, first: bool = False) -> tuple[list[str], list[Object]]:
+        """Return the folders and objects that are directly in a folder.
+
+        Raises:
+            KeyOdd, StoreError: there is a key that is no path; it cannot be listed.
+        """
+        import obstore
+
+        store = self._first if first else self._later
+        try:
+            found = obstore.list_with_delimiter(store, folder or None)
+        except Exception as error:
+            raise self._failure(error) from None
+        return list(found["common_prefixes"]), list(map(_object, found["objects"]))
+
+    def find(self, key: str) -> Object | None:
+        """Return an object; None if there is none.
+
+        Raises:
+            StoreError: the bucket does not say.
+        """
+        import obstore
+
+        try:
+            return _object(obstore.head(self._later, key))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._failure(error, key) from None
+
+    def pages(self, folder: str, *, after: str = "") -> Iterator[list[Object]]:
+        """Yield all objects below a folder whose keys are greater than `after`.
+
+        Raises:
+            As `level`.
+        """
+        import obstore
+
+        try:
+            stream = obstore.list(self._later, folder, offset=after or None, chunk_size=_PAGE)
+            for page in stream:
+                yield list(map(_object, page))
+        except Exception as error:
+            raise self._failure(error) from None
+
+    def read(self, key: str, size: int, whole: int) -> bytes:
+        """Return the first `size` bytes of an object of `whole` bytes.
+
+        Raises:
+            PathMissing, StoreError: it is gone, has another size, or cannot be read.
+        """
+        with self.open(key, 0, size, whole) as stream:
+            return b"".join(iter(lambda: stream.read(_CHUNK), b""))
+
+    def open(self, key: str, offset: int, size: int, whole: int) -> BinaryIO:
+        """Open `size` bytes of an object of `whole` bytes, from `offset` on.
+
+        Raises:
+            As `read`; reading too.
+        """
+        import obstore
+
+        if size <= 0:
+            return io.BytesIO()
+        options: Any = {}
+        if size < whole:
+            options["range"] = (offset, offset + size)
+        try:
+            found = obstore.get(self._later, key, options=options)
+            if found.meta["size"] != whole:
+                raise StoreError(f"{printable(key)}: has changed since it was listed")
+            stream = iter(found.stream(min_chunk_size=_CHUNK))
+        except StoreError:
+            raise
+        except Exception as error:
+            raise self._failure(error, key) from None
+        return cast(BinaryIO, _Answer(self, key, stream, size))
+
+    def _failure(self, error: Exception, key: str = "") -> Exception:
+        """Return what a failed request means; of the words of the server only those known here.
+
+        Its own may quote the request, and with it an access key.
+        """
+        text = str(error)
+        if type(error).__name__ == "InvalidPathError" or "empty path segment" in text:
+            return KeyOdd()
+        where = printable(f"{self._bucket.url}: {key}" if key else self._bucket.url)
+        if isinstance(error, FileNotFoundError) and key:
+            return PathMissing(f"{where}: no such object: it is gone since it was listed")
+        words = _meaning(text, self._bucket.scheme)
+        return StoreError(f"{where}: {words}")
+
+
+def _object(meta: Any) -> Object:
+    modified: datetime = meta["last_modified"]
+    return Object(meta["path"], meta["size"], modified.timestamp(), meta["e_tag"] or "")
+
+
+def _opened(bucket: Bucket, retry: Any, wait: str) -> S3Store | GCSStore | AzureStore:
+    try:
+        from obstore.store import AzureStore, GCSStore, S3Store
+    except ModuleNotFoundError as error:
+        raise Doubt(f"{error.name} is missing: pip install 'regfs[bucket]'") from None
+    made: Any = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[bucket.scheme]
+    client = {
+        # Only who names a server without TLS is connected to one.
+        "allow_http": True,
+        "allow_invalid_certificates": bucket.insecure,
+        "connect_timeout": "3s",
+        "read_timeout": wait,
+        # That of a whole answer, which may be a large blob.
+        "timeout": "1h" if wait != _WAIT[0] else wait,
+    }
+    try:
+        return cast(
+            "S3Store | GCSStore | AzureStore",
+            made(bucket.name, **bucket.options, client_options=client, retry_config=retry),
+        )
+    except Exception as error:
+        words = _meaning(str(error), bucket.scheme)
+        raise StoreError(f"{printable(bucket.url)}: {words}") from None
+
+
+def _meaning(text: str, scheme: str) -> str:
+    """Return what the words of a failure mean."""
+    found = re.search(r"<Code>(\w{1,80})</Code>", text)
+    code = found[1] if found else ""
+    if code in _CODES:
+        region = re.search(r"<Region>([a-z0-9-]{1,40})</Region>", text)
+        return _CODES[code].format(f" ({region[1]})" if region else "")
+    if _NO_CREDENTIALS.search(text):
+        return f"no credentials that can be used: {_CREDENTIALS[scheme]}"
+    host = re.search(r"(https?://)(?:[^/\s@]*@)?([\w.\[\]:-]{1,200})", text)
+    server = host[1] + host[2] if host else "the server"
+    status = re.search(r"status code: (\d{3})", text)
+    if status is None and _REDIRECTED in text:
+        return _REGION.format("")
+    if status is None:
+        return f"{server}: {_connection(text.lower())}"
+    if status[1] in _MOVED:
+        return _REGION.format("")
+    return f"{server} answers {status[1]}{f' ({code})' if code else ''}"
+
+
+def _connection(text: str) -> str:
+    """Return why there is no answer."""
+    if "connection refused" in text or "connectionrefused" in text:
+        return "connection refused"
+    if "dns error" in text or "failed to lookup" in text:
+        return "no such host"
+    if "certificate" in text:
+        return "its certificate is not trusted"
+    if "timedout" in text or "timed out" in text or "timeout" in text.partition("retry_timeout")[0]:
+        return "no answer in time"
+    if "kind: connect" in text:
+        return "cannot connect"
+    return "no answer of an object store"
+
+
+class _Answer(io.RawIOBase):
+    """The bytes of an answer, as they come."""
+
+    def __init__(self, client: Client, key: str, pieces: Iterator[Any], left: int) -> None:
+        super().__init__()
+        self._client = client
+        self._key = key
+        self._pieces = pieces
+        self._piece = memoryview(b"")
+        self._left = left
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read into `buffer`; return the number of bytes."""
+        if not self._left:
+            return 0
+        if not self._piece:
+            self._piece = self._next()
+        with memoryview(buffer) as view:
+            count = min(len(view), len(self._piece), self._left)
+            view[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        self._left -= count
+        return count
+
+    def _next(self) -> memoryview:
+        try:
+            while True:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    raise StoreError(f"{printable(self._key)}: the answer ends within it")
+                if len(piece):
+                    return memoryview(piece)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise self._client._failure(error, self._key) from None

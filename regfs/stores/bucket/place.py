@@ -1,0 +1,174 @@
+"""Which bucket a root means, and how it is reached.
+
+    s3://bucket/prefix                          of_url
+    config.yml: storage: {s3: {bucket: ..}}     of_driver
+    ~/.aws/credentials, ~/.aws/config           profile, by the variables AWS_...
+
+What is not said here, obstore takes from where each cloud's own programs do: the variables
+AWS_..., GOOGLE_... and AZURE_..., and the role of the machine.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from regfs.errors import NotARegistry, StoreError, printable
+
+SCHEMES: Final = ("s3", "gs", "az")
+DRIVERS: Final = {"s3": "s3", "s3aws": "s3", "gcs": "gs", "azure": "az"}
+"""Driver of the reference registry -> scheme."""
+VARIABLES: Final = (
+    "HOME",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONFIG_FILE",
+)
+"""Environment variables that say which profile is meant."""
+_NAME: Final = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}")
+_S3: Final = {
+    "accesskey": "access_key_id",
+    "secretkey": "secret_access_key",
+    "sessiontoken": "session_token",
+    "region": "region",
+}
+_GCS: Final = {"keyfile": "service_account", "credentials": "service_account_key"}
+_AZURE: Final = {
+    "accountname": "account_name",
+    "accountkey": "account_key",
+    "credentials.clientid": "client_id",
+    "credentials.tenantid": "tenant_id",
+    "credentials.secret": "client_secret",
+}
+_PROFILE: Final = {
+    "aws_access_key_id": "access_key_id",
+    "aws_secret_access_key": "secret_access_key",
+    "aws_session_token": "session_token",
+    "region": "region",
+    "endpoint_url": "endpoint",
+}
+_AZURE_REALM: Final = "core.windows.net"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket, a prefix in it, and how to reach it. Its text holds no secret."""
+
+    scheme: str
+    name: str
+    prefix: str = ""
+    """Without `/` at either end."""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """As obstore names them; credentials are among them."""
+    insecure: bool = False
+    """Whether any certificate is accepted."""
+
+    @property
+    def url(self) -> str:
+        """`s3://bucket/prefix`."""
+        return f"{self.scheme}://{self.name}" + (f"/{self.prefix}" if self.prefix else "")
+
+
+def is_bucket(root: str) -> bool:
+    """Return whether a root is the URL of a bucket."""
+    scheme, slashes, _ = root.partition("://")
+    return bool(slashes) and scheme in SCHEMES
+
+
+def of_url(root: str, variables: Mapping[str, str] | None = None) -> Bucket:
+    """Return the bucket that a URL means; for S3, with the keys of the user's profile.
+
+    Raises:
+        NotARegistry: it is no such URL.
+        StoreError: the profile cannot be used.
+    """
+    scheme, _, rest = root.partition("://")
+    name, _, prefix = rest.partition("/")
+    if "@" in name:
+        raise NotARegistry(
+            f"{scheme}://: credentials do not belong in a URL; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
+    if not _NAME.fullmatch(name):
+        raise NotARegistry(
+            f"{printable(root)}: must be {scheme}://BUCKET or {scheme}://BUCKET/PATH"
+        )
+    options = profile(variables) if scheme == "s3" and variables else {}
+    return Bucket(scheme, name, _prefix(prefix), options)
+
+
+def of_driver(driver: str, settings: Mapping[str, str]) -> Bucket | None:
+    """Return the bucket of a storage driver with its settings; None if it names none."""
+    scheme = DRIVERS[driver]
+    name = settings.get("container" if scheme == "az" else "bucket", "")
+    if not _NAME.fullmatch(name):
+        return None
+    names = {"s3": _S3, "gs": _GCS, "az": _AZURE}[scheme]
+    options = {new: settings[old] for old, new in names.items() if settings.get(old)}
+    if scheme == "s3" and settings.get("regionendpoint"):
+        options |= _endpoint(name, settings)
+    realm = settings.get("realm", _AZURE_REALM)
+    if scheme == "az" and realm != _AZURE_REALM:
+        options["endpoint"] = f"https://{settings.get('accountname', '')}.blob.{realm}"
+    insecure = settings.get("skipverify", "").lower() == "true"
+    return Bucket(scheme, name, _prefix(settings.get("rootdirectory", "")), options, insecure)
+
+
+def _prefix(path: str) -> str:
+    return "/".join(part for part in path.split("/") if part)
+
+
+def _endpoint(name: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Return how a server of one's own is reached: the bucket is part of the path by default."""
+    given = settings["regionendpoint"].rstrip("/")
+    scheme, slashes, host = given.rpartition("://")
+    if not slashes:
+        scheme = "http" if settings.get("secure", "").lower() == "false" else "https"
+    if settings.get("forcepathstyle", "").lower() == "false":
+        return {
+            "endpoint": f"{scheme}://{name}.{host}",
+            "virtual_hosted_style_request": "true",
+        }
+    return {"endpoint": f"{scheme}://{host}"}
+
+
+def profile(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return what the user's profile for AWS says, unless the environment holds keys itself.
+
+    Raises:
+        StoreError: AWS_PROFILE names one that is not there, or that holds no keys.
+    """
+    home = variables.get("HOME")
+    if home is None or variables.get("AWS_ACCESS_KEY_ID"):
+        return {}
+    wanted = variables.get("AWS_PROFILE")
+    name = wanted or "default"
+    keys = variables.get("AWS_SHARED_CREDENTIALS_FILE") or os.path.join(home, ".aws/credentials")
+    settings = variables.get("AWS_CONFIG_FILE") or os.path.join(home, ".aws/config")
+    found = _section(settings, name if name == "default" else f"profile {name}")
+    found |= _section(keys, name)
+    if wanted and not found.get("access_key_id"):
+        raise StoreError(
+            f"AWS_PROFILE: no access key of {printable(wanted)} in {printable(keys)}; for a role "
+            "or SSO: aws configure export-credentials --format env"
+        )
+    return found
+
+
+def _section(file: str, section: str) -> dict[str, str]:
+    parser = configparser.RawConfigParser(strict=False, delimiters=("=",))
+    try:
+        parser.read(file, encoding="utf-8")
+    except (configparser.Error, OSError, ValueError):
+        # Not with the parser's words: they quote lines of the file.
+        raise StoreError(
+            f"{printable(file)}: not a file of AWS profiles that can be read"
+        ) from None
+    if not parser.has_section(section):
+        return {}
+    return {new: parser[section][old] for old, new in _PROFILE.items() if parser[section].get(old)}
