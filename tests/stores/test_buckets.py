@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 
@@ -267,6 +268,14 @@ def test_a_wrong_bucket(bucket: FakeBucket, capsys: pytest.CaptureFixture[str]) 
 def test_a_refused_port(capsys: pytest.CaptureFixture[str]) -> None:
     with reached_at("http://127.0.0.1:1"):
         assert "http://127.0.0.1:1: connection refused" in failure(capsys)
+
+
+def test_what_reads_buckets_may_be_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    assert run(["-r", ROOT, "ls"]) == Exit.REFUSED.value
+    assert capsys.readouterr().err == ("regfs: obstore is missing: pip install 'regfs[bucket]'\n")
 
 
 def test_a_bucket_without_a_tree(capsys: pytest.CaptureFixture[str]) -> None:

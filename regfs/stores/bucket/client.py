@@ -99,7 +99,7 @@ class Client:
         try:
             found = obstore.list_with_delimiter(store, folder or None)
         except Exception as error:
-            raise self._failure(error) from None
+            raise self.failure(error) from None
         return list(found["common_prefixes"]), list(map(_object, found["objects"]))
 
     def find(self, key: str) -> Object | None:
@@ -115,7 +115,7 @@ class Client:
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise self._failure(error, key) from None
+            raise self.failure(error, key) from None
 
     def pages(self, folder: str, *, after: str = "") -> Iterator[list[Object]]:
         """Yield all objects below a folder whose keys are greater than `after`.
@@ -130,7 +130,7 @@ class Client:
             for page in stream:
                 yield list(map(_object, page))
         except Exception as error:
-            raise self._failure(error) from None
+            raise self.failure(error) from None
 
     def read(self, key: str, size: int, whole: int) -> bytes:
         """Return the first `size` bytes of an object of `whole` bytes.
@@ -162,10 +162,10 @@ class Client:
         except StoreError:
             raise
         except Exception as error:
-            raise self._failure(error, key) from None
+            raise self.failure(error, key) from None
         return cast(BinaryIO, _Answer(self, key, stream, size))
 
-    def _failure(self, error: Exception, key: str = "") -> Exception:
+    def failure(self, error: Exception, key: str = "") -> Exception:
         """Return what a failed request means; of the words of the server only those known here.
 
         Its own may quote the request, and with it an access key.
@@ -188,8 +188,8 @@ def _object(meta: Any) -> Object:
 def _opened(bucket: Bucket, retry: Any, wait: str) -> S3Store | GCSStore | AzureStore:
     try:
         from obstore.store import AzureStore, GCSStore, S3Store
-    except ModuleNotFoundError as error:
-        raise Doubt(f"{error.name} is missing: pip install 'regfs[bucket]'") from None
+    except ModuleNotFoundError:
+        raise Doubt("obstore is missing: pip install 'regfs[bucket]'") from None
     made: Any = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[bucket.scheme]
     client = {
         # Only who names a server without TLS is connected to one.
@@ -285,4 +285,4 @@ class _Answer(io.RawIOBase):
         except StoreError:
             raise
         except Exception as error:
-            raise self._client._failure(error, self._key) from None
+            raise self._client.failure(error, self._key) from None
