@@ -129,9 +129,11 @@ def test_a_configuration_is_opened_with_its_own_keys(
             f"storage: {{s3: {{accesskey: {KEY}, secretkey: {SECRET}, region: r, bucket: {NAME}, "
             f"rootdirectory: /p, regionendpoint: '{bucket.url}'}}}}\n"
         )
-        none = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"))
-        with environment(**none):
+        with environment(
+            AWS_ACCESS_KEY_ID="other", AWS_SESSION_TOKEN="other", AWS_ENDPOINT_URL=None
+        ):
             assert run(["-r", str(tmp_path / "config.yml"), "info", "--json"]) == 0
+        assert bucket.signed == {(KEY, None)}
     captured = capsys.readouterr()
     assert f's3://{NAME}/p"' in captured.out
     assert SECRET not in captured.out + captured.err

@@ -65,6 +65,8 @@ class FakeBucket:
     cut: int = 0
     """Bytes after which bodies of objects end."""
     requests: Counter[str] = field(default_factory=Counter)
+    signed: set[tuple[str, str | None]] = field(default_factory=set)
+    """Access keys and session tokens of the requests."""
 
 
 @contextmanager
@@ -138,6 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         name, _, key = unquote(parts.path).lstrip("/").partition("/")
         query = {one: values[0] for one, values in parse_qs(parts.query).items()}
         self.bucket.requests["list" if not key else self.command.lower()] += 1
+        key_id = self.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
+        self.bucket.signed.add((key_id, self.headers.get("x-amz-security-token")))
         fault = self.bucket.fault(self.command, key, query)
         if name != NAME:
             fault = (404, "NoSuchBucket")

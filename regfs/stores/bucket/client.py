@@ -203,11 +203,24 @@ def _opened(bucket: Bucket, retry: Any, wait: str) -> S3Store | GCSStore | Azure
     try:
         return cast(
             "S3Store | GCSStore | AzureStore",
-            made(bucket.name, **bucket.options, client_options=client, retry_config=retry),
+            made(bucket.name, **_options(bucket), client_options=client, retry_config=retry),
         )
     except Exception as error:
         words = _meaning(str(error), bucket.scheme)
         raise StoreError(f"{printable(bucket.url)}: {words}") from None
+
+
+def _options(bucket: Bucket) -> dict[str, Any]:
+    """Return the options of a bucket; keys that come without a token are used without one.
+
+    Given as options, they would be sent with the token in AWS_SESSION_TOKEN, of other keys.
+    """
+    options = dict(bucket.options)
+    if not {"access_key_id", "secret_access_key"} <= options.keys() or "session_token" in options:
+        return options
+    keys = {name: options.pop(name) for name in ("access_key_id", "secret_access_key")}
+    options["credential_provider"] = lambda: {**keys, "token": None, "expires_at": None}
+    return options
 
 
 def _meaning(text: str, scheme: str) -> str:
