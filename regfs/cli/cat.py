@@ -48,7 +48,7 @@ def command(session: Session, reference: str) -> Exit:
 def _refuse_binary(registry: Registry, digest: Digest, reference: str) -> None:
     """Raise Refused if a terminal would act on bytes of a blob, or cannot show them."""
     from regfs.errors import Refused, printable
-    from regfs.reports.part import TextCheck, content_of
+    from regfs.reports.blob import TextCheck, content_of
     from regfs.units import human_size
 
     begin, check = b"", TextCheck()

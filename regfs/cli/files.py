@@ -193,7 +193,7 @@ def _write_tar(session: Session, image: ImageFiles) -> Exit:
 def _write_file(session: Session, image: ImageFiles, path: str, number: int | None) -> Exit:
     from regfs.digest import BUFFER_SIZE
     from regfs.errors import Refused, printable
-    from regfs.reports.part import TextCheck
+    from regfs.reports.blob import TextCheck
 
     if not path.strip("/"):
         raise click.UsageError("--cat needs the PATH of a file")

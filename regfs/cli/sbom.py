@@ -89,7 +89,7 @@ def _write(session: Session, document: AttachedDocument, wrapped: Wrapped) -> No
 def _refuse_what_is_no_text(wrapped: Wrapped) -> None:
     """Raise Refused if a terminal would act on the document."""
     from regfs.errors import Refused
-    from regfs.reports.part import TextCheck
+    from regfs.reports.blob import TextCheck
 
     check = TextCheck()
     if any(check.is_broken_by(piece) for piece in wrapped.body()):

@@ -20,7 +20,7 @@ _PEEK: Final = 4096
 DOCUMENTS = {
     "": "regfs.reports.image:Shown",
     "raw": "regfs.cli.show:raw_schema",
-    "part": "regfs.reports.part:ShownPart",
+    "part": "regfs.reports.blob:ShownPart",
 }
 
 
@@ -71,7 +71,7 @@ def _show_part(session: Session, target: Target, digest: Digest, *, raw: bool) -
     """
     from regfs.errors import ReferenceInvalid
     from regfs.render.image import show_part
-    from regfs.reports.part import content_of, is_part, part
+    from regfs.reports.blob import content_of, is_part, part
 
     registry = session.registry
     with registry.open_blob(digest, 0, _PEEK) as file:

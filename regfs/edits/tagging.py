@@ -22,7 +22,7 @@ from regfs.digest import Digest
 from regfs.edits.edit import Edit, NewLink, Retained
 from regfs.errors import Doubt, ManifestUnknown, ReferenceInvalid, Refused
 from regfs.names import check_name, check_tag
-from regfs.reports.parts import ImageParts, image_parts
+from regfs.reports.image_parts import ImageParts, image_parts
 from regfs.runs import RunKind
 from regfs.runs.totals import ActionKind
 from regfs.stores import stat_or_none

@@ -25,7 +25,7 @@ from regfs.edits.edit import Edit, Edited, Transferred
 from regfs.edits.tagging import content_links, require_whole, set_tag
 from regfs.errors import BlobUnknown, Doubt, ReferenceInvalid
 from regfs.progress import SILENT, Progress
-from regfs.reports.parts import ImageParts
+from regfs.reports.image_parts import ImageParts
 from regfs.runs import RunKind
 from regfs.stores import FileKind, writable
 from regfs.tree.registry import Registry, Target

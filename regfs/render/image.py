@@ -13,9 +13,9 @@ from regfs.units import human_size, rfc3339
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from regfs.reports.blob import ShownPart
     from regfs.reports.history import BuildStep
     from regfs.reports.image import ListedEntry, Shown, ShownImage, ShownReferrer
-    from regfs.reports.part import ShownPart
     from regfs.reports.paths import NeededBy, PathNode, Reasons
     from regfs.reports.start import Config
 

@@ -22,12 +22,12 @@ from regfs.files.image import image_files
 from regfs.files.layers import Layers
 from regfs.manifests import DockerManifestV1, Manifest, attested, is_attestation, is_blob_type
 from regfs.manifests.image_config import ImageConfig
+from regfs.reports.blob import content_of
 from regfs.reports.diff_config import FieldChange, annotation_changes, config_changes
 from regfs.reports.diff_images import IMAGES, INDEXES, ImageReader, PlatformImage
 from regfs.reports.diff_layers import LayerAt, LayerChange, contents, layer_changes
 from regfs.reports.image import read_manifest
 from regfs.reports.instructions import instructions
-from regfs.reports.part import content_of
 from regfs.tree.registry import Registry, Target
 
 

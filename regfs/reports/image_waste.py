@@ -21,7 +21,7 @@ from regfs.findings import Severity
 from regfs.names import natural
 from regfs.progress import Progress
 from regfs.reports.images import Image
-from regfs.reports.makers import Makers
+from regfs.reports.layer_makers import Makers
 from regfs.reports.wasted_places import HiddenPlace, HiddenTally
 from regfs.tree.registry import Registry
 

@@ -20,7 +20,7 @@ from regfs.manifests import Role
 from regfs.manifests.skim import diff_ids_of
 from regfs.reports.contents import is_alias
 from regfs.reports.images import Image, Users, layer_sizes, users_of_layers
-from regfs.reports.makers import ReadBytes
+from regfs.reports.layer_makers import ReadBytes
 
 CONFIGS: Final = 20_000
 """Most configs that are read to find near duplicates."""

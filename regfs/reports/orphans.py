@@ -17,7 +17,7 @@ from regfs.digest import Digest
 from regfs.errors import RegfsError
 from regfs.graph import Graph
 from regfs.manifests import LIMIT, Role, UnknownManifest
-from regfs.reports.parts import image_parts
+from regfs.reports.image_parts import image_parts
 from regfs.tree.digests import DigestSet
 from regfs.tree.registry import Registry
 from regfs.units import utc_time

@@ -19,7 +19,7 @@ from regfs.digest import Digest
 from regfs.graph import Graph
 from regfs.reports.contents import Read
 from regfs.reports.images import Image, Users, chosen, images, layer_sizes, users_of_layers
-from regfs.reports.makers import Makers, ReadBytes
+from regfs.reports.layer_makers import Makers, ReadBytes
 from regfs.reports.near_duplicates import NearDuplicate, near_duplicates
 from regfs.tree.registry import Target
 

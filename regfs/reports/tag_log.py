@@ -19,7 +19,7 @@ from itertools import zip_longest
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import ManifestUnknown, NameUnknown
-from regfs.reports.parts import ImageParts, image_parts
+from regfs.reports.image_parts import ImageParts, image_parts
 from regfs.stores import stat_or_none
 from regfs.tree.registry import Registry
 from regfs.units import utc_time

@@ -24,7 +24,7 @@ from regfs.parallel import map_in_two_processes
 from regfs.progress import SILENT, Progress
 from regfs.reports.image_waste import ImageWaste, Lister, WastedPlace, WasteWalk
 from regfs.reports.images import chosen, images, layer_sizes
-from regfs.reports.makers import Makers
+from regfs.reports.layer_makers import Makers
 from regfs.reports.near_duplicates import NearDuplicate, near_duplicates
 from regfs.reports.recompression import Recompression, recompression
 from regfs.tree.registry import Registry, Target

@@ -14,7 +14,7 @@ import pytest
 
 from regfs.cli.app import run
 from regfs.cli.session import Exit
-from regfs.reports.part import TextCheck, content_of, is_text
+from regfs.reports.blob import TextCheck, content_of, is_text
 from tests.support.builder import TreeBuilder, blob_of, digest_of, image
 from tests.support.spawned import PROJECT
 

@@ -11,7 +11,7 @@ from regfs.errors import Invalid
 from regfs.findings import Finding
 from regfs.graph import Graph
 from regfs.reports.contents import holdings, is_meant
-from regfs.reports.makers import largest_made
+from regfs.reports.layer_makers import largest_made
 from regfs.reports.network import Network, network_of
 from regfs.tree.registry import Registry, Target
 
