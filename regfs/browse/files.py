@@ -19,9 +19,10 @@ from regfs.content.entries import EntryKind
 from regfs.digest import Digest
 from regfs.errors import Unknown
 from regfs.facade import Tree
+from regfs.files.changes import ChangeKind, Placed
 from regfs.files.image import ImageFiles, image_files
 from regfs.files.layers import Layers
-from regfs.files.merged import ChangeKind, Merged, Placed, implied
+from regfs.files.merged import Merged, implied
 from regfs.findings import Finding
 from regfs.progress import Progress
 from regfs.render.tables import plural

@@ -24,11 +24,12 @@ from regfs.content.entries import EntryKind, TarEntry
 from regfs.content.packages import PackageChange
 from regfs.digest import Digest, hash_stream
 from regfs.errors import RegfsError, printable
+from regfs.files.changes import Placed
 from regfs.files.image import ImageFiles
 from regfs.files.installed import FileAt, Pair, is_of_database, package_changes
 from regfs.files.layers import Layers
 from regfs.files.listing import LayerListing
-from regfs.files.merged import Merged, Placed
+from regfs.files.merged import Merged
 from regfs.files.upper_paths import UpperPaths
 from regfs.findings import Severity
 

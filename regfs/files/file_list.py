@@ -11,9 +11,9 @@ from datetime import datetime
 
 from regfs.content.entries import EntryKind, TarEntry
 from regfs.errors import ReferenceInvalid, quoted
+from regfs.files.changes import Placed
 from regfs.files.image import ImageFiles
 from regfs.files.listing import KIND_NUMBERS
-from regfs.files.merged import Placed
 from regfs.findings import Finding
 from regfs.units import utc_time
 

@@ -12,11 +12,11 @@ what lower layers have put there, and never what their own layer has.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from operator import itemgetter
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from regfs.content.entries import NO_XATTRS, EntryKind, TarEntry
+from regfs.files.changes import FileChange, Hidden, Hiding, Placed, changed
 from regfs.files.listing import LayerListing
 
 WHITEOUT: Final = ".wh."
@@ -25,49 +25,6 @@ _RESERVED: Final = ".wh..wh."
 """What aufs kept for itself; clients leave it out."""
 _MOST_LINKS: Final = 40
 """Symbolic links that are followed on one way, as in Linux."""
-
-
-class Placed(NamedTuple):
-    """What lies at a path."""
-
-    path: str
-    """Where it lies: other than in its entry if a folder above is a symbolic link."""
-    entry: TarEntry
-    layer: int
-    """Index into the layers of the image, base first."""
-
-
-class ChangeKind(StrEnum):
-    """What a layer does to a path."""
-
-    ADDED = "added"
-    CHANGED = "changed"
-    REMOVED = "removed"
-
-
-class FileChange(NamedTuple):
-    """What a layer does to one path."""
-
-    kind: ChangeKind
-    path: str
-    before: Placed | None
-    after: Placed | None
-
-
-class Hiding(StrEnum):
-    """How a file of a lower layer gets out of sight."""
-
-    OVERWRITTEN = "overwritten"
-    REMOVED = "removed"
-
-
-class Hidden(NamedTuple):
-    """A regular file that nobody can see any more."""
-
-    placed: Placed
-    by: int
-    """The layer that hides it."""
-    how: Hiding
 
 
 IMPLIED: Final = -1
@@ -350,7 +307,7 @@ class Merged:
         self._add(layer)
         before, self._before = self._before, None
         for path in sorted(before, key=lambda one: one.split("/")):
-            change = _change(path, before[path], self.get(path))
+            change = changed(path, before[path], self.get(path))
             if change is not None:
                 yield change
 
@@ -490,21 +447,3 @@ def implied(path: str) -> TarEntry:
     """Return the folder that clients make because others lie in it."""
     kind = EntryKind.FOLDER
     return TarEntry(path, kind, 0o755, 0, 0, "", "", 0, 0.0, "", None, NO_XATTRS, IMPLIED)
-
-
-def _change(path: str, before: Placed | None, after: Placed | None) -> FileChange | None:
-    """Return how a path differs; None if it does not."""
-    if before is None:
-        return None if after is None else FileChange(ChangeKind.ADDED, path, None, after)
-    if after is None:
-        return FileChange(ChangeKind.REMOVED, path, before, None)
-    if before == after:
-        return None
-    one, other = before.entry, after.entry
-    if one.kind is other.kind is EntryKind.FOLDER:
-        same = (one.mode, one.uid, one.gid, one.xattrs) == (
-            (other.mode, other.uid, other.gid, other.xattrs)
-        )
-        if same:
-            return None
-    return FileChange(ChangeKind.CHANGED, path, before, after)

@@ -14,9 +14,9 @@ from typing import Final
 
 from regfs.content.entries import EntryKind, TarEntry
 from regfs.digest import BUFFER_SIZE
+from regfs.files.changes import Placed
 from regfs.files.image import ImageFiles
 from regfs.files.layers import Layers
-from regfs.files.merged import Placed
 
 _TYPES: Final = {
     EntryKind.FILE: tarfile.REGTYPE,

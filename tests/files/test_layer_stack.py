@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from regfs.content.entries import EntryKind, read_entries
 from regfs.digest import Digest
 from regfs.files import layer_stack as stack_module
+from regfs.files.changes import Hiding
 from regfs.files.layer_stack import LayerStack
 from regfs.files.listing import Columns, LayerListing
-from regfs.files.merged import Hiding, Merged
+from regfs.files.merged import Merged
 from tests.support.tars import Entry, entry, folder, hardlink, symlink, tar_of
 
 

@@ -8,8 +8,8 @@ import pytest
 
 import regfs
 from regfs.content.entries import EntryKind
+from regfs.files.changes import ChangeKind, Hiding
 from regfs.files.image import ImageFiles
-from regfs.files.merged import ChangeKind, Hiding
 from tests.support.builder import TreeBuilder, image
 from tests.support.tars import Entry, entry, folder, hardlink, symlink, tar_of
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from regfs.content.entries import EntryKind, TarEntry
 from regfs.digest import Digest
+from regfs.files.changes import ChangeKind
 from regfs.files.listing import Columns, LayerListing, packed, unpacked
-from regfs.files.merged import ChangeKind, Merged, implied
+from regfs.files.merged import Merged, implied
 
 NAMES = st.sampled_from(["a", "b", "c"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)

@@ -17,10 +17,11 @@ from regfs.content.cache import Cache
 from regfs.content.entries import EntryKind
 from regfs.digest import Digest
 from regfs.errors import RegfsError, TooManyEntries
+from regfs.files.changes import ChangeKind, FileChange, Hidden, Placed
 from regfs.files.efficiency import Efficiency
 from regfs.files.image import ImageFiles, image_files
 from regfs.files.layers import Layers
-from regfs.files.merged import ChangeKind, FileChange, Hidden, Merged, Placed
+from regfs.files.merged import Merged
 from regfs.findings import Finding
 from regfs.server.ui.jobs import Deadline
 from regfs.tree.registry import Registry

@@ -21,7 +21,7 @@ from regfs.content.cache import Cache
 from regfs.content.entries import EntryKind
 from regfs.digest import Digest
 from regfs.errors import TooManyEntries
-from regfs.files.merged import Placed
+from regfs.files.changes import Placed
 from regfs.manifests import Kind
 from regfs.reports.attestations import ReadDocument
 from regfs.reports.diff import DiffReport

@@ -10,7 +10,7 @@ from typing import Final
 
 from regfs.content.entries import EntryKind, TarEntry
 from regfs.digest import Digest
-from regfs.files.merged import ChangeKind, FileChange, Placed
+from regfs.files.changes import ChangeKind, FileChange, Placed
 from regfs.findings import Severity
 from regfs.names import name_problem
 from regfs.render.tables import plural, printable
