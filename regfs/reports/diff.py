@@ -123,7 +123,7 @@ def diff(
         DiffSide(str(asked.target), asked.digest, _kind(one), "" if one is None else one.media_type)
         for asked, one in zip((before, after), manifests, strict=True)
     )
-    if before.digest == after.digest:
+    if before.digest == after.digest and options.platform is None:
         return DiffReport(old, new, same=True)
     comparer = _Comparer(registry, layers, (before, after), options)
     if manifests[0] is None and manifests[1] is None:
@@ -194,7 +194,7 @@ class _Comparer:
         return DiffReport(
             before=old,
             after=new,
-            same=False,
+            same=old.digest == new.digest,
             fields=tuple(_index_changes(before, after)),
             only_before=tuple(paired.only_before),
             only_after=tuple(paired.only_after),

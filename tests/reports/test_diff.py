@@ -227,7 +227,8 @@ def test_a_platform_can_be_chosen(tree: TreeBuilder) -> None:
     [
         (index(AMD, ARM), index(AMD, ARM2), "linux/ppc", "no image for linux/ppc in both"),
         (S390, index(AMD, ARM), None, "no platform in both: linux/s390x in one, linux/amd64"),
-        (AMD, AMD, "linux/arm64", None),
+        (AMD, AMD, "linux/amd64", None),
+        (AMD, AMD, "linux/arm64", "no image for linux/arm64 in both"),
         (AMD, image(["y"]), "linux/arm64", "no image for linux/arm64 in both: linux/amd64 in one"),
     ],
 )
