@@ -127,7 +127,7 @@ def draw_details(details: Details, width: int) -> str:
     """Return labels and texts as lines that fold at `width`."""
     lines: list[str] = []
     for label, text in details:
-        room = max(width - _LABEL - 1, 8)
+        room = max(width - _LABEL - 1, 2)
         head = fitted(label, _LABEL)
         for piece in _folded(printable(text), room):
             lines.append(f"{head} {piece}")

@@ -166,7 +166,7 @@ def test_show_says_what_statements_say_and_what_is_wrong(tree: TreeBuilder, caps
     assert "  packages     3 (1 deb, 1 npm, 1 other); 2 files" in capsys.readouterr().out
     push(tree, statement(OTHER, SPDX2))
     assert regfs(tree, "show", "app:v1") == 1
-    assert f"the statement is about {OTHER.digest}" in capsys.readouterr().out
+    assert f"the statement is about {OTHER.digest}" in capsys.readouterr().err
 
 
 def test_a_document_with_control_characters_is_not_written_to_a_terminal(
