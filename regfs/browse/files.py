@@ -9,13 +9,12 @@ and layers come at once.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Final, NamedTuple
 
 from regfs.browse.places import FilesOf, Line, LineColumn, Listed, Measure, TextOf
-from regfs.content.entries import EntryKind
+from regfs.content.entries import EntryKind, mode_text
 from regfs.digest import Digest
 from regfs.errors import Unknown
 from regfs.facade import Tree
@@ -33,15 +32,6 @@ TEXT: Final = 256 << 10
 _SIGNS: Final = {ChangeKind.ADDED: "+", ChangeKind.CHANGED: "~", ChangeKind.REMOVED: "-"}
 _WORDS: Final = {"+": "added", "~": "changed", "-": "removed"}
 _READABLE: Final = (EntryKind.FILE, EntryKind.SYMLINK, EntryKind.HARDLINK)
-_TYPES: Final = {
-    EntryKind.FILE: stat.S_IFREG,
-    EntryKind.HARDLINK: stat.S_IFREG,
-    EntryKind.FOLDER: stat.S_IFDIR,
-    EntryKind.SYMLINK: stat.S_IFLNK,
-    EntryKind.CHARACTER: stat.S_IFCHR,
-    EntryKind.BLOCK: stat.S_IFBLK,
-    EntryKind.FIFO: stat.S_IFIFO,
-}
 
 
 class FileItem(NamedTuple):
@@ -253,7 +243,7 @@ def _problem(finding: Finding) -> str:
 
 def _file_line(files: ImageFiles, place: FilesOf, item: FileItem, found: Placed) -> Line:
     entry, kind = found.entry, found.entry.kind
-    mode = stat.filemode(_TYPES[kind] | entry.mode)
+    mode = mode_text(kind, entry.mode)
     digest = files.layers[found.layer] if 0 <= found.layer < len(files.layers) else None
     is_folder = kind is EntryKind.FOLDER
     opens: FilesOf | TextOf | None = None

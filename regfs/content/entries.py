@@ -9,6 +9,7 @@ the header it belongs to, a GNU long name before both; global pax headers mean n
 
 from __future__ import annotations
 
+import stat
 import struct
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -32,6 +33,22 @@ class EntryKind(StrEnum):
     CHARACTER = "character device"
     BLOCK = "block device"
     FIFO = "fifo"
+
+
+_TYPES: Final = {
+    EntryKind.FILE: stat.S_IFREG,
+    EntryKind.HARDLINK: stat.S_IFREG,
+    EntryKind.FOLDER: stat.S_IFDIR,
+    EntryKind.SYMLINK: stat.S_IFLNK,
+    EntryKind.CHARACTER: stat.S_IFCHR,
+    EntryKind.BLOCK: stat.S_IFBLK,
+    EntryKind.FIFO: stat.S_IFIFO,
+}
+
+
+def mode_text(kind: EntryKind, mode: int) -> str:
+    """Return kind and permission bits as `ls -l` writes them: `-rwxr-xr-x`."""
+    return stat.filemode(_TYPES[kind] | mode)
 
 
 class TarEntry(NamedTuple):

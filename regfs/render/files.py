@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from regfs.content.entries import EntryKind
+from regfs.content.entries import EntryKind, mode_text
 from regfs.render.reports import say
 from regfs.render.tables import plural, printable, table
 from regfs.units import human_size, rfc3339
@@ -22,15 +21,6 @@ _LINES: Final = 1000
 """Lines that are printed at once: rich takes a tenth of a millisecond for each print."""
 _NAMED: Final = 5
 """Images that are named for one file."""
-_TYPES: Final = {
-    EntryKind.FILE: stat.S_IFREG,
-    EntryKind.HARDLINK: stat.S_IFREG,
-    EntryKind.FOLDER: stat.S_IFDIR,
-    EntryKind.SYMLINK: stat.S_IFLNK,
-    EntryKind.CHARACTER: stat.S_IFCHR,
-    EntryKind.BLOCK: stat.S_IFBLK,
-    EntryKind.FIFO: stat.S_IFIFO,
-}
 
 
 def show_files(report: FileList, console: Console, *, tree: bool) -> None:
@@ -82,7 +72,7 @@ def _named(row: ListedFile) -> str:
 
 
 def _details(row: ListedFile) -> tuple[str, str, str, str]:
-    mode = stat.filemode(_TYPES[row.kind] | row.mode) + ("+" if row.xattrs else "")
+    mode = mode_text(row.kind, row.mode) + ("+" if row.xattrs else "")
     owner = f"{row.owner or row.uid}:{row.group or row.gid}"
     size = human_size(row.size) if row.device is None else f"{row.device[0]}, {row.device[1]}"
     time = "" if row.time is None else rfc3339(row.time, "minutes").replace("T", " ").rstrip("Z")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from regfs.content.entries import EntryKind, TarEntry
+from regfs.content.entries import EntryKind, TarEntry, mode_text
 from regfs.digest import Digest
 from regfs.files.changes import ChangeKind, FileChange, Placed
 from regfs.findings import Severity
@@ -23,15 +22,6 @@ ROWS: Final = 200
 """Rows of one page of a folder."""
 HEX: Final = 2048
 """Bytes that are shown of a file that is no text."""
-_LETTERS: Final = {
-    EntryKind.FILE: "-",
-    EntryKind.FOLDER: "d",
-    EntryKind.SYMLINK: "l",
-    EntryKind.HARDLINK: "-",
-    EntryKind.CHARACTER: "c",
-    EntryKind.BLOCK: "b",
-    EntryKind.FIFO: "p",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +269,7 @@ def _row(place: FilesPlace, image: PageImage, placed: Placed) -> FolderRow:
         href=place.href(placed.path),
         is_folder=is_folder,
         target=_target(entry),
-        mode=_mode(entry),
+        mode=mode_text(entry.kind, entry.mode),
         owner=_owner(entry),
         size=size,
         before=None,
@@ -306,7 +296,7 @@ def _changed(place: FilesPlace, image: PageImage, child: ChangedChild) -> Folder
         href=place.href(path, place.layer) if has_more or change is None else _now(place, change),
         is_folder=is_folder,
         target=_target(entry),
-        mode=_mode(entry),
+        mode=mode_text(entry.kind, entry.mode),
         owner=_owner(entry),
         size=below.bytes if is_folder else _size(entry),
         before=before,
@@ -358,10 +348,6 @@ def _target(entry: TarEntry) -> str:
     if entry.kind is EntryKind.HARDLINK:
         return f"same file as {entry.target}"
     return "" if entry.device is None else f"{entry.kind} {entry.device[0]}, {entry.device[1]}"
-
-
-def _mode(entry: TarEntry) -> str:
-    return _LETTERS[entry.kind] + stat.filemode(entry.mode)[1:]
 
 
 def _owner(entry: TarEntry) -> str:
