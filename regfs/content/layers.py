@@ -15,17 +15,14 @@ tar at all.
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
-import sys
-import zlib
-from collections.abc import Callable
 from enum import StrEnum
 from typing import BinaryIO, Final, cast
 
-from regfs.digest import BUFFER_SIZE, Readable
+from regfs.digest import BUFFER_SIZE
 from regfs.errors import LayerInvalid
+from regfs.stores.archive.decompressors import GZIP, ZSTD, Bytes, open_gzip, open_zstd
 
 _PACKED: Final = 64 << 10
 """Bytes of a layer to read at a time; many layers are small."""
@@ -67,7 +64,7 @@ def is_filesystem(media_type: str) -> bool:
 class LayerReader:
     """The tar of a layer, as a stream."""
 
-    def __init__(self, source: Readable, packing: Packing, broken: tuple[type[Exception], ...]):
+    def __init__(self, source: Bytes, packing: Packing, broken: tuple[type[Exception], ...]):
         self.packing = packing
         self._source = source
         self._broken = broken
@@ -101,32 +98,13 @@ def open_layer(stream: BinaryIO) -> LayerReader:
     buffered = io.BufferedReader(cast(io.RawIOBase, stream), _PACKED)
     magic = buffered.peek(6)[:6]
     source = cast(BinaryIO, buffered)
-    if magic.startswith(b"\x1f\x8b"):
-        return _gzip(source)
-    if magic.startswith(b"\x28\xb5\x2f\xfd") or magic[1:4] == b"\x2a\x4d\x18":
-        return _zstd(source)
+    if magic.startswith(GZIP):
+        tar, broken = open_gzip(source)
+        return LayerReader(tar, Packing.GZIP, (OSError, *broken))
+    if magic.startswith(ZSTD) or magic[1:4] == b"\x2a\x4d\x18":
+        tar, broken = open_zstd(source)
+        return LayerReader(tar, Packing.ZSTD, (OSError, *broken))
     for beginning, name in _FOREIGN_MAGIC.items():
         if magic.startswith(beginning):
             raise LayerInvalid(f"packed with {name}, which is not allowed for layers")
     return LayerReader(source, Packing.TAR, ())
-
-
-def _gzip(source: BinaryIO) -> LayerReader:
-    # Two to three times as fast as zlib; not available for every processor.
-    opener: Callable[..., Readable]
-    broken: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
-    try:
-        from isal import igzip, isal_zlib
-
-        opener, broken = igzip.IGzipFile, (*broken, cast(type[Exception], isal_zlib.error))
-    except ImportError:
-        opener = gzip.GzipFile
-    return LayerReader(opener(fileobj=source, mode="rb"), Packing.GZIP, broken)
-
-
-def _zstd(source: BinaryIO) -> LayerReader:
-    if sys.version_info >= (3, 14):
-        from compression.zstd import ZstdError, ZstdFile
-    else:
-        from backports.zstd import ZstdError, ZstdFile
-    return LayerReader(ZstdFile(source), Packing.ZSTD, (OSError, EOFError, ZstdError))

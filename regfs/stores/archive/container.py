@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from typing import IO, Final, cast
 
 from regfs.errors import NotARegistry, StoreError, printable
+from regfs.stores.archive.decompressors import Bytes
 from regfs.stores.archive.headers import ArchiveDamaged, entries
 from regfs.stores.archive.streamed import CutOff, Opened, StreamedTar, StreamOptions
-from regfs.stores.archive.unpacking import Bytes, PlainStream
+from regfs.stores.archive.unpacking import PlainStream
 from regfs.stores.flat.store import FlatStore
 
 TOOLS: Final = ("docker", "podman")

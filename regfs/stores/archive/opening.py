@@ -15,10 +15,11 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from regfs.errors import NotARegistry, PathDenied, StoreError, printable
+from regfs.stores.archive.decompressors import GZIP, ZSTD, Bytes
 from regfs.stores.archive.fields import BLOCK
 from regfs.stores.archive.seekable import SeekableTar
 from regfs.stores.archive.streamed import Opened, StreamedTar, StreamOptions
-from regfs.stores.archive.unpacking import GZIP, ZSTD, Bytes, PlainStream
+from regfs.stores.archive.unpacking import PlainStream
 from regfs.stores.flat.store import FlatStore
 
 STANDARD_INPUT: Final = "-"

@@ -25,6 +25,7 @@ from regfs.errors import NotARegistry, StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.progress import SILENT, Progress
 from regfs.stores import Capability, FileKind
+from regfs.stores.archive.decompressors import Bytes
 from regfs.stores.archive.headers import ArchiveDamaged, TarMember, entries
 from regfs.stores.archive.seekable import (
     ADVICE,
@@ -33,7 +34,7 @@ from regfs.stores.archive.seekable import (
     read_part,
     truncated,
 )
-from regfs.stores.archive.unpacking import PIECE, Bytes, PlainStream
+from regfs.stores.archive.unpacking import PIECE, PlainStream
 from regfs.stores.flat.rows import V2, Gathering, Rows, path_of
 
 SMALL: Final = 16 << 10

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import sys
-import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO, Final, Protocol, cast
+from typing import Any, Final
 
 from regfs.errors import StoreError
+from regfs.stores.archive.decompressors import GZIP, ZSTD, Bytes, open_gzip, open_zstd
 from regfs.stores.archive.headers import ArchiveDamaged
 
-GZIP: Final = b"\x1f\x8b"
-ZSTD: Final = b"\x28\xb5\x2f\xfd"
 MAGIC: Final = 4
 """Bytes that tell how an archive is compressed."""
 PIECE: Final = 256 << 10
 _PIECE_OF_PACKED: Final = 32 << 10
-
-
-class Bytes(Protocol):
-    """What bytes come from."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes; none at the end."""
 
 
 class PlainStream:
@@ -41,9 +30,9 @@ class PlainStream:
         self._broken: tuple[type[Exception], ...] = ()
         self._source: Bytes = _Begun(raw, head)
         if head.startswith(GZIP):
-            self._source, self._broken = _gzip(self._source)
+            self._source, self._broken = open_gzip(self._source)
         elif head == ZSTD:
-            self._source, self._broken = _zstd(self._source)
+            self._source, self._broken = open_zstd(self._source)
         # With damage, all of the piece is lost that it is in.
         self._piece = _PIECE_OF_PACKED if self._broken else PIECE
 
@@ -115,23 +104,3 @@ class _Begun(io.RawIOBase):
             found = self.read(len(view))
             view[: len(found)] = found
         return len(found)
-
-
-def _gzip(source: Bytes) -> tuple[Bytes, tuple[type[Exception], ...]]:
-    opener: Callable[..., Bytes]
-    broken: tuple[type[Exception], ...] = (gzip.BadGzipFile, EOFError, zlib.error)
-    try:  # twice as fast as zlib; not available for every processor
-        from isal import igzip, isal_zlib
-
-        opener, broken = igzip.IGzipFile, (*broken, cast(type[Exception], isal_zlib.error))
-    except ImportError:
-        opener = gzip.GzipFile
-    return opener(fileobj=cast(BinaryIO, source), mode="rb"), broken
-
-
-def _zstd(source: Bytes) -> tuple[Bytes, tuple[type[Exception], ...]]:
-    if sys.version_info >= (3, 14):
-        from compression.zstd import ZstdError, ZstdFile
-    else:
-        from backports.zstd import ZstdError, ZstdFile
-    return ZstdFile(cast(BinaryIO, source)), (EOFError, ZstdError)
