@@ -15,7 +15,6 @@ made from them: other compressors give other bytes.
 from __future__ import annotations
 
 import gzip
-import importlib
 import io
 import json
 import os
@@ -24,13 +23,13 @@ import re
 import stat
 import tarfile
 import tempfile
-from contextlib import suppress
 from typing import IO, Any, BinaryIO, Final, NamedTuple, cast
 
 from regfs.digest import BUFFER_SIZE, Digest
-from regfs.errors import DigestInvalid, Invalid, NotARegistry, SourceError, SourceLacks
+from regfs.errors import DigestInvalid, NotARegistry, SourceError, SourceLacks
 from regfs.heal.source import BlobRequest
 from regfs.manifests import LIMIT
+from regfs.stores.archive.decompressors import GZIP, ZSTD, Decompressor, open_gzip, open_zstd
 
 _BLOB: Final = re.compile(r"blobs/(sha256|sha384|sha512)/([0-9a-f]{64,128})")
 _NAMED: Final = re.compile(r"([0-9a-f]{64})(?:\.json|\.tar)?")
@@ -38,8 +37,6 @@ _HEADER: Final = 1 << 20
 """Maximum bytes of a header: a long name, or pax records."""
 _HOPS: Final = 8
 """Maximum number of links within an archive that are followed to a layer."""
-_GZIP: Final = b"\x1f\x8b"
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _UNPLAIN: Final = (
     "the archive does not have it (a docker-archive has uncompressed layers: the bytes of a "
     "compressed layer cannot be made from them)"
@@ -231,25 +228,19 @@ def _open_plain(path: str) -> BinaryIO:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise SourceError(f"{path}: not a regular file")
         start = os.pread(descriptor, 4, 0)
-        if start[:2] == _GZIP:
-            return _unpacked(cast(BinaryIO, gzip.GzipFile(fileobj=file)), file)
-        if start == _ZSTD:
-            return _unpacked(_open_zstd(file), file)
+        if start[:2] == GZIP:
+            return _unpacked(open_gzip(file), file)
+        if start == ZSTD:
+            return _unpacked(open_zstd(file), file)
     except BaseException:
         file.close()
         raise
     return file
 
 
-def _open_zstd(file: BinaryIO) -> BinaryIO:
-    for name in ("compression.zstd", "backports.zstd"):
-        with suppress(ImportError):
-            return cast(BinaryIO, importlib.import_module(name).ZstdFile(file))
-    raise Invalid("an archive compressed with zstd needs Python 3.14 or the package backports.zstd")
-
-
-def _unpacked(stream: BinaryIO, file: BinaryIO) -> BinaryIO:
+def _unpacked(decompressor: Decompressor, file: BinaryIO) -> BinaryIO:
     """Decompress a file into a temporary one, which can be read at any position."""
+    stream = cast(BinaryIO, decompressor[0])
     plain = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the source
     try:
         while piece := stream.read(BUFFER_SIZE):
