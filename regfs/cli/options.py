@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
@@ -87,6 +86,8 @@ class Size(click.ParamType[int]):
         found = _SIZE.fullmatch(text) if len(text) <= _LONGEST else None
         if found is None or (found[3] and not found[2]):
             self.fail(f"{value!r} is not a size; use e.g. 500MB, 10G or 1.5TiB", param, ctx)
+        from decimal import Decimal  # every command has an option of this type
+
         factor = (1024 if found[3] else 1000) ** _MULTIPLES[found[2].lower()]
         return int(Decimal(found[1]) * factor)
 

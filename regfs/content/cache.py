@@ -17,19 +17,14 @@ import re
 import stat
 import struct
 import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from types import ModuleType
 from typing import Final
 
 from regfs.digest import Digest
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 LIMIT: Final = 2_000_000_000
 """Bytes that a cache keeps, if nothing else is said."""
@@ -76,7 +71,7 @@ class Cache:
         """Keep something about a blob, in place of an earlier item of that kind."""
         if not self._is_ours(make=True):
             return
-        packed = zstd.compress(data, _LEVEL)
+        packed = _zstd().compress(data, _LEVEL)
         head = _HEAD.pack(_MAGIC, len(data), zlib.crc32(packed))
         if len(head) + len(packed) > self.limit:
             return
@@ -111,6 +106,8 @@ class Cache:
         return os.path.join(self.folder, f"{kind}-{digest.algorithm}-{digest.encoded}")
 
     def _write(self, path: str, data: bytes) -> None:
+        import tempfile
+
         descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=self.folder)
         try:
             with open(descriptor, "wb") as stream:
@@ -155,8 +152,18 @@ def _unpacked(data: bytes) -> bytes | None:
     packed = memoryview(data)[_HEAD.size :]
     if magic != _MAGIC or size > _LARGEST or zlib.crc32(packed) != checksum:
         return None
+    zstd = _zstd()
     try:
         found = zstd.ZstdDecompressor().decompress(packed, max_length=size + 1)
     except zstd.ZstdError:
         return None
     return found if len(found) == size else None
+
+
+def _zstd() -> ModuleType:
+    """Import the compressor: every command has a cache, and few look into it."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd

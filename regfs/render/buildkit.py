@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from regfs.render.builder import cache_words
 from regfs.render.reports import say
 from regfs.render.tables import plural, short
 from regfs.reports.builder import BUILDKIT
@@ -14,8 +14,6 @@ from regfs.units import human_size
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from regfs.reports.build_cache import CacheFacts
-    from regfs.reports.builder import BuilderFacts
     from regfs.reports.buildkit import BuildKitReport, LayersOf, Twin
 
 _WIDEST: Final = 90
@@ -46,34 +44,6 @@ def show_buildkit(report: BuildKitReport, console: Console) -> None:
         title, text = _WORDS[difference](report)
         _say(console, title, lead=f"{number}. ")
         _say(console, text, lead="   ")
-
-
-def cache_words(cache: CacheFacts) -> str:
-    """Return what a build cache is, in words."""
-    what = plural(cache.layers, "layer")
-    if cache.records >= 0:
-        what += f" and what is known of {plural(cache.records, 'step')}"
-    listed = ", listed by an index as if they were images" if cache.form == "index" else ""
-    if not cache.only_here:
-        return f"{what}{listed}; images here have all the layers: probably mode=min"
-    be = "is" if cache.only_here == 1 else "are"
-    stages = f"{cache.only_here:,} of the layers {be} in no image here"
-    return f"{what}{listed}; {stages}, as those of build stages are: probably mode=max"
-
-
-def built_pairs(built: BuilderFacts) -> Iterator[tuple[str, str]]:
-    """Yield what is told of a build in `show`, as names and values."""
-    if built.builder:
-        yield "built by", f"{built.builder} {built.version}".strip()
-    if built.time:
-        files = f", and of the files in {plural(built.rewritten, 'layer')}"
-        how = "SOURCE_DATE_EPOCH" if built.builder == BUILDKIT else "--timestamp"
-        yield "times", f"all set to {built.time} ({how}){files if built.rewritten else ''}"
-    if built.squash in ("yes", "probably"):
-        sure = "" if built.squash == "yes" else "probably "
-        yield "layers", f"{sure}squashed: {built.squash_evidence}"
-    for layer, packing in built.packings.items():
-        yield "packed", f"{short(layer)} as {packing}"
 
 
 def _say(console: Console, text: str = "", style: str = "", *, lead: str = "") -> None:

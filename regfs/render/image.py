@@ -97,7 +97,7 @@ def _head(report: Shown) -> Iterator[tuple[str, str]]:
     if report.subject:
         yield "about", report.subject
     if report.cache is not None:
-        from regfs.render.buildkit import cache_words
+        from regfs.render.builder import cache_words
 
         yield "cache", cache_words(report.cache)
 
@@ -151,7 +151,7 @@ def _image_pairs(image: ShownImage) -> Iterator[tuple[str, str]]:
     if image.config is not None:
         yield from _config_pairs(image.config)
     if image.built is not None:
-        from regfs.render.buildkit import built_pairs
+        from regfs.render.builder import built_pairs
 
         yield from built_pairs(image.built)
 

@@ -12,12 +12,13 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from regfs.documents.storage import FILESYSTEM, LARGEST, PREFIX, is_configuration, read_storage
 from regfs.errors import DocumentInvalid, NotARegistry, printable
 from regfs.stores import NOT_MOUNTED
-from regfs.stores.bucket.place import DRIVERS, Bucket, is_bucket, of_driver, of_url
-from regfs.stores.elsewhere import BUCKET_ADVICE
+
+if TYPE_CHECKING:
+    from regfs.stores.bucket.place import Bucket
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
@@ -34,12 +35,25 @@ def place_of(root: str, variables: Mapping[str, str] = NO_VARIABLES) -> str | Bu
         DocumentInvalid: it is a configuration, and not valid.
         StoreError: the user's profile cannot be used.
     """
-    if is_bucket(root) and not os.path.isdir(root):
+    if os.path.isdir(root):  # the usual root: it loads nothing of what is below
+        return root
+    from regfs.documents.storage import LARGEST, is_configuration
+    from regfs.stores.bucket.place import is_bucket, of_url
+
+    if is_bucket(root):
         return of_url(root, variables)
-    data = _beginning(root)
+    data = _beginning(root, LARGEST + 1)
     if not is_configuration(data.decode(errors="replace")):
         return root
-    name = printable(root)
+    return _configured(data, printable(root), variables)
+
+
+def _configured(data: bytes, name: str, variables: Mapping[str, str]) -> str | Bucket:
+    """Return what a configuration names."""
+    from regfs.documents.storage import FILESYSTEM, PREFIX, read_storage
+    from regfs.stores.bucket.place import DRIVERS, of_driver
+    from regfs.stores.elsewhere import BUCKET_ADVICE
+
     parts = {one: text for one, text in variables.items() if one.startswith(PREFIX)}
     storage = read_storage(data, name, parts)
     if storage.driver in DRIVERS:
@@ -68,14 +82,14 @@ def _is_no_folder(path: str) -> bool:
         return False
 
 
-def _beginning(path: str) -> bytes:
-    """Return what a file holds, up to one byte too much; nothing if it is none, or unreadable."""
+def _beginning(path: str, size: int) -> bytes:
+    """Return what a file begins with; nothing if it is none, or unreadable."""
     with suppress(OSError, ValueError):
         # Not to wait for the writer of a pipe.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return os.read(descriptor, LARGEST + 1)
+                return os.read(descriptor, size)
         finally:
             os.close(descriptor)
     return b""

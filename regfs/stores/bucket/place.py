@@ -10,7 +10,6 @@ AWS_..., GOOGLE_... and AZURE_..., and the role of the machine.
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 from collections.abc import Mapping
@@ -161,6 +160,8 @@ def profile(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _section(file: str, section: str) -> dict[str, str]:
+    import configparser  # only profiles need it
+
     parser = configparser.RawConfigParser(strict=False, delimiters=("=",))
     try:
         parser.read(file, encoding="utf-8")
