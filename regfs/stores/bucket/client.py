@@ -7,12 +7,12 @@ obstore runs threads of its own, so a process that has used it is never forked:
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 from regfs.errors import Doubt, PathMissing, StoreError, printable
+from regfs.stores.bucket.failures import meaning
 from regfs.stores.bucket.place import Bucket
 
 if TYPE_CHECKING:
@@ -27,35 +27,6 @@ _FIRST: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=3)}
 _LATER: Final = {"max_retries": 10, "retry_timeout": timedelta(minutes=2)}
 _WAIT: Final = ("5s", "60s")
 """How long the first and any later request waits for more of an answer."""
-_REGION: Final = "the bucket is in another region{}; set AWS_REGION"
-_CODES: Final = {
-    "NoSuchBucket": "there is no such bucket",
-    "ContainerNotFound": "there is no such container",
-    "InvalidAccessKeyId": "the access key is not known there",
-    "SignatureDoesNotMatch": "the secret key is wrong",
-    "AuthenticationFailed": "the key of the account is wrong",
-    "AccessDenied": "permission denied: these credentials may not read that",
-    "AllAccessDisabled": "permission denied: the bucket is disabled",
-    "AuthorizationHeaderMalformed": _REGION,
-    "PermanentRedirect": _REGION,
-    "TemporaryRedirect": _REGION,
-    "IncorrectEndpoint": _REGION,
-    "RequestTimeTooSkewed": "the clock of this machine is wrong",
-    "ExpiredToken": "the session token has expired",
-    "InvalidToken": "the session token is not valid",
-    "SlowDown": "too many requests for the server; try again later",
-}
-_CREDENTIALS: Final = {
-    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    "gs": "set GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-}
-_NO_CREDENTIALS: Final = re.compile(
-    r"169\.254\.169\.254|metadata\.google|metadata/identity|Missing\w*(?:Key|Credential)|"
-    r"(?i:oauth)|credential error|Invalid Access Key|Account must be specified"
-)
-_REDIRECTED: Final = "redirect without LOCATION"
-_MOVED: Final = frozenset({"301", "307"})
 
 
 class KeyOdd(Exception):
@@ -176,7 +147,7 @@ class Client:
         where = printable(f"{self._bucket.url}: {key}" if key else self._bucket.url)
         if isinstance(error, FileNotFoundError) and key:
             return PathMissing(f"{where}: no such object: it is gone since it was listed")
-        words = _meaning(text, self._bucket.scheme)
+        words = meaning(text, self._bucket.scheme)
         return StoreError(f"{where}: {words}")
 
 
@@ -206,7 +177,7 @@ def _opened(bucket: Bucket, retry: Any, wait: str) -> S3Store | GCSStore | Azure
             made(bucket.name, **_options(bucket), client_options=client, retry_config=retry),
         )
     except Exception as error:
-        words = _meaning(str(error), bucket.scheme)
+        words = meaning(str(error), bucket.scheme)
         raise StoreError(f"{printable(bucket.url)}: {words}") from None
 
 
@@ -221,42 +192,6 @@ def _options(bucket: Bucket) -> dict[str, Any]:
     keys = {name: options.pop(name) for name in ("access_key_id", "secret_access_key")}
     options["credential_provider"] = lambda: {**keys, "token": None, "expires_at": None}
     return options
-
-
-def _meaning(text: str, scheme: str) -> str:
-    """Return what the words of a failure mean."""
-    found = re.search(r"<Code>(\w{1,80})</Code>", text)
-    code = found[1] if found else ""
-    if code in _CODES:
-        region = re.search(r"<Region>([a-z0-9-]{1,40})</Region>", text)
-        return _CODES[code].format(f" ({region[1]})" if region else "")
-    if _NO_CREDENTIALS.search(text):
-        return f"no credentials that can be used: {_CREDENTIALS[scheme]}"
-    host = re.search(r"(https?://)(?:[^/\s@]*@)?([\w.\[\]:-]{1,200})", text)
-    server = host[1] + host[2] if host else "the server"
-    status = re.search(r"status code: (\d{3})", text)
-    if status is None and _REDIRECTED in text:
-        return _REGION.format("")
-    if status is None:
-        return f"{server}: {_connection(text.lower())}"
-    if status[1] in _MOVED:
-        return _REGION.format("")
-    return f"{server} answers {status[1]}{f' ({code})' if code else ''}"
-
-
-def _connection(text: str) -> str:
-    """Return why there is no answer."""
-    if "connection refused" in text or "connectionrefused" in text:
-        return "connection refused"
-    if "dns error" in text or "failed to lookup" in text:
-        return "no such host"
-    if "certificate" in text:
-        return "its certificate is not trusted"
-    if "timedout" in text or "timed out" in text or "timeout" in text.partition("retry_timeout")[0]:
-        return "no answer in time"
-    if "kind: connect" in text:
-        return "cannot connect"
-    return "no answer of an object store"
 
 
 class _Answer(io.RawIOBase):
