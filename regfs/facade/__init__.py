@@ -49,10 +49,10 @@ def open(
     """Open the registry tree at `root`: a folder that holds `docker/registry/v2`, or is in it.
 
     Also the `config.yml` of a registry; `variables` are those that replace parts of it, and those
-    that name a profile of AWS. Or a tar (plain, gzip, zstd), `-` for one on standard input,
-    `podman://CONTAINER[:PATH]`, `docker://`, a bucket (`s3://BUCKET/PREFIX`, `gs://`, `az://`):
-    these are listed now. With `content`, blobs of an archive that passes only once are hashed
-    meanwhile, for `verify`.
+    that hold keys for AWS or name a profile. Or a tar (plain, gzip, zstd), `-` for one on standard
+    input, `podman://CONTAINER[:PATH]`, `docker://`, a bucket (`s3://BUCKET/PREFIX`, `gs://`,
+    `az://`): these are listed now. With `content`, blobs of an archive that passes only once are
+    hashed meanwhile, for `verify`.
 
     >>> tree = regfs.open("/var/lib/registry")
     >>> len(tree.inventory.blobs), len(tree.graph.manifests)

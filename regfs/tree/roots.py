@@ -26,8 +26,8 @@ NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 def place_of(root: str, variables: Mapping[str, str] = NO_VARIABLES) -> str | Bucket:
     """Return what `open_store` takes for a root: of a configuration, what it names.
 
-    `variables` are those that replace parts of a configuration (REGISTRY_STORAGE_...), and
-    those that say which profile is the user's (`regfs.stores.bucket.place.VARIABLES`).
+    `variables` are those that replace parts of a configuration (REGISTRY_STORAGE_...), and those
+    that hold the user's keys, or say where they are (`regfs.stores.bucket.place.VARIABLES`).
 
     Raises:
         NotARegistry: a configuration names a storage that cannot be opened, or a folder that is
@@ -57,7 +57,7 @@ def _configured(data: bytes, name: str, variables: Mapping[str, str]) -> str | B
     parts = {one: text for one, text in variables.items() if one.startswith(PREFIX)}
     storage = read_storage(data, name, parts)
     if storage.driver in DRIVERS:
-        bucket = of_driver(storage.driver, storage.settings)
+        bucket = of_driver(storage.driver, storage.settings, variables)
         if bucket is None:
             raise DocumentInvalid(f"{name}: storage.{storage.driver}: names no bucket")
         return bucket

@@ -27,6 +27,7 @@ __all__ = [
     "Stored",
     "bucket_of",
     "environment",
+    "make_bucket",
     "needs_seaweedfs",
     "reached_at",
     "seaweedfs",
@@ -77,18 +78,23 @@ def bucket_of(folder: Path | None = None, prefix: str = "") -> Iterator[FakeBuck
         yield bucket
 
 
-def upload(folder: Path, prefix: str = "") -> None:
-    """Put the files of a folder into the bucket that the environment names; make it if need be."""
-    import obstore
-    from obstore.store import S3Store
-
-    store = S3Store(NAME, client_options={"allow_http": True})
-    # A bucket is made by PUT of its name, as an object is by PUT of its own.
+def make_bucket() -> None:
+    """Make the bucket at the server that the environment names, if it is not there."""
+    # By PUT of its name, as an object is by PUT of its own.
     url = os.environ["AWS_ENDPOINT_URL"]
     subprocess.run(
         ["curl", "-sf", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{KEY}:{SECRET}",
          "-X", "PUT", f"{url}/{NAME}"], check=False,
     )  # fmt: skip
+
+
+def upload(folder: Path, prefix: str = "") -> None:
+    """Put the files of a folder into the bucket that the environment names; make it if need be."""
+    import obstore
+    from obstore.store import S3Store
+
+    make_bucket()
+    store = S3Store(NAME, client_options={"allow_http": True})
 
     def put(path: Path) -> None:
         key = prefix + path.relative_to(folder).as_posix()

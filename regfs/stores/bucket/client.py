@@ -136,6 +136,19 @@ class Client:
             raise self.failure(error, key) from None
         return cast(BinaryIO, _Answer(self, key, stream, size))
 
+    def signed(self, key: str, valid: timedelta) -> str:
+        """Return a URL by which anybody may read an object while it is valid.
+
+        Raises:
+            StoreError: there are no keys to sign with.
+        """
+        import obstore
+
+        try:
+            return obstore.sign(self._later, "GET", key, valid)
+        except Exception as error:
+            raise self.failure(error, key) from None
+
     def failure(self, error: Exception, key: str = "") -> Exception:
         """Return what a failed request means; of the words of the server only those known here.
 

@@ -21,14 +21,20 @@ from regfs.errors import NotARegistry, StoreError, printable
 SCHEMES: Final = ("s3", "gs", "az")
 DRIVERS: Final = {"s3": "s3", "s3aws": "s3", "gcs": "gs", "azure": "az"}
 """Driver of the reference registry -> scheme."""
+KEYS: Final = {
+    "AWS_ACCESS_KEY_ID": "access_key_id",
+    "AWS_SECRET_ACCESS_KEY": "secret_access_key",
+    "AWS_SESSION_TOKEN": "session_token",
+}
+"""Environment variables that hold keys, and the options of the same meaning."""
 VARIABLES: Final = (
     "HOME",
-    "AWS_ACCESS_KEY_ID",
     "AWS_PROFILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_CONFIG_FILE",
+    *KEYS,
 )
-"""Environment variables that say which profile is meant."""
+"""Environment variables that hold keys, or say which profile is meant."""
 _NAME: Final = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}")
 _S3: Final = {
     "accesskey": "access_key_id",
@@ -64,6 +70,8 @@ class Bucket:
     """Without `/` at either end."""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """As obstore names them; credentials are among them."""
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Those of the environment, which obstore reads itself: for requests that it cannot make."""
     insecure: bool = False
     """Whether any certificate is accepted."""
 
@@ -98,10 +106,17 @@ def of_url(root: str, variables: Mapping[str, str] | None = None) -> Bucket:
             f"{printable(root)}: must be {scheme}://BUCKET or {scheme}://BUCKET/PATH"
         )
     options = profile(variables) if scheme == "s3" and variables else {}
-    return Bucket(scheme, name, _prefix(prefix), options)
+    return Bucket(scheme, name, _prefix(prefix), options, keys_of(variables or {}))
 
 
-def of_driver(driver: str, settings: Mapping[str, str]) -> Bucket | None:
+def keys_of(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys that environment variables hold, as options."""
+    return {KEYS[name]: text for name, text in variables.items() if name in KEYS and text}
+
+
+def of_driver(
+    driver: str, settings: Mapping[str, str], variables: Mapping[str, str] | None = None
+) -> Bucket | None:
     """Return the bucket of a storage driver with its settings; None if it names none."""
     scheme = DRIVERS[driver]
     name = settings.get("container" if scheme == "az" else "bucket", "")
@@ -115,7 +130,8 @@ def of_driver(driver: str, settings: Mapping[str, str]) -> Bucket | None:
     if scheme == "az" and realm != _AZURE_REALM:
         options["endpoint"] = f"https://{settings.get('accountname', '')}.blob.{realm}"
     insecure = settings.get("skipverify", "").lower() == "true"
-    return Bucket(scheme, name, _prefix(settings.get("rootdirectory", "")), options, insecure)
+    prefix = _prefix(settings.get("rootdirectory", ""))
+    return Bucket(scheme, name, prefix, options, keys_of(variables or {}), insecure)
 
 
 def _prefix(path: str) -> str:

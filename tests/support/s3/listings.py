@@ -37,6 +37,7 @@ def objects(bucket: FakeBucket, query: dict[str, str]) -> str:
         else:
             rows.append(f"<Contents><Key>{_key(name, query)}</Key>{_facts(seen[name])}</Contents>")
     token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
+    token += _encoding(query)
     return _result("ListBucketResult", more, token + f"<KeyCount>{len(page)}</KeyCount>", rows)
 
 
@@ -67,7 +68,7 @@ def versions(bucket: FakeBucket, query: dict[str, str]) -> str:
             f"<NextVersionIdMarker>{one.version}</NextVersionIdMarker>"
         )
     told = [_version(key, one, latest, query) for key, one, latest in page]
-    return _result("ListVersionsResult", more, token, told)
+    return _result("ListVersionsResult", more, token + _encoding(query), told)
 
 
 def _version(key: str, one: Stored, latest: bool, query: dict[str, str]) -> str:
@@ -101,7 +102,7 @@ def uploads(bucket: FakeBucket, query: dict[str, str]) -> str:
         f"<Initiated>{_time(one.began)}</Initiated></Upload>"
         for key, name, one in page
     ]
-    return _result("ListMultipartUploadsResult", more, token, told)
+    return _result("ListMultipartUploadsResult", more, token + _encoding(query), told)
 
 
 def parts(bucket: FakeBucket, upload: Upload, query: dict[str, str]) -> str:
@@ -178,6 +179,10 @@ def _facts(stored: Stored) -> str:
 
 def _key(key: str, query: dict[str, str]) -> str:
     return quote(key) if query.get("encoding-type") == "url" else escape(key)
+
+
+def _encoding(query: dict[str, str]) -> str:
+    return "<EncodingType>url</EncodingType>" if query.get("encoding-type") == "url" else ""
 
 
 def _time(mtime: float) -> str:

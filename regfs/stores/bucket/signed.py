@@ -1,0 +1,442 @@
+"""What obstore cannot ask of S3: versions, uploads in parts, conditions, copies of parts.
+
+    versioning  versions  delete(version)  delete_many          what a delete leaves, and its end
+    uploads  parts  abort                                       bytes that no listing shows
+    head  copy  delete(match)  now                              conditions, and the server's clock
+
+Other clouds have nothing of these: who needs it there is told so.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote, unquote_plus
+from xml.sax.saxutils import escape
+
+from regfs.errors import PathMissing, StoreError, printable
+from regfs.stores.bucket.place import Bucket
+from regfs.stores.bucket.transport import NotOffered, S3Call, SignedAnswer, Transport
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+BATCH: Final = 1000
+"""Keys of one bulk delete."""
+WHOLE: Final = 5 << 30
+"""Bytes of the largest object that is copied at once."""
+_PARTS: Final = 10_000
+"""Parts that an object may have."""
+_COPIES: Final = 8
+"""Parts that are copied at once."""
+_LIST_VERSIONS: Final = "s3:ListBucketVersions"
+_LIST_UPLOADS: Final = "s3:ListBucketMultipartUploads"
+_LIST_PARTS: Final = "s3:ListMultipartUploadParts"
+_ENCODED: Final = re.compile(r"(?:[A-Za-z0-9._~*/!'()+-]|%[0-9A-Fa-f]{2})*")
+_NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class Versioning(NamedTuple):
+    """What the bucket keeps of what is overwritten or deleted."""
+
+    state: str
+    """`Enabled`, `Suspended`, or empty: never enabled."""
+    mfa_delete: bool
+    """Whether versions are deleted only with a one-time password, which is not sent."""
+
+
+class ObjectVersion(NamedTuple):
+    """One version of an object, or a delete marker."""
+
+    key: str
+    id: str
+    """`null` for what was put while versioning was off."""
+    marker: bool
+    latest: bool
+    size: int
+    mtime: float
+    etag: str
+    """Without its quotes, as all here; empty for a marker."""
+
+
+class OpenUpload(NamedTuple):
+    """An upload in parts that is neither complete nor aborted."""
+
+    key: str
+    id: str
+    initiated: float
+    """Seconds since the epoch."""
+
+
+class UploadedPart(NamedTuple):
+    """One part of such an upload."""
+
+    number: int
+    size: int
+    mtime: float
+    etag: str
+
+
+class ObjectHead(NamedTuple):
+    """What a server tells of one object."""
+
+    size: int
+    mtime: float
+    """To the second."""
+    etag: str
+    version: str
+    """Empty where the bucket has no versions."""
+
+
+class Deletion(NamedTuple):
+    """What a delete has done."""
+
+    marker: bool
+    """Whether a delete marker was made, or was what was deleted."""
+    version: str
+    """The version that was deleted, or the marker that was made; empty without versions."""
+    repeated: bool
+    """Whether an earlier attempt may have been carried out already."""
+
+
+class Signed:
+    """Signed requests to one bucket. May be used from several threads."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        """Nothing is requested yet.
+
+        Raises:
+            As `Transport`.
+        """
+        self.transport = Transport(bucket)
+
+    def now(self) -> float:
+        """Return what the server's clock shows. Raises as `Transport.now`."""
+        return self.transport.now()
+
+    # -- versions ----------------------------------------------------------------------
+
+    def versioning(self) -> Versioning:
+        """Return whether versions are kept; of a server that has none, that they are not.
+
+        Raises:
+            As `Transport.ask`.
+        """
+        asked = S3Call("GET", "s3:GetBucketVersioning", query={"versioning": ""})
+        try:
+            root, _ = self.transport.document(asked)
+        except NotOffered:
+            return Versioning("", False)
+        state = _text(root, "Status")
+        if state not in ("", "Enabled", "Suspended"):
+            raise self.transport.odd()
+        return Versioning(state, _text(root, "MfaDelete") == "Enabled")
+
+    def versions(self, prefix: str) -> Iterator[list[ObjectVersion]]:
+        """Yield all versions and delete markers of keys that begin with a prefix, by pages.
+
+        Those of one key follow one another, newest first.
+
+        Raises:
+            As `Transport.ask`.
+        """
+        query = {"versions": "", "prefix": prefix}
+        marks = {"key-marker": "NextKeyMarker", "version-id-marker": "NextVersionIdMarker"}
+        for root in self._pages(query, marks, _LIST_VERSIONS):
+            kinds = ((one, one.tag.rpartition("}")[2]) for one in root)
+            yield [
+                self._version(one, kind == "DeleteMarker", root)
+                for one, kind in kinds
+                if kind in ("Version", "DeleteMarker")
+            ]
+
+    def _version(self, one: Element, marker: bool, root: Element) -> ObjectVersion:
+        return ObjectVersion(
+            _key(one, root),
+            _text(one, "VersionId"),
+            marker,
+            _text(one, "IsLatest") == "true",
+            0 if marker else self._number(one, "Size"),
+            self._time(one, "LastModified"),
+            _etag(_text(one, "ETag")),
+        )
+
+    def delete(self, key: str, *, version: str = "", match: str = "") -> Deletion:
+        """Delete an object, or one version of it for good; with `match`, if its ETag is that.
+
+        Whether a server honours `match` is to be found out before. Without a version, in a
+        bucket with versions, this makes a delete marker, and an attempt that is repeated two.
+
+        Raises:
+            ObjectChanged: its ETag is another one.
+            As `Transport.ask`.
+        """
+        permission = "s3:DeleteObjectVersion" if version else "s3:DeleteObject"
+        asked = S3Call(
+            "DELETE",
+            permission,
+            key,
+            {"versionId": version} if version else {},
+            {"If-Match": f'"{_etag(match)}"'} if match else {},
+        )
+        return _removal(self.transport.ask(asked))
+
+    def delete_many(self, items: Sequence[tuple[str, str]]) -> list[Deletion | StoreError]:
+        """Delete up to `BATCH` objects in one request, each (key, version or ""); one answer each.
+
+        What the server does not say is gone is an error. Raises as `Transport.ask`.
+        """
+        # XML has no words for some keys.
+        single = [item for item in items if _NO_XML.search(item[0])]
+        listed = [item for item in items if not _NO_XML.search(item[0])]
+        found: dict[tuple[str, str], Deletion | StoreError] = {}
+        for key, version in single:
+            try:
+                found[key, version] = self.delete(key, version=version)
+            except StoreError as error:
+                found[key, version] = error
+        if listed:
+            found |= self._delete_listed(listed)
+        silent = "the server does not say that it is deleted"
+        return [
+            found.get(item) or StoreError(f"{printable(self.transport.url)}: {item[0]!a}: {silent}")
+            for item in items
+        ]
+
+    def _delete_listed(
+        self, items: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], Deletion | StoreError]:
+        rows = "".join(
+            f"<Object><Key>{escape(key)}</Key>"
+            + (f"<VersionId>{escape(version)}</VersionId>" if version else "")
+            + "</Object>"
+            for key, version in items
+        )
+        body = f"<Delete>{rows}</Delete>".encode()
+        md5 = hashlib.md5(body, usedforsecurity=False).digest()
+        headers = {"Content-MD5": base64.b64encode(md5).decode(), "Content-Type": "application/xml"}
+        asked = S3Call("POST", "s3:DeleteObject", "", {"delete": ""}, headers, body)
+        root, answer = self.transport.document(asked)
+        found: dict[tuple[str, str], Deletion | StoreError] = {}
+        for one in root.iterfind("{*}Deleted"):
+            key, marker = _text(one, "Key"), _text(one, "DeleteMarker") == "true"
+            made = _text(one, "DeleteMarkerVersionId") or _text(one, "VersionId")
+            # SeaweedFS leaves out the version that was asked for if that is a marker.
+            version = made if (key, made) in items else ""
+            found[key, version] = Deletion(marker, made, answer.repeated)
+        for one in root.iterfind("{*}Error"):
+            key, version = _text(one, "Key"), _text(one, "VersionId")
+            found[key, version] = self.transport.refused(
+                asked._replace(key=key), _text(one, "Code")
+            )
+        return found
+
+    # -- uploads in parts --------------------------------------------------------------
+
+    def uploads(self, prefix: str) -> Iterator[list[OpenUpload]]:
+        """Yield the open uploads whose keys begin with a prefix, by pages.
+
+        Raises:
+            As `Transport.ask`.
+        """
+        query = {"uploads": "", "prefix": prefix}
+        marks = {"key-marker": "NextKeyMarker", "upload-id-marker": "NextUploadIdMarker"}
+        for root in self._pages(query, marks, _LIST_UPLOADS):
+            yield [
+                OpenUpload(_key(one, root), _text(one, "UploadId"), self._time(one, "Initiated"))
+                for one in root.iterfind("{*}Upload")
+            ]
+
+    def parts(self, key: str, upload: str) -> list[UploadedPart]:
+        """Return the parts of an open upload.
+
+        Raises:
+            PathMissing: it is complete or aborted.
+            As `Transport.ask`.
+        """
+        found: list[UploadedPart] = []
+        marks = {"part-number-marker": "NextPartNumberMarker"}
+        for root in self._pages({"uploadId": upload}, marks, _LIST_PARTS, key):
+            found += [
+                UploadedPart(
+                    self._number(one, "PartNumber"),
+                    self._number(one, "Size"),
+                    self._time(one, "LastModified"),
+                    _etag(_text(one, "ETag")),
+                )
+                for one in root.iterfind("{*}Part")
+            ]
+            if len(found) > _PARTS:
+                raise self.transport.odd()
+        return found
+
+    def abort(self, key: str, upload: str) -> None:
+        """End an open upload: its parts are deleted, and nothing can complete it any more.
+
+        Raises:
+            PathMissing: it is complete or aborted.
+            As `Transport.ask`.
+        """
+        query = {"uploadId": upload}
+        self.transport.ask(S3Call("DELETE", "s3:AbortMultipartUpload", key, query))
+
+    # -- objects -----------------------------------------------------------------------
+
+    def head(self, key: str, version: str = "") -> ObjectHead:
+        """Return what the server tells of an object, or of one version of it.
+
+        Raises:
+            PathMissing: there is none, or a delete marker.
+            As `Transport.ask`.
+        """
+        query = {"versionId": version} if version else {}
+        try:
+            headers = self.transport.ask(S3Call("HEAD", "s3:GetObject", key, query)).headers
+        except NotOffered as error:  # 405: what is asked for is a delete marker
+            raise PathMissing(str(error)) from None
+        try:
+            size = int(headers["Content-Length"])
+            mtime = parsedate_to_datetime(headers["Last-Modified"]).timestamp()
+        except (KeyError, ValueError, TypeError, OverflowError):
+            raise self.transport.odd() from None
+        return ObjectHead(
+            size, mtime, _etag(headers.get("ETag", "")), headers.get("x-amz-version-id", "")
+        )
+
+    def copy(
+        self, source: str, target: str, size: int, *, version: str = "", match: str = "",
+        whole: int = WHOLE,
+    ) -> ObjectHead:  # fmt: skip
+        """Copy an object of `size` bytes on the server, replacing what is at `target`.
+
+        With `match`, only if its ETag is that; with `version`, that version. One of more than
+        `whole` bytes is copied in parts, and appears complete or not at all.
+
+        Raises:
+            PathMissing, ObjectChanged: the source is gone, or another.
+            As `Transport.ask`.
+        """
+        path = quote(f"/{self.transport.name}/{source}", safe="/~")
+        headers = {"x-amz-copy-source": path + (f"?versionId={quote(version)}" if version else "")}
+        if match:
+            headers["x-amz-copy-source-if-match"] = f'"{_etag(match)}"'
+        if size > whole:
+            return self._copy_parts(headers, target, size, max(whole, -(-size // _PARTS)))
+        root, answer = self.transport.document(
+            S3Call("PUT", "s3:PutObject", target, headers=headers)
+        )
+        made = answer.headers.get("x-amz-version-id", "")
+        return ObjectHead(size, self._time(root, "LastModified"), _etag(_text(root, "ETag")), made)
+
+    def _copy_parts(
+        self, headers: Mapping[str, str], target: str, size: int, step: int
+    ) -> ObjectHead:
+        transport, permission = self.transport, "s3:PutObject"
+        kind = {"Content-Type": "application/octet-stream"}
+        root, _ = transport.document(S3Call("POST", permission, target, {"uploads": ""}, kind))
+        upload = _text(root, "UploadId")
+
+        def copied(number: int) -> str:
+            first = (number - 1) * step
+            bounds = f"bytes={first}-{min(first + step, size) - 1}"
+            query = {"partNumber": str(number), "uploadId": upload}
+            more = {**headers, "x-amz-copy-source-range": bounds}
+            part, _ = transport.document(S3Call("PUT", permission, target, query, more))
+            return _text(part, "ETag")
+
+        try:
+            with ThreadPoolExecutor(_COPIES) as pool:
+                etags = list(pool.map(copied, range(1, -(-size // step) + 1)))
+            return self._complete(target, upload, etags, size)
+        except BaseException:
+            with suppress(StoreError):  # what is left open is told as such, and collected later
+                self.abort(target, upload)
+            raise
+
+    def _complete(self, target: str, upload: str, etags: Sequence[str], size: int) -> ObjectHead:
+        rows = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
+            for number, etag in enumerate(etags, 1)
+        )
+        body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
+        asked = S3Call("POST", "s3:PutObject", target, {"uploadId": upload}, body=body)
+        try:
+            self.transport.ask(asked)
+        except PathMissing:
+            # An earlier attempt whose answer was lost has completed it, or somebody has aborted it.
+            found = self.head(target)
+            if found.size != size or not found.etag.endswith(f"-{len(etags)}"):
+                raise
+            return found
+        found = self.head(target)
+        if found.size != size:
+            words = "is not what was copied to it"
+            raise StoreError(f"{printable(self.transport.url)}: {printable(target)}: {words}")
+        return found
+
+    # -- answers -----------------------------------------------------------------------
+
+    def _pages(
+        self, query: Mapping[str, str], marks: Mapping[str, str], permission: str, key: str = ""
+    ) -> Iterator[Element]:
+        """Yield the documents of a listing; `marks`: parameter of the next page -> its element."""
+        more: dict[str, str] = {} if key else {"encoding-type": "url"}
+        seen: set[tuple[str, ...]] = set()
+        while True:
+            root, _ = self.transport.document(S3Call("GET", permission, key, {**query, **more}))
+            yield root
+            if _text(root, "IsTruncated") != "true":
+                return
+            at = tuple(_text(root, name) for name in marks.values())
+            if not at[0] or at in seen:
+                raise self.transport.odd()  # it would never end
+            seen.add(at)
+            for (parameter, name), text in zip(marks.items(), at, strict=True):
+                more[parameter] = _decoded(text, root) if name == "NextKeyMarker" else text
+
+    def _number(self, one: Element, name: str) -> int:
+        text = _text(one, name)
+        if not (text.isascii() and text.isdigit() and len(text) < 19):
+            raise self.transport.odd()
+        return int(text)
+
+    def _time(self, one: Element, name: str) -> float:
+        try:
+            time = datetime.fromisoformat(_text(one, name))
+            return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            raise self.transport.odd() from None
+
+
+def _removal(answer: SignedAnswer) -> Deletion:
+    headers = answer.headers
+    marker = headers.get("x-amz-delete-marker", "") == "true"
+    return Deletion(marker, headers.get("x-amz-version-id", ""), answer.repeated)
+
+
+def _text(one: Element, name: str) -> str:
+    return one.findtext(f"{{*}}{name}") or ""
+
+
+def _etag(text: str) -> str:
+    return text.removeprefix("W/").strip('"')
+
+
+def _key(one: Element, root: Element) -> str:
+    return _decoded(_text(one, "Key"), root)
+
+
+def _decoded(text: str, root: Element) -> str:
+    """Return a key of a listing, which may be encoded as in a URL.
+
+    SeaweedFS says so of uploads, and does not encode them.
+    """
+    encoded = _text(root, "EncodingType") == "url" and _ENCODED.fullmatch(text)
+    return unquote_plus(text) if encoded else text
