@@ -87,7 +87,7 @@ def _of_the_cache(*, hidden: bool) -> list[click.Parameter]:
             ["--cache"],
             metavar="FOLDER",
             hidden=hidden,
-            help="Keep what was found in layers there; default: ~/.cache/regfs.",
+            help="Keep what layers hold, and manifests of buckets, there; default: ~/.cache/regfs.",
         ),
         click.Option(
             ["--cache-size"],
@@ -100,7 +100,7 @@ def _of_the_cache(*, hidden: bool) -> list[click.Parameter]:
             ["--no-cache"],
             is_flag=True,
             hidden=hidden,
-            help="Keep nothing of layers.",
+            help="Keep nothing of layers and manifests.",
         ),
     ]
 

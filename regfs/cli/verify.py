@@ -151,6 +151,7 @@ def _verify(
     session.hashes = depth.covers(Level.DIGESTS)
     # Histories of tags matter only where images are looked at.
     session.tree.history = depth.covers(Level.SIZES)
+    session.tree.cache = None  # manifests are to be those that are in the store now
     with open_ledger(session, ledger, depth, selection, unused=no_ledger) as record:
         targets = session.find(references)
         inventory = session.inventory

@@ -128,10 +128,12 @@ class Tree(Reports):
         from regfs.verify import Level, VerifyOptions, verify
 
         depth, targets = Level(level), self._find(references)
+        # A graph of kept manifests says nothing of those that are in the store now.
+        built = depth.covers(Level.SIZES) and self.registry.kept is None
         return verify(
             self.registry,
             self.inventory,
-            self.graph if depth.covers(Level.SIZES) else None,
+            self.graph if built else None,
             VerifyOptions(
                 level=depth,
                 targets=tuple(targets),

@@ -7,9 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from regfs.progress import SILENT, Progress
+from regfs.stores import Capability
 
 if TYPE_CHECKING:
     from regfs.content.cache import Cache
+    from regfs.content.kept_manifests import KeptManifests
     from regfs.findings import Finding
     from regfs.gc.scanning import LatestGraph
     from regfs.graph import Graph
@@ -42,7 +44,7 @@ class Parts:
         self.latest: LatestGraph | None = None
         """The graph by which the latest plan was made, to apply it by while nothing changes."""
         self.cache: Cache | None = None
-        """Where the listings of layers are kept, if anywhere."""
+        """Where listings of layers and manifests of buckets are kept, if anywhere; set at first."""
         self._progress = progress
 
     @cached_property
@@ -54,7 +56,15 @@ class Parts:
         """
         from regfs.tree.registry import Registry
 
-        return Registry(self.store, self.reported.append)
+        return Registry(self.store, self.reported.append, self._kept())
+
+    def _kept(self) -> KeptManifests | None:
+        """Return where manifests are kept, if each read is a request and there is a cache."""
+        if self.cache is None or Capability.REQUESTS not in self.store.capabilities:
+            return None
+        from regfs.content.kept_manifests import ManifestCache
+
+        return ManifestCache(self.cache, self.store.url)
 
     @cached_property
     def inventory(self) -> Inventory:

@@ -18,7 +18,7 @@ from regfs.findings import Code, Finding
 from regfs.graph.freeze import freeze
 from regfs.graph.manifests import Images, Leaf, ManifestInfo
 from regfs.graph.model import EdgeKind, Graph
-from regfs.graph.read import Reader, Reading, read_manifest
+from regfs.graph.read import Reader, Reading
 from regfs.manifests import media_types
 from regfs.manifests.media_types import BASES, LIMIT, Role
 from regfs.manifests.skim import Skimmed
@@ -57,6 +57,8 @@ class _Builder:
         """Numbers of the manifests to be read next."""
         self.queued = DigestSet(self.known)
         """These, and those before them."""
+        self.looked: dict[Digest, media_types.Kind | Code] = {}
+        """What blobs are that only their bytes tell, or what is wrong with them."""
         self.noted: dict[Digest, list[Digest]] = {}
         """Manifest -> what its annotations name, wherever that is."""
         self.unseen = {
@@ -73,11 +75,11 @@ class _Builder:
         self.progress.start("Reading manifests", len(self.next))
         special = DigestSet(self.known)
         special.update(map(self.known.add, chain(self.graph.revised, self.graph.aliases)))
-        reader = Reader(self.registry.store, self.inventory, special, self.progress)
+        self.reader = Reader(self.registry, self.inventory, special, self.progress)
         # Level by level: what a level's indexes list is the next level.
         while level := self.next:
             self.next = array("I")
-            for found in reader.read(level):
+            for found in self.reader.read(level):
                 if isinstance(found, Images):
                     self.graph.manifests.add_images(found)
                 elif found.manifest is not None:
@@ -299,12 +301,22 @@ class _Builder:
             return reference.role is Role.MANIFEST
         if stored.size > LIMIT or (reference.role is not Role.MANIFEST and reference.media_type):
             return False
-        reading = read_manifest(self.registry.store, digest)
-        if reading.manifest is None:
+        found = self._look_at(digest)
+        if isinstance(found, Code):
             # What does not even look like a manifest is a blob; of the rest nobody can tell.
-            problem = reading.problem
-            return problem is not None and problem.code is not Code.MANIFEST_UNREADABLE
-        return reading.manifest.kind is not media_types.Kind.UNKNOWN or bool(reference.media_type)
+            return found is not Code.MANIFEST_UNREADABLE
+        return found is not media_types.Kind.UNKNOWN or bool(reference.media_type)
+
+    def _look_at(self, digest: Digest) -> media_types.Kind | Code:
+        """Return which kind of manifest a listed blob is, or what is wrong with it."""
+        if digest not in self.looked:
+            reading = self.reader.read_one(self.known.add(digest))
+            if reading.manifest is not None:
+                self.looked[digest] = reading.manifest.kind
+            else:
+                assert reading.problem is not None
+                self.looked[digest] = reading.problem.code
+        return self.looked[digest]
 
     def _hides(self, digest: Digest) -> str | None:
         """Return the place behind which a blob may lie unseen; None when there is none."""

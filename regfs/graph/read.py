@@ -3,7 +3,8 @@
     plain images    come as columns, their blobs as numbers of the inventory
     all others      one by one, to be looked at with care
 
-No manifest is believed unread: what comes out of here had the digest it is named by.
+No manifest is believed unread: what comes out of here had the digest it is named by. Where each
+read is a request, the bytes may be those of an earlier read (`content.kept_manifests`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from regfs.progress import Progress
 from regfs.stores import Store
 from regfs.tree.digests import DigestSet
 from regfs.tree.inventory import Inventory
+from regfs.tree.registry import Registry
 
 if TYPE_CHECKING:
     from regfs.manifests import Manifest
@@ -62,10 +64,11 @@ class Reader:
     """Reads manifests, level by level."""
 
     def __init__(
-        self, store: Store, inventory: Inventory, special: DigestSet, progress: Progress
+        self, registry: Registry, inventory: Inventory, special: DigestSet, progress: Progress
     ) -> None:
         """An image that names any `special` blob is none of the plain ones."""
-        self._store = store
+        self._store = registry.store
+        self._kept = registry.kept
         self._known = inventory.known
         self._blobs = inventory.blobs
         self._special = special
@@ -101,23 +104,22 @@ class Reader:
             yield read_manifest(self._store, digest)
             self._progress.advance(1)
 
+    def read_one(self, number: int) -> Reading:
+        """Read one blob that was listed, and may be a manifest."""
+        (content,) = self._with_kept(array("I", [number]))
+        digest = self._known[number]
+        return (
+            read_manifest(self._store, digest) if content is None else _understood(digest, content)
+        )
+
     def _folder(self, members: array[int]) -> _Packed:
         """Read what lies in one folder, in this process or in another one."""
-        wanted = list(map(self._known.__getitem__, members))
-        folder = layout.parent_of(layout.blob_folder(wanted[0]))
-        make = getattr(hashlib, wanted[0].algorithm)
-        names = [digest[_ALGORITHM + 1 :] for digest in wanted]
-        contents = self._store.contents(folder, names, "data", LIMIT + 1)
         images: list[_Image] = []
         numbers = array("I")
         lengths: list[int] = []
         others: list[tuple[int, bytes | None]] = []
-        for place, (name, content) in enumerate(zip(names, contents, strict=True)):
-            if (
-                isinstance(content, StoreError)
-                or len(content) > LIMIT
-                or make(content, usedforsecurity=False).hexdigest() != name
-            ):
+        for place, content in enumerate(self._with_kept(members)):
+            if content is None:
                 others.append((place, None))
                 continue
             found = skim(content)
@@ -131,6 +133,51 @@ class Reader:
             numbers += row
             lengths += found.sizes
         return images, numbers.tobytes(), array("q", lengths).tobytes(), others
+
+    def _contents(self, wanted: list[Digest]) -> Iterator[bytes | None]:
+        """Read manifests in one folder; yield None for what is not what its digest says."""
+        if not wanted:
+            return
+        folder = layout.parent_of(layout.blob_folder(wanted[0]))
+        make = getattr(hashlib, wanted[0].algorithm)
+        names = [digest[_ALGORITHM + 1 :] for digest in wanted]
+        contents = self._store.contents(folder, names, "data", LIMIT + 1)
+        for name, content in zip(names, contents, strict=True):
+            if (
+                isinstance(content, StoreError)
+                or len(content) > LIMIT
+                or make(content, usedforsecurity=False).hexdigest() != name
+            ):
+                yield None
+            else:
+                yield content
+
+    def _with_kept(self, members: array[int]) -> Iterator[bytes | None]:
+        """Yield the same; the store is asked only for what was not read before."""
+        wanted = list(map(self._known.__getitem__, members))
+        if self._kept is None:
+            yield from self._contents(wanted)
+            return
+        folder = wanted[0][: _ALGORITHM + 3]
+        kept = dict(self._kept.folder(folder))
+        known = {}
+        for digest, size, _, _ in self._blobs.files(self._blobs.rows_of(members)):
+            content = kept.get(digest.encoded)
+            if content is None or len(content) != size:
+                continue
+            if Digest.of(content, digest.algorithm) == digest:
+                known[digest] = content
+        read = self._contents([digest for digest in wanted if digest not in known])
+        added = {}
+        for digest in wanted:
+            content = known.get(digest)
+            if content is None and (content := next(read)) is not None:
+                added[digest.encoded] = content
+            yield content
+        if added:
+            start = folder[: _ALGORITHM + 1]
+            listed = {name: kept[name] for name in kept if start + name in self._blobs}
+            self._kept.keep(folder, listed | added)
 
     def _blobs_of(self, found: Skimmed) -> array[int] | None:
         """Return the blobs of a plain image, the usual case; None when it is not so plain."""

@@ -56,6 +56,8 @@ class Capability(Flag):
     """Another process opens its URL as fast as this one reads it."""
     DIGESTS = auto()
     """The digests of files were taken as they passed, and are to be asked for first."""
+    REQUESTS = auto()
+    """Each read is a request over a network: what was read is worth keeping."""
 
 
 class Writer(Protocol):

@@ -37,6 +37,7 @@ from regfs.tree.references import Target as Target
 from regfs.tree.scan import walk_repositories
 
 if TYPE_CHECKING:
+    from regfs.content.kept_manifests import KeptManifests
     from regfs.manifests import Manifest
 
 _LONGEST: Final = 4095
@@ -59,9 +60,13 @@ class Registry(References):
     left out of an answer; of what is simply not there it hears nothing.
     """
 
-    def __init__(self, store: Store, report: Report = ignore) -> None:
+    def __init__(
+        self, store: Store, report: Report = ignore, kept: KeptManifests | None = None
+    ) -> None:
         self.store = store
         self.report = report
+        self.kept = kept
+        """Manifests that were read before, for graphs; point reads ask the store."""
 
     def repositories(self) -> Iterator[str]:
         """Yield the name of every repository, depth first by name, as far as it can be listed."""

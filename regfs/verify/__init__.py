@@ -63,8 +63,9 @@ def verify(
 ) -> Result:
     """Check a tree, or the part of it that `options` ask for.
 
-    The graph is built if the level needs one. `on_finding` is called with each finding at once, in
-    this thread. Ctrl-C ends the verification early; the result holds what was found until then.
+    The graph is built if the level needs one, of manifests as the store has them now. `on_finding`
+    is called with each finding at once, in this thread. Ctrl-C ends the verification early; the
+    result holds what was found until then.
 
     Raises:
         Invalid: the selection makes no sense at this level, or without a ledger.
@@ -74,7 +75,8 @@ def verify(
     started = options.clock() if options.started is None else options.started
     read_pass = open_pass(registry.store, inventory, options, started)
     if level.covers(Level.SIZES) and graph is None:
-        graph = build_graph(inventory, registry, progress=progress)
+        unkept = Registry(registry.store, registry.report)
+        graph = build_graph(inventory, unkept, progress=progress)
     scope = scope_of(options.targets, inventory, graph)
     elsewhere = Elsewhere(registry)
     collector = Collector(Affected(inventory, graph, elsewhere), scope.has_finding, on_finding)

@@ -28,7 +28,7 @@ from tests.support.builder import (
     raw,
 )
 from tests.support.images import Content
-from tests.support.registries import scan_and_build, store_of
+from tests.support.registries import registry_of, scan_and_build
 
 ONE, TWO = image(["one"]), image(["two"])
 LONG = Blob(blob_of("long").data, algorithm="sha512")
@@ -148,7 +148,7 @@ def test_a_manifest_of_just_the_largest_size_is_read(
     for limit, problem in ((len(ONE.data), None), (len(ONE.data) - 1, Code.MANIFEST_TOO_LARGE)):
         monkeypatch.setattr(read, "LIMIT", limit)
         known = inventory.known
-        reader = Reader(store_of(tree), inventory, DigestSet(known), SILENT)
+        reader = Reader(registry_of(tree), inventory, DigestSet(known), SILENT)
         (found,) = reader.read([known.add(digest)])
         broken = found.problem if isinstance(found, Reading) else None
         assert (None if broken is None else broken.code) is problem

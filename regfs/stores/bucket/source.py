@@ -50,7 +50,7 @@ class _ListedObject(NamedTuple):
 class BucketSource:
     """The source over one bucket."""
 
-    capabilities = Capability(0)
+    capabilities = Capability.REQUESTS
     ahead = 32
 
     def __init__(self, bucket: Bucket, progress: Progress = SILENT) -> None:
