@@ -44,6 +44,7 @@ class Code(StrEnum):
     TAG_WITHOUT_CURRENT = "tag-without-current"
     TAG_INVALID = "tag-invalid"
     TAG_BEHIND = "tag-behind"
+    TAG_AMBIGUOUS = "tag-ambiguous"
     REPOSITORY_INVALID_NAME = "repository-invalid-name"
     REPOSITORY_EMPTY = "repository-empty"
     REPOSITORY_TAGLESS = "repository-tagless"
@@ -177,6 +178,11 @@ RULES: Final[dict[Code, Rule]] = {
         _I,
         "tag does not point to its latest push (interrupted, or the tag was moved back)",
         "Push the tag again if the newer image was meant.",
+    ),
+    Code.TAG_AMBIGUOUS: Rule(
+        _W,
+        "index.json gives this tag to more than one image; the first one has it",
+        "Give the others another name; until then they are untagged here.",
     ),
     Code.TAG_INVALID: Rule(_W, "tag name is invalid", "No client can ask for it."),
     Code.REPOSITORY_INVALID_NAME: Rule(

@@ -27,8 +27,11 @@ def command(session: Session, reference: str, *, top: int | None) -> Exit:
     sets a tag back. -v lists the layers that came and went.
     """
     from regfs.render.tag_log import show_tag_log
+    from regfs.stores import Capability
 
     report = session.tree.log(reference)
+    if Capability.OCI_LAYOUT in session.store.capabilities:
+        session.note("regfs: an OCI layout has no history: times are those of its index.json")
     report = replace(report, entries=report.entries[:top])
     session.emit(report, lambda out: show_tag_log(report, out, verbose=session.verbose))
     return Exit.CLEAN

@@ -43,7 +43,7 @@ _REPORT: Final = 8 << 20
 """Bytes after which a process reports its progress."""
 
 _BLOB_NAME: Final = re.compile(
-    rb"(?:^|/)blobs/(sha256|sha384|sha512)/[0-9a-f]{2}/[0-9a-f]{64,128}/data"
+    rb"(?:^|/)blobs/(sha256|sha384|sha512)/(?:[0-9a-f]{2}/[0-9a-f]{64,128}/data|[0-9a-f]{64,128})"
 )
 
 Advance = Callable[[int], None]
@@ -131,7 +131,10 @@ def _ignore(amount: int) -> None:
 
 
 def algorithm_of(name: bytes) -> str | None:
-    """Return the algorithm of a blob, by the end of its path; None if that is no blob's."""
+    """Return the algorithm of a blob, by the end of its path; None if that is no blob's.
+
+    The path may be that of a tree, or of an OCI layout.
+    """
     found = _BLOB_NAME.search(name)
     return found[1].decode() if found is not None and found.end() == len(name) else None
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from regfs.gc.roots import Roots
     from regfs.gc.sweep import Applied
     from regfs.runs import Purged, Restored, Run
-    from regfs.stores import Store
+    from regfs.stores import Store, WritableStore
     from regfs.stores.archive.streamed import StreamOptions
     from regfs.verify import Level, ReportedFinding, Result
 
@@ -48,11 +48,11 @@ def open(
 ) -> Tree:
     """Open the registry tree at `root`: a folder that holds `docker/registry/v2`, or is in it.
 
-    Also the `config.yml` of a registry; `variables` are those that replace parts of it, and those
-    that hold keys for AWS or name a profile. Or a tar (plain, gzip, zstd), `-` for one on standard
-    input, `podman://CONTAINER[:PATH]`, `docker://`, a bucket (`s3://BUCKET/PREFIX`, `gs://`,
-    `az://`): these are listed now. With `content`, blobs of an archive that passes only once are
-    hashed meanwhile, for `verify`.
+    Also an OCI image layout, or the `config.yml` of a registry; `variables` are those that
+    replace parts of it, and those that hold keys for AWS or name a profile. Or a tar (plain, gzip,
+    zstd), `-` for one on standard input, `podman://CONTAINER[:PATH]`, `docker://`, a bucket
+    (`s3://BUCKET/PREFIX`, `gs://`, `az://`): these are listed now. With `content`, blobs of an
+    archive that passes only once are hashed meanwhile, for `verify`.
 
     >>> tree = regfs.open("/var/lib/registry")
     >>> len(tree.inventory.blobs), len(tree.graph.manifests)
@@ -71,8 +71,13 @@ def open(
     place = place_of(root, variables or {})
     folder = isinstance(place, str) and os.path.isdir(place)
     options = None if folder else _stream_options(content, progress)
-    store = open_store(place, empty=empty, options=options)
-    if not empty and _is_hollow(store):
+    if isinstance(place, str) and folder and _holds_layout(place):
+        return _open_layout(place, progress)
+    store: WritableStore = open_store(place, empty=empty, options=options)
+    hollow = _is_hollow(store)
+    if hollow and not folder and (found := _layout_in(store)) is not None:
+        return Tree(found, progress)
+    if hollow and not empty:
         raise NotARegistry(
             f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "
             f"repositories; {NOT_MOUNTED} ({ALLOW_EMPTY})"
@@ -85,10 +90,30 @@ def _stream_options(content: bool, progress: Progress) -> StreamOptions:
     from regfs.stores.archive.streamed import StreamOptions
 
     if not content:
-        return StreamOptions(progress=progress)
+        return StreamOptions(progress=progress, layouts=True)
     from regfs.content.hashing import algorithm_of
 
-    return StreamOptions(algorithm_of, progress)
+    return StreamOptions(algorithm_of, progress, layouts=True)
+
+
+def _holds_layout(folder: str) -> bool:
+    """Return whether a folder is an OCI layout, and holds no tree."""
+    names = (os.path.join(folder, name) for name in ("oci-layout", "index.json"))
+    return all(map(os.path.isfile, names)) and not os.path.lexists(f"{folder}/docker")
+
+
+def _open_layout(folder: str, progress: Progress) -> Tree:
+    from regfs.stores.local.store import LocalStore
+    from regfs.tree.oci.source import open_layout
+
+    return Tree(open_layout(LocalStore(os.path.realpath(folder))), progress)
+
+
+def _layout_in(store: Store) -> WritableStore | None:
+    """Return the tree of the OCI layout that an archive holds; None if it holds none."""
+    from regfs.tree.oci.source import is_layout, open_layout
+
+    return open_layout(store) if is_layout(store) else None
 
 
 def _is_hollow(store: Store) -> bool:

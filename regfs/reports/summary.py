@@ -26,6 +26,7 @@ class Owner(StrEnum):
     PROXY_CACHE = "proxy-cache"
     GITLAB = "gitlab"
     TAGLESS = "tagless"
+    LAYOUT = "oci-layout"
 
     @property
     def meaning(self) -> str:
@@ -39,6 +40,7 @@ _MEANINGS: Final = {
     Owner.GITLAB: "GitLab's registry: a database knows what is in use, not this tree",
     Owner.TAGLESS: "manifests but no tags: tags live in a database (Harbor), "
     "or everything was pushed by digest",
+    Owner.LAYOUT: "an OCI layout: images in a folder or an archive, and no registry",
 }
 
 
@@ -183,6 +185,8 @@ def _uploads(repositories: Iterable[RepositoryInventory]) -> UploadTotals:
 
 
 def _owner(inventory: Inventory) -> Owner:
+    if inventory.oci_layout:
+        return Owner.LAYOUT
     if inventory.lockfiles:
         return Owner.GITLAB
     if inventory.proxy_cache:

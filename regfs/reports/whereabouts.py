@@ -17,6 +17,7 @@ from regfs.digest import Digest
 from regfs.errors import StoreError
 from regfs.graph import Graph
 from regfs.stores import Store, stat_or_none
+from regfs.tree.oci import INDEX, blob_place
 from regfs.tree.registry import Target
 
 
@@ -41,12 +42,22 @@ def image_paths(graph: Graph, store: Store, target: Target, digest: Digest) -> l
     found = []
     for what, one, key in _keys(graph, target, digest):
         path = layout.path_of(key)
+        place = _in_layout(key) if graph.inventory.oci_layout else path
+        if place is None:
+            continue
         try:
             state = "missing" if stat_or_none(store, path) is None else "there"
         except StoreError:
             state = "unseen"
-        found.append(ImagePath(what, one, path, state))
+        found.append(ImagePath(what, one, place, state))
     return found
+
+
+def _in_layout(key: layout.Key) -> str | None:
+    """Return where a part of an image lies in an OCI layout; None of what that does not have."""
+    if isinstance(key, layout.BlobData):
+        return blob_place(key.digest)
+    return INDEX if isinstance(key, layout.TagCurrent) else None
 
 
 def _keys(graph: Graph, target: Target, digest: Digest) -> Iterator[tuple[str, Digest, layout.Key]]:

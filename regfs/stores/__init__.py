@@ -58,6 +58,8 @@ class Capability(Flag):
     """The digests of files were taken as they passed, and are to be asked for first."""
     REQUESTS = auto()
     """Each read is a request over a network: what was read is worth keeping."""
+    OCI_LAYOUT = auto()
+    """It shows an OCI layout as a tree: links are made up, and tags have no history."""
 
 
 class Writer(Protocol):

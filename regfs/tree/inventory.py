@@ -367,6 +367,8 @@ class Inventory:
     lockfiles: list[str] = field(default_factory=list)
     """Lock files of other owners, e.g. GitLab's `database-in-use`."""
     proxy_cache: bool = False
+    oci_layout: bool = False
+    """Whether it is an OCI layout, shown as a tree."""
     """The tree belongs to a pull-through cache, which expires blobs by itself."""
     whole: bool = True
     """Every repository was wanted; else what the others need is not known."""

@@ -22,7 +22,7 @@ from regfs.digest import Digest
 from regfs.names import could_be_component
 from regfs.parallel import adaptive_map, map_in_two_processes, without_collector
 from regfs.progress import SILENT, Progress
-from regfs.stores import FileKind, Leaves, Store, stat_or_none
+from regfs.stores import Capability, FileKind, Leaves, Store, stat_or_none
 from regfs.tree.digests import Digests
 from regfs.tree.folders import (
     algorithms_in,
@@ -234,6 +234,7 @@ def _layer_asker(store: Store, inventory: Inventory, name: str) -> Ask:
 def scan_owners(store: Store, inventory: Inventory) -> None:
     """Note who else manages the tree, and what lies beside its folders."""
     report = inventory.findings.append
+    inventory.oci_layout = Capability.OCI_LAYOUT in store.capabilities
     # Not by listing the root: what else lies there is none of our business.
     inventory.proxy_cache = stat_or_none(store, layout.SCHEDULER_STATE) is not None
     inventory.lockfiles = [entry.path for entry in store.list(layout.LOCKFILES, report)]

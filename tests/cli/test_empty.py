@@ -199,9 +199,7 @@ def test_an_error_names_other_kinds_of_stores(
 ) -> None:
     (tmp_path / "oci/blobs/sha256").mkdir(parents=True)
     (tmp_path / "oci/oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    assert "an OCI image layout, which `regfs heal --from` can read" in refusal(
-        tmp_path / "oci", capsys
-    )
+    assert "an OCI image layout without index.json" in refusal(tmp_path / "oci", capsys)
     (tmp_path / "v1/images/abc").mkdir(parents=True)
     (tmp_path / "v1/repositories/library/app").mkdir(parents=True)
     assert "registry of version 1" in refusal(tmp_path / "v1", capsys)

@@ -52,7 +52,7 @@ def open_archive(path: str, options: StreamOptions) -> FlatStore:
     where = os.path.abspath(path)
     descriptor = _opened(where)
     if is_tar(os.pread(descriptor, BLOCK, 0)):
-        return FlatStore(SeekableTar(descriptor, where))
+        return FlatStore(SeekableTar(descriptor, where, layouts=options.layouts))
     os.close(descriptor)
     return FlatStore(streamed_file(where, options))
 
@@ -83,7 +83,7 @@ def open_standard_input(options: StreamOptions) -> FlatStore:
     # A file that was read in part begins where it was left.
     is_whole = stat.S_ISREG(status.st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0
     if is_whole and is_tar(os.pread(descriptor, BLOCK, 0)):
-        return FlatStore(SeekableTar(descriptor, STANDARD_INPUT))
+        return FlatStore(SeekableTar(descriptor, STANDARD_INPUT, layouts=options.layouts))
     if stat.S_ISFIFO(status.st_mode):
         with suppress(OSError, AttributeError):  # no such call, or more than this user gets
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE)

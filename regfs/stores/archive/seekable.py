@@ -29,9 +29,10 @@ class SeekableTar:
     capabilities = Capability(0)
     ahead = 1
 
-    def __init__(self, descriptor: int, url: str) -> None:
-        """It takes over the descriptor, of a regular file."""
+    def __init__(self, descriptor: int, url: str, *, layouts: bool = False) -> None:
+        """It takes over the descriptor, of a regular file; `layouts` as in StreamOptions."""
         self.url = url
+        self._layouts = layouts
         self.refusal = f"{printable(url)}: {ADVICE}"
         self._descriptor = descriptor
         self._rows = Rows([])
@@ -39,7 +40,7 @@ class SeekableTar:
 
     def rows(self) -> Rows:
         """Read the headers."""
-        gathering = Gathering(f"{printable(self.url)}: an archive")
+        gathering = Gathering(f"{printable(self.url)}: an archive", layouts=self._layouts)
         stream = _HeaderFile(self._descriptor, self.url)
         count = 0
         try:

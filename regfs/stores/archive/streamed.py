@@ -54,6 +54,8 @@ class StreamOptions(NamedTuple):
     algorithm_of: Callable[[bytes], str | None] = lambda name: None
     """Name of a file -> the algorithm to hash it by, if it is to be hashed."""
     progress: Progress = SILENT
+    layouts: bool = False
+    """Whether an OCI image layout is opened as it is, where there is no registry's tree."""
 
 
 class CutOff(Exception):
@@ -104,7 +106,8 @@ class StreamedTar:
     def rows(self) -> Rows:
         """Let the archive pass."""
         what = f"{printable(self.url)}: an archive"
-        gathering, progress = Gathering(what), self._options.progress
+        gathering = Gathering(what, layouts=self._options.layouts)
+        progress = self._options.progress
         progress.start("Reading the archive", None, "bytes")
         try:
             with self._opened() as raw:

@@ -25,6 +25,9 @@ V2: Final = b"docker\0registry\0v2"
 _TOP: Final = ((b"registry\0v2\0", b"docker\0"), (b"v2\0", b"docker\0registry\0"))
 """How names begin in a listing of a part of the tree, and what is missing before them."""
 _PARTS: Final = (b"blobs\0", b"repositories\0")
+_MARK: Final = b"oci-layout"
+_INDEX: Final = b"index.json"
+_SAVED: Final = b"manifest.json"
 _LONGEST: Final = 4095
 """Bytes of the longest path that an operating system takes."""
 _HOPS: Final = 8
@@ -116,9 +119,13 @@ class Rows:
 class Gathering:
     """Takes what a listing names, in any order."""
 
-    def __init__(self, what: str) -> None:
-        """`what` is the listing in words, for messages: "an archive"."""
+    def __init__(self, what: str, *, layouts: bool = False) -> None:
+        """`what` is the listing in words, for messages: "an archive".
+
+        With `layouts`, a listing of an OCI image layout is taken as it is.
+        """
         self._what = what
+        self._layouts = layouts
         self._keys: list[bytes] = []
         self._kinds = bytearray()
         self._sizes, self._mtimes, self._places = array("q"), array("d"), array("q")
@@ -188,19 +195,28 @@ class Gathering:
 
     def _find_root(self) -> None:
         """Let names begin where the tree does, and forget all others."""
+        kind = "registry"
         tops = {above for key in self._keys if (above := _above(key)) is not None}
-        if not tops:
+        if not tops and self._layouts and (tops := self._layouts_in()):
+            kind = "OCI layout"
+        elif not tops:
             self._complete_names()
             return
-        top = min(tops, key=len)
+        top = min(sorted(tops), key=len)
         if others := sorted(other for other in tops if not other.startswith(top)):
             both = " and ".join(printable(path_of(one)) or "/" for one in (top, others[0]))
-            raise NotARegistry(f"{self._what} with more than one registry: below {both}")
+            raise NotARegistry(f"{self._what} with more than one {kind}: below {both}")
         if top:
             self._targets = {
                 at: target for at, target in self._targets.items() if self._keys[at].startswith(top)
             }
             self._strip(top)
+
+    def _layouts_in(self) -> set[bytes]:
+        """Return what stands before the names of the OCI layouts in the listing."""
+        names = set(self._keys)
+        tops = {key[: -len(_MARK)] for key in names if key.endswith(_MARK)}
+        return {top for top in tops if top[-1:] in (b"", b"\0") and top + _INDEX in names}
 
     def _strip(self, top: bytes) -> None:
         """Let names begin below `top`; all others get the empty key, which is dropped."""
@@ -226,6 +242,11 @@ class Gathering:
                 self._keys = [missing + key for key in self._keys]
                 self._rename_targets(missing.__add__)
                 return
+        if any(key == _SAVED or key.endswith(b"\0" + _SAVED) for key in self._keys):
+            raise NotARegistry(
+                f"{self._what} of docker save, without an OCI layout: skopeo copy "
+                "docker-archive:FILE oci-archive:NEW, and give that"
+            )
         raise NotARegistry(
             f"{self._what} with no registry in it: no docker/registry/v2; {NOT_MOUNTED}"
         )

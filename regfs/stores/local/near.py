@@ -1,7 +1,7 @@
 """What a folder without a registry tree seems to be, as the end of an error message.
 
     /data            the tree lies in /data/registry            say which folder to give
-    /srv/layout      an OCI image layout                        say what can read it
+    /srv/layout      an OCI image layout                        say what it lacks
     /export          the disk of a MinIO server                 say whom to ask instead
     /mnt             nothing at all                             is a volume not mounted?
 
@@ -49,7 +49,8 @@ def guess(folder: str) -> str:
         more = ", and in others" if len(places) > 1 else ""
         return f"; there is one in {printable(places[0])}{more}"
     if os.path.isfile(os.path.join(folder, "oci-layout")):
-        return "; this is an OCI image layout, which `regfs heal --from` can read"
+        whole = os.path.isfile(os.path.join(folder, "index.json"))
+        return f"; this is an OCI image layout{'' if whole else ' without index.json'}"
     if all(os.path.isdir(os.path.join(folder, name)) for name in ("images", "repositories")):
         return "; this seems to be a registry of version 1, which regfs cannot read"
     return ""
