@@ -171,8 +171,8 @@ class FileReading:
     """Opens images; keeps the last one."""
 
     def __init__(self, tree: Tree, progress: Progress) -> None:
-        self._registry = tree.registry
-        self._layers = Layers(tree.registry, progress, tree.cache)
+        self._registry = tree.view
+        self._layers = Layers(tree.view, progress, tree.cache)
         self._latest: tuple[str, Digest, _OpenImage] | None = None
 
     def image(self, place: FilesOf) -> _OpenImage:

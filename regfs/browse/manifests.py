@@ -32,7 +32,7 @@ _NO_LAYER: Final = "no layer"
 
 def early_manifest_page(tree: Tree, place: OneManifest) -> Listed:
     """Return what a manifest names, by its own words alone."""
-    found = entries(tree.registry, place.label, place.digest)
+    found = entries(tree.view, place.label, place.digest)
 
     def line(item: ListedReference, measure: Measure | None) -> Line:
         opens = None
@@ -70,7 +70,7 @@ def manifest_page(data: TreeData, place: OneManifest) -> Listed:
     """
     target = Target(place.name, place.tag, place.digest)
     bounds = Bounds(among=data.images, only=place.digest)
-    shown = show(data.graph, data.tree.registry, target, place.digest, bounds)
+    shown = show(data.graph, data.tree.view, target, place.digest, bounds)
     if shown.entries:
         return _index_page(data, place, shown)
     return _image_page(data, place, shown)

@@ -120,7 +120,7 @@ class Navigator(ExplorerFrame):
         names: list[str] = []
         self._doing.start("Looking for repositories")
         shown, latest = 0, monotonic()
-        for name in self._tree.registry.repositories():
+        for name in self._tree.view.repositories():
             names.append(name)
             self._doing.advance(1)
             # Each time as many again: to show them takes as long as there are.

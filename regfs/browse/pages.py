@@ -75,7 +75,7 @@ def page_of(place: Place, tree: Tree, data: TreeData | None, files: FileReading)
 
 
 def _early_tags(tree: Tree, name: str) -> Listed:
-    found = tags(tree.registry, name).tags
+    found = tags(tree.view, name).tags
 
     def line(item: Tag, measure: Measure | None) -> Line:
         opens = _manifest_of(tree, name, item.name or "")
@@ -102,7 +102,7 @@ def _manifest_of(tree: Tree, name: str, tag: str) -> OneManifest | None:
     from regfs.errors import RegfsError
 
     try:
-        return OneManifest(name, tag, tree.registry.tag(name, tag), tag)
+        return OneManifest(name, tag, tree.view.tag(name, tag), tag)
     except RegfsError:
         return None
 

@@ -143,7 +143,7 @@ def marks_page(data: TreeData, references: Sequence[str]) -> Listed:
     Raises:
         Unknown: one of it is not there any more.
     """
-    find = data.tree.registry.find_all
+    find = data.tree.view.find_all
     targets = list(dict.fromkeys(target for text in references for target in find(text)))
     effect = removal(data.graph, targets) if targets else None
 

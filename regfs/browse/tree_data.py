@@ -53,7 +53,7 @@ class TreeData:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.graph: Graph = tree.graph
-        read = tree.registry.manifest
+        read = tree.view.manifest
         self._used = usage(self.graph, read)
         self.used: dict[str, UsageRow] = {row.name: row for row in self._used.rows}
         self.verified: Verified | None = None
@@ -68,14 +68,14 @@ class TreeData:
         """Repository -> tag -> what it uses; None is what is untagged."""
         found: dict[str, dict[str | None, UsageRow]] = {}
         options = Options(By.TAG, Sort.NAME)
-        for row in usage(self.graph, self.tree.registry.manifest, options=options).rows:
+        for row in usage(self.graph, self.tree.view.manifest, options=options).rows:
             found.setdefault(row.repository or "", {})[row.tag] = row
         return found
 
     @cached_property
     def images(self) -> list[Image]:
         """Every image."""
-        return images(self.graph, self.tree.registry.skim)
+        return images(self.graph, self.tree.view.skim)
 
     @cached_property
     def _platforms(self) -> dict[tuple[str, str | None], list[str]]:

@@ -25,8 +25,8 @@ def command(session: Session, reference: str) -> Exit:
     from regfs.render.buildkit import show_buildkit
     from regfs.reports.buildkit import buildkit_report
 
-    target, digest = session.registry.find_content(reference)
-    report = buildkit_report(session.graph, session.registry, target, digest)
+    target, digest = session.view.find_content(reference)
+    report = buildkit_report(session.graph, session.view, target, digest)
     session.emit(report, lambda console: show_buildkit(report, console))
     session.complain_of(report.problems)
     return Exit.FINDINGS if report.problems else Exit.CLEAN

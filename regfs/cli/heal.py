@@ -236,11 +236,12 @@ def _verify(session: Session, level: str, jobs: int | None) -> tuple[Inventory, 
     from regfs.tree.scan import scan
     from regfs.verify import Level, VerifyOptions, verify
 
+    session.tree.refresh()
     with session.progress() as bar:
-        inventory = scan(session.store, progress=bar)
-        graph = build_graph(inventory, session.registry, progress=bar)
+        inventory = scan(session.view.store, progress=bar)
+        graph = build_graph(inventory, session.view, progress=bar)
         asked = VerifyOptions(level=Level(level), jobs=jobs or os.cpu_count() or 1)
-        found = verify(session.registry, inventory, graph, asked, progress=bar)
+        found = verify(session.view, inventory, graph, asked, progress=bar)
     if found.interrupted:
         raise KeyboardInterrupt  # a partial result must not be acted upon
     # Damage is what heal repairs; what cannot be read makes its answer incomplete.

@@ -74,7 +74,8 @@ def _report(
         if reference is not None:
             raise click.UsageError("--orphans takes no REF: they belong to no repository")
         return session.tree.orphans()
-    registry, several = session.registry, reference is None or is_pattern(reference)
+    several = reference is None or is_pattern(reference)
+    registry = session.view if several else session.registry
     targets = None if reference is None else registry.find_all(reference)
     tagged = [target for target in targets or () if target.digest is not None]
     if (tagged and (untagged or uploads or empty)) or (empty and not several):
@@ -101,8 +102,7 @@ def _tagged(session: Session, targets: Sequence[Target], details: bool) -> Tags:
     for target in targets:
         only.setdefault(str(target.name), set()).add(str(target.tag))
     found = (
-        listing.tags(session.registry, name, tags, details=details).tags
-        for name, tags in only.items()
+        listing.tags(session.view, name, tags, details=details).tags for name, tags in only.items()
     )
     return listing.Tags(tuple(one for tags in found for one in tags))
 

@@ -25,8 +25,8 @@ def command(session: Session, reference: str) -> Exit:
     from regfs.render.attestations import show_referrers
     from regfs.reports.referrers import referrer_tree
 
-    target, digest = session.registry.find_content(reference)
-    report = referrer_tree(session.graph, session.registry, target, digest)
+    target, digest = session.view.find_content(reference)
+    report = referrer_tree(session.graph, session.view, target, digest)
     session.emit(report, lambda console: show_referrers(report, console))
     for problem in report.problems:
         session.complain(problem)

@@ -56,12 +56,12 @@ def command(
     from regfs.reports.attestations import body_of, doubt_about
     from regfs.reports.sboms import chosen_sbom, sbom_documents
 
-    target, digest = session.registry.find_content(reference)
-    found = sbom_documents(session.graph, session.registry, target, digest)
+    target, digest = session.view.find_content(reference)
+    found = sbom_documents(session.graph, session.view, target, digest)
     document = chosen_sbom(found, str(target), form, platform)
     if packages or session.json:
         return _tell(session, document, packages=packages)
-    wrapped = body_of(session.registry, document)
+    wrapped = body_of(session.view, document)
     _write(session, document, wrapped)
     if problem := doubt_about(document, wrapped):
         session.complain(problem)
@@ -103,7 +103,7 @@ def _tell(session: Session, document: AttachedDocument, *, packages: bool) -> Ex
     from regfs.reports.sboms import ListedPackages
 
     listed: list[SbomPackage] = []
-    read = read_document(session.registry, document, listed.append if packages else id)
+    read = read_document(session.view, document, listed.append if packages else id)
     if packages:
         report = ListedPackages(read, tuple(listed))
         session.emit(report, lambda console: show_packages(report, console))

@@ -165,6 +165,11 @@ class Session:
         return self.tree.registry
 
     @property
+    def view(self) -> Registry:
+        """The same reads of the moment of the listing."""
+        return self.tree.view
+
+    @property
     def inventory(self) -> Inventory:
         """The tree, listed once."""
         return self.tree.inventory
@@ -285,7 +290,7 @@ class Session:
         Raises:
             ReferenceInvalid, Unknown: as `Registry.find_all`.
         """
-        found = (target for text in references for target in self.registry.find_all(text))
+        found = (target for text in references for target in self.view.find_all(text))
         return list(dict.fromkeys(found))
 
     def complain(self, message: str) -> None:

@@ -54,9 +54,9 @@ def command(session: Session, reference: str, *, raw: bool, paths: bool) -> Exit
     if raw:
         sys.stdout.buffer.write(session.registry.manifest_bytes(digest))
         return Exit.CLEAN
-    report = show(session.graph, session.registry, target, digest)
+    report = show(session.graph, session.view, target, digest)
     if paths:
-        found = image_paths(session.graph, session.store, target, digest)
+        found = image_paths(session.graph, session.view.store, target, digest)
         report = replace(report, paths=tuple(found))
     session.emit(report, lambda console: show_image(report, console))
     session.complain_of(report.problems)

@@ -167,7 +167,7 @@ def _verify(
                 started=started,
             )
             result = verify(
-                session.registry, inventory, graph, asked, progress=progress, on_finding=on_finding
+                session.view, inventory, graph, asked, progress=progress, on_finding=on_finding
             )
     recorded = not report_trouble(session, record, ledger)
     return result, images_of(targets, inventory, graph), recorded

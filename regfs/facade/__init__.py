@@ -1,7 +1,7 @@
 """`regfs.open`: one object for a registry's disk, with every question and every change.
 
     regfs.open(root) -> Tree
-        .store  .registry  .inventory  .graph        made when they are first asked for
+        .store  .registry  .view  .inventory  .graph    made when they are first asked for
         .summary .usage .reuse .waste .bases .show .why     reports; nothing is changed
         .files .layers                               what is inside images
         .referrers .sbom .buildkit                   likewise: what is about an image
@@ -50,8 +50,8 @@ def open(
 
     Also an OCI image layout, or the `config.yml` of a registry; `variables` are those that
     replace parts of it, and those that hold keys for AWS or name a profile. Or a tar (plain, gzip,
-    zstd), `-` for one on standard input, `podman://CONTAINER[:PATH]`, `docker://`, a bucket
-    (`s3://BUCKET/PREFIX`, `gs://`, `az://`): these are listed now. With `content`, blobs of an
+    zstd), `-` for one on standard input, `podman://CONTAINER[:PATH]`, `docker://`: these are
+    listed now. Or a bucket: `s3://BUCKET/PREFIX`, `gs://`, `az://`. With `content`, blobs of an
     archive that passes only once are hashed meanwhile, for `verify`.
 
     >>> tree = regfs.open("/var/lib/registry")
@@ -156,7 +156,7 @@ class Tree(Reports):
         # A graph of kept manifests says nothing of those that are in the store now.
         built = depth.covers(Level.SIZES) and self.registry.kept is None
         return verify(
-            self.registry,
+            self.view,
             self.inventory,
             self.graph if built else None,
             VerifyOptions(

@@ -67,12 +67,26 @@ class Parts:
         return ManifestCache(self.cache, self.store.url)
 
     @cached_property
+    def view(self) -> Registry:
+        """The same reads of the moment of the listing, which a report is made of.
+
+        Where a listing costs nothing they are those of now.
+        """
+        from regfs.tree.registry import Registry
+
+        store = self.store.snapshot()
+        if store is self.store:
+            return self.registry
+        self.reported += store.problems
+        return Registry(store, self.reported.append)
+
+    @cached_property
     def inventory(self) -> Inventory:
         """Everything that is there, listed once."""
         from regfs.tree.scan import scan
 
         return scan(
-            self.store,
+            self.view.store,
             progress=self._progress,
             history=self.history,
             link_times=self.link_times,
@@ -83,12 +97,12 @@ class Parts:
         """What points to what."""
         from regfs.graph import build_graph
 
-        return build_graph(self.inventory, self.registry, progress=self._progress)
+        return build_graph(self.inventory, self.view, progress=self._progress)
 
     def refresh(self) -> None:
         """Forget inventory and graph; they are made again when they are asked for."""
         self.latest = None
-        for name in ("inventory", "graph", "_measured"):
+        for name in ("view", "inventory", "graph", "_measured"):
             vars(self).pop(name, None)
 
     @cached_property
@@ -97,8 +111,8 @@ class Parts:
         from regfs.graph import build_graph
         from regfs.tree.measure import scan_and_measure
 
-        inventory, measured = scan_and_measure(self.store, self._progress)
-        graph = build_graph(inventory, self.registry, progress=self._progress)
+        inventory, measured = scan_and_measure(self.view.store, self._progress)
+        graph = build_graph(inventory, self.view, progress=self._progress)
         return _MeasuredTree(inventory, graph, measured)
 
     @property
@@ -117,5 +131,5 @@ class Parts:
         return lacking(found)
 
     def _find(self, references: Iterable[str]) -> list[Target]:
-        found = (target for text in references for target in self.registry.find_all(text))
+        found = (target for text in references for target in self.view.find_all(text))
         return list(dict.fromkeys(found))

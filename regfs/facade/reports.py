@@ -42,7 +42,7 @@ class Reports(Parts):
         """
         from regfs.reports.summary import summary
 
-        return summary(self.graph, self.registry.skim)
+        return summary(self.graph, self.view.skim)
 
     def overview(self, retention: RetentionPolicy | None = None) -> Overview:
         """Return the summary, what can be freed, also by a policy, and what is known of the disk.
@@ -54,7 +54,7 @@ class Reports(Parts):
         from regfs.verify.ledger_file import LEDGER
 
         around = look_around(self.store, self.store.room(), LEDGER, self.reported.append)
-        read = self.registry.manifest_bytes
+        read = self.view.manifest_bytes
         return overview(self.summary(), self.graph, around, read, retention, self._progress)
 
     def usage(
@@ -85,7 +85,7 @@ class Reports(Parts):
         graph = self.graph if targets else self._measured.graph
         disk = None if targets else disk_of(*self._measured[1:], report=self.reported.append)
         options = Options(default if by is None else By(by), Sort(sort), top)
-        return usage(graph, self.registry.manifest, targets, options, disk)
+        return usage(graph, self.view.manifest, targets, options, disk)
 
     def reuse(self, *references: str, top: int | None = None) -> Reuse:
         """Return which layers images share, and how many bytes that saves.
@@ -99,8 +99,8 @@ class Reports(Parts):
         """
         from regfs.reports.reuse import reuse
 
-        registry, targets = self.registry, self._find(references)
-        return reuse(self.graph, registry.skim, registry.manifest_bytes, targets, top=top)
+        view, targets = self.view, self._find(references)
+        return reuse(self.graph, view.skim, view.manifest_bytes, targets, top=top)
 
     def waste(
         self,
@@ -124,7 +124,7 @@ class Reports(Parts):
 
         options = WasteOptions(top, at_least, sample)
         targets = self._find(references)
-        return waste(self.graph, self.registry, self.layers, targets, options, self._progress)
+        return waste(self.graph, self.view, self.layers, targets, options, self._progress)
 
     def bases(self, *references: str) -> Bases:
         """Return which image is built on which, by annotations and by layers.
@@ -136,7 +136,7 @@ class Reports(Parts):
         """
         from regfs.reports.lineage import bases
 
-        return bases(self.graph, self.registry.skim, self._find(references))
+        return bases(self.graph, self.view.skim, self._find(references))
 
     def export(self, format: str, *references: str, blobs: bool = True) -> Iterator[bytes]:
         """Yield everything, or what references name, in one of the formats of `graph`.
@@ -151,11 +151,11 @@ class Reports(Parts):
         from regfs.render.pictures.export import Exported, export
         from regfs.verify.known import known_findings
 
-        parts = self.registry, self.inventory, self.graph
+        parts = self.view, self.inventory, self.graph
         targets = tuple(self._find(references))
         findings = partial(known_findings, *parts, self._progress, self.reported.append)
         unread = len(self.unread)
-        what = Exported(self.graph, self.registry, targets, blobs, unread, findings)
+        what = Exported(self.graph, self.view, targets, blobs, unread, findings)
         return export(format, what)
 
     def show(self, reference: str) -> Shown:
@@ -170,8 +170,8 @@ class Reports(Parts):
         """
         from regfs.reports.image import show
 
-        target, digest = self.registry.find_content(reference)
-        return show(self.graph, self.registry, target, digest)
+        target, digest = self.view.find_content(reference)
+        return show(self.graph, self.view, target, digest)
 
     @cached_property
     def layers(self) -> Layers:
@@ -206,8 +206,8 @@ class Reports(Parts):
         """
         from regfs.reports.referrers import referrer_tree
 
-        target, digest = self.registry.find_content(reference)
-        return referrer_tree(self.graph, self.registry, target, digest)
+        target, digest = self.view.find_content(reference)
+        return referrer_tree(self.graph, self.view, target, digest)
 
     def sbom(
         self, reference: str, *, form: str | None = None, platform: str | None = None
@@ -223,9 +223,9 @@ class Reports(Parts):
         from regfs.reports.attestations import read_document
         from regfs.reports.sboms import chosen_sbom, sbom_documents
 
-        target, digest = self.registry.find_content(reference)
-        found = sbom_documents(self.graph, self.registry, target, digest)
-        return read_document(self.registry, chosen_sbom(found, reference, form, platform), id)
+        target, digest = self.view.find_content(reference)
+        found = sbom_documents(self.graph, self.view, target, digest)
+        return read_document(self.view, chosen_sbom(found, reference, form, platform), id)
 
     def find_files(
         self, glob: str | None, *references: str, sha256: str | None = None
@@ -248,7 +248,7 @@ class Reports(Parts):
         )
         pattern = None if glob is None else FilePattern(glob)
         wanted = FileQuery(pattern, content, tuple(self._find(references)))
-        return find_files(self.graph, self.registry, self.layers, wanted, self._progress)
+        return find_files(self.graph, self.view, self.layers, wanted, self._progress)
 
     def buildkit(self, reference: str) -> BuildKitReport:
         """Return whether the layers of an image are squashed, and what BuildKit has changed.
@@ -262,8 +262,8 @@ class Reports(Parts):
         """
         from regfs.reports.buildkit import buildkit_report
 
-        target, digest = self.registry.find_content(reference)
-        return buildkit_report(self.graph, self.registry, target, digest)
+        target, digest = self.view.find_content(reference)
+        return buildkit_report(self.graph, self.view, target, digest)
 
     def why(self, reference: str, *, limit: int = 20) -> Reasons:
         """Return what needs a blob or manifest, and up to `limit` paths from a repository to it.
@@ -276,7 +276,7 @@ class Reports(Parts):
         """
         from regfs.reports.paths import needs, reasons
 
-        target, digest = self.registry.find_content(reference)
+        target, digest = self.view.find_content(reference)
         needed_by = needs(self.graph, digest)
         return replace(reasons(self.graph, target, digest, limit), needed_by=needed_by)
 
@@ -333,7 +333,7 @@ class Reports(Parts):
         """
         from regfs.reports.orphans import orphans
 
-        return orphans(self.graph, self.registry)
+        return orphans(self.graph, self.view)
 
     def removal(self, *references: str, top: int = 10) -> Removal:
         """Return what removing these would free, in bytes, and who keeps the rest.

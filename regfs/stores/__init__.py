@@ -51,7 +51,8 @@ class Capability(Flag):
     CHANGE = auto()
     """It can be changed, as a WritableStore."""
     FOLDERS = auto()
-    """A folder on a disk: `measure` lists it fast, files take blocks."""
+    """A folder on a disk: `measure` lists it fast, files take blocks, and the time of a folder
+    changes when a name in it does."""
     REOPEN = auto()
     """Another process opens its URL as fast as this one reads it."""
     DIGESTS = auto()
@@ -99,6 +100,16 @@ class Store(Protocol):
     @property
     def problems(self) -> Sequence[Finding]:
         """What is wrong with the store as a whole: any answer may lack something."""
+
+    def snapshot(self) -> Store:
+        """Return the tree as one listing shows it now, for who asks much of it.
+
+        Itself where asking costs nothing. Otherwise what it tells is as old as the listing, but
+        for content: what is gone since, or has another size, is not read.
+
+        Raises:
+            StoreError: it cannot be listed.
+        """
 
     def list(self, folder: str, report: Report) -> list[Entry]:
         """Return what is directly in `folder`, sorted by path; nothing if it is missing."""
@@ -172,7 +183,8 @@ class Store(Protocol):
     ) -> Iterator[PathState | StoreError]:
         """Yield what `stat` returns or raises for each path, and whether it is alone.
 
-        Each path is looked at only when its answer is requested. Sorted paths cost less.
+        Each path is looked at only when its answer is requested, or in a window of a few
+        paths where each look is a request. Sorted paths cost less.
         With `limit`, also the first `limit` bytes of files. An earlier answer may stand
         for its path: if nothing has entered or left the folder since, that is cheaper,
         and no file is read; if nothing has changed at all, the answer is the earlier one.
@@ -379,9 +391,9 @@ def open_store(
     is refused: it may be the mount point of a volume that is not mounted.
 
     It may also be a tar archive (plain, gzip, zstd), `-` for one on standard input, or
-    `podman://CONTAINER[:PATH]` and `docker://`, or a bucket: `s3://`, `gs://`, `az://`. These
-    are listed now, and can only be read; `options` says what is wanted of what an archive
-    holds meanwhile.
+    `podman://CONTAINER[:PATH]` and `docker://`: these are listed now, and can only be read;
+    `options` says what is wanted of what an archive holds meanwhile. Or a bucket: `s3://`,
+    `gs://`, `az://`, which is asked when something is asked of it.
 
     Raises:
         NotARegistry: there is no such tree; the message says what is expected.

@@ -48,9 +48,10 @@ def open_elsewhere(root: str | Bucket, empty: bool, options: StreamOptions | Non
 
     wanted = options or StreamOptions()
     if not isinstance(root, str) or is_bucket(root):
-        from regfs.stores.bucket.source import open_bucket  # brings threads
+        from regfs.stores.bucket.store import open_bucket  # brings threads
 
-        return open_bucket(of_url(root) if isinstance(root, str) else root, wanted.progress)
+        bucket = of_url(root) if isinstance(root, str) else root
+        return open_bucket(bucket, wanted.progress, empty=empty)
     scheme, slashes, _ = root.partition("://")
     if slashes and scheme in TOOLS:
         return open_container(root, wanted)

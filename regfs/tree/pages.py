@@ -8,9 +8,10 @@ Only what a client can ask for is listed: a folder whose name breaks the grammar
 over, and so is a tag that points to nothing. A page of repositories lists the folders that
 it shows and those on the way to where it begins.
 
-A large folder is listed once and then remembered for as long as its time of modification
-stays. Two changes can fall into one tick of a file system's clock, so the listing of a
-folder that was changed just before is not remembered.
+A large folder on a disk is listed once and then remembered for as long as its time of
+modification stays; elsewhere folders have no times of their own. Two changes can fall into one
+tick of a file system's clock, so the listing of a folder that was changed just before is not
+remembered.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from regfs import layout
 from regfs.errors import NameUnknown, PathMissing, PathUnsafe, StoreError
 from regfs.findings import Code, Finding
 from regfs.names import name_problem, tag_problem
-from regfs.stores import FileKind, Store, stat_or_none
+from regfs.stores import Capability, FileKind, Store, stat_or_none
 from regfs.tree.cache import LRUCache
 
 TICK: Final = 2.0
@@ -85,7 +86,8 @@ class Folders:
             return known.names
         now = self._clock()
         names, whole = self._list(folder)
-        if whole and len(names) >= _LARGE:
+        dated = Capability.FOLDERS in self.store.capabilities
+        if dated and whole and len(names) >= _LARGE:
             stamp = self._stamp(folder)
             # Asked after the listing began: what changed during it would show now.
             if stamp is not None and stamp.mtime < now - TICK:

@@ -80,6 +80,7 @@ def scan(
     Raises:
         StoreError: the root itself cannot be listed.
     """
+    store = store.snapshot()
     digests = Digests() if known is None else known
     inventory = Inventory(store.url, clock(), digests, whole=want is None)
     if lean:

@@ -64,6 +64,9 @@ class BusyStore:
         self._clients = clients
         self._chance = chance
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         if name in self.OPERATIONS and self._chance.random() < 0.2:
             for _ in range(self._chance.randrange(4)):

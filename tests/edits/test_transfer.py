@@ -51,6 +51,9 @@ class Unsharing:
     def __init__(self, tree: TreeBuilder) -> None:
         self._store = open_store(str(tree.root))
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 

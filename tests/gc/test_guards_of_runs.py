@@ -38,6 +38,9 @@ class Meddling:
         self._meddle = meddle
         self._left = nth
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         if name == self._method:
             self._left -= 1

@@ -39,6 +39,9 @@ class Meddling:
         self._at = at
         self._meddle: Callable[[], object] | None = meddle
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         if name == self._at and self._meddle is not None:
             meddle, self._meddle = self._meddle, None

@@ -213,6 +213,9 @@ class Meddling:
         self._meddle = meddle
         self._done = False
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         if name == "append" and not self._done:
             self._done = True

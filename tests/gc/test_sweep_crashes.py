@@ -170,6 +170,9 @@ class Full:
         self._store = store
         self._moves = moves
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 

@@ -98,6 +98,9 @@ class Failing:
     def __init__(self, store: WritableStore, name: str, after: int) -> None:
         self._store, self._name, self._left = store, name, after
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         if name == self._name:
             self._left -= 1

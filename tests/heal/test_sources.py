@@ -92,6 +92,9 @@ class _BadSector:
     def __init__(self, store: Store, digest: str) -> None:
         self._store, self._bad = store, digest[7:]
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 

@@ -204,6 +204,9 @@ class Between:
         self._operation = operation
         self._event: Callable[[], object] | None = event
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         if name == self._operation and (event := self._event) is not None:
             self._event = None

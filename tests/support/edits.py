@@ -56,6 +56,9 @@ class MeddledStore:
         self._method = method
         self._meddle: Callable[[], object] | None = meddle
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         if name == self._method and self._meddle is not None:
             meddle, self._meddle = self._meddle, None

@@ -29,6 +29,9 @@ class _GatedStore:
         self._store = open_store(str(root))
         self._gate = gate
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
         if not callable(found):

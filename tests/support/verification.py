@@ -104,6 +104,9 @@ class Watched:
         self.reads: list[str] = []
         self.before: Callable[[str], None] = lambda path: None
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         changing = {"create", "append", "move", "move_many", "delete", "delete_tree", "lock"}
         assert name not in changing, name

@@ -110,6 +110,9 @@ class Shifting:
         self._call = call
         self._change = change
 
+    def snapshot(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
         if name != self._call:

@@ -7,6 +7,7 @@ obstore runs threads of its own, so a process that has used it is never forked:
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
@@ -27,6 +28,8 @@ _FIRST: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=3)}
 _LATER: Final = {"max_retries": 10, "retry_timeout": timedelta(minutes=2)}
 _WAIT: Final = ("5s", "60s")
 """How long the first and any later request waits for more of an answer."""
+_AFTER_THE_END: Final = re.compile(r"status code: 416 |error: Wanted range starting at \d")
+"""In the words of a failure: the object ends before the range begins."""
 
 
 class KeyOdd(Exception):
@@ -52,7 +55,8 @@ class Client:
             Doubt: obstore is not installed.
             StoreError: what is set does not suffice to reach a bucket.
         """
-        self._bucket = bucket
+        self.bucket = bucket
+        """Where it is."""
         self._first, self._later = (
             _opened(bucket, retry, wait)
             for retry, wait in zip((_FIRST, _LATER), _WAIT, strict=True)
@@ -89,7 +93,7 @@ class Client:
             raise self.failure(error, key) from None
 
     def pages(self, folder: str, *, after: str = "") -> Iterator[list[Object]]:
-        """Yield all objects below a folder whose keys are greater than `after`.
+        """Yield all objects below a folder whose keys are greater than `after`, a request a page.
 
         Raises:
             As `level`.
@@ -103,38 +107,53 @@ class Client:
         except Exception as error:
             raise self.failure(error) from None
 
-    def read(self, key: str, size: int, whole: int) -> bytes:
-        """Return the first `size` bytes of an object of `whole` bytes.
+    def read(self, key: str, limit: int, whole: int | None = None) -> bytes:
+        """Return the first `limit` bytes of an object; of `whole` bytes, if that is known.
 
         Raises:
             PathMissing, StoreError: it is gone, has another size, or cannot be read.
         """
+        # Nearly all that is read so is shorter than the limit: a range would gain nothing.
+        size = None if whole is None else min(limit, whole)
         with self.open(key, 0, size, whole) as stream:
-            return b"".join(iter(lambda: stream.read(_CHUNK), b""))
+            pieces, left = [], limit
+            while left and (piece := stream.read(min(left, _CHUNK))):
+                pieces.append(piece)
+                left -= len(piece)
+        return b"".join(pieces)
 
-    def open(self, key: str, offset: int, size: int, whole: int) -> BinaryIO:
-        """Open `size` bytes of an object of `whole` bytes, from `offset` on.
+    def open(
+        self, key: str, offset: int = 0, size: int | None = None, whole: int | None = None
+    ) -> BinaryIO:
+        """Open `size` bytes of an object from `offset` on, or all that follow.
+
+        With `whole`, the object has to have that many bytes.
 
         Raises:
             As `read`; reading too.
         """
         import obstore
 
-        if size <= 0:
+        if size is not None and size <= 0:
             return io.BytesIO()
         options: Any = {}
-        if size < whole:
+        if size is not None and size != whole:
             options["range"] = (offset, offset + size)
+        elif offset:
+            options["range"] = {"offset": offset}
         try:
             found = obstore.get(self._later, key, options=options)
-            if found.meta["size"] != whole:
+            if whole is not None and found.meta["size"] != whole:
                 raise StoreError(f"{printable(key)}: has changed since it was listed")
             stream = iter(found.stream(min_chunk_size=_CHUNK))
         except StoreError:
             raise
         except Exception as error:
+            if options and _AFTER_THE_END.search(str(error)):
+                return io.BytesIO()
             raise self.failure(error, key) from None
-        return cast(BinaryIO, _Answer(self, key, stream, size))
+        start, end = found.range
+        return cast(BinaryIO, _Answer(self, key, stream, end - start))
 
     def signed(self, key: str, valid: timedelta) -> str:
         """Return a URL by which anybody may read an object while it is valid.
@@ -157,16 +176,17 @@ class Client:
         text = str(error)
         if type(error).__name__ == "InvalidPathError" or "empty path segment" in text:
             return KeyOdd()
-        where = printable(f"{self._bucket.url}: {key}" if key else self._bucket.url)
+        where = printable(f"{self.bucket.url}: {key}" if key else self.bucket.url)
         if isinstance(error, FileNotFoundError) and key:
             return PathMissing(f"{where}: no such object: it is gone since it was listed")
-        words = meaning(text, self._bucket.scheme)
+        words = meaning(text, self.bucket.scheme)
         return StoreError(f"{where}: {words}")
 
 
 def _object(meta: Any) -> Object:
     modified: datetime = meta["last_modified"]
-    return Object(meta["path"], meta["size"], modified.timestamp(), meta["e_tag"] or "")
+    # Whole seconds, as a HEAD tells them: a listing of some servers has parts of them.
+    return Object(meta["path"], meta["size"], modified.timestamp() // 1, meta["e_tag"] or "")
 
 
 def _opened(bucket: Bucket, retry: Any, wait: str) -> S3Store | GCSStore | AzureStore:

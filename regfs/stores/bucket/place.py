@@ -58,6 +58,8 @@ _PROFILE: Final = {
     "endpoint_url": "endpoint",
 }
 _AZURE_REALM: Final = "core.windows.net"
+_TAILS: Final = ("docker/registry/v2", "docker/registry", "docker")
+"""How the prefix of a root may end that is within the tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,16 @@ class Bucket:
     def url(self) -> str:
         """`s3://bucket/prefix`."""
         return f"{self.scheme}://{self.name}" + (f"/{self.prefix}" if self.prefix else "")
+
+    @property
+    def base(self) -> str:
+        """What the keys of the tree begin with; the prefix may be within the tree."""
+        prefix = self.prefix
+        for tail in _TAILS:
+            if f"/{prefix}".endswith(f"/{tail}"):
+                prefix = prefix[: -len(tail)].rstrip("/")
+                break
+        return f"{prefix}/" if prefix else ""
 
 
 def is_bucket(root: str) -> bool:

@@ -1,4 +1,4 @@
-"""A bucket as the source of a flat store: one listing, then ranged and streamed reads.
+"""What a bucket holds at one moment, as the source of a flat store.
 
     bucket/prefix/docker/registry/v2/blobs/sha256/0a/...      a listing for each of 256 folders
                                      repositories/team/...    a listing for each name in it
@@ -15,7 +15,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, Final, NamedTuple
 
-from regfs.errors import NotARegistry, printable
+from regfs.errors import printable
 from regfs.findings import Code, Finding
 from regfs.progress import SILENT, Progress
 from regfs.stores import Capability, FileKind
@@ -23,15 +23,17 @@ from regfs.stores.bucket.client import Client, KeyOdd, Object
 from regfs.stores.bucket.links import MD5, Links
 from regfs.stores.bucket.place import Bucket
 from regfs.stores.flat.rows import Gathering, Rows, key_of
-from regfs.stores.flat.store import FlatStore
+from regfs.stores.flat.store import flat_etag
 
 ADVICE: Final = "regfs reads a bucket and never changes it; to clean it, copy it to a folder first"
-_V2: Final = "docker/registry/v2"
-_BLOBS: Final = f"{_V2}/blobs"
-_REPOSITORIES: Final = f"{_V2}/repositories"
+V2: Final = "docker/registry/v2"
+AHEAD: Final = 32
+"""Reads at once."""
+_BLOBS: Final = f"{V2}/blobs"
+_REPOSITORIES: Final = f"{V2}/repositories"
 _STATE: Final = "scheduler-state.json"
-_TAILS: Final = (_V2, "docker/registry", "docker")
-"""How the prefix of a root may end that is within the tree."""
+_LOCKFILES: Final = "docker/registry/lockfiles"
+_OWN: Final = ".regfs"
 _LISTINGS: Final = 16
 """Listings at once."""
 _ETAG: Final = re.compile(r'"?([0-9a-fA-F]{32})"?')
@@ -48,22 +50,19 @@ class _ListedObject(NamedTuple):
 
 
 class BucketSource:
-    """The source over one bucket."""
+    """What a bucket holds now: the whole tree, or all below one folder."""
 
     capabilities = Capability.REQUESTS
-    ahead = 32
+    ahead = AHEAD
 
-    def __init__(self, bucket: Bucket, progress: Progress = SILENT) -> None:
-        """Nothing is requested yet.
-
-        Raises:
-            As `Client`.
-        """
-        self.url = bucket.url
-        self.refusal = f"{printable(self.url)}: {ADVICE}"
-        self._client = Client(bucket)
+    def __init__(self, client: Client, folder: str | None = None, progress: Progress = SILENT):
+        """Nothing is requested yet; without a `folder`, the whole tree is meant."""
+        self.url = client.bucket.url
+        self.refusal = refusal_of(client.bucket)
+        self._client = client
+        self._folder = folder
         self._progress = progress
-        self._base = _base(bucket.prefix)
+        self._base = client.bucket.base
         self._gathering = Gathering(f"{printable(self.url)}: a bucket")
         self._adding = threading.Lock()
         self._etags = bytearray()
@@ -76,13 +75,16 @@ class BucketSource:
 
     def rows(self) -> Rows:
         """List it."""
-        folders = self._folders()
-        self._progress.start("Listing the bucket")
-        with ThreadPoolExecutor(_LISTINGS) as pool:
-            for _ in pool.map(self._list, folders):
-                pass
-        self._progress.finish()
-        self._rows = rows = self._gathering.finish()
+        if self._folder is not None:
+            self._list(self._folder)
+        else:
+            folders = self._folders()
+            self._progress.start("Listing the bucket")
+            with ThreadPoolExecutor(_LISTINGS) as pool:
+                for _ in pool.map(self._list, folders):
+                    pass
+            self._progress.finish()
+        self._rows = rows = self._gathering.finish(anchored=True)
         for name in self._empty:
             key = key_of(name)
             if key in rows.odd and rows.find(key) < 0:
@@ -91,40 +93,31 @@ class BucketSource:
         for row, place in enumerate(rows.places):
             etag = self._etags[MD5 * place : MD5 * place + MD5]
             etags[MD5 * row : MD5 * row + MD5] = etag
-            rows.places[row] = int.from_bytes(etag[:8], "big") >> 1
+            rows.places[row] = _place(etag)
         self._etags = bytearray()
         self._links = Links(rows, bytes(etags))
         return rows
 
     def _folders(self) -> list[str]:
-        """Return the folders to list in whole; what lies above them is taken.
-
-        Raises:
-            NotARegistry: there is no tree.
-        """
-        top = self._level(_V2, first=True)
-        if not top:
-            raise NotARegistry(
-                f"{printable(self.url)}: no registry in it: no objects below "
-                f"{printable(self._key(_V2))}/"
-            )
+        """Return the folders to list in whole; what lies above them is taken."""
+        top = self._level(V2)
         whole = [folder for folder in top if folder not in (_BLOBS, _REPOSITORIES)]
         # What else lies in a bucket is none of our business.
         state = self._client.find(self._key(_STATE))
         self._add([] if state is None else [state])
-        whole.append("docker/registry/lockfiles")
+        whole += [_LOCKFILES, _OWN]
         whole += self._level(_REPOSITORIES) if _REPOSITORIES in top else []
         for algorithm in self._level(_BLOBS) if _BLOBS in top else []:
             whole += self._level(algorithm)
         return whole
 
-    def _level(self, folder: str, *, first: bool = False) -> list[str]:
+    def _level(self, folder: str) -> list[str]:
         """Take the objects directly in a folder; return the folders in it.
 
         A folder that can only be listed in whole, or in part, is returned itself.
         """
         try:
-            folders, objects = self._client.level(self._key(folder), first=first)
+            folders, objects = self._client.level(self._key(folder))
         except KeyOdd:
             return [folder]
         self._add(objects)
@@ -211,41 +204,31 @@ class BucketSource:
 
     def read(self, row: int, limit: int) -> bytes:
         """Return the first bytes of an object; of a link, from the listing where it says."""
-        if (content := self._links.content(row, self._fetched)) is not None:
+        if (content := self._links.content(row)) is not None:
             return content[:limit]
         whole = self._rows.sizes[row]
-        return self._client.read(self._key_of(row), min(whole, limit), whole)
+        return self._client.read(self._key_of(row), limit, whole)
 
     def digest(self, row: int, algorithm: str) -> str | None:
         """Return None: an ETag is no digest that a registry uses."""
         return None
 
-    def _fetched(self, row: int) -> bytes:
-        whole = self._rows.sizes[row]
-        return self._client.read(self._key_of(row), whole, whole)
-
     def _key_of(self, row: int) -> str:
         return self._key(self._gathering.name_of(self._rows.keys[row]).decode())
 
 
-def open_bucket(bucket: Bucket, progress: Progress = SILENT) -> FlatStore:
-    """Open the tree in a bucket.
-
-    Raises:
-        NotARegistry: there is no tree in it.
-        Doubt: what reads buckets is not installed.
-        StoreError: it cannot be reached or read.
-    """
-    return FlatStore(BucketSource(bucket, progress))
+def refusal_of(bucket: Bucket) -> str:
+    """Return why nothing is changed in a bucket, and what to do instead."""
+    return f"{printable(bucket.url)}: {ADVICE}"
 
 
-def _base(prefix: str) -> str:
-    """Return what keys of the tree begin with, by a prefix that may be within the tree."""
-    for tail in _TAILS:
-        if f"/{prefix}".endswith(f"/{tail}"):
-            prefix = prefix[: -len(tail)].rstrip("/")
-            break
-    return f"{prefix}/" if prefix else ""
+def etag_of(found: Object) -> str:
+    """Return the etag that a snapshot tells of an object."""
+    return flat_etag(_place(_identity(found.etag)), found.size)
+
+
+def _place(identity: bytes | bytearray) -> int:
+    return int.from_bytes(identity[:8], "big") >> 1
 
 
 def _identity(etag: str) -> bytes:

@@ -15,6 +15,7 @@ import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Final, Protocol
 
 from regfs.errors import NotARegistry, printable
@@ -170,13 +171,16 @@ class Gathering:
             words = f"no file of a tree can have such a name: left out of {self._what}"
             self._bad.append(Finding(Code.PATH_UNREADABLE, path, actual=words))
 
-    def finish(self) -> Rows:
+    def finish(self, *, anchored: bool = False) -> Rows:
         """Return the rows of the tree that is in the listing.
+
+        If it is `anchored`, names begin where the tree does, and need not be of a tree at all.
 
         Raises:
             NotARegistry: there is none, or more than one.
         """
-        self._find_root()
+        if not anchored:
+            self._find_root()
         order = sorted(range(len(self._keys)), key=self._keys.__getitem__)
         odd: dict[bytes, Finding] = {}
         kept = self._kept(order, odd)
@@ -257,7 +261,7 @@ class Gathering:
         """
         keys, kinds = self._keys, self._kinds
         kept: list[int] = []
-        for at, later in zip(order, [*order[1:], -1], strict=True):
+        for at, later in zip_longest(order, order[1:], fillvalue=-1):
             key = keys[at]
             if not key:
                 continue
@@ -267,8 +271,7 @@ class Gathering:
                     odd[key] = Finding(Code.ARCHIVE_DUPLICATE, path_of(key))
                 continue
             if kinds[at] != _FOLDER and following.startswith(key + b"\0"):
-                words = f"both a folder and something else in {self._what}"
-                odd[key] = Finding(Code.PATH_UNREADABLE, path_of(key), actual=words)
+                odd[key] = shadowed(path_of(key), self._what)
                 continue
             kept.append(at)
         return [at for place, at in enumerate(kept) if not self._tells_nothing(kept, place)]
@@ -308,6 +311,12 @@ class Gathering:
         for row, kind in enumerate(rows.kinds):
             if kind == _SPECIAL:
                 rows.odd[rows.keys[row]] = Finding(Code.SPECIAL_FILE, path_of(rows.keys[row]))
+
+
+def shadowed(path: str, what: str) -> Finding:
+    """Return what there is to say of a file that nobody sees, for a folder is in its place."""
+    words = f"both a folder and something else in {what}"
+    return Finding(Code.PATH_UNREADABLE, path, actual=words)
 
 
 def _normal(name: bytes) -> bytes | None:

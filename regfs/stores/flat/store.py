@@ -10,10 +10,10 @@ lies in, and those that the listing names.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice, repeat
-from typing import BinaryIO, Final, NamedTuple, Protocol
+from itertools import islice
+from typing import BinaryIO, Final, NamedTuple, Protocol, TypeVar
 
 from regfs.errors import PathMissing, PathUnsafe, StoreError, printable
 from regfs.findings import Code, Finding
@@ -27,11 +27,14 @@ from regfs.stores import (
     PathState,
     Report,
     Room,
+    Store,
     ignore,
 )
 from regfs.stores.flat.rows import V2, Rows, key_of, path_of
 from regfs.stores.readonly import ReadOnly
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 _WINDOW: Final = 4
 """Contents that are held, for each read at once."""
 _NO_PARTS: Final = frozenset({"", ".", ".."})
@@ -108,15 +111,19 @@ class FlatStore(ReadOnly):
 
     # -- listing -----------------------------------------------------------------------
 
+    def snapshot(self) -> Store:
+        """Return itself: it is one."""
+        return self
+
     def list(self, folder: str, report: Report) -> _Entries:
         """Return what is directly in `folder`, sorted by the bytes of the name."""
-        key = _checked(folder)
+        key = checked(folder)
         self._report_top(key, report)
         return [self._entry(key, child, report) for child in self._children(key, report)]
 
     def walk(self, folder: str, report: Report) -> Iterator[Entry]:
         """Yield everything below `folder`, folders before what they hold, each once."""
-        key = _checked(folder)
+        key = checked(folder)
         self._report_top(key, report)
         pending = [(key, self._children(key, report))]
         while pending:
@@ -134,7 +141,7 @@ class FlatStore(ReadOnly):
         self, folder: str, report: Report, *, leaf: str = "", limit: int = 0, links: bool = True
     ) -> Iterator[Listing]:
         """Yield `folder` and every folder below it, in the order of the bytes of their names."""
-        key = _checked(folder)
+        key = checked(folder)
         self._report_top(key, report)
         first, last = self._rows.below(key)
         if first == last and not self._is_folder(key, report):
@@ -176,7 +183,7 @@ class FlatStore(ReadOnly):
 
     def subfolders(self, folder: str, report: Report) -> Sequence[str] | None:
         """Return the names in `folder` when all are folders, else None."""
-        children = list(self._children(_checked(folder), report))
+        children = list(self._children(checked(folder), report))
         if any(child.kind is not FileKind.FOLDER for child in children):
             return None
         return [os.fsdecode(child.name) for child in children]
@@ -191,7 +198,7 @@ class FlatStore(ReadOnly):
         only: Collection[str] | None = None,
     ) -> Leaves:
         """Return the files `<folder>/*/<leaf>`, sorted."""
-        key, wanted = _checked(folder), _checked(leaf)
+        key, wanted = checked(folder), checked(leaf)
         contents: _Contents = []
         read: list[int] = []
         found = Leaves([], [], [], [], [], [], contents)
@@ -266,7 +273,7 @@ class FlatStore(ReadOnly):
 
     def stat(self, path: str) -> Entry:
         """Return what is at `path`."""
-        key = _checked(path)
+        key = checked(path)
         if not key:
             return Entry("", 0, max(self._rows.mtimes, default=0.0), kind=FileKind.FOLDER)
         return self._entry_at(key, ignore)
@@ -279,7 +286,7 @@ class FlatStore(ReadOnly):
             path = given if isinstance(given, str) else given.entry.path
             try:
                 entry = self.stat(path)
-                above = _checked(path).rpartition(b"\0")[0]
+                above = checked(path).rpartition(b"\0")[0]
                 alone = len(list(self._within(above, *self._rows.below(above)))) == 1
                 is_file = entry.kind is FileKind.FILE
                 content = self._begin(self._row(path), limit) if limit and is_file else None
@@ -310,7 +317,7 @@ class FlatStore(ReadOnly):
     # -- rows --------------------------------------------------------------------------
 
     def _row(self, path: str) -> int:
-        key = _checked(path)
+        key = checked(path)
         row = self._rows.find(key)
         if row < 0 and not self._rows.keys[slice(*self._rows.below(key))]:
             raise self._missing(key)
@@ -332,12 +339,8 @@ class FlatStore(ReadOnly):
             for place in places:
                 yield self._begin(place, limit)
             return
-        remaining = iter(places)
-        while window := tuple(islice(remaining, _WINDOW * self._source.ahead)):
-            if len(window) == 1:
-                yield self._begin(window[0], limit)
-            else:
-                yield from self._pool.map(self._begin, window, repeat(limit))
+        count = _WINDOW * self._source.ahead
+        yield from in_windows(self._pool, lambda place: self._begin(place, limit), places, count)
 
     def _missing(self, key: bytes) -> StoreError:
         path = printable(path_of(key)) or "/"
@@ -404,7 +407,7 @@ class FlatStore(ReadOnly):
             row = child.row if child.row >= 0 else child.first
             return Entry(path_of(key), 0, rows.mtimes[row], kind=FileKind.FOLDER)
         size, mtime = rows.sizes[child.row], rows.mtimes[child.row]
-        etag = f"{rows.places[child.row]:x}-{size:x}" if child.kind is FileKind.FILE else ""
+        etag = flat_etag(rows.places[child.row], size) if child.kind is FileKind.FILE else ""
         return Entry(path_of(key), size, mtime, etag, child.kind)
 
     def _entry_at(self, key: bytes, report: Report) -> Entry:
@@ -425,11 +428,28 @@ class FlatStore(ReadOnly):
                 report(finding)
 
 
+def flat_etag(place: int, size: int) -> str:
+    """Return the etag of a file, by where its source finds it."""
+    return f"{place:x}-{size:x}"
+
+
+def in_windows(
+    pool: ThreadPoolExecutor, work: Callable[[_T], _R], items: Iterable[_T], count: int
+) -> Iterator[_R]:
+    """Yield what `work` returns for each item, in order; a window of `count` is done at once."""
+    remaining = iter(items)
+    while window := tuple(islice(remaining, count)):
+        if len(window) == 1:
+            yield work(window[0])
+        else:
+            yield from pool.map(work, window)
+
+
 def _joined(*parts: bytes) -> bytes:
     return b"\0".join(part for part in parts if part)
 
 
-def _checked(path: str) -> bytes:
+def checked(path: str) -> bytes:
     """Return the key of a path.
 
     Raises:
