@@ -78,7 +78,7 @@ class Parts:
         if store is self.store:
             return self.registry
         self.reported += store.problems
-        return Registry(store, self.reported.append)
+        return Registry(store, self.reported.append, self.registry.kept)
 
     @cached_property
     def inventory(self) -> Inventory:
