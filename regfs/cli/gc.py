@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from regfs.cli.gc_carry_out import carry_out, prepare
+from regfs.cli.gc_parts import check, merged, parts_options, read_share
 from regfs.cli.gc_roots import read_file, read_roots, roots_options
 from regfs.cli.gc_runs import purge_command, restore_command, runs_command
 from regfs.cli.options import Duration, Size, option_group
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 DOCUMENTS = {
     "plan": "regfs.gc.plan:Plan",
+    "plan subset": "regfs.graph.share:ShareRead",
     "apply": "regfs.gc.sweep:Applied",
     "run": "regfs.gc.sweep:Applied",
     "restore": "regfs.runs:Restored",
@@ -286,6 +288,8 @@ def _preview(session: Session, policy: Policy) -> Preview | None:
         "regfs gc plan",
         "regfs gc plan -m --min-age 1d -o plan.json",
         "regfs gc plan --policy keep.toml --explain",
+        "regfs gc plan --subset 3/16 -o part3",
+        "regfs gc plan --merge part1 part2 part3 -o plan.json",
         "regfs gc plan --json",
     ],
     exits=[Exit.FINDINGS, Exit.REFUSED],
@@ -294,17 +298,31 @@ def _preview(session: Session, policy: Policy) -> Preview | None:
 @_policy_options
 @click.option("-o", "--output", metavar="FILE", help="Write the plan there, for gc apply.")
 @click.option("--explain", is_flag=True, help="Print every decision of --policy with its reason.")
-def plan_command(session: Session, /, output: str | None, explain: bool, **options: Any) -> Exit:
+@parts_options
+def plan_command(
+    session: Session,
+    /,
+    output: str | None,
+    explain: bool,
+    files: tuple[str, ...],
+    subset: Any,
+    merge: bool,
+    **options: Any,
+) -> Exit:
     """Print what would be deleted, what stays and why; delete nothing.
 
     With -o the plan is also written to a file, to be reviewed and given to gc apply.
     """
     from regfs.render.tables import json_pieces
 
+    share = check(files, subset, output, merge=merge)
+    if share is not None and output is not None:
+        return read_share(session, share, output)
     if explain and options["policy_file"] is None:
         raise click.UsageError("--explain needs --policy FILE")
     policy = _policy(session, options)
-    made = session.tree.plan(policy)
+    with merged(session, files) as parts:
+        made = session.tree.plan(policy, parts)
     if output is not None:
         try:
             with open(output, "w", encoding="ascii") as stream:

@@ -38,7 +38,7 @@ _ABANDONED: Final = 3600.0
 _FULL: Final = 0.9
 """Part of the limit that stays when old items are deleted."""
 _LEVEL: Final = 1
-_LARGEST: Final = 1 << 31
+LARGEST: Final = 1 << 31
 """Bytes of an item."""
 
 
@@ -65,25 +65,24 @@ class Cache:
                 os.utime(descriptor)
         except OSError:
             return None
-        return _unpacked(data)
+        return unpack_item(data)
 
     def put(self, kind: str, digest: Digest, data: bytes) -> None:
         """Keep something about a blob, in place of an earlier item of that kind."""
         if not self._is_ours(make=True):
             return
-        packed = _zstd().compress(data, _LEVEL)
-        head = _HEAD.pack(_MAGIC, len(data), zlib.crc32(packed))
-        if len(head) + len(packed) > self.limit:
+        packed = pack_item(data)
+        if len(packed) > self.limit:
             return
         try:
-            self._write(self._path(kind, digest), head + packed)
+            self._write(self._path(kind, digest), packed)
         except OSError as error:
             self.problem = f"{self.folder}: {error.strerror or error}"
             return
         if self._size is None:
             self._size = sum(size for _, size, _ in self._items())
         else:
-            self._size += len(head) + len(packed)
+            self._size += len(packed)
         if self._size > self.limit:
             self._shrink()
 
@@ -145,12 +144,19 @@ class Cache:
         self._size = size
 
 
-def _unpacked(data: bytes) -> bytes | None:
+def pack_item(data: bytes) -> bytes:
+    """Return data compressed, behind a checksum."""
+    packed = _zstd().compress(data, _LEVEL)
+    return _HEAD.pack(_MAGIC, len(data), zlib.crc32(packed)) + bytes(packed)
+
+
+def unpack_item(data: bytes, limit: int = LARGEST) -> bytes | None:
+    """Return what `pack_item` was given; None of what is damaged, or larger than `limit`."""
     if len(data) < _HEAD.size:
         return None
     magic, size, checksum = _HEAD.unpack_from(data)
     packed = memoryview(data)[_HEAD.size :]
-    if magic != _MAGIC or size > _LARGEST or zlib.crc32(packed) != checksum:
+    if magic != _MAGIC or size > limit or zlib.crc32(packed) != checksum:
         return None
     zstd = _zstd()
     try:

@@ -1,7 +1,7 @@
 """Manifests that were read before, for stores where each read is a request.
 
     ManifestCache(cache, url).folder("sha256:0a") -> {hexadecimal digits: bytes}
-                             .keep("sha256:0a", manifests)
+                             .keep("sha256:0a", kept, added)
 
 What is kept are the bytes of manifests, not what was made of them, and nothing here is believed.
 `graph.read` takes a kept manifest in place of the one in the store only if
@@ -48,8 +48,8 @@ class KeptManifests(Protocol):
         `name` is the algorithm and the first two digits: `sha256:0a`.
         """
 
-    def keep(self, name: str, manifests: Mapping[str, bytes]) -> None:
-        """Keep all these of a folder, and no others."""
+    def keep(self, name: str, kept: Mapping[str, bytes], added: Mapping[str, bytes]) -> None:
+        """Keep what was kept of a folder and is still listed, and what was read now; no others."""
 
 
 class ManifestCache:
@@ -65,9 +65,9 @@ class ManifestCache:
         data = self._cache.get(_KIND, self._key(name))
         return {} if data is None else unpack(data)
 
-    def keep(self, name: str, manifests: Mapping[str, bytes]) -> None:
+    def keep(self, name: str, kept: Mapping[str, bytes], added: Mapping[str, bytes]) -> None:
         """Keep all these of a folder, and no others."""
-        self._cache.put(_KIND, self._key(name), pack(manifests))
+        self._cache.put(_KIND, self._key(name), pack({**kept, **added}))
 
     def _key(self, name: str) -> Digest:
         return Digest.of(f"{name} {self._url}".encode(errors="surrogateescape"))

@@ -25,6 +25,7 @@ from regfs.facade.reports import Reports
 from regfs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from regfs.content.kept_manifests import KeptManifests
     from regfs.digest import Digest
     from regfs.edits.editor import Editor
     from regfs.findings import Finding
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from regfs.gc.policy import Policy
     from regfs.gc.roots import Roots
     from regfs.gc.sweep import Applied
+    from regfs.graph.share import ShareRead
     from regfs.runs import Purged, Restored, Run
     from regfs.stores import Store, WritableStore
     from regfs.stores.archive.streamed import StreamOptions
@@ -181,7 +183,7 @@ class Tree(Reports):
 
         return Editor(self.registry, lambda: self.graph, self.refresh, self._progress)
 
-    def plan(self, policy: Policy | None = None) -> Plan:
+    def plan(self, policy: Policy | None = None, kept: KeptManifests | None = None) -> Plan:
         """Return what a collection would delete and why; change nothing. The tree is listed anew.
 
         >>> plan = tree.plan(regfs.Policy(delete_untagged=True, min_age=0))
@@ -189,6 +191,7 @@ class Tree(Reports):
         (2, False)
 
         The default policy collects only what nothing refers to, and nothing younger than an hour.
+        Manifests that are `kept`, as by `read_share`, are not read again.
 
         Raises:
             Doubt: what is in use is not certain; the message says why.
@@ -197,14 +200,30 @@ class Tree(Reports):
         from regfs.gc.policy import Policy
         from regfs.gc.scanning import LatestGraph, scan_for_plan
         from regfs.gc.sweep import check_owners
+        from regfs.tree.registry import Registry
 
         policy = policy or Policy()
         self.store.require_writable(())
         inventory = scan_for_plan(self.store, policy, self._progress)
         check_owners(inventory)
-        self.latest = LatestGraph(self.registry)
+        kept = self.registry.kept if kept is None else kept
+        self.latest = LatestGraph(Registry(self.store, self.registry.report, kept))
         graph = self.latest.of(inventory, self._progress)
         return plan(graph, policy, time.time(), self.registry.manifest_bytes)
+
+    def read_share(self, number: int, total: int, output: str) -> ShareRead:
+        """Read one of `total` shares of the manifests, and write them to a file for `plan`.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        from regfs.graph.share import read_share
+        from regfs.tree.scan import scan
+        from regfs.verify.schedule import Shard
+
+        inventory = scan(self.store, progress=self._progress, history=False, lean=True)
+        share, subset = Shard(number, total), f"{number}/{total}"
+        return read_share(inventory, self.registry, share.has, subset, output, self._progress)
 
     def apply(self, plan: Plan, *, wait: float | None = None) -> Applied:
         """Carry out a plan, as far as the tree still agrees with it: move things to quarantine.

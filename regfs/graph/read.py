@@ -3,17 +3,16 @@
     plain images    come as columns, their blobs as numbers of the inventory
     all others      one by one, to be looked at with care
 
-No manifest is believed unread: what comes out of here had the digest it is named by. Where each
-read is a request, the bytes may be those of an earlier read (`content.kept_manifests`).
+No manifest is believed unread: what comes out of here had the digest it is named by
+(`graph.manifest_bytes`).
 """
 
 from __future__ import annotations
 
-import hashlib
 from array import array
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import compress
+from operator import not_
 from sys import intern
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -21,6 +20,7 @@ from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import DescriptorInvalid, ManifestInvalid, PathMissing, StoreError
 from regfs.findings import Code, Finding
+from regfs.graph.manifest_bytes import ManifestBytes, by_folder
 from regfs.graph.manifests import Images
 from regfs.manifests.media_types import BASES, LIMIT, Kind
 from regfs.manifests.skim import Skimmed, skim
@@ -39,9 +39,6 @@ _COLD: Final = 1e-3
 
 MANY: Final = 1000
 """Manifests that a second process is worth its start for."""
-
-_ALGORITHM: Final = 6
-"""Letters in the name of every algorithm."""
 
 _Image = tuple[int, str, str | None, int, int, bool]
 """An image: its place among those of its folder, media and artifact type, bytes, blobs, and
@@ -68,7 +65,7 @@ class Reader:
     ) -> None:
         """An image that names any `special` blob is none of the plain ones."""
         self._store = registry.store
-        self._kept = registry.kept
+        self._contents = ManifestBytes(registry, inventory)
         self._known = inventory.known
         self._blobs = inventory.blobs
         self._special = special
@@ -79,15 +76,9 @@ class Reader:
 
         Manifests are given by the numbers of their digests.
         """
-        folders: dict[str, array[int]] = defaultdict(lambda: array("I"))
-        strangers = []
-        for number in numbers:
-            digest = self._known[number]
-            if self._blobs.row_of(number) is None:
-                strangers.append(digest)
-            else:
-                folders[digest[: _ALGORITHM + 3]].append(number)
-        wanted = list(folders.values())
+        every = list(numbers)
+        is_listed = [self._blobs.row_of(number) is not None for number in every]
+        wanted = by_folder(self._known, compress(every, is_listed))
 
         def work(items: Iterator[int]) -> Iterator[_Packed]:
             return adaptive_map(lambda item: self._folder(wanted[item]), items, _is_slow)
@@ -100,13 +91,13 @@ class Reader:
         for here, one in zip(wanted, packed, strict=True):
             yield from self._unpacked(here, one)
         # The listing has not seen these as plain files, so the store has to look what they are.
-        for digest in strangers:
-            yield read_manifest(self._store, digest)
+        for number in compress(every, map(not_, is_listed)):
+            yield read_manifest(self._store, self._known[number])
             self._progress.advance(1)
 
     def read_one(self, number: int) -> Reading:
         """Read one blob that was listed, and may be a manifest."""
-        (content,) = self._with_kept(array("I", [number]))
+        (content,) = self._contents.of(array("I", [number]))
         digest = self._known[number]
         return (
             read_manifest(self._store, digest) if content is None else _understood(digest, content)
@@ -118,7 +109,7 @@ class Reader:
         numbers = array("I")
         lengths: list[int] = []
         others: list[tuple[int, bytes | None]] = []
-        for place, content in enumerate(self._with_kept(members)):
+        for place, content in enumerate(self._contents.of(members)):
             if content is None:
                 others.append((place, None))
                 continue
@@ -133,51 +124,6 @@ class Reader:
             numbers += row
             lengths += found.sizes
         return images, numbers.tobytes(), array("q", lengths).tobytes(), others
-
-    def _contents(self, wanted: list[Digest]) -> Iterator[bytes | None]:
-        """Read manifests in one folder; yield None for what is not what its digest says."""
-        if not wanted:
-            return
-        folder = layout.parent_of(layout.blob_folder(wanted[0]))
-        make = getattr(hashlib, wanted[0].algorithm)
-        names = [digest[_ALGORITHM + 1 :] for digest in wanted]
-        contents = self._store.contents(folder, names, "data", LIMIT + 1)
-        for name, content in zip(names, contents, strict=True):
-            if (
-                isinstance(content, StoreError)
-                or len(content) > LIMIT
-                or make(content, usedforsecurity=False).hexdigest() != name
-            ):
-                yield None
-            else:
-                yield content
-
-    def _with_kept(self, members: array[int]) -> Iterator[bytes | None]:
-        """Yield the same; the store is asked only for what was not read before."""
-        wanted = list(map(self._known.__getitem__, members))
-        if self._kept is None:
-            yield from self._contents(wanted)
-            return
-        folder = wanted[0][: _ALGORITHM + 3]
-        kept = dict(self._kept.folder(folder))
-        known = {}
-        for digest, size, _, _ in self._blobs.files(self._blobs.rows_of(members)):
-            content = kept.get(digest.encoded)
-            if content is None or len(content) != size:
-                continue
-            if Digest.of(content, digest.algorithm) == digest:
-                known[digest] = content
-        read = self._contents([digest for digest in wanted if digest not in known])
-        added = {}
-        for digest in wanted:
-            content = known.get(digest)
-            if content is None and (content := next(read)) is not None:
-                added[digest.encoded] = content
-            yield content
-        if added:
-            start = folder[: _ALGORITHM + 1]
-            listed = {name: kept[name] for name in kept if start + name in self._blobs}
-            self._kept.keep(folder, listed | added)
 
     def _blobs_of(self, found: Skimmed) -> array[int] | None:
         """Return the blobs of a plain image, the usual case; None when it is not so plain."""

@@ -147,6 +147,7 @@ FORMS = {
         "gc purge --roots in-use.txt --ignore-missing-roots",
         "gc purge --yes",
     ],
+    "gc plan subset": ["gc plan --subset 1/2 -o part"],
     "gc purge dry-run": ["gc purge --dry-run", "gc purge -n --offline"],
     "gc runs": ["gc runs"],
     "config": ["config", "config --all"],

@@ -148,7 +148,7 @@ class Liar(ManifestCache):
         """Return the lie."""
         return dict.fromkeys(self.names, self.says)
 
-    def keep(self, name: str, manifests: object) -> None:
+    def keep(self, name: str, kept: object, added: object) -> None:
         """Forget it."""
 
 
