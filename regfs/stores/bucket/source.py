@@ -9,26 +9,20 @@ which fails the whole of a listing.
 
 from __future__ import annotations
 
-import hashlib
-import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final
 
 from regfs.errors import printable
 from regfs.findings import Code, Finding
 from regfs.progress import SILENT, Progress
-from regfs.stores import Capability, FileKind
 from regfs.stores.bucket.client import Client, KeyOdd, Object
-from regfs.stores.bucket.links import MD5, Links
+from regfs.stores.bucket.listed import ListedObjects
 from regfs.stores.bucket.place import Bucket
-from regfs.stores.flat.rows import Gathering, Rows, key_of
-from regfs.stores.flat.store import flat_etag
+from regfs.stores.flat.rows import Rows
 
 ADVICE: Final = "regfs reads a bucket and never changes it; to clean it, copy it to a folder first"
 V2: Final = "docker/registry/v2"
-AHEAD: Final = 32
-"""Reads at once."""
 _BLOBS: Final = f"{V2}/blobs"
 _REPOSITORIES: Final = f"{V2}/repositories"
 _STATE: Final = "scheduler-state.json"
@@ -36,40 +30,19 @@ _LOCKFILES: Final = "docker/registry/lockfiles"
 _OWN: Final = ".regfs"
 _LISTINGS: Final = 16
 """Listings at once."""
-_ETAG: Final = re.compile(r'"?([0-9a-fA-F]{32})"?')
 
 
-class _ListedObject(NamedTuple):
-    """An object as `Gathering` takes it."""
-
-    name: bytes
-    size: int
-    mtime: float
-    kind: FileKind = FileKind.FILE
-    target: bytes | None = None
-
-
-class BucketSource:
+class BucketSource(ListedObjects):
     """What a bucket holds now: the whole tree, or all below one folder."""
-
-    capabilities = Capability.REQUESTS
-    ahead = AHEAD
 
     def __init__(self, client: Client, folder: str | None = None, progress: Progress = SILENT):
         """Nothing is requested yet; without a `folder`, the whole tree is meant."""
-        self.url = client.bucket.url
+        super().__init__(client, client.bucket.url, f"{printable(client.bucket.url)}: a bucket")
         self.refusal = refusal_of(client.bucket)
-        self._client = client
         self._folder = folder
         self._progress = progress
         self._base = client.bucket.base
-        self._gathering = Gathering(f"{printable(self.url)}: a bucket")
         self._adding = threading.Lock()
-        self._etags = bytearray()
-        self._empty: set[str] = set()
-        """Names of empty objects: of a folder that programs show, if anything lies below it."""
-        self._rows = Rows([])
-        self._links = Links(self._rows, b"")
 
     # -- listing -----------------------------------------------------------------------
 
@@ -84,19 +57,7 @@ class BucketSource:
                 for _ in pool.map(self._list, folders):
                     pass
             self._progress.finish()
-        self._rows = rows = self._gathering.finish(anchored=True)
-        for name in self._empty:
-            key = key_of(name)
-            if key in rows.odd and rows.find(key) < 0:
-                del rows.odd[key]
-        etags = bytearray(MD5 * len(rows.keys))
-        for row, place in enumerate(rows.places):
-            etag = self._etags[MD5 * place : MD5 * place + MD5]
-            etags[MD5 * row : MD5 * row + MD5] = etag
-            rows.places[row] = _place(etag)
-        self._etags = bytearray()
-        self._links = Links(rows, bytes(etags))
-        return rows
+        return self._finish(anchored=True)
 
     def _folders(self) -> list[str]:
         """Return the folders to list in whole; what lies above them is taken."""
@@ -180,11 +141,7 @@ class BucketSource:
                 name = self._name(one.key)
                 if not name:
                     continue
-                if not one.size:
-                    self._empty.add(name)
-                place = len(self._etags) // MD5
-                self._etags += _identity(one.etag)
-                self._gathering.add(_ListedObject(name.encode(), one.size, one.mtime), place)
+                self._take(name.encode(), one.size, one.mtime, one.etag)
             self._progress.advance(len(objects))
 
     def _key(self, name: str) -> str:
@@ -193,26 +150,6 @@ class BucketSource:
     def _name(self, key: str) -> str:
         return key.removeprefix(self._base) if key.startswith(self._base) else ""
 
-    # -- reading -----------------------------------------------------------------------
-
-    def open(self, row: int, offset: int, length: int | None) -> BinaryIO:
-        """Open a part of an object."""
-        whole = self._rows.sizes[row]
-        left = max(whole - offset, 0)
-        size = left if length is None else min(left, length)
-        return self._client.open(self._key_of(row), offset, size, whole)
-
-    def read(self, row: int, limit: int) -> bytes:
-        """Return the first bytes of an object; of a link, from the listing where it says."""
-        if (content := self._links.content(row)) is not None:
-            return content[:limit]
-        whole = self._rows.sizes[row]
-        return self._client.read(self._key_of(row), limit, whole)
-
-    def digest(self, row: int, algorithm: str) -> str | None:
-        """Return None: an ETag is no digest that a registry uses."""
-        return None
-
     def _key_of(self, row: int) -> str:
         return self._key(self._gathering.name_of(self._rows.keys[row]).decode())
 
@@ -220,20 +157,3 @@ class BucketSource:
 def refusal_of(bucket: Bucket) -> str:
     """Return why nothing is changed in a bucket, and what to do instead."""
     return f"{printable(bucket.url)}: {ADVICE}"
-
-
-def etag_of(found: Object) -> str:
-    """Return the etag that a snapshot tells of an object."""
-    return flat_etag(_place(_identity(found.etag)), found.size)
-
-
-def _place(identity: bytes | bytearray) -> int:
-    return int.from_bytes(identity[:8], "big") >> 1
-
-
-def _identity(etag: str) -> bytes:
-    """Return 16 bytes of an ETag: itself if it may be an MD5."""
-    found = _ETAG.fullmatch(etag)
-    if found:
-        return bytes.fromhex(found[1])
-    return hashlib.blake2b(etag.encode(), digest_size=MD5).digest()

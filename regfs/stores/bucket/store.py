@@ -34,8 +34,9 @@ from regfs.stores import (
     Store,
 )
 from regfs.stores.bucket.client import Client, KeyOdd, Object
+from regfs.stores.bucket.listed import AHEAD, etag_of
 from regfs.stores.bucket.place import Bucket
-from regfs.stores.bucket.source import AHEAD, V2, BucketSource, etag_of, refusal_of
+from regfs.stores.bucket.source import V2, BucketSource, refusal_of
 from regfs.stores.flat.rows import shadowed
 from regfs.stores.flat.store import FlatStore, checked, in_windows
 from regfs.stores.readonly import ReadOnly

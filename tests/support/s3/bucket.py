@@ -66,6 +66,8 @@ class FakeBucket(Faults):
     page: int = 1000
     conditional_delete: bool = True
     """Whether If-Match is honoured when an object is deleted: Ceph 16 ignores it."""
+    conditional_source: bool = True
+    """Whether a copy heeds x-amz-copy-source-if-match: Ceph 16 ignores it."""
     conditional_copy: bool = True
     """Whether If-None-Match is honoured when an object is copied."""
     opaque_etags: bool = False

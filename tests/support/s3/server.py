@@ -226,7 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.bucket.permit("s3:GetObjectVersion" if version else "s3:GetObject")
         source = self.bucket.get(key, version or None)
         match = _bare(self.headers.get("x-amz-copy-source-if-match"))
-        if match is not None and match != etag_of(source):
+        heeded = match is not None and self.bucket.conditional_source
+        if heeded and match != etag_of(source):
             raise Refused(412, "PreconditionFailed")
         return source, key
 

@@ -1,0 +1,113 @@
+"""Objects that were listed, by whom it may be, as rows; their bytes come by requests.
+
+source.py       lists a bucket itself
+inventory.py    has a report of S3 Inventory
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from typing import BinaryIO, Final, NamedTuple
+
+from regfs.stores import Capability, FileKind
+from regfs.stores.bucket.client import Client, Object
+from regfs.stores.bucket.links import MD5, Links
+from regfs.stores.flat.rows import Gathering, Rows, key_of
+from regfs.stores.flat.store import flat_etag
+
+AHEAD: Final = 32
+"""Reads at once."""
+_ETAG: Final = re.compile(r'"?([0-9a-fA-F]{32})"?')
+
+
+class _ListedObject(NamedTuple):
+    """An object as `Gathering` takes it."""
+
+    name: bytes
+    size: int
+    mtime: float
+    kind: FileKind = FileKind.FILE
+    target: bytes | None = None
+
+
+class ListedObjects(ABC):
+    """A base of the sources over a listing of a bucket."""
+
+    capabilities = Capability.REQUESTS
+    ahead = AHEAD
+
+    def __init__(self, client: Client, url: str, what: str) -> None:
+        """`what` is the listing in words, for messages."""
+        self.url = url
+        self._client = client
+        self._gathering = Gathering(what)
+        self._etags = bytearray()
+        self._empty: set[bytes] = set()
+        """Names of empty objects: of a folder that programs show, if anything lies below it."""
+        self._rows = Rows([])
+        self._links = Links(self._rows, b"")
+
+    def _take(self, name: bytes, size: int, mtime: float, etag: str) -> None:
+        """Take one object."""
+        if not size:
+            self._empty.add(name)
+        place = len(self._etags) // MD5
+        self._etags += _identity(etag)
+        self._gathering.add(_ListedObject(name, size, mtime), place)
+
+    def _finish(self, *, anchored: bool) -> Rows:
+        """Return the rows of what was taken; `anchored` as in `Gathering.finish`."""
+        self._rows = rows = self._gathering.finish(anchored=anchored)
+        for name in self._empty:
+            key = key_of(name.decode("utf-8", "surrogateescape"))
+            if key in rows.odd and rows.find(key) < 0:
+                del rows.odd[key]
+        etags = bytearray(MD5 * len(rows.keys))
+        for row, place in enumerate(rows.places):
+            etag = self._etags[MD5 * place : MD5 * place + MD5]
+            etags[MD5 * row : MD5 * row + MD5] = etag
+            rows.places[row] = _place(etag)
+        self._etags = bytearray()
+        self._links = Links(rows, bytes(etags))
+        return rows
+
+    @abstractmethod
+    def _key_of(self, row: int) -> str:
+        """Return the key of an object."""
+
+    def open(self, row: int, offset: int, length: int | None) -> BinaryIO:
+        """Open a part of an object."""
+        whole = self._rows.sizes[row]
+        left = max(whole - offset, 0)
+        size = left if length is None else min(left, length)
+        return self._client.open(self._key_of(row), offset, size, whole)
+
+    def read(self, row: int, limit: int) -> bytes:
+        """Return the first bytes of an object; of a link, from the listing where it says."""
+        if (content := self._links.content(row)) is not None:
+            return content[:limit]
+        whole = self._rows.sizes[row]
+        return self._client.read(self._key_of(row), limit, whole)
+
+    def digest(self, row: int, algorithm: str) -> str | None:
+        """Return None: an ETag is no digest that a registry uses."""
+        return None
+
+
+def etag_of(found: Object) -> str:
+    """Return the etag that a snapshot tells of an object."""
+    return flat_etag(_place(_identity(found.etag)), found.size)
+
+
+def _place(identity: bytes | bytearray) -> int:
+    return int.from_bytes(identity[:8], "big") >> 1
+
+
+def _identity(etag: str) -> bytes:
+    """Return 16 bytes of an ETag: itself if it may be an MD5."""
+    found = _ETAG.fullmatch(etag)
+    if found:
+        return bytes.fromhex(found[1])
+    return hashlib.blake2b(etag.encode(), digest_size=MD5).digest()
