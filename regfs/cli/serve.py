@@ -54,6 +54,11 @@ def _file(name: str, *, metavar: str = "FILE", help: str) -> Callable[[Any], Any
 )
 @click.option("--writable", is_flag=True, help="Accept pushes; without it the server is read-only.")
 @click.option("--delete", is_flag=True, help="Let clients delete; needs --writable.")
+@click.option(
+    "--redirect",
+    is_flag=True,
+    help="Send clients to the bucket for the bytes of blobs, by signed URLs.",
+)
 @_file("--htpasswd", help="Users and passwords, as `htpasswd -B` writes them.")
 @_file("--access", help="Who may do what to which repositories: TOML or JSON; needs --htpasswd.")
 @_file("--tls-cert", help="Certificate chain (PEM).")
@@ -134,6 +139,8 @@ def command(session: Session, **options: Any) -> Exit:
     # The first push makes the tree; serving an empty folder read-only is a mistake.
     session.allow_empty = session.allow_empty or options["writable"]
     files = ServeFiles(options, session.note)
+    if options["redirect"]:
+        _require_urls(session)
     refuse_if_locked(session.store)
     with serving_alone(session.store) if options["writable"] else nullcontext():
         heard = _serve(session, address, options, files)
@@ -149,6 +156,16 @@ def _check(options: dict[str, Any]) -> None:
         raise click.UsageError("--access needs --htpasswd: its rules are about users")
     if bool(options["tls_cert"]) != bool(options["tls_key"]):
         raise click.UsageError("--tls-cert and --tls-key go together")
+
+
+def _require_urls(session: Session) -> None:
+    """Check that files of the tree have URLs, before any client asks for one."""
+    from regfs import layout
+
+    try:
+        session.store.signed_url(layout.PREFIX, 1)
+    except (Refused, StoreError) as error:
+        raise Refused(f"--redirect: {error}") from None
 
 
 def _refuse_insecure(address: Address, options: dict[str, Any]) -> None:
@@ -226,6 +243,7 @@ def _settings(options: dict[str, Any], address: Address) -> Settings:
         only_named=open_here,
         writable=options["writable"],
         delete=options["delete"],
+        redirect=options["redirect"],
         max_blob=options["max_blob_size"],
         cors_origins=_origins(options["cors_origins"]),
         keep_free=options["keep_free"],

@@ -72,13 +72,10 @@ class Parts:
 
         Where a listing costs nothing they are those of now.
         """
-        from regfs.tree.registry import Registry
-
-        store = self.store.snapshot()
-        if store is self.store:
-            return self.registry
-        self.reported += store.problems
-        return Registry(store, self.reported.append, self.registry.kept)
+        found = self.registry.snapshot()
+        if found is not self.registry:
+            self.reported += found.store.problems
+        return found
 
     @cached_property
     def inventory(self) -> Inventory:

@@ -4,6 +4,9 @@ The kernel sends a file if it has a file descriptor and the connection is plain;
 thread reads it in pieces, one ahead of what is sent. Either way memory does not depend on the
 size of the blob.
 
+Or the answer is where the blob is stored: a URL that is signed for it, as the reference registry
+answers. The client has passed all that guards the blob here by then. HEAD is answered here.
+
 Several parts are one body, `multipart/byteranges`: clients that mount an image and fetch its
 files on demand (stargz, soci, nydus) request many at once. Parts are opened one after the other.
 """
@@ -20,6 +23,7 @@ from typing import BinaryIO, Final, NamedTuple
 from aiohttp import web
 from multidict import MultiMapping
 
+from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import BlobUnknown, RegfsError, StoreError
 from regfs.server import conditional
@@ -35,6 +39,8 @@ SMALL: Final = 64 * 1024
 
 CONTENT_TYPE: Final = "application/octet-stream"
 _YEAR: Final = "max-age=31536000"
+_SIGNED_FOR: Final = 20 * 60.0
+"""Seconds in which a client begins to follow a redirection."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,12 +59,22 @@ class Sendable(NamedTuple):
     """The part itself, if it is small and the only one."""
     open: Callable[[int, int], BinaryIO] | None = None
     """Opens another part, given offset and length, if there are several. This blocks."""
+    url: str = ""
+    """Where the client gets it instead."""
 
 
 def prepare(
-    registry: Registry, name: str, digest: Digest, method: str, headers: MultiMapping[str]
+    registry: Registry,
+    name: str,
+    digest: Digest,
+    method: str,
+    headers: MultiMapping[str],
+    *,
+    redirect: bool = False,
 ) -> Sendable:
     """Find and open a blob of a repository, as a request needs it. This blocks.
+
+    With `redirect`, a request for its bytes is answered by a URL.
 
     Raises:
         BlobUnknown: the repository has no such blob, or the blob has lost its content.
@@ -79,6 +95,9 @@ def prepare(
         return Sendable(digest, entry.size, 304, whole)
     if method == "HEAD":  # a range is a matter of GET alone
         return Sendable(digest, entry.size, 200, whole)
+    if redirect:
+        url = registry.store.signed_url(layout.blob_path(stored), _SIGNED_FOR)
+        return Sendable(digest, entry.size, 307, whole, url=url)
     asked = conditional.extents(headers, entry.size, digest)
     status = 206 if asked else 200
     parts = asked or whole
@@ -104,6 +123,10 @@ def _read(file: BinaryIO, length: int) -> bytes:
 
 async def send(request: web.Request, blob: Sendable) -> web.StreamResponse:
     """Answer with a blob; `blob.file` is closed."""
+    if blob.url:
+        # Not to be kept: the URL is good for a while, and for whoever was let in.
+        moved = {**VERSION_HEADER, "Location": blob.url, "Cache-Control": "no-store"}
+        return web.Response(status=blob.status, headers=moved)
     headers = {
         **VERSION_HEADER,
         "Docker-Content-Digest": blob.digest,

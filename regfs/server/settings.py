@@ -40,6 +40,8 @@ class Settings:
     """Whether pushes are accepted."""
     delete: bool = False
     """Whether tags, manifests and links of blobs can be deleted; only if writable."""
+    redirect: bool = False
+    """Whether blobs are sent by where they are stored: the answer to GET is a signed URL."""
     max_manifest: int = LIMIT
     """Bytes of the largest manifest that is accepted."""
     max_blob: int | None = None

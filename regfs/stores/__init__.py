@@ -45,6 +45,10 @@ NOT_MOUNTED: Final = "is its volume not mounted?"
 ALLOW_EMPTY: Final = "--allow-empty takes it for a fresh registry"
 
 
+NO_URLS: Final = "only files in a bucket have URLs of their own"
+"""Why there is no URL of a file."""
+
+
 class Capability(Flag):
     """What a store has beside what every store can do; nobody asks which store it is."""
 
@@ -212,6 +216,14 @@ class Store(Protocol):
 
         Raises:
             As `open`.
+        """
+
+    def signed_url(self, path: str, seconds: float) -> str:
+        """Return a URL from which a client of HTTP gets a file without credentials, for so long.
+
+        Raises:
+            Refused: nothing but this process reads what is here.
+            StoreError: the credentials that are used here cannot sign one.
         """
 
     def digest(self, path: str, algorithm: str) -> str | None:

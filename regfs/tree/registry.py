@@ -68,6 +68,17 @@ class Registry(References):
         self.kept = kept
         """Manifests that were read before, for graphs; point reads ask the store."""
 
+    def snapshot(self) -> Registry:
+        """Return the same reads of the tree as one listing shows it now.
+
+        Itself where asking costs nothing.
+
+        Raises:
+            StoreError: it cannot be listed.
+        """
+        store = self.store.snapshot()
+        return self if store is self.store else Registry(store, self.report, self.kept)
+
     def repositories(self) -> Iterator[str]:
         """Yield the name of every repository, depth first by name, as far as it can be listed."""
         seen = Inventory(url=self.store.url, taken_at=0)

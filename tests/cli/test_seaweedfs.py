@@ -93,8 +93,11 @@ def test_what_it_refuses(
 
 
 @needs_programs("skopeo")
-def test_images_are_pulled_from_a_bucket(server: str, tmp_path: Path) -> None:
-    with reached_at(server), serving(ROOT) as (_, url):
+@pytest.mark.parametrize("options", [(), ("--redirect",)])
+def test_images_are_pulled_from_a_bucket(
+    server: str, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    with reached_at(server), serving(ROOT, *options) as (_, url):
         source = f"docker://{url.removeprefix('http://')}/my-busybox-extended:latest"
         program("skopeo", "copy", "--src-tls-verify=false", source, f"dir:{tmp_path}/pulled")
     assert len(list((tmp_path / "pulled").iterdir())) >= 4

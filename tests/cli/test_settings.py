@@ -174,7 +174,7 @@ def options_of(path: tuple[str, ...]) -> list[click.Option]:
 
 HARMLESS = {
     *("no_ledger", "merge", "ndjson", "explain"),
-    *("writable", "delete"),  # serve prints them
+    *("writable", "delete", "redirect"),  # serve prints the first two
 }
 """Flags of commands that change a tree, which neither delete nor take a guard away."""
 LOOKS = {"See", "Look inside images", "Measure", "Manual"}

@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import web
 
 from regfs.server import sending
-from regfs.server.keys import REGISTRY
+from regfs.server.keys import REGISTRY, SETTINGS
 from regfs.server.routes import Route
 
 
@@ -24,5 +24,6 @@ async def get(request: web.Request, route: Route) -> web.StreamResponse:
         route.digest,
         request.method,
         request.headers,
+        redirect=request.app[SETTINGS].redirect,
     )
     return await sending.send(request, blob)

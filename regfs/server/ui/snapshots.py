@@ -212,9 +212,10 @@ class Snapshots:
 
     def _read(self, reports: Iterable[str]) -> Snapshot:
         began = self._clock()
-        inventory = scan(self._registry.store, progress=self._doing)
-        graph = build_graph(inventory, self._registry, progress=self._doing)
-        snapshot = Snapshot(self._registry, inventory, graph, 0.0)
+        view = self._registry.snapshot()
+        inventory = scan(view.store, progress=self._doing)
+        graph = build_graph(inventory, view, progress=self._doing)
+        snapshot = Snapshot(view, inventory, graph, 0.0)
         for report in reports:
             self._doing.start("Adding up")
             snapshot.make(report)

@@ -164,7 +164,20 @@ class Client:
         import obstore
 
         try:
-            return obstore.sign(self._later, "GET", key, valid)
+            return obstore.sign(self._first, "GET", key, valid)
+        except Exception as error:
+            raise self.failure(error, key) from None
+
+    def sign(self, key: str, seconds: float) -> str:
+        """Return a URL from which anybody gets an object for so long.
+
+        Raises:
+            StoreError: there are no keys, or none that can sign.
+        """
+        import obstore
+
+        try:
+            return obstore.sign(self._first, "GET", key, timedelta(seconds=seconds))
         except Exception as error:
             raise self.failure(error, key) from None
 

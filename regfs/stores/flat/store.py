@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import BinaryIO, Final, NamedTuple, Protocol, TypeVar
 
-from regfs.errors import PathMissing, PathUnsafe, StoreError, printable
+from regfs.errors import PathMissing, PathUnsafe, Refused, StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.stores import (
+    NO_URLS,
     Capability,
     Entry,
     FileId,
@@ -305,6 +306,10 @@ class FlatStore(ReadOnly):
     def digest(self, path: str, algorithm: str) -> str | None:
         """Return the digest of a file in hexadecimal, if it was taken while the file passed."""
         return self._source.digest(self._row(path), algorithm)
+
+    def signed_url(self, path: str, seconds: float) -> str:
+        """Refuse: what was listed is read by this process."""
+        raise Refused(f"{printable(self.url)}: {NO_URLS}")
 
     def room(self, folder: str = "") -> Room:
         """Return that nothing more goes in."""

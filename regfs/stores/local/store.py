@@ -16,10 +16,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Final
 
-from regfs.errors import NotARegistry, StoreError, printable
+from regfs.errors import NotARegistry, Refused, StoreError, printable
 from regfs.findings import Finding
 from regfs.stores import (
     ALLOW_EMPTY,
+    NO_URLS,
     NOT_MOUNTED,
     Capability,
     Entry,
@@ -138,6 +139,10 @@ class LocalStore:
     def digest(self, path: str, algorithm: str) -> str | None:
         """Return None: a file on a disk is read."""
         return None
+
+    def signed_url(self, path: str, seconds: float) -> str:
+        """Refuse: a folder is read by this machine alone."""
+        raise Refused(f"{printable(self.url)}: {NO_URLS}")
 
     def room(self, folder: str = "") -> Room:
         """Return the space that is free for this user, and what a new folder takes."""
