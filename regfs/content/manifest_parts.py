@@ -33,7 +33,7 @@ _MANY: Final = 1 << 16
 """Folders of a part: there are 256 for each algorithm."""
 
 
-class _Stretch(NamedTuple):
+class _PartItem(NamedTuple):
     offset: int
     length: int
 
@@ -94,9 +94,9 @@ class ManifestPart:
             )
         return cls(path, descriptor)
 
-    def _index(self, size: int) -> dict[str, list[_Stretch]]:
+    def _index(self, size: int) -> dict[str, list[_PartItem]]:
         """Return where the items of each folder are."""
-        found: dict[str, list[_Stretch]] = {}
+        found: dict[str, list[_PartItem]] = {}
         offset = len(_MAGIC)
         for count in range(_MANY):
             record = os.pread(self._descriptor, _RECORD.size, offset)
@@ -109,7 +109,7 @@ class ManifestPart:
             offset += _RECORD.size
             if length > min(_ROOM, size - offset):
                 break
-            found.setdefault(name.decode("latin-1"), []).append(_Stretch(offset, length))
+            found.setdefault(name.decode("latin-1"), []).append(_PartItem(offset, length))
             offset += length
         self.problem = f"is cut off or damaged at byte {offset}"
         return found
