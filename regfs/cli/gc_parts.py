@@ -39,12 +39,12 @@ def check(files: Sequence[str], subset: object, output: str | None, *, merge: bo
     Raises:
         UsageError: they do not.
     """
-    from regfs.verify.schedule import Shard
-
     if merge != bool(files):
         raise click.UsageError("--merge and the files to merge belong together: --merge FILE...")
     if subset is None:
         return None
+    from regfs.verify.schedule import Shard  # a plan does without
+
     if not isinstance(subset, Shard):
         raise click.UsageError("--subset of a plan is n/t: the n-th of t shares")
     if output is None:

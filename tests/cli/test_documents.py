@@ -130,6 +130,8 @@ FORMS = {
         "gc plan -m --delete-referrers-of-dangling --delete-referrers-of-subject -o plan.json",
         "gc plan --allow-no-manifests --policy keep.toml --explain",
         "gc plan --roots in-use.txt --ignore-missing-roots",
+        "! gc plan --subset 1/2 -o part",
+        "gc plan --merge part",
         "gc run --dry-run -m --offline --leftovers --empty-repositories --allow-no-manifests",
         "gc run -n -m --delete-referrers-of-dangling --delete-referrers-of-subject",
         "gc run -n --roots in-use.txt --ignore-missing-roots",
