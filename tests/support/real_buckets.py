@@ -98,6 +98,14 @@ def object_store_of(root: str) -> Any:
     return made(rest.split("/")[0], client_options={"allow_http": True})
 
 
+def times(root: str) -> dict[str, float]:
+    """Return when each object of a bucket was written, as a listing tells."""
+    import obstore
+
+    pages = obstore.list(object_store_of(root))
+    return {one["path"]: one["last_modified"].timestamp() for page in pages for one in page}
+
+
 def signer() -> AWS4Auth:
     """Return what signs a request of `requests` to S3."""
     return AWS4Auth(KEY, SECRET, "us-east-1", "s3")

@@ -16,6 +16,7 @@ _CODES: Final = {
     "InvalidAccessKeyId": "the access key is not known there",
     "SignatureDoesNotMatch": "the secret key is wrong",
     "AuthenticationFailed": "the key of the account is wrong",
+    "AuthorizationFailure": "permission denied: the account refuses this key, or this network",
     "AccessDenied": "permission denied: these credentials may not read that",
     "AllAccessDisabled": "permission denied: the bucket is disabled",
     "AuthorizationHeaderMalformed": _REGION,
