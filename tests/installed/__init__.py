@@ -1,0 +1,1 @@
+"""regfs as people get it: the image, the single file, a new environment."""
