@@ -168,19 +168,6 @@ class Client:
         except Exception as error:
             raise self.failure(error, key) from None
 
-    def sign(self, key: str, seconds: float) -> str:
-        """Return a URL from which anybody gets an object for so long.
-
-        Raises:
-            StoreError: there are no keys, or none that can sign.
-        """
-        import obstore
-
-        try:
-            return obstore.sign(self._first, "GET", key, timedelta(seconds=seconds))
-        except Exception as error:
-            raise self.failure(error, key) from None
-
     def failure(self, error: Exception, key: str = "") -> Exception:
         """Return what a failed request means; of the words of the server only those known here.
 

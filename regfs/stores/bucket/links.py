@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from struct import pack
 from typing import Final
 
 from regfs.stores.flat.rows import Rows
@@ -35,16 +36,14 @@ _CURRENT: Final = b"\0current\0link"
 _TAGS: Final = b"\0_manifests\0tags\0"
 _REVISIONS: Final = b"\0_manifests\0revisions"
 _SIZES: Final = {len(b"sha256:") + 64, len(b"sha512:") + 128}
-MD5: Final = 16
 
 
 class Links:
     """Answers what links hold, by the ETags of their rows."""
 
-    def __init__(self, rows: Rows, etags: bytes) -> None:
-        """`etags` has 16 bytes a row, in order."""
+    def __init__(self, rows: Rows) -> None:
+        """Places and marks of the rows are the 16 bytes of ETags."""
         self._rows = rows
-        self._etags = etags
         self._revisions: tuple[bytes, dict[bytes, bytes]] = (b"", {})
         """Those of one repository, by their MD5."""
 
@@ -53,7 +52,7 @@ class Links:
         key = self._rows.keys[row]
         if not key.endswith(_LINK) or self._rows.sizes[row] not in _SIZES:
             return None
-        etag = self._etags[MD5 * row : MD5 * row + MD5]
+        etag = pack("qq", self._rows.places[row], self._rows.marks[row])
         found = self._of_tag(key, etag) if key.endswith(_CURRENT) else _named(key)
         if found is None or len(found) != self._rows.sizes[row] or _md5(found) != etag:
             return None

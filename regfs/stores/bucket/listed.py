@@ -9,27 +9,19 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from typing import BinaryIO, Final, NamedTuple
+from array import array
+from collections.abc import Sequence
+from typing import BinaryIO, Final
 
-from regfs.stores import Capability, FileKind
+from regfs.stores import Capability
 from regfs.stores.bucket.client import Client, Object
-from regfs.stores.bucket.links import MD5, Links
+from regfs.stores.bucket.links import Links
 from regfs.stores.flat.rows import Gathering, Rows, key_of
 from regfs.stores.flat.store import flat_etag
 
 AHEAD: Final = 32
 """Reads at once."""
 _ETAG: Final = re.compile(r'"?([0-9a-fA-F]{32})"?')
-
-
-class _ListedObject(NamedTuple):
-    """An object as `Gathering` takes it."""
-
-    name: bytes
-    size: int
-    mtime: float
-    kind: FileKind = FileKind.FILE
-    target: bytes | None = None
 
 
 class ListedObjects(ABC):
@@ -43,19 +35,27 @@ class ListedObjects(ABC):
         self.url = url
         self._client = client
         self._gathering = Gathering(what)
-        self._etags = bytearray()
         self._empty: set[bytes] = set()
         """Names of empty objects: of a folder that programs show, if anything lies below it."""
         self._rows = Rows([])
-        self._links = Links(self._rows, b"")
+        self._links = Links(self._rows)
 
     def _take(self, name: bytes, size: int, mtime: float, etag: str) -> None:
         """Take one object."""
-        if not size:
-            self._empty.add(name)
-        place = len(self._etags) // MD5
-        self._etags += _identity(etag)
-        self._gathering.add(_ListedObject(name, size, mtime), place)
+        self._take_all([name], [size], [mtime], [etag])
+
+    def _take_all(
+        self,
+        names: Sequence[bytes],
+        sizes: Sequence[int],
+        mtimes: Sequence[float],
+        etags: Sequence[str],
+    ) -> None:
+        """Take some objects."""
+        if 0 in sizes:
+            self._empty.update(name for name, size in zip(names, sizes, strict=True) if not size)
+        numbers = array("q", b"".join(map(_identity, etags)))
+        self._gathering.add_files(names, sizes, mtimes, numbers)
 
     def _finish(self, *, anchored: bool) -> Rows:
         """Return the rows of what was taken; `anchored` as in `Gathering.finish`."""
@@ -64,13 +64,7 @@ class ListedObjects(ABC):
             key = key_of(name.decode("utf-8", "surrogateescape"))
             if key in rows.odd and rows.find(key) < 0:
                 del rows.odd[key]
-        etags = bytearray(MD5 * len(rows.keys))
-        for row, place in enumerate(rows.places):
-            etag = self._etags[MD5 * place : MD5 * place + MD5]
-            etags[MD5 * row : MD5 * row + MD5] = etag
-            rows.places[row] = _place(etag)
-        self._etags = bytearray()
-        self._links = Links(rows, bytes(etags))
+        self._links = Links(rows)
         return rows
 
     @abstractmethod
@@ -98,16 +92,12 @@ class ListedObjects(ABC):
 
 def etag_of(found: Object) -> str:
     """Return the etag that a snapshot tells of an object."""
-    return flat_etag(_place(_identity(found.etag)), found.size)
-
-
-def _place(identity: bytes | bytearray) -> int:
-    return int.from_bytes(identity[:8], "big") >> 1
+    return flat_etag(array("q", _identity(found.etag))[0], found.size)
 
 
 def _identity(etag: str) -> bytes:
-    """Return 16 bytes of an ETag: itself if it may be an MD5."""
+    """Return 16 bytes of an ETag, itself if it may be an MD5: as the place and mark of a row."""
     found = _ETAG.fullmatch(etag)
     if found:
         return bytes.fromhex(found[1])
-    return hashlib.blake2b(etag.encode(), digest_size=MD5).digest()
+    return hashlib.blake2b(etag.encode(), digest_size=16).digest()

@@ -136,12 +136,12 @@ class BucketSource(ListedObjects):
             self._gathering.problems.append(Finding(Code.PATH_UNREADABLE, folder, actual=words))
 
     def _add(self, objects: list[Object]) -> None:
+        start, base = len(self._base), self._base
+        here = [one for one in objects if one.key.startswith(base) and len(one.key) > start]
+        keys, sizes, mtimes, etags = zip(*here, strict=True) if here else ((), (), (), ())
+        names = [key[start:].encode() for key in keys]
         with self._adding:
-            for one in objects:
-                name = self._name(one.key)
-                if not name:
-                    continue
-                self._take(name.encode(), one.size, one.mtime, one.etag)
+            self._take_all(names, sizes, mtimes, etags)
             self._progress.advance(len(objects))
 
     def _key(self, name: str) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import BinaryIO, Final
 
 from regfs.errors import NotARegistry, PathMissing, StoreError, printable
@@ -243,7 +244,7 @@ class BucketStore(ReadOnly):
     def signed_url(self, path: str, seconds: float) -> str:
         """Return a URL that the keys of this process have signed."""
         checked(path)
-        return self._client.sign(self._key(path), seconds)
+        return self._client.signed(self._key(path), timedelta(seconds=seconds))
 
     def room(self, folder: str = "") -> Room:
         """Return that nothing more goes in."""

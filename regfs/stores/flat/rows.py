@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import os
 from array import array
-from bisect import bisect_left
-from collections.abc import Callable
-from itertools import zip_longest
-from typing import Final, Protocol
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain, pairwise
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from regfs.errors import NotARegistry, printable
 from regfs.findings import Code, Finding
@@ -35,6 +36,12 @@ _HOPS: Final = 8
 """Hard links to hard links that are followed."""
 _NAMED: Final = 20
 """Names that are reported one by one because no file in a tree can have them."""
+
+_PART: Final = 1 << 16
+"""Keys that are sorted at once, about."""
+_UNUSUAL: Final = (b"\0", b"//", b"/.", b"\n/", b"\n.", b"/\n")
+"""What is in names that are not simply parts with `/` between them, a line each."""
+_Number = TypeVar("_Number", int, float)
 
 _KINDS: Final = (FileKind.FILE, FileKind.FOLDER, FileKind.SPECIAL, FileKind.LINK)
 _FILE, _FOLDER, _SPECIAL, _LINK = range(4)
@@ -75,6 +82,16 @@ class Named(Protocol):
         """What a link leads to; of a FILE, the name of the file that it is a second name of."""
 
 
+class NamedFile(NamedTuple):
+    """A file as a listing of nothing else names it."""
+
+    name: bytes
+    size: int
+    mtime: float
+    kind: FileKind = FileKind.FILE
+    target: bytes | None = None
+
+
 class Rows:
     """Sorted columns of equal length."""
 
@@ -84,6 +101,8 @@ class Rows:
         self.sizes = array("q", bytes(8 * len(keys)))
         self.mtimes = array("d", bytes(8 * len(keys)))
         self.places = array("q", bytes(8 * len(keys)))
+        self.marks = array("q", bytes(8 * len(keys)))
+        """What a source knows of a row beside its place."""
         self.kinds = bytearray(len(keys))
         self.odd: dict[bytes, Finding] = {}
         """Key -> what is wrong with what is there; told by whoever lists it."""
@@ -129,7 +148,8 @@ class Gathering:
         self._layouts = layouts
         self._keys: list[bytes] = []
         self._kinds = bytearray()
-        self._sizes, self._mtimes, self._places = array("q"), array("d"), array("q")
+        self._sizes, self._mtimes = array("q"), array("d")
+        self._places, self._marks = array("q"), array("q")
         self._targets: dict[int, bytes] = {}
         self._bad: list[Finding] = []
         self._bad_count = 0
@@ -146,10 +166,10 @@ class Gathering:
         """Return the name that a key had in the listing, once that is finished."""
         return (self._top + key)[len(self._missing) :].replace(b"\0", b"/")
 
-    def add(self, item: Named, place: int) -> None:
+    def add(self, item: Named, place: int, mark: int = 0) -> None:
         """Take one item; a later one of the same name takes the place of an earlier one.
 
-        `place` is where the source finds its content.
+        `place` is where the source finds its content, `mark` what else it knows of it.
         """
         key = _normal(item.name)
         if key is None:
@@ -163,6 +183,29 @@ class Gathering:
         self._sizes.append(max(item.size, 0))
         self._mtimes.append(item.mtime)
         self._places.append(place)
+        self._marks.append(mark)
+
+    def add_files(
+        self,
+        names: Sequence[bytes],
+        sizes: Sequence[int],
+        mtimes: Sequence[float],
+        numbers: array[int],
+    ) -> None:
+        """Take many files; `numbers` has the place and the mark of each, in turn."""
+        places, marks = numbers[::2], numbers[1::2]
+        keys = _plain_keys(names)
+        if keys is None:
+            files = map(NamedFile, names, sizes, mtimes)
+            for file, place, mark in zip(files, places, marks, strict=True):
+                self.add(file, place, mark)
+            return
+        self._keys += keys
+        self._kinds += bytes(len(keys))
+        self._sizes.extend(sizes)
+        self._mtimes.extend(mtimes)
+        self._places += places
+        self._marks += marks
 
     def _refuse(self, name: bytes) -> None:
         self._bad_count += 1
@@ -181,20 +224,21 @@ class Gathering:
         """
         if not anchored:
             self._find_root()
-        order = sorted(range(len(self._keys)), key=self._keys.__getitem__)
-        odd: dict[bytes, Finding] = {}
-        kept = self._kept(order, odd)
-        rows = Rows([self._keys[at] for at in kept])
-        rows.sizes = array("q", map(self._sizes.__getitem__, kept))
-        rows.mtimes = array("d", map(self._mtimes.__getitem__, kept))
-        rows.places = array("q", map(self._places.__getitem__, kept))
-        rows.kinds = bytearray(map(self._kinds.__getitem__, kept))
-        rows.odd = odd
+        rows = Rows([])
+        kept = self._kept(_sorted(self._keys), rows.odd)
+        targets = {at: row for row, at in enumerate(kept) if at in self._targets}
+        # One column after the other: both of all together would take half as much again.
+        rows.keys, self._keys = list(map(self._keys.__getitem__, kept)), []
+        rows.sizes, self._sizes = _picked(self._sizes, kept), array("q")
+        rows.mtimes, self._mtimes = _picked(self._mtimes, kept), array("d")
+        rows.places, self._places = _picked(self._places, kept), array("q")
+        rows.marks, self._marks = _picked(self._marks, kept), array("q")
+        rows.kinds, self._kinds = bytearray(map(self._kinds.__getitem__, kept)), bytearray()
         if self._bad_count > _NAMED:
             words = f"{self._bad_count - _NAMED} more names that no file of a tree can have"
             self._bad.append(Finding(Code.PATH_UNREADABLE, path_of(V2), actual=words))
         rows.problems = [*self.problems, *self._bad]
-        self._follow(rows, {at: row for row, at in enumerate(kept) if at in self._targets})
+        self._follow(rows, targets)
         return rows
 
     def _find_root(self) -> None:
@@ -255,28 +299,33 @@ class Gathering:
             f"{self._what} with no registry in it: no docker/registry/v2; {NOT_MOUNTED}"
         )
 
-    def _kept(self, order: list[int], odd: dict[bytes, Finding]) -> list[int]:
+    def _kept(self, order: array[int], odd: dict[bytes, Finding]) -> array[int]:
         """Return the items to keep, of those in order: without second ones of a name, files
         where there is a folder, and folders that tell nothing new.
         """
         keys, kinds = self._keys, self._kinds
-        kept: list[int] = []
-        for at, later in zip_longest(order, order[1:], fillvalue=-1):
+        kept = array("I")
+        for at, later in pairwise(chain(order, (-1,))):
             key = keys[at]
-            if not key:
-                continue
             following = keys[later] if later >= 0 else b""
-            if following == key:
-                if not kinds[at] == kinds[later] == _FOLDER:
-                    odd[key] = Finding(Code.ARCHIVE_DUPLICATE, path_of(key))
-                continue
-            if kinds[at] != _FOLDER and following.startswith(key + b"\0"):
-                odd[key] = shadowed(path_of(key), self._what)
-                continue
-            kept.append(at)
-        return [at for place, at in enumerate(kept) if not self._tells_nothing(kept, place)]
+            if following.startswith(key):  # seldom
+                if not key:
+                    continue
+                if following == key:
+                    if not kinds[at] == kinds[later] == _FOLDER:
+                        odd[key] = Finding(Code.ARCHIVE_DUPLICATE, path_of(key))
+                    continue
+                if kinds[at] != _FOLDER and following.startswith(key + b"\0"):
+                    odd[key] = shadowed(path_of(key), self._what)
+                    continue
+            if key:
+                kept.append(at)
+        if _FOLDER not in kinds:
+            return kept
+        some = (at for place, at in enumerate(kept) if not self._tells_nothing(kept, place))
+        return array("I", some)
 
-    def _tells_nothing(self, kept: list[int], place: int) -> bool:
+    def _tells_nothing(self, kept: array[int], place: int) -> bool:
         """Return whether an item is a folder that holds one file and nothing else.
 
         It is as old as its file. There are as many of these as files.
@@ -308,9 +357,35 @@ class Gathering:
                 rows.odd[key] = Finding(Code.PATH_UNREADABLE, path_of(key), actual=words)
                 continue
             rows.sizes[row], rows.places[row] = rows.sizes[found], rows.places[found]
-        for row, kind in enumerate(rows.kinds):
+        for row, kind in enumerate(rows.kinds) if _SPECIAL in rows.kinds else ():
             if kind == _SPECIAL:
                 rows.odd[rows.keys[row]] = Finding(Code.SPECIAL_FILE, path_of(rows.keys[row]))
+
+
+def _sorted(keys: list[bytes]) -> array[int]:
+    """Return the order of the keys: a part at a time, which takes a tenth of the memory."""
+    sample = sorted(keys[:: _PART // 16 or 1])[16::16]
+    parts = [array("I") for _ in range(len(sample) + 1)]
+    for at, number in enumerate(map(partial(bisect_right, sample), keys)):
+        parts[number].append(at)
+    order = array("I")
+    for part in parts:
+        order.extend(sorted(part, key=keys.__getitem__))
+    return order
+
+
+def _picked(column: array[_Number], rows: array[int]) -> array[_Number]:
+    return array(column.typecode, map(column.__getitem__, rows))
+
+
+def _plain_keys(names: Sequence[bytes]) -> list[bytes] | None:
+    """Return the keys of names; None if there is any that `_normal` has to look at."""
+    text = b"\n".join((b"", *names, b""))
+    if text.count(b"\n") != len(names) + 1 or any(map(text.__contains__, _UNUSUAL)):
+        return None
+    if max(map(len, names), default=0) > _LONGEST:
+        return None
+    return text[1:-1].replace(b"/", b"\0").split(b"\n") if names else []
 
 
 def shadowed(path: str, what: str) -> Finding:

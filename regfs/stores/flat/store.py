@@ -435,7 +435,7 @@ class FlatStore(ReadOnly):
 
 def flat_etag(place: int, size: int) -> str:
     """Return the etag of a file, by where its source finds it."""
-    return f"{place:x}-{size:x}"
+    return f"{place % (1 << 64):x}-{size:x}"
 
 
 def in_windows(
