@@ -66,6 +66,7 @@ class Code(StrEnum):
     CONFIG_UNREADABLE = "config-unreadable"
     SIGNATURE_MISSING = "signature-missing"
     UPLOAD_STALE = "upload-stale"
+    UPLOAD_UNKNOWN = "upload-unknown"
     UPLOAD_WITHOUT_DATA = "upload-without-data"
     UPLOAD_WITHOUT_STARTEDAT = "upload-without-startedat"
     TEMPORARY_FILE = "temporary-file"
@@ -270,6 +271,11 @@ RULES: Final[dict[Code, Rule]] = {
     ),
     Code.UPLOAD_STALE: Rule(
         _I, "upload was started and never finished", "`regfs gc plan` shows what can be freed."
+    ),
+    Code.UPLOAD_UNKNOWN: Rule(
+        _W,
+        "the bytes that the upload has so far are not known",
+        "Use keys that may list uploads in parts.",
     ),
     Code.UPLOAD_WITHOUT_DATA: Rule(
         _I,

@@ -185,6 +185,7 @@ class Candidates:
             yield _action(kind, f"{folder}/link", digest, name, file, reason)
 
     def _uploads(self, repository: RepositoryInventory) -> Iterator[Action]:
+        unknown = self._unknown_uploads()
         for upload, info in repository.uploads.items():
             limit = max(self._policy.uploads_older_than, self._policy.min_age)
             latest = max(info.mtime, info.started_at or 0.0)
@@ -192,9 +193,17 @@ class Candidates:
             if self._mark.now - latest < limit:
                 self.kept.add(self._age(latest), path, info.size, latest)
                 continue
+            if path in unknown:
+                self.kept.add("upload_unknown", path, info.size)
+                continue
             reason = "the upload was never finished"
             file = (info.size, info.mtime, info.allocated)
             yield _action(ActionKind.UPLOAD, path, None, repository.name, file, reason)
+
+    def _unknown_uploads(self) -> set[str]:
+        """Return the uploads of which it is not known what they have, nor since when."""
+        findings = self._inventory.findings
+        return {one.path for one in findings if one.code is Code.UPLOAD_UNKNOWN}
 
     def _is_emptied(self, repository: RepositoryInventory, actions: Iterable[Action]) -> bool:
         """Return whether a repository is empty after these actions."""

@@ -81,7 +81,8 @@ class Plan:
     `young`, `future` (by the clock): blobs, links and uploads; `frozen_repositories`, and
     `frozen` blobs named by them; `incomplete`: blobs, while parts of the tree cannot be read;
     `tagless`: manifests; `outside`: blobs that the list of roots names; `max_freed`: blobs
-    beyond it; `copies`: partial copies whose file is not there.
+    beyond it; `copies`: partial copies whose file is not there; `upload_unknown`: uploads whose
+    bytes are not known.
     """
     findings: list[Finding] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)

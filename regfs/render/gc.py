@@ -29,6 +29,7 @@ _KEPT: Final = {
         "partial copies",
         "whose file is needed but missing (run rsync again)",
     ),
+    "upload_unknown": ("upload", "uploads", "whose bytes are not known (see the findings)"),
     "max_freed": ("blob", "blobs", "beyond the limit (--max-freed)"),
 }
 """Key of `Plan.kept` -> what stays, one and many, and why."""

@@ -32,12 +32,13 @@ _UNKNOWN: Final = INCOMPLETE | {
     Code.MANIFEST_TOO_LARGE,
     Code.DESCRIPTOR_INVALID,
     Code.LAYER_UNREADABLE,
+    Code.UPLOAD_UNKNOWN,
 }
 _OF_ONE_MANIFEST: Final = frozenset({Code.TAG_DANGLING})
 _OF_ONE_REPOSITORY: Final = frozenset({Code.TAG_WITHOUT_CURRENT, Code.TAG_INVALID})
 _OF_ONE_FOLDER: Final = frozenset({Code.FOREIGN_PATH})
 _NO_BLOBS: Final = "no blobs"
-_EVERYWHERE: Final = frozenset({Code.JUNK})
+_EVERYWHERE: Final = frozenset({Code.JUNK, Code.UPLOAD_UNKNOWN})
 _FOR_WANT_OF_BLOBS: Final = frozenset(
     {Code.BLOB_MISSING, Code.LINK_DANGLING, Code.TAG_DANGLING, Code.INDEX_CHILD_MISSING}
 )

@@ -30,6 +30,7 @@ from regfs.stores.records import Leaves as Leaves
 from regfs.stores.records import Listing as Listing
 from regfs.stores.records import PathState as PathState
 from regfs.stores.records import Room as Room
+from regfs.stores.records import Unlisted as Unlisted
 
 if TYPE_CHECKING:
     from regfs.stores.archive.streamed import StreamOptions
@@ -237,6 +238,13 @@ class Store(Protocol):
 
     def room(self, folder: str = "") -> Room:
         """Return the free space of the file system where a folder is, or would be."""
+
+    def unlisted(self) -> Unlisted:
+        """Return what takes space, and is in no listing: begun by others, or by a killed regfs.
+
+        Raises:
+            StoreError: the storage does not say.
+        """
 
     def apart(self, home: str, folders: Iterable[str]) -> Sequence[str]:
         """Return the folders from which `move` cannot reach `home`, sorted.

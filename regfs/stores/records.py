@@ -117,6 +117,14 @@ class PathState(NamedTuple):
         return cls(Entry(path, size, mtime, etag, FileKind.FILE, allocated, changed), *rest)
 
 
+class Unlisted(NamedTuple):
+    """What takes space in a store, and no listing shows."""
+
+    uploads: int
+    """Those that are neither complete nor aborted."""
+    bytes: int
+
+
 class Room(NamedTuple):
     """The free space of a store."""
 

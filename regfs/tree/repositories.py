@@ -203,6 +203,10 @@ def _scan_uploads(store: Store, inventory: Inventory, repository: RepositoryInve
             files=len(files),
             mtime=max(entry.mtime for entry in [folder, *files]),
             started_at=layout.upload_time(upload) if began is None else began,
-            has_data=any(layout.name_of(entry.path) == "data" for entry in files),
+            has_data=any(
+                # What is uploaded to a bucket may have several, each with a name of its own.
+                layout.name_of(entry.path).partition(".")[0] == "data"
+                for entry in files
+            ),
             has_start=began is not None,
         )

@@ -16,7 +16,7 @@ from obstore.store import S3Store
 from regfs.errors import Doubt, PathDenied, PathMissing, StoreError
 from regfs.stores.bucket import transport
 from regfs.stores.bucket.place import Bucket, of_url
-from regfs.stores.bucket.signed import Deletion, ObjectVersion, OpenUpload, Signed, Versioning
+from regfs.stores.bucket.signed import Deletion, ObjectVersion, Signed, Versioning
 from regfs.stores.bucket.transport import NotOffered, ObjectChanged, S3Call
 from tests.support.buckets import (
     KEY,
@@ -30,20 +30,14 @@ from tests.support.buckets import (
     reached_at,
     seaweedfs,
 )
+from tests.support.s3.uploads import MIB, begun, open_uploads, signed
 
 ODD = "d/x y+z~ü%41&<a>.txt"
 """A key of all that is encoded: in URLs, in headers, in XML."""
-MIB = 1 << 20
 
 
 def place() -> Bucket:
     return of_url(f"s3://{NAME}", os.environ)
-
-
-def signed() -> Signed:
-    made = Signed(place())
-    made.transport._pause = lambda seconds: None
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +74,6 @@ def content(key: str) -> bytes:
 def versioned(client: Signed, state: str) -> None:
     body = f"<VersioningConfiguration><Status>{state}</Status></VersioningConfiguration>"
     client.transport.ask(S3Call("PUT", "", query={"versioning": ""}, body=body.encode()))
-
-
-def begun(client: Signed, key: str, *parts: bytes) -> str:
-    """Begin an upload in parts; return its id."""
-    ask = client.transport.document
-    root, _ = ask(S3Call("POST", "", key, {"uploads": ""}))
-    upload = root.findtext("{*}UploadId") or ""
-    for number, data in enumerate(parts, 1):
-        query = {"partNumber": str(number), "uploadId": upload}
-        client.transport.ask(S3Call("PUT", "", key, query, body=data))
-    return upload
-
-
-def uploads(client: Signed, prefix: str = "") -> list[OpenUpload]:
-    return [one for page in client.uploads(prefix) for one in page]
 
 
 def versions(client: Signed, prefix: str = "") -> list[ObjectVersion]:
@@ -142,7 +121,7 @@ def test_a_large_object_is_copied_in_parts(client: Signed) -> None:
     made = client.copy("large", "copy", len(data), match=etag, whole=5 * MIB)
     assert (made.size, made.etag[-2:]) == (len(data), "-3")
     assert content("copy") == data
-    assert uploads(client) == []
+    assert open_uploads(client) == []
 
 
 def test_a_copy_in_parts_of_another_object_is_none(client: Signed) -> None:
@@ -151,7 +130,7 @@ def test_a_copy_in_parts_of_another_object_is_none(client: Signed) -> None:
         client.copy("large", "never", 6 * MIB, match="0" * 32, whole=5 * MIB)
     with pytest.raises(PathMissing):
         client.head("never")
-    assert uploads(client) == []
+    assert open_uploads(client) == []
 
 
 def test_versions_are_told_hidden_and_deleted(client: Signed) -> None:
@@ -198,16 +177,16 @@ def test_uploads_in_parts_are_told_and_aborted(client: Signed) -> None:
     first = begun(client, f"up/{ODD}", bytes(5 * MIB), b"x" * 777)
     begun(client, "up/second")
     begun(client, "other")
-    found = {one.key: one for one in uploads(client, "up/")}
+    found = {one.key: one for one in open_uploads(client, "up/")}
     assert found.keys() == {f"up/{ODD}", "up/second"}
     assert found[f"up/{ODD}"].id == first
     assert abs(found[f"up/{ODD}"].initiated - client.now()) < 60
     parts = client.parts(f"up/{ODD}", first)
     assert [(one.number, one.size) for one in parts] == [(1, 5 * MIB), (2, 777)]
     assert client.parts("up/second", found["up/second"].id) == []
-    for one in uploads(client):
+    for one in open_uploads(client):
         client.abort(one.key, one.id)
-    assert uploads(client) == []
+    assert open_uploads(client) == []
     with pytest.raises(PathMissing):
         client.parts(f"up/{ODD}", first)
 
@@ -235,7 +214,7 @@ def test_all_pages_are_read(bucket: FakeBucket) -> None:
         begun(client, f"u{number}")
     name = begun(client, "parts", *[bytes(5 * MIB)] * 4, b"1")
     assert len(versions(client)) == 8
-    assert len({one.id for one in uploads(client)}) == 9
+    assert len({one.id for one in open_uploads(client)}) == 9
     assert [one.size for one in client.parts("parts", name)] == [5 * MIB] * 4 + [1]
 
 
@@ -258,7 +237,7 @@ def test_pages_that_never_end_are_refused(
     answers = iter([page % b"a", page % b"b", page % b"a", page % b"b"])
     say(client, monkeypatch, lambda: next(answers))
     with pytest.raises(StoreError, match="no answer of S3"):
-        uploads(client)
+        open_uploads(client)
 
 
 # -- what fails ------------------------------------------------------------------------
@@ -299,7 +278,7 @@ def test_what_is_no_answer_of_s3_is_said_to_be_none(
 ) -> None:
     client = signed()
     say(client, monkeypatch, lambda: body)
-    asked = [lambda: uploads(client), lambda: versions(client), client.versioning]
+    asked = [lambda: open_uploads(client), lambda: versions(client), client.versioning]
     failures = []
     for ask in asked:
         try:
@@ -313,7 +292,7 @@ def test_an_answer_without_end_is_cut(bucket: FakeBucket, monkeypatch: pytest.Mo
     begun(signed(), "k" * 900)
     monkeypatch.setattr(transport, "LARGEST", 1000)
     with pytest.raises(StoreError, match="over 1000 bytes"):
-        uploads(signed())
+        open_uploads(signed())
 
 
 def test_a_busy_server_is_asked_again(bucket: FakeBucket) -> None:
@@ -322,7 +301,7 @@ def test_a_busy_server_is_asked_again(bucket: FakeBucket) -> None:
     bucket.retry_after = 99999
     client, pauses = signed(), list[float]()
     client.transport._pause = pauses.append
-    assert uploads(client) == []
+    assert open_uploads(client) == []
     assert len(pauses) == 3
     assert max(pauses) == 10.0  # as long as it may ask for
     assert client.transport.counts["get"] == 4
@@ -331,7 +310,7 @@ def test_a_busy_server_is_asked_again(bucket: FakeBucket) -> None:
 def test_a_server_that_stays_busy_is_named(bucket: FakeBucket) -> None:
     bucket.fault = lambda *_: (503, "SlowDown")
     with pytest.raises(StoreError, match="too many requests"):
-        uploads(signed())
+        open_uploads(signed())
 
 
 def test_what_was_done_without_an_answer_is_told(bucket: FakeBucket) -> None:
@@ -364,7 +343,7 @@ def test_a_copy_whose_success_holds_a_failure_has_failed(
 @pytest.mark.parametrize(
     ("denied", "ask"),
     [
-        ("s3:ListBucketMultipartUploads", uploads),
+        ("s3:ListBucketMultipartUploads", open_uploads),
         ("s3:ListBucketVersions", versions),
         ("s3:GetBucketVersioning", Signed.versioning),
         ("s3:ListMultipartUploadParts", lambda client: client.parts("a", "b")),
@@ -409,7 +388,7 @@ def test_what_fails_is_said_as_obstore_s_failures_are(
     client = signed()
     bucket.fault = lambda *_: (status, code)
     with pytest.raises(StoreError, match=f"^s3://bucket: {words}$") as failure:
-        uploads(client)
+        open_uploads(client)
     assert KEY not in str(failure.value)
 
 
@@ -417,7 +396,7 @@ def test_a_server_without_such_requests_is_told_apart(bucket: FakeBucket) -> Non
     bucket.fault = lambda *_: (501, "NotImplemented")
     assert signed().versioning() == Versioning("", False)
     with pytest.raises(NotOffered):
-        uploads(signed())
+        open_uploads(signed())
 
 
 def test_a_wrong_clock_is_named_and_that_of_the_server_told(bucket: FakeBucket) -> None:
@@ -425,13 +404,13 @@ def test_a_wrong_clock_is_named_and_that_of_the_server_told(bucket: FakeBucket) 
     assert abs(signed().now() - time.time() - 600) < 5
     bucket.clock = 3600.0
     with pytest.raises(StoreError, match="the clock of this machine is wrong"):
-        uploads(signed())
+        open_uploads(signed())
 
 
 def test_a_refused_port_is_said_soon() -> None:
     began = time.monotonic()
     with reached_at("http://127.0.0.1:9"), pytest.raises(StoreError, match="connection refused"):
-        uploads(signed())
+        open_uploads(signed())
     assert time.monotonic() - began < 10
 
 

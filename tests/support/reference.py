@@ -166,3 +166,32 @@ class ReferenceRegistry(RegistryProcess):
     def command(self, port: int) -> list[str | Path]:
         """Return what serves the tree at a port of 127.0.0.1."""
         return [REGISTRY, "serve", _configure(self.folder / "config.yml", self.root, port)]
+
+
+class BucketRegistry(ReferenceRegistry):
+    """A docker-registry on the bucket that the environment names."""
+
+    def __init__(self, bucket: str, prefix: str = "") -> None:
+        super().__init__(Path(prefix))
+        self._bucket = bucket
+
+    def command(self, port: int) -> list[str | Path]:
+        """Return what serves the bucket at a port of 127.0.0.1."""
+        s3 = {
+            "accesskey": os.environ["AWS_ACCESS_KEY_ID"],
+            "secretkey": os.environ["AWS_SECRET_ACCESS_KEY"],
+            "region": os.environ["AWS_REGION"],
+            "regionendpoint": os.environ["AWS_ENDPOINT_URL"],
+            "bucket": self._bucket,
+            "rootdirectory": f"/{self.root}" if self.root.parts else "",
+            "secure": False,
+            "v4auth": True,
+            "chunksize": 10 << 20,
+        }
+        command = super().command(port)
+        file = Path(command[-1])
+        config = json.loads(file.read_text())
+        config["storage"]["s3"] = s3
+        del config["storage"]["filesystem"]
+        file.write_bytes(dumps(config))
+        return command

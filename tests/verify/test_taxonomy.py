@@ -418,9 +418,11 @@ def test_every_code_that_is_looked_for_has_a_row() -> None:
     # A blob that changes while it is read is no state of a tree: see test_verify_content; and
     # what is missing by the word of others, or what a policy says, is for gc to tell: see
     # test_gc_roots and test_gc_patterns. What is odd in a layer is told by who lists its files, and
-    # what is odd in an archive by stores/test_archives_hostile, in an OCI layout by tree/test_oci.
+    # what is odd in an archive by stores/test_archives_hostile, in an OCI layout by tree/test_oci,
+    # what is unknown of a bucket by stores/test_bucket_uploads.
     apart = {Code.BLOB_CHANGED, Code.ROOT_MISSING, Code.PATTERN_SLOW, Code.LAYER_ENTRY_ODD}
     apart |= {Code.ARCHIVE_TRUNCATED, Code.ARCHIVE_DUPLICATE, Code.TAG_AMBIGUOUS}
+    apart |= {Code.UPLOAD_UNKNOWN}
     assert sorted(code.value for code in _named_in_the_program() - ROWS.keys() - apart) == []
 
 

@@ -13,13 +13,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from regfs.errors import printable
+from regfs.errors import StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.progress import SILENT, Progress
 from regfs.stores.bucket.client import Client, KeyOdd, Object
 from regfs.stores.bucket.listed import ListedObjects
 from regfs.stores.bucket.place import Bucket
-from regfs.stores.flat.rows import Rows
+from regfs.stores.bucket.uploads import UploadsUnderWay, not_known, upload_of
+from regfs.stores.flat.rows import Rows, key_of
 
 ADVICE: Final = "regfs reads a bucket and never changes it; to clean it, copy it to a folder first"
 V2: Final = "docker/registry/v2"
@@ -28,6 +29,7 @@ _REPOSITORIES: Final = f"{V2}/repositories"
 _STATE: Final = "scheduler-state.json"
 _LOCKFILES: Final = "docker/registry/lockfiles"
 _OWN: Final = ".regfs"
+_UPLOADS: Final = "/_uploads/"
 _LISTINGS: Final = 16
 """Listings at once."""
 
@@ -35,14 +37,23 @@ _LISTINGS: Final = 16
 class BucketSource(ListedObjects):
     """What a bucket holds now: the whole tree, or all below one folder."""
 
-    def __init__(self, client: Client, folder: str | None = None, progress: Progress = SILENT):
+    def __init__(
+        self,
+        client: Client,
+        uploads: UploadsUnderWay,
+        folder: str | None = None,
+        progress: Progress = SILENT,
+    ) -> None:
         """Nothing is requested yet; without a `folder`, the whole tree is meant."""
         super().__init__(client, client.bucket.url, f"{printable(client.bucket.url)}: a bucket")
         self.refusal = refusal_of(client.bucket)
+        self._uploads = uploads
         self._folder = folder
         self._progress = progress
         self._base = client.bucket.base
         self._adding = threading.Lock()
+        self._begun: set[str] = set()
+        """Names of the objects of uploads."""
 
     # -- listing -----------------------------------------------------------------------
 
@@ -57,7 +68,24 @@ class BucketSource(ListedObjects):
                 for _ in pool.map(self._list, folders):
                     pass
             self._progress.finish()
-        return self._finish(anchored=True)
+        unknown = self._add_uploads()
+        rows = self._finish(anchored=True)
+        for finding in unknown:
+            rows.odd.setdefault(key_of(finding.path), finding)
+        return rows
+
+    def _add_uploads(self) -> list[Finding]:
+        """Take what is uploaded in parts; return the uploads of which that cannot be said."""
+        try:
+            self._add(self._uploads.below(self._folder or "", self._begun))
+            return []
+        except StoreError as error:
+            inside = (name for name in self._begun if name.startswith(_REPOSITORIES))
+            found = set(map(upload_of, inside))
+            unknown = [not_known(one, error) for one in sorted(found)]
+            if self._folder in found:  # which nobody lists as part of another
+                self._gathering.problems += unknown
+            return unknown
 
     def _folders(self) -> list[str]:
         """Return the folders to list in whole; what lies above them is taken."""
@@ -142,6 +170,7 @@ class BucketSource(ListedObjects):
         names = [key[start:].encode() for key in keys]
         with self._adding:
             self._take_all(names, sizes, mtimes, etags)
+            self._begun.update(key[start:] for key in keys if _UPLOADS in key)
             self._progress.advance(len(objects))
 
     def _key(self, name: str) -> str:

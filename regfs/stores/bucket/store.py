@@ -33,11 +33,19 @@ from regfs.stores import (
     Report,
     Room,
     Store,
+    Unlisted,
 )
 from regfs.stores.bucket.client import Client, KeyOdd, Object
 from regfs.stores.bucket.listed import AHEAD, etag_of
 from regfs.stores.bucket.place import Bucket
 from regfs.stores.bucket.source import V2, BucketSource, refusal_of
+from regfs.stores.bucket.uploads import (
+    UploadsUnderWay,
+    is_in_upload,
+    is_upload,
+    is_uploads,
+    not_known,
+)
 from regfs.stores.flat.rows import shadowed
 from regfs.stores.flat.store import FlatStore, checked, in_windows
 from regfs.stores.readonly import ReadOnly
@@ -46,6 +54,7 @@ _ABOVE: Final = frozenset({"", "docker", "docker/registry", V2})
 """Folders whose listing is that of the tree."""
 # Named here because `list` is a method inside the class.
 _Entries = list[Entry]
+_Objects = list[Object]
 _Level = tuple[list[str], list[Object]]
 
 
@@ -64,13 +73,14 @@ class BucketStore(ReadOnly):
         self.refusal = refusal_of(bucket)
         self._base = bucket.base
         self._client = Client(bucket)
+        self._uploads = UploadsUnderWay(bucket)
         self._progress = progress
         # Threads begin when something is read by them.
         self._pool = ThreadPoolExecutor(AHEAD)
 
     def snapshot(self) -> Store:
         """Return what is there now, by one listing."""
-        return FlatStore(BucketSource(self._client, progress=self._progress))
+        return FlatStore(BucketSource(self._client, self._uploads, progress=self._progress))
 
     def require_tree(self) -> None:
         """Check that there is a tree. Whether the bucket can be reached at all is said soon.
@@ -132,7 +142,20 @@ class BucketStore(ReadOnly):
                 seen.append(one)
             elif one.size:  # an empty one is how programs show a folder
                 report(shadowed(name, f"{printable(self.url)}: a bucket"))
+        try:
+            if is_upload(folder):
+                seen += self._uploads.below(folder, {self._name(one.key) for one in seen})
+            elif is_uploads(folder):
+                folders += sorted(self._uploads.folders(folder) - names)
+        except StoreError as error:
+            report(not_known(folder, error))
         return folders, seen
+
+    def _under_way(self, folder: str) -> _Objects:
+        """Return the open uploads in the folder of one upload."""
+        data = f"{folder}/data"
+        there = {data} if self._client.find(self._key(data)) else set()
+        return self._uploads.below(folder, there)
 
     def walk(self, folder: str, report: Report) -> Iterator[Entry]:
         """Yield everything below `folder`, folders before what they hold, each once."""
@@ -163,7 +186,7 @@ class BucketStore(ReadOnly):
         checked(folder)
         if folder in _ABOVE:
             return self.snapshot()  # which reports that itself
-        found = FlatStore(BucketSource(self._client, folder))
+        found = FlatStore(BucketSource(self._client, self._uploads, folder))
         for finding in found.problems:
             report(finding)
         return found
@@ -193,10 +216,16 @@ class BucketStore(ReadOnly):
         found = self._client.find(self._key(path)) if path else None
         if found is not None:
             return self._entry(found)
+        if is_in_upload(path):
+            for one in self._under_way(path.rpartition("/")[0]):
+                if one.key == self._key(path):
+                    return self._entry(one)
         try:
             inside = next(self._client.pages(self._key(path)), [])
         except KeyOdd:
             return Entry(path, 0, time.time(), kind=FileKind.FOLDER)
+        if is_upload(path):
+            inside += self._under_way(path)
         if path and not inside:
             raise PathMissing(f"{printable(path)}: no such file or folder")
         youngest = max((one.mtime for one in inside), default=0.0)
@@ -249,6 +278,10 @@ class BucketStore(ReadOnly):
     def room(self, folder: str = "") -> Room:
         """Return that nothing more goes in."""
         return Room(0, -1, 0)
+
+    def unlisted(self) -> Unlisted:
+        """Return what open uploads take that no file stands for."""
+        return self._uploads.unlisted()
 
     def apart(self, home: str, folders: Iterable[str]) -> Sequence[str]:
         """Return nothing: it is one bucket."""

@@ -29,6 +29,7 @@ from regfs.stores import (
     Report,
     Room,
     Store,
+    Unlisted,
     ignore,
 )
 from regfs.stores.flat.rows import V2, Rows, key_of, path_of
@@ -314,6 +315,10 @@ class FlatStore(ReadOnly):
     def room(self, folder: str = "") -> Room:
         """Return that nothing more goes in."""
         return Room(0, -1, 0)
+
+    def unlisted(self) -> Unlisted:
+        """Return nothing: all is listed."""
+        return Unlisted(0, 0)
 
     def apart(self, home: str, folders: Iterable[str]) -> Sequence[str]:
         """Return nothing: it is one listing."""

@@ -31,6 +31,7 @@ from regfs.stores import (
     Report,
     Room,
     Store,
+    Unlisted,
 )
 from regfs.stores.local import contents, leaves, listing, space, walk, write
 from regfs.stores.local.examine import examine
@@ -147,6 +148,10 @@ class LocalStore:
     def room(self, folder: str = "") -> Room:
         """Return the space that is free for this user, and what a new folder takes."""
         return space.room(self.root, folder)
+
+    def unlisted(self) -> Unlisted:
+        """Return nothing: all is in folders."""
+        return Unlisted(0, 0)
 
     def apart(self, home: str, folders: Iterable[str]) -> Sequence[str]:
         """Return the folders and mounts from which no rename reaches `home`."""
