@@ -107,6 +107,11 @@ def _space(report: Overview, commands: Commands) -> Iterator[Row]:
         used = report.space.total - report.space.free
         free, total = human_size(report.space.free), human_size(report.space.total)
         yield "disk", f"{free} free of {total} ({percent(used, report.space.total)} used)"
+    others = report.unlisted
+    if others is not None and others.count:
+        count = plural(others.count, "other upload")
+        words = "which no listing shows: writes that are under way, or were cut off"
+        yield "in parts", f"{human_size(others.bytes)} in {count}, {words}"
     if report.reclaimable is None:
         yield "to free", f"nothing by regfs: {report.refusal}"
     else:

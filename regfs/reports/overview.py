@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from regfs import layout
 from regfs.documents.registry_config import RegistryConfig, find_config
-from regfs.errors import Doubt, RunUnknown
+from regfs.errors import Doubt, RunUnknown, StoreError
+from regfs.findings import Code, Finding
 from regfs.gc.plan import Preview, preview
 from regfs.gc.policy import Policy
 from regfs.gc.tags import Read as ReadBytes
@@ -71,6 +72,14 @@ class DiskSpace:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherUploads:
+    """Open uploads in parts of a bucket that are not of blobs pushed to a repository."""
+
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class LastRun:
     """The latest collection."""
 
@@ -89,6 +98,7 @@ class Around:
     occupied: Occupied
     """By all quarantines."""
     space: DiskSpace
+    unlisted: OtherUploads | None
     verified_at: datetime | None
     config: RegistryConfig | None
 
@@ -106,9 +116,18 @@ def look_around(store: Store, room: Room, ledger: str, report: Report) -> Around
         _last_collection(store, names),
         occupied(store, *(one.run for one in found)),
         DiskSpace(room.total, room.bytes),
+        _unlisted(store, report),
         None if entry is None else utc_time(entry.mtime),
         find_config(store.url),
     )
+
+
+def _unlisted(store: Store, report: Report) -> OtherUploads | None:
+    try:
+        return OtherUploads(*store.unlisted())
+    except StoreError as error:
+        report(Finding(Code.UPLOAD_UNKNOWN, layout.PREFIX, actual=str(error)))
+        return None
 
 
 def _last_collection(store: Store, names: list[str]) -> LastRun | None:
@@ -130,6 +149,8 @@ class Overview(Summary):
     refusal: str | None
     quarantine: InQuarantine
     space: DiskSpace
+    unlisted: OtherUploads | None
+    """What other uploads in parts take that no listing shows; None if that is not known."""
     last_verify: datetime | None
     """When the ledger was last written; None if there is none."""
     last_gc: LastRun | None
@@ -161,6 +182,7 @@ def overview(
         refusal=refusal,
         quarantine=_in_quarantine(around),
         space=around.space,
+        unlisted=around.unlisted,
         last_verify=around.verified_at,
         last_gc=around.last_gc,
         config=around.config,

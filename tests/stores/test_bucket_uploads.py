@@ -154,7 +154,9 @@ def test_one_that_ends_while_it_is_listed_is_left_out(bucket: FakeBucket) -> Non
 
 
 @pytest.mark.parametrize("prefix", ["", "some/where/"])
-def test_uploads_elsewhere_are_none_of_these(prefix: str) -> None:
+def test_uploads_elsewhere_are_none_of_these(
+    prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with bucket_of(TREES / "whole", prefix) as bucket:
         before = files(opened(f"{ROOT}/{prefix}"), "")
         blob = f"{layout.BLOBS}/sha256/aa/{'a' * 64}/data"
@@ -164,6 +166,8 @@ def test_uploads_elsewhere_are_none_of_these(prefix: str) -> None:
         store = opened(f"{ROOT}/{prefix}")
         assert files(store, "") == before
         assert store.unlisted() == Unlisted(4, 16)
+        assert run(["-r", f"{ROOT}/{prefix}", "info"]) == 0
+        assert "in parts      16 B in 4 other uploads, which no" in capsys.readouterr().out
         assert len(bucket.uploads) == 5
 
 
