@@ -82,7 +82,7 @@ class Code(StrEnum):
     PATH_UNREADABLE = "path-unreadable"
     ALGORITHM_UNSUPPORTED = "algorithm-unsupported"
     ARCHIVE_TRUNCATED = "archive-truncated"
-    ARCHIVE_DUPLICATE = "archive-duplicate"
+    ENTRY_DUPLICATE = "entry-duplicate"
     NAME_NOT_UTF8 = "name-not-utf8"
     DIRECTORY_EMPTY = "directory-empty"
     ROOT_MISSING = "root-missing"
@@ -339,17 +339,17 @@ RULES: Final[dict[Code, Rule]] = {
     Code.PATH_UNREADABLE: Rule(
         _E,
         "cannot be read; what is in it is unknown",
-        "Run as a user who can read the whole tree.",
+        "Run with more rights, or remove what is in the way.",
     ),
     Code.ARCHIVE_TRUNCATED: Rule(
         _E,
         "archive ends too early, or is damaged; what comes after that is unknown",
         "Make the archive again; a copy that was interrupted looks like this.",
     ),
-    Code.ARCHIVE_DUPLICATE: Rule(
+    Code.ENTRY_DUPLICATE: Rule(
         _W,
-        "archive has more than one entry of this name; the last one counts, as in unpacking",
-        "Nothing to do if the archive was updated (tar -r, tar -u); otherwise make it again.",
+        "more than one entry of this name; the last one counts, as in unpacking",
+        "An archive that was updated has such (tar -r, tar -u); in a bucket, remove the odd key.",
     ),
     Code.ALGORITHM_UNSUPPORTED: Rule(
         _W,

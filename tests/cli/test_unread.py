@@ -19,7 +19,7 @@ from tests.support.builder import TreeBuilder, digest_of, image, index
 from tests.support.nobody import as_nobody, public_folder, run_as_nobody
 
 SECRET = image(["base", "secret"])
-ADVICE = "regfs: incomplete. Run as a user who can read the whole tree: "
+ADVICE = "regfs: incomplete. Run with more rights, or remove what is in the way: "
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_unreadable_blobs_are_one_cause(public: TreeBuilder) -> None:
     assert told(plan.out) == [together]
     assert f"6 of one cause: {V2}/blobs and 5 more" in plan.out
     du = run_as_nobody("-r", root, "du")
-    advice = "regfs: incomplete. Run as a user who can read the whole tree"
+    advice = "regfs: incomplete. Run with more rights, or remove what is in the way"
     assert du.err == f"{advice}: {V2}/blobs and 5 more: permission denied\n"
 
 

@@ -66,7 +66,7 @@ def test_what_is_not_read_is_found(tmp_path: Path, form: str) -> None:
     found = findings(store)
     place = f"{V2}/blobs"
     assert [pair for pair in found if pair[1].startswith(place) and len(pair[1]) < 99] == [
-        (Code.ARCHIVE_DUPLICATE, f"{place}/twice"),
+        (Code.ENTRY_DUPLICATE, f"{place}/twice"),
         (Code.PATH_UNREADABLE, f"{place}/both"),
         (Code.PATH_UNREADABLE, f"{place}/lost"),
         (Code.PATH_UNREADABLE, f"{place}/self"),

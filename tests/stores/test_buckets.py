@@ -201,7 +201,7 @@ def test_an_object_that_goes_or_changes_is_told(bucket: FakeBucket) -> None:
     with pytest.raises(StoreError, match="has changed since it was listed"):
         store.read(key, 9)
     del bucket.objects[key]
-    with pytest.raises(PathMissing, match="gone since it was listed"):
+    with pytest.raises(PathMissing, match="no such object"):
         store.read(key, 9)
     (error,) = store.contents(key.rpartition("/")[0].rpartition("/")[0], [key.split("/")[-2]],
                               "data", 9)  # fmt: skip
@@ -235,7 +235,7 @@ def failure(capsys: pytest.CaptureFixture[str], root: str = ROOT) -> str:
     [
         (403, "InvalidAccessKeyId", "the access key is not known there"),
         (403, "SignatureDoesNotMatch", "the secret key is wrong"),
-        (403, "AccessDenied", "permission denied"),
+        (403, "AccessDenied", "these credentials lack s3:ListBucket"),
         (400, "AuthorizationHeaderMalformed", "another region"),
         (301, "PermanentRedirect", "another region"),
         (403, "RequestTimeTooSkewed", "the clock of this machine is wrong"),

@@ -421,7 +421,7 @@ def test_every_code_that_is_looked_for_has_a_row() -> None:
     # what is odd in an archive by stores/test_archives_hostile, in an OCI layout by tree/test_oci,
     # what is unknown of a bucket by stores/test_bucket_uploads.
     apart = {Code.BLOB_CHANGED, Code.ROOT_MISSING, Code.PATTERN_SLOW, Code.LAYER_ENTRY_ODD}
-    apart |= {Code.ARCHIVE_TRUNCATED, Code.ARCHIVE_DUPLICATE, Code.TAG_AMBIGUOUS}
+    apart |= {Code.ARCHIVE_TRUNCATED, Code.ENTRY_DUPLICATE, Code.TAG_AMBIGUOUS}
     apart |= {Code.UPLOAD_UNKNOWN}
     assert sorted(code.value for code in _named_in_the_program() - ROWS.keys() - apart) == []
 

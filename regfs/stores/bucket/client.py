@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 from regfs.errors import Doubt, PathMissing, StoreError, printable
-from regfs.stores.bucket.failures import meaning
+from regfs.stores.bucket.failures import DENIED, meaning
 from regfs.stores.bucket.place import Bucket
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ _FIRST: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=3)}
 _LATER: Final = {"max_retries": 10, "retry_timeout": timedelta(minutes=2)}
 _WAIT: Final = ("5s", "60s")
 """How long the first and any later request waits for more of an answer."""
+_RIGHTS: Final = {
+    "s3": ("s3:ListBucket", "s3:GetObject"),
+    "gs": ("storage.objects.list", "storage.objects.get"),
+    "az": ("the right to list blobs", "the right to read blobs"),
+}
 _AFTER_THE_END: Final = re.compile(r"status code: 416 |error: Wanted range starting at \d")
 """In the words of a failure: the object ends before the range begins."""
 
@@ -168,6 +173,10 @@ class Client:
         except Exception as error:
             raise self.failure(error, key) from None
 
+    def _right(self, key: str) -> str:
+        """Return what the right is called to list the bucket, or to read an object in it."""
+        return _RIGHTS[self.bucket.scheme][bool(key)]
+
     def failure(self, error: Exception, key: str = "") -> Exception:
         """Return what a failed request means; of the words of the server only those known here.
 
@@ -178,8 +187,10 @@ class Client:
             return KeyOdd()
         where = printable(f"{self.bucket.url}: {key}" if key else self.bucket.url)
         if isinstance(error, FileNotFoundError) and key:
-            return PathMissing(f"{where}: no such object: it is gone since it was listed")
+            return PathMissing(f"{where}: no such object")
         words = meaning(text, self.bucket.scheme)
+        if words == DENIED:
+            words = f"permission denied: these credentials lack {self._right(key)}"
         return StoreError(f"{where}: {words}")
 
 

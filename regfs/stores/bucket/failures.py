@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+DENIED: Final = "permission denied: these credentials may not do that"
 _REGION: Final = "the bucket is in another region{}; set AWS_REGION"
 _CODES: Final = {
     "NoSuchBucket": "there is no such bucket",
@@ -17,7 +18,7 @@ _CODES: Final = {
     "SignatureDoesNotMatch": "the secret key is wrong",
     "AuthenticationFailed": "the key of the account is wrong",
     "AuthorizationFailure": "permission denied: the account refuses this key, or this network",
-    "AccessDenied": "permission denied: these credentials may not read that",
+    "AccessDenied": DENIED,
     "AllAccessDisabled": "permission denied: the bucket is disabled",
     "AuthorizationHeaderMalformed": _REGION,
     "PermanentRedirect": _REGION,
@@ -48,6 +49,8 @@ def meaning(text: str, scheme: str) -> str:
     if code in _CODES:
         region = re.search(r"<Region>([a-z0-9-]{1,40})</Region>", text)
         return _CODES[code].format(f" ({region[1]})" if region else "")
+    # Names of repositories are in the path of a request, and may be any words.
+    text = re.sub(r"(https?://[^/\s]+)/\S*", r"\1", text)
     if _NO_CREDENTIALS.search(text):
         return f"no credentials that can be used: {_CREDENTIALS[scheme]}"
     host = re.search(r"(https?://)(?:[^/\s@]*@)?([\w.\[\]:-]{1,200})", text)
@@ -59,6 +62,8 @@ def meaning(text: str, scheme: str) -> str:
         return f"{server}: {_connection(text.lower())}"
     if status[1] in _MOVED:
         return _REGION.format("")
+    if status[1] == "403" and not code:  # an answer to HEAD has no words
+        return DENIED
     return f"{server} answers {status[1]}{f' ({code})' if code else ''}"
 
 

@@ -21,6 +21,10 @@ from regfs.stores.flat.store import flat_etag
 
 AHEAD: Final = 32
 """Reads at once."""
+_SMALL: Final = 135
+"""Bytes of the longest link."""
+_MANY: Final = 1 << 17
+"""Small objects that are kept in memory: 30 MB of them."""
 _ETAG: Final = re.compile(r'"?([0-9a-fA-F]{32})"?')
 
 
@@ -37,6 +41,8 @@ class ListedObjects(ABC):
         self._gathering = Gathering(what)
         self._empty: set[bytes] = set()
         """Names of empty objects: of a folder that programs show, if anything lies below it."""
+        self._small: dict[int, bytes] = {}
+        """What was read of small objects, by row."""
         self._rows = Rows([])
         self._links = Links(self._rows)
 
@@ -80,10 +86,17 @@ class ListedObjects(ABC):
 
     def read(self, row: int, limit: int) -> bytes:
         """Return the first bytes of an object; of a link, from the listing where it says."""
-        if (content := self._links.content(row)) is not None:
+        content = self._small.get(row)
+        if content is None:
+            content = self._links.content(row)
+        if content is not None:
             return content[:limit]
         whole = self._rows.sizes[row]
-        return self._client.read(self._key_of(row), limit, whole)
+        content = self._client.read(self._key_of(row), limit, whole)
+        # Links are asked for by the scan, and by what checks them.
+        if len(content) == whole <= _SMALL and len(self._small) < _MANY:
+            self._small[row] = content
+        return content
 
     def digest(self, row: int, algorithm: str) -> str | None:
         """Return None: an ETag is no digest that a registry uses."""

@@ -141,7 +141,7 @@ class BucketStore(ReadOnly):
             if (name := self._name(one.key)) not in names:
                 seen.append(one)
             elif one.size:  # an empty one is how programs show a folder
-                report(shadowed(name, f"{printable(self.url)}: a bucket"))
+                report(shadowed(name))
         try:
             if is_upload(folder):
                 seen += self._uploads.below(folder, {self._name(one.key) for one in seen})

@@ -313,10 +313,10 @@ class Gathering:
                     continue
                 if following == key:
                     if not kinds[at] == kinds[later] == _FOLDER:
-                        odd[key] = Finding(Code.ARCHIVE_DUPLICATE, path_of(key))
+                        odd[key] = Finding(Code.ENTRY_DUPLICATE, path_of(key))
                     continue
                 if kinds[at] != _FOLDER and following.startswith(key + b"\0"):
-                    odd[key] = shadowed(path_of(key), self._what)
+                    odd[key] = shadowed(path_of(key))
                     continue
             if key:
                 kept.append(at)
@@ -388,9 +388,9 @@ def _plain_keys(names: Sequence[bytes]) -> list[bytes] | None:
     return text[1:-1].replace(b"/", b"\0").split(b"\n") if names else []
 
 
-def shadowed(path: str, what: str) -> Finding:
+def shadowed(path: str) -> Finding:
     """Return what there is to say of a file that nobody sees, for a folder is in its place."""
-    words = f"both a folder and something else in {what}"
+    words = "both a folder and something else, which is left out"
     return Finding(Code.PATH_UNREADABLE, path, actual=words)
 
 
