@@ -32,7 +32,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(("content", "documents", "manifests", "stores"), 1),
     **dict.fromkeys(("tree", "runs", "push"), 2),
     "graph": 3,
-    **dict.fromkeys(("reports", "files", "verify", "heal", "gc", "edits"), 4),
+    **dict.fromkeys(("reports", "files", "verify", "heal", "gc", "edits", "exchange"), 4),
     "render": 5,
     "facade": 6,
     **dict.fromkeys(("cli", "server", "browse"), 7),
@@ -54,6 +54,7 @@ ARROWS = {
     ("reports", "gc"),
     ("edits", "gc"),
     ("edits", "reports"),
+    ("exchange", "edits"),
     ("cli", "server"),
     ("cli", "browse"),
 }
@@ -208,6 +209,9 @@ WRITES = {
     "runs.lock": {"lock"},
     # What a registry does that takes pushes and deletes links, as its clients ask.
     "edits.transfer": {"create", "share"},  # content that another tree lacks
+    "stores.bulk": {"create"},  # for whoever writes many files: `bulk` counts as a store here
+    "exchange.media": {"create"},  # a copy in another place, which only exports write
+    "exchange.export": {"delete"},  # what a killed export was writing there
     "push.uploads": {"create", "append", "replace", "delete_tree"},
     "push.manifests": {"create", "delete"},
     "heal.fetching": {"create", "replace", "delete"},  # .regfs/heal; replace in a journaled run
@@ -223,7 +227,7 @@ def test_only_runs_change_a_tree(module: str) -> None:
     changing = {
         name
         for receiver, name in _calls(module)
-        if name in CHANGES and re.search(r"(^|[._])store$", receiver)
+        if name in CHANGES and re.search(r"(^|[._])(store|bulk)$", receiver)
     }
     allowed = WRITES.get(module, set())
     assert changing <= allowed
@@ -231,7 +235,7 @@ def test_only_runs_change_a_tree(module: str) -> None:
 
 
 WRITERS = {
-    *("gc.sweep", "gc.collect", "edits.carry_out", "edits.transfer"),
+    *("gc.sweep", "gc.collect", "edits.carry_out", "edits.transfer", "exchange.opening"),
     *("heal.repair", "heal.quarantine", "heal.relink"),
     *("push.uploads", "push.manifests"),
 }

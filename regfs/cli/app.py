@@ -60,6 +60,7 @@ COMMANDS: Final[dict[str, str]] = {
     "rollback": "Change",
     "mv": "Change",
     "cp": "Change",
+    "export": "Move",
     "gc": "Clean",
     "serve": "Serve",
     "completion": "Manual",

@@ -148,7 +148,7 @@ class Session:
             self.root_and_source()[0],
             empty=self.allow_empty,
             content=self.hashes,
-            variables=_storage_variables(),
+            variables=storage_variables(),
             progress=self._bar,
         )
         tree.cache = open_cache(self.cache, self.cache_size, tree.store.url)
@@ -325,7 +325,7 @@ class Session:
             click.echo(printable(message), err=True)
 
 
-def _storage_variables() -> dict[str, str]:
+def storage_variables() -> dict[str, str]:
     """Return the variables that say where a registry stores, or with which keys."""
     from regfs.stores.bucket.place import VARIABLES
 

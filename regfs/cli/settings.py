@@ -42,6 +42,7 @@ TYPED: Final = frozenset(
         "purge",
         "quarantine",
         "recursive",
+        "replace",
         "tls-verify",
         "wait",
         "yes",

@@ -6,6 +6,7 @@
         .files .layers                               what is inside images
         .referrers .sbom .buildkit                   likewise: what is about an image
         .removal .verify .plan .export               likewise
+        .export_to                                   a copy, in another place
         .apply .restore .purge                       changes, journaled; .runs lists them
 
 Each method is one call of the function that does the work, with the parts it needs.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from regfs.content.kept_manifests import KeptManifests
     from regfs.digest import Digest
     from regfs.edits.editor import Editor
+    from regfs.exchange.report import ExportReport
     from regfs.findings import Finding
     from regfs.gc.plan import Plan
     from regfs.gc.policy import Policy
@@ -169,6 +171,43 @@ class Tree(Reports):
             progress=self._progress,
             on_finding=on_finding,
         )
+
+    def export_to(
+        self,
+        to: str,
+        *references: str,
+        format: str = "tree",
+        since: Iterable[str] = (),
+        list_file: str | None = None,
+        replace: bool = False,
+        variables: Mapping[str, str] | None = None,
+    ) -> ExportReport:
+        """Copy all images, or those that references name, to a folder, a tar or a bucket.
+
+        >>> tree.export_to("backup").copied.blobs
+        30
+
+        `format` is `tree` or `oci`. Blobs of former exports, or of their lists, are left out by
+        `since`; `list_file` gets the list of this one. `replace` moves tags that are there.
+
+        Raises:
+            ReferenceInvalid, Unknown: as `Registry.find_all`.
+            Refused: something else is there; nothing was written.
+            StoreError: the place cannot be written; what was written stays.
+        """
+        from regfs.exchange.export import ExportOptions, export
+        from regfs.exchange.former import blobs_of
+        from regfs.exchange.opening import open_medium
+        from regfs.exchange.report import Format
+
+        former: dict[Digest, int] = {}
+        for one in since:
+            former |= blobs_of(one, variables or {})
+        targets = self._find(references)
+        options = ExportOptions(Format(format), former, list_file, replace)
+        graph = self.graph  # a tree that cannot be read is told of before anything is made
+        medium = open_medium(to, self.store, variables or {})
+        return export(graph, self.registry, targets, medium, options, self._progress)
 
     # -- changes -----------------------------------------------------------------------------
 

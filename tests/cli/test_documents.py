@@ -124,6 +124,12 @@ FORMS = {
         "cp my-busybox:latest --to other --allow-empty",
         "cp my-busybox:latest my-busybox-extended:latest --offline --force",
     ],
+    "export": [
+        "export --to copy --list blobs.txt",
+        "export my-busybox:latest --to copy --replace",
+        "export --to layout --format oci --since copy",
+        "export --to copy.tar --format tree --since blobs.txt",
+    ],
     "gc plan": [
         "gc plan",
         "gc plan -m --offline --leftovers --empty-repositories",

@@ -87,8 +87,13 @@ class LocalWriter:
         name: str,
         made: list[str],
         mtime: float | None,
+        *,
+        lasting: bool = True,
     ) -> None:
-        """Take over the descriptor `folder`, unless this raises OSError."""
+        """Take over the descriptor `folder`, unless this raises OSError.
+
+        Without `lasting`, `commit` leaves it to the caller to make the file durable.
+        """
         stem = os.fsdecode(os.fsencode(name)[:200])
         self._temporary = f".{stem}.{secrets.token_hex(6)}{UNFINISHED}"
         self._descriptor = os.open(self._temporary, _NEW, 0o666, dir_fd=folder)
@@ -99,6 +104,7 @@ class LocalWriter:
         self._name = name
         self._made = made
         self._mtime = mtime
+        self._lasting = lasting
         self._open = True
 
     def write(self, data: bytes, /) -> int:
@@ -139,12 +145,15 @@ class LocalWriter:
         try:
             if self._mtime is not None:
                 os.utime(self._descriptor, (self._mtime, self._mtime))
-            os.fsync(self._descriptor)
+            if self._lasting:
+                os.fsync(self._descriptor)
             os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError as error:
             self.discard()
             raise failure(self._path, error) from error
         self._close()
+        if not self._lasting:
+            return
         try:
             self._root.sync_names(self._path.rpartition("/")[0])
         except OSError as error:

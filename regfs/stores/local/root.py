@@ -274,6 +274,11 @@ class LocalRoot:
                     if self._unsynced.get(folder) is mark:
                         del self._unsynced[folder]
 
+    def all_synced(self) -> None:
+        """Note that the whole file system was synced, and nobody has made a folder since."""
+        with _MARKING:
+            self._unsynced.clear()
+
     def _fsync(self, folder: str) -> None:
         descriptor = self.open_folder(folder, FOLDER_FLAGS)
         try:

@@ -34,13 +34,13 @@ _ATTEMPTS: Final = 3
 _OWNER_LIMIT: Final = 400
 
 
-def create(root: LocalRoot, path: str, mtime: float | None) -> LocalWriter:
+def create(root: LocalRoot, path: str, mtime: float | None, *, lasting: bool = True) -> LocalWriter:
     """Begin a file at `path`; folders above it are made when needed."""
     try:
         for attempt in range(1, _ATTEMPTS + 1):
             folder, name, made = root.open_or_make_parent(path)
             try:
-                return LocalWriter(root, folder, path, name, made, mtime)
+                return LocalWriter(root, folder, path, name, made, mtime, lasting=lasting)
             except OSError as error:
                 os.close(folder)
                 # A sweep may have removed the empty folder in between.

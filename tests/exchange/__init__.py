@@ -1,0 +1,1 @@
+"""Exports and imports: copies of a registry, and registries from copies."""
