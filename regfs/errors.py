@@ -31,11 +31,13 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |  `- RunUnknown                 UNKNOWN
     |- Refused                       regfs will not, until a person decides
     |  |- LockHeld
+    |  |- LockLost
     |  |- PlanStale
     |  |- ConditionFailed            DENIED
     |  `- Doubt
     |- StoreError                    the storage failed
     |  |- PathMissing                nothing at that path
+    |  |- PathChanged                what lies there is not what was meant; it was left
     |  |- PathDenied                 no permission
     |  |- PathUnsafe                 a special file, or a link that leaves the tree
     |  |- StoreFull                  no space left, or no more of it for this user
@@ -235,6 +237,10 @@ class LockHeld(Refused):
         """Whether the lock is held in shared mode."""
 
 
+class LockLost(Refused):
+    """This run may not be the holder of the lock any more, and changes nothing more."""
+
+
 class PlanStale(Refused):
     """The plan was made for another tree."""
 
@@ -255,6 +261,10 @@ class StoreError(RegfsError):
 
 class PathMissing(StoreError):
     """Nothing is at that path."""
+
+
+class PathChanged(StoreError):
+    """What lies at a path is not what was meant any more, and was left as it is."""
 
 
 class PathDenied(StoreError):

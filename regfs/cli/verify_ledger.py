@@ -40,7 +40,7 @@ def open_ledger(
         other = "--no-ledger" if unused else f"--level {level.value}, which reads no content"
         raise click.UsageError(f"--ledger cannot be combined with {other}")
     selection.check(level, ledger=reads and not unused)
-    if Capability.CHANGE not in session.store.capabilities:
+    if Capability.FOLDERS not in session.store.capabilities:
         if file is not None:
             raise Refused(f"{session.store.url}: a ledger is about the files of a folder")
         unused = True

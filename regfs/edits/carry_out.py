@@ -18,7 +18,7 @@ from itertools import groupby
 
 from regfs import layout
 from regfs.edits.edit import Created, Edit, Edited, Retained
-from regfs.errors import PathMissing, StoreError
+from regfs.errors import PathChanged, PathMissing, StoreError
 from regfs.gc.actions import Action
 from regfs.gc.looks import Look, how_changed, in_batches, item_of
 from regfs.gc.policy import HOUR
@@ -190,9 +190,11 @@ class _EditRun:
         for (action, _), failure in zip(moves, results, strict=True):
             if failure is None:
                 self.moved.append(action)
-            elif isinstance(failure, PathMissing):
+            elif isinstance(failure, PathMissing | PathChanged):
                 self._changes.leave(action.path)
-                self.skipped.append(Skipped(action.path, "it is gone"))
+                changed = isinstance(failure, PathChanged)
+                why = "it has changed meanwhile" if changed else "it is gone"
+                self.skipped.append(Skipped(action.path, why))
             else:
                 raise failure
 

@@ -14,15 +14,16 @@ No other module removes many things at once.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import Doubt, PathMissing, PlanStale, Refused, RunUnknown, StoreError
+from regfs.errors import Doubt, PathChanged, PathMissing, PlanStale, Refused, RunUnknown, StoreError
 from regfs.findings import Finding
 from regfs.gc.looks import (
     LINKS,
@@ -42,11 +43,22 @@ from regfs.progress import SILENT, Progress
 from regfs.runs import Change, Changes, InPlace, Item, Returned, RunKind, Skipped, changing, survey
 from regfs.runs.lock import exclusive
 from regfs.runs.totals import EMPTY_KINDS, FOLDER_KINDS, ActionKind, Totals, sum_up
-from regfs.stores import FileKind, PathState, Store, folders_above, ignore, writable
+from regfs.stores import (
+    Capability,
+    FileKind,
+    PathState,
+    Store,
+    folders_above,
+    ignore,
+    stat_or_none,
+    writable,
+)
 from regfs.tree.inventory import Inventory, LinkContent
 from regfs.tree.leftovers import is_for_one
 from regfs.tree.links import parse_link_content
 from regfs.tree.registry import Registry
+
+_CHANGED: Final = "it has changed while this run was under way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,10 +309,7 @@ class _Sweep:
         # Folders before the repositories they are in, and the innermost first.
         inside_first = sorted(self.folders, key=lambda one: one.path, reverse=True)
         for action in sorted(inside_first, key=lambda one: one.kind is ActionKind.REPOSITORY):
-            folders = [action.path]
-            if action.kind is ActionKind.REPOSITORY:
-                folders = _folders_of(self.store, action.path)
-            if not folders or changes.remove_empty(folders) < len(folders):
+            if not self._remove_empty(changes, action):
                 self.skipped.append(Skipped(action.path, "it is not empty"))
                 continue
             self.removed.append(action)
@@ -313,6 +322,15 @@ class _Sweep:
             left = {layout.parent_of(item.source) for item in self.moved}
             emptied = left.union(*map(folders_above, left))
             changes.remove_empty(folder for folder in emptied if is_for_one(folder))
+
+    def _remove_empty(self, changes: Changes | InPlace, action: Action) -> bool:
+        """Remove the empty folders of an action; return whether all are gone."""
+        if Capability.FOLDERS not in self.store.capabilities:
+            return stat_or_none(self.store, action.path) is None  # it went with what it held
+        folders = [action.path]
+        if action.kind is ActionKind.REPOSITORY:
+            folders = _folders_of(self.store, action.path)
+        return bool(folders) and changes.remove_empty(folders) == len(folders)
 
     def _keep(self, action: Action, reason: str) -> None:
         """Leave an item in place, with everything that it may need."""
@@ -367,11 +385,11 @@ class _Sweep:
 
     def _changed(self, action: Action, seen: Look) -> str | None:
         """Return how an item differs from what was planned, or None."""
-        return how_changed(self.store, action, seen, "it has changed while this run was under way")
+        return how_changed(self.store, action, seen, _CHANGED)
 
     def _move(self, changes: Changes | InPlace, moves: list[_Move]) -> None:
         """Move items, each if it is unchanged when it is checked just before."""
-        asked: list[_Move] = []
+        asked: deque[_Move] = deque()
 
         def unchanged() -> Iterator[str]:
             looks = self.store.examine(move.seen for move in moves)
@@ -385,12 +403,13 @@ class _Sweep:
                     self._keep(move.action, reason)
 
         for failure in changes.move_many(unchanged()):
-            move = asked.pop()
+            move = asked.popleft()  # a store may take some ahead
             if failure is None:
                 self.moved.append(move.item)
-            elif isinstance(failure, PathMissing):
+            elif isinstance(failure, PathMissing | PathChanged):
                 changes.leave(move.action.path)
-                self._keep(move.action, "it is gone")
+                changed = isinstance(failure, PathChanged)
+                self._keep(move.action, _CHANGED if changed else "it is gone")
             else:
                 raise failure
 

@@ -19,6 +19,7 @@ from regfs.runs.sync import ChangedFolders, sync_interrupted
 from regfs.runs.totals import ActionKind
 from regfs.stores import (
     UNFINISHED,
+    Capability,
     Entry,
     FileKind,
     Store,
@@ -72,7 +73,7 @@ class Changes:
     def move_many(self, sources: Iterable[str]) -> Iterator[StoreError | None]:
         """Move one after the other; yield what `move` would raise, or None for each that moved.
 
-        A source is asked for only when the answer for the one before was taken.
+        A source is asked for when the answer for the one before was taken, or a few ahead.
         """
         return self._store.move_many(map(self._aside, sources))
 
@@ -222,6 +223,8 @@ def clear_unfinished(store: WritableStore) -> None:
 
 def remove_empty(store: WritableStore, folders: Iterable[str]) -> int:
     """Remove those folders that are empty, the innermost first; return how many."""
+    if Capability.FOLDERS not in store.capabilities:
+        return 0  # what holds nothing is no folder there
     # A file may lie there by now, and `delete` would delete it.
     still = (path for path in sorted(folders, reverse=True) if _is_folder(store, path))
     return store.delete(still)

@@ -31,7 +31,7 @@ from functools import partial
 from typing import Final
 
 from regfs import layout
-from regfs.errors import LockHeld, Refused, StoreError, StoreFull
+from regfs.errors import Doubt, LockHeld, Refused, StoreError, StoreFull, printable
 from regfs.stores import Capability, WritableStore
 from regfs.units import rfc3339
 
@@ -87,7 +87,7 @@ def refuse_if_locked(store: WritableStore) -> None:
             store.stat(LOCK)
             with store.lock(LOCK, owner(), shared=True):
                 return
-    except StoreError:  # there is no lock yet, or we may not write, and so not lock
+    except (StoreError, Doubt):  # there is no lock yet, or we may not write, and so not lock
         return
 
 
@@ -99,8 +99,13 @@ def serving_alone(store: WritableStore) -> Iterator[None]:
     of servers may read.
 
     Raises:
-        Refused: another server takes pushes.
+        Refused: another server takes pushes; or the tree is not in a folder.
     """
+    if Capability.CHANGE in store.capabilities and Capability.FOLDERS not in store.capabilities:
+        raise Refused(
+            f"{printable(store.url)}: regfs takes pushes into a folder only: a bucket has no files "
+            "to add to; push through a registry, and serve without --writable"
+        )
     with ExitStack() as held:
         try:
             held.enter_context(store.lock(SERVING, f"{owner()}, which serves"))

@@ -42,6 +42,8 @@ from regfs.runs.totals import ActionKind, Totals, sum_up
 from regfs.runs.undo import put_back
 from regfs.stores import Store, WritableStore, stat_or_none
 
+_BATCH: Final = 1024
+"""Items that are deleted together."""
 _SLACK: Final = 2.0
 """Seconds by which a clock may stand before what a file system and a journal have noted down."""
 
@@ -279,9 +281,9 @@ def _delete(
         journal.flush()
         progress.start("Deleting from quarantine", len(items))
         files = 0
-        for item in items:
-            files += store.delete(item.files)
-            progress.advance(1)
+        for some in (items[at : at + _BATCH] for at in range(0, len(items), _BATCH)):
+            files += store.delete([file for item in some for file in item.files])
+            progress.advance(len(some))
         store.delete(sorted(found.contents.folders, reverse=True))
         progress.finish()
         # A power cut could bring items back, and nobody purges a purged run again.

@@ -12,7 +12,7 @@ the next restore fills it.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
@@ -258,7 +258,7 @@ class _Undoing:
             self.touched.sync()
 
     def _undo_some(self, items: Iterable[Item], progress: Progress) -> None:
-        asked: list[Item] = []
+        asked: deque[Item] = deque()
 
         def moves() -> Iterator[tuple[str, str]]:
             for item in items:
@@ -270,7 +270,7 @@ class _Undoing:
                     yield self._moving(f"{self.quarantine}/{item.source}", item.source)
 
         for failure in self.store.move_many(moves()):
-            item = asked.pop()
+            item = asked.popleft()
             # It is not there, or its place is taken: look at what there is.
             if failure is None or self._put_back(item):
                 self._count(item)

@@ -48,7 +48,7 @@ def open_elsewhere(root: str | Bucket, empty: bool, options: StreamOptions | Non
 
     wanted = options or StreamOptions()
     if not isinstance(root, str) or is_bucket(root):
-        from regfs.stores.bucket.store import open_bucket  # brings threads
+        from regfs.stores.bucket.opening import open_bucket  # brings threads
 
         bucket = of_url(root) if isinstance(root, str) else root
         return open_bucket(bucket, wanted.progress, empty=empty)

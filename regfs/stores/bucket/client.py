@@ -128,11 +128,17 @@ class Client:
         return b"".join(pieces)
 
     def open(
-        self, key: str, offset: int = 0, size: int | None = None, whole: int | None = None
+        self,
+        key: str,
+        offset: int = 0,
+        size: int | None = None,
+        whole: int | None = None,
+        *,
+        version: str = "",
     ) -> BinaryIO:
         """Open `size` bytes of an object from `offset` on, or all that follow.
 
-        With `whole`, the object has to have that many bytes.
+        With `whole`, the object has to have that many bytes; with `version`, it is that one.
 
         Raises:
             As `read`; reading too.
@@ -141,7 +147,7 @@ class Client:
 
         if size is not None and size <= 0:
             return io.BytesIO()
-        options: Any = {}
+        options: Any = {"version": version} if version else {}
         if size is not None and size != whole:
             options["range"] = (offset, offset + size)
         elif offset:
@@ -154,7 +160,7 @@ class Client:
         except StoreError:
             raise
         except Exception as error:
-            if options and _AFTER_THE_END.search(str(error)):
+            if "range" in options and _AFTER_THE_END.search(str(error)):
                 return io.BytesIO()
             raise self.failure(error, key) from None
         start, end = found.range
@@ -176,6 +182,19 @@ class Client:
     def _right(self, key: str) -> str:
         """Return what the right is called to list the bucket, or to read an object in it."""
         return _RIGHTS[self.bucket.scheme][bool(key)]
+
+    def put(self, key: str, file: BinaryIO) -> None:
+        """Write an object from a file, in parts if it is large; it appears whole or not at all.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        import obstore
+
+        try:
+            obstore.put(self._later, key, cast(Any, file))
+        except Exception as error:
+            raise self.failure(error, key) from None
 
     def failure(self, error: Exception, key: str = "") -> Exception:
         """Return what a failed request means; of the words of the server only those known here.

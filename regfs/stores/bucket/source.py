@@ -22,7 +22,7 @@ from regfs.stores.bucket.place import Bucket
 from regfs.stores.bucket.uploads import UploadsUnderWay, not_known, upload_of
 from regfs.stores.flat.rows import Rows, key_of
 
-ADVICE: Final = "regfs reads a bucket and never changes it; to clean it, copy it to a folder first"
+ADVICE: Final = "regfs changes buckets of S3 only; to clean this one, copy it to a folder first"
 V2: Final = "docker/registry/v2"
 _BLOBS: Final = f"{V2}/blobs"
 _REPOSITORIES: Final = f"{V2}/repositories"

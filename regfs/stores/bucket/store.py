@@ -306,20 +306,3 @@ class BucketStore(ReadOnly):
 
     def _entry(self, found: Object) -> Entry:
         return Entry(self._name(found.key), found.size, found.mtime, etag_of(found))
-
-
-def open_bucket(bucket: Bucket, progress: Progress = SILENT, *, empty: bool = False) -> BucketStore:
-    """Open the tree in a bucket; with `empty`, there need be none yet.
-
-    Raises:
-        NotARegistry: there is no tree in it.
-        Doubt: what reads buckets is not installed.
-        StoreError: it cannot be reached or read.
-    """
-    store = BucketStore(bucket, progress)
-    try:
-        store.require_tree()
-    except NotARegistry:
-        if not empty:
-            raise
-    return store

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 
@@ -112,6 +113,8 @@ class Transport:
         self._base, region = _address(bucket)
         self._auth = _signer(key, secret, region, token)
         self._session = _session(bucket)
+        self.before_change: Callable[[], None] = _let_pass
+        """Called when a request that may change something is signed, just before it is sent."""
         self._clock: tuple[float, float] | None = None
         """What the server's clock showed, and when, by the monotonic clock."""
         self._noting = threading.Lock()
@@ -218,7 +221,7 @@ class Transport:
                 url,
                 headers=headers,
                 data=asked.body or None,
-                auth=self._auth,
+                auth=self._signed,
                 timeout=_TIMEOUT,
                 verify=self._session.verify,
                 allow_redirects=False,
@@ -230,6 +233,12 @@ class Transport:
                 return response, self._body(response)
         except HTTPError as error:
             raise OSError(str(error)) from None
+
+    def _signed(self, request: Any) -> PreparedRequest:
+        signed = self._auth(request)
+        if signed.method not in ("GET", "HEAD"):
+            self.before_change()
+        return signed
 
     def _body(self, response: Response) -> bytes:
         body, until = bytearray(), time.monotonic() + _WHOLE
@@ -287,6 +296,10 @@ class Transport:
 
     def _where(self, asked: S3Call) -> str:
         return printable(f"{self.url}: {asked.key}" if asked.key else self.url)
+
+
+def _let_pass() -> None:
+    """Let every request be sent."""
 
 
 def _never_sent(error: OSError) -> bool:
@@ -351,16 +364,23 @@ def _signer(key: str, secret: str, region: str, token: str) -> Callable[[Any], P
     return sign
 
 
+@lru_cache(maxsize=2)
+def _trusted(insecure: bool) -> ssl.SSLContext:
+    """Return what the system trusts, which takes 0.2 s to read; or anything."""
+    trusted = ssl.create_default_context()
+    if insecure:
+        trusted.check_hostname = False
+        trusted.verify_mode = ssl.CERT_NONE
+    return trusted
+
+
 def _session(bucket: Bucket) -> requests.Session:
     from http.cookiejar import DefaultCookiePolicy
 
     import requests
     from requests.adapters import HTTPAdapter
 
-    trusted = ssl.create_default_context()
-    if bucket.insecure:
-        trusted.check_hostname = False
-        trusted.verify_mode = ssl.CERT_NONE
+    trusted = _trusted(bucket.insecure)
 
     class WithSystemTrust(HTTPAdapter):
         """Trusts what the system trusts, as obstore does, beside what requests brings."""

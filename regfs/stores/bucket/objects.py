@@ -1,0 +1,145 @@
+"""The requests that change a bucket of S3, each sent only while the lease is held.
+
+No request is repeated by itself: before each attempt the lease is asked once more, so a process
+that was stopped for longer than its lease lasts changes nothing when it goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, Final
+
+from regfs.errors import PathMissing, StoreError, printable
+from regfs.stores.bucket.client import Client, Object
+from regfs.stores.bucket.signed import ObjectHead, ObjectVersion, Signed
+from regfs.stores.bucket.transport import ObjectChanged, S3Call
+
+SMALL: Final = 1 << 20
+"""Bytes of what is read and written, so that it is never written onto something."""
+
+
+def _no_lease() -> None:
+    """Let everything pass, as long as there is no lease."""
+
+
+class Objects:
+    """Changes one bucket. May be used from several threads."""
+
+    def __init__(self, client: Client) -> None:
+        """Nothing is requested yet.
+
+        Raises:
+            As `Signed`.
+        """
+        self.client = client
+        self.signed = Signed(client.bucket)
+        self.base = client.bucket.base
+        self._require: Callable[[], None] = _no_lease
+        self.signed.transport.before_change = self._before_change
+        self._free = threading.local()
+
+    @contextmanager
+    def guarded(self, require: Callable[[], None]) -> Iterator[None]:
+        """Ask `require` before each change while the block runs; it raises if none may come."""
+        before, self._require = self._require, require
+        try:
+            yield
+        finally:
+            self._require = before
+
+    def _before_change(self) -> None:
+        self._require()
+
+    # -- looking -----------------------------------------------------------------------
+
+    def find(self, key: str, version: str = "") -> ObjectHead | None:
+        """Return an object, or one version of it; None if there is none."""
+        try:
+            return self.signed.head(key, version)
+        except PathMissing:
+            return None
+
+    def below(self, folder: str) -> list[Object]:
+        """Return all objects below a folder."""
+        return [one for page in self.client.pages(folder) for one in page]
+
+    def versions(self, key: str) -> list[ObjectVersion]:
+        """Return the versions and markers of one key, newest first."""
+        found = []
+        for page in self.signed.versions(key):
+            found += [one for one in page if one.key == key]
+            if page and page[-1].key > key:
+                break  # other keys begin like this one
+        return found
+
+    def content(self, key: str, limit: int, version: str = "") -> bytes:
+        """Return the first bytes of an object, or of a version of it."""
+        with self.client.open(key, 0, None, version=version) as stream:
+            data = bytearray()
+            while len(data) < limit and (piece := stream.read(limit - len(data))):
+                data += piece
+        return bytes(data)
+
+    # -- changing ----------------------------------------------------------------------
+
+    def put(self, key: str, data: bytes) -> str:
+        """Write an object whole, replacing what is there; return its version, if there are any."""
+        answer = self.signed.transport.ask(S3Call("PUT", "s3:PutObject", key, body=data))
+        return answer.headers.get("x-amz-version-id", "")
+
+    def put_absent(self, key: str, data: bytes) -> bool:
+        """Write an object where none is; return whether it is there now with this content.
+
+        It may have been there with this content before: an answer may be lost, and the request
+        repeated.
+        """
+        condition = {"If-None-Match": "*"}
+        call = S3Call("PUT", "s3:PutObject", key, headers=condition, body=data)
+        try:
+            self.signed.transport.ask(call)
+        except ObjectChanged:
+            return self._holds(key, data)
+        return True
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        try:
+            return self.content(key, len(data) + 1) == data
+        except PathMissing:
+            return False
+
+    def put_file(self, key: str, file: BinaryIO, size: int) -> None:
+        """Write a large object from a file, replacing what is there."""
+        self._before_change()
+        self.client.put(key, file)
+        found = self.find(key)
+        if found is None or found.size != size:
+            raise StoreError(f"{printable(key)}: is not what was written to it")
+
+    def copy(
+        self, source: str, target: str, size: int, *, match: str = "", version: str = ""
+    ) -> None:
+        """Copy an object on the server, and see that the copy is whole."""
+        self.signed.copy(source, target, size, version=version, match=match)
+        found = self.find(target)
+        if found is None or found.size != size:
+            raise StoreError(f"{printable(target)}: the copy is not whole; nothing was deleted")
+
+    def delete(self, key: str, *, match: str = "") -> str:
+        """Delete an object; return the version of the marker, if the bucket has versions."""
+        return self.signed.delete(key, match=match).version
+
+    def delete_version(self, key: str, version: str) -> None:
+        """Delete one version for good. It is no matter if that is done already."""
+        with suppress(PathMissing):
+            self.signed.delete(key, version=version)
+
+    def forget(self, key: str, *, versioned: bool) -> None:
+        """Delete an object of regfs's own for good, with all its versions."""
+        if not versioned:
+            with suppress(PathMissing):
+                self.delete(key)
+            return
+        for one in self.versions(key):
+            self.delete_version(key, one.id)

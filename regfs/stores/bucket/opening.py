@@ -1,0 +1,27 @@
+"""Opening the tree in a bucket: of S3 to change it as well, of other clouds to read it."""
+
+from __future__ import annotations
+
+from regfs.errors import NotARegistry
+from regfs.progress import SILENT, Progress
+from regfs.stores.bucket.place import Bucket
+from regfs.stores.bucket.store import BucketStore
+from regfs.stores.bucket.writing import ChangingBucket
+
+
+def open_bucket(bucket: Bucket, progress: Progress = SILENT, *, empty: bool = False) -> BucketStore:
+    """Open the tree in a bucket; with `empty`, there need be none yet.
+
+    Raises:
+        NotARegistry: there is no tree in it.
+        Doubt: what reads buckets is not installed.
+        StoreError: it cannot be reached or read.
+    """
+    kind = ChangingBucket if bucket.scheme == "s3" else BucketStore
+    store = kind(bucket, progress)
+    try:
+        store.require_tree()
+    except NotARegistry:
+        if not empty:
+            raise
+    return store
