@@ -87,6 +87,7 @@ def crashes(kind: dict[str, bool], before: Deed, deed: Deed, *after: Deed) -> in
         while stopped:
             number += 1
             tree.load(start)
+            tree.bucket.clock = 0.0
             tree.prepare()
             tree.bucket.stop_after(number)
             try:

@@ -56,7 +56,7 @@ _REVISION: Final = re.compile(r".+/_manifests/revisions/[^/]+/[^/]+/link", re.DO
 CHANGED: Final = "it has changed while this run was under way"
 
 
-class IndexEntry(NamedTuple):
+class TagWrite(NamedTuple):
     """An entry of the history of a tag."""
 
     mtime: float
@@ -135,7 +135,7 @@ class Copies:
 
     # -- tags ------------------------------------------------------------------------------
 
-    def _index_when_set(self, source: str, found: ObjectHead) -> dict[str, IndexEntry]:
+    def _index_when_set(self, source: str, found: ObjectHead) -> dict[str, TagWrite]:
         """Return the index of a tag when no set of it is under way.
 
         Raises:
@@ -150,16 +150,16 @@ class Copies:
                 raise PathChanged(f"{printable(source)}: {CHANGED}")
         return index
 
-    def _index(self, current: str) -> dict[str, IndexEntry]:
+    def _index(self, current: str) -> dict[str, TagWrite]:
         """Return the entries of the index of a tag, by their paths."""
         base = self._objects.base
         folder = f"{current.removesuffix('/current/link')}/index"
         return {
-            one.key[len(base) :]: IndexEntry(one.mtime, one.etag)
+            one.key[len(base) :]: TagWrite(one.mtime, one.etag)
             for one in self._objects.below(f"{base}{folder}")
         }
 
-    def _set_meanwhile(self, current: str, before: dict[str, IndexEntry]) -> str | None:
+    def _set_meanwhile(self, current: str, before: dict[str, TagWrite]) -> str | None:
         """Return the entry that says what a tag was set to since its index was read."""
         after = self._index(current)
         new = [path for path, entry in after.items() if before.get(path) != entry]
