@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from regfs.cli.common import Command, Group, common_options, settings_of, shown_settings
-from regfs.errors import DocumentInvalid
+from regfs.errors import DocumentInvalid, Unknown
 from regfs.progress import SILENT, Progress
 from regfs.units import use_units
 
@@ -438,6 +438,9 @@ def command(
             except BrokenPipeError:  # handled here: click would take it for a failure
                 drop_output()
                 return Exit.CLEAN.value
+            except Unknown:  # it may be what could not be read
+                session.report_unread()
+                raise
             finally:
                 session.end_progress()
             if answers and session.report_unread() and result is Exit.CLEAN:

@@ -109,7 +109,9 @@ def _words(said: IO[bytes], code: int) -> str:
     said.seek(0)
     lines = said.read(_SAID).decode(errors="replace").split("\n")
     last = [line for line in lines if line.strip()][-1:]
-    return printable(last[0].strip()[:300]) if last else f"exit code {code}"
+    if last:
+        return printable(last[0].strip()[:300])
+    return f"exit code {code}" if code > 0 else f"killed by signal {-code}"
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from functools import partial
 from itertools import chain, pairwise
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from regfs.errors import NotARegistry, printable
+from regfs.errors import NotARegistry, StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.stores import NOT_MOUNTED, FileKind
 
@@ -295,6 +295,11 @@ class Gathering:
                 f"{self._what} of docker save, without an OCI layout: skopeo copy "
                 "docker-archive:FILE oci-archive:NEW, and give that"
             )
+        for problem in self.problems:
+            if problem.code is Code.ARCHIVE_TRUNCATED:
+                raise StoreError(
+                    f"{self._what} with no registry in what came of it: {problem.actual}"
+                )
         raise NotARegistry(
             f"{self._what} with no registry in it: no docker/registry/v2; {NOT_MOUNTED}"
         )
