@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from regfs.cli.session import Exit
 from regfs.errors import PathMissing, StoreError
 from regfs.findings import Finding
 from regfs.stores import FileKind, Store, open_store
+from regfs.stores.bucket.place import of_url
 from tests.make_fixtures import TREES
 from tests.support.buckets import NAME, FakeBucket, Stored, bucket_of
 from tests.support.stores import no_findings
@@ -26,6 +28,11 @@ def bucket() -> Iterator[FakeBucket]:
         for number, key in enumerate(served.objects):
             served.objects[key] = served.objects[key]._replace(mtime=1.7e9 + number + 0.123)
         yield served
+
+
+def opened() -> Store:
+    """Return the bucket with the keys in the environment, as commands open it."""
+    return open_store(of_url(ROOT, dict(os.environ)))
 
 
 def told(store: Store, folders: list[str]) -> list[object]:
@@ -46,7 +53,7 @@ def told(store: Store, folders: list[str]) -> list[object]:
 @pytest.mark.parametrize("name", ["whole", "tutorial", "damaged-link-empty", "digest-only"])
 def test_a_snapshot_tells_what_the_bucket_does(name: str) -> None:
     with bucket_of(TREES / name, "pfx/"):
-        live = open_store(ROOT)
+        live = opened()
         snapshot = live.snapshot()
         entries = list(snapshot.walk("docker", no_findings))
         folders = [one.path for one in entries if one.kind is FileKind.FOLDER]
@@ -57,7 +64,7 @@ def test_a_snapshot_tells_what_the_bucket_does(name: str) -> None:
 
 
 def test_a_file_looks_the_same_however_it_is_looked_at(bucket: FakeBucket) -> None:
-    live = open_store(ROOT)
+    live = opened()
     snapshot = live.snapshot()
     for key in bucket.objects:
         path = key.removeprefix("pfx/")
@@ -72,7 +79,7 @@ def test_a_file_looks_the_same_however_it_is_looked_at(bucket: FakeBucket) -> No
 
 
 def test_what_came_or_went_since_shows_live_only(bucket: FakeBucket) -> None:
-    live = open_store(ROOT)
+    live = opened()
     snapshot = live.snapshot()
     folder = f"{V2}/repositories/app/_manifests/tags"
     bucket.objects[f"pfx/{folder}/new/current/link"] = Stored(b"x", 0.0)
@@ -93,13 +100,13 @@ def test_what_came_or_went_since_shows_live_only(bucket: FakeBucket) -> None:
 
 def test_a_folder_is_as_old_as_the_youngest_in_it(bucket: FakeBucket) -> None:
     inside = [one.mtime for key, one in bucket.objects.items() if "/repositories/app/" in key]
-    assert open_store(ROOT).stat(f"{V2}/repositories/app").mtime == max(inside) // 1
+    assert opened().stat(f"{V2}/repositories/app").mtime == max(inside) // 1
 
 
 @pytest.mark.parametrize("call", ["list", "walk", "subfolders", "tree", "leaves"])
 def test_what_cannot_be_listed_is_raised(bucket: FakeBucket, call: str) -> None:
     """Who passes it over would take what is there for gone."""
-    store = open_store(ROOT)
+    store = opened()
     bucket.denied = {"s3:ListBucket"}
     with pytest.raises(StoreError, match="lack s3:ListBucket"):
         if call == "leaves":
@@ -110,7 +117,7 @@ def test_what_cannot_be_listed_is_raised(bucket: FakeBucket, call: str) -> None:
 
 def test_keys_that_are_no_paths_are_told_of_the_folder_they_are_in(bucket: FakeBucket) -> None:
     folder = f"{V2}/repositories/app"
-    store = open_store(ROOT)
+    store = opened()
     expected = [one.path for one in store.list(folder, no_findings)]
     bucket.objects[f"pfx/{folder}//b"] = Stored(b"x", 0.0)
     for ask in (store.list, store.walk, store.tree):

@@ -10,7 +10,8 @@ which fails the whole of a listing.
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final
 
 from regfs.errors import StoreError, printable
@@ -62,11 +63,8 @@ class BucketSource(ListedObjects):
         if self._folder is not None:
             self._list(self._folder)
         else:
-            folders = self._folders()
             self._progress.start("Listing the bucket")
-            with ThreadPoolExecutor(_LISTINGS) as pool:
-                for _ in pool.map(self._list, folders):
-                    pass
+            self._list_tree()
             self._progress.finish()
         unknown = self._add_uploads()
         rows = self._finish(anchored=True)
@@ -87,18 +85,34 @@ class BucketSource(ListedObjects):
                 self._gathering.problems += unknown
             return unknown
 
-    def _folders(self) -> list[str]:
-        """Return the folders to list in whole; what lies above them is taken."""
-        top = self._level(V2)
-        whole = [folder for folder in top if folder not in (_BLOBS, _REPOSITORIES)]
-        # What else lies in a bucket is none of our business.
+    def _list_tree(self) -> None:
+        """Take the whole tree; what else lies in a bucket is none of our business."""
+        with ThreadPoolExecutor(_LISTINGS) as pool:
+            try:
+                begun = [pool.submit(self._list, folder) for folder in (_LOCKFILES, _OWN)]
+                begun.append(pool.submit(self._take_state))
+                begun += self._list_parts(pool)
+                for one in begun:
+                    one.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _list_parts(self, pool: ThreadPoolExecutor) -> Iterator[Future[None]]:
+        """Yield the listings of parts of the tree, each begun as soon as its folder is known."""
+        levels = {pool.submit(self._level, V2): V2}
+        while levels:
+            for done in wait(levels, return_when=FIRST_COMPLETED).done:
+                above = levels.pop(done)
+                for folder in done.result():
+                    if folder != above and _is_divided(folder):
+                        levels[pool.submit(self._level, folder)] = folder
+                    else:
+                        yield pool.submit(self._list, folder)
+
+    def _take_state(self) -> None:
         state = self._client.find(self._key(_STATE))
         self._add([] if state is None else [state])
-        whole += [_LOCKFILES, _OWN]
-        whole += self._level(_REPOSITORIES) if _REPOSITORIES in top else []
-        for algorithm in self._level(_BLOBS) if _BLOBS in top else []:
-            whole += self._level(algorithm)
-        return whole
 
     def _level(self, folder: str) -> list[str]:
         """Take the objects directly in a folder; return the folders in it.
@@ -181,6 +195,11 @@ class BucketSource(ListedObjects):
 
     def _key_of(self, row: int) -> str:
         return self._key(self._gathering.name_of(self._rows.keys[row]).decode())
+
+
+def _is_divided(folder: str) -> bool:
+    """Return whether the folders in a folder are listed by themselves."""
+    return folder in (_BLOBS, _REPOSITORIES) or folder.rpartition("/")[0] == _BLOBS
 
 
 def refusal_of(bucket: Bucket) -> str:

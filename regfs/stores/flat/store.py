@@ -77,6 +77,9 @@ class FlatSource(Protocol):
             As `open`.
         """
 
+    def known(self, row: int) -> bytes | None:
+        """Return all that is in a file, if the listing says so."""
+
     def digest(self, row: int, algorithm: str) -> str | None:
         """Return the digest of a file, if it was taken while the file passed."""
 
@@ -349,8 +352,18 @@ class FlatStore(ReadOnly):
             for place in places:
                 yield self._begin(place, limit)
             return
-        count = _WINDOW * self._source.ahead
-        yield from in_windows(self._pool, lambda place: self._begin(place, limit), places, count)
+        remaining = iter(places)
+        while window := tuple(islice(remaining, _WINDOW * self._source.ahead)):
+            told = [self._known(where, limit) for where in window]
+            rest = [where for where, one in zip(window, told, strict=True) if one is None]
+            read = in_windows(self._pool, lambda where: self._begin(where, limit), rest, len(rest))
+            yield from (next(read) if one is None else one for one in told)
+
+    def _known(self, where: int | str, limit: int) -> bytes | None:
+        """Return what a row or path begins with, if the listing says so."""
+        row = self._rows.find(checked(where)) if isinstance(where, str) else where
+        known = self._source.known(row) if row >= 0 else None
+        return None if known is None else known[:limit]
 
     def _missing(self, key: bytes) -> StoreError:
         path = printable(path_of(key)) or "/"
