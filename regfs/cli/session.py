@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
@@ -16,7 +17,7 @@ from click.core import ParameterSource
 from regfs.cli.common import Command, Group, common_options, settings_of, shown_settings
 from regfs.errors import DocumentInvalid, Unknown
 from regfs.progress import SILENT, Progress
-from regfs.units import use_units
+from regfs.units import ago, rfc3339, use_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,6 +153,8 @@ class Session:
             progress=self._bar,
         )
         tree.cache = open_cache(self.cache, self.cache_size, tree.store.url)
+        if tree.store.taken_at is not None:
+            self.note(f"regfs: {_age_of(tree.store.taken_at)}")
         return tree
 
     @property
@@ -323,6 +326,12 @@ class Session:
             from regfs.render.tables import printable
 
             click.echo(printable(message), err=True)
+
+
+def _age_of(taken_at: float) -> str:
+    """Return how old a listing is that somebody else has made."""
+    age = ago(max(time.time() - taken_at, 0))
+    return f"as of {rfc3339(taken_at)} ({age}): a report of S3 Inventory, not the bucket of now"
 
 
 def storage_variables() -> dict[str, str]:

@@ -49,6 +49,8 @@ def show_overview(report: Overview, commands: Commands, console: Console) -> Non
 def _content(report: Overview) -> Iterator[Row]:
     yield "root", report.root
     yield "kind", report.owner.meaning
+    if report.listed_at is not None:
+        yield "as of", f"{rfc3339(report.listed_at)}, by a report of S3 Inventory"
     if report.config is not None:
         caches = "; it caches blob descriptors" if report.config.caches_descriptors else ""
         yield "config", f"{report.config.path}{caches}"

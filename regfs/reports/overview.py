@@ -101,6 +101,8 @@ class Around:
     unlisted: OtherUploads | None
     verified_at: datetime | None
     config: RegistryConfig | None
+    listed_at: datetime | None
+    """When somebody else listed it; None: it is of now."""
 
 
 def look_around(store: Store, room: Room, ledger: str, report: Report) -> Around:
@@ -119,6 +121,7 @@ def look_around(store: Store, room: Room, ledger: str, report: Report) -> Around
         _unlisted(store, report),
         None if entry is None else utc_time(entry.mtime),
         find_config(store.url),
+        None if store.taken_at is None else utc_time(store.taken_at),
     )
 
 
@@ -156,6 +159,8 @@ class Overview(Summary):
     last_gc: LastRun | None
     config: RegistryConfig | None
     """The configuration of the reference registry, if one is found that names this tree."""
+    listed_at: datetime | None
+    """When the report of S3 Inventory was begun that this is made of; None: it is of now."""
 
 
 def overview(
@@ -186,6 +191,7 @@ def overview(
         last_verify=around.verified_at,
         last_gc=around.last_gc,
         config=around.config,
+        listed_at=around.listed_at,
     )
 
 

@@ -34,6 +34,7 @@ from regfs.stores.records import Unlisted as Unlisted
 
 if TYPE_CHECKING:
     from regfs.stores.archive.streamed import StreamOptions
+    from regfs.stores.bucket.inventory import InventoryPlace
     from regfs.stores.bucket.place import Bucket
 
 Report = Callable[[Finding], None]
@@ -105,6 +106,13 @@ class Store(Protocol):
     @property
     def problems(self) -> Sequence[Finding]:
         """What is wrong with the store as a whole: any answer may lack something."""
+
+    @property
+    def taken_at(self) -> float | None:
+        """When somebody else listed what it shows, in seconds since the epoch; None: it is of now.
+
+        What has changed since is not seen.
+        """
 
     def snapshot(self) -> Store:
         """Return the tree as one listing shows it now, for who asks much of it.
@@ -402,7 +410,10 @@ def measure(store: Store, folder: str, skip: Collection[str]) -> Iterator[Folder
 
 
 def open_store(
-    root: str | Bucket, *, empty: bool = False, options: StreamOptions | None = None
+    root: str | Bucket | InventoryPlace,
+    *,
+    empty: bool = False,
+    options: StreamOptions | None = None,
 ) -> WritableStore:
     """Open the store that holds the registry tree at `root`.
 

@@ -1,6 +1,7 @@
 """Roots that are no folder: archives, containers and buckets are opened, others called by name.
 
 registry.tar    -    podman://container    s3://bucket/prefix    opened
+inventory:s3://reports/.../manifest.json    inventory:FILE       opened
 registry.zip    https://host                                     named, with what to do instead
 """
 
@@ -9,12 +10,15 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from regfs.errors import NotARegistry, PathDenied, printable
 from regfs.stores import WritableStore
 from regfs.stores.archive.streamed import StreamOptions
-from regfs.stores.bucket.place import Bucket, is_bucket, of_url
+from regfs.stores.bucket.place import Bucket, is_bucket, is_inventory, of_url
+
+if TYPE_CHECKING:
+    from regfs.stores.bucket.inventory import InventoryPlace
 
 _SCHEMES: Final = {
     "http": "a registry on the network",
@@ -32,7 +36,9 @@ _READ: Final = 512
 """Bytes of a file that are looked at."""
 
 
-def open_elsewhere(root: str | Bucket, empty: bool, options: StreamOptions | None) -> WritableStore:
+def open_elsewhere(
+    root: str | Bucket | InventoryPlace, empty: bool, options: StreamOptions | None
+) -> WritableStore:
     """Open a root that is no folder.
 
     Raises:
@@ -47,6 +53,11 @@ def open_elsewhere(root: str | Bucket, empty: bool, options: StreamOptions | Non
     )
 
     wanted = options or StreamOptions()
+    if not isinstance(root, str | Bucket) or (isinstance(root, str) and is_inventory(root)):
+        from regfs.stores.bucket.inventory import of_inventory, open_inventory
+
+        place = of_inventory(root) if isinstance(root, str) else root
+        return open_inventory(place, wanted.progress)
     if not isinstance(root, str) or is_bucket(root):
         from regfs.stores.bucket.opening import open_bucket  # brings threads
 

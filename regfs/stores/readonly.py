@@ -15,6 +15,8 @@ class ReadOnly:
 
     refusal: str
     """Why nothing is changed, and what to do; one line that begins with the URL."""
+    taken_at: float | None = None
+    """As in `Store`."""
 
     def _refuse(self) -> NoReturn:
         raise Refused(self.refusal)

@@ -2,7 +2,7 @@
 
 /srv/registry          as it is
 /etc/.../config.yml    the folder or bucket that its storage section names
-s3://bucket/prefix     with the keys of the user's profile
+s3://bucket/prefix     with the keys of the user's profile, as inventory:s3://..
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from regfs.errors import DocumentInvalid, NotARegistry, printable
 from regfs.stores import NOT_MOUNTED
 
 if TYPE_CHECKING:
+    from regfs.stores.bucket.inventory import InventoryPlace
     from regfs.stores.bucket.place import Bucket
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
-def place_of(root: str, variables: Mapping[str, str] = NO_VARIABLES) -> str | Bucket:
+def place_of(
+    root: str, variables: Mapping[str, str] = NO_VARIABLES
+) -> str | Bucket | InventoryPlace:
     """Return what `open_store` takes for a root: of a configuration, what it names.
 
     `variables` are those that replace parts of a configuration (REGISTRY_STORAGE_...), and those
@@ -38,8 +41,12 @@ def place_of(root: str, variables: Mapping[str, str] = NO_VARIABLES) -> str | Bu
     if os.path.isdir(root):  # the usual root: it loads nothing of what is below
         return root
     from regfs.documents.storage import LARGEST, is_configuration
-    from regfs.stores.bucket.place import is_bucket, of_url
+    from regfs.stores.bucket.place import is_bucket, is_inventory, of_url
 
+    if is_inventory(root):
+        from regfs.stores.bucket.inventory import of_inventory
+
+        return of_inventory(root, variables)
     if is_bucket(root):
         return of_url(root, variables)
     data = _beginning(root, LARGEST + 1)

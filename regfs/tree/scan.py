@@ -82,7 +82,8 @@ def scan(
     """
     store = store.snapshot()
     digests = Digests() if known is None else known
-    inventory = Inventory(store.url, clock(), digests, whole=want is None)
+    taken_at = clock() if store.taken_at is None else store.taken_at
+    inventory = Inventory(store.url, taken_at, digests, whole=want is None)
     if lean:
         inventory.blobs.ask = _asker(store, inventory, layout.blob_folder, "data", _ALGORITHM + 3)
     with without_collector():

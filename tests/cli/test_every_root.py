@@ -18,8 +18,9 @@ from regfs.cli.app import run
 from regfs.cli.session import Exit
 from tests.make_fixtures import TREES
 from tests.support.archives import packed, standard_input, zstd
-from tests.support.buckets import NAME, bucket_of
+from tests.support.buckets import NAME, Stored, bucket_of
 from tests.support.containers import container, containers
+from tests.support.inventories import DATED, report_of
 from tests.support.real_buckets import Server, bucket_on, kinds, times
 from tests.support.reference import needs_programs
 from tests.support.reference import run as program
@@ -72,6 +73,7 @@ _VARY = {
     "finished_at",
     "allocated",
     "last_verify",
+    "listed_at",
 }
 """What depends on the clock, on the disk or on the root itself."""
 
@@ -118,6 +120,14 @@ def _bucket(tree: Path, folder: Path) -> Iterator[str]:
         yield f"s3://{NAME}/pfx"
 
 
+@contextmanager
+def _inventory(tree: Path, folder: Path) -> Iterator[str]:
+    with bucket_of(tree, "pfx/") as served:
+        for key, data in report_of(served.objects, "reports/daily").items():
+            served.objects[key] = Stored(data, 0.0)
+        yield f"inventory:s3://{NAME}/reports/daily/{DATED}/manifest.json"
+
+
 ROOTS: dict[str, Callable[[Path, Path], Any]] = {
     "config.yml": _config,
     "tar": _file("t.tar", bytes),
@@ -125,6 +135,7 @@ ROOTS: dict[str, Callable[[Path, Path], Any]] = {
     "tar.zst": _file("t.tar.zst", zstd),
     "stdin": _input,
     "s3": _bucket,
+    "inventory": _inventory,
 }
 CONTAINERS: dict[str, Callable[[Path, Path], Any]] = {
     tool: partial(_container, tool=tool) for tool in ("podman", "docker")
@@ -134,7 +145,8 @@ CONTAINERS: dict[str, Callable[[Path, Path], Any]] = {
 def _answer(root: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
     code = run(["-r", root, *arguments, "--json"])
     captured = capsys.readouterr()
-    unread = [line for line in captured.err.splitlines() if line.startswith("regfs: ")]
+    lines = [line for line in captured.err.splitlines() if line.startswith("regfs: ")]
+    unread = [line for line in lines if not line.startswith("regfs: as of ")]  # of a report
     return code, _plain(json.loads(captured.out)), unread
 
 

@@ -18,6 +18,8 @@ from typing import Any, Final
 
 from regfs.errors import NotARegistry, StoreError, printable
 
+INVENTORY: Final = "inventory:"
+"""How a root begins that is a report of S3 Inventory."""
 SCHEMES: Final = ("s3", "gs", "az")
 DRIVERS: Final = {"s3": "s3", "s3aws": "s3", "gcs": "gs", "azure": "az"}
 """Driver of the reference registry -> scheme."""
@@ -91,6 +93,11 @@ class Bucket:
                 prefix = prefix[: -len(tail)].rstrip("/")
                 break
         return f"{prefix}/" if prefix else ""
+
+
+def is_inventory(root: str) -> bool:
+    """Return whether a root names a report of S3 Inventory."""
+    return root.startswith(INVENTORY)
 
 
 def is_bucket(root: str) -> bool:

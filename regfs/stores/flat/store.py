@@ -99,12 +99,13 @@ class _Child(NamedTuple):
 class FlatStore(ReadOnly):
     """The store over one source. May be used from several threads."""
 
-    def __init__(self, source: FlatSource) -> None:
-        """The source is listed now."""
+    def __init__(self, source: FlatSource, *, taken_at: float | None = None) -> None:
+        """The source is listed now; what it has may be as of `taken_at`, as in `Store`."""
         self._source = source
         self.url = source.url
         self.refusal = source.refusal
         self.capabilities = source.capabilities
+        self.taken_at = taken_at
         self._rows = source.rows()
         # Threads begin when something is read by them.
         self._pool = ThreadPoolExecutor(source.ahead)

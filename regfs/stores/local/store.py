@@ -69,6 +69,10 @@ class LocalStore:
         return ""
 
     @property
+    def taken_at(self) -> None:
+        """None: a folder is looked at."""
+
+    @property
     def problems(self) -> Sequence[Finding]:
         """Nothing: what is wrong in a folder is found when it is listed."""
         return ()

@@ -214,4 +214,4 @@ def open_layout(store: Store) -> FlatStore:
         NotARegistry: its index is none.
         StoreError: it cannot be read.
     """
-    return FlatStore(LayoutSource(store))
+    return FlatStore(LayoutSource(store), taken_at=store.taken_at)
