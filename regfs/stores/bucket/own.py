@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from itertools import count, takewhile
 from typing import BinaryIO, Final, NamedTuple
 
-from regfs.errors import PathMissing, printable
+from regfs.errors import PathDenied, PathMissing, StoreError, printable
 from regfs.stores import Capability, Entry, FileKind
 from regfs.stores.bucket.aside import (
     RUNS,
@@ -26,7 +26,8 @@ from regfs.stores.bucket.aside import (
     plain_etag,
     segment_key,
 )
-from regfs.stores.bucket.client import Client, Object
+from regfs.stores.bucket.client import Client, KeyOdd, Object
+from regfs.stores.bucket.uploads import UploadsUnderWay, key_of_upload
 from regfs.stores.flat.rows import Gathering, Rows
 from regfs.stores.flat.store import FlatStore
 
@@ -42,15 +43,21 @@ class OwnFile(NamedTuple):
     objects: tuple[Object, ...]
     """Where its bytes are, in order; of what is set aside its copy or stub."""
     aside: Aside | None = None
+    grown: Object | None = None
+    """What an upload that is set aside has by now."""
 
     @property
     def size(self) -> int:
         """Bytes."""
+        if self.grown is not None:
+            return self.grown.size
         return sum(one.size for one in self.objects) if self.aside is None else self.aside.size
 
     @property
     def mtime(self) -> float:
         """Last modification; of what is set aside, that of the original."""
+        if self.grown is not None:
+            return max(self.grown.mtime, self.aside.mtime if self.aside else 0.0)
         return self.moved if self.aside is None else self.aside.mtime
 
     @property
@@ -68,8 +75,9 @@ class OwnFile(NamedTuple):
 class OwnFiles:
     """The files of all runs in one bucket. May be used from several threads."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, uploads: UploadsUnderWay) -> None:
         self._client = client
+        self._uploads = uploads
         self._base = client.bucket.base
         self._all: dict[str, OwnFile] | None = None
         """While the lock is held, once it was asked for."""
@@ -144,7 +152,7 @@ class OwnFiles:
                 continue
             path, aside = parse_aside(name) or (name, None)
             path, aside = (name, None) if path in found else (path, aside)
-            found[path] = OwnFile(path, (one,), aside)
+            found[path] = OwnFile(path, (one,), aside, self._grown(path, aside))
         for path, numbered in parts.items():
             whole = list(takewhile(numbered.__contains__, count(1)))
             if whole:
@@ -153,6 +161,34 @@ class OwnFiles:
                 name = numbered[at].key[len(self._base) :]
                 found[name] = OwnFile(name, (numbered[at],))
         return found
+
+    def _grown(self, path: str, aside: Aside | None) -> Object | None:
+        if aside is None or aside.kind is not AsideKind.UPLOAD:
+            return None
+        try:
+            return self._uploads.now(key_of_upload(self._base, path), aside.id)
+        except PathDenied:
+            return None  # who may not ask for it cannot drop it either
+
+    def uploads(self, folder: str) -> set[tuple[str, str]]:
+        """Return the key and the id of each upload below a folder that is set aside."""
+        try:
+            keys = [
+                one.key
+                for run in self._client.level(f"{self._base}{RUNS}")[0]
+                for page in self._client.pages(f"{run}/quarantine/{folder}")
+                for one in page
+            ]
+        except KeyOdd:
+            raise StoreError(f"{RUNS}: keys in it are no paths (an empty part)") from None
+        with self._changing:
+            keys += self._written
+        asides = (parse_aside(key[len(self._base) :]) for key in keys)
+        return {
+            (key_of_upload(self._base, found[0]), found[1].id)
+            for found in asides
+            if found is not None and found[1].kind is AsideKind.UPLOAD
+        }
 
     # -- what is changed here ----------------------------------------------------------
 

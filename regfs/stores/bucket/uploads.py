@@ -10,6 +10,8 @@ be read.
 
 Google's driver keeps a small object there, Azure's the bytes themselves: a listing shows them.
 
+What is set aside is left out, as long as its stub is in quarantine (see `unfinished`).
+
 An upload elsewhere is never taken for one of these, and never ended: it may be a blob that is being
 copied to its place, or be of another program. What it takes is told by `unlisted`.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -56,6 +58,8 @@ class UploadsUnderWay:
     def __init__(self, bucket: Bucket) -> None:
         """Nothing is requested yet."""
         self._bucket = bucket
+        self.set_aside: Callable[[str], Collection[tuple[str, str]]] = lambda folder: ()
+        """Folder -> key and id of those below it that are set aside."""
         self._signed: Signed | None = None
         self._opening = threading.Lock()
 
@@ -69,6 +73,31 @@ class UploadsUnderWay:
             StoreError: they cannot be listed.
         """
         return [one.object for one in self.shown(folder, there)]
+
+    def at(self, path: str) -> UploadAsFile | None:
+        """Return the open upload that is a file at a path; None if there is none.
+
+        Raises:
+            As `below`.
+        """
+        folder = path.rpartition("/")[0]
+        there = {f"{folder}/data"} if path != f"{folder}/data" else set()
+        key = f"{self._bucket.base}{path}"
+        names = (*self.shown(folder), *(self.shown(folder, there) if there else ()))
+        return next((one for one in names if one.object.key == key), None)
+
+    def now(self, key: str, upload: str) -> Object | None:
+        """Return what an open upload has by now; None if it is complete or aborted.
+
+        Raises:
+            As `below`.
+        """
+        try:
+            parts = self.signed().parts(key, upload)
+        except PathMissing:
+            return None
+        mtime = max((part.mtime for part in parts), default=0.0) // 1
+        return Object(key, sum(part.size for part in parts), mtime, etag_of_parts(parts))
 
     def folders(self, folder: str) -> set[str]:
         """Return the folders of those in the folder of all uploads of a repository.
@@ -101,6 +130,10 @@ class UploadsUnderWay:
                 path = one.key[len(base) :]
                 if one.key.startswith(base) and _DATA.fullmatch(path):
                     begun[path].append(one)
+        if begun:
+            aside = self.set_aside(inside)
+            for path, several in begun.items():
+                begun[path] = [one for one in several if (one.key, one.id) not in aside]
         return begun
 
     def unlisted(self) -> Unlisted:
@@ -154,6 +187,12 @@ def may_hold(folder: str) -> bool:
     """Return whether an upload may be below a folder."""
     above = f"{_REPOSITORIES}/".startswith(f"{folder}/") or not folder
     return above or (folder.startswith(f"{_REPOSITORIES}/") and not _OTHERS.search(folder))
+
+
+def key_of_upload(base: str, path: str) -> str:
+    """Return the key of the upload that a path ends with, be it in quarantine."""
+    inside = path[path.rindex(_REPOSITORIES) :].rpartition("/")[0]
+    return f"{base}{inside}/data"
 
 
 def is_uploads(folder: str) -> bool:

@@ -1,6 +1,7 @@
 """A bucket that is changed: the contract of a folder over requests.
 
-    move into quarantine     set aside: `copies`, or `versions` where the bucket keeps them
+    move into quarantine     set aside: `copies`, or `versions` where the bucket keeps them; uploads
+                             under way: `unfinished`
     move out of it           brought back, never onto something
     delete, delete_tree      below `.regfs` only, for good; nothing in the tree is ever deleted
     append                   `segments`
@@ -45,6 +46,7 @@ from regfs.stores.bucket.place import Bucket
 from regfs.stores.bucket.probe import Powers, probe
 from regfs.stores.bucket.segments import SegmentWriter
 from regfs.stores.bucket.store import BucketStore
+from regfs.stores.bucket.unfinished import UnfinishedUploads
 from regfs.stores.bucket.versions import Versions
 
 AHEAD: Final = 16
@@ -70,8 +72,9 @@ class ChangingBucket(BucketStore):
             As `Client`.
         """
         super().__init__(bucket, progress)
-        self._own = OwnFiles(self._client)
-        self._changes: tuple[Objects, Powers, Copies | Versions] | None = None
+        self._own = OwnFiles(self._client, self._uploads)
+        self._uploads.set_aside = self._own.uploads
+        self._changes: tuple[Objects, Powers, UnfinishedUploads] | None = None
         self._preparing = threading.Lock()
         self._lease: Lease | None = None
 
@@ -333,7 +336,7 @@ class ChangingBucket(BucketStore):
         if self._lease is not None:
             self._lease.check()
 
-    def _ready(self) -> tuple[Objects, Powers, Copies | Versions]:
+    def _ready(self) -> tuple[Objects, Powers, UnfinishedUploads]:
         """Return what changes the bucket, after finding out what can be done there, once."""
         with self._preparing:
             if self._changes is None:
@@ -344,7 +347,8 @@ class ChangingBucket(BucketStore):
                     if powers.versioned
                     else Copies(objects, self._own, conditional=powers.conditional)
                 )
-                self._changes = objects, powers, mover
+                unfinished = UnfinishedUploads(objects, self._own, self._uploads, mover)
+                self._changes = objects, powers, unfinished
             return self._changes
 
 
