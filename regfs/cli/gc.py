@@ -14,7 +14,7 @@ from regfs.cli.gc_carry_out import carry_out, prepare
 from regfs.cli.gc_parts import check, merged, parts_options, read_share
 from regfs.cli.gc_roots import read_file, read_roots, roots_options
 from regfs.cli.gc_runs import purge_command, restore_command, runs_command
-from regfs.cli.options import Duration, Size, option_group
+from regfs.cli.options import Duration, Size, cluster_option, option_group
 from regfs.cli.report_file import metrics_option
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
@@ -298,6 +298,7 @@ def _preview(session: Session, policy: Policy) -> Preview | None:
 @_policy_options
 @click.option("-o", "--output", metavar="FILE", help="Write the plan there, for gc apply.")
 @click.option("--explain", is_flag=True, help="Print every decision of --policy with its reason.")
+@cluster_option
 @parts_options
 def plan_command(
     session: Session,
@@ -307,6 +308,7 @@ def plan_command(
     files: tuple[str, ...],
     subset: Any,
     merge: bool,
+    cluster: str | None,
     **options: Any,
 ) -> Exit:
     """Print what would be deleted, what stays and why; delete nothing.
@@ -320,9 +322,8 @@ def plan_command(
         return read_share(session, share, output)
     if explain and options["policy_file"] is None:
         raise click.UsageError("--explain needs --policy FILE")
-    policy = _policy(session, options)
-    with merged(session, files) as parts:
-        made = session.tree.plan(policy, parts)
+    with session.connected(cluster), merged(session, files) as parts:
+        made = session.tree.plan(_policy(session, options), parts)
     if output is not None:
         try:
             with open(output, "w", encoding="ascii") as stream:

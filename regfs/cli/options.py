@@ -45,6 +45,12 @@ jobs_option: Final = click.option(
     "--jobs", metavar="N", type=click.IntRange(1), help="Threads (default: one per processor)."
 )
 
+cluster_option: Final = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Let the workers of this Dask scheduler read, instead of threads: tcp://HOST:8786.",
+)
+
 platform_option: Final = click.option(
     "--platform", metavar="OS/ARCH", help="Of an index, the image for this: linux/arm64."
 )

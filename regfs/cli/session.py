@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from regfs.cli.settings import OptionSettings
     from regfs.content.cache import Cache
+    from regfs.content.cluster import Cluster
     from regfs.facade import Tree
     from regfs.graph import Graph
     from regfs.stores import WritableStore
@@ -161,6 +162,22 @@ class Session:
     def store(self) -> WritableStore:
         """The store at the root."""
         return self.tree.store
+
+    @contextmanager
+    def connected(self, address: str | None) -> Iterator[Cluster | None]:
+        """Let workers elsewhere read for the block, if there is an address of a scheduler.
+
+        Raises:
+            Doubt, Refused, StoreError: as `regfs.content.cluster.connected`.
+        """
+        if address is None:
+            yield None
+            return
+        from regfs.content.cluster import connected
+
+        with connected(address, self.store) as cluster:
+            self.tree.fetch = cluster.fetch
+            yield cluster
 
     @property
     def registry(self) -> Registry:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from regfs.cli.options import Duration, Size, Subset, jobs_option
+from regfs.cli.options import Duration, Size, Subset, cluster_option, jobs_option
 from regfs.cli.report_file import ReportFile, metrics_option, write_report
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
@@ -86,6 +86,7 @@ DOCUMENTS: Final = {
     help="Instead of verifying, merge the ledgers FILE... and report what they found.",
 )
 @jobs_option
+@cluster_option
 @click.option("--ndjson", is_flag=True, help="Print each finding at once, as a line of JSON.")
 @click.option(
     "--junit",
@@ -139,6 +140,7 @@ def _verify(
     *,
     level: str,
     jobs: int | None,
+    cluster: str | None,
     ledger: str | None,
     no_ledger: bool,
     **limits: Any,
@@ -148,11 +150,16 @@ def _verify(
 
     started = time.time()
     depth, selection = Level(level), Selection(**limits)
-    session.hashes = depth.covers(Level.DIGESTS)
+    if cluster is not None and jobs is not None:
+        raise click.UsageError("--jobs are threads here: it cannot be combined with --cluster")
+    session.hashes = depth.covers(Level.DIGESTS) and cluster is None
     # Histories of tags matter only where images are looked at.
     session.tree.history = depth.covers(Level.SIZES)
     session.tree.cache = None  # manifests are to be those that are in the store now
-    with open_ledger(session, ledger, depth, selection, unused=no_ledger) as record:
+    with (
+        session.connected(cluster) as workers,
+        open_ledger(session, ledger, depth, selection, unused=no_ledger) as record,
+    ):
         targets = session.find(references)
         inventory = session.inventory
         graph = session.graph if depth.covers(Level.SIZES) else None
@@ -161,7 +168,8 @@ def _verify(
             asked = VerifyOptions(
                 level=depth,
                 targets=tuple(targets),
-                jobs=jobs or os.cpu_count() or 1,
+                jobs=workers.threads if workers else jobs or os.cpu_count() or 1,
+                executor=None if workers is None else workers.executor,
                 selection=selection,
                 ledger=record,
                 started=started,

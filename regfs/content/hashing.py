@@ -1,6 +1,6 @@
 """Hashing a batch of blobs and unpacking the layers among them, in any process.
 
-    Task (store url + digests, never bytes) -> hash_blobs -> HashOutcome (counts + problems)
+    Task (store spec + digests, never bytes) -> hash_blobs -> HashOutcome (counts + problems)
 
 `serve` does this in a process of its own. This module is not part of verify, because such a
 process has to start within a tenth of a second: it loads the store and hashlib, and neither graph
@@ -21,6 +21,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from itertools import groupby
 from typing import BinaryIO, Final, NamedTuple, cast
 
@@ -30,7 +31,7 @@ from regfs.content.tar import TarCheck
 from regfs.digest import BUFFER_SIZE, CANONICAL, Digest, Hasher, hash_stream
 from regfs.errors import LayerInvalid, PathMissing, StoreError
 from regfs.findings import Code
-from regfs.stores import Capability, Store, open_store
+from regfs.stores import Capability, Spec, Store, open_store
 
 SMALL: Final = 60 << 10
 """Maximum bytes of a blob that is read at once."""
@@ -63,8 +64,8 @@ class HashItem(NamedTuple):
 class Task(NamedTuple):
     """Some blobs to hash, as sent to another process or machine."""
 
-    url: str
-    """The URL of the store; the worker must see the same tree there."""
+    spec: Spec
+    """What opens the store; the worker must see the same tree there."""
     items: tuple[HashItem, ...]
     bytes: int
     """Their total size, as listed."""
@@ -110,8 +111,8 @@ class HashOutcome(NamedTuple):
 def hash_blobs(
     task: Task, store: Store | None = None, advance: Advance | None = None
 ) -> HashOutcome:
-    """Hash the blobs of one task, in any process. `store` saves opening the URL."""
-    store = store or open_store(task.url, empty=True)
+    """Hash the blobs of one task, in any process. `store` saves opening one."""
+    store = store or opened(task.spec)
     work = _HashTask(store, advance or _ignore)
     items = list(task.items)
     if Capability.DIGESTS in store.capabilities:
@@ -124,6 +125,22 @@ def hash_blobs(
     digests = tuple(item.digest for item in task.items)
     found = tuple(work.problems), tuple(work.layers)
     return HashOutcome(digests, work.blobs, work.bytes, *found, task.number)
+
+
+def opened(spec: Spec) -> Store:
+    """Open a store in a process that does tasks; but for folders, each is opened once.
+
+    Raises:
+        As `open_store`.
+    """
+    if isinstance(spec, str) and os.path.isdir(spec):
+        return open_store(spec)
+    return _opened_once(pickle.dumps(spec))
+
+
+@lru_cache(maxsize=8)
+def _opened_once(spec: bytes) -> Store:
+    return open_store(pickle.loads(spec))
 
 
 def _ignore(amount: int) -> None:

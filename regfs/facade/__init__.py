@@ -246,7 +246,8 @@ class Tree(Reports):
         inventory = scan_for_plan(self.store, policy, self._progress)
         check_owners(inventory)
         kept = self.registry.kept if kept is None else kept
-        self.latest = LatestGraph(Registry(self.store, self.registry.report, kept))
+        registry = Registry(self.store, self.registry.report, kept, self.registry.fetch)
+        self.latest = LatestGraph(registry)
         graph = self.latest.of(inventory, self._progress)
         return plan(graph, policy, time.time(), self.registry.manifest_bytes)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from regfs.stores import WritableStore
     from regfs.tree.inventory import Inventory
     from regfs.tree.measure import Measured
-    from regfs.tree.registry import Registry, Target
+    from regfs.tree.registry import Fetch, Registry, Target
 
 
 class _MeasuredTree(NamedTuple):
@@ -45,6 +45,8 @@ class Parts:
         """The graph by which the latest plan was made, to apply it by while nothing changes."""
         self.cache: Cache | None = None
         """Where listings of layers and manifests of buckets are kept, if anywhere; set at first."""
+        self.fetch: Fetch | None = None
+        """Has manifests read by workers elsewhere; set at first."""
         self._progress = progress
 
     @cached_property
@@ -56,7 +58,7 @@ class Parts:
         """
         from regfs.tree.registry import Registry
 
-        return Registry(self.store, self.reported.append, self._kept())
+        return Registry(self.store, self.reported.append, self._kept(), self.fetch)
 
     def _kept(self) -> KeptManifests | None:
         """Return where manifests are kept, if each read is a request and there is a cache."""

@@ -65,6 +65,7 @@ class Reader:
     ) -> None:
         """An image that names any `special` blob is none of the plain ones."""
         self._store = registry.store
+        self._fetch = registry.fetch
         self._contents = ManifestBytes(registry, inventory)
         self._known = inventory.known
         self._blobs = inventory.blobs
@@ -79,21 +80,34 @@ class Reader:
         every = list(numbers)
         is_listed = [self._blobs.row_of(number) is not None for number in every]
         wanted = by_folder(self._known, compress(every, is_listed))
+        for here, packed in zip(wanted, self._packed(wanted), strict=True):
+            yield from self._unpacked(here, packed)
+        # The listing has not seen these as plain files, so the store has to look what they are.
+        for number in compress(every, map(not_, is_listed)):
+            yield read_manifest(self._store, self._known[number])
+            self._progress.advance(1)
+
+    def _packed(self, wanted: list[array[int]]) -> Iterator[_Packed]:
+        """Read folder by folder: here, in another process too, or elsewhere."""
+        if self._fetch is not None:
+            for members, contents in zip(
+                wanted, self._contents.each(wanted, self._fetch), strict=True
+            ):
+                yield self._folder(contents)
+                self._progress.advance(len(members))
+            return
+
+        def read(item: int) -> _Packed:
+            return self._folder(self._contents.of(wanted[item]))
 
         def work(items: Iterator[int]) -> Iterator[_Packed]:
-            return adaptive_map(lambda item: self._folder(wanted[item]), items, _is_slow)
+            return adaptive_map(read, items, _is_slow)
 
         def advance(items: Iterable[int]) -> None:
             self._progress.advance(sum(len(wanted[item]) for item in items))
 
         many = sum(map(len, wanted)) >= MANY
-        packed = map_in_two_processes(work, len(wanted), fork=many, advance=advance)
-        for here, one in zip(wanted, packed, strict=True):
-            yield from self._unpacked(here, one)
-        # The listing has not seen these as plain files, so the store has to look what they are.
-        for number in compress(every, map(not_, is_listed)):
-            yield read_manifest(self._store, self._known[number])
-            self._progress.advance(1)
+        yield from map_in_two_processes(work, len(wanted), fork=many, advance=advance)
 
     def read_one(self, number: int) -> Reading:
         """Read one blob that was listed, and may be a manifest."""
@@ -103,13 +117,13 @@ class Reader:
             read_manifest(self._store, digest) if content is None else _understood(digest, content)
         )
 
-    def _folder(self, members: array[int]) -> _Packed:
-        """Read what lies in one folder, in this process or in another one."""
+    def _folder(self, contents: Iterable[bytes | None]) -> _Packed:
+        """Take what lies in one folder, in this process or in another one."""
         images: list[_Image] = []
         numbers = array("I")
         lengths: list[int] = []
         others: list[tuple[int, bytes | None]] = []
-        for place, content in enumerate(self._contents.of(members)):
+        for place, content in enumerate(contents):
             if content is None:
                 others.append((place, None))
                 continue

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Flag, auto
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TypeAlias, cast, runtime_checkable
 
 from regfs.errors import PathMissing, Refused, StoreError
 from regfs.findings import Finding
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from regfs.stores.bucket.place import Bucket
 
 Report = Callable[[Finding], None]
+
+Spec: TypeAlias = "str | Bucket"
+"""Where a store is, and how it is reached."""
 
 UNFINISHED: Final = ".regfs-tmp"
 """Ending of the hidden file that `create` may leave beside its target after a crash."""
@@ -94,6 +97,14 @@ class Store(Protocol):
     @property
     def url(self) -> str:
         """Where it is, for people and for plans; `open_store(url)` opens it again."""
+
+    @property
+    def spec(self) -> Spec | None:
+        """What `open_store` takes to open the same store in any process, on any machine.
+
+        It can be pickled, with the secrets in it, which its text leaves out. None where only
+        this process can read what it has opened.
+        """
 
     @property
     def capabilities(self) -> Capability:
@@ -410,7 +421,7 @@ def measure(store: Store, folder: str, skip: Collection[str]) -> Iterator[Folder
 
 
 def open_store(
-    root: str | Bucket | InventoryPlace,
+    root: Spec | InventoryPlace,
     *,
     empty: bool = False,
     options: StreamOptions | None = None,

@@ -6,7 +6,7 @@ without listing the tree. `regfs.push` and `regfs.runs` write it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
@@ -45,6 +45,11 @@ _LONGEST_PART: Final = 255
 """Characters of a path and of a name in it: no operating system takes more."""
 
 
+Fetch = Callable[[Iterable[Sequence[Digest]]], Iterator[Mapping[str, bytes]]]
+"""Takes the manifests of one folder after the other, a few ahead; gives their bytes, by the digits
+of digests, as far as they can be had. Nothing of it is checked yet."""
+
+
 class Linked(NamedTuple):
     """A blob as a repository has it."""
 
@@ -61,12 +66,18 @@ class Registry(References):
     """
 
     def __init__(
-        self, store: Store, report: Report = ignore, kept: KeptManifests | None = None
+        self,
+        store: Store,
+        report: Report = ignore,
+        kept: KeptManifests | None = None,
+        fetch: Fetch | None = None,
     ) -> None:
         self.store = store
         self.report = report
         self.kept = kept
         """Manifests that were read before, for graphs; point reads ask the store."""
+        self.fetch = fetch
+        """Has manifests read elsewhere, for graphs."""
 
     def snapshot(self) -> Registry:
         """Return the same reads of the tree as one listing shows it now.
@@ -77,7 +88,9 @@ class Registry(References):
             StoreError: it cannot be listed.
         """
         store = self.store.snapshot()
-        return self if store is self.store else Registry(store, self.report, self.kept)
+        if store is self.store:
+            return self
+        return Registry(store, self.report, self.kept, self.fetch)
 
     def repositories(self) -> Iterator[str]:
         """Yield the name of every repository, depth first by name, as far as it can be listed."""

@@ -75,7 +75,7 @@ def verify(
     started = options.clock() if options.started is None else options.started
     read_pass = open_pass(registry.store, inventory, options, started)
     if level.covers(Level.SIZES) and graph is None:
-        unkept = Registry(registry.store, registry.report)
+        unkept = Registry(registry.store, registry.report, fetch=registry.fetch)
         graph = build_graph(inventory, unkept, progress=progress)
     scope = scope_of(options.targets, inventory, graph)
     elsewhere = Elsewhere(registry)

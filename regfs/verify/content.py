@@ -21,7 +21,6 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
-    BrokenExecutor,
     Executor,
     Future,
     ThreadPoolExecutor,
@@ -32,11 +31,13 @@ from itertools import islice
 from operator import itemgetter
 from typing import Final
 
+from regfs import layout
 from regfs.content.hashing import HashItem, HashOutcome, Problem, Task, hash_blobs
 from regfs.digest import Digest
 from regfs.errors import StoreError
+from regfs.findings import Code
 from regfs.progress import Progress
-from regfs.stores import Capability, Store
+from regfs.stores import Capability, Spec, Store
 from regfs.verify.workers import Crew
 
 __all__ = ["HashOutcome", "Problem", "Stopped", "hash_all", "reading_order", "tasks"]
@@ -44,6 +45,8 @@ __all__ = ["HashOutcome", "Problem", "Stopped", "hash_all", "reading_order", "ta
 BATCH_FILES: Final = 500
 BATCH_BYTES: Final = 64 << 20
 
+_UNSEEN: Final = frozenset({Code.BLOB_MISSING, Code.BLOB_UNREADABLE})
+"""What a worker says of blobs that it cannot have."""
 _POLL: Final = 0.1
 """Seconds between two checks of what threads have done."""
 
@@ -91,7 +94,7 @@ def reading_order(blobs: Iterable[tuple[Digest, int, float]]) -> list[tuple[Dige
 
 
 def tasks(
-    url: str,
+    spec: Spec,
     blobs: Iterable[tuple[Digest, int]],
     unpack: Callable[[Digest], bool] | None = None,
 ) -> Iterator[Task]:
@@ -100,12 +103,12 @@ def tasks(
     total = number = 0
     for digest, size in blobs:
         if batch and (len(batch) == BATCH_FILES or total + size > BATCH_BYTES):
-            yield Task(url, tuple(batch), total, number)
+            yield Task(spec, tuple(batch), total, number)
             batch, total, number = [], 0, number + 1
         batch.append(HashItem(digest, size, unpack is not None and unpack(digest)))
         total += size
     if batch:
-        yield Task(url, tuple(batch), total, number)
+        yield Task(spec, tuple(batch), total, number)
 
 
 def hash_all(
@@ -124,12 +127,12 @@ def hash_all(
     each with a process of its own. Once `is_over`, nothing more begins, and what runs is finished.
 
     Raises:
-        StoreError: a worker of `executor` was lost.
+        StoreError: a worker of `executor` was lost, or does not see the same tree.
     """
     watch = Watch()
-    if Capability.REOPEN not in store.capabilities:
+    if store.spec is None:
         executor = None  # only this process has what the store has read
-    waiting = tasks(store.url, blobs, unpack)
+    waiting = tasks(store.spec or store.url, blobs, unpack)
     with _pool(store, jobs, executor, watch) as submit:
         running = {} if is_over() else {submit(t): t for t in islice(waiting, 4 * jobs)}
         try:
@@ -142,7 +145,7 @@ def hash_all(
                         progress.advance(task.bytes)
                     if not is_over():
                         running.update((submit(task), task) for task in islice(waiting, 1))
-                    yield _outcome(future)
+                    yield future.result() if executor is None else _certain(future, task, store)
                 if is_over():
                     running = {f: task for f, task in running.items() if not f.cancel()}
         finally:
@@ -175,8 +178,26 @@ def _pool(
         crew.close()
 
 
-def _outcome(future: Future[HashOutcome]) -> HashOutcome:
-    try:
-        return future.result()
-    except BrokenExecutor as error:
-        raise StoreError(f"a worker was lost: {error}") from error
+def _certain(future: Future[HashOutcome], task: Task, store: Store) -> HashOutcome:
+    """Return what a worker says of a task; what it accuses is looked at here.
+
+    Raises:
+        StoreError: it was lost, or sees another tree than this process.
+    """
+    from regfs.content.cluster import result_of
+
+    outcome = result_of(future)
+    accused = {problem.digest for problem in outcome.problems}
+    if not accused:
+        return outcome
+    items = tuple(item for item in task.items if item.digest in accused)
+    again = hash_blobs(task._replace(items=items), store)
+    confirmed = {problem.digest for problem in again.problems}
+    for digest, code, *_ in outcome.problems:
+        if code in _UNSEEN and digest not in confirmed:
+            raise StoreError(
+                f"{layout.blob_path(digest)}: is here, and a worker does not find it: is the "
+                "registry mounted there?"
+            )
+    layers = tuple(layer for layer in outcome.layers if layer.digest not in accused)
+    return outcome._replace(problems=again.problems, layers=layers + again.layers)

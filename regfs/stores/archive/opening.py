@@ -52,7 +52,7 @@ def open_archive(path: str, options: StreamOptions) -> FlatStore:
     where = os.path.abspath(path)
     descriptor = _opened(where)
     if is_tar(os.pread(descriptor, BLOCK, 0)):
-        return FlatStore(SeekableTar(descriptor, where, layouts=options.layouts))
+        return FlatStore(SeekableTar(descriptor, where, layouts=options.layouts), where)
     os.close(descriptor)
     return FlatStore(streamed_file(where, options))
 

@@ -70,6 +70,7 @@ class BucketStore(ReadOnly):
             As `Client`.
         """
         self.url = bucket.url
+        self.spec = bucket
         self.refusal = refusal_of(bucket)
         self._base = bucket.base
         self._client = Client(bucket)
@@ -80,7 +81,8 @@ class BucketStore(ReadOnly):
 
     def snapshot(self) -> Store:
         """Return what is there now, by one listing."""
-        return FlatStore(BucketSource(self._client, self._uploads, progress=self._progress))
+        source = BucketSource(self._client, self._uploads, progress=self._progress)
+        return FlatStore(source, self.spec)
 
     def require_tree(self) -> None:
         """Check that there is a tree. Whether the bucket can be reached at all is said soon.

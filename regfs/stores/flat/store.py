@@ -28,6 +28,7 @@ from regfs.stores import (
     PathState,
     Report,
     Room,
+    Spec,
     Store,
     Unlisted,
     ignore,
@@ -99,9 +100,15 @@ class _Child(NamedTuple):
 class FlatStore(ReadOnly):
     """The store over one source. May be used from several threads."""
 
-    def __init__(self, source: FlatSource, *, taken_at: float | None = None) -> None:
-        """The source is listed now; what it has may be as of `taken_at`, as in `Store`."""
+    def __init__(
+        self, source: FlatSource, spec: Spec | None = None, *, taken_at: float | None = None
+    ) -> None:
+        """The source is listed now; what it has may be as of `taken_at`, as in `Store`.
+
+        `spec` opens what it is a listing of.
+        """
         self._source = source
+        self.spec = spec
         self.url = source.url
         self.refusal = source.refusal
         self.capabilities = source.capabilities

@@ -30,6 +30,7 @@ from regfs.stores import (
     PathState,
     Report,
     Room,
+    Spec,
     Store,
     Unlisted,
 )
@@ -57,6 +58,11 @@ class LocalStore:
     def url(self) -> str:
         """The absolute path of the root."""
         return self.root.path
+
+    @property
+    def spec(self) -> Spec:
+        """The same: another machine has to have it mounted there."""
+        return self.url
 
     @property
     def capabilities(self) -> Capability:

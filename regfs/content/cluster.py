@@ -1,0 +1,278 @@
+"""Workers on other machines, by Dask: batches of digests go there, what came of them comes back.
+
+    with connected("tcp://scheduler:8786", store) as cluster:
+        verify(.., executor=cluster.executor)        hashes blobs there
+        Registry(.., fetch=cluster.fetch)            reads manifests there
+
+A worker opens the same root itself, by the store's `spec`, so a folder has to be mounted at the
+same path, and a bucket has to be reached with the credentials of the spec or of the worker's own
+environment. Bytes of blobs never travel, those of manifests do, compressed.
+
+What a worker says is checked where that matters. Manifests are hashed again here, so a worker
+cannot say anything about references that is not so. A blob that a worker calls damaged or missing
+is looked at here (`verify.content`): a worker without the volume makes no findings. Of a blob that
+a worker calls intact it is believed: workers run the same version of regfs, and that is checked
+with each task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import contextmanager, suppress
+from itertools import islice, repeat
+from typing import Any, Final, TypeVar
+
+from regfs import __version__
+from regfs.content.cache import pack_item, unpack_item
+from regfs.content.hashing import opened
+from regfs.content.kept_manifests import pack, unpack
+from regfs.digest import Digest
+from regfs.errors import Doubt, Invalid, Refused, RegfsError, StoreError, printable
+from regfs.layout import blob_folder, parent_of
+from regfs.stores import Spec, Store
+
+T = TypeVar("T")
+
+TIMEOUT: Final = 5.0
+"""Seconds until a scheduler that does not answer is given up."""
+RETRIES: Final = 2
+"""How often a task that failed is done again; one whose worker died is done again in any case."""
+TOGETHER: Final = 250
+"""Manifests of a task: fewer are not worth its 2 to 4 ms."""
+_WINDOW: Final = 2
+"""Tasks under way, for each thread of the cluster."""
+_LARGEST: Final = 4 << 20
+"""Bytes of a manifest, as `manifests.media_types.LIMIT`: more is none."""
+_MOST: Final = 64 << 20
+"""Bytes of the manifests that a task sends; what exceeds it is read here."""
+_ADDRESS: Final = re.compile(r"(?:tcp|tls)://[\w.:\[\]-]+:[0-9]{1,5}")
+_MISSING: Final = "dask is missing: pip install 'regfs[cluster]'"
+
+
+class OtherVersion(Refused):
+    """A worker runs another version of regfs."""
+
+
+class Cluster:
+    """The workers behind one scheduler."""
+
+    def __init__(self, client: Any, spec: Spec) -> None:
+        self._client = client
+        self._spec = spec
+        self.executor: Executor = _Workers(client.get_executor(pure=False, retries=RETRIES))
+        """Does tasks there; those that fail raise here, as `StoreError` or what they raised."""
+
+    @property
+    def threads(self) -> int:
+        """Number of tasks that run at once, now."""
+        threads: dict[str, int] = self._client.nthreads()
+        return max(1, sum(threads.values()))
+
+    def fetch(self, batches: Iterable[Sequence[Digest]]) -> Iterator[Mapping[str, bytes]]:
+        """Yield for each batch the manifests that could be had, by digits; nothing is checked.
+
+        More than those of the batch may be among them.
+
+        Raises:
+            StoreError: the cluster is lost.
+        """
+        window = _WINDOW * self.threads
+        tasks = iter(_together(batches))
+        running: deque[tuple[int, Future[bytes] | None]] = deque()
+
+        def begin() -> None:
+            for group in islice(tasks, window - len(running)):
+                every = [digest for batch in group for digest in batch]
+                future = None
+                if every:
+                    future = self.executor.submit(read_manifests, self._spec, every)
+                running.append((len(group), future))
+
+        begin()
+        try:
+            while running:
+                count, future = running.popleft()
+                found = None if future is None else unpack_item(result_of(future))
+                begin()
+                yield from repeat({} if found is None else unpack(found), count)
+        finally:
+            for _, future in running:
+                if future is not None:
+                    future.cancel()
+
+
+def _together(batches: Iterable[Sequence[Digest]]) -> Iterator[list[Sequence[Digest]]]:
+    """Yield batches in groups, each of one algorithm, that are worth a task; none is split."""
+    group: list[Sequence[Digest]] = []
+    count, algorithm = 0, ""
+    for batch in batches:
+        other = bool(batch) and algorithm not in ("", batch[0].algorithm)
+        if group and (other or count >= TOGETHER):
+            yield group
+            group, count, algorithm = [], 0, ""
+        group.append(batch)
+        count += len(batch)
+        algorithm = batch[0].algorithm if batch else algorithm
+    if group:
+        yield group
+
+
+class _Workers(Executor):
+    """An executor whose tasks check the version of regfs before they begin."""
+
+    def __init__(self, real: Executor) -> None:
+        self._real = real
+
+    def submit(self, function: Callable[..., T], /, *given: Any, **options: Any) -> Future[T]:
+        """Do something there."""
+        return self._real.submit(there, __version__, function, *given, **options)
+
+
+def result_of(future: Future[T]) -> T:
+    """Wait for what a worker says.
+
+    Raises:
+        RegfsError: what it has met.
+        StoreError: it, or the scheduler, is lost.
+    """
+    try:
+        return future.result()
+    except RegfsError:
+        raise
+    except CancelledError:
+        raise StoreError("the cluster is lost: its scheduler has gone") from None
+    except Exception as error:
+        words = printable(str(error).partition("\n")[0][:200])
+        raise StoreError(f"a worker was lost: {type(error).__name__}: {words}") from None
+
+
+@contextmanager
+def connected(address: str, store: Store) -> Iterator[Cluster]:
+    """Connect to a scheduler for the block.
+
+    Raises:
+        Doubt: Dask is not installed.
+        Invalid: it is no address of a scheduler.
+        Refused: no other process can open the store, or a worker has another version of regfs.
+        StoreError: there is no such scheduler, or it has no workers.
+    """
+    spec = store.spec
+    if spec is None:
+        raise Refused(
+            f"{printable(store.url)}: only this process can read that; --cluster needs a folder "
+            "or a bucket, which its workers open themselves"
+        )
+    try:
+        import distributed
+    except ModuleNotFoundError:
+        raise Doubt(_MISSING) from None
+    shown = printable(address)
+    if not _ADDRESS.fullmatch(address):
+        raise Invalid(f"{shown}: a scheduler is tcp://HOST:PORT, or tls://HOST:PORT")
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _require_scheduler(address, shown)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other versions of Dask: what matters is asked below
+        try:
+            make: Any = distributed.Client
+            client = make(address, timeout=TIMEOUT, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            words = "no scheduler answers there" if isinstance(error, OSError) else str(error)
+            raise StoreError(f"{shown}: {printable(words)}") from None
+        try:
+            _check_workers(client)
+            yield Cluster(client, spec)
+        finally:
+            with suppress(Exception):  # one that is lost cannot be closed either
+                client.close(timeout=TIMEOUT)
+
+
+def _require_scheduler(address: str, shown: str) -> None:
+    """Ask what listens there: a client waits for ever for the answer of something else.
+
+    Raises:
+        StoreError: no scheduler, or one without workers.
+    """
+    import distributed
+
+    dask: Any = distributed
+
+    async def ask() -> Any:
+        arguments = dask.Security().get_connection_args("client")
+        async with dask.rpc(address, timeout=TIMEOUT, connection_args=arguments) as one:
+            return await one.identity()
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = asyncio.run(asyncio.wait_for(ask(), TIMEOUT))
+    except Exception as error:
+        known = isinstance(error, OSError | EOFError | asyncio.TimeoutError)
+        words = "no scheduler answers there" if known else printable(str(error)[:200])
+        raise StoreError(f"{shown}: {words}") from None
+    if not isinstance(found, dict) or found.get("type") != "Scheduler":
+        raise StoreError(f"{shown}: no scheduler of Dask listens there")
+    if not found.get("workers"):
+        raise StoreError(f"{shown}: the cluster has no workers")
+
+
+def _check_workers(client: Any) -> None:
+    found = client.run(version_there, on_error="return")
+    for worker, version in sorted(found.items()):
+        if isinstance(version, ModuleNotFoundError):
+            version = "none"
+        if isinstance(version, Exception):
+            raise StoreError(f"{printable(worker)}: {printable(str(version))}")
+        if version != __version__:
+            raise _other(version, printable(worker))
+
+
+def _other(version: str, worker: str) -> OtherVersion:
+    has = "no regfs" if version == "none" else f"regfs {printable(version)}"
+    return OtherVersion(f"{worker} has {has}, and this is regfs {__version__}; install the same")
+
+
+# -- on a worker ---------------------------------------------------------------------------
+
+
+def version_there() -> str:
+    """Return the version of regfs, on a worker."""
+    return __version__
+
+
+def there(version: str, function: Callable[..., T], *given: Any, **options: Any) -> T:
+    """Do something on a worker, for a regfs of this version.
+
+    Raises:
+        OtherVersion: the worker has another one: it came after the others were asked.
+    """
+    if version != __version__:
+        raise _other(__version__, "a worker")
+    return function(*given, **options)
+
+
+def read_manifests(spec: Spec, digests: Sequence[Digest]) -> bytes:
+    """Return what can be had of manifests, packed; what has another digest is left out.
+
+    They are of one algorithm.
+    """
+    store, left = opened(spec), _MOST
+    folders: dict[str, list[str]] = {}
+    for digest in digests:
+        folders.setdefault(parent_of(blob_folder(digest)), []).append(digest.encoded)
+    found: dict[str, bytes] = {}
+    for folder, names in folders.items():
+        contents = store.contents(folder, names, "data", _LARGEST + 1)
+        for name, content in zip(names, contents, strict=True):
+            if isinstance(content, StoreError) or len(content) > min(_LARGEST, left):
+                continue
+            if Digest.of(content, digests[0].algorithm).encoded == name:
+                left -= len(content)
+                found[name] = content
+    return pack_item(pack(found))
