@@ -61,6 +61,7 @@ COMMANDS: Final[dict[str, str]] = {
     "mv": "Change",
     "cp": "Change",
     "export": "Move",
+    "import": "Move",
     "gc": "Clean",
     "serve": "Serve",
     "completion": "Manual",

@@ -74,6 +74,7 @@ def command(
 
     if to == STANDARD_OUTPUT and session.json:
         raise click.UsageError("--json prints to standard output, where the archive goes")
+    session.copies = True
     done = session.tree.export_to(
         to,
         *references,

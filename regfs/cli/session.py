@@ -79,6 +79,8 @@ class Session:
         """What gave the root, if one is given."""
         self.allow_empty = False
         """Whether an empty folder is a fresh registry."""
+        self.copies = False
+        """Whether all of an archive that passes once is to be kept, for a copy."""
         self.hashes = False
         """Whether blobs are to be hashed: an archive that passes once passes before that."""
         self.json = False
@@ -150,6 +152,7 @@ class Session:
             self.root_and_source()[0],
             empty=self.allow_empty,
             content=self.hashes,
+            whole=self.copies,
             variables=storage_variables(),
             progress=self._bar,
         )

@@ -15,8 +15,7 @@ from typing import Final
 
 from regfs.digest import Digest
 from regfs.errors import DigestInvalid, DocumentInvalid, printable
-from regfs.stores import open_store
-from regfs.tree.roots import NO_VARIABLES, place_of
+from regfs.stores import Store
 from regfs.tree.scan import scan
 
 _FIRST: Final = "# blobs of an export by regfs\n"
@@ -24,18 +23,22 @@ _LONGEST: Final = 200
 """Characters of a line."""
 
 
-def blobs_of(former: str, variables: Mapping[str, str] = NO_VARIABLES) -> dict[Digest, int]:
-    """Return the blobs of a former export -> their bytes.
+def blobs_of(store: Store) -> dict[Digest, int]:
+    """Return the blobs of a tree -> their bytes."""
+    inventory = scan(store, history=False)
+    return {digest: inventory.blobs[digest].size for digest in inventory.blobs}
+
+
+def read_list(path: str) -> dict[Digest, int] | None:
+    """Return what is in the list that an export has written; None if it is no such list.
 
     Raises:
-        DocumentInvalid: it is a list, and not as an export writes it.
-        NotARegistry: it is neither a list nor a root.
-        StoreError: it cannot be read.
+        DocumentInvalid: it is not as an export writes it.
     """
-    if _is_list(former):
-        return _read(former)
-    inventory = scan(open_store(place_of(former, variables)), history=False)
-    return {digest: inventory.blobs[digest].size for digest in inventory.blobs}
+    if not _is_list(path):
+        return None
+    with open(path, encoding="ascii", errors="replace") as file:
+        return dict(_parsed(path, iter(lambda: file.readline(_LONGEST), "")))
 
 
 def write_list(file: str, blobs: Mapping[Digest, int]) -> None:
@@ -62,11 +65,6 @@ def _is_list(path: str) -> bool:
         return is_file and os.read(descriptor, len(_FIRST)) == _FIRST.encode()
     finally:
         os.close(descriptor)
-
-
-def _read(path: str) -> dict[Digest, int]:
-    with open(path, encoding="ascii", errors="replace") as file:
-        return dict(_parsed(path, iter(lambda: file.readline(_LONGEST), "")))
 
 
 def _parsed(path: str, lines: Iterable[str]) -> Iterable[tuple[Digest, int]]:

@@ -6,7 +6,7 @@
         .files .layers                               what is inside images
         .referrers .sbom .buildkit                   likewise: what is about an image
         .removal .verify .plan .export               likewise
-        .export_to                                   a copy, in another place
+        .export_to .import_from                      copies, out of the tree and into it
         .apply .restore .purge                       changes, journaled; .runs lists them
 
 Each method is one call of the function that does the work, with the parts it needs.
@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING
 
 from regfs import layout
 from regfs.errors import NotARegistry
-from regfs.facade.reports import Reports
+from regfs.facade.copies import Copies
 from regfs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from regfs.content.kept_manifests import KeptManifests
     from regfs.digest import Digest
     from regfs.edits.editor import Editor
-    from regfs.exchange.report import ExportReport
     from regfs.findings import Finding
     from regfs.gc.plan import Plan
     from regfs.gc.policy import Policy
@@ -47,6 +46,7 @@ def open(
     *,
     empty: bool = False,
     content: bool = False,
+    whole: bool = False,
     variables: Mapping[str, str] | None = None,
     progress: Progress = SILENT,
 ) -> Tree:
@@ -56,7 +56,8 @@ def open(
     replace parts of it, and those that hold keys for AWS or name a profile. Or a tar (plain, gzip,
     zstd), `-` for one on standard input, `podman://CONTAINER[:PATH]`, `docker://`: these are
     listed now. Or a bucket: `s3://BUCKET/PREFIX`, `gs://`, `az://`. With `content`, blobs of an
-    archive that passes only once are hashed meanwhile, for `verify`.
+    archive that passes only once are hashed meanwhile, for `verify`; with `whole`, all of it is
+    kept in a temporary file, for a copy.
 
     >>> tree = regfs.open("/var/lib/registry")
     >>> len(tree.inventory.blobs), len(tree.graph.manifests)
@@ -74,7 +75,7 @@ def open(
 
     place = place_of(root, variables or {})
     folder = isinstance(place, str) and os.path.isdir(place)
-    options = None if folder else _stream_options(content, progress)
+    options = None if folder else _stream_options(content, whole, progress)
     if isinstance(place, str) and folder and _holds_layout(place):
         return _open_layout(place, progress)
     store: WritableStore = open_store(place, empty=empty, options=options)
@@ -89,15 +90,15 @@ def open(
     return Tree(store, progress)
 
 
-def _stream_options(content: bool, progress: Progress) -> StreamOptions:
+def _stream_options(content: bool, whole: bool, progress: Progress) -> StreamOptions:
     """Return what is wanted of an archive that passes."""
     from regfs.stores.archive.streamed import StreamOptions
 
     if not content:
-        return StreamOptions(progress=progress, layouts=True)
+        return StreamOptions(progress=progress, whole=whole, layouts=True)
     from regfs.content.hashing import algorithm_of
 
-    return StreamOptions(algorithm_of, progress, layouts=True)
+    return StreamOptions(algorithm_of, progress, whole, layouts=True)
 
 
 def _holds_layout(folder: str) -> bool:
@@ -127,7 +128,7 @@ def _is_hollow(store: Store) -> bool:
     return not unread and found.isdisjoint((layout.BLOBS, layout.REPOSITORIES))
 
 
-class Tree(Reports):
+class Tree(Copies):
     """A registry's disk.
 
     References are NAME, NAME:TAG, NAME@DIGEST or DIGEST, of which seven hexadecimal digits
@@ -171,43 +172,6 @@ class Tree(Reports):
             progress=self._progress,
             on_finding=on_finding,
         )
-
-    def export_to(
-        self,
-        to: str,
-        *references: str,
-        format: str = "tree",
-        since: Iterable[str] = (),
-        list_file: str | None = None,
-        replace: bool = False,
-        variables: Mapping[str, str] | None = None,
-    ) -> ExportReport:
-        """Copy all images, or those that references name, to a folder, a tar or a bucket.
-
-        >>> tree.export_to("backup").copied.blobs
-        30
-
-        `format` is `tree` or `oci`. Blobs of former exports, or of their lists, are left out by
-        `since`; `list_file` gets the list of this one. `replace` moves tags that are there.
-
-        Raises:
-            ReferenceInvalid, Unknown: as `Registry.find_all`.
-            Refused: something else is there; nothing was written.
-            StoreError: the place cannot be written; what was written stays.
-        """
-        from regfs.exchange.export import ExportOptions, export
-        from regfs.exchange.former import blobs_of
-        from regfs.exchange.opening import open_medium
-        from regfs.exchange.report import Format
-
-        former: dict[Digest, int] = {}
-        for one in since:
-            former |= blobs_of(one, variables or {})
-        targets = self._find(references)
-        options = ExportOptions(Format(format), former, list_file, replace)
-        graph = self.graph  # a tree that cannot be read is told of before anything is made
-        medium = open_medium(to, self.store, variables or {})
-        return export(graph, self.registry, targets, medium, options, self._progress)
 
     # -- changes -----------------------------------------------------------------------------
 

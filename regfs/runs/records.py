@@ -54,6 +54,7 @@ class RunKind(StrEnum):
     ROLLBACK = "rollback"
     MV = "mv"
     CP = "cp"
+    IMPORT = "import"
 
     @property
     def moves_what_is_bad(self) -> bool:

@@ -5,7 +5,7 @@ like JSON (manifests, configs) up to the size of the largest manifest. That goes
 file, so memory holds the names and no bytes. All else is hashed, if somebody wants to verify it,
 and dropped.
 
-What was not kept can be had again where the archive can be opened again: a compressed file is
+For who will read all of it (a copy), everything is kept. What was not kept can be had again where the archive can be opened again: a compressed file is
 decompressed up to there, a container is asked for the one file. Standard input has passed.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 import tempfile
 import weakref
 from array import array
@@ -54,6 +55,8 @@ class StreamOptions(NamedTuple):
     algorithm_of: Callable[[bytes], str | None] = lambda name: None
     """Name of a file -> the algorithm to hash it by, if it is to be hashed."""
     progress: Progress = SILENT
+    whole: bool = False
+    """Whether everything is kept in the temporary file: all of it will be asked for."""
     layouts: bool = False
     """Whether an OCI image layout is opened as it is, where there is no registry's tree."""
 
@@ -86,6 +89,7 @@ class StreamedTar:
         self._opened = opened
         self._again = again
         self._options = options
+        self._kept_of_each = sys.maxsize if options.whole else KEPT
         self._starts, self._spots = array("q"), array("q")
         """For each file: where its content is in the archive, and in what was kept, or -1."""
         self._sums: dict[int, tuple[str, bytes]] = {}
@@ -151,7 +155,7 @@ class StreamedTar:
         """Keep or hash the content of a file, and drop what need not be either."""
         left = member.size
         piece = stream.read(left) if left else b""
-        keeps = left <= SMALL or piece.lstrip(_WHITE)[:1] == b"{"
+        keeps = self._options.whole or left <= SMALL or piece.lstrip(_WHITE)[:1] == b"{"
         algorithm = self._options.algorithm_of(member.name)
         if not (keeps or algorithm):
             return
@@ -159,7 +163,7 @@ class StreamedTar:
         hasher = None if make is None else make(usedforsecurity=False)
         if keeps:
             self._spots[place] = self._end
-        room = KEPT if keeps else 0
+        room = self._kept_of_each if keeps else 0
         while piece:
             left -= len(piece)
             if hasher is not None:
@@ -197,7 +201,7 @@ class StreamedTar:
         """Return the first bytes of a file."""
         spot = self._spot(row)
         size = min(self._rows.sizes[row], limit)
-        if spot >= 0 and size <= KEPT:
+        if spot >= 0 and size <= self._kept_of_each:
             return read_part(self._kept, spot, size, self._rows.keys[row])
         with self.open(row, 0, limit) as part:
             return part.read()
@@ -208,7 +212,7 @@ class StreamedTar:
         path = path_of(rows.keys[row])
         left = max(rows.sizes[row] - offset, 0)
         size = left if length is None else min(left, length)
-        if spot >= 0 and offset + size <= KEPT:
+        if spot >= 0 and offset + size <= self._kept_of_each:
             return open_part(self._kept, spot + offset, size, path)
         if self._again is None:
             raise StoreError(
