@@ -235,7 +235,14 @@ def test_only_runs_change_a_tree(module: str) -> None:
 
 
 WRITERS = {
-    *("gc.sweep", "gc.collect", "edits.carry_out", "edits.transfer", "exchange.opening"),
+    *(
+        "gc.sweep",
+        "gc.collect",
+        "edits.carry_out",
+        "edits.transfer",
+        "exchange.opening",
+        "exchange.importing",
+    ),
     *("heal.repair", "heal.quarantine", "heal.relink"),
     *("push.uploads", "push.manifests"),
 }

@@ -188,7 +188,8 @@ class _Import:
             if there is not None and (there.current, there.problem) == (info.current, None):
                 edit.keeps.append(Retained(f"{part.name}:{tag}", "it points there already"))
                 continue
-            if there is not None:
+            # A tag that has no current link points nowhere: an import that was cut off began it.
+            if there is not None and there.problem is not Code.TAG_WITHOUT_CURRENT:
                 moved.append(f"{part.name}:{tag}")
             path = layout.path_of(layout.TagCurrent(part.name, tag))
             linked = LinkCopy(info.current, info.mtime)

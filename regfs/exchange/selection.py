@@ -15,13 +15,13 @@ name that no client can ask for: what a hostile tree calls something never becom
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from regfs import layout
 from regfs.digest import Digest
 from regfs.errors import ReferenceInvalid, RegfsError, StoreError
-from regfs.findings import Code, Finding
+from regfs.findings import Code, Finding, Severity
 from regfs.graph import Graph
 from regfs.graph.attached import attached_to, attachments
 from regfs.manifests.media_types import Kind, absent_by_right
@@ -128,7 +128,8 @@ class _Choosing:
         return found
 
     def _leave(self, finding: Finding) -> None:
-        self._found.findings.append(finding)
+        """Note what does not go along: whatever it is in the tree, of a copy it is an error."""
+        self._found.findings.append(replace(finding, override=Severity.ERROR))
 
     # -- what references reach -----------------------------------------------------------
 

@@ -95,7 +95,14 @@ class Copies(Reports):
             self.refresh()
 
 
-def _opened(root: str, variables: Mapping[str, str] | None, progress: Progress = SILENT) -> Tree:
+def _opened(
+    root: str,
+    variables: Mapping[str, str] | None,
+    progress: Progress = SILENT,
+    *,
+    whole: bool = True,
+) -> Tree:
+    """Open another root; `whole` if all of it will be read."""
     from regfs import facade  # which has this class among its own
 
     return facade.open(root, whole=whole, variables=variables, progress=progress)

@@ -130,6 +130,12 @@ FORMS = {
         "export --to layout --format oci --since copy",
         "export --to copy.tar --format tree --since blobs.txt",
     ],
+    "import": [
+        "! untag my-busybox:latest",
+        f"import {TUTORIAL} --dry-run",
+        f"import {TUTORIAL} my-busybox:latest --with {TUTORIAL} --offline",
+        f"import {TUTORIAL} --replace",
+    ],
     "gc plan": [
         "gc plan",
         "gc plan -m --offline --leftovers --empty-repositories",

@@ -193,6 +193,24 @@ def test_what_is_new_comes_and_nothing_is_removed(shop: TreeBuilder, tmp_path: P
     assert TreeBuilder(tmp_path / "copy").tags("app") == ["multi", "v2", "v3"]
 
 
+def test_only_what_a_killed_export_was_writing_is_deleted(
+    shop: TreeBuilder, tmp_path: Path
+) -> None:
+    exported(shop, tmp_path / "copy")
+    copy = TreeBuilder(tmp_path / "copy")
+    half = copy.blob_path(ONE.digest).with_name(".data.0123456789ab.regfs-tmp")
+    others = [half.with_name(name) for name in ("data.regfs-tmp", ".data.tmp", ".regfs-tmp")]
+    others[2].mkdir()
+    for path in (half, *others[:2]):
+        path.write_text("half")
+    exported(shop, tmp_path / "copy")  # the export before has ended: whose these are is unknown
+    assert half.exists()
+    (tmp_path / "copy" / MARK).write_text('{"begun_at": "2026-11-29T18:57:31Z"}')
+    exported(shop, tmp_path / "copy")
+    assert not half.exists()
+    assert all(path.exists() for path in others)
+
+
 @pytest.mark.parametrize("form", ["tree", "oci"])
 def test_a_tag_in_a_copy_moves_only_when_that_is_asked_for(
     shop: TreeBuilder, tmp_path: Path, form: str

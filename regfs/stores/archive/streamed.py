@@ -5,8 +5,9 @@ like JSON (manifests, configs) up to the size of the largest manifest. That goes
 file, so memory holds the names and no bytes. All else is hashed, if somebody wants to verify it,
 and dropped.
 
-For who will read all of it (a copy), everything is kept. What was not kept can be had again where the archive can be opened again: a compressed file is
-decompressed up to there, a container is asked for the one file. Standard input has passed.
+What was not kept can be had again where the archive can be opened again: a compressed file is
+decompressed up to there, a container is asked for the one file. Standard input has passed. For
+who will read all of it (a copy), everything is kept.
 """
 
 from __future__ import annotations
