@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,11 +19,11 @@ from regfs.cli.app import run
 from regfs.errors import LockHeld, Refused
 from regfs.exchange.export import MARK, ExportOptions, export
 from regfs.exchange.media import StoreMedium
-from regfs.exchange.report import ExportReport
 from regfs.findings import Code
 from regfs.runs.lock import exclusive
 from regfs.stores import Writer, open_store
 from tests.support.builder import TreeBuilder, artifact, image, index
+from tests.support.copies import exported, files, links
 from tests.support.edits import assert_pullable, is_served
 from tests.support.registries import Oracle, Recipe, build, fewer, new_tree, recipes
 
@@ -47,23 +46,11 @@ def shop(tree: TreeBuilder) -> TreeBuilder:
     return tree
 
 
-def exported(tree: TreeBuilder, to: Path | str, *references: str, **options: Any) -> ExportReport:
-    return regfs.open(str(tree.root)).export_to(str(to), *references, **options)
-
-
 def unpacked(tar: Path | bytes, folder: Path) -> TreeBuilder:
     data = tar if isinstance(tar, bytes) else tar.read_bytes()
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         archive.extractall(folder, filter="data")
     return TreeBuilder(folder)
-
-
-def links(tree: TreeBuilder) -> dict[str, tuple[str, int]]:
-    """Return every link, with what it says and when it was written."""
-    return {
-        tree.relative(path): (path.read_text(), int(path.stat().st_mtime))
-        for path in tree.v2.rglob("link")
-    }
 
 
 @pytest.mark.parametrize("form", ["folder", "tar"])
@@ -361,11 +348,6 @@ def entries(folder: Path) -> dict[str, str]:
     index = json.loads((folder / "index.json").read_bytes())
     name = "org.opencontainers.image.ref.name"
     return {one["annotations"][name]: one["digest"] for one in index["manifests"]}
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    paths = (path for path in folder.rglob("*") if path.is_file() and ".regfs" not in path.parts)
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def test_a_layout_names_every_tag_and_every_manifest_without_one(

@@ -21,9 +21,9 @@ from regfs.gc.policy import Policy
 from regfs.runs.lock import exclusive
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
-from tests.exchange.test_export import exported, files, links
 from tests.support.archives import compressed, packed
 from tests.support.builder import TreeBuilder, artifact, image, index
+from tests.support.copies import exported, files, links
 from tests.support.crashes import Crash, CrashingStore
 from tests.support.edits import assert_pullable, is_served
 from tests.support.registries import Oracle, Recipe, build, fewer, new_tree, recipes
