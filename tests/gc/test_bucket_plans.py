@@ -50,8 +50,10 @@ def planned(capsys: pytest.CaptureFixture[str]) -> tuple[int, set[str]]:
         [f"{APP}/_manifests/tags/latest/current/link/x"],
         [f"{APP}/_manifests"],
         [f"{APP}/_layers/sha256/\x02"],
+        [f"{APP}/\udcff"],
+        [f"{APP}/_manifests/tags/\udcff/current/link"],
     ],
-    ids="-".join,
+    ids=lambda keys: repr(keys[0]),
 )
 def test_what_a_listing_hides_is_never_collected(
     bucket: FakeBucket, keys: list[str], capsys: pytest.CaptureFixture[str]

@@ -33,6 +33,8 @@ _RIGHTS: Final = {
     "gs": ("storage.objects.list", "storage.objects.get"),
     "az": ("the right to list blobs", "the right to read blobs"),
 }
+_NO_PATH: Final = re.compile(r"empty path segment|invalid list response: .* UTF-8")
+"""In the words of a failure: there is a key in the listing that is no path."""
 _AFTER_THE_END: Final = re.compile(r"status code: 416 |error: Wanted range starting at \d")
 """In the words of a failure: the object ends before the range begins."""
 
@@ -202,7 +204,7 @@ class Client:
         Its own may quote the request, and with it an access key.
         """
         text = str(error)
-        if type(error).__name__ == "InvalidPathError" or "empty path segment" in text:
+        if type(error).__name__ == "InvalidPathError" or _NO_PATH.search(text):
             return KeyOdd()
         where = printable(f"{self.bucket.url}: {key}" if key else self.bucket.url)
         if isinstance(error, FileNotFoundError) and key:

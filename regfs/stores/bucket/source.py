@@ -166,7 +166,7 @@ class BucketSource(ListedObjects):
 
         `a//b` sorts before all that a registry writes: names begin with letters, digits or `_`.
         """
-        words = "keys in it are no paths (a//b, or a control character)"
+        words = "keys in it are no paths (a//b, a control character, no UTF-8)"
         pages: list[list[Object]] = []
         try:
             pages.extend(self._client.pages(self._key(folder), after=self._key(folder) + "/0"))

@@ -34,7 +34,8 @@ class Answer(NamedTuple):
 
 def xml(text: str) -> Answer:
     """Return an answer of XML."""
-    return Answer(200, text.encode(), {"Content-Type": "application/xml"})
+    data = text.encode("utf-8", "surrogateescape")  # a key may be any bytes
+    return Answer(200, data, {"Content-Type": "application/xml"})
 
 
 @contextmanager
