@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from regfs import layout
 from regfs.errors import NotARegistry
-from regfs.facade.copies import Exchange
+from regfs.facade.copies import ExportAndImport
 from regfs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _is_hollow(store: Store) -> bool:
     return not unread and found.isdisjoint((layout.BLOBS, layout.REPOSITORIES))
 
 
-class Tree(Exchange):
+class Tree(ExportAndImport):
     """A registry's disk.
 
     References are NAME, NAME:TAG, NAME@DIGEST or DIGEST, of which seven hexadecimal digits

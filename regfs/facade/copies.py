@@ -1,4 +1,4 @@
-"""Exchange of a tree: out of it and into it."""
+"""ExportAndImport of a tree: out of it and into it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from regfs.facade import Tree
 
 
-class Exchange(Reports):
+class ExportAndImport(Reports):
     """Export and import. What references are: see `Tree`."""
 
     def export_to(
