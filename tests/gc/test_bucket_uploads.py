@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 
 from regfs import layout
+from regfs.cli.app import run
 from regfs.errors import PathChanged, RegfsError
 from regfs.gc.collect import settle
 from regfs.gc.policy import Policy
@@ -16,8 +21,10 @@ from regfs.runs import runs
 from regfs.stores import FileKind, ignore
 from regfs.tree.registry import Registry
 from tests.support.bucket_runs import PREFIX, BucketTree, litter_bucket
+from tests.support.real_buckets import Server, bucket_on, kinds
+from tests.support.reference import BucketRegistry, needs_programs
 from tests.support.s3.bucket import FakeBucket, Stored, Upload
-from tests.support.s3.uploads import add_part, begun, signed
+from tests.support.s3.uploads import add_part, begun, open_uploads, signed
 
 LATER = Policy(min_age=0, uploads_older_than=0)
 BLOB = f"{PREFIX}{layout.BLOBS}/sha256/aa/{'a' * 64}/data"
@@ -129,7 +136,7 @@ def test_a_purge_aborts_it_and_no_other(upload: UploadTree) -> None:
     assert purged.bytes > sum(map(len, PARTS))
     assert upload.bucket.uploads.keys() == {other, elsewhere}
     assert not upload.tree.own()
-    assert [run.state for run in runs(upload.tree.store())] == ["purged"]
+    assert [one.state for one in runs(upload.tree.store())] == ["purged"]
 
 
 def test_an_object_and_several_uploads_of_one_key_go_and_come_back(upload: UploadTree) -> None:
@@ -254,8 +261,8 @@ def crashes(versioned: bool, before: Deed, deed: Deed, after: Deed) -> int:
 
 
 def _restore_all(upload: UploadTree) -> None:
-    for run in runs(upload.tree.store()):
-        upload.tree.restore(run.run)
+    for one in runs(upload.tree.store()):
+        upload.tree.restore(one.run)
     assert upload.tree.state() == upload.tree.before
     assert upload.shown() >= {"data", "startedat"}
     assert parts(upload)
@@ -293,3 +300,76 @@ def test_lost_answers_change_nothing(upload: UploadTree) -> None:
     upload.tree.purge()
     assert upload.bucket.uploads == {}
     assert not upload.tree.own()
+
+
+# -- beside a registry -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", kinds("rgw", "seaweedfs"))
+@needs_programs("docker-registry")
+def test_an_upload_that_a_registry_left_is_collected_and_one_that_goes_on_is_not(
+    kind: str, object_store: Callable[[str], Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with bucket_on(object_store(kind), None, "pfx") as root:
+        bucket = root.removeprefix("s3://").partition("/")[0]
+        with BucketRegistry(bucket, "pfx") as registry:
+            assert patched(registry, begin_upload(registry), bytes(12_000_000))
+            client = signed(root)
+            left = open_uploads(client, "pfx/")
+            assert len(left) == 1
+            with Uploading(registry) as young:
+                time.sleep(6)
+                ages = ["--min-age", "5s", "--uploads-older-than", "5s"]
+                assert run(["-r", root, "gc", "plan", *ages, "--json"]) == 0
+                planned = json.loads(capsys.readouterr().out)
+                assert planned["totals"]["uploads"] == 1
+                (action,) = [one for one in planned["actions"] if one["kind"] == "upload"]
+                small = action["size"] - 12_000_000
+                assert 0 < small < 1000  # startedat, and states of the digest
+                assert run(["-r", root, "gc", "run", *ages, "--yes"]) == 0
+                assert left[0].id in {one.id for one in open_uploads(client, "pfx/")}
+                capsys.readouterr()
+                assert run(["-r", root, "ls", "--uploads", "--json"]) == 0
+                listed = json.loads(capsys.readouterr().out)["uploads"]
+                assert len(listed) == 1
+                assert run(["-r", root, "gc", "purge", "--offline", "--yes"]) == 0
+                assert left[0].id not in {one.id for one in open_uploads(client, "pfx/")}
+            digest = f"sha256:{hashlib.sha256(young.sent).hexdigest()}"
+            assert registry.request("PUT", f"{young.where}&digest={digest}").status == 201
+            assert registry.request("GET", f"/v2/young/blobs/{digest}").body == young.sent
+        assert open_uploads(client, "pfx/") == []
+
+
+class Uploading:
+    """A client that adds to an upload all the time."""
+
+    def __init__(self, registry: BucketRegistry) -> None:
+        self.sent = b""
+        self.where = begin_upload(registry, "young")
+        self._registry = registry
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._add)
+
+    def _add(self) -> None:
+        while not self._ended.wait(0.2):
+            piece = os.urandom(100_000)
+            self.where = patched(self._registry, self.where, piece)
+            self.sent += piece
+
+    def __enter__(self) -> Uploading:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def begin_upload(registry: BucketRegistry, name: str = "app") -> str:
+    return registry.request("POST", f"/v2/{name}/blobs/uploads/").headers["Location"]
+
+
+def patched(registry: BucketRegistry, where: str, data: bytes) -> str:
+    answer = registry.request("PATCH", where, body=data)
+    assert answer.status == 202
+    return answer.headers["Location"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -29,11 +28,8 @@ from tests.support.buckets import (
     Stored,
     bucket_of,
     environment,
-    make_bucket,
-    needs_seaweedfs,
-    reached_at,
-    seaweedfs,
 )
+from tests.support.real_buckets import Server, bucket_on, kinds
 from tests.support.reference import BucketRegistry, needs_programs
 from tests.support.s3.uploads import MIB, begun, open_uploads, signed
 from tests.support.stores import no_findings
@@ -264,15 +260,14 @@ def test_a_tree_without_uploads_asks_for_no_permission(bucket: FakeBucket) -> No
 # -- beside the real thing ---------------------------------------------------------------
 
 
-@needs_seaweedfs
+@pytest.mark.parametrize("kind", kinds("rgw", "seaweedfs"))
 @needs_programs("docker-registry")
 def test_what_docker_registry_has_begun_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, object_store: Callable[[str], Server], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with seaweedfs(tmp_path) as url, reached_at(url):
-        make_bucket()
-        root = f"{ROOT}/pfx"
-        with BucketRegistry(NAME, "pfx") as registry:
+    with bucket_on(object_store(kind), None, "pfx") as root:
+        bucket = root.removeprefix("s3://").partition("/")[0]
+        with BucketRegistry(bucket, "pfx") as registry:
             where = registry.request("POST", "/v2/app/blobs/uploads/").headers["Location"]
             for size, expected in (
                 (12_000_000, [12_000_000]),
@@ -289,4 +284,4 @@ def test_what_docker_registry_has_begun_is_told(
         assert run(["-r", root, "ls", "--uploads", "--json"]) == 0
         (upload,) = json.loads(capsys.readouterr().out)["uploads"]
         assert upload["size"] > 31_000_000
-        assert len(open_uploads(signed(), "pfx/")) == 1
+        assert len(open_uploads(signed(root), "pfx/")) == 1

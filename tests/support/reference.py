@@ -191,7 +191,7 @@ class BucketRegistry(ReferenceRegistry):
         command = super().command(port)
         file = Path(command[-1])
         config = json.loads(file.read_text())
-        config["storage"]["s3"] = s3
+        config["storage"] |= {"s3": s3, "redirect": {"disable": True}}
         del config["storage"]["filesystem"]
         file.write_bytes(dumps(config))
         return command

@@ -18,12 +18,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import quote, unquote_plus
+from urllib.parse import quote, unquote, unquote_plus
 from xml.sax.saxutils import escape
 
 from regfs.errors import PathMissing, StoreError, printable
 from regfs.stores.bucket.place import Bucket
-from regfs.stores.bucket.transport import NotOffered, S3Call, SignedAnswer, Transport
+from regfs.stores.bucket.transport import NotOffered, ObjectChanged, S3Call, SignedAnswer, Transport
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -40,6 +40,8 @@ _LIST_VERSIONS: Final = "s3:ListBucketVersions"
 _LIST_UPLOADS: Final = "s3:ListBucketMultipartUploads"
 _LIST_PARTS: Final = "s3:ListMultipartUploadParts"
 _ENCODED: Final = re.compile(r"(?:[A-Za-z0-9._~*/!'()+-]|%[0-9A-Fa-f]{2})*")
+_PLAIN: Final = re.compile('"?[0-9a-f]{32}"?')
+"""An ETag that is the MD5 of the content, so that a copy has the same."""
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -333,7 +335,13 @@ class Signed:
             S3Call("PUT", "s3:PutObject", target, headers=headers)
         )
         made = answer.headers.get("x-amz-version-id", "")
-        return ObjectHead(size, self._time(root, "LastModified"), _etag(_text(root, "ETag")), made)
+        etag = _etag(_text(root, "ETag"))
+        if match and etag != _etag(match) and _PLAIN.fullmatch(etag) and _PLAIN.fullmatch(match):
+            # Ceph 16 copies it all the same.
+            self.delete(target, version=made)
+            where = f"{printable(self.transport.url)}: {printable(source)}"
+            raise ObjectChanged(f"{where}: it has changed meanwhile")
+        return ObjectHead(size, self._time(root, "LastModified"), etag, made)
 
     def _copy_parts(
         self, headers: Mapping[str, str], target: str, size: int, step: int
@@ -436,7 +444,8 @@ def _key(one: Element, root: Element) -> str:
 def _decoded(text: str, root: Element) -> str:
     """Return a key of a listing, which may be encoded as in a URL.
 
-    SeaweedFS says so of uploads, and does not encode them.
+    Of uploads, SeaweedFS says so and does not encode them; Ceph does, and does not say so.
     """
-    encoded = _text(root, "EncodingType") == "url" and _ENCODED.fullmatch(text)
-    return unquote_plus(text) if encoded else text
+    if not _ENCODED.fullmatch(text):
+        return text
+    return unquote_plus(text) if _text(root, "EncodingType") == "url" else unquote(text)

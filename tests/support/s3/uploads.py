@@ -12,9 +12,9 @@ from tests.support.s3.server import NAME
 MIB = 1 << 20
 
 
-def signed() -> Signed:
-    """Return what signs requests to the bucket that the environment names, and never pauses."""
-    made = Signed(of_url(f"s3://{NAME}", os.environ))
+def signed(root: str = f"s3://{NAME}") -> Signed:
+    """Return what signs requests to the bucket of a root, and never pauses."""
+    made = Signed(of_url(root, os.environ))
     made.transport._pause = lambda seconds: None
     return made
 
