@@ -17,11 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import quote, unquote, unquote_plus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from regfs.errors import PathMissing, StoreError, printable
+from regfs.stores.bucket.answers import Deletion as Deletion
+from regfs.stores.bucket.answers import ObjectHead as ObjectHead
+from regfs.stores.bucket.answers import ObjectVersion as ObjectVersion
+from regfs.stores.bucket.answers import OpenUpload as OpenUpload
+from regfs.stores.bucket.answers import UploadedPart as UploadedPart
+from regfs.stores.bucket.answers import Versioning as Versioning
+from regfs.stores.bucket.answers import decoded, etag_of, key_of, text_of
 from regfs.stores.bucket.place import Bucket
 from regfs.stores.bucket.transport import NotOffered, ObjectChanged, S3Call, SignedAnswer, Transport
 
@@ -39,73 +46,9 @@ _COPIES: Final = 8
 _LIST_VERSIONS: Final = "s3:ListBucketVersions"
 _LIST_UPLOADS: Final = "s3:ListBucketMultipartUploads"
 _LIST_PARTS: Final = "s3:ListMultipartUploadParts"
-_ENCODED: Final = re.compile(r"(?:[A-Za-z0-9._~*/!'()+-]|%[0-9A-Fa-f]{2})*")
 _PLAIN: Final = re.compile('"?[0-9a-f]{32}"?')
 """An ETag that is the MD5 of the content, so that a copy has the same."""
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-class Versioning(NamedTuple):
-    """What the bucket keeps of what is overwritten or deleted."""
-
-    state: str
-    """`Enabled`, `Suspended`, or empty: never enabled."""
-    mfa_delete: bool
-    """Whether versions are deleted only with a one-time password, which is not sent."""
-
-
-class ObjectVersion(NamedTuple):
-    """One version of an object, or a delete marker."""
-
-    key: str
-    id: str
-    """`null` for what was put while versioning was off."""
-    marker: bool
-    latest: bool
-    size: int
-    mtime: float
-    etag: str
-    """Without its quotes, as all here; empty for a marker."""
-
-
-class OpenUpload(NamedTuple):
-    """An upload in parts that is neither complete nor aborted."""
-
-    key: str
-    id: str
-    initiated: float
-    """Seconds since the epoch."""
-
-
-class UploadedPart(NamedTuple):
-    """One part of such an upload."""
-
-    number: int
-    size: int
-    mtime: float
-    etag: str
-
-
-class ObjectHead(NamedTuple):
-    """What a server tells of one object."""
-
-    size: int
-    mtime: float
-    """To the second."""
-    etag: str
-    version: str
-    """Empty where the bucket has no versions."""
-
-
-class Deletion(NamedTuple):
-    """What a delete has done."""
-
-    marker: bool
-    """Whether a delete marker was made, or was what was deleted."""
-    version: str
-    """The version that was deleted, or the marker that was made; empty without versions."""
-    repeated: bool
-    """Whether an earlier attempt may have been carried out already."""
 
 
 class Signed:
@@ -136,10 +79,10 @@ class Signed:
             root, _ = self.transport.document(asked)
         except NotOffered:
             return Versioning("", False)
-        state = _text(root, "Status")
+        state = text_of(root, "Status")
         if state not in ("", "Enabled", "Suspended"):
             raise self.transport.odd()
-        return Versioning(state, _text(root, "MfaDelete") == "Enabled")
+        return Versioning(state, text_of(root, "MfaDelete") == "Enabled")
 
     def versions(self, prefix: str) -> Iterator[list[ObjectVersion]]:
         """Yield all versions and delete markers of keys that begin with a prefix, by pages.
@@ -161,13 +104,13 @@ class Signed:
 
     def _version(self, one: Element, marker: bool, root: Element) -> ObjectVersion:
         return ObjectVersion(
-            _key(one, root),
-            _text(one, "VersionId"),
+            key_of(one, root),
+            text_of(one, "VersionId"),
             marker,
-            _text(one, "IsLatest") == "true",
+            text_of(one, "IsLatest") == "true",
             0 if marker else self._number(one, "Size"),
             self._time(one, "LastModified"),
-            _etag(_text(one, "ETag")),
+            etag_of(text_of(one, "ETag")),
         )
 
     def delete(self, key: str, *, version: str = "", match: str = "") -> Deletion:
@@ -186,7 +129,7 @@ class Signed:
             permission,
             key,
             {"versionId": version} if version else {},
-            {"If-Match": f'"{_etag(match)}"'} if match else {},
+            {"If-Match": f'"{etag_of(match)}"'} if match else {},
         )
         return _removal(self.transport.ask(asked))
 
@@ -228,15 +171,15 @@ class Signed:
         root, answer = self.transport.document(asked)
         found: dict[tuple[str, str], Deletion | StoreError] = {}
         for one in root.iterfind("{*}Deleted"):
-            key, marker = _text(one, "Key"), _text(one, "DeleteMarker") == "true"
-            made = _text(one, "DeleteMarkerVersionId") or _text(one, "VersionId")
+            key, marker = text_of(one, "Key"), text_of(one, "DeleteMarker") == "true"
+            made = text_of(one, "DeleteMarkerVersionId") or text_of(one, "VersionId")
             # SeaweedFS leaves out the version that was asked for if that is a marker.
             version = made if (key, made) in items else ""
             found[key, version] = Deletion(marker, made, answer.repeated)
         for one in root.iterfind("{*}Error"):
-            key, version = _text(one, "Key"), _text(one, "VersionId")
+            key, version = text_of(one, "Key"), text_of(one, "VersionId")
             found[key, version] = self.transport.refused(
-                asked._replace(key=key), _text(one, "Code")
+                asked._replace(key=key), text_of(one, "Code")
             )
         return found
 
@@ -252,7 +195,9 @@ class Signed:
         marks = {"key-marker": "NextKeyMarker", "upload-id-marker": "NextUploadIdMarker"}
         for root in self._pages(query, marks, _LIST_UPLOADS):
             yield [
-                OpenUpload(_key(one, root), _text(one, "UploadId"), self._time(one, "Initiated"))
+                OpenUpload(
+                    key_of(one, root), text_of(one, "UploadId"), self._time(one, "Initiated")
+                )
                 for one in root.iterfind("{*}Upload")
             ]
 
@@ -271,7 +216,7 @@ class Signed:
                     self._number(one, "PartNumber"),
                     self._number(one, "Size"),
                     self._time(one, "LastModified"),
-                    _etag(_text(one, "ETag")),
+                    etag_of(text_of(one, "ETag")),
                 )
                 for one in root.iterfind("{*}Part")
             ]
@@ -309,7 +254,7 @@ class Signed:
         except (KeyError, ValueError, TypeError, OverflowError):
             raise self.transport.odd() from None
         return ObjectHead(
-            size, mtime, _etag(headers.get("ETag", "")), headers.get("x-amz-version-id", "")
+            size, mtime, etag_of(headers.get("ETag", "")), headers.get("x-amz-version-id", "")
         )
 
     def copy(
@@ -328,15 +273,15 @@ class Signed:
         path = quote(f"/{self.transport.name}/{source}", safe="/~")
         headers = {"x-amz-copy-source": path + (f"?versionId={quote(version)}" if version else "")}
         if match:
-            headers["x-amz-copy-source-if-match"] = f'"{_etag(match)}"'
+            headers["x-amz-copy-source-if-match"] = f'"{etag_of(match)}"'
         if size > whole:
             return self._copy_parts(headers, target, size, max(whole, -(-size // _PARTS)))
         root, answer = self.transport.document(
             S3Call("PUT", "s3:PutObject", target, headers=headers)
         )
         made = answer.headers.get("x-amz-version-id", "")
-        etag = _etag(_text(root, "ETag"))
-        if match and etag != _etag(match) and _PLAIN.fullmatch(etag) and _PLAIN.fullmatch(match):
+        etag = etag_of(text_of(root, "ETag"))
+        if match and etag != etag_of(match) and _PLAIN.fullmatch(etag) and _PLAIN.fullmatch(match):
             # Ceph 16 copies it all the same.
             self.delete(target, version=made)
             where = f"{printable(self.transport.url)}: {printable(source)}"
@@ -349,7 +294,7 @@ class Signed:
         transport, permission = self.transport, "s3:PutObject"
         kind = {"Content-Type": "application/octet-stream"}
         root, _ = transport.document(S3Call("POST", permission, target, {"uploads": ""}, kind))
-        upload = _text(root, "UploadId")
+        upload = text_of(root, "UploadId")
 
         def copied(number: int) -> str:
             first = (number - 1) * step
@@ -357,7 +302,7 @@ class Signed:
             query = {"partNumber": str(number), "uploadId": upload}
             more = {**headers, "x-amz-copy-source-range": bounds}
             part, _ = transport.document(S3Call("PUT", permission, target, query, more))
-            return _text(part, "ETag")
+            return text_of(part, "ETag")
 
         try:
             with ThreadPoolExecutor(_COPIES) as pool:
@@ -400,24 +345,24 @@ class Signed:
         while True:
             root, _ = self.transport.document(S3Call("GET", permission, key, {**query, **more}))
             yield root
-            if _text(root, "IsTruncated") != "true":
+            if text_of(root, "IsTruncated") != "true":
                 return
-            at = tuple(_text(root, name) for name in marks.values())
+            at = tuple(text_of(root, name) for name in marks.values())
             if not at[0] or at in seen:
                 raise self.transport.odd()  # it would never end
             seen.add(at)
             for (parameter, name), text in zip(marks.items(), at, strict=True):
-                more[parameter] = _decoded(text, root) if name == "NextKeyMarker" else text
+                more[parameter] = decoded(text, root) if name == "NextKeyMarker" else text
 
     def _number(self, one: Element, name: str) -> int:
-        text = _text(one, name)
+        text = text_of(one, name)
         if not (text.isascii() and text.isdigit() and len(text) < 19):
             raise self.transport.odd()
         return int(text)
 
     def _time(self, one: Element, name: str) -> float:
         try:
-            time = datetime.fromisoformat(_text(one, name))
+            time = datetime.fromisoformat(text_of(one, name))
             return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             raise self.transport.odd() from None
@@ -427,25 +372,3 @@ def _removal(answer: SignedAnswer) -> Deletion:
     headers = answer.headers
     marker = headers.get("x-amz-delete-marker", "") == "true"
     return Deletion(marker, headers.get("x-amz-version-id", ""), answer.repeated)
-
-
-def _text(one: Element, name: str) -> str:
-    return one.findtext(f"{{*}}{name}") or ""
-
-
-def _etag(text: str) -> str:
-    return text.removeprefix("W/").strip('"')
-
-
-def _key(one: Element, root: Element) -> str:
-    return _decoded(_text(one, "Key"), root)
-
-
-def _decoded(text: str, root: Element) -> str:
-    """Return a key of a listing, which may be encoded as in a URL.
-
-    Of uploads, SeaweedFS says so and does not encode them; Ceph does, and does not say so.
-    """
-    if not _ENCODED.fullmatch(text):
-        return text
-    return unquote_plus(text) if _text(root, "EncodingType") == "url" else unquote(text)
