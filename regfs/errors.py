@@ -201,6 +201,12 @@ class AttestationUnknown(Unknown):
     code = "MANIFEST_UNKNOWN"
 
 
+class PlatformUnknown(Unknown):
+    """No image for the platform that was asked for."""
+
+    code = "MANIFEST_UNKNOWN"
+
+
 class UploadUnknown(Unknown):
     """No such unfinished upload in the repository."""
 

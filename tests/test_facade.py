@@ -29,7 +29,8 @@ def documented() -> Iterator[tuple[str, str]]:
                 yield name, text
 
 
-def test_the_examples_print_what_they_show(tmp_path: Path) -> None:
+def test_the_examples_print_what_they_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where examples write
     root = tmp_path / "tutorial"
     shutil.copytree(PROJECT / "fixtures/trees/tutorial", root, copy_function=shutil.copyfile)
     names: dict[str, object] = {"regfs": regfs}

@@ -8,7 +8,6 @@ its only image; of several for the one of this machine's platform, as for client
 
 from __future__ import annotations
 
-import platform as machine
 from collections.abc import Container
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -18,12 +17,20 @@ from regfs.content.entries import EntryKind
 from regfs.content.file_data import FileReader
 from regfs.content.layers import is_filesystem, packing_of
 from regfs.digest import Digest
-from regfs.errors import ManifestInvalid, ReferenceInvalid, RegfsError, Unknown, quoted
+from regfs.errors import (
+    ManifestInvalid,
+    PlatformUnknown,
+    ReferenceInvalid,
+    RegfsError,
+    Unknown,
+    quoted,
+)
 from regfs.files.layers import Layers
 from regfs.files.listing import Columns, LayerListing
 from regfs.files.merged import Merged
 from regfs.findings import Code, Finding
 from regfs.manifests.media_types import DOCKER_LAYER, IMAGE_CONFIGS, Kind, Reference, Role
+from regfs.manifests.platforms import fits, own_platform
 from regfs.manifests.skim import Skimmed
 
 if TYPE_CHECKING:
@@ -31,7 +38,6 @@ if TYPE_CHECKING:
     from regfs.manifests.image_config import ImageConfig
     from regfs.tree.registry import Registry
 
-_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 _FOREIGN: Final = (".foreign.", ".nondistributable.")
 _DEEPEST: Final = 4
 """Indexes within each other."""
@@ -165,8 +171,9 @@ def image_files(
     """Return the files of an image, or of the one layer whose digest `reference` is.
 
     Raises:
-        ReferenceInvalid: it has no root file system, or is an index without an image for
-            `platform`, or with several and none for this machine; the message names them.
+        ReferenceInvalid: it has no root file system, or is an index with several images and
+            none for this machine; the message names them.
+        PlatformUnknown: it has no image for `platform`.
         ReferenceInvalid, Unknown: as `Registry.find_content`.
         ContentMismatch, ManifestInvalid: its manifest is damaged.
     """
@@ -187,8 +194,9 @@ def image_files(
         raise ReferenceInvalid(f"{shown} has no files: {_what(manifest)}")
     config = next((one.digest for one in _named(manifest, Role.CONFIG)), None)
     made = ImageFiles(registry, layers, shown, digest, found, config, named or "")
-    if platform is not None and named is None and not _fits(platform, made.platform):
-        raise ReferenceInvalid(f"{shown} is for {made.platform or 'no platform'}, not {platform}")
+    if platform is not None and named is None and not fits(platform, made.platform):
+        there = made.platform or "no platform"
+        raise PlatformUnknown(f"{shown} is for {there}, not {quoted(platform)}")
     return made
 
 
@@ -211,13 +219,13 @@ def _chosen(index: Manifest | Skimmed, shown: str, platform: str | None) -> tupl
         raise ReferenceInvalid(f"{shown} has no files: an index without images")
     if platform is None and len(images) == 1:
         return images[0].digest, images[0].platform
-    own = platform or f"linux/{_ARCHITECTURES.get(machine.machine(), machine.machine())}"
+    own = platform or own_platform()
     for one in images:
-        if _fits(own, one.platform):
+        if fits(own, one.platform):
             return one.digest, one.platform
     if platform is None:
         raise ReferenceInvalid(f"{shown} has no image for {own}; choose a platform: {told}")
-    raise ReferenceInvalid(f"{shown} has no image for {quoted(platform)}; it has {told}")
+    raise PlatformUnknown(f"{shown} has no image for {quoted(platform)}; it has {told}")
 
 
 def _attestations(index: Manifest | Skimmed) -> Container[str]:
@@ -228,13 +236,6 @@ def _attestations(index: Manifest | Skimmed) -> Container[str]:
 
     entries = index.manifests if isinstance(index, ImageIndex | DockerManifestList) else ()
     return {entry.digest for entry in entries if is_attestation(entry)}
-
-
-def _fits(wanted: str, platform: str) -> bool:
-    """Return whether a platform is the one wanted; without a variant, any is."""
-    if "/" not in wanted:
-        wanted = f"linux/{wanted}"
-    return f"{platform}/".startswith(f"{wanted.removesuffix('/')}/")
 
 
 def _parts(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from regfs.digest import Digest
-from regfs.errors import ReferenceInvalid, RegfsError
+from regfs.errors import PlatformUnknown, ReferenceInvalid, RegfsError
 from regfs.manifests import (
     Descriptor,
     DockerManifest,
@@ -25,6 +25,7 @@ from regfs.manifests import (
     is_blob_type,
 )
 from regfs.manifests.image_config import ImageConfig, parse_config
+from regfs.manifests.platforms import fits
 from regfs.reports.image import read_manifest
 from regfs.tree.registry import Registry
 
@@ -114,6 +115,7 @@ class ImageReader:
         """Return which images are compared: those for one platform, or for each that both have.
 
         Raises:
+            PlatformUnknown: one of the two has no image for `platform`.
             ReferenceInvalid: there are none, and there must be.
         """
         if len(before) == len(after) == 1 and platform is None:
@@ -123,8 +125,10 @@ class ImageReader:
             for images in (before, after)
         )
         if platform is not None:
-            pairs = [(old[name], new[name]) for name in (platform,) if name in old and name in new]
-            found = PairedImages(pairs, [], [])
+            those = (
+                [one for name, one in side.items() if fits(platform, name)] for side in (old, new)
+            )
+            found = PairedImages(list(zip(*those, strict=False))[:1], [], [])
         else:
             found = PairedImages(
                 [(old[name], new[name]) for name in reversed(old) if name in new],
@@ -132,9 +136,12 @@ class ImageReader:
                 [name for name in reversed(new) if name not in old],
             )
         if not found.pairs and (must or platform is not None):
-            what = f"image for {platform}" if platform else "platform"
-            have = (", ".join(filter(None, reversed(names))) or "none" for names in (old, new))
-            raise ReferenceInvalid("no {} in both: {} in one, {} in the other".format(what, *have))
+            what = "platform" if platform is None else f"image for {platform}"
+            one, other = (
+                ", ".join(filter(None, reversed(names))) or "none" for names in (old, new)
+            )
+            words = f"no {what} in both: {one} in one, {other} in the other"
+            raise ReferenceInvalid(words) if platform is None else PlatformUnknown(words)
         return found
 
     def _told(self, one: PlatformImage) -> PlatformImage:

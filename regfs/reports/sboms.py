@@ -13,6 +13,7 @@ from regfs.content.sbom import SbomPackage
 from regfs.digest import Digest
 from regfs.errors import AttestationUnknown, ReferenceAmbiguous, RegfsError
 from regfs.graph import Graph
+from regfs.manifests.platforms import fits
 from regfs.reports.attestations import (
     AttachedDocument,
     ReadDocument,
@@ -69,7 +70,7 @@ def chosen_sbom(
         one
         for one in found
         if (form is None or form.lower() == one.form.lower())
-        and (platform is None or one.platform in ("", platform))
+        and (platform is None or not one.platform or fits(platform, one.platform))
     ]
     if len(fitting) == 1:
         return fitting[0]

@@ -103,8 +103,16 @@ def test_what_could_not_be_read_is_never_silent(
     [
         (["app:v1", "app:v3"], 4, "no such tag: app:v3"),
         (["app:v1", "app:v2@-1"], 4, "app:v2 has pointed to nothing before that"),
-        (["app:v1", "app:v2", "--platform", "linux/arm64"], 2, "no image for linux/arm64 in both"),
-        (["app:v1", "app:v1", "--platform", "linux/arm64"], 2, "no image for linux/arm64 in both"),
+        (
+            ["app:v1", "app:v2", "--platform", "linux/arm64"],
+            4,
+            "no image for linux/arm64 in both",
+        ),
+        (
+            ["app:v1", "app:v1", "--platform", "linux/arm64"],
+            4,
+            "no image for linux/arm64 in both",
+        ),
         (["app:v1", "app:v2", "--name-only", "--no-files"], 2, "leave nothing to print"),
         (["app:v1", "app:*"], 2, "not a tag"),
     ],
