@@ -52,7 +52,7 @@ class Account:
                 case Item():
                     account._add_item(record)
                 case Note():
-                    account._add_note(record.word, record.path)
+                    account._add_note(record)
                 case Stage():
                     account._add_stage(record)
                 case Head():
@@ -75,7 +75,10 @@ class Account:
         elif item.change is Change.CREATE:
             self.created[item.path] = item
 
-    def _add_note(self, word: str, path: str) -> None:
+    def _add_note(self, note: Note) -> None:
+        word, path = note.word, note.path
+        if word == "made" and note.mtime is not None and path in self.created:
+            self.created[path] = self.created[path]._replace(mtime=note.mtime)
         if word == "left":
             self.created.pop(path, None)
             self.moved.pop(path, None)

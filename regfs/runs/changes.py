@@ -162,7 +162,17 @@ class Changes:
             self.move(path)
             self.sync()
         begun.commit()
-        self.note(made=path)
+        self.note(made=path, **self._own_time(path, mtime))
+
+    def _own_time(self, path: str, mtime: float | None) -> dict[str, float]:
+        """Return the time of a file that was just written, where the storage gives it another.
+
+        By that time a restore tells what the run wrote from what somebody wrote later.
+        """
+        if mtime is None or Capability.FOLDERS in self._store.capabilities:
+            return {}
+        there = stat_or_none(self._store, path)
+        return {} if there is None else {"mtime": there.mtime}
 
     def _copy_aside(self, item: Item, there: Entry) -> None:
         """Copy a small file into quarantine that a new one is about to replace."""

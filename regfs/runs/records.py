@@ -8,6 +8,7 @@
     {"replace": path, "kind", "digest", "size"}         Item: bad bytes make room for good ones
     {"begin": path}                                     Note: a file may be begun beside this place
     {"made": path} {"left": path}                       it was; nothing was done there, after all
+                                                        .. "mtime": as a bucket has it
     {"returned": path}                                  it was in use again, and is back
     {"stays": path}                                     the next purge does not delete this
     {"undoing"}                                         Stage: some of it will be moved back
@@ -157,6 +158,8 @@ class Note(NamedTuple):
     word: str
     """begin | made | left | returned | stays"""
     path: str
+    mtime: float | None = None
+    """When it was made, where the storage gives files a time of its own."""
 
 
 class Stage(NamedTuple):
@@ -194,7 +197,8 @@ def parse(run: str, line: Line) -> Record | None:
                 return _item(run, change, line)
         for word in _NOTES:
             if word in line:
-                return Note(word, _text(line, word))
+                at = line.get("mtime")
+                return Note(word, _text(line, word), None if at is None else float(at))
         for word in _STAGES:
             if word in line:
                 return _stage(word, line)
