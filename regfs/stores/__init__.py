@@ -47,6 +47,8 @@ UNFINISHED: Final = ".regfs-tmp"
 
 NOT_MOUNTED: Final = "is its volume not mounted?"
 """What a message asks about an empty folder."""
+LAYOUT_MARK: Final = "oci-layout"
+"""The file that says that a folder is an OCI image layout."""
 ALLOW_EMPTY: Final = "--allow-empty takes it for a fresh registry"
 
 

@@ -62,7 +62,7 @@ def open_elsewhere(
         from regfs.stores.bucket.opening import open_bucket  # brings threads
 
         bucket = of_url(root) if isinstance(root, str) else root
-        return open_bucket(bucket, wanted.progress, empty=empty)
+        return open_bucket(bucket, wanted.progress, empty=empty, layouts=wanted.layouts)
     scheme, slashes, _ = root.partition("://")
     if slashes and scheme in TOOLS:
         return open_container(root, wanted)

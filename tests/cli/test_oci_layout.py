@@ -14,6 +14,7 @@ from regfs.cli.app import run
 from regfs.cli.session import Exit
 from tests.make_fixtures import TREES
 from tests.support.archives import packed, standard_input, zstd
+from tests.support.buckets import NAME, Stored, bucket_of
 from tests.support.containers import containers
 from tests.support.images import image
 from tests.support.nobody import public_folder, run_as_nobody
@@ -111,6 +112,25 @@ def test_every_form_of_a_layout_answers_alike(
         with standard_input(data if name == "-" else b""):
             found = answer(root, arguments, capsys)
         assert found == answer(str(layout), arguments, capsys), arguments
+
+
+@needs_programs("skopeo")
+def test_a_layout_in_a_bucket_answers_alike(
+    layout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with bucket_of(layout, "some/out/") as bucket:
+        root = f"s3://{NAME}/some/out"
+        for arguments in (*COMMANDS, *OF_LAYERS[:3]):
+            assert answer(root, arguments, capsys) == answer(str(layout), arguments, capsys)
+        before = dict(bucket.objects)
+        for arguments in (["gc", "plan"], ["rm", "ext:v2"], ["--allow-empty", "gc", "plan"]):
+            assert run(["-r", root, *arguments]) == Exit.REFUSED.value
+            assert "regfs import copies its images" in capsys.readouterr().err
+        assert bucket.objects == before
+    with bucket_of() as bucket:
+        bucket.objects["oci-layout"] = Stored(b"{}", 0.0)
+        assert run(["-r", f"s3://{NAME}", "ls"]) == Exit.NOT_FOUND.value
+        assert "not a registry" in capsys.readouterr().err
 
 
 @needs_programs("skopeo")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from regfs.errors import NotARegistry
 from regfs.progress import SILENT, Progress
+from regfs.stores import LAYOUT_MARK, stat_or_none
 from regfs.stores.bucket.place import Bucket
 from regfs.stores.bucket.store import BucketStore
 from regfs.stores.bucket.writing import ChangingBucket
 
 
-def open_bucket(bucket: Bucket, progress: Progress = SILENT, *, empty: bool = False) -> BucketStore:
+def open_bucket(
+    bucket: Bucket, progress: Progress = SILENT, *, empty: bool = False, layouts: bool = False
+) -> BucketStore:
     """Open the tree in a bucket; with `empty`, there need be none yet.
+
+    With `layouts`, an OCI layout will do in its place.
 
     Raises:
         NotARegistry: there is no tree in it.
@@ -22,6 +27,8 @@ def open_bucket(bucket: Bucket, progress: Progress = SILENT, *, empty: bool = Fa
     try:
         store.require_tree()
     except NotARegistry:
+        if layouts and stat_or_none(store, LAYOUT_MARK) is not None:
+            return BucketStore(bucket, progress)  # which changes nothing
         if not empty:
             raise
     return store

@@ -21,13 +21,13 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 from regfs.errors import NotARegistry, StoreError, printable
 from regfs.findings import Code, Finding
-from regfs.stores import NOT_MOUNTED, FileKind
+from regfs.stores import LAYOUT_MARK, NOT_MOUNTED, FileKind
 
 V2: Final = b"docker\0registry\0v2"
 _TOP: Final = ((b"registry\0v2\0", b"docker\0"), (b"v2\0", b"docker\0registry\0"))
 """How names begin in a listing of a part of the tree, and what is missing before them."""
 _PARTS: Final = (b"blobs\0", b"repositories\0")
-_MARK: Final = b"oci-layout"
+_MARK: Final = LAYOUT_MARK.encode()
 _INDEX: Final = b"index.json"
 _SAVED: Final = b"manifest.json"
 _LONGEST: Final = 4095

@@ -12,8 +12,6 @@ from typing import Final
 
 from regfs.digest import Digest
 
-MARK: Final = "oci-layout"
-"""The file that says that a folder is a layout."""
 INDEX: Final = "index.json"
 BLOBS: Final = "blobs"
 

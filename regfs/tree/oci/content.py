@@ -10,6 +10,7 @@ or verifies it hashes them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -83,6 +84,14 @@ class LayoutRepositories:
                 self._found[entry.repository].tags[entry.tag] = entry.digest
         self._add_unnamed(unnamed)
         return dict(sorted(self._found.items()))
+
+    def read_ahead(self, entries: Iterable[LayoutImage], at_once: int) -> None:
+        """Read all manifests that entries reach, some at once: all of a level, then the next."""
+        with ThreadPoolExecutor(at_once) as pool:
+            level = {entry.digest for entry in entries}
+            while level := level - self._parts.keys():
+                found = pool.map(self._parts_of, level)
+                level = {child for parts in found for child in parts.children}
 
     def _add_unnamed(self, unnamed: dict[Digest, LayoutImage]) -> None:
         """Put what has no name where it is listed or what it is about is, else by itself."""

@@ -24,18 +24,22 @@ from regfs import layout
 from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import DigestInvalid, NotARegistry, printable
 from regfs.findings import Code, Finding
-from regfs.stores import Capability, Entry, FileKind, Store, stat_or_none
+from regfs.stores import LAYOUT_MARK, Capability, Entry, FileKind, Store, stat_or_none
 from regfs.stores.flat.rows import Gathering, Rows
 from regfs.stores.flat.store import FlatStore
-from regfs.tree.oci import BLOBS, INDEX, MARK, blob_place
+from regfs.tree.oci import BLOBS, INDEX, blob_place
 from regfs.tree.oci.content import LayoutRepositories, RepositoryLinks
 from regfs.tree.oci.index import LayoutImage, read_index
 from regfs.tree.oci.names import default_repository
 
 _ADVICE: Final = (
-    "regfs reads an OCI layout and never changes it; copy its images into a registry's tree, "
-    "and give that"
+    "regfs reads an OCI layout and never changes it; regfs import copies its images into a "
+    "registry's tree"
 )
+
+
+_AHEAD: Final = 32
+"""Reads at once, where each is a request."""
 
 
 class _TreeItem(NamedTuple):
@@ -51,13 +55,14 @@ class _TreeItem(NamedTuple):
 class LayoutSource:
     """The source of a flat store over an OCI layout."""
 
-    ahead = 1
-
     def __init__(self, store: Store) -> None:
         """`store` holds the layout itself."""
         self.url = store.url
         self.refusal = f"{printable(store.url)}: {_ADVICE}"
-        self.capabilities = (store.capabilities & Capability.DIGESTS) | Capability.OCI_LAYOUT
+        requests = Capability.REQUESTS in store.capabilities
+        self.ahead = _AHEAD if requests else 1
+        kept = Capability.DIGESTS | Capability.REQUESTS
+        self.capabilities = (store.capabilities & kept) | Capability.OCI_LAYOUT
         self._store = store
         self._gathering = Gathering(f"{printable(store.url)}: an OCI layout")
         self._paths: list[str] = []
@@ -83,8 +88,11 @@ class LayoutSource:
             self._add(folder, 0, written, kind=FileKind.FOLDER)
         sizes = self._take_blobs()
         default = default_repository(self.url)
+        repositories = LayoutRepositories(sizes, self._begin, default)
+        if self.ahead > 1:
+            repositories.read_ahead(entries, self.ahead)
         try:
-            found = LayoutRepositories(sizes, self._begin, default).of(entries)
+            found = repositories.of(entries)
         except NotARegistry as error:
             raise NotARegistry(f"{printable(self.url)}: {error}") from None
         for name, repository in found.items():
@@ -203,7 +211,7 @@ def is_layout(store: Store) -> bool:
     Raises:
         StoreError: it does not say what is there.
     """
-    found = (stat_or_none(store, name) for name in (MARK, INDEX))
+    found = (stat_or_none(store, name) for name in (LAYOUT_MARK, INDEX))
     return all(entry is not None and entry.kind is FileKind.FILE for entry in found)
 
 
