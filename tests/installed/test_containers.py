@@ -52,8 +52,11 @@ def start_registry(folder: Path, tree: Path) -> None:
     run("docker", "run", "-d", "--name=registry", volume, "localhost/registry", "/bin/sleep", "999")
 
 
-def shell(command: str, code: int = 0) -> str:
-    """Run a command as a reader of README does; return what it prints."""
+def shell(command: str, code: int = 0, words: str = "") -> str:
+    """Run a command as a reader of README does; return what it prints.
+
+    One that fails prints one line, with `words` in it.
+    """
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True,
@@ -62,6 +65,7 @@ def shell(command: str, code: int = 0) -> str:
     assert done.returncode == code, (command, done)
     if code:
         assert re.fullmatch(r"regfs: [^\n]*\n", done.stderr), (command, done)
+        assert words in done.stderr, (command, done)
     return done.stdout
 
 
@@ -89,6 +93,11 @@ def single_file(tree: Path) -> None:
     shell("docker exec -d registry regfs serve")
     page = shell("docker exec registry sh -c 'sleep 3; wget -qO- http://127.0.0.1:5000/'")
     assert "my-busybox-extended" in page
+
+    # It brings what buckets take, and the certificates that this container lacks.
+    keys = "-e AWS_ACCESS_KEY_ID=key -e AWS_SECRET_ACCESS_KEY=secret -e AWS_REGION=here"
+    nowhere = f"{keys} -e AWS_ENDPOINT_URL=http://127.0.0.1:1"
+    shell(f"docker exec {nowhere} registry regfs -r s3://bucket ls", 5, "connection refused")
 
 
 def programs_and_processes(file: Path) -> None:

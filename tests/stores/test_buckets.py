@@ -263,6 +263,17 @@ def test_a_refused_port(capsys: pytest.CaptureFixture[str]) -> None:
         assert "http://127.0.0.1:1: connection refused" in failure(capsys)
 
 
+def test_a_machine_without_certificates(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(name, "/nowhere")
+    with bucket_of():
+        assert failure(capsys).endswith(
+            "this machine trusts no certificates: install ca-certificates, or set SSL_CERT_FILE"
+        )
+
+
 def test_what_reads_buckets_may_be_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

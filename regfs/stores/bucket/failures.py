@@ -38,6 +38,7 @@ _NO_CREDENTIALS: Final = re.compile(
     r"169\.254\.169\.254|metadata\.google|metadata/identity|Missing\w*(?:Key|Credential)|"
     r"(?i:oauth)|credential error|Invalid Access Key|Account must be specified"
 )
+_NO_AUTHORITIES: Final = "No CA certificates"
 _REDIRECTED: Final = "redirect without LOCATION"
 _MOVED: Final = frozenset({"301", "307"})
 
@@ -53,6 +54,8 @@ def meaning(text: str, scheme: str) -> str:
     text = re.sub(r"(https?://[^/\s]+)/\S*", r"\1", text)
     if _NO_CREDENTIALS.search(text):
         return f"no credentials that can be used: {_CREDENTIALS[scheme]}"
+    if _NO_AUTHORITIES in text:  # it is said before there is a request, even without TLS
+        return "this machine trusts no certificates: install ca-certificates, or set SSL_CERT_FILE"
     host = re.search(r"(https?://)(?:[^/\s@]*@)?([\w.\[\]:-]{1,200})", text)
     server = host[1] + host[2] if host else "the server"
     status = re.search(r"status code: (\d{3})", text)
