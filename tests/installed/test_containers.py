@@ -91,8 +91,8 @@ def single_file(tree: Path) -> None:
     shell(f"{WITHIN} graph --format html -o /tmp/page.html")
     assert "d3" in shell("docker exec registry cat /tmp/page.html")
     shell("docker exec -d registry regfs serve")
-    page = shell("docker exec registry sh -c 'sleep 3; wget -qO- http://127.0.0.1:5000/'")
-    assert "my-busybox-extended" in page
+    asked = "until wget -qO- http://127.0.0.1:5000/; do sleep 1; done"
+    assert "my-busybox-extended" in shell(f"docker exec registry sh -c '{asked}' 2> {os.devnull}")
 
     # It brings what buckets take, and the certificates that this container lacks.
     keys = "-e AWS_ACCESS_KEY_ID=key -e AWS_SECRET_ACCESS_KEY=secret -e AWS_REGION=here"
