@@ -84,11 +84,13 @@ class Lease:
         """
         seen = self._generations()
         last = max(seen, default=0)
-        if last and not seen[last]:
-            self._require_ended(last)
-        sent = self._clock()
-        if not self._objects.put_absent(self._key(last + 1), self._body):
-            raise self._held(last + 1)
+        while True:
+            if last and not seen.get(last):
+                self._require_ended(last)
+            sent = self._clock()
+            if self._objects.put_absent(self._key(last + 1), self._body):
+                break
+            last += 1  # the listing was an old one, or somebody was faster
         self._generation = last + 1
         self._until = sent + _SAFE * self._lasts
         self.check()
@@ -120,9 +122,10 @@ class Lease:
 
     def _require_ended(self, generation: int) -> None:
         """See that a lease was not renewed for longer than it lasts, by the server's clock."""
+        released = self._objects.find(self._key(generation) + _RELEASED)
         held = self._objects.find(self._key(generation))
-        if held is None:
-            return  # given back, and tidied up
+        if released or held is None:
+            return  # given back; an old listing does not show that
         _, lasts = self._said(generation)
         if self._objects.signed.now() - held.mtime <= lasts + _SLACK:
             raise self._held(generation)
