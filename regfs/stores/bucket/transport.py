@@ -112,7 +112,7 @@ class Transport:
         key, secret, token = _keys(bucket)
         self._base, region = _address(bucket)
         self._auth = _signer(key, secret, region, token)
-        self._session = _session(bucket)
+        self._session = _session(bucket, lambda: self.before_change())
         self.before_change: Callable[[], None] = _let_pass
         """Called when a request that may change something is signed, just before it is sent."""
         self._clock: tuple[float, float] | None = None
@@ -374,11 +374,13 @@ def _trusted(insecure: bool) -> ssl.SSLContext:
     return trusted
 
 
-def _session(bucket: Bucket) -> requests.Session:
+def _session(bucket: Bucket, ask: Callable[[], None]) -> requests.Session:
     from http.cookiejar import DefaultCookiePolicy
 
     import requests
     from requests.adapters import HTTPAdapter
+
+    from regfs.stores.bucket.guarded import guarded_pools
 
     trusted = _trusted(bucket.insecure)
 
@@ -387,6 +389,7 @@ def _session(bucket: Bucket) -> requests.Session:
 
         def init_poolmanager(self, *args: Any, **named: Any) -> None:
             super().init_poolmanager(*args, ssl_context=trusted, **named)
+            self.poolmanager.pool_classes_by_scheme = guarded_pools(ask)
 
     session = requests.Session()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 from itertools import islice
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, TypeVar, cast
 
 from regfs.errors import PathMissing, PathUnsafe, StoreError, printable
 from regfs.progress import SILENT, Progress
@@ -48,6 +49,9 @@ from regfs.stores.bucket.segments import SegmentWriter
 from regfs.stores.bucket.store import BucketStore
 from regfs.stores.bucket.unfinished import UnfinishedUploads
 from regfs.stores.bucket.versions import Versions
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 AHEAD: Final = 16
 """Moves and deletions at once."""
@@ -149,14 +153,24 @@ class ChangingBucket(BucketStore):
         remaining = iter(moves)
         while window := tuple(islice(remaining, AHEAD)):
             self._check()
-            yield from self._pool.map(self._try_move, window)
+            yield from self._at_once(self._move_pair, window)
 
-    def _try_move(self, pair: tuple[str, str]) -> StoreError | None:
+    def _move_pair(self, pair: tuple[str, str]) -> StoreError | None:
         try:
             self._move(*pair)
         except StoreError as error:
             return error
         return None
+
+    def _at_once(self, deed: Callable[[T], R], window: Sequence[T]) -> Iterator[R]:
+        """Do something to each of a window, by threads; go on only when all have ended.
+
+        Raises:
+            What the first that failed has raised: none of the others is still under way.
+        """
+        pending = [self._pool.submit(deed, one) for one in window]
+        wait(pending)
+        return iter([one.result() for one in pending])
 
     def _move(self, source: str, target: str) -> None:
         out = is_quarantined(target)
@@ -272,7 +286,7 @@ class ChangingBucket(BucketStore):
         remaining, count = iter(paths), 0
         while window := tuple(islice(remaining, AHEAD)):
             self._check()
-            count += sum(self._pool.map(delete, window))
+            count += sum(self._at_once(delete, window))
         return count
 
     def delete_tree(self, folder: str) -> int:

@@ -1,0 +1,198 @@
+"""The lock of a tree in a bucket: one holder, by the server's clock; a former one does nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from regfs.errors import LockHeld, LockLost
+from regfs.stores import WritableStore, open_store
+from regfs.stores.bucket import lease
+from regfs.stores.bucket.place import of_url
+from tests.support.buckets import NAME, bucket_of
+from tests.support.s3.bucket import FakeBucket, Stored
+
+ROOT = f"s3://{NAME}"
+LOCK = ".regfs/lock"
+TREE = "docker/registry/v2/repositories/app/_layers/sha256"
+MANY = 400
+
+
+@pytest.fixture(params=[False, True], ids=["copies", "versions"])
+def bucket(request: pytest.FixtureRequest) -> Iterator[FakeBucket]:
+    with bucket_of() as found:
+        found.versioning = "Enabled" if request.param else ""
+        for number in range(MANY):
+            found.objects[f"{TREE}/{number:064x}/link"] = Stored(b"sha256:", 1e9)
+        yield found
+
+
+def opened() -> WritableStore:
+    return open_store(of_url(ROOT, os.environ))
+
+
+def test_one_of_many_who_try_at_once_holds_it(bucket: FakeBucket) -> None:
+    stores = [opened() for _ in range(8)]
+    for store in stores:
+        store.require_writable(["docker"])
+    begun = threading.Barrier(len(stores))
+    ended = threading.Barrier(len(stores))
+
+    def take(store: WritableStore) -> bool:
+        begun.wait()
+        try:
+            with store.lock(LOCK, "one of them"):
+                ended.wait()
+                return True
+        except LockHeld as error:
+            assert "one of them" in str(error)
+            ended.wait()
+            return False
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        for _ in range(3):
+            assert sum(pool.map(take, stores)) == 1
+
+
+def test_it_is_free_when_it_was_given_back(bucket: FakeBucket) -> None:
+    for _ in range(3):
+        with opened().lock(LOCK, "me"):
+            pass
+    assert len([key for key in bucket.objects if key.startswith(LOCK)]) <= 4
+
+
+def _killed() -> None:
+    """Hold the lock as a process does that is killed."""
+    store: Any = opened()
+    held = lease.Lease(store._ready()[0], LOCK, "who was killed", versioned=False)
+    held.take()
+    held._ended.set()
+    held._renewing.join()
+
+
+def test_only_the_clock_of_the_server_says_that_a_lease_has_ended(
+    bucket: FakeBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _killed()
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 600)  # more, and no request is accepted
+    bucket.clock -= 600  # that of the server goes on
+    bucket.clock += lease.LASTS - 2
+    with pytest.raises(LockHeld, match=r"who was killed.*within \d+ seconds"):
+        opened().lock(LOCK, "me").__enter__()
+    bucket.clock += 8
+    with opened().lock(LOCK, "me"):
+        pass
+
+
+def test_who_could_not_renew_in_time_changes_nothing(
+    bucket: FakeBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LASTS", 0.8)
+    store = opened()
+    store.require_writable(["docker"])
+    denied = lambda method, key, query: (  # noqa: E731
+        (403, "AccessDenied") if key.startswith(LOCK) and method == "PUT" else None
+    )
+    with pytest.raises(LockLost), store.lock(LOCK, "me"):
+        bucket.fault = denied
+        time.sleep(1.0)
+        before = dict(bucket.objects)
+        try:
+            store.move(f"{TREE}/{0:064x}", f".regfs/runs/r/quarantine/{TREE}/{0:064x}")
+        finally:
+            assert bucket.objects == before
+
+
+def test_who_was_taken_over_changes_nothing(bucket: FakeBucket) -> None:
+    store = opened()
+    with pytest.raises(LockLost, match="taken it over"), store.lock(LOCK, "me"):
+        bucket.clock += 200  # its renewals have not come for so long, as the server sees it
+        bucket.objects[f"{LOCK}/00000002"] = Stored(b"{}", time.time())
+        before = dict(bucket.objects)
+        try:
+            store.move(f"{TREE}/{0:064x}", f".regfs/runs/r/quarantine/{TREE}/{0:064x}")
+        finally:
+            assert bucket.objects == before
+
+
+def test_a_server_without_conditions_is_refused(bucket: FakeBucket) -> None:
+    bucket.check = lambda key, conditions: None  # type: ignore[method-assign]
+    with pytest.raises(Exception, match="If-None-Match"):
+        opened().lock(LOCK, "me").__enter__()
+
+
+HOLDER = f"""
+import os, sys
+from regfs.errors import LockLost
+from regfs.stores import open_store
+from regfs.stores.bucket import lease
+from regfs.stores.bucket.place import of_url
+
+lease.LASTS = 0.6
+for line in sys.stdin:
+    store = open_store(of_url({ROOT!r}, os.environ))
+    moves = [
+        (path, f".regfs/runs/{{line.strip()}}/quarantine/{{path}}")
+        for path in [f"{TREE}/{{n:064x}}/link" for n in range({MANY})]
+    ]
+    try:
+        with store.lock({LOCK!r}, "the holder"):
+            for number, failure in enumerate(store.move_many(moves)):
+                if number == 0:
+                    print("held", flush=True)
+        print("done", flush=True)
+    except LockLost:
+        print("lost", flush=True)
+"""
+
+
+@contextmanager
+def holder() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _tree(bucket: FakeBucket) -> dict[str, Stored]:
+    return {key: one for key, one in bucket.objects.items() if LOCK not in key}
+
+
+def test_a_holder_that_was_stopped_past_its_time_changes_nothing_more() -> None:
+    chance, moved = random.Random(14), 0
+    with bucket_of() as bucket, holder() as process:
+        assert process.stdin is not None and process.stdout is not None
+        start = {f"{TREE}/{number:064x}/link": Stored(b"sha256:", 1e9) for number in range(MANY)}
+        bucket.objects = dict(start)
+        mine = opened()
+        for number in range(20):
+            bucket.objects, bucket.clock = dict(start), 0.0
+            process.stdin.write(f"run{number}\n")
+            assert process.stdout.readline() == "held\n"
+            time.sleep(chance.uniform(0.0, 0.3))
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.65)
+            bucket.clock += 60
+            with mine.lock(LOCK, "who took over"):
+                before = _tree(bucket)
+                process.send_signal(signal.SIGCONT)
+                assert process.stdout.readline() == "lost\n"
+                assert _tree(bucket) == before
+            moved += len(start.keys() - before.keys())
+    assert 20 < moved < 20 * MANY  # it was stopped in the midst of it
