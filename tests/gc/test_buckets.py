@@ -15,6 +15,7 @@ from tests.support.s3.bucket import Conditions
 OTHER = b"sha256:" + b"0" * 64
 KINDS = {
     "versions": {"versioned": True},
+    "versions, no If-None-Match": {"versioned": True, "absent": False},
     "copies": {"versioned": False},
     "copies, no If-Match": {"versioned": False, "conditional": False},
 }

@@ -138,11 +138,13 @@ def _litter() -> dict[str, Stored]:
 
 
 @contextmanager
-def litter_bucket(*, versioned: bool, conditional: bool = True) -> Iterator[BucketTree]:
+def litter_bucket(
+    *, versioned: bool, conditional: bool = True, absent: bool = True
+) -> Iterator[BucketTree]:
     """Serve a small tree with one of every thing that a collection deletes."""
     with bucket_of() as bucket:
         bucket.objects |= _litter()
-        bucket.conditional_delete = conditional
+        bucket.conditional_delete, bucket.conditional_put = conditional, absent
         if versioned:
             bucket.versioning = "Enabled"
         found = BucketTree(bucket)

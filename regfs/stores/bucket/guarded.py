@@ -16,7 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 _READS = ("GET", "HEAD")
 
 
-def guarded_pools(ask: Callable[[], None]) -> dict[str, Any]:
+def guarded_pools(ask: Callable[[], object]) -> dict[str, Any]:
     """Return the classes of pools by scheme; `ask` raises where nothing may be changed."""
 
     class Guarded:

@@ -15,9 +15,8 @@ A holder renews by writing its object again. It stops to change anything
                            lease lasts. So it stops before anybody else may begin, however late it
                            hears of that, and after a pause of any length.
     before every batch     when a higher generation is there.
-
-What is on its way to the server when a lease ends may still arrive. It is less than the quarter
-on its way, or lost, as far as a network keeps to that; the journal accounts for it either way.
+    as it arrives          the server itself refuses it when the lease has ended: a change is
+                           signed for no longer than that, by the server's clock.
 """
 
 from __future__ import annotations
@@ -148,14 +147,16 @@ class Lease:
 
     # -- holding -----------------------------------------------------------------------
 
-    def require(self) -> None:
-        """See that the lease may not have ended.
+    def require(self) -> float:
+        """See that the lease may not have ended; return the seconds until it may have, at least.
 
         Raises:
             LockLost: it may have.
         """
-        if self._clock() >= self._until:
+        left = self._until - self._clock()
+        if left <= 0:
             raise self._lost("it could not be renewed in time")
+        return left + (1.0 - _SAFE) * self._lasts
 
     def check(self) -> None:
         """See that nobody has taken the lock over.

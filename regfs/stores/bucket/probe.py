@@ -44,9 +44,9 @@ def probe(objects: Objects) -> Powers:
     key = f"{objects.base}{FOLDER}/{secrets.token_hex(8)}"
     made = [key, f"{key}-2"]
     try:
-        _put(objects, key, url)
+        _put(objects, key, url, versioned=versioned)
         objects.copy(key, made[1], 5)
-        if {one.key for one in objects.below(f"{objects.base}{FOLDER}")}.isdisjoint(made):
+        if not {one.key for one in objects.below(f"{objects.base}{FOLDER}")}.issuperset(made):
             raise StoreError(f"{url}: a listing does not show what was just written")
         conditional = not versioned and _is_conditional(objects, made[1])
     except PathDenied as error:
@@ -69,7 +69,7 @@ def _denied(error: PathDenied) -> PathDenied:
     return PathDenied(f"{error}; nothing was changed")
 
 
-def _put(objects: Objects, key: str, url: str) -> None:
+def _put(objects: Objects, key: str, url: str, *, versioned: bool) -> None:
     """Write an object, and see that it is not written onto.
 
     Raises:
@@ -77,11 +77,20 @@ def _put(objects: Objects, key: str, url: str) -> None:
     """
     if not objects.put_absent(key, b"first"):
         raise StoreError(f"{url}: an object of a random name is there already")
-    if objects.put_absent(key, b"other") or objects.content(key, 8) != b"first":
+    if _is_first(objects, key):
+        return
+    objects.is_conditional = not versioned
+    second = f"{key}-2"
+    if not (versioned and objects.put_absent(second, b"first") and _is_first(objects, second)):
         raise Refused(
             f"{url}: this server writes onto objects where it is asked not to (If-None-Match), so "
             "there is no lock, and nothing is changed there"
         )
+
+
+def _is_first(objects: Objects, key: str) -> bool:
+    """Return whether what was written first stays."""
+    return not objects.put_absent(key, b"other") and objects.content(key, 8) == b"first"
 
 
 def _is_conditional(objects: Objects, key: str) -> bool:

@@ -11,6 +11,7 @@ taken from an address that obstore signs, so that both speak to the same server 
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import ssl
@@ -28,6 +29,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 
 from regfs.errors import Doubt, PathDenied, PathMissing, StoreError, printable
 from regfs.stores.bucket.client import Client
+from regfs.stores.bucket.expiring import Signer, sign_until
 from regfs.stores.bucket.failures import meaning
 from regfs.stores.bucket.place import Bucket
 
@@ -50,6 +52,8 @@ _TIMEOUT: Final = (3.0, 60.0)
 _WHOLE: Final = 120.0
 """Seconds that the body of an answer may take."""
 _CONNECTIONS: Final = 32
+_READS: Final = ("GET", "HEAD")
+_DENIED: Final = 403
 _LATER: Final = frozenset({429, 500, 502, 503, 504})
 _GONE: Final = frozenset({"NoSuchKey", "NoSuchVersion", "NoSuchUpload", ""})
 _CHANGED: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
@@ -112,9 +116,11 @@ class Transport:
         key, secret, token = _keys(bucket)
         self._base, region = _address(bucket)
         self._auth = _signer(key, secret, region, token)
+        self._expiring = Signer(key, secret, token, region)
         self._session = _session(bucket, lambda: self.before_change())
-        self.before_change: Callable[[], None] = _let_pass
-        """Called when a request that may change something is signed, just before it is sent."""
+        self.before_change: Callable[[], float | None] = _let_pass
+        """Says for how many seconds more changes may come; raises if none may. Asked when one is
+        signed, and as it is sent. The server refuses what arrives later."""
         self._clock: tuple[float, float] | None = None
         """What the server's clock showed, and when, by the monotonic clock."""
         self._noting = threading.Lock()
@@ -168,6 +174,8 @@ class Transport:
                     continue
             elif 200 <= status < 300:
                 return SignedAnswer(response.headers, body, repeated)
+            if status == _DENIED and asked.method not in _READS:
+                self.before_change()  # it may have come too late
             raise self._failure(asked, status, response.headers, body)
 
     def document(self, asked: S3Call) -> tuple[Element, SignedAnswer]:
@@ -235,10 +243,12 @@ class Transport:
             raise OSError(str(error)) from None
 
     def _signed(self, request: Any) -> PreparedRequest:
-        signed = self._auth(request)
-        if signed.method not in ("GET", "HEAD"):
-            self.before_change()
-        return signed
+        seconds = None if request.method in _READS else self.before_change()
+        if seconds is None:
+            return self._auth(request)
+        sign_until(request, self._expiring, self.now(), max(math.ceil(seconds), 1))
+        prepared: PreparedRequest = request
+        return prepared
 
     def _body(self, response: Response) -> bytes:
         body, until = bytearray(), time.monotonic() + _WHOLE
@@ -298,8 +308,9 @@ class Transport:
         return printable(f"{self.url}: {asked.key}" if asked.key else self.url)
 
 
-def _let_pass() -> None:
-    """Let every request be sent."""
+def _let_pass() -> float | None:
+    """Let every request be sent, and accepted whenever it arrives."""
+    return None
 
 
 def _never_sent(error: OSError) -> bool:
@@ -374,7 +385,7 @@ def _trusted(insecure: bool) -> ssl.SSLContext:
     return trusted
 
 
-def _session(bucket: Bucket, ask: Callable[[], None]) -> requests.Session:
+def _session(bucket: Bucket, ask: Callable[[], object]) -> requests.Session:
     from http.cookiejar import DefaultCookiePolicy
 
     import requests

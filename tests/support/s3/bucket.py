@@ -68,6 +68,8 @@ class FakeBucket(Faults):
     """Whether If-Match is honoured when an object is deleted: Ceph 16 ignores it."""
     conditional_source: bool = True
     """Whether a copy heeds x-amz-copy-source-if-match: Ceph 16 ignores it."""
+    conditional_put: bool = True
+    """Whether If-None-Match is honoured in buckets with versions: Ceph 16 ignores it."""
     conditional_copy: bool = True
     """Whether If-None-Match is honoured when an object is copied."""
     opaque_etags: bool = False
@@ -116,7 +118,8 @@ class FakeBucket(Faults):
         if len(key.encode()) > MAX_KEY:
             raise Refused(400, "KeyTooLongError")
         with self._lock:
-            self.check(key, conditions)
+            if self.conditional_put or not self.versioning:
+                self.check(key, conditions)
             self.change(self.objects)
             if self.opaque_etags:
                 etag = self.unique() + "-kms"

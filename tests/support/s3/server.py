@@ -60,6 +60,8 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     key: str
     query: Query
+    signed: Query
+    """How the query itself is signed, and for how long."""
     body: bytes
 
     def log_message(self, *_: Any) -> None:
@@ -75,6 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         name, _, self.key = unquote(parts.path).lstrip("/").partition("/")
         asked = parse_qs(parts.query, keep_blank_values=True)
         self.query = {one: values[0] for one, values in asked.items()}
+        self.signed = {one: self.query.pop(one) for one in asked if one.startswith("X-Amz-")}
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self._note()
         told = (self.command, self.key, self.query)
@@ -101,8 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.key and kind == "get":
             kind = "list"
         self.bucket.requests[kind] += 1
-        key_id = self.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
-        self.bucket.signed.add((key_id, self.headers.get("x-amz-security-token")))
+        credential = self.headers.get("Authorization", "").partition("Credential=")[2]
+        key_id = (credential or self.signed.get("X-Amz-Credential", "")).split("/")[0]
+        token = self.headers.get("x-amz-security-token", self.signed.get("X-Amz-Security-Token"))
+        self.bucket.signed.add((key_id, token))
 
     def _answer(self, name: str) -> Answer:
         bucket = self.bucket
@@ -117,9 +122,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._of_object() if self.key else self._of_bucket()
 
     def _look_at_clock(self) -> None:
-        if signed := self.headers.get("x-amz-date"):
+        if signed := self.headers.get("x-amz-date", self.signed.get("X-Amz-Date")):
             at = datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
-            if abs(at - time.time() - self.bucket.clock) > SKEW:
+            now = time.time() + self.bucket.clock
+            if self.signed and now > at + int(self.signed["X-Amz-Expires"]):
+                raise Refused(403, "AccessDenied")
+            if abs(at - now) > SKEW:
                 raise Refused(403, "RequestTimeTooSkewed")
 
     # -- the bucket ----------------------------------------------------------------------
