@@ -12,8 +12,7 @@ from regfs.gc.collect import settle
 from regfs.gc.sweep import apply
 from regfs.stores.bucket import copies, transport
 from regfs.tree.registry import Registry
-from tests.gc.test_buckets import KINDS
-from tests.support.bucket_runs import PREFIX, ROOT, BucketTree, litter_bucket
+from tests.support.bucket_runs import KINDS, PREFIX, ROOT, BucketTree, litter_bucket
 from tests.support.s3.bucket import Conditions, FakeBucket
 
 APP = f"{PREFIX}docker/registry/v2/repositories/app"

@@ -9,16 +9,10 @@ import pytest
 
 from regfs.errors import LockHeld, RegfsError, StoreError
 from regfs.runs import runs
-from tests.support.bucket_runs import BucketTree, litter_bucket
+from tests.support.bucket_runs import KINDS, BucketTree, litter_bucket
 from tests.support.s3.bucket import Conditions
 
 OTHER = b"sha256:" + b"0" * 64
-KINDS = {
-    "versions": {"versioned": True},
-    "versions, no If-None-Match": {"versioned": True, "absent": False},
-    "copies": {"versioned": False},
-    "copies, no If-Match": {"versioned": False, "conditional": False},
-}
 
 
 @pytest.fixture(params=list(KINDS))

@@ -34,6 +34,13 @@ from tests.support.s3.bucket import FakeBucket, Stored, etag_of
 PREFIX = "pfx/"
 ROOT = f"s3://{NAME}/pfx"
 UNTAGGED = Policy(delete_untagged=True, min_age=0)
+KINDS = {
+    "versions": {"versioned": True},
+    "versions, no If-None-Match": {"versioned": True, "absent": False},
+    "copies": {"versioned": False},
+    "copies, no If-Match": {"versioned": False, "conditional": False},
+}
+"""Kinds of buckets, as arguments of `litter_bucket`."""
 MINUTES = 600.0
 """Seconds after which no lease of a process that was killed lasts any more."""
 
