@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from regfs.cli.app import run
 from regfs.cli.session import Exit
-from regfs.errors import PathMissing, StoreError
+from regfs.errors import PathMissing, PathUnsafe, StoreError
 from regfs.findings import Finding
 from regfs.stores import FileKind, Store, open_store
 from regfs.stores.bucket.place import of_url
@@ -33,6 +34,11 @@ def bucket() -> Iterator[FakeBucket]:
 def opened() -> Store:
     """Return the bucket with the keys in the environment, as commands open it."""
     return open_store(of_url(ROOT, dict(os.environ)))
+
+
+def walked(walk: Callable[..., Iterator[object]], path: str) -> None:
+    for _ in walk(path, no_findings):
+        pass
 
 
 def told(store: Store, folders: list[str]) -> list[object]:
@@ -96,6 +102,37 @@ def test_what_came_or_went_since_shows_live_only(bucket: FakeBucket) -> None:
             live.open(path)
         (error,) = live.examine([path])
         assert isinstance(error, PathMissing)
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "..", "../x", "a/../b", "a//b", "a/", ".", "a/./b", "a\0b", "\ud800"]
+)
+def test_paths_that_cannot_be_meant_are_refused(bucket: FakeBucket, path: str) -> None:
+    live = opened()
+    bucket.requests.clear()
+    for store in (live, live.snapshot()):
+        attempts: list[Callable[[], object]] = [
+            partial(store.list, path, no_findings),
+            partial(store.subfolders, path, no_findings),
+            partial(walked, store.walk, path),
+            partial(walked, store.tree, path),
+            partial(store.leaves, path, "data", no_findings),
+            partial(store.leaves, "docker", path, no_findings),
+            partial(store.stat, path),
+            partial(store.open, path),
+            partial(store.read, path, 1),
+            partial(live.signed_url, path, 1.0),
+        ]
+        for attempt in attempts:
+            with pytest.raises(PathUnsafe):
+                attempt()
+
+
+def test_a_key_that_cannot_be_asked_for_is_not_gone(bucket: FakeBucket) -> None:
+    for ask in (opened().stat, opened().open):
+        with pytest.raises(StoreError) as raised:
+            ask(f"{V2}/a\x01b")
+        assert not isinstance(raised.value, PathMissing)
 
 
 def test_a_folder_is_as_old_as_the_youngest_in_it(bucket: FakeBucket) -> None:

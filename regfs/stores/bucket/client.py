@@ -205,7 +205,9 @@ class Client:
         """
         text = str(error)
         if type(error).__name__ == "InvalidPathError" or _NO_PATH.search(text):
-            return KeyOdd()
+            # Of one object, the server is not even asked whether it is there.
+            words = f"{printable(key)}: such a key cannot be asked for"
+            return StoreError(words) if key else KeyOdd()
         where = printable(f"{self.bucket.url}: {key}" if key else self.bucket.url)
         if isinstance(error, FileNotFoundError) and key:
             return PathMissing(f"{where}: no such object")
