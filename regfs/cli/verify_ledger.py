@@ -39,11 +39,12 @@ def open_ledger(
     if file is not None and (unused or not reads):
         other = "--no-ledger" if unused else f"--level {level.value}, which reads no content"
         raise click.UsageError(f"--ledger cannot be combined with {other}")
+    has = session.store.capabilities
+    if file is not None and not has & (Capability.FOLDERS | Capability.IDENTITIES):
+        raise Refused(f"{session.store.url}: a ledger is about the files of a folder or bucket")
+    # Beside a tree that is no folder there is none by itself.
+    unused |= file is None and Capability.FOLDERS not in has
     selection.check(level, ledger=reads and not unused)
-    if Capability.FOLDERS not in session.store.capabilities:
-        if file is not None:
-            raise Refused(f"{session.store.url}: a ledger is about the files of a folder")
-        unused = True
     if unused or not reads:
         yield None
         return
@@ -77,15 +78,17 @@ def merge_ledgers(
 ) -> Exit:
     """Merge the ledgers of shards, and report what the result says of the tree; hash no blob."""
     from regfs.render.verify import coverage_document, show_coverage
-    from regfs.stores import locate
+    from regfs.stores import Capability, locate
     from regfs.verify.coverage import cover, pick_from
     from regfs.verify.files import identify_blobs
     from regfs.verify.ledger import merge
 
+    if file is None and Capability.FOLDERS not in session.store.capabilities:
+        raise Refused(f"{session.store.url}: --merge needs --ledger FILE here: for the result")
     places = [(one, *locate(one, session.store)) for one in files]
     with _ledger_of(session, file) as target:
         target.load(pick_from(session.inventory))
-        file_of = identify_blobs(session.store, session.inventory.blobs).find
+        file_of = identify_blobs(session.view.store, session.inventory.blobs).find
         parts = [_shard(session, *place, file_of) for place in places]
         target.replace(merge([target.ledger, *parts]))
         found = cover(

@@ -70,6 +70,9 @@ class Capability(Flag):
     """The digests of files were taken as they passed, and are to be asked for first."""
     REQUESTS = auto()
     """Each read is a request over a network: what was read is worth keeping."""
+    IDENTITIES = auto()
+    """A listing tells one state of a file from another, and from copies, though there are no
+    inodes: `identify` answers of a snapshot."""
     OCI_LAYOUT = auto()
     """It shows an OCI layout as a tree: links are made up, and tags have no history."""
 

@@ -17,6 +17,7 @@ from typing import Final
 from regfs.errors import StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.progress import SILENT, Progress
+from regfs.stores import Capability
 from regfs.stores.bucket.client import Client, KeyOdd, Object
 from regfs.stores.bucket.listed import ListedObjects
 from regfs.stores.bucket.place import Bucket
@@ -37,6 +38,8 @@ _LISTINGS: Final = 16
 
 class BucketSource(ListedObjects):
     """What a bucket holds now: the whole tree, or all below one folder."""
+
+    capabilities = Capability.REQUESTS | Capability.IDENTITIES
 
     def __init__(
         self,

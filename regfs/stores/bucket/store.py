@@ -61,7 +61,7 @@ _Level = tuple[list[str], list[Object]]
 class BucketStore(ReadOnly):
     """The tree in one bucket. May be used from several threads."""
 
-    capabilities = Capability.REQUESTS
+    capabilities = Capability.REQUESTS | Capability.IDENTITIES
 
     def __init__(self, bucket: Bucket, progress: Progress = SILENT) -> None:
         """Nothing is requested yet.

@@ -66,7 +66,7 @@ _IN_MEMORY: Final = 8 << 20
 class ChangingBucket(BucketStore):
     """The tree in one bucket of S3. May be used from several threads; one at a time changes it."""
 
-    capabilities = Capability.CHANGE | Capability.REQUESTS
+    capabilities = Capability.CHANGE | Capability.REQUESTS | Capability.IDENTITIES
     refusal = ""
 
     def __init__(self, bucket: Bucket, progress: Progress = SILENT) -> None:

@@ -38,6 +38,7 @@ from regfs.stores.readonly import ReadOnly
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+_WORD: Final = (1 << 64) - 1
 _WINDOW: Final = 4
 """Contents that are held, for each read at once."""
 _NO_PARTS: Final = frozenset({"", ".", ".."})
@@ -281,8 +282,14 @@ class FlatStore(ReadOnly):
         yield from self._begin_each((f"{folder}/{name}/{leaf}" for name in names), limit)
 
     def identify(self, folder: str, names: Iterable[str], leaf: str) -> Iterator[FileId | None]:
-        """Yield None for each: what is not on a disk has no inode."""
-        return (None for _ in names)
+        """Yield what a listing has of ETags in place of inodes; None where there is neither."""
+        rows, known = self._rows, Capability.IDENTITIES in self.capabilities
+        for name in names:
+            row = rows.find(key_of(f"{folder}/{name}/{leaf}")) if known else -1
+            if row < 0 or rows.kind(row) is not FileKind.FILE:
+                yield None
+            else:
+                yield FileId(rows.places[row] & _WORD, rows.marks[row] & _WORD or 1, 0)
 
     def stat(self, path: str) -> Entry:
         """Return what is at `path`."""
