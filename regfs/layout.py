@@ -101,6 +101,8 @@ class UploadData(NamedTuple):
 
     name: str
     id: str
+    part: str = ""
+    """16 hexadecimal digits where a bucket has them in several parts; empty on a disk."""
 
 
 class UploadStartedAt(NamedTuple):
@@ -151,7 +153,8 @@ _REVISION = re.compile(
 )
 _TAG = re.compile(rf"([^/]+)/(?:current|index/{_DIGEST})/link")
 _UPLOAD = re.compile(
-    rf"([^/]+)/(?:(data)|(startedat)|hashstates/({'|'.join(ALGORITHMS)})/(0|[1-9][0-9]{{0,18}}))"
+    rf"([^/]+)/(?:(data)(?:\.([0-9a-f]{{16}}))?|(startedat)"
+    rf"|hashstates/({'|'.join(ALGORITHMS)})/(0|[1-9][0-9]{{0,18}}))"
 )
 _HEX4 = "[0-9a-f]{4}"
 _UUID = rf"[0-9a-f]{{8}}-{_HEX4}-{_HEX4}-{_HEX4}-[0-9a-f]{{12}}"
@@ -220,9 +223,9 @@ def _upload_key(name: str, rest: str) -> Key | None:
     found = _UPLOAD.fullmatch(rest)
     if not found:
         return None
-    upload, data, startedat, algorithm, offset = found.groups()
+    upload, data, part, startedat, algorithm, offset = found.groups()
     if data:
-        return UploadData(name, upload)
+        return UploadData(name, upload, part or "")
     if startedat:
         return UploadStartedAt(name, upload)
     return UploadHashState(name, upload, algorithm, int(offset))
@@ -264,8 +267,9 @@ def _spelled(key: Key) -> str:
             return f"{REPOSITORIES}/{name}/_manifests/tags/{tag}/current/link"
         case TagIndex(name, tag, digest):
             return f"{REPOSITORIES}/{name}/_manifests/tags/{tag}/index/{_folders(digest)}/link"
-        case UploadData(name, upload):
-            return f"{REPOSITORIES}/{name}/_uploads/{upload}/data"
+        case UploadData(name, upload, part):
+            ending = f".{part}" if part else ""
+            return f"{REPOSITORIES}/{name}/_uploads/{upload}/data{ending}"
         case UploadStartedAt(name, upload):
             return f"{REPOSITORIES}/{name}/_uploads/{upload}/startedat"
         case UploadHashState(name, upload, algorithm, offset):

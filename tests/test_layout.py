@@ -67,6 +67,7 @@ EXAMPLES: list[tuple[Key, str]] = [
     (TagIndex("a", "v1", D), f"{REPOSITORIES}/a/_manifests/tags/v1/index/sha256/{HEX}/link"),
     (TagIndex("a", "index", D), f"{REPOSITORIES}/a/_manifests/tags/index/index/sha256/{HEX}/link"),
     (UploadData("blobs/uploads", UUID4), f"{REPOSITORIES}/blobs/uploads/_uploads/{UUID4}/data"),
+    (UploadData("a", UUID4, "0" * 16), f"{REPOSITORIES}/a/_uploads/{UUID4}/data.{'0' * 16}"),
     (UploadStartedAt("a", "x"), f"{REPOSITORIES}/a/_uploads/x/startedat"),
     (UploadHashState("a", "x", "sha256", 0), f"{REPOSITORIES}/a/_uploads/x/hashstates/sha256/0"),
     (
@@ -176,6 +177,7 @@ def test_what_no_path_can_be_is_refused(path: str) -> None:
         TagIndex("a", "../v1", D),
         UploadData("a", ".."),
         UploadData("a", "x/../y"),
+        UploadData("a", "x", "../../y"),
         UploadHashState("a", "x", "md5", 0),
         UploadHashState("a", "x", "sha256", -1),
         UploadHashState("a", "x", "sha256", 10**19),

@@ -35,11 +35,12 @@ COMMANDS = [
     ["config", "--json"],
     ["-v", "gc", "plan", "--output", "PLAN"],
     ["gc", "plan", "-m", "--json"],
-    ["gc", "run", "-m", "--offline", "--yes", "--json"],
+    ["untag", "app:v1"],
+    ["gc", "run", "-m", "--offline", "--uploads-older-than", "0s", "--yes", "--json"],
     ["gc", "runs", "--json"],
     ["-v", "gc", "restore", "latest"],
-    ["untag", "app:v1"],
-    ["gc", "purge", "--yes", "--json"],
+    ["gc", "run", "-m", "--offline", "--yes", "--json"],
+    ["gc", "purge", "--offline", "--yes", "--json"],
 ]
 FAILURES = [
     (403, "SignatureDoesNotMatch"),
@@ -104,6 +105,7 @@ def test_nothing_that_is_printed_or_written_holds_a_secret(
     if plan.exists():
         assert_no_secret("plan", plan.read_text())
     written = {key: one.data for key, one in bucket.objects.items() if key not in before}
+    assert any("/journal" in key for key in written)
     for key, data in written.items():
         assert_no_secret(key, key + data.decode(errors="replace"))
 

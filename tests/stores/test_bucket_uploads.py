@@ -125,7 +125,9 @@ def test_one_that_has_nothing_else_is_an_upload(bucket: FakeBucket) -> None:
     assert files(store, folder)["data"].size == 4
 
 
-def test_several_at_once_and_beside_an_object_have_names_of_their_own(bucket: FakeBucket) -> None:
+def test_several_at_once_and_beside_an_object_have_names_of_their_own(
+    bucket: FakeBucket, capsys: pytest.CaptureFixture[str]
+) -> None:
     key = data_of(bucket)
     for data in (b"1", b"22"):
         begun(signed(), key, data)
@@ -136,6 +138,8 @@ def test_several_at_once_and_beside_an_object_have_names_of_their_own(bucket: Fa
     found = {name: one for name, one in files(store).items() if name.startswith("data")}
     assert sorted(found) == ["data", *names]
     assert sorted(one.size for one in found.values()) == [1, 2, 3]
+    assert run(["-r", ROOT, "-v", "verify"]) == 0
+    assert "foreign" not in capsys.readouterr().out
     for one in found.values():
         assert store.stat(one.path) == one
         assert store.snapshot().stat(one.path) == one

@@ -92,6 +92,7 @@ def keys() -> SearchStrategy[layout.Key]:
     name, digest = disk_names(), digests()
     types = st.sampled_from(["application/vnd.example+json", "_", "a/sha256/b", "link"])
     offsets = st.integers(0, 10**19 - 1)
+    parts = st.binary(min_size=8, max_size=8).map(bytes.hex)
     return st.one_of(
         st.builds(layout.BlobData, digest),
         st.builds(layout.LayerLink, name, digest),
@@ -100,7 +101,7 @@ def keys() -> SearchStrategy[layout.Key]:
         st.builds(layout.ReferrerLink, name, digest, types, digest),
         st.builds(layout.TagCurrent, name, disk_tags()),
         st.builds(layout.TagIndex, name, disk_tags(), digest),
-        st.builds(layout.UploadData, name, upload_ids()),
+        st.builds(layout.UploadData, name, upload_ids(), st.just("") | parts),
         st.builds(layout.UploadStartedAt, name, upload_ids()),
         st.builds(
             layout.UploadHashState, name, upload_ids(), st.sampled_from([*ALGORITHMS]), offsets
