@@ -159,6 +159,22 @@ def test_an_object_and_several_uploads_of_one_key_go_and_come_back(upload: Uploa
     assert upload.key not in upload.bucket.objects
 
 
+def test_what_a_killed_regfs_has_begun_is_ended_a_day_later_by_who_holds_the_lock(
+    upload: UploadTree,
+) -> None:
+    begin = [f"{PREFIX}.regfs/runs/r/quarantine/x", f"{PREFIX}.regfs/heal/y", BLOB, ".regfs/other"]
+    old = [begun(signed(), key, b"1") for key in begin]
+    for one in old:
+        upload.bucket.uploads[one].began -= 90_000
+    young = begun(signed(), begin[0], b"1")
+    with upload.tree.store().lock(".regfs/lock", "somebody"):
+        left = upload.bucket.uploads.keys()
+        assert left == {upload.id, young, *old[2:]}
+    upload.bucket.denied = {"s3:ListBucketMultipartUploads"}
+    with upload.tree.store().lock(".regfs/lock", "somebody"):
+        pass
+
+
 # -- a registry goes on ------------------------------------------------------------------
 
 

@@ -63,8 +63,8 @@ _ERROR: Final = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<Error\b")
 """How an answer begins that is none, though its status says so: what takes long begins early."""
 _NO_PARTS: Final = frozenset({"", ".", ".."})
 _KEYS: Final = (
-    "needs keys of its own: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; of a role or SSO: "
-    "aws configure export-credentials --format env"
+    "to change a bucket, or to see its uploads, access keys are needed: set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY; of a role or SSO: aws configure export-credentials --format env"
 )
 
 
@@ -341,7 +341,7 @@ def _keys(bucket: Bucket) -> tuple[str, str, str]:
                 keys["secret_access_key"],
                 keys.get("session_token", ""),
             )
-    raise Doubt(f"{printable(bucket.url)}: what obstore cannot ask {_KEYS}")
+    raise Doubt(f"{printable(bucket.url)}: {_KEYS}")
 
 
 def _address(bucket: Bucket) -> tuple[str, str]:

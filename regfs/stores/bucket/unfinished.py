@@ -19,6 +19,9 @@ cannot be aborted: the server does one or the other. So an abort meets an upload
 was acknowledged; its client is told that it failed. The object `data` of an upload, where there
 is one, is moved as every object is.
 
+Below `.regfs` nobody but regfs writes, and only who holds the lock: an upload there that is a day
+old was begun by a process that was killed, and is aborted by the next that takes the lock.
+
 Only the upload that the stub names is aborted, by its id, and only with the parts that it had when
 it was set aside: of what has more, nothing is deleted. Parts that were on their way while it was
 aborted may survive, so the server is asked whether it is gone.
@@ -27,15 +30,19 @@ aborted may survive, so the server is asked whether it is gone.
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Final
 
 from regfs.errors import PathChanged, PathMissing, StoreError, printable
-from regfs.stores.bucket.aside import Aside, AsideKind, original_of, plain_etag
+from regfs.stores.bucket.aside import STATE, Aside, AsideKind, original_of, plain_etag
 from regfs.stores.bucket.client import Object
 from regfs.stores.bucket.copies import Copies, place_key
 from regfs.stores.bucket.objects import Objects
 from regfs.stores.bucket.own import OwnFile, OwnFiles
 from regfs.stores.bucket.uploads import UploadsUnderWay, is_in_upload, key_of_upload
 from regfs.stores.bucket.versions import Versions
+
+_CUT_OFF: Final = 86_400.0
+"""Seconds after which nobody is still writing one object."""
 
 
 class UnfinishedUploads:
@@ -48,6 +55,20 @@ class UnfinishedUploads:
         self._own = own
         self._uploads = uploads
         self._mover = mover
+
+    def clear(self) -> None:
+        """Abort writes of regfs itself that were cut off: a day old, below its own folder.
+
+        The caller holds the lock, so nobody else writes there. Who may not list them has to
+        leave them: they are counted by `unlisted`.
+        """
+        signed = self._objects.signed
+        with suppress(StoreError):
+            latest = signed.now() - _CUT_OFF
+            for page in signed.uploads(f"{self._objects.base}{STATE}/"):
+                for one in page:
+                    if one.initiated < latest:
+                        signed.abort(one.key, one.id)
 
     def set_aside(self, source: str, target: str) -> None:
         """Move an object, or an open upload, to a path in quarantine.

@@ -332,13 +332,14 @@ class ChangingBucket(BucketStore):
             Lease(Objects(self._client), path, owner, versioned=False).require_free()
             yield
             return
-        objects, powers, _ = self._ready()
+        objects, powers, mover = self._ready()
         lease = Lease(objects, path, owner, versioned=powers.versioned)
         lease.take()
         self._lease = lease
         self._own.hold(True)
         try:
             with objects.guarded(lease.require):
+                mover.clear()
                 yield
         finally:
             self._lease = None
