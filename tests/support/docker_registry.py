@@ -63,11 +63,27 @@ class Site:
 
     def _is_linked(self, link: Path, digest: str) -> bool:
         """Return whether a link and what it names are there, as every look of the registry does."""
+        text = self._read(link)
+        return text == digest.encode() and self._exists(self.tree.blob_path(digest))
+
+    def _exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def _read(self, path: Path) -> bytes | None:
+        """Return what is in a file; None if there is none."""
         try:
-            text = link.read_text()
+            return path.read_bytes()
         except FileNotFoundError:
-            return False
-        return text == digest and self.tree.blob_path(digest).exists()
+            return None
+
+    def _remove(self, path: Path) -> None:
+        path.unlink()
+
+    def _remove_tree(self, folder: Path) -> None:
+        shutil.rmtree(folder)
+
+    def _tags(self, name: str) -> list[str]:
+        return self.tree.tags(name)
 
     # -- requests -----------------------------------------------------------------
 
@@ -119,7 +135,7 @@ class Site:
                 raise Refused(f"MANIFEST_BLOB_UNKNOWN {child.digest}")
             yield
         place = self.tree.blob_path(content.digest)
-        there = place.exists()
+        there = self._exists(place)
         yield
         if not there:
             yield from self._put(place, content.data)
@@ -143,11 +159,11 @@ class Site:
         if not self._is_linked(link, digest):
             raise Refused("404")
         self._forget(name, digest)
-        link.unlink()
+        self._remove(link)
         yield
-        for tag in self.tree.tags(name):
-            if self.tree.tag_path(name, tag).exists() and self.tree.current(name, tag) == digest:
-                shutil.rmtree(self.tree.tag_folder(name, tag))
+        for tag in self._tags(name):
+            if self._read(self.tree.tag_path(name, tag)) == digest.encode():
+                self._remove_tree(self.tree.tag_folder(name, tag))
                 self._untagged.append((name, tag))
         self._forget(name, digest)
 
@@ -162,17 +178,17 @@ class Site:
     def assert_whole(self) -> None:
         """Be sure that everything acknowledged can be pulled, by its tag and byte for byte."""
         for (name, tag), content in self.acknowledged.items():
-            assert self.tree.tag_path(name, tag).exists(), (name, tag)
-            assert self.tree.current(name, tag) == content.digest
+            current = self._read(self.tree.tag_path(name, tag))
+            assert current == content.digest.encode(), (name, tag, current)
             self._assert_manifest(name, content)
 
     def _assert_manifest(self, name: str, content: Content) -> None:
         link = self.tree.revision_path(name, content.digest)
         assert self._is_linked(link, content.digest), link
-        assert self.tree.blob_path(content.digest).read_bytes() == content.data
+        assert self._read(self.tree.blob_path(content.digest)) == content.data
         for blob in content.blobs:
             assert self.has(name, blob.digest), (name, blob.digest)
-            assert self.tree.blob_path(blob.digest).read_bytes() == blob.data
+            assert self._read(self.tree.blob_path(blob.digest)) == blob.data
         for child in content.children:
             self._assert_manifest(name, child)
 

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from regfs.errors import StoreError
-from regfs.stores import PathState, open_store
+from regfs.stores import PathState, Store, open_store
 from tests.support.crashes import Crash
 
 
-class _GatedStore:
+class GatedStore:
     """Passes everything on to a store, once it may."""
 
-    def __init__(self, root: Path, gate: Callable[[str], None]) -> None:
-        self._store = open_store(str(root))
+    def __init__(self, store: Store, gate: Callable[[str], None]) -> None:
+        self._store: Any = store
         self._gate = gate
 
     def snapshot(self) -> Any:
@@ -61,6 +61,9 @@ class _GatedStore:
 class Collector:
     """One process of a collector."""
 
+    refusals: tuple[type[Exception], ...] = ()
+    """With what it may end before it has done all."""
+
     def __init__(self, work: Callable[[Any, Callable[[float], None]], object], root: Path) -> None:
         self.at: str | None = None
         """The operation before which it stands."""
@@ -69,38 +72,44 @@ class Collector:
         self.error: BaseException | None = None
         self._work = work
         self._root = root
+        self.dying = False
         self._turn = threading.Condition()
         self._may = False
-        self._dying = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         self._await()
 
     def _run(self) -> None:
         try:
-            self._work(_GatedStore(self._root, self._gate), self._pause)
+            self._work(self._open(), self._pause)
         except Crash:
             pass
         except BaseException as error:
-            self.error = error
+            if not self.dying and not isinstance(error, self.refusals):
+                self.error = error
         with self._turn:
             self.done, self.at = True, None
             self._turn.notify_all()
 
-    def _gate(self, name: str) -> None:
+    def _open(self) -> Any:
+        """Open the store, each of whose operations waits until it may."""
+        return GatedStore(open_store(str(self._root)), self.gate)
+
+    def gate(self, name: str) -> None:
+        """Stand still until the test says that this may be done."""
         with self._turn:
-            if self._dying:  # what a dying process still does on its way is undone by nobody
+            if self.dying:  # what a dying process still does on its way is undone by nobody
                 raise Crash
             self.at = name
             self._turn.notify_all()
             self._turn.wait_for(lambda: self._may)
             self._may, self.at = False, None
-            if self._dying:
+            if self.dying:
                 raise Crash
 
     def _pause(self, seconds: float) -> None:
         self.pausing = seconds
-        self._gate("pause")
+        self.gate("pause")
 
     def _await(self) -> None:
         with self._turn:
@@ -136,5 +145,5 @@ class Collector:
     def crash(self) -> None:
         """Kill it where it stands."""
         if not self.done:
-            self._dying = True
+            self.dying = True
             self._go()

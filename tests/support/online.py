@@ -36,6 +36,7 @@ def start(
     purge: bool,
     by: Callable[..., Applied] | None = None,
     number: int = 0,
+    kind: type[Collector] = Collector,
 ) -> Collector:
     """Start a collection, as `gc run -m --min-age 100s` does, or one that does less."""
 
@@ -48,7 +49,7 @@ def start(
         made = replace(made, id=f"{made.id[:-6]}{number:06x}")
         return (by or collect)(made, registry, purge=purge, clock=now, pause=pause)
 
-    return Collector(work, root)
+    return kind(work, root)
 
 
 def with_garbage(root: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,8 +92,8 @@ class FakeBucket(Faults):
             yield
 
     def now(self) -> float:
-        """Return the time of the server."""
-        now = time.time() + self.clock
+        """Return the time of what is written now."""
+        now = self.time()
         return float(int(now)) if self.whole_seconds else now
 
     def unique(self) -> str:

@@ -8,17 +8,16 @@ bucket.denied = {"s3:DeleteObject"}
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 Query = dict[str, str]
-SKEW = 15 * 60
-"""Seconds that the clock of a request may be off."""
 STOPPED = (400, "Stopped")
 """What is answered after the stop: nothing that a client tries again."""
-_REMEMBERED = 64
+_REMEMBERED = 4096
 
 
 class Refused(Exception):
@@ -47,18 +46,28 @@ class Faults:
     """Seconds before the request is carried out: those that came later overtake it."""
     stale: Callable[[str], int] | None = None
     """Prefix -> how many changes a listing lags behind; set before the first change."""
+    behind: Callable[[str], float] | None = None
+    """Prefix -> by how many seconds a listing lags behind; set before the first change."""
     cut: int = 0
     """Bytes after which bodies of objects end."""
     retry_after: int | None = None
     """What a refusal says in Retry-After, in seconds."""
     clock: float = 0.0
     """Seconds by which the clock of the server is ahead."""
+    skew: float = 15 * 60
+    """Seconds that the clock of a request may be off."""
     denied: set[str] = field(default_factory=set)
     """Actions that are not permitted, as policies name them: `s3:PutObject`."""
     changes: int = 0
     """How many changes were carried out; each key of a bulk delete is one."""
     _left: int | None = None
-    _past: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    _past: deque[tuple[float, dict[str, Any]]] = field(
+        default_factory=lambda: deque(maxlen=_REMEMBERED)
+    )
+
+    def time(self) -> float:
+        """Return the time of the server."""
+        return time.time() + self.clock
 
     def stop_after(self, changes: int | None) -> None:
         """Refuse everything once so many more changes are carried out; None ends that."""
@@ -76,14 +85,17 @@ class Faults:
                 raise Refused(*STOPPED)
             self._left -= 1
         self.changes += 1
-        if self.stale is not None:
-            self._past.append(dict(objects))
+        if self.stale is not None or self.behind is not None:
+            self._past.append((self.time(), dict(objects)))
 
     def seen(self, objects: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
         """Return the objects as a listing shows them."""
-        lag = self.stale(prefix) if self.stale is not None else 0
         past = self._past
-        return past[max(len(past) - lag, 0)] if lag and past else objects
+        if self.behind is not None and (seconds := self.behind(prefix)) > 0:
+            at = self.time() - seconds
+            return next((before for changed, before in past if changed > at), objects)
+        lag = self.stale(prefix) if self.stale is not None else 0
+        return past[max(len(past) - lag, 0)][1] if lag and past else objects
 
     def permit(self, *actions: str) -> None:
         """Raise if one of the actions is denied."""

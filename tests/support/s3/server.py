@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 from tests.support.s3 import listings, multipart
 from tests.support.s3.bucket import Conditions, FakeBucket, Stored, etag_of
-from tests.support.s3.faults import SKEW, STOPPED, Lost, Query, Refused
+from tests.support.s3.faults import STOPPED, Lost, Query, Refused
 
 KEY, SECRET = "AKIDTEST", "very-SECRET-indeed"
 NAME = "bucket"
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         """Return the time of the server, for the header Date."""
-        return formatdate(timestamp or time.time() + self.bucket.clock, usegmt=True)
+        return formatdate(timestamp or self.bucket.time(), usegmt=True)
 
     def do_GET(self) -> None:
         """Answer a request."""
@@ -124,10 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _look_at_clock(self) -> None:
         if signed := self.headers.get("x-amz-date", self.signed.get("X-Amz-Date")):
             at = datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
-            now = time.time() + self.bucket.clock
+            now = self.bucket.time()
             if self.signed and now > at + int(self.signed["X-Amz-Expires"]):
                 raise Refused(403, "AccessDenied")
-            if abs(at - now) > SKEW:
+            if abs(at - now) > self.bucket.skew:
                 raise Refused(403, "RequestTimeTooSkewed")
 
     # -- the bucket ----------------------------------------------------------------------
