@@ -177,6 +177,7 @@ CODES: dict[type[RegfsError], Exit] = {
     errors.StoreError: Exit.STORAGE,
     errors.SourceLacks: Exit.STORAGE,
     errors.SourceError: Exit.STORAGE,
+    errors.PlatformUnknown: Exit.NOT_FOUND,
     errors.Refused: Exit.REFUSED,
     errors.Unknown: Exit.NOT_FOUND,
     errors.Invalid: Exit.USAGE,
