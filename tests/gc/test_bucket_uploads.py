@@ -20,7 +20,7 @@ from regfs.gc.policy import Policy
 from regfs.runs import runs
 from regfs.stores import FileKind, ignore
 from regfs.tree.registry import Registry
-from tests.support.bucket_runs import PREFIX, BucketTree, litter_bucket
+from tests.support.bucket_runs import PREFIX, ROOT, BucketTree, litter_bucket
 from tests.support.real_buckets import Server, bucket_on, kinds
 from tests.support.reference import BucketRegistry, needs_programs
 from tests.support.s3.bucket import FakeBucket, Stored, Upload
@@ -113,6 +113,15 @@ def test_a_run_hides_an_upload_and_ends_nothing(upload: UploadTree) -> None:
     assert parts(upload) == before
     assert upload.shown() == set()
     assert not any(one.kind == "upload" for one in upload.tree.plan(LATER).actions)
+
+
+def test_what_is_set_aside_takes_its_space_until_the_purge(
+    upload: UploadTree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = upload.tree.apply(upload.tree.plan(LATER)).done
+    capsys.readouterr()
+    assert run(["-r", ROOT, "du", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["disk"]["quarantine"]["bytes"] == done.bytes
 
 
 def test_a_restore_shows_it_again(upload: UploadTree) -> None:

@@ -18,6 +18,7 @@ from regfs.errors import StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.progress import SILENT, Progress
 from regfs.stores import Capability
+from regfs.stores.bucket.aside import parse_aside
 from regfs.stores.bucket.client import Client, KeyOdd, Object
 from regfs.stores.bucket.listed import ListedObjects
 from regfs.stores.bucket.place import Bucket
@@ -184,6 +185,8 @@ class BucketSource(ListedObjects):
         start, base = len(self._base), self._base
         here = [one for one in objects if one.key.startswith(base) and len(one.key) > start]
         keys, sizes, mtimes, etags = zip(*here, strict=True) if here else ((), (), (), ())
+        if here and keys[0].startswith(f"{base}{_OWN}/"):
+            sizes = tuple(map(_taken, (key[start:] for key in keys), sizes))
         names = [key[start:].encode() for key in keys]
         with self._adding:
             self._take_all(names, sizes, mtimes, etags)
@@ -203,6 +206,12 @@ class BucketSource(ListedObjects):
 def _is_divided(folder: str) -> bool:
     """Return whether the folders in a folder are listed by themselves."""
     return folder in (_BLOBS, _REPOSITORIES) or folder.rpartition("/")[0] == _BLOBS
+
+
+def _taken(name: str, size: int) -> int:
+    """Return the bytes that an object of regfs's own stands for: of a stub, those it hides."""
+    found = parse_aside(name)
+    return size if found is None else found[1].size
 
 
 def refusal_of(bucket: Bucket) -> str:
