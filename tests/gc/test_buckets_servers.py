@@ -49,7 +49,7 @@ BUCKETS = pytest.mark.parametrize(
           for one in kinds("seaweedfs")),
     ],
 )  # fmt: skip
-"""Ceph 16 has no lock where it keeps versions: see the last test."""
+"""Of Ceph with versions, the last test."""
 OLD = image(["base", "old"], {"author": "old"})
 NEW = image(["base", "new"], {"author": "new"})
 Servers = Callable[[str], Server]
@@ -290,12 +290,16 @@ def test_what_is_pushed_between_apply_and_purge_can_be_pulled(
 
 
 @pytest.mark.parametrize("kind", kinds("rgw"))
-def test_where_nothing_can_be_locked_nothing_is_changed(
+def test_where_a_condition_is_ignored_versions_tell_who_was_first(
     kind: str, object_store: Servers, tmp_path: Path
 ) -> None:
     with site_of(object_store(kind), tmp_path, versioned=True) as site:
         before = held(site.root)
         plan = site.plan(tmp_path / "plan.json")
-        said = site.run("gc", "apply", str(plan), code=Exit.REFUSED.value)
-        assert "there is no lock, and nothing is changed" in said
+        with site.store().lock(".regfs/lock", "the first"):
+            assert "the first" in site.run("gc", "apply", str(plan), code=Exit.REFUSED.value)
+        assert held(site.root) == before
+        applied = site.run("gc", "apply", str(plan))
+        assert len(held(site.root)) < len(before)
+        site.run("gc", "restore", applied["run"])
         assert held(site.root) == before

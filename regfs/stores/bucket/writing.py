@@ -159,6 +159,8 @@ class ChangingBucket(BucketStore):
         try:
             self._move(*pair)
         except StoreError as error:
+            if self._lease is not None:
+                self._lease.require()  # others may change what this has just made
             return error
         return None
 
