@@ -174,7 +174,9 @@ def require_run(store: Store, run: str) -> None:
     if not (
         named and any(stat_or_none(store, path) for path in (journal_of(run), quarantine_of(run)))
     ):
-        names = (layout.name_of(entry.path) for entry in store.list(RUNS, ignore))
+        names = [layout.name_of(entry.path) for entry in store.list(RUNS, ignore)]
+        if not names:
+            raise RunUnknown(f"no such run: {run}; there are none")
         raise RunUnknown(f"no such run: {run}{did_you_mean(run, [*names, LATEST])}")
 
 

@@ -109,6 +109,9 @@ def test_rm_with_gc_is_undone_by_one_line(regfs: Regfs, tree: TreeBuilder) -> No
 
 
 def test_a_run_that_is_mistyped_is_guessed(regfs: Regfs, tree: TreeBuilder) -> None:
+    for run_name in ("latest", "20260101"):
+        code, _, err = regfs("gc", "restore", run_name)
+        assert (code, err) == (4, f"regfs: no such run: {run_name}; there are none\n")
     regfs("untag", "app:v1", "-q")
     _, listed, _ = regfs("gc", "runs", "--json")
     name = json.loads(listed)[0]["run"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +16,7 @@ from regfs.gc.policy import Policy
 from regfs.runs.lock import exclusive
 from regfs.stores import WritableStore, open_store
 from regfs.tree.registry import Registry
+from tests.support.archives import packed
 from tests.support.builder import TreeBuilder, image, index
 from tests.support.crashes import Crash, CrashingStore
 from tests.support.edits import assert_pullable, editor, opened
@@ -104,6 +106,17 @@ def test_another_file_system_gets_a_copy(shop: TreeBuilder, memory: Path) -> Non
     done = copy(shop, registry(TreeBuilder(memory)))
     assert amount(done)[1] == 0
     assert_pullable(TreeBuilder(memory), "app", "multi", MULTI)
+
+
+def test_an_image_comes_out_of_an_archive(
+    shop: TreeBuilder, backup: TreeBuilder, tmp_path: Path
+) -> None:
+    for pack in (bytes, gzip.compress):
+        (tmp_path / "t.tar").write_bytes(pack(packed(shop.root)))
+        tree = facade.open(str(tmp_path / "t.tar"))
+        done = tree.edit.cp("app:multi", f"{pack.__name__}:v1", to=registry(backup))
+        assert_pullable(backup, pack.__name__, "v1", MULTI)
+        assert amount(done)[1] == 0
 
 
 def test_what_is_there_already_is_not_brought(shop: TreeBuilder, backup: TreeBuilder) -> None:

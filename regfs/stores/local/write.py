@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -53,9 +54,13 @@ def create(root: LocalRoot, path: str, mtime: float | None, *, lasting: bool = T
 
 def share(root: LocalRoot, path: str, source: BinaryIO) -> bool:
     """Put a clone or a hard link of an open file at `path`; return whether either is possible."""
+    try:
+        descriptor = source.fileno()
+    except io.UnsupportedOperation:  # it comes out of an archive, or from a server
+        return False
     writer = create(root, path, None)
     try:
-        shared = writer.share(source.fileno())
+        shared = writer.share(descriptor)
         if shared:
             writer.commit()
         return shared
