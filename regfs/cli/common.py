@@ -54,6 +54,13 @@ def common_options(*, brief: bool, document: bool = True) -> list[click.Paramete
         click.Option(["-v", "--verbose"], count=True, help="Print more; twice for everything."),
         *_on_the_terminal(hidden=brief),
         *_of_the_cache(hidden=brief),
+        click.Option(
+            ["--max-requests-per-second"],
+            metavar="NUMBER",
+            type=click.FloatRange(min=0, min_open=True),
+            hidden=brief,
+            help="Ask a bucket at most so often; default: as often as it answers.",
+        ),
     ]
 
 

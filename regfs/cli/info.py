@@ -28,7 +28,14 @@ DOCUMENTS = {"": "regfs.reports.overview:Overview"}
     type=click.Path(dir_okay=False),
     help="Also say what gc would free by these rules; default: those set for gc run, if any.",
 )
-def command(session: Session, policy_file: str | None) -> Exit:
+@click.option(
+    "--prices",
+    "prices_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Of a bucket: also say what a plan and a verify cost by this price list (see the guide).",
+)
+def command(session: Session, policy_file: str | None, prices_file: str | None) -> Exit:
     """Show what is there, what can be freed and how, who manages the tree, and its health."""
     from regfs.render.overview import show_overview
 
@@ -41,7 +48,12 @@ def command(session: Session, policy_file: str | None) -> Exit:
     # What tags pointed to before only a policy asks for; of layer links a few matter.
     session.tree.history = retention is not None
     session.tree.link_times = False
-    report = session.tree.overview(retention)
+    prices = None
+    if prices_file is not None:
+        from regfs.documents.prices import load_prices
+
+        prices = load_prices(read_file(prices_file), prices_file)
+    report = session.tree.overview(retention, prices)
     commands = _commands(session, file)
     session.emit(report, lambda console: show_overview(report, commands, console))
     return Exit.CLEAN

@@ -67,6 +67,10 @@ def schema_of(name: str) -> dict[str, Any]:
     if "Finding" in (types := schema.get("$defs", {})):
         written = TypeAdapter(WrittenFinding).json_schema()
         types |= written.pop("$defs") | {"Finding": written}
+    if "properties" in schema:
+        # Only the answer of a bucket has it.
+        counts = {"type": "object", "additionalProperties": {"type": "integer"}}
+        schema["properties"]["requests"] = counts
     return schema
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import cached_property, update_wrapper
@@ -92,6 +92,7 @@ class Session:
         self.cache: str | None = None
         """The folder of the cache; empty for none, None for the usual one."""
         self.cache_size: int | None = None
+        self.max_requests_per_second: float | None = None
         self.pages = False
         """Whether answers may go through the pager."""
 
@@ -110,6 +111,7 @@ class Session:
         cache: str | None,
         cache_size: int | None,
         no_cache: bool,
+        max_requests_per_second: float | None,
         **rest: Any,
     ) -> dict[str, Any]:
         """Take the options that all commands have, in addition to earlier ones; return the rest."""
@@ -123,6 +125,8 @@ class Session:
         self.pager = "" if no_pager else self.pager if pager is None else pager
         self.cache = "" if no_cache else self.cache if cache is None else cache
         self.cache_size = self.cache_size if cache_size is None else cache_size
+        if max_requests_per_second is not None:
+            self.max_requests_per_second = max_requests_per_second
         if units is not None:
             use_units(binary=units == "binary")
         return rest
@@ -154,8 +158,10 @@ class Session:
             content=self.hashes,
             whole=self.copies,
             variables=storage_variables(),
+            requests_per_second=self.max_requests_per_second,
             progress=self._bar,
         )
+        tree.requests_per_second = self.max_requests_per_second
         tree.cache = open_cache(self.cache, self.cache_size, tree.store.url)
         if tree.store.taken_at is not None:
             self.note(f"regfs: {_age_of(tree.store.taken_at)}")
@@ -271,7 +277,7 @@ class Session:
         if self.json:
             from regfs.render.tables import json_pieces
 
-            for piece in json_pieces(report):
+            for piece in json_pieces(report, **self._requests()):
                 click.echo(piece, nl=False)
             click.echo()
         elif not (self.quiet and outcome is Exit.CLEAN):
@@ -328,6 +334,18 @@ class Session:
         for problem in problems:
             if problem.partition(": ")[0] not in told:
                 self.complain(problem)
+
+    def _requests(self) -> dict[str, Mapping[str, int]]:
+        """Return what the command has asked of a bucket so far, for its document."""
+        made = self.tree.store.requests if "tree" in vars(self) else {}
+        return {"requests": dict(made)} if made else {}
+
+    def note_requests(self) -> None:
+        """Say what was asked of a bucket, with --verbose."""
+        made = self._requests().get("requests") if self.verbose else None
+        if made:
+            words = ", ".join(f"{count:,} {kind}" for kind, count in sorted(made.items()))
+            self.note(f"requests: {words}")
 
     def report_unread(self) -> bool:
         """Report what an answer lacks because it could not be read; return whether there is any."""
@@ -472,6 +490,7 @@ def command(
                 raise
             finally:
                 session.end_progress()
+                session.note_requests()
             if answers and session.report_unread() and result is Exit.CLEAN:
                 result = Exit.FINDINGS
             return int(result.value)

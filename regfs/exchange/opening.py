@@ -15,13 +15,18 @@ from typing import Final
 from regfs.errors import Invalid, PathUnsafe, Refused, printable
 from regfs.exchange.media import STANDARD_OUTPUT, Medium, StoreMedium, TarMedium
 from regfs.stores import Store, open_store, writable
-from regfs.tree.roots import NO_VARIABLES, place_of
+from regfs.tree.roots import NO_VARIABLES, place_of, slowed
 
 _TAR: Final = ".tar"
 _PACKED: Final = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2", ".zip")
 
 
-def open_medium(to: str, source: Store, variables: Mapping[str, str] = NO_VARIABLES) -> Medium:
+def open_medium(
+    to: str,
+    source: Store,
+    variables: Mapping[str, str] = NO_VARIABLES,
+    requests_per_second: float | None = None,
+) -> Medium:
     """Open the place that the user has named; a folder is made.
 
     Raises:
@@ -36,7 +41,8 @@ def open_medium(to: str, source: Store, variables: Mapping[str, str] = NO_VARIAB
 
         return TarMedium(tar_on(1, "standard output"))
     if "://" in to:
-        return StoreMedium(writable(open_store(place_of(to, variables), empty=True)))
+        place = slowed(place_of(to, variables), requests_per_second)
+        return StoreMedium(writable(open_store(place, empty=True)))
     lower = to.lower()
     if lower.endswith(_PACKED):
         raise Invalid(

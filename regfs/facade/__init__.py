@@ -48,6 +48,7 @@ def open(
     content: bool = False,
     whole: bool = False,
     variables: Mapping[str, str] | None = None,
+    requests_per_second: float | None = None,
     progress: Progress = SILENT,
 ) -> Tree:
     """Open the registry tree at `root`: a folder that holds `docker/registry/v2`, or is in it.
@@ -63,7 +64,8 @@ def open(
     >>> len(tree.inventory.blobs), len(tree.graph.manifests)
     (31, 13)
 
-    With `empty`, an empty folder is a fresh registry.
+    With `empty`, an empty folder is a fresh registry. A bucket is asked at most
+    `requests_per_second`.
 
     Raises:
         NotARegistry: there is no tree, or there is nothing in it and `empty` is not given.
@@ -71,9 +73,9 @@ def open(
         PathDenied: the root cannot be read.
     """
     from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, open_store
-    from regfs.tree.roots import place_of
+    from regfs.tree.roots import place_of, slowed
 
-    place = place_of(root, variables or {})
+    place = slowed(place_of(root, variables or {}), requests_per_second)
     folder = isinstance(place, str) and os.path.isdir(place)
     options = None if folder else _stream_options(content, whole, progress)
     if isinstance(place, str) and folder and _holds_layout(place):

@@ -48,13 +48,13 @@ class ExportAndImport(Reports):
         former: dict[Digest, int] = {}
         for one in since:
             listed = read_list(one)
-            former |= (
-                blobs_of(_opened(one, variables, whole=False).store) if listed is None else listed
-            )
+            if listed is None:
+                listed = blobs_of(self._other(one, variables, whole=False).store)
+            former |= listed
         targets = self._find(references)
         options = ExportOptions(Format(format), former, list_file, replace)
         graph = self.graph  # a tree that cannot be read is told of before anything is made
-        medium = open_medium(to, self.store, variables or {})
+        medium = open_medium(to, self.store, variables or {}, self.requests_per_second)
         return export(graph, self.registry, targets, medium, options, self._progress)
 
     def import_from(
@@ -84,9 +84,9 @@ class ExportAndImport(Reports):
         """
         from regfs.exchange.importing import ImportOptions, Origin, import_images
 
-        origin = _opened(source, variables, self._progress)
+        origin = self._other(source, variables, self._progress)
         targets = origin._find(references)
-        stores = [_opened(one, variables).store for one in former]
+        stores = [self._other(one, variables).store for one in former]
         options = ImportOptions(stores, replace, offline, dry_run)
         try:
             trees = Origin(origin.graph, origin.registry), targets, self.registry
@@ -94,15 +94,21 @@ class ExportAndImport(Reports):
         finally:
             self.refresh()
 
+    def _other(
+        self,
+        root: str,
+        variables: Mapping[str, str] | None,
+        progress: Progress = SILENT,
+        *,
+        whole: bool = True,
+    ) -> Tree:
+        """Open another root; `whole` if all of it will be read."""
+        from regfs import facade  # which has this class among its own
 
-def _opened(
-    root: str,
-    variables: Mapping[str, str] | None,
-    progress: Progress = SILENT,
-    *,
-    whole: bool = True,
-) -> Tree:
-    """Open another root; `whole` if all of it will be read."""
-    from regfs import facade  # which has this class among its own
-
-    return facade.open(root, whole=whole, variables=variables, progress=progress)
+        return facade.open(
+            root,
+            whole=whole,
+            variables=variables,
+            requests_per_second=self.requests_per_second,
+            progress=progress,
+        )

@@ -47,6 +47,8 @@ class Parts:
         """Where listings of layers and manifests of buckets are kept, if anywhere; set at first."""
         self.fetch: Fetch | None = None
         """Has manifests read by workers elsewhere; set at first."""
+        self.requests_per_second: float | None = None
+        """As often as other roots are asked at most, that a copy comes from or goes to."""
         self._progress = progress
 
     @cached_property

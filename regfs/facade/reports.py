@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from regfs.facade.parts import Parts
 
 if TYPE_CHECKING:
+    from regfs.documents.prices import Prices
     from regfs.files.image import ImageFiles
     from regfs.files.layers import Layers
     from regfs.gc.retention import RetentionPolicy
@@ -44,18 +45,27 @@ class Reports(Parts):
 
         return summary(self.graph, self.view.skim)
 
-    def overview(self, retention: RetentionPolicy | None = None) -> Overview:
+    def overview(
+        self, retention: RetentionPolicy | None = None, prices: Prices | None = None
+    ) -> Overview:
         """Return the summary, what can be freed, also by a policy, and what is known of the disk.
+
+        Of a bucket also what a plan and a verify take, by `prices` in money.
 
         >>> tree.overview().reclaimable.untagged.totals.blobs
         0
         """
+        from regfs.reports.costs import costs
         from regfs.reports.overview import look_around, overview
         from regfs.verify.ledger_file import LEDGER
 
+        before = self.store.requests.get("list", 0)
+        found = self.summary()
+        pages = self.store.requests.get("list", 0) - before
+        expected = costs(self.graph, pages, prices) if pages else None
         around = look_around(self.store, self.store.room(), LEDGER, self.reported.append)
         read = self.view.manifest_bytes
-        return overview(self.summary(), self.graph, around, read, retention, self._progress)
+        return overview(found, self.graph, around, read, retention, self._progress, expected)
 
     def usage(
         self,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.gc.plan import Preview
+    from regfs.reports.costs import Cost, Costs
     from regfs.reports.overview import Overview, Reclaimable
     from regfs.reports.summary import Blobs, Summary
 
@@ -118,11 +119,26 @@ def _space(report: Overview, commands: Commands) -> Iterator[Row]:
         yield "to free", f"nothing by regfs: {report.refusal}"
     else:
         yield from _reclaimable(report.reclaimable, commands)
+    if report.costs is not None:
+        yield from _costs(report.costs)
     held = report.quarantine
     if held.runs or held.bytes:
         size = on_disk(held.bytes, held.allocated)
         runs = plural(held.runs, "run")
         yield "quarantine", f"{size} of {runs}{_from(held.purge_from)}: {commands.purge}"
+
+
+def _costs(found: Costs) -> Iterator[Row]:
+    yield "a plan", _cost(found.plan, found.currency)
+    yield "  again", _cost(found.plan_again, found.currency)
+    yield "verify", _cost(found.verify, found.currency)
+
+
+def _cost(one: Cost, currency: str | None) -> str:
+    words = f"takes {plural(one.list, 'listing page')}"
+    if one.get:
+        words += f" and {plural(one.get, 'read')} of {human_size(one.bytes)}"
+    return words if one.money is None else f"{words}: {one.money:.4g} {currency}"
 
 
 def _from(time: datetime | None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
+from itertools import chain
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,13 +120,16 @@ _WRITERS: Final[dict[type, Callable[[Any], str]]] = {
 """Type -> function that writes a value of it as JSON."""
 
 
-def json_pieces(value: Any) -> Iterator[str]:
-    """Yield the pieces of `to_json`, one row at a time: there can be a million."""
+def json_pieces(value: Any, **more: Any) -> Iterator[str]:
+    """Yield the pieces of `to_json`, one row at a time: there can be a million.
+
+    An object has `more` at its end.
+    """
     names = _fields(type(value))
     if isinstance(value, Mapping) or (names and not isinstance(value, Finding)):
         pairs = value.items() if isinstance(value, Mapping) else _values(value, names)
         comma = "{\n"
-        for key, item in pairs:
+        for key, item in chain(pairs, more.items()):
             yield f"{comma}  {json.dumps(str(key))}: "
             yield from _rows(item, "  ")
             comma = ",\n"

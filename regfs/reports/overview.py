@@ -16,6 +16,7 @@ from regfs.gc.policy import Policy
 from regfs.gc.tags import Read as ReadBytes
 from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
+from regfs.reports.costs import Costs
 from regfs.reports.summary import Owner, Summary
 from regfs.runs import RUNS, Run, RunKind, occupied, survey, surveys
 from regfs.runs.journal import has_quarantine
@@ -161,6 +162,8 @@ class Overview(Summary):
     """The configuration of the reference registry, if one is found that names this tree."""
     listed_at: datetime | None
     """When the report of S3 Inventory was begun that this is made of; None: it is of now."""
+    costs: Costs | None = None
+    """What a plan and a verify take; None where nothing is asked by requests."""
 
 
 def overview(
@@ -170,6 +173,7 @@ def overview(
     read: ReadBytes,
     retention: RetentionPolicy | None = None,
     progress: Progress = SILENT,
+    costs: Costs | None = None,
 ) -> Overview:
     """Put everything together."""
     reclaimable, refusal = None, None
@@ -192,6 +196,7 @@ def overview(
         last_gc=around.last_gc,
         config=around.config,
         listed_at=around.listed_at,
+        costs=costs,
     )
 
 

@@ -15,7 +15,7 @@ What a store lists and tells is in `stores.records`, and imported from here.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import Flag, auto
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TypeAlias, cast, runtime_checkable
@@ -129,6 +129,10 @@ class Store(Protocol):
 
         What has changed since is not seen.
         """
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """How many requests were made so far, by kind; none where none are made."""
 
     def snapshot(self) -> Store:
         """Return the tree as one listing shows it now, for who asks much of it.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, BinaryIO, NoReturn
+from types import MappingProxyType
+from typing import Any, BinaryIO, Final, NoReturn
 
 from regfs.errors import Refused, StoreError
 from regfs.stores import Writer
+
+NO_REQUESTS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class ReadOnly:
@@ -16,6 +19,8 @@ class ReadOnly:
     refusal: str
     """Why nothing is changed, and what to do; one line that begins with the URL."""
     taken_at: float | None = None
+    """As in `Store`."""
+    requests: Mapping[str, int] = NO_REQUESTS
     """As in `Store`."""
 
     def _refuse(self) -> NoReturn:

@@ -55,6 +55,15 @@ def place_of(
     return _configured(data, printable(root), variables)
 
 
+def slowed(
+    place: str | Bucket | InventoryPlace, requests_per_second: float | None
+) -> str | Bucket | InventoryPlace:
+    """Return a place that is asked so often at most, if it is one that is asked."""
+    if requests_per_second is not None and not isinstance(place, str):
+        place.meter.most = requests_per_second
+    return place
+
+
 def _configured(data: bytes, name: str, variables: Mapping[str, str]) -> str | Bucket:
     """Return what a configuration names."""
     from regfs.documents.storage import FILESYSTEM, PREFIX, read_storage

@@ -7,6 +7,7 @@ obstore runs threads of its own, so a process that has used it is never forked:
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -23,6 +24,8 @@ _CHUNK: Final = 256 << 10
 """Bytes of a piece of a stream: four times that is slower by a third."""
 _PAGE: Final = 1000
 """Keys that an answer to a listing holds."""
+_PART: Final = 5 << 20
+"""Bytes of a part of a large object."""
 _FIRST: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=3)}
 """The first request says within 10 seconds that nobody answers."""
 _LATER: Final = {"max_retries": 10, "retry_timeout": timedelta(minutes=2)}
@@ -64,6 +67,7 @@ class Client:
         """
         self.bucket = bucket
         """Where it is."""
+        self._send = bucket.meter.send
         self._first, self._later = (
             _opened(bucket, retry, wait)
             for retry, wait in zip((_FIRST, _LATER), _WAIT, strict=True)
@@ -78,10 +82,12 @@ class Client:
         import obstore
 
         store = self._first if first else self._later
+        self._send("list")
         try:
             found = obstore.list_with_delimiter(store, folder or None)
         except Exception as error:
             raise self.failure(error) from None
+        self._count_more(len(found["common_prefixes"]) + len(found["objects"]))
         return list(found["common_prefixes"]), list(map(_object, found["objects"]))
 
     def find(self, key: str) -> Object | None:
@@ -92,6 +98,7 @@ class Client:
         """
         import obstore
 
+        self._send("head")
         try:
             return _object(obstore.head(self._later, key))
         except FileNotFoundError:
@@ -107,9 +114,12 @@ class Client:
         """
         import obstore
 
+        self._send("list")
         try:
             stream = obstore.list(self._later, folder, offset=after or None, chunk_size=_PAGE)
-            for page in stream:
+            for number, page in enumerate(stream):
+                if number:
+                    self._send("list")
                 yield list(map(_object, page))
         except Exception as error:
             raise self.failure(error) from None
@@ -154,6 +164,7 @@ class Client:
             options["range"] = (offset, offset + size)
         elif offset:
             options["range"] = {"offset": offset}
+        self._send("get")
         try:
             found = obstore.get(self._later, key, options=options)
             if whole is not None and found.meta["size"] != whole:
@@ -181,6 +192,11 @@ class Client:
         except Exception as error:
             raise self.failure(error, key) from None
 
+    def _count_more(self, rows: int) -> None:
+        """Count the pages that a listing took after its first."""
+        if rows > _PAGE:
+            self._send("list", (rows - 1) // _PAGE)
+
     def _right(self, key: str) -> str:
         """Return what the right is called to list the bucket, or to read an object in it."""
         return _RIGHTS[self.bucket.scheme][bool(key)]
@@ -193,8 +209,12 @@ class Client:
         """
         import obstore
 
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        parts = -(-size // _PART)
+        self._send("put", parts + 2 if parts > 1 else 1)  # with the beginning and the end
         try:
-            obstore.put(self._later, key, cast(Any, file))
+            obstore.put(self._later, key, cast(Any, file), chunk_size=_PART)
         except Exception as error:
             raise self.failure(error, key) from None
 

@@ -22,6 +22,7 @@ from regfs.findings import Code, Finding
 from regfs.progress import SILENT, Progress
 from regfs.stores.bucket.client import Client
 from regfs.stores.bucket.listed import ListedObjects
+from regfs.stores.bucket.meter import Meter
 from regfs.stores.bucket.place import INVENTORY, Bucket, is_bucket, keys_of, of_url, profile
 from regfs.stores.bucket.report_files import (
     MANIFEST,
@@ -58,6 +59,8 @@ class InventoryPlace:
     """Where in its bucket the tree is; empty if there is no other."""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    meter: Meter = field(default_factory=Meter, repr=False, compare=False)
+    """Of both buckets: that of the report, and the one that it is of."""
 
     @property
     def url(self) -> str:
@@ -87,7 +90,7 @@ def of_inventory(root: str, variables: Mapping[str, str] | None = None) -> Inven
     if bucket.scheme != "s3":
         raise NotARegistry(f"{printable(root)}: S3 Inventory reports lie in s3://")
     place = replace(bucket, prefix="")
-    return InventoryPlace(bucket.prefix, place, prefix, options, keys)
+    return InventoryPlace(bucket.prefix, place, prefix, options, keys, place.meter)
 
 
 class InventorySource(ListedObjects):
@@ -173,6 +176,6 @@ def open_inventory(place: InventoryPlace, progress: Progress = SILENT) -> FlatSt
         else BucketFiles(Client(place.bucket), place.path)
     )
     report = read_report(files, printable(place.url))
-    bucket = Bucket("s3", report.bucket, "", place.options, place.keys)
+    bucket = Bucket("s3", report.bucket, "", place.options, place.keys, meter=place.meter)
     source = InventorySource(Client(bucket), place, report, files, progress)
-    return FlatStore(source, taken_at=report.taken_at)
+    return FlatStore(source, taken_at=report.taken_at, requests=place.meter.counts)

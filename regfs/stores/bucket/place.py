@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from regfs.errors import NotARegistry, StoreError, printable
+from regfs.stores.bucket.meter import Meter
 
 INVENTORY: Final = "inventory:"
 """How a root begins that is a report of S3 Inventory."""
@@ -78,6 +79,8 @@ class Bucket:
     """Those of the environment, which obstore reads itself: for requests that it cannot make."""
     insecure: bool = False
     """Whether any certificate is accepted."""
+    meter: Meter = field(default_factory=Meter, repr=False, compare=False)
+    """Counts what this process asks of it."""
 
     @property
     def url(self) -> str:

@@ -73,6 +73,7 @@ class BucketStore(ReadOnly):
         self.spec = bucket
         self.refusal = refusal_of(bucket)
         self._base = bucket.base
+        self.requests = bucket.meter.counts
         self._client = Client(bucket)
         self._uploads = UploadsUnderWay(bucket)
         self._progress = progress
@@ -82,7 +83,7 @@ class BucketStore(ReadOnly):
     def snapshot(self) -> Store:
         """Return what is there now, by one listing."""
         source = BucketSource(self._client, self._uploads, progress=self._progress)
-        return FlatStore(source, self.spec)
+        return FlatStore(source, self.spec, requests=self.requests)
 
     def require_tree(self) -> None:
         """Check that there is a tree. Whether the bucket can be reached at all is said soon.

@@ -18,7 +18,6 @@ import ssl
 import threading
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -61,6 +60,8 @@ _UNKNOWN: Final = frozenset({405, 501})
 _CODE: Final = re.compile(rb"<Code>(\w{1,80})</Code>")
 _ERROR: Final = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<Error\b")
 """How an answer begins that is none, though its status says so: what takes long begins early."""
+_LISTED: Final = frozenset({"versions", "uploads", "list-type"})
+"""In the queries of listings."""
 _NO_PARTS: Final = frozenset({"", ".", ".."})
 _KEYS: Final = (
     "to change a bucket, or to see its uploads, access keys are needed: set AWS_ACCESS_KEY_ID and "
@@ -87,6 +88,17 @@ class S3Call(NamedTuple):
     headers: Mapping[str, str] = {}
     body: bytes = b""
 
+    @property
+    def kind(self) -> str:
+        """As which it is counted."""
+        if self.method == "GET":
+            return "list" if _LISTED.intersection(self.query) else "get"
+        if any(name.lower() == "x-amz-copy-source" for name in self.headers):
+            return "copy"
+        if "delete" in self.query:
+            return "delete"
+        return "put" if self.method == "POST" else self.method.lower()
+
 
 @dataclass(frozen=True, slots=True)
 class SignedAnswer:
@@ -110,8 +122,7 @@ class Transport:
         """
         self.url = bucket.url
         self.name = bucket.name
-        self.counts: Counter[str] = Counter()
-        """Attempts, by method."""
+        self._meter = bucket.meter
         self._pause = pause
         key, secret, token = _keys(bucket)
         self._base, region = _address(bucket)
@@ -153,8 +164,9 @@ class Transport:
         repeated, attempt = False, 0
         while True:
             attempt += 1
-            with self._noting:
-                self.counts[asked.method.lower()] += 1
+            if attempt > 1:
+                self._meter.retry()
+            self._meter.send(asked.kind)
             last = attempt >= _ATTEMPTS
             try:
                 response, body = self._once(asked)

@@ -10,7 +10,7 @@ lies in, and those that the listing names.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import BinaryIO, Final, NamedTuple, Protocol, TypeVar
@@ -34,7 +34,7 @@ from regfs.stores import (
     ignore,
 )
 from regfs.stores.flat.rows import V2, Rows, key_of, path_of
-from regfs.stores.readonly import ReadOnly
+from regfs.stores.readonly import NO_REQUESTS, ReadOnly
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -102,11 +102,16 @@ class FlatStore(ReadOnly):
     """The store over one source. May be used from several threads."""
 
     def __init__(
-        self, source: FlatSource, spec: Spec | None = None, *, taken_at: float | None = None
+        self,
+        source: FlatSource,
+        spec: Spec | None = None,
+        *,
+        taken_at: float | None = None,
+        requests: Mapping[str, int] = NO_REQUESTS,
     ) -> None:
         """The source is listed now; what it has may be as of `taken_at`, as in `Store`.
 
-        `spec` opens what it is a listing of.
+        `spec` opens what it is a listing of; `requests` are those that the source makes.
         """
         self._source = source
         self.spec = spec
@@ -114,6 +119,7 @@ class FlatStore(ReadOnly):
         self.refusal = source.refusal
         self.capabilities = source.capabilities
         self.taken_at = taken_at
+        self.requests = requests
         self._rows = source.rows()
         # Threads begin when something is read by them.
         self._pool = ThreadPoolExecutor(source.ahead)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Final
 
@@ -77,6 +77,11 @@ class LocalStore:
     @property
     def taken_at(self) -> None:
         """None: a folder is looked at."""
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """None."""
+        return {}
 
     @property
     def problems(self) -> Sequence[Finding]:
