@@ -30,7 +30,7 @@ FORMATS: Final = ("tree", "oci")
     "--to",
     metavar="DEST",
     required=True,
-    help="A folder, a .tar, - for a tar on standard output, or s3://, gs://, az://.",
+    help="A folder, a .tar, - for a tar on standard output, or s3://BUCKET/PREFIX.",
 )
 @click.option(
     "--format",

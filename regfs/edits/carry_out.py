@@ -29,6 +29,7 @@ from regfs.progress import SILENT, Progress
 from regfs.runs import (
     Changes,
     Item,
+    PlannedLink,
     Returned,
     Skipped,
     changing,
@@ -159,9 +160,10 @@ class _EditRun:
         """Write the new links."""
         progress.start("Writing links", len(edit.links))
         self._changes.announce(link.path for link in edit.links)
-        for link in edit.links:
-            self._changes.write_link(link.path, link.kind, link.digest, mtime=link.mtime)
-            progress.advance(1)
+        for _, group in groupby(edit.links, key=lambda link: link.kind):
+            links = [PlannedLink(one.path, one.kind, one.digest, one.mtime) for one in group]
+            self._changes.write_links(links)
+            progress.advance(len(links))
         progress.finish()
 
     def move(self, actions: Iterable[Action], progress: Progress) -> None:

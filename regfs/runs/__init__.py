@@ -67,7 +67,7 @@ they bring content, and remove links.
     prune          deleting the journals of runs purged long ago
 """
 
-from regfs.runs.changes import Changes, changing, clear_unfinished, rename_source
+from regfs.runs.changes import Changes, PlannedLink, changing, clear_unfinished, rename_source
 from regfs.runs.contents import contents
 from regfs.runs.in_place import InPlace
 from regfs.runs.journal import (
@@ -95,6 +95,7 @@ __all__ = [
     "RUNS",
     "Change",
     "Changes",
+    "PlannedLink",
     "InPlace",
     "Item",
     "Journal",
