@@ -38,6 +38,7 @@ Exceptions are for misuse, refusals and storage that does not answer.
     |- StoreError                    the storage failed
     |  |- PathMissing                nothing at that path
     |  |- PathChanged                what lies there is not what was meant; it was left
+    |  |- PathTooLong                it cannot be moved: its new name would be too long
     |  |- PathDenied                 no permission
     |  |- PathUnsafe                 a special file, or a link that leaves the tree
     |  |- StoreFull                  no space left, or no more of it for this user
@@ -271,6 +272,10 @@ class PathMissing(StoreError):
 
 class PathChanged(StoreError):
     """What lies at a path is not what was meant any more, and was left as it is."""
+
+
+class PathTooLong(StoreError):
+    """What lies at a path cannot be moved, since its new name would be too long; it was left."""
 
 
 class PathDenied(StoreError):

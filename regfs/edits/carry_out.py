@@ -18,9 +18,9 @@ from itertools import groupby
 
 from regfs import layout
 from regfs.edits.edit import Created, Edit, Edited, Retained
-from regfs.errors import PathChanged, PathMissing, StoreError
+from regfs.errors import StoreError
 from regfs.gc.actions import Action
-from regfs.gc.looks import Look, how_changed, in_batches, item_of
+from regfs.gc.looks import Look, how_changed, in_batches, item_of, why_left
 from regfs.gc.policy import HOUR
 from regfs.gc.quarantine import InUse, quarantined_items
 from regfs.gc.sweep import check_owners
@@ -192,11 +192,9 @@ class _EditRun:
         for (action, _), failure in zip(moves, results, strict=True):
             if failure is None:
                 self.moved.append(action)
-            elif isinstance(failure, PathMissing | PathChanged):
+            elif (reason := why_left(failure)) is not None:
                 self._changes.leave(action.path)
-                changed = isinstance(failure, PathChanged)
-                why = "it has changed meanwhile" if changed else "it is gone"
-                self.skipped.append(Skipped(action.path, why))
+                self.skipped.append(Skipped(action.path, reason))
             else:
                 raise failure
 

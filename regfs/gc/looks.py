@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import PathMissing, StoreError
+from regfs.errors import PathChanged, PathMissing, PathTooLong, StoreError
 from regfs.gc.actions import Action
 from regfs.parallel import map_ahead
 from regfs.runs import Change, Item
@@ -25,6 +25,8 @@ BATCH: Final = 2048
 
 MANY: Final = 2 * BATCH
 """Actions that a second process is worth its start for."""
+
+CHANGED: Final = "it has changed while this run was under way"
 
 LINKS: Final = LINK_KINDS | {ActionKind.TAG}
 
@@ -100,6 +102,17 @@ def _how_folder_changed(store: Store, action: Action, folder: Entry, otherwise: 
     upload = action.kind is ActionKind.UPLOAD
     mtime = max([entry.mtime for entry in [*([folder] if upload else []), *files]], default=0.0)
     return None if (size, mtime) == (action.size, action.mtime) else otherwise
+
+
+def why_left(failure: StoreError) -> str | None:
+    """Return why a store has left an item in its place; None if the storage has failed."""
+    if isinstance(failure, PathMissing):
+        return "it is gone"
+    if isinstance(failure, PathChanged):
+        return CHANGED
+    if isinstance(failure, PathTooLong):
+        return "its name is too long to be moved into quarantine there"
+    return None
 
 
 def source_of(action: Action, seen: Look) -> str:

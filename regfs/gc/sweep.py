@@ -4,6 +4,18 @@
 say; just before an item is moved, it must still be as it was planned. How items are moved,
 journaled and taken back is in `regfs.runs`.
 
+"Just before" is a few items before, where a store takes some ahead (`move_many`): a bucket, 16 of
+one kind. That loses nothing: the time between a check and a move is never zero, and nothing rests
+on its being short. What is written in between
+
+    to the thing itself     shows in its time or its version, which it has as it is moved: it stays,
+                            or settle puts it back (`quarantine`, and `copies` and `versions` of a
+                            bucket)
+    and names the thing     was written before the next settle, which finds it (`collect`)
+
+An item that stays after all keeps what it needs of later kinds; of its own kind, some may have
+been moved already, in this window as in the batches before. Settle puts that back as well.
+
 The order makes every crash harmless. References are moved before what they refer to, and come
 back after it. The journal lines of a batch are durable before its first rename. Whether an item
 was moved then shows in where it lies, so continuing after a crash is doing the same again.
@@ -19,13 +31,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import Doubt, PathChanged, PathMissing, PlanStale, Refused, RunUnknown, StoreError
+from regfs.errors import Doubt, PlanStale, Refused, RunUnknown, StoreError
 from regfs.findings import Finding
 from regfs.gc.looks import (
+    CHANGED,
     LINKS,
     Look,
     how_changed,
@@ -33,6 +46,7 @@ from regfs.gc.looks import (
     item_of,
     look_at,
     source_of,
+    why_left,
 )
 from regfs.gc.plan import Action, Plan, in_order, plan
 from regfs.gc.quarantine import JustMoved
@@ -57,8 +71,6 @@ from regfs.tree.inventory import Inventory, LinkContent
 from regfs.tree.leftovers import is_for_one
 from regfs.tree.links import parse_link_content
 from regfs.tree.registry import Registry
-
-_CHANGED: Final = "it has changed while this run was under way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +397,7 @@ class _Sweep:
 
     def _changed(self, action: Action, seen: Look) -> str | None:
         """Return how an item differs from what was planned, or None."""
-        return how_changed(self.store, action, seen, _CHANGED)
+        return how_changed(self.store, action, seen, CHANGED)
 
     def _move(self, changes: Changes | InPlace, moves: list[_Move]) -> None:
         """Move items, each if it is unchanged when it is checked just before."""
@@ -406,10 +418,9 @@ class _Sweep:
             move = asked.popleft()  # a store may take some ahead
             if failure is None:
                 self.moved.append(move.item)
-            elif isinstance(failure, PathMissing | PathChanged):
+            elif (reason := why_left(failure)) is not None:
                 changes.leave(move.action.path)
-                changed = isinstance(failure, PathChanged)
-                self._keep(move.action, _CHANGED if changed else "it is gone")
+                self._keep(move.action, reason)
             else:
                 raise failure
 

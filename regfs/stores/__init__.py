@@ -313,6 +313,8 @@ class WritableStore(Store, Protocol):
 
         Raises:
             PathMissing: nothing is at `source`.
+            PathChanged: it is written to at this moment; it stays.
+            LockLost: the caller may not hold the lock any more.
             StoreError: something is at `target` already, or it is on another file system;
                 nothing was moved.
         """
@@ -334,7 +336,8 @@ class WritableStore(Store, Protocol):
         """Yield for each source and target what `move` would raise, or None once it is moved.
 
         Takes a pair from `moves` only after the previous one is moved and its answer is
-        consumed, so that the caller can check each just before. Sorted paths cost less.
+        consumed, so that the caller can check each just before; or a few ahead, where each
+        is a request. Answers come in the order of `moves`. Sorted paths cost less.
         """
 
     def delete(self, paths: Iterable[str]) -> int:

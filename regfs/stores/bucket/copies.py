@@ -40,10 +40,10 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from regfs.errors import PathChanged, PathMissing, StoreError, printable
+from regfs.errors import PathChanged, PathMissing, PathTooLong, StoreError, printable
 from regfs.stores.bucket.aside import LONGEST, Aside, AsideKind, key_of, original_of, plain_etag
 from regfs.stores.bucket.client import Object
-from regfs.stores.bucket.objects import SMALL, Objects
+from regfs.stores.bucket.objects import Objects
 from regfs.stores.bucket.own import OwnFile, OwnFiles
 from regfs.stores.bucket.signed import ObjectHead
 from regfs.stores.bucket.transport import ObjectChanged
@@ -229,11 +229,11 @@ def place_key(objects: Objects, path: str, aside: Aside) -> str:
     """Return the key of a thing in quarantine.
 
     Raises:
-        StoreError: it would be longer than keys may be.
+        PathTooLong: it would be longer than keys may be.
     """
     key = f"{objects.base}{key_of(path, aside)}"
     if len(key.encode()) > LONGEST:
-        raise StoreError(f"{printable(path)}: its key would be longer than {LONGEST} bytes")
+        raise PathTooLong(f"{printable(path)}: its key would be longer than {LONGEST} bytes")
     return key
 
 
@@ -243,7 +243,7 @@ def write_back(objects: Objects, source: str, version: str, key: str, size: int)
     Raises:
         StoreError: something is there by now.
     """
-    if size > SMALL:
+    if not objects.is_small(size):
         objects.copy(source, key, size, version=version)
         return
     data = objects.content(source, size + 1, version)

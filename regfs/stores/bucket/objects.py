@@ -19,6 +19,8 @@ from regfs.stores.bucket.client import Client, Object
 from regfs.stores.bucket.signed import ObjectHead, ObjectVersion, Signed
 from regfs.stores.bucket.transport import ObjectChanged, S3Call
 
+WHOLE: Final = 5 << 30
+"""Bytes of the largest object that is copied at once."""
 SMALL: Final = 1 << 20
 """Bytes of what is read and written, so that it is never written onto something."""
 
@@ -60,6 +62,10 @@ class Objects:
         return self._require()
 
     # -- looking -----------------------------------------------------------------------
+
+    def is_small(self, size: int) -> bool:
+        """Return whether what has so many bytes is read and written, and not copied."""
+        return size <= SMALL
 
     def find(self, key: str, version: str = "") -> ObjectHead | None:
         """Return an object, or one version of it; None if there is none."""
@@ -141,7 +147,7 @@ class Objects:
         self, source: str, target: str, size: int, *, match: str = "", version: str = ""
     ) -> None:
         """Copy an object on the server, and see that the copy is whole."""
-        self.signed.copy(source, target, size, version=version, match=match)
+        self.signed.copy(source, target, size, version=version, match=match, whole=WHOLE)
         found = self.find(target)
         if found is None or found.size != size:
             raise StoreError(f"{printable(target)}: the copy is not whole; nothing was deleted")

@@ -49,6 +49,8 @@ def probe(objects: Objects) -> Powers:
         if not {one.key for one in objects.below(f"{objects.base}{FOLDER}")}.issuperset(made):
             raise StoreError(f"{url}: a listing does not show what was just written")
         conditional = not versioned and _is_conditional(objects, made[1])
+        if versioned:
+            objects.delete(key)  # to make a marker is a right of its own
     except PathDenied as error:
         raise _denied(error) from None
     finally:
