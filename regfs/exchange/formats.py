@@ -24,6 +24,7 @@ from regfs.exchange.selection import RepositoryPart, Wanted
 from regfs.graph import Graph
 from regfs.stores import Store, ignore, stat_or_none
 from regfs.tree.inventory import Inventory
+from regfs.tree.oci.names import OWN, looks_like_host
 from regfs.tree.scan import scan
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"
@@ -220,24 +221,30 @@ class LayoutFormat:
             for tag, info in part.tags.items():
                 if info.current is not None and _leads(part, info.current, known):
                     tags += 1
-                    self._add(f"{part.name}:{tag}", info.current, selection, graph)
+                    self._add(part.name, f":{tag}", info.current, selection, graph)
             for digest in _tops(part, graph):
                 if _leads(part, digest, known):
                     manifests += 1
-                    self._add(f"{part.name}@{digest}", digest, selection, graph)
+                    self._add(part.name, f"@{digest}", digest, selection, graph)
         entries = [self._entries[name] for name in sorted(self._entries)]
         index = {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": entries}
         put(self._medium, INDEX, json.dumps(index, indent=1).encode())
         return LinkCount(tags, manifests, 0)
 
-    def _add(self, name: str, digest: Digest, selection: Wanted, graph: Graph) -> None:
+    def _add(
+        self, repository: str, which: str, digest: Digest, selection: Wanted, graph: Graph
+    ) -> None:
+        name = repository + which
+        notes = {REF_NAME: name}
+        if looks_like_host(repository):
+            notes[OWN] = repository
         stored = next((one for one in graph.named_as(digest) if one in selection.blobs), digest)
         info = graph.manifests.get(stored)
         self._entries[name] = {
             "mediaType": info.media_type if info is not None and info.media_type else _UNKNOWN,
             "digest": digest,
             "size": selection.blobs[stored],
-            "annotations": {REF_NAME: name},
+            "annotations": notes,
         }
 
 

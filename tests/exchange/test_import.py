@@ -314,6 +314,22 @@ def test_what_was_exported_and_imported_is_the_same(form: str, recipe: Recipe) -
                 assert fresh.current(name, tag) == tree.current(name, tag)
 
 
+def test_a_name_that_begins_like_a_host_keeps_it_in_a_layout(
+    tree: TreeBuilder, live: TreeBuilder, tmp_path: Path
+) -> None:
+    tree.push("docker.io/library/app", "v1", ONE)
+    tree.push("docker.io/library/app", None, TWO)
+    exported(tree, tmp_path / "layout", format="oci")
+    imported(live, tmp_path / "layout")
+    assert_pullable(live, "docker.io/library/app", "v1", ONE)
+    assert is_served(live, "docker.io/library/app", TWO)
+    index = tmp_path / "layout/index.json"
+    index.write_text(index.read_text().replace('"docker.io/library/app"', '"../../etc"'))
+    other = TreeBuilder(tmp_path / "other")
+    imported(other, tmp_path / "layout")  # what no export would say is not believed
+    assert_pullable(other, "app", "v1", ONE)
+
+
 def test_an_import_says_what_it_did(
     shop: TreeBuilder, live: TreeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,8 @@ from typing import Any, Final, NamedTuple
 from regfs.names import name_problem, tag_problem
 
 _KEYS: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+OWN: Final = "regfs.repository"
+"""An annotation by which an export says that a name begins with a part that looks like a host."""
 _DOCKER: Final = frozenset({"docker.io", "index.docker.io"})
 _DIGEST: Final = re.compile(r"[a-z0-9+._-]+:[0-9a-f]{32,}")
 _LATEST: Final = "latest"
@@ -55,8 +57,23 @@ def name_of(annotations: Any) -> ImageName:
     for key in _KEYS:
         text = texts.get(key)
         if text:
-            return _parsed(text)
+            return _whole(text, texts.get(OWN)) or _parsed(text)
     return ImageName("", "", "")
+
+
+def _whole(text: Any, repository: Any) -> ImageName | None:
+    """Return a name of which no part is a host; None unless an export has said so."""
+    if not (isinstance(text, str) and isinstance(repository, str)) or len(text) > _LONGEST:
+        return None
+    if not text.startswith((f"{repository}:", f"{repository}@")) or name_problem(repository):
+        return None
+    tag = text[len(repository) + 1 :] if text[len(repository)] == ":" else ""
+    return None if tag and tag_problem(tag) else ImageName("", repository, tag)
+
+
+def looks_like_host(repository: str) -> bool:
+    """Return whether the first part of a name would be taken for a host."""
+    return bool(_without_host(repository)[0])
 
 
 def _parsed(text: Any) -> ImageName:
