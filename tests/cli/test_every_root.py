@@ -74,6 +74,8 @@ _VARY = {
     "allocated",
     "last_verify",
     "listed_at",
+    "requests",
+    "costs",
 }
 """What depends on the clock, on the disk or on the root itself."""
 
