@@ -10,15 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from regfs.errors import LockHeld, LockLost
+from regfs.errors import LockHeld, LockLost, Refused, StoreError
 from regfs.stores import WritableStore, open_store
-from regfs.stores.bucket import lease
+from regfs.stores.bucket import lease, writing
 from regfs.stores.bucket.place import of_url
 from tests.support.buckets import NAME, bucket_of
 from tests.support.s3.bucket import FakeBucket, Stored
@@ -127,17 +128,59 @@ def test_who_was_taken_over_changes_nothing(bucket: FakeBucket) -> None:
             assert bucket.objects == before
 
 
-def test_a_server_without_conditions_is_refused(bucket: FakeBucket) -> None:
-    bucket.check = lambda key, conditions: None  # type: ignore[method-assign]
-    with pytest.raises(Exception, match="If-None-Match"):
+def test_who_is_interrupted_changes_nothing_when_the_lock_is_given_back(
+    bucket: FakeBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened()
+    store.require_writable(["docker"])
+    moves = [
+        (path, f".regfs/runs/r/quarantine/{path}")
+        for path in [f"{TREE}/{number:064x}/link" for number in range(MANY)]
+    ]
+    real = futures.wait
+    interrupted: list[bool] = []
+
+    def wait(pending: Any) -> Any:
+        if not interrupted:
+            interrupted.append(True)
+            raise KeyboardInterrupt
+        return real(pending)
+
+    monkeypatch.setattr(writing, "wait", wait)
+    bucket.wait = lambda method, key, query: 0.2 if "/quarantine/" in key else 0.0
+    with pytest.raises(KeyboardInterrupt), store.lock(LOCK, "me"):
+        list(store.move_many(moves))
+    before = _tree(bucket)
+    time.sleep(0.6)
+    assert _tree(bucket) == before
+    assert all(path in bucket.objects for path, _ in moves)
+    with opened().lock(LOCK, "the next"):
+        pass
+
+
+def test_keys_among_its_own_that_are_no_paths_are_said_in_a_line(bucket: FakeBucket) -> None:
+    bucket.objects[".regfs/lock//x"] = Stored(b"", 1e9)
+    with pytest.raises(StoreError, match=r"no paths \(an empty part, as in a//b\)"):
         opened().lock(LOCK, "me").__enter__()
+
+
+def test_a_server_without_conditions_is_refused_unless_versions_tell_who_was_first(
+    bucket: FakeBucket,
+) -> None:
+    bucket.check = lambda key, conditions: None  # type: ignore[method-assign]
+    if bucket.versioning:
+        with opened().lock(LOCK, "me"), pytest.raises(LockHeld, match="me"):
+            opened().lock(LOCK, "another").__enter__()
+    else:
+        with pytest.raises(Refused, match="If-None-Match"):
+            opened().lock(LOCK, "me").__enter__()
 
 
 HOLDER = f"""
 import os, sys
 from regfs.errors import LockLost
 from regfs.stores import open_store
-from regfs.stores.bucket import lease
+from regfs.stores.bucket import lease, writing
 from regfs.stores.bucket.place import of_url
 
 lease.LASTS = 0.6

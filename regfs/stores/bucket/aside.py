@@ -29,7 +29,7 @@ RUNS: Final = f"{STATE}/runs"
 LONGEST: Final = 1024
 """Bytes of a key."""
 _ASIDE: Final = re.compile(
-    r"(.+)\._regfs\.([cvu])\.([0-9a-f]{1,16})\.([0-9a-f]{1,16})\.([0-9A-Za-z-]*)\.([0-9A-Za-z_-]*)",
+    r"(.+)\._regfs\.([cvu])\.([0-9a-f]{1,15})\.([0-9a-f]{1,14})\.([0-9A-Za-z-]*)\.([0-9A-Za-z_-]*)",
     re.DOTALL,
 )
 _SEGMENT: Final = re.compile(r"(.+)\._regfs\.([0-9]{8})", re.DOTALL)

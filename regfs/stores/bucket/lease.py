@@ -38,6 +38,8 @@ _RENEWALS: Final = 5
 """Attempts to renew while it lasts."""
 _SAFE: Final = 0.75
 """Part of the time for which its holder relies on it."""
+_PATIENCE: Final = 10.0
+"""Seconds to wait for a renewal that is under way."""
 _SLACK: Final = 2.0
 """Seconds: times of objects are whole seconds."""
 _RELEASED: Final = ".released"
@@ -69,6 +71,8 @@ class Lease:
         self._until = 0.0
         """Until when the holder relies on it, by the monotonic clock."""
         self._ended = threading.Event()
+        self._stopped = False
+        """Whether the holder has asked that nothing more is changed."""
         self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
         text = {"owner": owner, "lasts": self._lasts, "nonce": secrets.token_hex(8)}
         self._body = json.dumps(text).encode()
@@ -154,9 +158,15 @@ class Lease:
             LockLost: it may have.
         """
         left = self._until - self._clock()
+        if self._stopped:
+            raise self._lost("it was interrupted")
         if left <= 0:
             raise self._lost("it could not be renewed in time")
         return left + (1.0 - _SAFE) * self._lasts
+
+    def stop(self) -> None:
+        """Let nothing more be changed, until it is given back."""
+        self._stopped = True
 
     def check(self) -> None:
         """See that nobody has taken the lock over.
@@ -191,7 +201,8 @@ class Lease:
         """Give the lock back; if that fails, the lease ends by itself."""
         self._ended.set()
         if self._renewing.ident is not None:
-            self._renewing.join()
+            self._renewing.join(_PATIENCE)
+        self._stopped = False
         with suppress(StoreError, LockLost):
             self.require()
             self._objects.put(self._key(self._generation) + _RELEASED, b"")

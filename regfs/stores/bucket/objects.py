@@ -15,7 +15,7 @@ from itertools import takewhile
 from typing import BinaryIO, Final
 
 from regfs.errors import PathMissing, StoreError, printable
-from regfs.stores.bucket.client import Client, Object
+from regfs.stores.bucket.client import Client, KeyOdd, Object
 from regfs.stores.bucket.signed import ObjectHead, ObjectVersion, Signed
 from regfs.stores.bucket.transport import ObjectChanged, S3Call
 
@@ -23,6 +23,21 @@ WHOLE: Final = 5 << 30
 """Bytes of the largest object that is copied at once."""
 SMALL: Final = 1 << 20
 """Bytes of what is read and written, so that it is never written onto something."""
+
+
+def objects_in(client: Client, folder: str, *, one_level: bool = False) -> list[Object]:
+    """Return all objects below a folder, or only those that are directly in it.
+
+    Raises:
+        StoreError: they cannot be listed; a key that is no path may be among them.
+    """
+    try:
+        if one_level:
+            return client.level(folder)[1]
+        return [one for page in client.pages(folder) for one in page]
+    except KeyOdd:
+        where = printable(f"{client.bucket.url}: {folder}")
+        raise StoreError(f"{where}: keys in it are no paths (an empty part, as in a//b)") from None
 
 
 def _no_lease() -> float | None:
@@ -75,8 +90,12 @@ class Objects:
             return None
 
     def below(self, folder: str) -> list[Object]:
-        """Return all objects below a folder."""
-        return [one for page in self.client.pages(folder) for one in page]
+        """Return all objects below a folder.
+
+        Raises:
+            StoreError: they cannot be listed; a key that is no path is among them.
+        """
+        return objects_in(self.client, folder)
 
     def versions(self, key: str) -> list[ObjectVersion]:
         """Return the versions and markers of one key, newest first."""

@@ -27,6 +27,7 @@ from regfs.stores.bucket.aside import (
     segment_key,
 )
 from regfs.stores.bucket.client import Client, KeyOdd, Object
+from regfs.stores.bucket.objects import objects_in
 from regfs.stores.bucket.uploads import UploadsUnderWay, key_of_upload
 from regfs.stores.flat.rows import Gathering, Rows
 from regfs.stores.flat.store import FlatStore
@@ -125,10 +126,7 @@ class OwnFiles:
 
     def _listed(self, folder: str, *, one_level: bool = False) -> dict[str, OwnFile]:
         above = f"{self._base}{folder}"
-        if one_level:
-            objects = self._client.level(above)[1]
-        else:
-            objects = [one for page in self._client.pages(above) for one in page]
+        objects = objects_in(self._client, above, one_level=one_level)
         there = {one.key for one in objects}
         with self._changing:
             missed = [

@@ -171,7 +171,15 @@ class ChangingBucket(BucketStore):
             What the first that failed has raised: none of the others is still under way.
         """
         pending = [self._pool.submit(deed, one) for one in window]
-        wait(pending)
+        try:
+            wait(pending)
+        except BaseException:  # who interrupts it does not wait for what others still do
+            if self._lease is not None:
+                self._lease.stop()
+            for one in pending:
+                one.cancel()
+            wait(pending)
+            raise
         return iter([one.result() for one in pending])
 
     def _move(self, source: str, target: str) -> None:
