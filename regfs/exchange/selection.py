@@ -293,8 +293,9 @@ class _Choosing:
         for digest in self._elsewhere(manifest):
             lacking.pop(digest, None)
         for digest, size in lacking.items():
-            path = layout.blob_path(digest)
-            self._lack(Finding(Code.BLOB_MISSING, path, digest), digest, size)
+            unseen = graph.is_unseen(digest)  # it may be there
+            code = Code.BLOB_UNREADABLE if unseen else Code.BLOB_MISSING
+            self._lack(Finding(code, layout.blob_path(digest), digest), digest, size)
 
     def _elsewhere(self, manifest: Digest) -> set[Digest]:
         try:

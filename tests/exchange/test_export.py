@@ -308,6 +308,16 @@ def test_a_manifest_that_nobody_can_read_brings_every_link(
         assert copy.layer_path("team/other", blob.digest).exists()
 
 
+def test_what_may_not_be_looked_at_is_not_called_missing(shop: TreeBuilder, tmp_path: Path) -> None:
+    place = shop.blob_path(TWO.blobs[-1].digest).parent.parent
+    place.rename(tmp_path / "away")
+    place.symlink_to(tmp_path / "away")
+    done = exported(shop, tmp_path / "copy")
+    codes = {one.code for one in done.findings}
+    assert codes == {Code.BLOB_UNREADABLE, Code.SYMLINK_OUTSIDE}
+    assert_pullable(TreeBuilder(tmp_path / "copy"), "app", "multi", MULTI)
+
+
 # -- without what a former one has ----------------------------------------------------------
 
 
