@@ -10,6 +10,7 @@ import pytest
 from regfs.cli.app import run
 from regfs.gc.collect import settle
 from regfs.gc.sweep import apply
+from regfs.runs import runs
 from regfs.stores.bucket import copies, transport
 from regfs.tree.registry import Registry
 from tests.support.bucket_runs import KINDS, PREFIX, ROOT, BucketTree, litter_bucket
@@ -60,6 +61,23 @@ def test_a_tag_that_is_set_while_it_is_moved_away_stays_set(tree: BucketTree) ->
     done = just_before(tree.bucket, "DELETE", CURRENT, lambda: set_tag(tree.bucket))
     run(["-r", ROOT, "untag", "app:v1"])
     assert done
+    assert current(tree) == f"sha256:{OTHER}"
+
+
+@pytest.mark.parametrize("deed", ["restore", "purge"])
+def test_a_tag_that_is_set_in_the_instant_of_a_crash_stays_set(tree: BucketTree, deed: str) -> None:
+    def set_and_stop() -> None:
+        set_tag(tree.bucket)
+        tree.bucket.stop_after(1)
+
+    done = just_before(tree.bucket, "DELETE", CURRENT, set_and_stop)
+    assert run(["-r", ROOT, "untag", "app:v1"]) == 5
+    assert done and tree.bucket.stopped
+    tree.revive()
+    (found,) = runs(tree.store())
+    if deed == "purge":
+        assert tree.purge().stays  # half of a tag is in its place
+    tree.restore(found.run)
     assert current(tree) == f"sha256:{OTHER}"
 
 

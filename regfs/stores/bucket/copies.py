@@ -53,6 +53,8 @@ UNDER_WAY: Final = 10.0
 _CURRENT: Final = re.compile(r".+/_manifests/tags/[^/]+/current/link", re.DOTALL)
 _INDEX: Final = re.compile(r".+/_manifests/tags/[^/]+/index/([^/]+)/([^/]+)/link", re.DOTALL)
 _REVISION: Final = re.compile(r".+/_manifests/revisions/[^/]+/[^/]+/link", re.DOTALL)
+_DELETED: Final = 2.0
+"""Seconds from a copy to the delete of the original."""
 CHANGED: Final = "it has changed while this run was under way"
 
 
@@ -98,7 +100,9 @@ class Copies:
         if there is not None and there.aside != aside:
             raise StoreError(f"{printable(target)}: something is there already")
         self._copy(source, key, found)
-        placed = OwnFile(target, (Object(key, found.size, found.mtime, found.etag),), aside)
+        placed = OwnFile(
+            target, (Object(key, found.size, self._objects.signed.now() // 1, found.etag),), aside
+        )
         self._own.added(placed.objects[0])
         try:
             self._delete(source, found)
@@ -174,22 +178,24 @@ class Copies:
 
     def _finish_set(self, placed: OwnFile, current: str) -> None:
         """Set a tag that was set while it was moved away by a process that was killed just then."""
-        if not _is_current(current):
+        if not _CURRENT.fullmatch(current):
             return
+        # What a restore has brought back is newer, and what was there before is older.
+        first, last = placed.moved - UNDER_WAY, placed.moved + _DELETED
         index = self._index(current)
-        new = [one for one, (at, _) in index.items() if at > placed.moved - UNDER_WAY]
+        new = [one for one, entry in index.items() if first < entry.mtime <= last]
         if new:
             self._put_current(current, max(new, key=lambda one: index[one].mtime))
 
     # -- back ------------------------------------------------------------------------------
 
-    def require_free(self, placed: OwnFile | None, target: str) -> None:
-        """See that what lies in quarantine can come back to a path.
+    def require_free(self, placed: OwnFile | None, target: str, *, alone: bool) -> None:
+        """See that `current` of a tag can come back; `alone` if no other file of it has to.
 
         Raises:
             StoreError: something is there.
         """
-        if placed is not None:
+        if placed is not None and alone:
             self._finish_set(placed, target)
         there = self._objects.find(f"{self._objects.base}{target}")
         if there is not None and (placed is None or not _is_same(there, placed)):
@@ -203,7 +209,6 @@ class Copies:
             StoreError: something is at `target`, or the storage failed.
         """
         key, copy = f"{self._objects.base}{target}", placed.objects[0]
-        self._finish_set(placed, target)
         there = self._objects.find(key)
         if there is not None and not _is_same(there, placed):
             raise StoreError(f"{printable(target)}: something is there already")

@@ -95,9 +95,9 @@ class UnfinishedUploads:
         self._objects.put(key, b"")
         self._own.added(Object(key, 0, self._objects.signed.now(), ""))
 
-    def require_free(self, placed: OwnFile | None, target: str) -> None:
+    def require_free(self, placed: OwnFile | None, target: str, *, alone: bool) -> None:
         """See that an object can come back to a path. Raises as `Copies.require_free`."""
-        self._mover.require_free(placed, target)
+        self._mover.require_free(placed, target, alone=alone)
 
     def bring_back(self, placed: OwnFile, target: str) -> None:
         """Move what lies in quarantine to its place.

@@ -64,7 +64,7 @@ class Versions:
             raise StoreError(f"{printable(target)}: something is there already")
         if there is None:
             self._objects.put(stub, b"")
-            there = OwnFile(target, (Object(stub, 0, found.mtime, ""),), aside)
+            there = OwnFile(target, (Object(stub, 0, self._objects.signed.now() // 1, ""),), aside)
             self._own.added(there.objects[0])
         self._objects.delete(key)
         self._see(source, self._objects.versions(key), there)
@@ -82,8 +82,8 @@ class Versions:
         self._forget(placed)
         raise PathChanged(f"{printable(source)}: {CHANGED}")
 
-    def require_free(self, placed: OwnFile | None, target: str) -> None:
-        """See that what lies in quarantine can come back to a path.
+    def require_free(self, placed: OwnFile | None, target: str, *, alone: bool) -> None:
+        """See that `current` of a tag can come back; `alone` if no other file of it has to.
 
         Raises:
             StoreError: something is there.

@@ -216,7 +216,7 @@ class ChangingBucket(BucketStore):
         files = [(self._own.find(path), f"{target}{path[len(source) :]}") for path in below]
         if files[0][1].endswith(_CURRENT):
             # A tag that was set again is another one: its history stays aside as well.
-            mover.require_free(files[0][0], files[0][1])
+            mover.require_free(*files[0], alone=len(files) == 1)
         for file, place in reversed(files):
             if file is not None:
                 mover.bring_back(file, place)
