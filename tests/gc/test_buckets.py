@@ -7,8 +7,12 @@ from contextlib import suppress
 
 import pytest
 
+from regfs.edits.editor import Editor
 from regfs.errors import LockHeld, RegfsError, StoreError
+from regfs.graph import build_graph
 from regfs.runs import runs
+from regfs.tree.registry import Registry
+from regfs.tree.scan import scan
 from tests.support.bucket_runs import KINDS, BucketTree, litter_bucket
 from tests.support.s3.bucket import Conditions
 
@@ -155,6 +159,25 @@ def test_a_crash_at_any_change_of_a_purge_loses_nothing_in_use(crashing: dict[st
         assert not tree.hidden()
 
     assert crashes(crashing, applied, BucketTree.purge, again) > 15
+
+
+def test_a_crash_at_any_change_of_a_tag_that_goes_is_restored(crashing: dict[str, bool]) -> None:
+    assert crashes(crashing, _nothing, _untag, _restore_all) > 8
+
+
+def test_a_crash_at_any_change_of_a_tag_that_comes_back_is_mended(
+    crashing: dict[str, bool],
+) -> None:
+    def again(tree: BucketTree) -> None:
+        tree.restore(runs(tree.store())[0].run)
+
+    assert crashes(crashing, _untag, again, _restore_all) > 8
+
+
+def _untag(tree: BucketTree) -> None:
+    registry = Registry(tree.store())
+    graph = build_graph(scan(registry.store), registry)
+    Editor(registry, lambda: graph, lambda: None).untag("app:v1")
 
 
 def test_one_of_two_runs_at_once_is_refused(tree: BucketTree) -> None:

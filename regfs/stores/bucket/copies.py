@@ -180,11 +180,12 @@ class Copies:
         """Set a tag that was set while it was moved away by a process that was killed just then."""
         if not _CURRENT.fullmatch(current):
             return
-        # What a restore has brought back is newer, and what was there before is older.
+        # What was there before is older. What a restore has brought back is newer; and if it came
+        # at once, all of it is new, as no history of a tag that is set once more is.
         first, last = placed.moved - UNDER_WAY, placed.moved + _DELETED
         index = self._index(current)
         new = [one for one, entry in index.items() if first < entry.mtime <= last]
-        if new:
+        if 0 < len(new) < len(index):
             self._put_current(current, max(new, key=lambda one: index[one].mtime))
 
     # -- back ------------------------------------------------------------------------------
