@@ -1,6 +1,7 @@
 """Doing many small things at once: in threads on a cold disk, in a second process on a warm one.
 
 `adaptive_map` asks a slow disk several questions at once, and a fast one each in turn.
+`map_in_windows` asks what is far away, in threads of the caller.
 
 `map_in_two_processes` works through a long row of items from both ends:
 
@@ -36,7 +37,10 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -96,6 +100,18 @@ def adaptive_map(
     with ThreadPoolExecutor(THREADS) as pool:
         while window := list(islice(remaining, _WINDOW)):
             yield from pool.map(function, window)
+
+
+def map_in_windows(
+    pool: Executor, work: Callable[[Item], Answer], items: Iterable[Item], count: int
+) -> Iterator[Answer]:
+    """Yield what `work` returns for each item, in order; a window of `count` is done at once."""
+    remaining = iter(items)
+    while window := tuple(islice(remaining, count)):
+        if len(window) == 1:
+            yield work(window[0])
+        else:
+            yield from pool.map(work, window)
 
 
 @contextmanager

@@ -452,6 +452,11 @@ def test_no_module_imports_itself_through_others() -> None:
     list(TopologicalSorter(needs).static_order())
 
 
+def test_no_file_is_longer_than_can_be_read_at_once() -> None:
+    lines = {str(file): len(file.read_text().splitlines()) for file in PACKAGE.rglob("*.py")}
+    assert {name: count for name, count in lines.items() if count > 500} == {}
+
+
 def test_tests_share_helpers_by_support_only() -> None:
     lines = {
         f"{file.relative_to(PROJECT)}: {line}"

@@ -6,8 +6,9 @@ from typing import Final
 
 import click
 
-from regfs.cli.session import Exit, Session, storage_variables
+from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
+from regfs.cli.surroundings import storage_variables
 
 DOCUMENTS = {"": "regfs.exchange.report:ExportReport"}
 FORMATS: Final = ("tree", "oci")

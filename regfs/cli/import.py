@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from regfs.cli.edits import EXITS, edit_options
-from regfs.cli.session import Exit, Session, storage_variables
+from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.cli.spelled import spelled
+from regfs.cli.surroundings import storage_variables
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regfs.cli.options import Duration, Size
-from regfs.cli.session import Exit, Session, open_cache
+from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
+from regfs.cli.surroundings import open_cache
 from regfs.errors import Doubt, Refused, StoreError
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import click
 from click.core import ParameterSource
 
 from regfs.cli.common import Command, Group, common_options, settings_of, shown_settings
-from regfs.errors import DocumentInvalid, Unknown
+from regfs.cli.surroundings import default_root, open_cache, storage_variables
+from regfs.errors import Unknown
 from regfs.progress import SILENT, Progress
 from regfs.units import ago, rfc3339, use_units
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regfs.cli.settings import OptionSettings
-    from regfs.content.cache import Cache
     from regfs.content.cluster import Cluster
     from regfs.facade import Tree
     from regfs.graph import Graph
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from regfs.tree.inventory import Inventory
     from regfs.tree.registry import Registry, Target
 
-DEFAULT_ROOT: Final = "/var/lib/registry"
 PIPED_WIDTH: Final = 4096
 """Columns where no terminal sets a width: nothing that a script reads is folded or cut."""
 
@@ -140,7 +139,7 @@ class Session:
         """Return the root, and what says that it is this one."""
         if self.root is not None:
             return self.root, self.root_source
-        return _default_root(settings or settings_of(click.get_current_context()))
+        return default_root(settings or settings_of(click.get_current_context()))
 
     @cached_property
     def tree(self) -> Tree:
@@ -372,17 +371,6 @@ def _age_of(taken_at: float) -> str:
     return f"as of {rfc3339(taken_at)} ({age}): a report of S3 Inventory, not the bucket of now"
 
 
-def storage_variables() -> dict[str, str]:
-    """Return the variables that say where a registry stores, or with which keys."""
-    from regfs.stores.bucket.place import VARIABLES
-
-    return {
-        name: text
-        for name, text in os.environ.items()
-        if name in VARIABLES or name.startswith("REGISTRY_STORAGE")
-    }
-
-
 def _on_terminal() -> bool:
     """Return whether a person can read here, and press keys."""
     streams = (sys.stdin, sys.stdout)
@@ -394,53 +382,6 @@ def drop_output() -> None:
     """Discard what is buffered for standard output: its reader has left (`| head`)."""
     with suppress(OSError):  # it is not a file, as in tests
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _default_root(settings: OptionSettings) -> tuple[str, str]:
-    """Return the root if none is given, and why it is this one."""
-    here = _root_here()
-    if here is not None:
-        return here, "the current folder"
-    setting = settings.from_file("root")
-    if setting is None:
-        return DEFAULT_ROOT, "default"
-    if not isinstance(setting.value, str) or not setting.value:
-        raise DocumentInvalid(f"{setting.place}: must be a folder")
-    return setting.value, setting.place
-
-
-def _root_here() -> str | None:
-    """Return the root that the current folder is, or is in."""
-    try:
-        here = os.getcwd()
-    except OSError:  # it has been removed
-        return None
-    above, within, _ = f"{here}/".partition("/docker/registry/v2/")
-    if within:
-        return above or "/"
-    for below in ("docker/registry/v2", "registry/v2", "v2"):
-        place = os.path.join(here, below)
-        if place.endswith("/docker/registry/v2") and os.path.isdir(place):
-            return here
-    return None
-
-
-def open_cache(folder: str | None, size: int | None, root: str) -> Cache | None:
-    """Return the cache of what was found in layers; None if there is to be none.
-
-    It is never in the tree: all that writes there is journaled.
-    """
-    from regfs.content.cache import LIMIT, Cache
-
-    if folder == "":
-        return None
-    if folder is None:
-        home = os.environ.get("XDG_CACHE_HOME", "")
-        folder = os.path.join(home if home.startswith("/") else "~/.cache", "regfs")
-    place = os.path.realpath(os.path.expanduser(folder))
-    if f"{place}/".startswith(f"{os.path.realpath(root)}/"):
-        return None
-    return Cache(os.path.join(place, "layers"), LIMIT if size is None else size)
 
 
 _USUAL: Final = (Exit.CLEAN, Exit.USAGE, Exit.NOT_FOUND, Exit.STORAGE, Exit.INTERRUPTED)

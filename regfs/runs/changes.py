@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -190,6 +189,8 @@ class Changes:
         if Capability.FOLDERS in self._store.capabilities:
             yield from map(self._put, begun)
             return
+        from concurrent.futures import ThreadPoolExecutor  # few runs write many links
+
         with ThreadPoolExecutor(threads) as pool:
             yield from pool.map(self._put, begun)
 

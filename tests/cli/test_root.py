@@ -73,7 +73,7 @@ def test_root_defaults_to_var_lib_registry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("REGFS_ROOT", raising=False)
-    monkeypatch.setattr("regfs.cli.session.DEFAULT_ROOT", str(tmp_path / "registry"))
+    monkeypatch.setattr("regfs.cli.surroundings.DEFAULT_ROOT", str(tmp_path / "registry"))
     look_alike = tmp_path / "docker/registry/v2.old"
     look_alike.mkdir(parents=True)
     monkeypatch.chdir(look_alike)

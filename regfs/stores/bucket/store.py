@@ -21,6 +21,7 @@ from typing import BinaryIO, Final
 
 from regfs.errors import NotARegistry, PathMissing, StoreError, printable
 from regfs.findings import Finding
+from regfs.parallel import map_in_windows
 from regfs.progress import SILENT, Progress
 from regfs.stores import (
     Capability,
@@ -46,8 +47,8 @@ from regfs.stores.bucket.uploads import (
     is_uploads,
     not_known,
 )
-from regfs.stores.flat.rows import shadowed
-from regfs.stores.flat.store import FlatStore, checked, in_windows
+from regfs.stores.flat.rows import checked, shadowed
+from regfs.stores.flat.store import FlatStore
 from regfs.stores.readonly import ReadOnly
 
 _ABOVE: Final = frozenset({"", "docker", "docker/registry", V2})
@@ -207,7 +208,7 @@ class BucketStore(ReadOnly):
             except StoreError as error:
                 return error
 
-        return in_windows(self._pool, begin, names, AHEAD)
+        return map_in_windows(self._pool, begin, names, AHEAD)
 
     def identify(self, folder: str, names: Iterable[str], leaf: str) -> Iterator[FileId | None]:
         """Yield None for each: what is not on a disk has no inode."""
@@ -248,7 +249,7 @@ class BucketStore(ReadOnly):
             except StoreError as error:
                 return error
 
-        return in_windows(self._pool, look, paths, AHEAD)
+        return map_in_windows(self._pool, look, paths, AHEAD)
 
     def _look(self, given: str | PathState, limit: int) -> PathState:
         path = given if isinstance(given, str) else given.entry.path

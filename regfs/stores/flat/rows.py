@@ -19,7 +19,7 @@ from functools import partial
 from itertools import chain, pairwise
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from regfs.errors import NotARegistry, StoreError, printable
+from regfs.errors import NotARegistry, PathUnsafe, StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.stores import LAYOUT_MARK, NOT_MOUNTED, FileKind
 
@@ -30,6 +30,7 @@ _PARTS: Final = (b"blobs\0", b"repositories\0")
 _MARK: Final = LAYOUT_MARK.encode()
 _INDEX: Final = b"index.json"
 _SAVED: Final = b"manifest.json"
+_NO_PARTS: Final = frozenset({"", ".", ".."})
 _LONGEST: Final = 4095
 """Bytes of the longest path that an operating system takes."""
 _HOPS: Final = 8
@@ -51,6 +52,21 @@ _CODES: Final = {kind: code for code, kind in enumerate(_KINDS)}
 def key_of(path: str) -> bytes:
     """Return the key of a path."""
     return os.fsencode(path).replace(b"/", b"\0")
+
+
+def checked(path: str) -> bytes:
+    """Return the key of a path.
+
+    Raises:
+        PathUnsafe: it cannot be meant.
+    """
+    if path and ("\0" in path or not _NO_PARTS.isdisjoint(path.split("/"))):
+        raise PathUnsafe(f"{printable(path)}: not a path inside the tree")
+    try:
+        return key_of(path)
+    except UnicodeEncodeError:
+        words = "not a path the file system can hold"
+        raise PathUnsafe(f"{printable(path)}: {words}") from None
 
 
 def path_of(key: bytes) -> str:

@@ -10,13 +10,14 @@ lies in, and those that the listing names.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import BinaryIO, Final, NamedTuple, Protocol, TypeVar
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from regfs.errors import PathMissing, PathUnsafe, Refused, StoreError, printable
 from regfs.findings import Code, Finding
+from regfs.parallel import map_in_windows
 from regfs.stores import (
     NO_URLS,
     Capability,
@@ -33,15 +34,12 @@ from regfs.stores import (
     Unlisted,
     ignore,
 )
-from regfs.stores.flat.rows import V2, Rows, key_of, path_of
+from regfs.stores.flat.rows import V2, Rows, checked, key_of, path_of
 from regfs.stores.readonly import NO_REQUESTS, ReadOnly
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 _WORD: Final = (1 << 64) - 1
 _WINDOW: Final = 4
 """Contents that are held, for each read at once."""
-_NO_PARTS: Final = frozenset({"", ".", ".."})
 # Named here because `list` is a method inside the class.
 _Entries = list[Entry]
 _Contents = list[bytes | None]
@@ -377,7 +375,9 @@ class FlatStore(ReadOnly):
         while window := tuple(islice(remaining, _WINDOW * self._source.ahead)):
             told = [self._known(where, limit) for where in window]
             rest = [where for where, one in zip(window, told, strict=True) if one is None]
-            read = in_windows(self._pool, lambda where: self._begin(where, limit), rest, len(rest))
+            read = map_in_windows(
+                self._pool, lambda where: self._begin(where, limit), rest, len(rest)
+            )
             yield from (next(read) if one is None else one for one in told)
 
     def _known(self, where: int | str, limit: int) -> bytes | None:
@@ -477,32 +477,5 @@ def flat_etag(place: int, size: int) -> str:
     return f"{place % (1 << 64):x}-{size:x}"
 
 
-def in_windows(
-    pool: ThreadPoolExecutor, work: Callable[[_T], _R], items: Iterable[_T], count: int
-) -> Iterator[_R]:
-    """Yield what `work` returns for each item, in order; a window of `count` is done at once."""
-    remaining = iter(items)
-    while window := tuple(islice(remaining, count)):
-        if len(window) == 1:
-            yield work(window[0])
-        else:
-            yield from pool.map(work, window)
-
-
 def _joined(*parts: bytes) -> bytes:
     return b"\0".join(part for part in parts if part)
-
-
-def checked(path: str) -> bytes:
-    """Return the key of a path.
-
-    Raises:
-        PathUnsafe: it cannot be meant.
-    """
-    if path and ("\0" in path or not _NO_PARTS.isdisjoint(path.split("/"))):
-        raise PathUnsafe(f"{printable(path)}: not a path inside the tree")
-    try:
-        return key_of(path)
-    except UnicodeEncodeError:
-        words = "not a path the file system can hold"
-        raise PathUnsafe(f"{printable(path)}: {words}") from None
