@@ -74,10 +74,10 @@ COMMANDS: Final[dict[str, str]] = {
 
 _HELP: Final = """Look into, check and clean the disk of a Docker/OCI registry.
 
-ROOT is a folder that holds docker/registry/v2; to read only, also a tar of one (- is
-standard input), podman://CONTAINER, docker://CONTAINER or a bucket (s3://BUCKET/PREFIX,
-gs://, az://). Without -r it is $REGFS_ROOT, else the current folder if it holds a tree,
-else /var/lib/registry.
+ROOT is a folder that holds docker/registry/v2, a bucket (s3://BUCKET/PREFIX), or the
+config.yml of a registry; to read only, also a tar of one (- is standard input),
+podman://CONTAINER, docker://CONTAINER, gs://, az:// or an OCI layout. Without -r it is
+$REGFS_ROOT, else the current folder if it holds a tree, else /var/lib/registry.
 
 Options that all commands have may stand before or after the command. Every option can
 be set by a variable or in regfs.toml; see regfs config --help.

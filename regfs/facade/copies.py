@@ -1,4 +1,4 @@
-"""ExportAndImport of a tree: out of it and into it."""
+"""Export and import, as methods of a tree."""
 
 from __future__ import annotations
 

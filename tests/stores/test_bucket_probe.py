@@ -64,7 +64,8 @@ def test_the_permission_that_is_missing_is_named_before_anything_is_changed(
 def test_a_bucket_of_a_kind_that_is_not_changed_is_refused(
     state: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from regfs.stores.bucket.signed import Signed, Versioning
+    from regfs.stores.bucket.answers import Versioning
+    from regfs.stores.bucket.signed import Signed
 
     found = Versioning("Enabled", True) if state == "MFA" else Versioning(state, False)
     monkeypatch.setattr(Signed, "versioning", lambda self: found)

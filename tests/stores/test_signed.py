@@ -14,8 +14,9 @@ from obstore.store import S3Store
 
 from regfs.errors import Doubt, PathDenied, PathMissing, StoreError
 from regfs.stores.bucket import transport
+from regfs.stores.bucket.answers import Deletion, ObjectVersion, Versioning
 from regfs.stores.bucket.place import Bucket, of_url
-from regfs.stores.bucket.signed import Deletion, ObjectVersion, Signed, Versioning
+from regfs.stores.bucket.signed import Signed
 from regfs.stores.bucket.transport import NotOffered, ObjectChanged, S3Call
 from tests.support.buckets import (
     KEY,

@@ -41,11 +41,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from regfs.errors import PathChanged, PathMissing, PathTooLong, StoreError, printable
+from regfs.stores.bucket.answers import ObjectHead
 from regfs.stores.bucket.aside import LONGEST, Aside, AsideKind, key_of, original_of, plain_etag
 from regfs.stores.bucket.client import Object
 from regfs.stores.bucket.objects import Objects
 from regfs.stores.bucket.own import OwnFile, OwnFiles
-from regfs.stores.bucket.signed import ObjectHead
 from regfs.stores.bucket.transport import ObjectChanged
 
 UNDER_WAY: Final = 10.0

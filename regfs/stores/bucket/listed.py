@@ -106,7 +106,7 @@ class ListedObjects(ABC):
         return None
 
 
-def etag_of(found: Object) -> str:
+def listed_etag(found: Object) -> str:
     """Return the etag that a snapshot tells of an object."""
     return flat_etag(array("q", _identity(found.etag))[0], found.size)
 

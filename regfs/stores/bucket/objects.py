@@ -15,12 +15,11 @@ from itertools import takewhile
 from typing import BinaryIO, Final
 
 from regfs.errors import PathMissing, StoreError, printable
+from regfs.stores.bucket.answers import ObjectHead, ObjectVersion
 from regfs.stores.bucket.client import Client, KeyOdd, Object
-from regfs.stores.bucket.signed import ObjectHead, ObjectVersion, Signed
+from regfs.stores.bucket.signed import WHOLE, Signed
 from regfs.stores.bucket.transport import ObjectChanged, S3Call
 
-WHOLE: Final = 5 << 30
-"""Bytes of the largest object that is copied at once."""
 SMALL: Final = 1 << 20
 """Bytes of what is read and written, so that it is never written onto something."""
 

@@ -22,13 +22,18 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from regfs.errors import PathMissing, StoreError, printable
-from regfs.stores.bucket.answers import Deletion as Deletion
-from regfs.stores.bucket.answers import ObjectHead as ObjectHead
-from regfs.stores.bucket.answers import ObjectVersion as ObjectVersion
-from regfs.stores.bucket.answers import OpenUpload as OpenUpload
-from regfs.stores.bucket.answers import UploadedPart as UploadedPart
-from regfs.stores.bucket.answers import Versioning as Versioning
-from regfs.stores.bucket.answers import decoded, etag_of, key_of, text_of
+from regfs.stores.bucket.answers import (
+    Deletion,
+    ObjectHead,
+    ObjectVersion,
+    OpenUpload,
+    UploadedPart,
+    Versioning,
+    decoded,
+    etag_of,
+    key_of,
+    text_of,
+)
 from regfs.stores.bucket.place import Bucket
 from regfs.stores.bucket.transport import NotOffered, ObjectChanged, S3Call, SignedAnswer, Transport
 

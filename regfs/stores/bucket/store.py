@@ -37,7 +37,7 @@ from regfs.stores import (
     Unlisted,
 )
 from regfs.stores.bucket.client import Client, KeyOdd, Object
-from regfs.stores.bucket.listed import AHEAD, etag_of
+from regfs.stores.bucket.listed import AHEAD, listed_etag
 from regfs.stores.bucket.place import Bucket
 from regfs.stores.bucket.source import V2, BucketSource, refusal_of
 from regfs.stores.bucket.uploads import (
@@ -309,4 +309,4 @@ class BucketStore(ReadOnly):
         return key.removeprefix(self._base)
 
     def _entry(self, found: Object) -> Entry:
-        return Entry(self._name(found.key), found.size, found.mtime, etag_of(found))
+        return Entry(self._name(found.key), found.size, found.mtime, listed_etag(found))

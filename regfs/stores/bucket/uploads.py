@@ -28,9 +28,10 @@ from typing import Final, NamedTuple
 
 from regfs.errors import Doubt, PathDenied, PathMissing, StoreError
 from regfs.findings import Code, Finding
+from regfs.stores.bucket.answers import OpenUpload, UploadedPart
 from regfs.stores.bucket.client import Object
 from regfs.stores.bucket.place import Bucket
-from regfs.stores.bucket.signed import OpenUpload, Signed, UploadedPart
+from regfs.stores.bucket.signed import Signed
 from regfs.stores.records import Unlisted
 
 _REPOSITORIES: Final = "docker/registry/v2/repositories"
