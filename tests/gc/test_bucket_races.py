@@ -159,6 +159,21 @@ def test_lost_answers_change_nothing(tree: BucketTree, monkeypatch: pytest.Monke
     assert not tree.hidden()
 
 
+def test_what_a_repeated_delete_no_longer_finds_is_in_quarantine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A delete whose answer was lost is sent again, and says that its condition is not met."""
+    monkeypatch.setattr(transport, "_PAUSE", 0.001)
+    with litter_bucket(versioned=False) as tree:
+        tree.bucket.gone_is_changed = True
+        tree.bucket.repeat = lambda method, key, query: method == "DELETE" and "/docker/" in key
+        done = tree.apply()
+        assert not done.skipped
+        assert tree.state() != tree.before
+        tree.restore(done.run)
+        assert tree.state() == tree.before
+
+
 def test_requests_that_are_carried_out_twice_change_nothing(tree: BucketTree) -> None:
     tree.bucket.repeat = lambda method, key, query: bool(key) and method in ("PUT", "DELETE")
     done = tree.apply()

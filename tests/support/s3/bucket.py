@@ -65,6 +65,8 @@ class FakeBucket(Faults):
     page: int = 1000
     conditional_delete: bool = True
     """Whether If-Match is honoured when an object is deleted: Ceph 16 ignores it."""
+    gone_is_changed: bool = False
+    """Whether a conditional delete of what is not there fails by its condition: 412, not 404."""
     conditional_source: bool = True
     """Whether a copy heeds x-amz-copy-source-if-match: Ceph 16 ignores it."""
     conditional_put: bool = True
@@ -153,9 +155,9 @@ class FakeBucket(Faults):
             raise Refused(412, "PreconditionFailed")
         if conditions.match is None:
             return
-        if found is None:
+        if found is None and not self.gone_is_changed:
             raise Refused(404, "NoSuchKey")
-        if conditions.match not in ("*", etag_of(found)):
+        if found is None or conditions.match not in ("*", etag_of(found)):
             raise Refused(412, "PreconditionFailed")
 
     def versions(self) -> list[tuple[str, Stored, bool]]:
