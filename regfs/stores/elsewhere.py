@@ -1,7 +1,7 @@
 """Roots that are no folder: archives, containers and buckets are opened, others called by name.
 
 registry.tar    -    podman://container    s3://bucket/prefix    opened
-inventory:s3://reports/.../manifest.json    inventory:FILE       opened
+inventory:s3://reports/.../manifest.json    inventory:copy/..    opened
 registry.zip    https://host                                     named, with what to do instead
 """
 

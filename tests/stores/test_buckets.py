@@ -22,6 +22,7 @@ from tests.support.buckets import (
     FakeBucket,
     Stored,
     bucket_of,
+    largest_blob,
     reached_at,
 )
 from tests.support.builder import TreeBuilder
@@ -41,12 +42,6 @@ def bucket() -> Iterator[FakeBucket]:
 def current(bucket: FakeBucket) -> str:
     """Return the key of a tag's link."""
     return next(key for key in bucket.objects if key.endswith("/current/link"))
-
-
-def layer(bucket: FakeBucket) -> str:
-    """Return the key of the largest blob."""
-    blobs = [key for key in bucket.objects if key.endswith("/data") and "/blobs/" in key]
-    return max(blobs, key=lambda key: len(bucket.objects[key].data))
 
 
 def listed(store: Store) -> tuple[set[str], list[Finding]]:
@@ -178,7 +173,7 @@ def test_repositories_of_many_keys_are_listed_by_pages(bucket: FakeBucket) -> No
 
 
 def test_parts_of_an_object(bucket: FakeBucket) -> None:
-    key = layer(bucket)
+    key = largest_blob(bucket)
     data = bucket.objects[key].data
     store = open_store(ROOT)
     for offset, length in (
@@ -196,7 +191,7 @@ def test_parts_of_an_object(bucket: FakeBucket) -> None:
 
 def test_an_object_that_goes_or_changes_is_told(bucket: FakeBucket) -> None:
     store = open_store(ROOT).snapshot()
-    key = layer(bucket)
+    key = largest_blob(bucket)
     bucket.objects[key] = Stored(b"other", 0.0)
     with pytest.raises(StoreError, match="has changed since it was listed"):
         store.read(key, 9)
@@ -304,7 +299,7 @@ def test_a_server_that_asks_to_wait_is_asked_again(bucket: FakeBucket) -> None:
 
 def test_a_body_that_is_cut_is_read_on_or_told(bucket: FakeBucket) -> None:
     store = open_store(ROOT)
-    key = layer(bucket)
+    key = largest_blob(bucket)
     bucket.cut = len(bucket.objects[key].data) // 2
     try:
         with store.open(key) as stream:

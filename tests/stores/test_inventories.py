@@ -57,7 +57,10 @@ def put(bucket: FakeBucket, files: dict[str, bytes]) -> None:
 def answer(root: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
     code = run(["-r", root, *arguments, "--json"])
     captured = capsys.readouterr()
-    vary = {"root", "listed_at", "seconds", "started_at", "finished_at", "reclaimable"}
+    vary = {
+        "root", "listed_at", "seconds", "started_at", "finished_at", "reclaimable",
+        "requests", "costs",
+    }  # fmt: skip
     document = json.loads(captured.out)
     plain = document
     if isinstance(document, dict):
@@ -331,7 +334,8 @@ def test_a_manifest_that_is_not_its_checksum_is_refused(bucket: FakeBucket) -> N
 @pytest.mark.parametrize(
     ("root", "words"),
     [
-        ("inventory:", "must be inventory:s3://BUCKET/PATH/manifest.json or inventory:FILE"),
+        ("inventory:", "must be inventory:s3://BUCKET/PATH/manifest.json, or inventory:PATH/"),
+        ("inventory:/none", "must be inventory:s3://"),
         ("inventory:s3://bucket/reports", "must be inventory:s3://"),
         ("inventory:gs://bucket/manifest.json", "S3 Inventory reports lie in s3://"),
         ("inventory:s3://a b/manifest.json", "must be s3://BUCKET"),

@@ -31,6 +31,7 @@ __all__ = [
     "Stored",
     "bucket_of",
     "environment",
+    "largest_blob",
     "make_bucket",
     "needs_seaweedfs",
     "reached_at",
@@ -53,6 +54,12 @@ def bucket_of(folder: Path | None = None, prefix: str = "") -> Iterator[FakeBuck
             bucket.objects[key] = Stored(path.read_bytes(), path.stat().st_mtime)
     with serving_s3(bucket), reached_at(bucket.url):
         yield bucket
+
+
+def largest_blob(bucket: FakeBucket) -> str:
+    """Return the key of the largest blob."""
+    blobs = [key for key in bucket.objects if key.endswith("/data") and "/blobs/" in key]
+    return max(blobs, key=lambda key: len(bucket.objects[key].data))
 
 
 def make_bucket() -> None:

@@ -12,7 +12,7 @@ import pytest
 from regfs.cli.app import run
 from regfs.cli.session import Exit
 from tests.make_fixtures import TREES
-from tests.support.buckets import NAME, FakeBucket, Stored, bucket_of
+from tests.support.buckets import NAME, FakeBucket, Stored, bucket_of, largest_blob
 
 ROOT = f"s3://{NAME}"
 
@@ -29,12 +29,6 @@ def verify(*arguments: object) -> int:
 
 def document(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
-
-
-def layer(bucket: FakeBucket) -> str:
-    """Return the key of the largest blob."""
-    blobs = [key for key in bucket.objects if key.endswith("/data") and "/blobs/" in key]
-    return max(blobs, key=lambda key: len(bucket.objects[key].data))
 
 
 def test_shards_of_a_bucket_are_merged(
@@ -59,7 +53,7 @@ def test_what_was_verified_is_not_read_again_until_it_is_another_object(
     assert verify(*again) == 0
     skipped = document(capsys)["checked"]["skipped"]
     assert skipped > 10
-    key = layer(bucket)
+    key = largest_blob(bucket)
     stored = bucket.objects[key]
     # Of the same size and time.
     bucket.objects[key] = Stored(stored.data[:-1] + b"!", stored.mtime)

@@ -79,7 +79,8 @@ def of_inventory(root: str, variables: Mapping[str, str] | None = None) -> Inven
     text, _, prefix = root.removeprefix(INVENTORY).partition("#")
     if os.path.basename(text) != MANIFEST:
         raise NotARegistry(
-            f"{printable(root)}: must be {INVENTORY}s3://BUCKET/PATH/{MANIFEST} or {INVENTORY}FILE"
+            f"{printable(root)}: must be {INVENTORY}s3://BUCKET/PATH/{MANIFEST}, or "
+            f"{INVENTORY}PATH/{MANIFEST} of a copy"
         )
     given = variables or {}
     options, keys = profile(given) if given else {}, keys_of(given)
