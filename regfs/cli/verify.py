@@ -22,7 +22,7 @@ from regfs.findings import Severity
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from regfs.verify import PullableImage, ReportedFinding, Result
+    from regfs.verify import Level, PullableImage, ReportedFinding, Result
 
 LEVELS: Final = ("links", "sizes", "digests", "content")
 """The values of `regfs.verify.Level`, whose module is loaded only when it is needed."""
@@ -152,10 +152,7 @@ def _verify(
     depth, selection = Level(level), Selection(**limits)
     if cluster is not None and jobs is not None:
         raise click.UsageError("--jobs are threads here: it cannot be combined with --cluster")
-    session.hashes = depth.covers(Level.DIGESTS) and cluster is None
-    # Histories of tags matter only where images are looked at.
-    session.tree.history = depth.covers(Level.SIZES)
-    session.tree.cache = None  # manifests are to be those that are in the store now
+    _open_for(session, depth, elsewhere=cluster is not None)
     with (
         session.connected(cluster) as workers,
         open_ledger(session, ledger, depth, selection, unused=no_ledger) as record,
@@ -179,6 +176,14 @@ def _verify(
             )
     recorded = not report_trouble(session, record, ledger)
     return result, images_of(targets, inventory, graph), recorded
+
+
+def _open_for(session: Session, depth: Level, *, elsewhere: bool) -> None:
+    """Say how the tree is to be opened, for blobs that are hashed here or `elsewhere`."""
+    session.hashes = depth.covers(depth.DIGESTS) and not elsewhere
+    # Histories of tags matter only where images are looked at.
+    session.tree.history = depth.covers(depth.SIZES)
+    session.tree.cache = None  # manifests are to be those that are in the store now
 
 
 def _merge(session: Session, files: Sequence[str], ndjson: bool, options: dict[str, Any]) -> Exit:

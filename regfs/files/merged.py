@@ -180,12 +180,6 @@ class Merged:
             made._add(lower)
         return made._add_and_tell(layer)
 
-    def all_changes(self) -> Iterator[list[FileChange]]:
-        """Yield the changes of each layer, base first, in one pass."""
-        made = Merged(self.listings)
-        for layer in range(len(self.listings)):
-            yield list(made._add_and_tell(layer))
-
     @property
     def hidden(self) -> Iterator[Hidden]:
         """Yield the regular files that lower layers have and that nobody can see any more.

@@ -54,7 +54,6 @@ _PREDICATE_TYPES: Final = (
 _SIGNATURES: Final = ("simplesigning", "notary", "jose+json", "/cose")
 _FORMS: Final = {"spdx": "SPDX", "cyclonedx": "CycloneDX", "syft": "syft"}
 _INDEXES: Final = (ImageIndex, DockerManifestList)
-SBOM_FORMS: Final = frozenset(_FORMS.values())
 
 
 @dataclass(frozen=True, slots=True)

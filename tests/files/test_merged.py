@@ -154,7 +154,6 @@ def test_changes_of_a_layer(files: Files) -> None:
         (added, "n"),
         (added, "n/f"),
     ]
-    assert [list(made.merged.changes(n)) for n in (0, 1)] == list(made.merged.all_changes())
 
 
 def test_hidden_bytes(files: Files) -> None:

@@ -140,8 +140,9 @@ def test_layers_make_what_the_model_makes(stack: list[list[Do]]) -> None:
 def test_changes_lead_from_each_layer_to_the_next(stack: list[list[Do]]) -> None:
     made = listings(stack)
     paths: set[str] = set()
-    for layer, changes in enumerate(Merged.merge(made).all_changes()):
-        for change in changes:
+    merged = Merged.merge(made)
+    for layer in range(len(made)):
+        for change in merged.changes(layer):
             assert (change.path in paths) == (change.kind is not ChangeKind.ADDED)
             if change.kind is ChangeKind.ADDED:
                 paths.add(change.path)

@@ -4,6 +4,10 @@ No request is repeated by itself: before each attempt the lease is asked once mo
 bytes are sent (`guarded`); and the server refuses what arrives when the lease may have ended
 (`expiring`). So a process that was stopped for longer than its lease lasts changes nothing when it
 goes on, wherever it was stopped.
+
+The one exception deletes nothing: `put_file` writes what is large by obstore, which asks for the
+lease before the first attempt alone. What it writes has a name of its own (a blob's digest, a path
+of regfs), so a late attempt writes the same bytes once more.
 """
 
 from __future__ import annotations
