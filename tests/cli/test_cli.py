@@ -169,6 +169,7 @@ CODES: dict[type[RegfsError], Exit] = {
     errors.ConditionFailed: Exit.REFUSED,
     errors.Doubt: Exit.REFUSED,
     errors.PathChanged: Exit.STORAGE,
+    errors.PathTooLong: Exit.STORAGE,
     errors.PathMissing: Exit.STORAGE,
     errors.PathDenied: Exit.STORAGE,
     errors.PathUnsafe: Exit.STORAGE,
