@@ -282,6 +282,10 @@ class PathDenied(StoreError):
     """No permission for that path."""
 
 
+class RightMissing(PathDenied):
+    """The credentials lack a right: no other user of this machine has it by that."""
+
+
 class PathUnsafe(StoreError):
     """The path is a special file, or a symbolic link that leaves the tree or loops."""
 

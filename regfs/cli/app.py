@@ -29,6 +29,7 @@ from regfs.errors import (
     PathDenied,
     Refused,
     RegfsError,
+    RightMissing,
     StoreError,
     Unknown,
 )
@@ -171,7 +172,8 @@ def run(arguments: list[str]) -> int:
         drop_output()
         return Exit.CLEAN.value
     except RegfsError as error:
-        _say(f"{error}{_ADVICE}" if isinstance(error, PathDenied) else str(error))
+        of_user = isinstance(error, PathDenied) and not isinstance(error, RightMissing)
+        _say(f"{error}{_ADVICE}" if of_user else str(error))
         return next(code.value for kind, code in EXITS if isinstance(error, kind))
     except Exception as error:
         if os.environ.get("REGFS_TRACEBACK"):

@@ -170,6 +170,7 @@ CODES: dict[type[RegfsError], Exit] = {
     errors.Doubt: Exit.REFUSED,
     errors.PathChanged: Exit.STORAGE,
     errors.PathTooLong: Exit.STORAGE,
+    errors.RightMissing: Exit.STORAGE,
     errors.PathMissing: Exit.STORAGE,
     errors.PathDenied: Exit.STORAGE,
     errors.PathUnsafe: Exit.STORAGE,

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from itertools import count, takewhile
 from typing import BinaryIO, Final, NamedTuple
 
-from regfs.errors import PathDenied, PathMissing, StoreError, printable
+from regfs.errors import PathMissing, RightMissing, StoreError, printable
 from regfs.stores import Capability, Entry, FileKind
 from regfs.stores.bucket.aside import (
     RUNS,
@@ -165,7 +165,7 @@ class OwnFiles:
             return None
         try:
             return self._uploads.now(key_of_upload(self._base, path), aside.id)
-        except PathDenied:
+        except RightMissing:
             return None  # who may not ask for it cannot drop it either
 
     def uploads(self, folder: str) -> set[tuple[str, str]]:

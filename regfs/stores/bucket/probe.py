@@ -12,7 +12,7 @@ import secrets
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from regfs.errors import PathDenied, PathMissing, Refused, StoreError, printable
+from regfs.errors import PathMissing, Refused, RightMissing, StoreError, printable
 from regfs.stores.bucket.aside import STATE
 from regfs.stores.bucket.objects import Objects
 from regfs.stores.bucket.transport import NotOffered, ObjectChanged, S3Call
@@ -34,7 +34,7 @@ def probe(objects: Objects) -> Powers:
     """Find out what can be done; leave nothing behind.
 
     Raises:
-        PathDenied: a permission is missing; the message names it.
+        RightMissing: a permission is missing; the message names it.
         Refused: the bucket is of a kind that regfs does not change.
         StoreError: the storage failed.
     """
@@ -51,7 +51,7 @@ def probe(objects: Objects) -> Powers:
         conditional = not versioned and _is_conditional(objects, made[1])
         if versioned:
             objects.delete(key)  # to make a marker is a right of its own
-    except PathDenied as error:
+    except RightMissing as error:
         raise _denied(error) from None
     finally:
         with suppress(StoreError):
@@ -60,15 +60,15 @@ def probe(objects: Objects) -> Powers:
     try:
         for one in made:  # with words, if that is what is missing
             objects.forget(one, versioned=versioned)
-    except PathDenied as error:
+    except RightMissing as error:
         raise _denied(error) from None
     if any(objects.find(one) for one in made):
         raise StoreError(f"{url}: what was deleted is still there")
     return Powers(versioned, conditional)
 
 
-def _denied(error: PathDenied) -> PathDenied:
-    return PathDenied(f"{error}; nothing was changed")
+def _denied(error: RightMissing) -> RightMissing:
+    return RightMissing(f"{error}; nothing was changed")
 
 
 def _put(objects: Objects, key: str, url: str, *, versioned: bool) -> None:
@@ -131,7 +131,7 @@ def _require_no_object_lock(objects: Objects, url: str) -> None:
     asked = S3Call("GET", "s3:GetBucketObjectLockConfiguration", query={"object-lock": ""})
     try:
         body = objects.signed.transport.ask(asked).body
-    except (PathMissing, NotOffered, PathDenied):
+    except (PathMissing, NotOffered, RightMissing):
         return  # who may not ask is told when something cannot be deleted
     except StoreError as error:
         if any(word in str(error) for word in (*_NO_LOCK, "404")):

@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 
-from regfs.errors import Doubt, PathDenied, PathMissing, StoreError, printable
+from regfs.errors import Doubt, PathMissing, RightMissing, StoreError, printable
 from regfs.stores.bucket.client import Client
 from regfs.stores.bucket.expiring import Signer, sign_until
 from regfs.stores.bucket.failures import meaning
@@ -157,7 +157,7 @@ class Transport:
         Raises:
             PathMissing: there is no such object, version or upload.
             ObjectChanged: a condition is not met.
-            PathDenied: the permission is missing.
+            RightMissing: the permission is missing.
             NotOffered: the server does not know such a request.
             StoreError: it fails otherwise, or no answer comes.
         """
@@ -307,7 +307,7 @@ class Transport:
         if status == 412 or code in _CHANGED:
             return ObjectChanged(f"{where}: it has changed meanwhile")
         if code == "AccessDenied" or (status == 403 and not code):
-            return PathDenied(f"{where}: permission denied: {asked.permission} is missing")
+            return RightMissing(f"{where}: permission denied: {asked.permission} is missing")
         if status in _UNKNOWN or code == "NotImplemented":
             return NotOffered(f"{where}: the server offers no {asked.permission}")
         region = headers.get("x-amz-bucket-region", "")

@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from regfs.errors import Doubt, PathDenied, PathMissing, StoreError
+from regfs.errors import Doubt, PathMissing, RightMissing, StoreError
 from regfs.findings import Code, Finding
 from regfs.stores.bucket.answers import OpenUpload, UploadedPart
 from regfs.stores.bucket.client import Object
@@ -70,7 +70,7 @@ class UploadsUnderWay:
         `there` are the paths of those `data` that are objects.
 
         Raises:
-            PathDenied: they cannot be asked for with these keys.
+            RightMissing: they cannot be asked for with these keys.
             StoreError: they cannot be listed.
         """
         return [one.object for one in self.shown(folder, there)]
@@ -164,7 +164,7 @@ class UploadsUnderWay:
                 try:
                     self._signed = Signed(self._bucket)
                 except Doubt as error:
-                    raise PathDenied(str(error)) from None
+                    raise RightMissing(str(error)) from None
             return self._signed
 
     def _shown(self, name: str, one: OpenUpload) -> UploadAsFile | None:

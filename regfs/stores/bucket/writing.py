@@ -311,7 +311,7 @@ class ChangingBucket(BucketStore):
         """Find out whether we may do all that a change takes; the first that is missing is named.
 
         Raises:
-            PathDenied, StoreError: something is not permitted.
+            RightMissing, StoreError: something is not permitted.
             Refused: regfs does not change a bucket of this kind.
         """
         if list(folders):
