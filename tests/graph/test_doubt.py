@@ -9,7 +9,7 @@ import pytest
 
 from regfs.digest import Digest
 from regfs.findings import Code, Finding
-from regfs.graph import EdgeKind, Graph, read
+from regfs.graph import EdgeKind, Graph, manifest_bytes, read
 from regfs.graph.export import digraph, digraph_with_blobs
 from regfs.graph.read import Reader, Reading
 from regfs.manifests import Role
@@ -147,6 +147,7 @@ def test_a_manifest_of_just_the_largest_size_is_read(
         inventory, _ = scan_and_build(tree)
     for limit, problem in ((len(ONE.data), None), (len(ONE.data) - 1, Code.MANIFEST_TOO_LARGE)):
         monkeypatch.setattr(read, "LIMIT", limit)
+        monkeypatch.setattr(manifest_bytes, "LIMIT", limit)
         known = inventory.known
         reader = Reader(registry_of(tree), inventory, DigestSet(known), SILENT)
         (found,) = reader.read([known.add(digest)])
