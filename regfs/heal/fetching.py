@@ -21,6 +21,7 @@ from regfs.heal.source import BlobRequest, Source, ask_each
 from regfs.manifests import LIMIT
 from regfs.progress import Progress
 from regfs.stores import Store, WritableStore
+from regfs.stores.blocks import BlockWriter
 
 HEALING: Final = f"{layout.STATE}/heal.lock"
 FETCHED: Final = f"{layout.STATE}/heal"
@@ -28,7 +29,7 @@ UNKNOWN_LIMIT: Final = 64 << 30
 """Maximum bytes of content whose size is unknown."""
 
 
-class Fetched:
+class Fetched(BlockWriter):
     """A fetched file: a `Writer` whose bytes are written already."""
 
     def __init__(
@@ -45,6 +46,7 @@ class Fetched:
         self._store = store
         self._source = _place(digest)
         self._path = path
+        self._open = True
 
     def write(self, data: bytes, /) -> NoReturn:
         """Refuse: the file is complete."""
@@ -59,16 +61,6 @@ class Fetched:
         """Delete it. Safe to call twice, and after commit."""
         with suppress(StoreError):
             self._store.delete([self._source])
-
-    def __enter__(self) -> Fetched:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Commit, or discard when the block raised."""
-        if error[0] is None:
-            self.commit()
-        else:
-            self.discard()
 
 
 def fetch(

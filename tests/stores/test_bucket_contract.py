@@ -180,3 +180,19 @@ for _machine in (Contract, AsCeph, WithVersions):
 TestContract = Contract.TestCase
 TestAsCeph = AsCeph.TestCase
 TestWithVersions = WithVersions.TestCase
+
+
+def test_a_writer_that_the_block_has_ended_is_left_alone() -> None:
+    with bucket_of() as bucket:
+        bucket.objects[PLACES[0]] = Stored(b"first", 0.0)
+        store = open_store(of_url(f"s3://{NAME}", os.environ))
+        with store.create(f"{RUN}/kept") as kept:
+            kept.write(b"whole")
+            kept.commit()
+        with store.create(f"{RUN}/gone") as gone:
+            gone.write(b"half")
+            gone.discard()
+        assert bucket.objects[f"{RUN}/kept"].data == b"whole"
+        assert f"{RUN}/gone" not in bucket.objects
+        with pytest.raises(StoreError, match="committed or discarded before"):
+            kept.commit()

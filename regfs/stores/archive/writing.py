@@ -20,6 +20,7 @@ from typing import Final
 from regfs.errors import Refused, StoreError, printable
 from regfs.stores import UNFINISHED
 from regfs.stores.archive.fields import BLOCK
+from regfs.stores.blocks import BlockWriter
 from regfs.stores.local.rename import rename_new
 from regfs.stores.local.root import failure
 
@@ -115,7 +116,7 @@ class TarWriter:
         self._written += len(data)
 
 
-class ArchivedEntry:
+class ArchivedEntry(BlockWriter):
     """One file of a tar: there whole, or not at all."""
 
     def __init__(self, tar: TarWriter, path: str, size: int, start: int) -> None:
@@ -154,18 +155,6 @@ class ArchivedEntry:
         if self._open:
             self._open = False
             self._tar.rewind(self._start)
-
-    def __enter__(self) -> ArchivedEntry:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Commit, or discard when the block raised."""
-        if not self._open:
-            return
-        if error[0] is None:
-            self.commit()
-        else:
-            self.discard()
 
 
 def _header(path: str, size: int, mtime: float | None) -> bytes:

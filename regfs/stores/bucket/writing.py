@@ -29,6 +29,7 @@ from typing import BinaryIO, Final, TypeVar, cast
 from regfs.errors import PathMissing, PathUnsafe, StoreError, printable
 from regfs.progress import SILENT, Progress
 from regfs.stores import Capability, Entry, FileKind, Report, Store, Writer, ignore
+from regfs.stores.blocks import BlockWriter
 from regfs.stores.bucket.aside import (
     RUNS,
     STATE,
@@ -377,7 +378,7 @@ class ChangingBucket(BucketStore):
             return self._changes
 
 
-class _ObjectWriter:
+class _ObjectWriter(BlockWriter):
     """An object that appears whole on `commit`, or not at all."""
 
     def __init__(self, store: ChangingBucket, path: str, mtime: float | None) -> None:
@@ -386,6 +387,7 @@ class _ObjectWriter:
         self._mtime = mtime
         self._file = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 (closed by discard)
         self._md5 = hashlib.md5(usedforsecurity=False)
+        self._open = True
 
     def write(self, data: bytes, /) -> int:
         """Add bytes."""
@@ -394,24 +396,18 @@ class _ObjectWriter:
 
     def commit(self) -> None:
         """Put it in place, replacing what was there."""
+        if not self._open:
+            raise StoreError(f"{printable(self._path)}: the file was committed or discarded before")
         size = self._file.tell()
         self._file.seek(0)
         file = cast(BinaryIO, self._file)
         self._store.written(self._path, file, size, self._md5.hexdigest(), self._mtime)
-        self._file.close()
+        self.discard()
 
     def discard(self) -> None:
-        """Forget it."""
+        """Forget it. Safe to call twice, and after commit."""
+        self._open = False
         self._file.close()
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if error[0] is None:
-            self.commit()
-        else:
-            self.discard()
 
 
 def _is_file(entry: Entry) -> bool:

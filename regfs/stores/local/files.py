@@ -17,6 +17,7 @@ from typing import Final
 
 from regfs.errors import StoreError, printable
 from regfs.stores import UNFINISHED
+from regfs.stores.blocks import BlockWriter
 from regfs.stores.local.root import LocalRoot, adopt, failure
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -76,7 +77,7 @@ class Section(io.RawIOBase):
         super().close()
 
 
-class LocalWriter:
+class LocalWriter(BlockWriter):
     """A file that appears at its path whole, on `commit`, or not at all."""
 
     def __init__(
@@ -174,18 +175,6 @@ class LocalWriter:
         self._open = False
         os.close(self._descriptor)
         os.close(self._folder)
-
-    def __enter__(self) -> LocalWriter:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Commit, or discard when the block raised."""
-        if not self._open:
-            return
-        if error[0] is None:
-            self.commit()
-        else:
-            self.discard()
 
     def __del__(self) -> None:
         if getattr(self, "_open", False):
