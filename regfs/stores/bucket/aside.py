@@ -23,6 +23,8 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from regfs.stores.bucket.answers import etag_of
+
 STATE: Final = ".regfs"
 """Where regfs keeps what is its own."""
 RUNS: Final = f"{STATE}/runs"
@@ -116,7 +118,7 @@ def parse_segment(key: str) -> tuple[str, int] | None:
 
 def plain_etag(etag: str) -> str:
     """Return an ETag in the letters of a key; equal ones only for equal ETags."""
-    text = etag.removeprefix("W/").strip('"')
+    text = etag_of(etag)
     if _PLAIN.fullmatch(text) and not text.startswith("x"):
         return text
     return "x" + blake2b(text.encode(), digest_size=16).hexdigest()
