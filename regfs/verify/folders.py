@@ -14,8 +14,9 @@ from regfs import layout
 from regfs.digest import ALGORITHMS
 from regfs.errors import StoreError
 from regfs.findings import Code, Finding, Severity
-from regfs.stores import UNFINISHED, FileKind, Listing
+from regfs.stores import FileKind, Listing
 from regfs.tree.junk import is_junk_file, is_junk_folder, is_rsync_folder, rsync_target
+from regfs.tree.leftovers import is_unfinished
 from regfs.verify.context import Context
 from regfs.verify.links import LinkKey, check_link
 
@@ -184,7 +185,7 @@ class FolderCheck:
 
 
 def _stray_code(path: str) -> Code:
-    if layout.is_temporary(path) or path.endswith(UNFINISHED) or rsync_target(path):
+    if is_unfinished(path) or rsync_target(path):
         return Code.TEMPORARY_FILE
     if is_junk_file(path):
         return Code.JUNK
