@@ -22,28 +22,10 @@ from regfs.exchange.media import StoreMedium
 from regfs.findings import Code
 from regfs.runs.lock import exclusive
 from regfs.stores import Writer, open_store
-from tests.support.builder import TreeBuilder, artifact, image, index
-from tests.support.copies import exported, files, links
+from tests.support.builder import TreeBuilder, image
+from tests.support.copies import LARGE, MULTI, ONE, SIGNED, TWO, exported, files, links
 from tests.support.edits import assert_pullable, is_served
 from tests.support.registries import Oracle, Recipe, build, fewer, new_tree, recipes
-
-LARGE = os.urandom(300_000)
-ONE, TWO = image(["base", "one"]), image(["base", "two", LARGE])
-ARM = image(["base", "arm"], platform="linux/arm64")
-MULTI = index(ONE, ARM)
-SIGNED = artifact(["signature"], subject=ONE)
-
-
-@pytest.fixture
-def shop(tree: TreeBuilder) -> TreeBuilder:
-    tree.push("app", "multi", MULTI)
-    with tree.at_age(300_000):
-        tree.push("app", "v2", ONE)
-    tree.push("app", "v2", TWO)
-    tree.push("app", None, SIGNED)
-    tree.push("team/other", "v1", image(["base", "other"]))
-    tree.blob(b"garbage")
-    return tree
 
 
 def unpacked(tar: Path | bytes, folder: Path) -> TreeBuilder:

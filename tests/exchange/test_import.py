@@ -22,28 +22,11 @@ from regfs.runs.lock import exclusive
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
 from tests.support.archives import compressed, packed
-from tests.support.builder import TreeBuilder, artifact, image, index
-from tests.support.copies import exported, files, links
+from tests.support.builder import TreeBuilder, image, index
+from tests.support.copies import ARM, MULTI, ONE, SIGNED, TWO, exported, files, links
 from tests.support.crashes import Crash, CrashingStore
 from tests.support.edits import assert_pullable, is_served
 from tests.support.registries import Oracle, Recipe, build, fewer, new_tree, recipes
-
-ONE, TWO = image(["base", "one"]), image(["base", "two", b"x" * 100_000])
-ARM = image(["base", "arm"], platform="linux/arm64")
-MULTI = index(ONE, ARM)
-SIGNED = artifact(["signature"], subject=ONE)
-
-
-@pytest.fixture
-def shop(tree: TreeBuilder) -> TreeBuilder:
-    tree.push("app", "multi", MULTI)
-    with tree.at_age(300_000):
-        tree.push("app", "v2", ONE)
-    tree.push("app", "v2", TWO)
-    tree.push("app", None, SIGNED)
-    tree.push("team/other", "v1", image(["base", "other"]))
-    tree.blob(b"garbage")
-    return tree
 
 
 @pytest.fixture

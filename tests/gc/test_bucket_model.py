@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, precondition, rule
 
 import regfs.graph.read
 import regfs.tree.scan
@@ -43,7 +43,12 @@ from tests.support.bucket_site import (
 from tests.support.builder import TreeBuilder
 from tests.support.environment import reached_at
 from tests.support.online import WAIT, start, with_garbage
-from tests.support.online_model import Online, without_the_wait
+from tests.support.online_model import (
+    Online,
+    assert_finds_a_loss,
+    takes_a_while,
+    without_the_wait,
+)
 from tests.support.registries import Oracle, fewer
 from tests.support.s3.faults import Query
 from tests.support.s3.server import serving_s3
@@ -211,21 +216,9 @@ class HastyInBucket(InCopies):
         self.site.assert_whole()
 
 
-@pytest.mark.skipif(
-    settings().max_examples < 1000, reason="takes a while: HYPOTHESIS_PROFILE=thorough"
-)
+@takes_a_while
 def test_the_model_finds_by_itself_what_is_lost_by_less() -> None:
-    some = settings(
-        max_examples=1000,
-        stateful_step_count=40,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        print_blob=False,
-    )
-    with pytest.raises(AssertionError) as lost:
-        run_state_machine_as_test(HastyInBucket, settings=some)
-    assert "_assert_manifest" in {entry.name for entry in lost.traceback}
+    assert_finds_a_loss(HastyInBucket)
 
 
 for _machine in (InBucket, InCopies, InVersions):

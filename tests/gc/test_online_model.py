@@ -15,12 +15,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis import settings
 
 import regfs.graph.read
 import regfs.tree.scan
-from tests.support.online_model import Lesser, Online, without_the_second_mark, without_the_wait
+from tests.support.online_model import (
+    Lesser,
+    Online,
+    assert_finds_a_loss,
+    takes_a_while,
+    without_the_second_mark,
+    without_the_wait,
+)
 from tests.support.registries import fewer
 
 
@@ -52,19 +58,7 @@ class Hasty(Lesser):
     collect = staticmethod(without_the_wait)
 
 
-@pytest.mark.skipif(
-    settings().max_examples < 1000, reason="takes a while: HYPOTHESIS_PROFILE=thorough"
-)
+@takes_a_while
 @pytest.mark.parametrize("machine", [Forgetful, Hasty])
 def test_the_model_finds_by_itself_what_is_lost_by_less(machine: type[Online]) -> None:
-    few = settings(
-        max_examples=1000,
-        stateful_step_count=40,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        print_blob=False,
-    )
-    with pytest.raises(AssertionError) as lost:
-        run_state_machine_as_test(machine, settings=few)
-    assert "_assert_manifest" in {entry.name for entry in lost.traceback}
+    assert_finds_a_loss(machine)

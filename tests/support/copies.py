@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import regfs
 from regfs.exchange.report import ExportReport
-from tests.support.builder import TreeBuilder
+from tests.support.builder import TreeBuilder, artifact, image, index
+
+LARGE = os.urandom(300_000)
+ONE, TWO = image(["base", "one"]), image(["base", "two", LARGE])
+ARM = image(["base", "arm"], platform="linux/arm64")
+MULTI = index(ONE, ARM)
+SIGNED = artifact(["signature"], subject=ONE)
 
 
 def exported(tree: TreeBuilder, to: Path | str, *references: str, **options: Any) -> ExportReport:

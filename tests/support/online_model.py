@@ -11,8 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from regfs.gc.collect import collect, settle
 from regfs.gc.plan import Plan
@@ -234,3 +243,23 @@ class Lesser(Online):
 
     def judge(self) -> None:
         self.site.assert_whole()
+
+
+takes_a_while = pytest.mark.skipif(
+    settings().max_examples < 1000, reason="takes a while: HYPOTHESIS_PROFILE=thorough"
+)
+
+
+def assert_finds_a_loss(machine: type[Online]) -> None:
+    """See that the model finds what is lost by a collector that does less."""
+    some = settings(
+        max_examples=1000,
+        stateful_step_count=40,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        print_blob=False,
+    )
+    with pytest.raises(AssertionError) as lost:
+        run_state_machine_as_test(machine, settings=some)
+    assert "_assert_manifest" in {entry.name for entry in lost.traceback}
