@@ -42,7 +42,6 @@ _DRIVERS: Final = {
     "oss": "Alibaba Cloud OSS",
     "cos": "Tencent Cloud COS",
 }
-_UNKNOWN: Final = "a driver that regfs does not know"
 _BESIDE: Final = frozenset({"cache", "delete", "maintenance", "redirect", "tag"})
 """What stands beside the driver in the section."""
 _BUCKETS: Final = ("bucket", "container", "rootdirectory")

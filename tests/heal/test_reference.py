@@ -22,6 +22,7 @@ from regfs.runs import restore, runs
 from regfs.stores import open_store
 from tests.support.backups import ARM, LAYER, MULTI, ONE, heal_from, stocked
 from tests.support.builder import TreeBuilder
+from tests.support.loopback import LoopbackServer
 from tests.support.processes import Answer
 from tests.support.reference import (
     ReferenceRegistry,
@@ -190,9 +191,8 @@ def test_a_registry_with_a_password_heals_those_who_know_it(
 
 @needs_reference
 def test_tls_is_verified_against_the_given_certificates(shop: TreeBuilder, tmp_path: Path) -> None:
-    import http.server
     import ssl
-    import threading
+    from http.server import BaseHTTPRequestHandler
 
     from regfs.errors import SourceError
 
@@ -204,7 +204,7 @@ def test_tls_is_verified_against_the_given_certificates(shop: TreeBuilder, tmp_p
         check=True, capture_output=True,
     )  # fmt: skip
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
@@ -213,17 +213,16 @@ def test_tls_is_verified_against_the_given_certificates(shop: TreeBuilder, tmp_p
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = LoopbackServer(Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"docker://127.0.0.1:{server.server_address[1]}"
+    server.start()
+    address = f"docker://127.0.0.1:{server.port}"
     try:
         with pytest.raises(SourceError, match="certificate"):
             open_source(address, RegistryAccess())
         open_source(address, RegistryAccess(ca=str(certificate))).close()
         open_source(address, RegistryAccess(verify_tls=False)).close()
     finally:
-        server.shutdown()
-        server.server_close()
+        server.stop()

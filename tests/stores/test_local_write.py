@@ -430,3 +430,38 @@ def test_a_file_is_cloned_where_the_file_system_can(
     assert local.read("b/data", 100) == b"content"
     one, other = (os.path.join(local.url, path) for path in ("a/data", "b/data"))
     assert not os.path.samefile(one, other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: put(store, "new/folder/file", b"1"),
+        lambda store: store.append("new/folder/file").close(),
+        lambda store: store.move("here/source", "new/folder/file"),
+        lambda store: store.replace("here/source", "new/folder/file"),
+        lambda store: store.claim("new/folder/file", 5),
+        lambda store: store.lock("new/folder/file", "me").__enter__(),
+    ],
+    ids=["create", "append", "move", "replace", "claim", "lock"],
+)
+def test_an_empty_folder_that_a_sweep_takes_away_is_made_again(
+    local: LocalStore,
+    root: Path,
+    change: Callable[[LocalStore], object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put(local, "here/source", b"1")
+    make, taken = os.mkdir, 0
+
+    def make_and_lose(name: str, *, dir_fd: int) -> None:
+        nonlocal taken
+        make(name, dir_fd=dir_fd)
+        if taken < 10:
+            taken += 1
+            os.rmdir(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr("regfs.stores.local.root.os.mkdir", make_and_lose)
+    held = change(local)
+    assert taken == 10
+    assert (root / "new/folder/file").is_file()
+    del held

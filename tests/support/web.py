@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Callable
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ from regfs.digest import Digest
 from regfs.heal.remote import open_registry
 from regfs.heal.source import BlobRequest, RegistryAccess
 from tests.support.backups import ONE
+from tests.support.loopback import LoopbackServer
 
 LAYER = ONE.blobs[1]
 WANTED = BlobRequest(Digest(LAYER.digest), len(LAYER.data), repositories=("app",))
@@ -54,12 +54,11 @@ class Server:
 
             do_GET = do_HEAD = _answer
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
+        self._server = LoopbackServer(Handler)
+        self.port = self._server.port
         self.url = f"http://127.0.0.1:{self.port}"
         self.routes["/v2/"] = lambda _: (200, {}, b"{}")
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._server.start()
 
     def gives(self, path: str, body: bytes, status: int = 200, **headers: str) -> None:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -69,8 +68,7 @@ class Server:
         return [headers for _, asked, headers in self.requests if asked.partition("?")[0] == path]
 
     def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.stop()
 
 
 def access(**options: Any) -> RegistryAccess:

@@ -91,7 +91,7 @@ class LocalWriter(BlockWriter):
         *,
         lasting: bool = True,
     ) -> None:
-        """Take over the descriptor `folder`, unless this raises OSError.
+        """The folder is the caller's to close.
 
         Without `lasting`, `commit` leaves it to the caller to make the file durable.
         """
@@ -100,7 +100,7 @@ class LocalWriter(BlockWriter):
         self._descriptor = os.open(self._temporary, _NEW, 0o666, dir_fd=folder)
         adopt(folder, descriptor=self._descriptor)
         self._root = root
-        self._folder = folder
+        self._folder = os.dup(folder)
         self._path = path
         self._name = name
         self._made = made

@@ -39,20 +39,17 @@ def lock(root: LocalRoot, path: str, owner: str, *, shared: bool = False) -> Ite
 
 
 def _lock_file(root: LocalRoot, path: str) -> int:
+    def begin(folder: int, name: str, _: list[str]) -> int:
+        new = not exists(name, folder)
+        if not new and not is_regular(name, folder):
+            raise unsafe(path, "not a regular file")
+        descriptor = os.open(name, _LOCK, 0o666, dir_fd=folder)
+        if new:
+            adopt(folder, descriptor=descriptor)
+        return descriptor
+
     try:
-        if not path:
-            return os.open(root.path, _LIST)
-        folder, name, _ = root.open_or_make_parent(path)
-        try:
-            new = not exists(name, folder)
-            if not new and not is_regular(name, folder):
-                raise unsafe(path, "not a regular file")
-            descriptor = os.open(name, _LOCK, 0o666, dir_fd=folder)
-            if new:
-                adopt(folder, descriptor=descriptor)
-            return descriptor
-        finally:
-            os.close(folder)
+        return root.in_parent(path, begin) if path else os.open(root.path, _LIST)
     except OSError as error:
         raise root.fault(path, error) from error
 

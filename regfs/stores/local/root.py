@@ -15,7 +15,8 @@ import contextlib
 import errno
 import os
 import threading
-from typing import Final, Self
+from collections.abc import Callable
+from typing import Final, Self, TypeVar
 
 from regfs.errors import PathDenied, PathMissing, PathUnsafe, StoreError, StoreFull, printable
 
@@ -25,6 +26,10 @@ _PASS_FLAGS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+_Result = TypeVar("_Result")
+
+# Each attempt that fails is a folder which somebody removed in that moment.
+_ATTEMPTS: Final = 100
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WORDS: Final = {
     errno.ENOENT: "no such file or folder",
@@ -208,13 +213,8 @@ class LocalRoot:
             return unsafe(path, f"the symbolic link {printable(link)} leads nowhere")
         return failure(path, error)
 
-    def make_folders(self, folder: str) -> tuple[int, list[str]]:
-        """Make `folder` and what is missing above it; return its descriptor and the paths made.
-
-        Raises:
-            OSError: as the operating system answers.
-            PathUnsafe: it would lie outside.
-        """
+    def _make_folders(self, folder: str) -> tuple[int, list[str]]:
+        """Make `folder` and what is missing above it; return its descriptor and the paths made."""
         missing: list[str] = []
         standing = folder
         while True:
@@ -244,17 +244,34 @@ class LocalRoot:
             raise
         return descriptor, made
 
-    def open_or_make_parent(self, path: str) -> tuple[int, str, list[str]]:
-        """Open the folder that holds `path`, making it if needed; return the paths made as well.
+    def in_parent(self, path: str, act: Callable[[int, str, list[str]], _Result]) -> _Result:
+        """Call `act` with the open folder that holds `path`, the name in it and the folders made.
+
+        The folders are made if needed. A sweep may remove them while they are empty: then
+        all is done again, so FileNotFoundError from `act` has to mean that it did nothing.
 
         Raises:
-            As `make_folders`.
+            OSError: as the operating system or `act` answers.
+            PathUnsafe: the folder would lie outside.
         """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                folder, name, made = self._open_or_make_parent(path)
+                try:
+                    return act(folder, name, made)
+                finally:
+                    os.close(folder)
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _open_or_make_parent(self, path: str) -> tuple[int, str, list[str]]:
         try:
             return *self.open_parent(path), []
         except FileNotFoundError:
             folder, _, name = path.rpartition("/")
-            descriptor, made = self.make_folders(folder)
+            descriptor, made = self._make_folders(folder)
             return descriptor, name, made
 
     def sync_names(self, folder: str) -> None:

@@ -53,10 +53,9 @@ def room(root: LocalRoot, folder: str) -> Room:
 
 def claim(root: LocalRoot, path: str, size: int) -> None:
     """Make a file of `size` bytes whose space is allocated, or resize one."""
-    try:
-        folder, made = root.make_folders(path.rpartition("/")[0])
+
+    def make(folder: int, name: str, made: list[str]) -> None:
         try:
-            name = path.rpartition("/")[2]
             descriptor = os.open(name, _CLAIM, 0o666, dir_fd=folder)
             try:
                 adopt(folder, descriptor=descriptor)
@@ -73,8 +72,9 @@ def claim(root: LocalRoot, path: str, size: int) -> None:
                 with contextlib.suppress(OSError):  # it is in use by now
                     os.rmdir(root.full(one))
             raise
-        finally:
-            os.close(folder)
+
+    try:
+        root.in_parent(path, make)
     except OSError as error:
         raise root.fault(path, error) from error
 

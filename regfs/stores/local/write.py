@@ -27,27 +27,19 @@ from regfs.stores.local.root import (
 )
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _NO_FILE: Final = frozenset({errno.EISDIR, errno.EPERM})
-_ATTEMPTS: Final = 3
-_OWNER_LIMIT: Final = 400
 
 
 def create(root: LocalRoot, path: str, mtime: float | None, *, lasting: bool = True) -> LocalWriter:
     """Begin a file at `path`; folders above it are made when needed."""
+
+    def begin(folder: int, name: str, made: list[str]) -> LocalWriter:
+        return LocalWriter(root, folder, path, name, made, mtime, lasting=lasting)
+
     try:
-        for attempt in range(1, _ATTEMPTS + 1):
-            folder, name, made = root.open_or_make_parent(path)
-            try:
-                return LocalWriter(root, folder, path, name, made, mtime, lasting=lasting)
-            except OSError as error:
-                os.close(folder)
-                # A sweep may have removed the empty folder in between.
-                if error.errno != errno.ENOENT or attempt == _ATTEMPTS:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+        return root.in_parent(path, begin)
     except OSError as error:
         raise root.fault(path, error) from error
 
@@ -70,22 +62,22 @@ def share(root: LocalRoot, path: str, source: BinaryIO) -> bool:
 
 def append(root: LocalRoot, path: str) -> BinaryIO:
     """Open a file for appending; `flush` makes it durable, and so does `close`."""
-    try:
-        folder, name, _ = root.open_or_make_parent(path)
+
+    def begin(folder: int, name: str, _: list[str]) -> AppendFile:
+        new = False
         try:
-            new = False
-            try:
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if not stat.S_ISREG(status.st_mode):
-                    raise unsafe(path, "not a regular file")
-                descriptor = os.open(name, _APPEND, dir_fd=folder)
-            except FileNotFoundError:
-                descriptor = os.open(name, _APPEND | os.O_CREAT, 0o666, dir_fd=folder)
-                adopt(folder, descriptor=descriptor)
-                new = True
-        finally:
-            os.close(folder)
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode):
+                raise unsafe(path, "not a regular file")
+            descriptor = os.open(name, _APPEND, dir_fd=folder)
+        except FileNotFoundError:
+            descriptor = os.open(name, _APPEND | os.O_CREAT, 0o666, dir_fd=folder)
+            adopt(folder, descriptor=descriptor)
+            new = True
         return AppendFile(root, descriptor, path, new=new)
+
+    try:
+        return root.in_parent(path, begin)
     except OSError as error:
         raise root.fault(path, error) from error
 
@@ -126,20 +118,21 @@ def replace(root: LocalRoot, source: str, target: str) -> None:
 def _put(
     root: LocalRoot, here: int, name: str, target: str, rename: Callable[[str, str, int, int], None]
 ) -> None:
-    for attempt in range(1, _ATTEMPTS + 1):
-        there, new_name, _ = root.open_or_make_parent(target)
+    def put(there: int, new_name: str, _: list[str]) -> bool:
         try:
             rename(name, new_name, here, there)
-            return
-        except FileExistsError:
-            why = f"{printable(target)}: already there; nothing was moved onto it"
-            raise StoreError(why) from None
         except FileNotFoundError:
-            # The target's folder was removed after it was opened, unless the source is gone.
-            if attempt == _ATTEMPTS or not exists(name, here):
+            if exists(name, here):
                 raise
-        finally:
-            os.close(there)
+            return False
+        return True
+
+    try:
+        if not root.in_parent(target, put):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    except FileExistsError:
+        why = f"{printable(target)}: already there; nothing was moved onto it"
+        raise StoreError(why) from None
 
 
 def _rename_onto(name: str, new_name: str, here: int, there: int) -> None:

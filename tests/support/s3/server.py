@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from tests.support.loopback import LoopbackServer
 from tests.support.s3 import listings, multipart
 from tests.support.s3.bucket import Conditions, FakeBucket, Stored, etag_of
 from tests.support.s3.faults import STOPPED, Lost, Query, Refused
@@ -42,16 +42,13 @@ def xml(text: str) -> Answer:
 def serving_s3(bucket: FakeBucket) -> Iterator[None]:
     """Serve a bucket while the block runs; its `url` is set."""
     handler = type("Handler", (_Handler,), {"bucket": bucket})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    bucket.url = f"http://127.0.0.1:{server.server_address[1]}"
+    server = LoopbackServer(handler)
+    server.start()
+    bucket.url = f"http://127.0.0.1:{server.port}"
     try:
         yield
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        server.stop()
 
 
 class _Handler(BaseHTTPRequestHandler):
