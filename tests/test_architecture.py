@@ -132,6 +132,19 @@ def test_imports_only_point_down(module: str) -> None:
         assert allowed, f"regfs.{module} imports regfs.{other}"
 
 
+def test_in_the_room_of_buckets_too_imports_only_point_down() -> None:
+    """What only reads a bucket knows nothing of what changes it."""
+    floors = ("meter", "place", "requests", "listing", "store", "changing", "opening")
+
+    def floor(module: str) -> int:
+        return floors.index(module.removeprefix("stores.bucket.").partition(".")[0])
+
+    within = [module for module in MODULES if module.startswith("stores.bucket.")]
+    for module in within:
+        for other in inside(module):
+            assert other not in within or floor(other) <= floor(module), f"{module}: {other}"
+
+
 def test_every_row_of_the_table_is_a_room() -> None:
     assert {room(module) for module in MODULES} == set(LAYERS)
     for here, there in ARROWS:

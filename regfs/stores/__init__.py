@@ -34,7 +34,7 @@ from regfs.stores.records import Unlisted as Unlisted
 
 if TYPE_CHECKING:
     from regfs.stores.archive.streamed import StreamOptions
-    from regfs.stores.bucket.inventory import InventoryPlace
+    from regfs.stores.bucket.listing.inventory import InventoryPlace
     from regfs.stores.bucket.place import Bucket
 
 Report = Callable[[Finding], None]

@@ -18,7 +18,7 @@ from regfs.stores.archive.streamed import StreamOptions
 from regfs.stores.bucket.place import Bucket, is_bucket, is_inventory, of_url
 
 if TYPE_CHECKING:
-    from regfs.stores.bucket.inventory import InventoryPlace
+    from regfs.stores.bucket.listing.inventory import InventoryPlace
 
 _SCHEMES: Final = {
     "http": "a registry on the network",
@@ -54,7 +54,7 @@ def open_elsewhere(
 
     wanted = options or StreamOptions()
     if not isinstance(root, str | Bucket) or (isinstance(root, str) and is_inventory(root)):
-        from regfs.stores.bucket.inventory import of_inventory, open_inventory
+        from regfs.stores.bucket.listing.inventory import of_inventory, open_inventory
 
         place = of_inventory(root) if isinstance(root, str) else root
         return open_inventory(place, wanted.progress)

@@ -18,7 +18,7 @@ from regfs.errors import DocumentInvalid, NotARegistry, printable
 from regfs.stores import NOT_MOUNTED
 
 if TYPE_CHECKING:
-    from regfs.stores.bucket.inventory import InventoryPlace
+    from regfs.stores.bucket.listing.inventory import InventoryPlace
     from regfs.stores.bucket.place import Bucket
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
@@ -44,7 +44,7 @@ def place_of(
     from regfs.stores.bucket.place import is_bucket, is_inventory, of_url
 
     if is_inventory(root):
-        from regfs.stores.bucket.inventory import of_inventory
+        from regfs.stores.bucket.listing.inventory import of_inventory
 
         return of_inventory(root, variables)
     if is_bucket(root):

@@ -27,8 +27,9 @@ from regfs.gc.plan import Plan, plan
 from regfs.gc.policy import Policy
 from regfs.graph import build_graph
 from regfs.stores import open_store
-from regfs.stores.bucket import transport, writing
+from regfs.stores.bucket.changing import writing
 from regfs.stores.bucket.place import of_url
+from regfs.stores.bucket.requests import transport
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
 from tests.support.bucket_site import (

@@ -11,7 +11,8 @@ from regfs.cli.app import run
 from regfs.gc.collect import settle
 from regfs.gc.sweep import apply
 from regfs.runs import runs
-from regfs.stores.bucket import copies, transport
+from regfs.stores.bucket.changing import copies
+from regfs.stores.bucket.requests import transport
 from regfs.tree.registry import Registry
 from tests.support.bucket_runs import KINDS, PREFIX, ROOT, BucketTree, litter_bucket
 from tests.support.s3.bucket import Conditions, FakeBucket

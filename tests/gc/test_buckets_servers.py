@@ -63,7 +63,8 @@ class Site(NamedTuple):
 
     def start(self, *arguments: str, lease: float | None = None) -> subprocess.Popen[str]:
         """Start a command, whose lease lasts so many seconds from its last renewal."""
-        lasts = f"from regfs.stores.bucket import lease; lease.LASTS = {lease}; " if lease else ""
+        room = "regfs.stores.bucket.changing"
+        lasts = f"from {room} import lease; lease.LASTS = {lease}; " if lease else ""
         code = f"{lasts}from regfs.cli import main; main()"
         return subprocess.Popen(
             [sys.executable, "-c", code, "-r", self.root, *arguments],

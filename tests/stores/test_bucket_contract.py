@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from regfs.errors import PathMissing, StoreError
 from regfs.stores import FileKind, WritableStore, open_store
-from regfs.stores.bucket import transport
 from regfs.stores.bucket.place import of_url
+from regfs.stores.bucket.requests import transport
 from tests.support.buckets import NAME, FakeBucket, Stored, bucket_of
 from tests.support.registries import fewer
 from tests.support.s3.bucket import Conditions

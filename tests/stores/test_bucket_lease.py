@@ -19,7 +19,7 @@ import pytest
 
 from regfs.errors import LockHeld, LockLost, Refused, StoreError
 from regfs.stores import WritableStore, open_store
-from regfs.stores.bucket import lease, writing
+from regfs.stores.bucket.changing import lease, writing
 from regfs.stores.bucket.place import of_url
 from tests.support.buckets import NAME, bucket_of
 from tests.support.s3.bucket import FakeBucket, Stored
@@ -180,7 +180,7 @@ HOLDER = f"""
 import os, sys
 from regfs.errors import LockLost
 from regfs.stores import open_store
-from regfs.stores.bucket import lease, writing
+from regfs.stores.bucket.changing import lease, writing
 from regfs.stores.bucket.place import of_url
 
 lease.LASTS = 0.6

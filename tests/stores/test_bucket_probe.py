@@ -11,7 +11,7 @@ import pytest
 from regfs.cli.app import run
 from regfs.errors import PathMissing, PathTooLong, StoreError
 from regfs.stores import WritableStore, open_store
-from regfs.stores.bucket import objects
+from regfs.stores.bucket.changing import objects
 from regfs.stores.bucket.place import of_url
 from tests.support.bucket_runs import KINDS, ROOT, BucketTree, litter_bucket
 
@@ -64,8 +64,8 @@ def test_the_permission_that_is_missing_is_named_before_anything_is_changed(
 def test_a_bucket_of_a_kind_that_is_not_changed_is_refused(
     state: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from regfs.stores.bucket.answers import Versioning
-    from regfs.stores.bucket.signed import Signed
+    from regfs.stores.bucket.requests.answers import Versioning
+    from regfs.stores.bucket.requests.signed import Signed
 
     found = Versioning("Enabled", True) if state == "MFA" else Versioning(state, False)
     monkeypatch.setattr(Signed, "versioning", lambda self: found)
@@ -78,7 +78,7 @@ def test_a_bucket_of_a_kind_that_is_not_changed_is_refused(
 
 def test_object_lock_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with litter_bucket(versioned=True) as tree:
-        from regfs.stores.bucket.transport import SignedAnswer, Transport
+        from regfs.stores.bucket.requests.transport import SignedAnswer, Transport
 
         ask = Transport.ask
 

@@ -371,7 +371,7 @@ def test_no_secret_is_told(bucket: FakeBucket, capsys: pytest.CaptureFixture[str
     captured = capsys.readouterr()
     assert "the secret key is wrong" in captured.err
     assert KEY not in captured.err
-    from regfs.stores.bucket.inventory import of_inventory
+    from regfs.stores.bucket.listing.inventory import of_inventory
 
     place = of_inventory(ROOT, {"HOME": "/none", "AWS_SECRET_ACCESS_KEY": SECRET})
     assert SECRET not in repr(place) + place.url

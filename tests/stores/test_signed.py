@@ -13,11 +13,11 @@ import pytest
 from obstore.store import S3Store
 
 from regfs.errors import Doubt, PathDenied, PathMissing, StoreError
-from regfs.stores.bucket import transport
-from regfs.stores.bucket.answers import Deletion, ObjectVersion, Versioning
 from regfs.stores.bucket.place import Bucket, of_url
-from regfs.stores.bucket.signed import Signed
-from regfs.stores.bucket.transport import NotOffered, ObjectChanged, S3Call
+from regfs.stores.bucket.requests import transport
+from regfs.stores.bucket.requests.answers import Deletion, ObjectVersion, Versioning
+from regfs.stores.bucket.requests.signed import Signed
+from regfs.stores.bucket.requests.transport import NotOffered, ObjectChanged, S3Call
 from tests.support.buckets import (
     KEY,
     NAME,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from regfs.errors import NotARegistry
 from regfs.progress import SILENT, Progress
 from regfs.stores import LAYOUT_MARK, stat_or_none
+from regfs.stores.bucket.changing.writing import ChangingBucket
 from regfs.stores.bucket.place import Bucket
 from regfs.stores.bucket.store import BucketStore
-from regfs.stores.bucket.writing import ChangingBucket
 
 
 def open_bucket(

@@ -36,17 +36,17 @@ from regfs.stores import (
     Store,
     Unlisted,
 )
-from regfs.stores.bucket.client import Client, KeyOdd, Object
-from regfs.stores.bucket.listed import AHEAD, listed_etag
-from regfs.stores.bucket.place import Bucket
-from regfs.stores.bucket.source import V2, BucketSource, refusal_of
-from regfs.stores.bucket.uploads import (
+from regfs.stores.bucket.listing.listed import AHEAD, listed_etag
+from regfs.stores.bucket.listing.source import V2, BucketSource, refusal_of
+from regfs.stores.bucket.listing.uploads import (
     UploadsUnderWay,
     is_in_upload,
     is_upload,
     is_uploads,
     not_known,
 )
+from regfs.stores.bucket.place import Bucket
+from regfs.stores.bucket.requests.client import Client, KeyOdd, Object
 from regfs.stores.flat.rows import checked, shadowed
 from regfs.stores.flat.store import FlatStore
 from regfs.stores.readonly import ReadOnly

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from regfs.stores.bucket.answers import OpenUpload
 from regfs.stores.bucket.place import of_url
-from regfs.stores.bucket.signed import Signed
-from regfs.stores.bucket.transport import S3Call
+from regfs.stores.bucket.requests.answers import OpenUpload
+from regfs.stores.bucket.requests.signed import Signed
+from regfs.stores.bucket.requests.transport import S3Call
 from tests.support.s3.server import NAME
 
 MIB = 1 << 20

@@ -30,7 +30,7 @@ from contextlib import suppress
 from typing import Final
 
 from regfs.errors import LockHeld, LockLost, StoreError, printable
-from regfs.stores.bucket.objects import Objects
+from regfs.stores.bucket.changing.objects import Objects
 
 LASTS: Final = 40.0
 """Seconds that a lease lasts without a renewal."""

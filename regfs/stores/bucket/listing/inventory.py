@@ -20,11 +20,8 @@ from typing import Any, Final
 from regfs.errors import NotARegistry, printable
 from regfs.findings import Code, Finding
 from regfs.progress import SILENT, Progress
-from regfs.stores.bucket.client import Client
-from regfs.stores.bucket.listed import ListedObjects
-from regfs.stores.bucket.meter import Meter
-from regfs.stores.bucket.place import INVENTORY, Bucket, is_bucket, keys_of, of_url, profile
-from regfs.stores.bucket.report_files import (
+from regfs.stores.bucket.listing.listed import ListedObjects
+from regfs.stores.bucket.listing.report_files import (
     MANIFEST,
     BucketFiles,
     CopiedFiles,
@@ -34,6 +31,9 @@ from regfs.stores.bucket.report_files import (
     read_report,
     report_pages,
 )
+from regfs.stores.bucket.meter import Meter
+from regfs.stores.bucket.place import INVENTORY, Bucket, is_bucket, keys_of, of_url, profile
+from regfs.stores.bucket.requests.client import Client
 from regfs.stores.flat.rows import Rows
 from regfs.stores.flat.store import FlatStore
 

@@ -19,10 +19,10 @@ from itertools import takewhile
 from typing import BinaryIO, Final
 
 from regfs.errors import PathMissing, StoreError, printable
-from regfs.stores.bucket.answers import ObjectHead, ObjectVersion
-from regfs.stores.bucket.client import Client, KeyOdd, Object
-from regfs.stores.bucket.signed import WHOLE, Signed
-from regfs.stores.bucket.transport import ObjectChanged, S3Call
+from regfs.stores.bucket.requests.answers import ObjectHead, ObjectVersion
+from regfs.stores.bucket.requests.client import Client, KeyOdd, Object
+from regfs.stores.bucket.requests.signed import WHOLE, Signed
+from regfs.stores.bucket.requests.transport import ObjectChanged, S3Call
 
 SMALL: Final = 1 << 20
 """Bytes of what is read and written, so that it is never written onto something."""

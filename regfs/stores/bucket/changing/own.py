@@ -16,7 +16,8 @@ from typing import BinaryIO, Final, NamedTuple
 
 from regfs.errors import PathMissing, RightMissing, StoreError, printable
 from regfs.stores import Capability, Entry, FileKind
-from regfs.stores.bucket.aside import (
+from regfs.stores.bucket.changing.objects import objects_in
+from regfs.stores.bucket.listing.aside import (
     RUNS,
     Aside,
     AsideKind,
@@ -26,9 +27,8 @@ from regfs.stores.bucket.aside import (
     plain_etag,
     segment_key,
 )
-from regfs.stores.bucket.client import Client, KeyOdd, Object
-from regfs.stores.bucket.objects import objects_in
-from regfs.stores.bucket.uploads import UploadsUnderWay, key_of_upload
+from regfs.stores.bucket.listing.uploads import UploadsUnderWay, key_of_upload
+from regfs.stores.bucket.requests.client import Client, KeyOdd, Object
 from regfs.stores.flat.rows import Gathering, Rows
 from regfs.stores.flat.store import FlatStore
 

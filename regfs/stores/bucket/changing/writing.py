@@ -30,7 +30,15 @@ from regfs.errors import PathMissing, PathUnsafe, StoreError, printable
 from regfs.progress import SILENT, Progress
 from regfs.stores import Capability, Entry, FileKind, Report, Store, Writer, ignore
 from regfs.stores.blocks import BlockWriter
-from regfs.stores.bucket.aside import (
+from regfs.stores.bucket.changing.copies import Copies, place_key
+from regfs.stores.bucket.changing.lease import Lease
+from regfs.stores.bucket.changing.objects import Objects
+from regfs.stores.bucket.changing.own import OwnFile, OwnFiles
+from regfs.stores.bucket.changing.probe import Powers, probe
+from regfs.stores.bucket.changing.segments import SegmentWriter
+from regfs.stores.bucket.changing.unfinished import UnfinishedUploads
+from regfs.stores.bucket.changing.versions import Versions
+from regfs.stores.bucket.listing.aside import (
     RUNS,
     STATE,
     Aside,
@@ -39,17 +47,9 @@ from regfs.stores.bucket.aside import (
     is_quarantined,
     plain_etag,
 )
-from regfs.stores.bucket.client import Object
-from regfs.stores.bucket.copies import Copies, place_key
-from regfs.stores.bucket.lease import Lease
-from regfs.stores.bucket.objects import Objects
-from regfs.stores.bucket.own import OwnFile, OwnFiles
 from regfs.stores.bucket.place import Bucket
-from regfs.stores.bucket.probe import Powers, probe
-from regfs.stores.bucket.segments import SegmentWriter
+from regfs.stores.bucket.requests.client import Object
 from regfs.stores.bucket.store import BucketStore
-from regfs.stores.bucket.unfinished import UnfinishedUploads
-from regfs.stores.bucket.versions import Versions
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 from regfs.errors import Doubt, PathMissing, StoreError, printable
-from regfs.stores.bucket.failures import DENIED, meaning
 from regfs.stores.bucket.place import Bucket
+from regfs.stores.bucket.requests.failures import DENIED, meaning
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Store

@@ -22,7 +22,8 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from regfs.errors import PathMissing, StoreError, printable
-from regfs.stores.bucket.answers import (
+from regfs.stores.bucket.place import Bucket
+from regfs.stores.bucket.requests.answers import (
     Deletion,
     ObjectHead,
     ObjectVersion,
@@ -34,8 +35,13 @@ from regfs.stores.bucket.answers import (
     key_of,
     text_of,
 )
-from regfs.stores.bucket.place import Bucket
-from regfs.stores.bucket.transport import NotOffered, ObjectChanged, S3Call, SignedAnswer, Transport
+from regfs.stores.bucket.requests.transport import (
+    NotOffered,
+    ObjectChanged,
+    S3Call,
+    SignedAnswer,
+    Transport,
+)
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

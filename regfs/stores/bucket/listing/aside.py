@@ -23,7 +23,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from regfs.stores.bucket.answers import etag_of
+from regfs.stores.bucket.requests.answers import etag_of
 
 STATE: Final = ".regfs"
 """Where regfs keeps what is its own."""

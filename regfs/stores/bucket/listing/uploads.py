@@ -28,10 +28,10 @@ from typing import Final, NamedTuple
 
 from regfs.errors import Doubt, PathMissing, RightMissing, StoreError
 from regfs.findings import Code, Finding
-from regfs.stores.bucket.answers import OpenUpload, UploadedPart
-from regfs.stores.bucket.client import Object
 from regfs.stores.bucket.place import Bucket
-from regfs.stores.bucket.signed import Signed
+from regfs.stores.bucket.requests.answers import OpenUpload, UploadedPart
+from regfs.stores.bucket.requests.client import Object
+from regfs.stores.bucket.requests.signed import Signed
 from regfs.stores.records import Unlisted
 
 _REPOSITORIES: Final = "docker/registry/v2/repositories"

@@ -27,7 +27,7 @@ from urllib.parse import unquote_to_bytes
 
 from regfs.errors import NotARegistry, PathDenied, PathMissing, StoreError, printable
 from regfs.stores.archive.decompressors import GZIP, Bytes, open_gzip
-from regfs.stores.bucket.client import Client, KeyOdd
+from regfs.stores.bucket.requests.client import Client, KeyOdd
 
 MANIFEST: Final = "manifest.json"
 _CHECKSUM: Final = "manifest.checksum"

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 
 from regfs.errors import Doubt, PathMissing, RightMissing, StoreError, printable
-from regfs.stores.bucket.client import Client
-from regfs.stores.bucket.expiring import Signer, sign_until
-from regfs.stores.bucket.failures import meaning
 from regfs.stores.bucket.place import Bucket
+from regfs.stores.bucket.requests.client import Client
+from regfs.stores.bucket.requests.expiring import Signer, sign_until
+from regfs.stores.bucket.requests.failures import meaning
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -403,7 +403,7 @@ def _session(bucket: Bucket, ask: Callable[[], object]) -> requests.Session:
     import requests
     from requests.adapters import HTTPAdapter
 
-    from regfs.stores.bucket.guarded import guarded_pools
+    from regfs.stores.bucket.requests.guarded import guarded_pools
 
     trusted = _trusted(bucket.insecure)
 

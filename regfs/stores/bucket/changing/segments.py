@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from regfs.errors import LockLost, printable
-from regfs.stores.bucket.aside import segment_key
-from regfs.stores.bucket.objects import Objects
+from regfs.stores.bucket.changing.objects import Objects
+from regfs.stores.bucket.listing.aside import segment_key
 
 
 class SegmentWriter(io.RawIOBase):

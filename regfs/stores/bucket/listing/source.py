@@ -18,11 +18,11 @@ from regfs.errors import StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.progress import SILENT, Progress
 from regfs.stores import Capability
-from regfs.stores.bucket.aside import parse_aside
-from regfs.stores.bucket.client import Client, KeyOdd, Object
-from regfs.stores.bucket.listed import ListedObjects
+from regfs.stores.bucket.listing.aside import parse_aside
+from regfs.stores.bucket.listing.listed import ListedObjects
+from regfs.stores.bucket.listing.uploads import UploadsUnderWay, not_known, upload_of
 from regfs.stores.bucket.place import Bucket
-from regfs.stores.bucket.uploads import UploadsUnderWay, not_known, upload_of
+from regfs.stores.bucket.requests.client import Client, KeyOdd, Object
 from regfs.stores.flat.rows import Rows, key_of
 
 ADVICE: Final = "regfs changes buckets of S3 only; to clean this one, copy it to a folder first"

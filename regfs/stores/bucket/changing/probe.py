@@ -13,9 +13,9 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from regfs.errors import PathMissing, Refused, RightMissing, StoreError, printable
-from regfs.stores.bucket.aside import STATE
-from regfs.stores.bucket.objects import Objects
-from regfs.stores.bucket.transport import NotOffered, ObjectChanged, S3Call
+from regfs.stores.bucket.changing.objects import Objects
+from regfs.stores.bucket.listing.aside import STATE
+from regfs.stores.bucket.requests.transport import NotOffered, ObjectChanged, S3Call
 
 FOLDER: Final = f"{STATE}/probe"
 _NO_LOCK: Final = "NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"

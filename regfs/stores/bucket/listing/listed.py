@@ -15,8 +15,8 @@ from contextlib import suppress
 from typing import BinaryIO, Final
 
 from regfs.stores import Capability
-from regfs.stores.bucket.client import Client, Object
-from regfs.stores.bucket.links import Links
+from regfs.stores.bucket.listing.links import Links
+from regfs.stores.bucket.requests.client import Client, Object
 from regfs.stores.flat.rows import Gathering, Rows, key_of
 from regfs.stores.flat.store import flat_etag
 

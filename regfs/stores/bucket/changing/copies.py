@@ -41,12 +41,19 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from regfs.errors import PathChanged, PathMissing, PathTooLong, StoreError, printable
-from regfs.stores.bucket.answers import ObjectHead
-from regfs.stores.bucket.aside import LONGEST, Aside, AsideKind, key_of, original_of, plain_etag
-from regfs.stores.bucket.client import Object
-from regfs.stores.bucket.objects import Objects
-from regfs.stores.bucket.own import OwnFile, OwnFiles
-from regfs.stores.bucket.transport import ObjectChanged
+from regfs.stores.bucket.changing.objects import Objects
+from regfs.stores.bucket.changing.own import OwnFile, OwnFiles
+from regfs.stores.bucket.listing.aside import (
+    LONGEST,
+    Aside,
+    AsideKind,
+    key_of,
+    original_of,
+    plain_etag,
+)
+from regfs.stores.bucket.requests.answers import ObjectHead
+from regfs.stores.bucket.requests.client import Object
+from regfs.stores.bucket.requests.transport import ObjectChanged
 
 UNDER_WAY: Final = 10.0
 """Seconds that a registry takes at most from writing the index of a tag to writing `current`."""

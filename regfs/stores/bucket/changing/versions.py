@@ -28,12 +28,12 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from regfs.errors import PathChanged, PathMissing, StoreError, printable
-from regfs.stores.bucket.answers import ObjectVersion
-from regfs.stores.bucket.aside import Aside, AsideKind, original_of, plain_etag
-from regfs.stores.bucket.client import Object
-from regfs.stores.bucket.copies import CHANGED, place_key, write_back
-from regfs.stores.bucket.objects import Objects
-from regfs.stores.bucket.own import OwnFile, OwnFiles
+from regfs.stores.bucket.changing.copies import CHANGED, place_key, write_back
+from regfs.stores.bucket.changing.objects import Objects
+from regfs.stores.bucket.changing.own import OwnFile, OwnFiles
+from regfs.stores.bucket.listing.aside import Aside, AsideKind, original_of, plain_etag
+from regfs.stores.bucket.requests.answers import ObjectVersion
+from regfs.stores.bucket.requests.client import Object
 
 
 class Versions:

@@ -33,13 +33,13 @@ from contextlib import suppress
 from typing import Final
 
 from regfs.errors import PathChanged, PathMissing, StoreError, printable
-from regfs.stores.bucket.aside import STATE, Aside, AsideKind, original_of, plain_etag
-from regfs.stores.bucket.client import Object
-from regfs.stores.bucket.copies import Copies, place_key
-from regfs.stores.bucket.objects import Objects
-from regfs.stores.bucket.own import OwnFile, OwnFiles
-from regfs.stores.bucket.uploads import UploadsUnderWay, is_in_upload, key_of_upload
-from regfs.stores.bucket.versions import Versions
+from regfs.stores.bucket.changing.copies import Copies, place_key
+from regfs.stores.bucket.changing.objects import Objects
+from regfs.stores.bucket.changing.own import OwnFile, OwnFiles
+from regfs.stores.bucket.changing.versions import Versions
+from regfs.stores.bucket.listing.aside import STATE, Aside, AsideKind, original_of, plain_etag
+from regfs.stores.bucket.listing.uploads import UploadsUnderWay, is_in_upload, key_of_upload
+from regfs.stores.bucket.requests.client import Object
 
 _CUT_OFF: Final = 86_400.0
 """Seconds after which nobody is still writing one object."""
