@@ -9,7 +9,7 @@ So an export that was broken off leaves content that nothing refers to, and the 
 on. An archive begins anew: it has its name only when it is whole.
 
 What a killed export was writing lies beside its place under a name that only regfs gives
-(`stores.UNFINISHED`). The next one deletes it: in a place that is marked as a copy whose export
+(`stores.unfinished`). The next one deletes it: in a place that is marked as a copy whose export
 has not ended, under its lock, so nobody is still writing it, and nothing else has such a name.
 
 Nothing is ever removed from a copy, and a tag in it that points elsewhere is moved only if that
@@ -40,7 +40,8 @@ from regfs.findings import Finding
 from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
 from regfs.runs.lock import exclusive
-from regfs.stores import UNFINISHED, FileKind, WritableStore, ignore, stat_or_none
+from regfs.stores import FileKind, WritableStore, ignore, stat_or_none
+from regfs.stores.unfinished import finished_name
 from regfs.tree.registry import Registry, Target
 from regfs.units import rfc3339
 
@@ -117,9 +118,7 @@ def _clear_unfinished(store: WritableStore) -> None:
     halves = [
         one.path
         for one in store.walk("", ignore)
-        if one.kind is FileKind.FILE
-        and layout.name_of(one.path).startswith(".")
-        and one.path.endswith(UNFINISHED)
+        if one.kind is FileKind.FILE and finished_name(layout.name_of(one.path)) is not None
     ]
     store.delete(halves)
 

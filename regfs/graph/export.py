@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, Final
 
 import networkx as nx
 
 from regfs.digest import Digest
-from regfs.graph.model import ROLE_EDGES, EdgeKind, Graph, Node, NodeKind
+from regfs.graph.model import EdgeKind, Graph, Node, NodeKind
 
 
 def digraph(graph: Graph) -> nx.DiGraph[Any]:
@@ -35,33 +35,6 @@ def digraph(graph: Graph) -> nx.DiGraph[Any]:
             made.add_node(target, NodeKind.MANIFEST)
             made.add_edge(manifest, target, kind)
     return made.digraph
-
-
-def digraph_with_blobs(
-    graph: Graph, repositories: Collection[str] | None = None
-) -> nx.DiGraph[Any]:
-    """Return a digraph with the blobs as nodes too, of some or all repositories.
-
-    Blob nodes carry `size` in bytes (None when missing). For export and for
-    small registries: it takes about 1 kB a blob.
-    """
-    manifests = digraph(graph)
-    nodes: set[Node | Digest] = set()
-    for name in graph.inventory.repositories if repositories is None else repositories:
-        start = Node(NodeKind.REPOSITORY, name)
-        if start in manifests:
-            nodes |= {start} | nx.descendants(manifests, start)
-    whole: nx.DiGraph[Any] = manifests.subgraph(nodes).copy()
-    for manifest in [node for node in nodes if isinstance(node, Digest)]:
-        for leaf in graph.leaves(manifest):
-            if leaf.digest not in whole:
-                stored = graph.inventory.blobs.get(leaf.digest)
-                size = None if stored is None else stored.size
-                whole.add_node(leaf.digest, kind=NodeKind.BLOB, size=size)
-            if not whole.has_edge(manifest, leaf.digest):
-                kind = ROLE_EDGES.get(leaf.role, EdgeKind.BLOB)
-                whole.add_edge(manifest, leaf.digest, kind=kind)
-    return whole
 
 
 class _LeanDigraph:

@@ -19,7 +19,6 @@ from regfs.runs.space import claim_once
 from regfs.runs.sync import ChangedFolders, sync_interrupted
 from regfs.runs.totals import ActionKind
 from regfs.stores import (
-    UNFINISHED,
     Capability,
     Entry,
     FileKind,
@@ -30,6 +29,7 @@ from regfs.stores import (
     stat_or_none,
 )
 from regfs.stores.bulk import BulkWriter, bulk_writer
+from regfs.stores.unfinished import finished_name
 
 _TOGETHER: Final = 200
 """Links that are written together; each has two open files meanwhile."""
@@ -296,7 +296,7 @@ def clear_unfinished(store: WritableStore) -> None:
             folder, _, name = path.rpartition("/")
             # The file's own folder only, and only what `create` calls such a file.
             beside = (entry.path for entry in store.list(folder, ignore))
-            store.delete(one for one in beside if _is_unfinished(one, name))
+            store.delete(one for one in beside if finished_name(layout.name_of(one)) == name)
 
 
 def remove_empty(store: WritableStore, folders: Iterable[str]) -> int:
@@ -318,8 +318,3 @@ def rename_source(store: Store, path: str) -> str:
     folder = layout.parent_of(path)
     inside = store.list(folder, ignore)
     return folder if [entry.path for entry in inside] == [path] else path
-
-
-def _is_unfinished(path: str, name: str) -> bool:
-    last = layout.name_of(path)
-    return last.startswith(f".{name}.") and last.endswith(UNFINISHED)

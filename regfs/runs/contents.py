@@ -25,7 +25,8 @@ from regfs.runs.journal import Journal
 from regfs.runs.paths import quarantine_of
 from regfs.runs.records import Change, Item
 from regfs.runs.totals import ActionKind
-from regfs.stores import UNFINISHED, Store, folders_above
+from regfs.stores import Store, folders_above
+from regfs.stores.unfinished import finished_name
 
 _TREE: Final = "docker/"
 """Nothing outside this folder is ever moved."""
@@ -116,9 +117,8 @@ def _finished(path: str) -> str:
     folder, _, name = path.rpartition("/")
     if layout.is_temporary(path):  # `<name>.<uuid>.tmp` of the registry
         return path[: -len(".tmp")].rpartition(".")[0]
-    if name.startswith(".") and name.endswith(UNFINISHED):  # `.<name>.<random>.regfs-tmp`
-        return f"{folder}/{name[1 : -len(UNFINISHED)].rpartition('.')[0]}"
-    return ""
+    finished = finished_name(name)
+    return "" if finished is None else f"{folder}/{finished}"
 
 
 def _add_by_path(

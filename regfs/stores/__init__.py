@@ -42,9 +42,6 @@ Report = Callable[[Finding], None]
 Spec: TypeAlias = "str | Bucket"
 """Where a store is, and how it is reached."""
 
-UNFINISHED: Final = ".regfs-tmp"
-"""Ending of the hidden file that `create` may leave beside its target after a crash."""
-
 NOT_MOUNTED: Final = "is its volume not mounted?"
 """What a message asks about an empty folder."""
 LAYOUT_MARK: Final = "oci-layout"

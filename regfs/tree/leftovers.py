@@ -28,7 +28,8 @@ from typing import Final
 from regfs import layout
 from regfs.digest import ALGORITHMS, BUFFER_SIZE, VerifiedReader
 from regfs.errors import ContentMismatch, DigestInvalid, PathMissing, StoreError
-from regfs.stores import UNFINISHED, Entry, FileKind, Listing, Store, ignore
+from regfs.stores import Entry, FileKind, Listing, Store, ignore
+from regfs.stores.unfinished import finished_name
 from regfs.tree.inventory import FileInfo, HalfCopy, Inventory
 from regfs.tree.junk import is_rsync_folder, rsync_target
 from regfs.tree.links import LINK_LIMIT
@@ -54,7 +55,7 @@ def is_for_one(folder: str) -> bool:
 
 def is_unfinished(path: str) -> bool:
     """Return whether a file is half of one, left by a write of the registry or of regfs."""
-    return layout.is_temporary(path) or path.endswith(UNFINISHED)
+    return layout.is_temporary(path) or finished_name(layout.name_of(path)) is not None
 
 
 def find_leftovers(store: Store, inventory: Inventory) -> None:

@@ -209,7 +209,7 @@ def test_every_kind_is_counted_in_words(
 ) -> None:
     old.folder(old.repository_path("empty") / "_layers")
     old.folder(old.v2 / "blobs/sha256/00")
-    old.write(old.tag_folder("team/app", "keep") / "current/link.x.regfs-tmp", b"half")
+    old.write(old.tag_folder("team/app", "keep") / "current/.link.x.regfs-tmp", b"half")
     policy = str(tmp_path / "keep.toml")
     options = ("--policy", policy, "--leftovers", "--empty-repositories")
     assert gc(old, "run", "--yes", *options) == 0

@@ -159,7 +159,7 @@ def test_a_run_does_what_its_plan_says_and_leaves_nothing(
     with new_tree() as tree:
         build(tree, recipe)
         if litter:
-            tree.write(tree.v2 / f"blobs/sha256/00/{'0' * 64}/data.x.regfs-tmp", b"half")
+            tree.write(tree.v2 / f"blobs/sha256/00/{'0' * 64}/.data.x.regfs-tmp", b"half")
             tree.folder(tree.v2 / f"repositories/a/_layers/sha256/{'1' * 64}")
             tree.folder(tree.tag_folder("z", "gone") / "index/sha256")
         before = tree.size_on_disk()

@@ -135,6 +135,11 @@ def test_a_half_that_grew_since_the_plan_stays(app: TreeBuilder) -> None:
         (f"{V2}/blobs/sha256/ab/{HEX}/data.tmp", False),
         (f"{V2}/blobs/sha256/ab/{HEX}/other.{TMP}", False),
         (f"{V2}/blobs/sha256/ab/{HEX}/data.{TMP}", True),
+        (f"{V2}/blobs/sha256/ab/{HEX}/.data.1a2b.regfs-tmp", True),
+        (f"{V2}/blobs/sha256/ab/{HEX}/.data.1a2b.regfs-tmp.regfs-tmp", True),
+        (f"{V2}/blobs/sha256/ab/{HEX}/data.1a2b.regfs-tmp", False),
+        (f"{V2}/blobs/sha256/ab/{HEX}/.data.regfs-tmp", False),
+        (f"{V2}/blobs/sha256/ab/{HEX}/.regfs-tmp", False),
     ],
 )
 def test_only_what_the_layout_knows_is_half_of_a_file(path: str, half: bool) -> None:
@@ -222,7 +227,7 @@ def test_a_folder_whose_time_changed_since_the_plan_stays(app: TreeBuilder) -> N
 def test_what_a_run_empties_goes_with_it_when_nobody_else_writes(app: TreeBuilder) -> None:
     before = app.folders()
     orphan = app.blob_path(app.blob(b"orphan"))
-    (orphan.parent / "data.half.regfs-tmp").write_bytes(b"")
+    (orphan.parent / ".data.half.regfs-tmp").write_bytes(b"")
     carried_out(app, planned(app, min_age=0))
     assert app.folders() == before
     assert planned(app, min_age=0).actions == []

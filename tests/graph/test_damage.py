@@ -9,13 +9,13 @@ import pytest
 from regfs.digest import Digest
 from regfs.findings import Code, Severity
 from regfs.graph import build_graph
-from regfs.graph.export import digraph, digraph_with_blobs
+from regfs.graph.export import digraph
 from regfs.graph.paths import owners
 from regfs.tree.links import parse_link_content
 from regfs.tree.scan import scan
 from tests.support.builder import Blob, TreeBuilder, artifact, dumps, image, index, raw
 from tests.support.damage import DAMAGE, OTHER
-from tests.support.graphs import found, graph_of
+from tests.support.graphs import digraph_with_blobs, found, graph_of
 from tests.support.registries import plan_of, registry_of
 
 # -- links that name something else ------------------------------------------------------------

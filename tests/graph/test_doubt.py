@@ -10,7 +10,7 @@ import pytest
 from regfs.digest import Digest
 from regfs.findings import Code, Finding
 from regfs.graph import EdgeKind, Graph, manifest_bytes, read
-from regfs.graph.export import digraph, digraph_with_blobs
+from regfs.graph.export import digraph
 from regfs.graph.read import Reader, Reading
 from regfs.manifests import Role
 from regfs.progress import SILENT
@@ -27,6 +27,7 @@ from tests.support.builder import (
     index,
     raw,
 )
+from tests.support.graphs import digraph_with_blobs
 from tests.support.images import Content
 from tests.support.registries import registry_of, scan_and_build
 

@@ -14,7 +14,7 @@ from regfs.digest import Digest
 from regfs.findings import Code
 from regfs.graph import EdgeKind, Leaf, Node, NodeKind
 from regfs.graph.attached import referrers
-from regfs.graph.export import digraph, digraph_with_blobs
+from regfs.graph.export import digraph
 from regfs.graph.paths import owners, why
 from regfs.manifests import Kind, Role
 from tests.support.builder import (
@@ -32,7 +32,7 @@ from tests.support.builder import (
     schema1,
 )
 from tests.support.damage import OTHER
-from tests.support.graphs import edges, found, graph_of, of
+from tests.support.graphs import digraph_with_blobs, edges, found, graph_of, of
 from tests.support.registries import build, new_tree, recipes, scan_and_build
 
 APP = of(NodeKind.REPOSITORY, "app")

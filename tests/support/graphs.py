@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+import networkx as nx
+
+from regfs.digest import Digest
 from regfs.findings import Code, Finding
 from regfs.graph import EdgeKind, Graph, Node, NodeKind
 from regfs.graph.export import digraph
+from regfs.graph.model import ROLE_EDGES
 from tests.support.builder import OCI_INDEX, TreeBuilder, digest_of, dumps
 from tests.support.registries import scan_and_build
 
@@ -40,3 +45,29 @@ def unlinked_index(tree: TreeBuilder, *digests: str, subject: str | None = None)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
     return digest_of(data)
+
+
+def digraph_with_blobs(
+    graph: Graph, repositories: Collection[str] | None = None
+) -> nx.DiGraph[Any]:
+    """Return a digraph with the blobs as nodes too, of some or all repositories.
+
+    Blob nodes carry `size` in bytes (None when missing).
+    """
+    manifests = digraph(graph)
+    nodes: set[Node | Digest] = set()
+    for name in graph.inventory.repositories if repositories is None else repositories:
+        start = Node(NodeKind.REPOSITORY, name)
+        if start in manifests:
+            nodes |= {start} | nx.descendants(manifests, start)
+    whole: nx.DiGraph[Any] = manifests.subgraph(nodes).copy()
+    for manifest in [node for node in nodes if isinstance(node, Digest)]:
+        for leaf in graph.leaves(manifest):
+            if leaf.digest not in whole:
+                stored = graph.inventory.blobs.get(leaf.digest)
+                size = None if stored is None else stored.size
+                whole.add_node(leaf.digest, kind=NodeKind.BLOB, size=size)
+            if not whole.has_edge(manifest, leaf.digest):
+                kind = ROLE_EDGES.get(leaf.role, EdgeKind.BLOB)
+                whole.add_edge(manifest, leaf.digest, kind=kind)
+    return whole

@@ -11,18 +11,17 @@ What has gone into a pipe cannot be taken back, so who writes to one looks at th
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import tarfile
 from contextlib import suppress
 from typing import Final
 
 from regfs.errors import Refused, StoreError, printable
-from regfs.stores import UNFINISHED
 from regfs.stores.archive.fields import BLOCK
 from regfs.stores.blocks import BlockWriter
 from regfs.stores.local.rename import rename_new
 from regfs.stores.local.root import failure
+from regfs.stores.unfinished import unfinished_name
 
 _BUFFER: Final = 1 << 20
 """Bytes that are gathered before they are written."""
@@ -180,8 +179,7 @@ class TarFile:
         folder, self._name = os.path.split(self._path)
         if os.path.lexists(self._path):
             raise Refused(f"{printable(self._path)}: there already; remove it, or name another")
-        stem = os.fsdecode(os.fsencode(self._name)[:200])
-        self._temporary = f".{stem}.{secrets.token_hex(6)}{UNFINISHED}"
+        self._temporary = unfinished_name(self._name)
         try:
             self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:

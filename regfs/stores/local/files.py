@@ -12,13 +12,12 @@ import contextlib
 import fcntl
 import io
 import os
-import secrets
 from typing import Final
 
 from regfs.errors import StoreError, printable
-from regfs.stores import UNFINISHED
 from regfs.stores.blocks import BlockWriter
 from regfs.stores.local.root import LocalRoot, adopt, failure
+from regfs.stores.unfinished import UNFINISHED, unfinished_name
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _OLD: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -95,8 +94,7 @@ class LocalWriter(BlockWriter):
 
         Without `lasting`, `commit` leaves it to the caller to make the file durable.
         """
-        stem = os.fsdecode(os.fsencode(name)[:200])
-        self._temporary = f".{stem}.{secrets.token_hex(6)}{UNFINISHED}"
+        self._temporary = unfinished_name(name)
         self._descriptor = os.open(self._temporary, _NEW, 0o666, dir_fd=folder)
         adopt(folder, descriptor=self._descriptor)
         self._root = root
