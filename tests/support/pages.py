@@ -10,6 +10,8 @@ from tests.support import exchange
 from tests.support.builder import TreeBuilder, artifact, image, index, layer
 from tests.support.exchange import Answer
 
+PAGES = ("/", "/usage", "/reuse", "/bases", "/findings", "/gc", "/gc?untagged=1", "/search?q=app")
+"""Pages of every registry."""
 BASE = layer({"base": b"b" * 5000})
 
 
