@@ -223,7 +223,8 @@ WRITES = {
     # What a registry does that takes pushes and deletes links, as its clients ask.
     "edits.transfer": {"create", "share"},  # content that another tree lacks
     "stores.bulk": {"create"},  # for whoever writes many files: `bulk` counts as a store here
-    "exchange.media": {"create"},  # a copy in another place, which only exports write
+    # A copy in another place, which only exports write; of an empty folder, the file that made it.
+    "exchange.media": {"create", "delete"},
     "exchange.export": {"delete"},  # what a killed export was writing there
     "push.uploads": {"create", "append", "replace", "delete_tree"},
     "push.manifests": {"create", "delete"},

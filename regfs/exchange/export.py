@@ -40,15 +40,12 @@ from regfs.findings import Finding
 from regfs.graph import Graph
 from regfs.progress import SILENT, Progress
 from regfs.runs.lock import exclusive
-from regfs.stores import FileKind, WritableStore, ignore, stat_or_none
+from regfs.stores import FileKind, WritableStore, ignore
 from regfs.stores.unfinished import finished_name
+from regfs.tree.copied import MARK, is_copy, is_unfinished_copy
 from regfs.tree.registry import Registry, Target
 from regfs.units import rfc3339
 
-MARK: Final = f"{layout.STATE}/export.json"
-"""Says of a folder or bucket that it holds a copy."""
-_LONGEST: Final = 1 << 16
-"""Bytes that are read of it."""
 _NAMED: Final = 3
 """Tags that a refusal names."""
 
@@ -104,7 +101,7 @@ def _require_own(store: WritableStore) -> None:
         Refused: it holds something else.
     """
     inside = [one.path for one in store.list("", ignore) if one.path != layout.STATE]
-    if inside and stat_or_none(store, MARK) is None:
+    if inside and not is_copy(store):
         raise Refused(
             f"{printable(store.url)}: holds {printable(inside[0])}, and is no copy that regfs "
             "export has written; name an empty place, or give it to regfs import as its root"
@@ -113,7 +110,7 @@ def _require_own(store: WritableStore) -> None:
 
 def _clear_unfinished(store: WritableStore) -> None:
     """Delete what an export was writing when it was killed; the caller holds the lock."""
-    if stat_or_none(store, MARK) is None or b'"finished_at"' in store.read(MARK, _LONGEST):
+    if not is_unfinished_copy(store):
         return
     halves = [
         one.path
@@ -173,7 +170,8 @@ class _Export:
         links = self._format.write_links(self._selection, there, self._graph)
         self._progress.finish()
         self._medium.barrier()
-        self._mark(begun_at=began, finished_at=rfc3339(time.time()))
+        empty = not any((*links, copier.done.blobs, present.blobs))
+        self._mark(begun_at=began, finished_at=rfc3339(time.time()), empty=empty)
         lost = [one for one in self._selection.lost if one not in self._former]
         if self._options.list_file is not None:
             write_list(self._options.list_file, self._stands_for(there))
@@ -189,6 +187,7 @@ class _Export:
             copied=BlobCount(*copier.done),
             present=present,
             left_out=left_out,
+            docker=links.docker,
             lacking=len({*copier.bad, *lost}),
             findings=findings,
         )
@@ -227,10 +226,10 @@ class _Export:
         ]
         return [*missing, *selection.findings]
 
-    def _mark(self, **times: Any) -> None:
+    def _mark(self, **more: Any) -> None:
         """Say in a folder or bucket that what lies there is a copy."""
         if self._medium.store is not None:
-            said = {"root": self._registry.store.url, "format": self._options.form.value, **times}
+            said = {"root": self._registry.store.url, "format": self._options.form.value, **more}
             put(self._medium, MARK, json.dumps(said).encode())
 
 

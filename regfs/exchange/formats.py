@@ -7,12 +7,16 @@
 
 An OCI layout has no links of layers, no times and no history of tags. Names in it are whole, so
 that one layout holds many repositories; skopeo and others take them as `oci:FOLDER:NAME:TAG`.
+
+A manifest keeps its media type: another one would be another digest. One of Docker's is in a layout
+as such, which the specification leaves to its readers. Older skopeo passes over such an entry when
+it looks for a name, and takes it where it is the only one (`oci:FOLDER`); so it is told of.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from regfs import layout
@@ -33,6 +37,7 @@ _LAYOUT: Final = "oci-layout"
 _VERSION: Final = b'{"imageLayoutVersion":"1.0.0"}'
 _INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
 _UNKNOWN: Final = "application/octet-stream"
+_DOCKER: Final = "application/vnd.docker."
 _INDEX_LIMIT: Final = 256 << 20
 """Bytes of an index.json that is read again."""
 
@@ -43,6 +48,8 @@ class LinkCount(NamedTuple):
     tags: int
     manifests: int
     layer_links: int
+    docker: tuple[str, ...] = ()
+    """Names in an OCI layout, among others, that lead to manifests of Docker's media types."""
 
 
 class CopyFormat(Protocol):
@@ -93,8 +100,14 @@ class TreeFormat:
         return found
 
     def write_links(self, selection: Wanted, there: Iterable[Digest], graph: Graph) -> LinkCount:
-        """Write links of layers and manifests, then the history of tags, then tags."""
+        """Write links of layers and manifests, then the history of tags, then tags.
+
+        Where there is nothing to write and nothing is there, an empty registry will be.
+        """
         known = set(there)
+        if not (known or self._present.blobs or self._present.repositories):
+            for folder in (layout.BLOBS, layout.REPOSITORIES):
+                self._medium.folder(folder)
         tags = manifests = layers = 0
         for part in selection.parts:
             for layer, linked in part.layers.items():
@@ -229,7 +242,8 @@ class LayoutFormat:
         entries = [self._entries[name] for name in sorted(self._entries)]
         index = {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": entries}
         put(self._medium, INDEX, json.dumps(index, indent=1).encode())
-        return LinkCount(tags, manifests, 0)
+        docker = sorted(name for name, one in self._entries.items() if _is_docker(one))
+        return LinkCount(tags, manifests, 0, tuple(docker if len(entries) > 1 else ()))
 
     def _add(
         self, repository: str, which: str, digest: Digest, selection: Wanted, graph: Graph
@@ -246,6 +260,10 @@ class LayoutFormat:
             "size": selection.blobs[stored],
             "annotations": notes,
         }
+
+
+def _is_docker(entry: Mapping[str, Any]) -> bool:
+    return str(entry.get("mediaType", "")).startswith(_DOCKER)
 
 
 def _blob(digest: Digest) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from regfs.stores import WritableStore, Writer
+from regfs.stores import Capability, WritableStore, Writer
 from regfs.stores.bulk import bulk_writer
+from regfs.stores.unfinished import unfinished_name
 
 if TYPE_CHECKING:
     from regfs.stores.archive.writing import TarFile, TarWriter
@@ -32,6 +33,9 @@ class Medium(Protocol):
     def begin(self, path: str, size: int, mtime: float | None) -> Writer:
         """Begin a file of `size` bytes."""
 
+    def folder(self, path: str) -> None:
+        """Let an empty folder be there, where there are folders."""
+
     def barrier(self) -> None:
         """Wait until all before is durable."""
 
@@ -50,12 +54,21 @@ class StoreMedium:
     def __init__(self, store: WritableStore) -> None:
         self.url = store.url
         self.store: WritableStore | None = store
+        self._store = store
+        self._has_folders = Capability.FOLDERS in store.capabilities
         self._bulk = bulk_writer(store)
         self.threads = self._bulk.threads
 
     def begin(self, path: str, size: int, mtime: float | None) -> Writer:
         """Begin a file."""
         return self._bulk.create(path, mtime=mtime)
+
+    def folder(self, path: str) -> None:
+        """Make a folder, of which a bucket has none."""
+        if self._has_folders:
+            inside = f"{path}/{unfinished_name('folder')}"  # a file brings the folder it is in
+            self._store.create(inside).commit()
+            self._store.delete([inside])
 
     def barrier(self) -> None:
         """Wait until all before is durable."""
@@ -84,6 +97,10 @@ class TarMedium:
     def begin(self, path: str, size: int, mtime: float | None) -> Writer:
         """Begin an entry."""
         return self._tar.begin(path, size, mtime)
+
+    def folder(self, path: str) -> None:
+        """Add an entry that is a folder."""
+        self._tar.folder(path)
 
     def barrier(self) -> None:
         """Do nothing: an archive is there as a whole."""

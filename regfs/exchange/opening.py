@@ -4,6 +4,8 @@ backup/  backup      a folder, made if it is not there
 backup.tar           a tar; it must not be there
 -                    a tar on standard output
 s3://bucket/prefix   a bucket; also gs:// and az://
+
+A place that nothing can be written to is told with what would do in its stead.
 """
 
 from __future__ import annotations
@@ -12,12 +14,17 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from regfs.errors import Invalid, PathUnsafe, Refused, printable
+from regfs.errors import Invalid, PathMissing, Refused, printable
 from regfs.exchange.media import STANDARD_OUTPUT, Medium, StoreMedium, TarMedium
 from regfs.stores import Store, open_store, writable
+from regfs.stores.archive.container import DEFAULT_FOLDER, TOOLS
+from regfs.stores.bucket.place import Bucket, is_bucket
 from regfs.tree.roots import NO_VARIABLES, place_of, slowed
 
 _TAR: Final = ".tar"
+_PLACES: Final = "not where an export can go: a folder, a .tar, - (standard output) or s3://BUCKET"
+_TRANSPORTS: Final = ("oci:", "oci-archive:", "docker-archive:", "dir:", "inventory:")
+"""How places begin that skopeo, or -r, knows and an export does not."""
 _PACKED: Final = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2", ".zip")
 
 
@@ -41,8 +48,9 @@ def open_medium(
 
         return TarMedium(tar_on(1, "standard output"))
     if "://" in to:
-        place = slowed(place_of(to, variables), requests_per_second)
-        return StoreMedium(writable(open_store(place, empty=True)))
+        return _bucket(to, source, variables, requests_per_second)
+    if to.startswith(_TRANSPORTS) and not os.path.lexists(to):
+        raise Invalid(f"{printable(to)}: {_PLACES}; give the path alone, and --format oci")
     lower = to.lower()
     if lower.endswith(_PACKED):
         raise Invalid(
@@ -53,9 +61,44 @@ def open_medium(
         from regfs.stores.archive.writing import TarFile
 
         _require_apart(to, source)
+        folder = os.path.dirname(os.path.abspath(to))
+        if not os.path.isdir(folder):
+            raise PathMissing(f"{printable(folder)}: no such folder; make it first")
         file = TarFile(to)
         return TarMedium(file.tar, file)
     return _folder(to, source)
+
+
+def _bucket(
+    to: str, source: Store, variables: Mapping[str, str], requests_per_second: float | None
+) -> Medium:
+    scheme, _, rest = to.partition("://")
+    if scheme in TOOLS:
+        name, _, path = rest.partition(":")
+        target = f"{printable(name) or 'CONTAINER'}:{printable(path) or DEFAULT_FOLDER}"
+        raise Invalid(
+            f"{printable(to)}: regfs writes nothing into a container; {scheme} does: "
+            f"regfs export --to - | {scheme} cp - {target}"
+        )
+    if not is_bucket(to):
+        network = scheme in ("http", "https")
+        more = "; into a registry, skopeo copies from regfs serve or --format oci"
+        raise Invalid(f"{printable(to)}: {_PLACES}{more if network else ''}")
+    place = slowed(place_of(to, variables), requests_per_second)
+    medium = StoreMedium(writable(open_store(place, empty=True)))
+    if isinstance(place, Bucket) and isinstance(source.spec, Bucket):
+        _require_other(place, source.spec)
+    return medium
+
+
+def _require_other(place: Bucket, root: Bucket) -> None:
+    """See that a copy does not go into the tree in a bucket that it is a copy of."""
+    servers = {one.options.get("endpoint") for one in (place, root)}
+    if len(servers) > 1 or (place.scheme, place.name) != (root.scheme, root.name):
+        return
+    inside = place.base.startswith((f"{root.base}docker/", f"{root.base}.regfs/"))
+    if place.base == root.base or inside:
+        raise _within(place.url, root.url)
 
 
 def _folder(to: str, source: Store) -> Medium:
@@ -64,7 +107,9 @@ def _folder(to: str, source: Store) -> Medium:
 
     _require_apart(to, source)
     if os.path.lexists(to) and not os.path.isdir(to):
-        raise Refused(f"{printable(to)}: there already, and no folder")
+        raise Refused(
+            f"{printable(to)}: there already, and no folder; name a folder, or a new {_TAR}"
+        )
     try:
         os.makedirs(to, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -79,4 +124,10 @@ def _require_apart(to: str, source: Store) -> None:
     place, root = os.path.realpath(to), os.path.realpath(source.url)
     inside = f"{place}/".startswith((f"{root}/docker/", f"{root}/.regfs/"))
     if place == root or inside:
-        raise PathUnsafe(f"{printable(to)}: lies in the tree that is copied: {printable(root)}")
+        raise _within(to, root)
+
+
+def _within(to: str, root: str) -> Refused:
+    return Refused(
+        f"{printable(to)}: lies in the tree that is copied, {printable(root)}; name another place"
+    )

@@ -45,6 +45,9 @@ class ExportReport:
     """What was there already."""
     left_out: BlobCount
     """What a former export has."""
+    docker: tuple[str, ...]
+    """Names in an OCI layout, among others, of manifests with Docker's media types: older skopeo
+    finds such a one only where it is alone."""
     lacking: int
     """Blobs that images need and that could not be copied."""
     findings: list[Finding] = field(default_factory=list)

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from regfs.gc.sweep import Applied
     from regfs.graph.share import ShareRead
     from regfs.runs import Purged, Restored, Run
-    from regfs.stores import Store, WritableStore
+    from regfs.stores import Spec, Store, WritableStore
     from regfs.stores.archive.streamed import StreamOptions
+    from regfs.stores.bucket.listing.inventory import InventoryPlace
     from regfs.verify import Level, ReportedFinding, Result
 
 
@@ -72,7 +73,8 @@ def open(
         DocumentInvalid: the configuration is not valid.
         PathDenied: the root cannot be read.
     """
-    from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED, open_store
+    from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED
+    from regfs.tree.copied import is_empty_copy
     from regfs.tree.roots import place_of, slowed
 
     place = slowed(place_of(root, variables or {}), requests_per_second)
@@ -80,16 +82,34 @@ def open(
     options = None if folder else _stream_options(content, whole, progress)
     if isinstance(place, str) and folder and _holds_layout(place):
         return _open_layout(place, progress)
-    store: WritableStore = open_store(place, empty=empty, options=options)
+    store = _opened(place, empty, options)
     hollow = _is_hollow(store)
     if hollow and not folder and (found := _layout_in(store)) is not None:
         return Tree(found, progress)
-    if hollow and not empty:
+    if hollow and not empty and (folder or not is_empty_copy(store)):
         raise NotARegistry(
             f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "
             f"repositories; {NOT_MOUNTED} ({ALLOW_EMPTY})"
         )
     return Tree(store, progress)
+
+
+def _opened(
+    place: Spec | InventoryPlace, empty: bool, options: StreamOptions | None
+) -> WritableStore:
+    """Open a store; in a bucket, a copy of nothing will do."""
+    from regfs.stores import open_store
+    from regfs.tree.copied import is_empty_copy
+
+    try:
+        return open_store(place, empty=empty, options=options)
+    except NotARegistry:
+        if empty or isinstance(place, str):
+            raise
+        store = open_store(place, empty=True, options=options)
+        if not is_empty_copy(store):
+            raise
+        return store
 
 
 def _stream_options(content: bool, whole: bool, progress: Progress) -> StreamOptions:

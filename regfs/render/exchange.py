@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
@@ -20,19 +20,36 @@ if TYPE_CHECKING:
     from regfs.findings import Finding
 
 
+_NAMED: Final = 3
+"""Images that are named without -v."""
+
+
 def show_exported(out: Console, done: ExportReport, *, verbose: int) -> None:
     """Print what an export did."""
     show_findings(out, done.findings, verbose=verbose)
-    what = [plural(done.tags, "tag"), plural(done.manifests, *_manifests(done.format))]
-    if done.format is Format.TREE:
-        what.append(plural(done.layer_links, "layer link"))
+    counted = [
+        (done.tags, plural(done.tags, "tag")),
+        (done.manifests, plural(done.manifests, *_manifests(done.format))),
+        (done.layer_links, plural(done.layer_links, "layer link")),
+    ]
+    what = ", ".join(words for count, words in counted if count)
     where = plural(done.repositories, "repository", "repositories")
-    _say(out, f"Exported to {done.to}: {', '.join(what)} of {where}")
-    counts = [("Copied", done.copied), ("There already", done.present)]
-    if done.left_out.blobs:
-        counts.append(("Left out, a former export has it", done.left_out))
+    _say(out, f"Exported to {done.to}: {f'{what} of {where}' if what else 'nothing'}")
+    counts = [
+        ("Copied", done.copied),
+        ("There already", done.present),
+        ("Left out, a former export has it", done.left_out),
+    ]
     for words, count in counts:
-        _say(out, f"{words}: {_blobs(count)}")
+        if count.blobs:
+            _say(out, f"{words}: {_blobs(count)}")
+    if done.docker:
+        shown = done.docker if verbose else done.docker[:_NAMED]
+        more = len(done.docker) - len(shown)
+        names = ", ".join(shown) + (f" and {more} more (-v names them)" if more else "")
+        _say(out, f"Of Docker's media types: {names}")
+        _say(out, "Older skopeo does not find these by name, but alone in a layout, as oci:FOLDER;")
+        _say(out, "regfs import takes them, and skopeo from regfs serve.")
     if done.lacking:
         lacking = plural(done.lacking, "blob")
         _say(out, f"Not in it: {lacking} that images need; see above")
@@ -51,7 +68,9 @@ def show_findings(out: Console, findings: Sequence[Finding], *, verbose: int) ->
 
 
 def _manifests(form: Format) -> tuple[str, str]:
-    return ("manifest", "manifests") if form is Format.TREE else ("untagged", "untagged")
+    if form is Format.TREE:
+        return "manifest", "manifests"
+    return "manifest without a tag", "manifests without a tag"
 
 
 def _blobs(count: BlobCount) -> str:

@@ -17,11 +17,12 @@ from hypothesis import given
 import regfs
 from regfs.cli.app import run
 from regfs.errors import LockHeld, Refused
-from regfs.exchange.export import MARK, ExportOptions, export
+from regfs.exchange.export import ExportOptions, export
 from regfs.exchange.media import StoreMedium
 from regfs.findings import Code
 from regfs.runs.lock import exclusive
 from regfs.stores import Writer, open_store
+from regfs.tree.copied import MARK
 from tests.support.builder import TreeBuilder, image
 from tests.support.copies import LARGE, MULTI, ONE, SIGNED, TWO, exported, files, links
 from tests.support.edits import assert_pullable, is_served

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 
 import regfs
 from regfs.cli.app import run
@@ -285,7 +285,6 @@ def test_what_was_exported_and_imported_is_the_same(form: str, recipe: Recipe) -
     with new_tree() as tree, new_tree() as fresh:
         build(tree, recipe)
         wanted = Oracle(tree)
-        assume(any(wanted.revisions(name) for name in wanted.names))  # of nothing no tree is made
         place = fresh.root / "copy"
         exported(tree, place, format=form)
         imported(fresh, place)

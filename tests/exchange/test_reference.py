@@ -87,6 +87,18 @@ def test_skopeo_reads_layouts_and_archives(shop: TreeBuilder, tmp_path: Path) ->
             assert (folder / "manifest.json").read_bytes() == content.data
 
 
+@needs_reference
+def test_skopeo_pushes_an_image_of_docker_that_is_alone_in_a_layout(
+    shop: TreeBuilder, tmp_path: Path
+) -> None:
+    """Under its digest, so nothing was converted. By its name only newer skopeo finds it."""
+    exported(shop, tmp_path / "one", "team/app:docker", format="oci")
+    fresh = TreeBuilder(tmp_path / "fresh")
+    with ReferenceRegistry(fresh.root) as registry:
+        copy(f"oci:{tmp_path}/one", registry.image("team/app:docker"), "--preserve-digests")
+    assert_pullable(fresh, "team/app", "docker", DOCKER)
+
+
 @needs_programs("umoci")
 def test_umoci_unpacks_what_was_exported(shop: TreeBuilder, tmp_path: Path) -> None:
     exported(shop, tmp_path / "layout", format="oci")

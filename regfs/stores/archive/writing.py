@@ -54,6 +54,12 @@ class TarWriter:
         self.write(_header(path, size, mtime))
         return ArchivedEntry(self, path, size, start)
 
+    def folder(self, path: str) -> None:
+        """Add a folder."""
+        info = tarfile.TarInfo(path)
+        info.type, info.mode = tarfile.DIRTYPE, 0o755
+        self.write(info.tobuf(tarfile.USTAR_FORMAT))
+
     def write(self, data: bytes) -> None:
         """Add bytes of an entry.
 
