@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
@@ -94,6 +95,8 @@ class Session:
         self.max_requests_per_second: float | None = None
         self.pages = False
         """Whether answers may go through the pager."""
+        self._elsewhere: Mapping[str, int] = {}
+        """Kind -> requests that workers have made."""
 
     def configure(
         self,
@@ -184,7 +187,7 @@ class Session:
         from regfs.content.cluster import connected
 
         with connected(address, self.store) as cluster:
-            self.tree.fetch = cluster.fetch
+            self.tree.fetch, self._elsewhere = cluster.fetch, cluster.requests
             yield cluster
 
     @property
@@ -337,7 +340,9 @@ class Session:
     def _requests(self) -> dict[str, Mapping[str, int]]:
         """Return what the command has asked of a bucket so far, for its document."""
         made = self.tree.store.requests if "tree" in vars(self) else {}
-        return {"requests": dict(made)} if made else {}
+        if made or self._elsewhere:
+            return {"requests": dict(Counter(made) + Counter(self._elsewhere))}
+        return {}
 
     def note_requests(self) -> None:
         """Say what was asked of a bucket, with --verbose."""

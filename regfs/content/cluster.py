@@ -13,6 +13,9 @@ cannot say anything about references that is not so. A blob that a worker calls 
 is looked at here (`verify.content`): a worker without the volume makes no findings. Of a blob that
 a worker calls intact it is believed: workers run the same version of regfs, and that is checked
 with each task.
+
+With its result, each task tells the requests that its process has made since the last one, so that
+all are counted once: but for those of tasks that were cut off, and of workers that died.
 """
 
 from __future__ import annotations
@@ -21,12 +24,14 @@ import asyncio
 import logging
 import re
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import CancelledError, Executor, Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from itertools import islice, repeat
-from typing import Any, Final, TypeVar
+from threading import Lock
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 from regfs import __version__
 from regfs.content.cache import pack_item, unpack_item
@@ -65,7 +70,10 @@ class Cluster:
     def __init__(self, client: Any, spec: Spec) -> None:
         self._client = client
         self._spec = spec
-        self.executor: Executor = _Workers(client.get_executor(pure=False, retries=RETRIES))
+        self.requests: Counter[str] = Counter()
+        """Kind -> requests that workers have made, as far as they have told."""
+        real = client.get_executor(pure=False, retries=RETRIES)
+        self.executor: Executor = Workers(real, spec, self.requests)
         """Does tasks there; those that fail raise here, as `StoreError` or what they raised."""
 
     @property
@@ -123,15 +131,59 @@ def _together(batches: Iterable[Sequence[Digest]]) -> Iterator[list[Sequence[Dig
         yield group
 
 
-class _Workers(Executor):
-    """An executor whose tasks check the version of regfs before they begin."""
+class Told(NamedTuple, Generic[T]):
+    """What a worker says of a task."""
 
-    def __init__(self, real: Executor) -> None:
+    result: T
+    requests: dict[str, int]
+    """Kind -> requests of its process that no task has told yet."""
+
+
+class Workers(Executor):
+    """An executor whose tasks check the version of regfs, and whose requests are counted."""
+
+    def __init__(self, real: Executor, spec: Spec, requests: Counter[str]) -> None:
         self._real = real
+        self._spec = spec
+        self._requests = requests
+        self._adding = Lock()
 
     def submit(self, function: Callable[..., T], /, *given: Any, **options: Any) -> Future[T]:
         """Do something there."""
-        return self._real.submit(there, __version__, function, *given, **options)
+        arguments = (there, __version__, self._spec, function, *given)
+        return _TaskFuture(self._real.submit(*arguments, **options), self._count)
+
+    def _count(self, requests: Mapping[str, int]) -> None:
+        with self._adding:
+            self._requests.update(requests)
+
+
+class _TaskFuture(Future[T]):
+    """The result of a task, whose requests are counted before anybody can have it."""
+
+    def __init__(self, real: Future[Told[T]], count: Callable[[Mapping[str, int]], None]) -> None:
+        super().__init__()
+        self._real = real
+        self._count = count
+        real.add_done_callback(self._take)
+
+    def cancel(self) -> bool:
+        """Do not do it, if there is no result yet."""
+        self._real.cancel()
+        return super().cancel()
+
+    def _take(self, real: Future[Told[T]]) -> None:
+        with suppress(InvalidStateError):  # it was cancelled as it ended
+            try:
+                told = real.result()
+            except CancelledError:
+                if super().cancel():
+                    self.set_running_or_notify_cancel()
+            except BaseException as error:  # for who waits for it
+                self.set_exception(error)
+            else:
+                self._count(told.requests)
+                self.set_result(told.result)
 
 
 def result_of(future: Future[T]) -> T:
@@ -186,7 +238,7 @@ def connected(address: str, store: Store) -> Iterator[Cluster]:
             words = "no scheduler answers there" if isinstance(error, OSError) else str(error)
             raise StoreError(f"{shown}: {printable(words)}") from None
         try:
-            _check_workers(client)
+            share_rate(spec, _check_workers(client))
             yield Cluster(client, spec)
         finally:
             with suppress(Exception):  # one that is lost cannot be closed either
@@ -222,7 +274,12 @@ def _require_scheduler(address: str, shown: str) -> None:
         raise StoreError(f"{shown}: the cluster has no workers")
 
 
-def _check_workers(client: Any) -> None:
+def _check_workers(client: Any) -> int:
+    """Return the number of workers.
+
+    Raises:
+        Refused, StoreError: one has another version, or does not answer.
+    """
     found = client.run(version_there, on_error="return")
     for worker, version in sorted(found.items()):
         if isinstance(version, ModuleNotFoundError):
@@ -231,6 +288,13 @@ def _check_workers(client: Any) -> None:
             raise StoreError(f"{printable(worker)}: {printable(str(version))}")
         if version != __version__:
             raise _other(version, printable(worker))
+    return len(found)
+
+
+def share_rate(spec: Spec, workers: int) -> None:
+    """Let workers make as many requests in a second as one process may: each has a part."""
+    if not isinstance(spec, str):
+        spec.meter.processes = max(workers, 1)
 
 
 def _other(version: str, worker: str) -> OtherVersion:
@@ -246,15 +310,34 @@ def version_there() -> str:
     return __version__
 
 
-def there(version: str, function: Callable[..., T], *given: Any, **options: Any) -> T:
-    """Do something on a worker, for a regfs of this version.
+def there(
+    version: str, spec: Spec, function: Callable[..., T], *given: Any, **options: Any
+) -> Told[T]:
+    """Do something with a store on a worker, for a regfs of this version.
 
     Raises:
         OtherVersion: the worker has another one: it came after the others were asked.
     """
     if version != __version__:
         raise _other(__version__, "a worker")
-    return function(*given, **options)
+    result = function(*given, **options)
+    return Told(result, _untold(opened(spec)))
+
+
+_told: Final[WeakKeyDictionary[Store, Counter[str]]] = WeakKeyDictionary()
+"""Store -> its requests of which tasks have told."""
+_telling: Final = Lock()
+
+
+def _untold(store: Store) -> dict[str, int]:
+    """Return the requests of a store of which no task has told; of threads, one tells each."""
+    if not store.requests:
+        return {}
+    with _telling:
+        now = Counter(store.requests)
+        new = now - _told.get(store, Counter())
+        _told[store] = now
+    return dict(new)
 
 
 def read_manifests(spec: Spec, digests: Sequence[Digest]) -> bytes:

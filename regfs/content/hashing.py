@@ -19,9 +19,10 @@ import os
 import pickle
 import re
 import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import lru_cache
 from itertools import groupby
 from typing import BinaryIO, Final, NamedTuple, cast
 
@@ -128,19 +129,29 @@ def hash_blobs(
 
 
 def opened(spec: Spec) -> Store:
-    """Open a store in a process that does tasks; but for folders, each is opened once.
+    """Open a store in a process that does tasks; but for folders, each is opened once a command.
 
     Raises:
         As `open_store`.
     """
     if isinstance(spec, str) and os.path.isdir(spec):
         return open_store(spec)
-    return _opened_once(pickle.dumps(spec))
+    with _opening:
+        for known, store in _opened:
+            if known == spec and _run_of(known) == _run_of(spec):
+                return store
+        store = open_store(spec)
+        _opened.append((spec, store))
+        return store
 
 
-@lru_cache(maxsize=8)
-def _opened_once(spec: bytes) -> Store:
-    return open_store(pickle.loads(spec))
+_opened: Final[deque[tuple[Spec, Store]]] = deque(maxlen=8)
+_opening: Final = threading.Lock()
+
+
+def _run_of(spec: Spec) -> str:
+    """Return which command it comes from: each has its own limits, and counts for itself."""
+    return "" if isinstance(spec, str) else spec.meter.run
 
 
 def _ignore(amount: int) -> None:

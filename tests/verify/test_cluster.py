@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from hypothesis import strategies as st
 
 from regfs import __version__, layout
 from regfs.cli.session import Exit
-from regfs.content.cluster import OtherVersion, read_manifests, result_of, there
+from regfs.content.cluster import (
+    OtherVersion,
+    Told,
+    Workers,
+    read_manifests,
+    result_of,
+    share_rate,
+    there,
+)
 from regfs.content.hashing import HashItem, HashOutcome, Problem, Task, hash_blobs
 from regfs.digest import Digest
 from regfs.errors import StoreError
@@ -31,6 +40,7 @@ from regfs.gc.plan import plan
 from regfs.gc.policy import Policy
 from regfs.graph import build_graph
 from regfs.stores import open_store
+from regfs.stores.bucket.meter import Meter
 from regfs.stores.bucket.place import Bucket
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
@@ -57,7 +67,6 @@ def regfs(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 _VARY = ("started_at", "finished_at", "seconds", "created_at", "id", "interrupted", "requests")
-"""Of requests, those of workers are not counted."""
 
 
 def answer(*arguments: object) -> tuple[int, Any]:
@@ -110,6 +119,82 @@ def test_what_only_this_process_reads_is_refused(
     assert done.returncode == Exit.REFUSED.value
     assert "only this process can read that" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+# -- requests ----------------------------------------------------------------------------
+
+
+def test_requests_of_workers_are_counted(shop: TreeBuilder, tmp_path: Path) -> None:
+    for number in range(1100):
+        shop.blob(b"%d" % number)
+    with bucket_of(shop.root) as bucket, cluster_of(tmp_path) as workers:
+        for command in (["verify", "--no-ledger"], ["gc", "plan", "-m"]):
+            before = bucket.requests.copy()
+            done = regfs(
+                *["-r", f"s3://{NAME}", "--no-cache", *command],
+                *["--cluster", workers.address, "--json"],
+            )
+            told = json.loads(done.stdout)["requests"]
+            made = bucket.requests - before
+            assert made["get"] >= 40
+            assert told == {kind.lower(): count for kind, count in made.items()}
+
+
+def test_each_request_of_a_process_is_told_by_one_task() -> None:
+    with bucket_of(TREES / "whole") as bucket:
+        spec = open_store(f"s3://{NAME}").spec
+        assert spec is not None
+        key = next(key for key in sorted(bucket.objects) if key.endswith("/data"))
+        digest = Digest(f"sha256:{key.split('/')[-2]}")
+        sent = pickle.dumps(spec)
+        with ThreadPoolExecutor(4) as pool:
+            before = bucket.requests["get"]
+            tasks = [
+                pool.submit(there, __version__, pickle.loads(sent), read_manifests, spec, [digest])
+                for _ in range(20)
+            ]
+            told = sum(task.result().requests.get("get", 0) for task in tasks)
+            assert told == bucket.requests["get"] - before == 20
+        other = open_store(f"s3://{NAME}").spec
+        assert other is not None
+        there(__version__, other, read_manifests, spec, [digest])
+        assert there(__version__, other, abs, 1).requests.get("get", 0) == 0, "of another command"
+        assert there(__version__, spec, abs, 1).requests["get"] == 1
+
+
+def test_workers_share_the_rate_of_requests() -> None:
+    spec = Bucket("s3", NAME, meter=Meter(12))
+    share_rate(spec, 4)
+    assert pickle.loads(pickle.dumps(spec)).meter.most == 3
+    assert spec.meter.most == 12
+
+
+def test_what_was_cancelled_is_not_waited_for() -> None:
+    """A task that is cancelled before or after it ends, or ends badly, ends for who waits."""
+    for end in ("cancelled", "before", "after", "badly"):
+        real: Future[Any] = Future()
+
+        class Real(Executor):
+            def submit(self, *_: Any, **__: Any) -> Any:
+                return real  # noqa: B023  # of this round
+
+        counts: Counter[str] = Counter()
+        future = Workers(Real(), "", counts).submit(abs, 1)
+        match end:
+            case "cancelled":  # by the scheduler
+                real.cancel()
+                real.set_running_or_notify_cancel()
+            case "before":
+                assert future.cancel()
+                assert real.cancelled()
+            case "after":
+                real.set_result(Told(1, {"get": 2}))
+                assert not future.cancel()
+                assert (future.result(), counts) == (1, {"get": 2})
+            case "badly":
+                real.set_exception(StoreError("gone"))
+                assert isinstance(future.exception(), StoreError)
+        assert wait([future], timeout=60).not_done == set()
 
 
 # -- workers that die --------------------------------------------------------------------
@@ -235,9 +320,10 @@ def test_a_worker_sends_only_what_is_right(shop: TreeBuilder) -> None:
 
 
 def test_another_version_does_no_task() -> None:
-    assert there(__version__, max, 1, 2) == 2
+    root = str(TREES / "whole")
+    assert there(__version__, root, abs, -2) == (2, {})
     with pytest.raises(OtherVersion, match=f"has regfs {__version__}, and this is"):
-        there("0.0.1", max, 1, 2)
+        there("0.0.1", root, abs, -2)
 
 
 def test_a_worker_of_another_version_is_named(shop: TreeBuilder, tmp_path: Path) -> None:

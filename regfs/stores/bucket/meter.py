@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 
@@ -26,9 +27,14 @@ class Meter:
         *,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
+        run: str | None = None,
     ) -> None:
         """`most` requests are sent in a second."""
         self.most = most
+        self.processes = 1
+        """Other processes that make requests at once: each may send a part of `most`."""
+        self.run = run or uuid.uuid4().hex
+        """Names the command that they are made for, in all its processes."""
         self.counts: Counter[str] = Counter()
         """Kind -> requests so far."""
         self._clock = clock
@@ -37,9 +43,12 @@ class Meter:
         """When the next request may be sent, by the monotonic clock."""
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type[Meter], tuple[float]]:
-        """Return how another process makes one: it counts, and spreads, its own requests."""
-        return Meter, (self.most,)
+    def __reduce__(self) -> tuple[Callable[..., Meter], tuple[float, str]]:
+        """Return how another process makes one: it counts, and spreads, its own requests.
+
+        One that works for several commands at once has a meter for each.
+        """
+        return _meter_of, (self.most / self.processes, self.run)
 
     def send(self, kind: str, count: int = 1) -> None:
         """Count requests that are about to be sent; wait until they may."""
@@ -57,3 +66,7 @@ class Meter:
         """Count that a request is sent again."""
         with self._lock:
             self.counts["retries"] += 1
+
+
+def _meter_of(most: float, run: str) -> Meter:
+    return Meter(most, run=run)
