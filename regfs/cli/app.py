@@ -75,9 +75,9 @@ COMMANDS: Final[dict[str, str]] = {
 
 _HELP: Final = """Look into, check and clean the disk of a Docker/OCI registry.
 
-ROOT is a folder that holds docker/registry/v2, a bucket (s3://BUCKET/PREFIX), or the
-config.yml of a registry; to read only, also a tar of one (- is standard input),
-podman://CONTAINER, docker://CONTAINER, gs://, az:// or an OCI layout. Without -r it is
+ROOT is a folder that holds docker/registry/v2, a bucket (s3://BUCKET/PREFIX, az://),
+or the config.yml of a registry; to read only, also a tar of one (- is standard input),
+podman://CONTAINER, docker://CONTAINER, gs:// or an OCI layout. Without -r it is
 $REGFS_ROOT, else the current folder if it holds a tree, else /var/lib/registry.
 
 Options that all commands have may stand before or after the command. Every option can

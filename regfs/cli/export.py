@@ -31,7 +31,7 @@ FORMATS: Final = ("tree", "oci")
     "--to",
     metavar="DEST",
     required=True,
-    help="A folder, a .tar, - for a tar on standard output, or s3://BUCKET/PREFIX.",
+    help="A folder, a .tar, - for a tar on standard output, s3://BUCKET/PREFIX or az://.",
 )
 @click.option(
     "--format",

@@ -3,7 +3,7 @@
 backup/  backup      a folder, made if it is not there
 backup.tar           a tar; it must not be there
 -                    a tar on standard output
-s3://bucket/prefix   a bucket; also gs:// and az://
+s3://bucket/prefix   a bucket; also az://
 
 A place that nothing can be written to is told with what would do in its stead.
 """

@@ -121,7 +121,7 @@ def test_what_skopeo_wrote_is_imported(shop: TreeBuilder, tmp_path: Path, kind: 
     assert_pullable(fresh, "shop/app", "multi", MULTI)
 
 
-@pytest.mark.parametrize("kind", kinds("seaweedfs"))
+@pytest.mark.parametrize("kind", kinds("seaweedfs", "azurite"))
 def test_a_registry_moves_to_a_bucket_and_back(
     shop: TreeBuilder,
     tmp_path: Path,
@@ -149,7 +149,7 @@ def test_a_registry_moves_to_a_bucket_and_back(
         assert run([*into, "ls"]) == 0
         assert "app" not in capsys.readouterr().out  # the links are gone again
         assert run([*into, "import", f"{root}/copy"]) == 0
-        if have(REGISTRY):
+        if have(REGISTRY) and kind != "azurite":  # its driver wants TLS and a host of its own
             for place in ("copy", "import"):
                 with BucketRegistry(object_store(kind), f"{root}/{place}") as registry:
                     (tmp_path / place).mkdir()

@@ -13,6 +13,7 @@ from regfs.errors import PathMissing, PathTooLong, StoreError
 from regfs.stores import WritableStore, open_store
 from regfs.stores.bucket.changing import objects
 from regfs.stores.bucket.place import of_url
+from regfs.stores.bucket.requests import signed
 from tests.support.bucket_runs import KINDS, ROOT, BucketTree, litter_bucket
 
 PERMISSIONS = {
@@ -78,7 +79,8 @@ def test_a_bucket_of_a_kind_that_is_not_changed_is_refused(
 
 def test_object_lock_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with litter_bucket(versioned=True) as tree:
-        from regfs.stores.bucket.requests.transport import SignedAnswer, Transport
+        from regfs.stores.bucket.requests.calls import SignedAnswer
+        from regfs.stores.bucket.requests.transport import Transport
 
         ask = Transport.ask
 
@@ -104,7 +106,7 @@ def test_a_plan_changes_nothing_and_asks_for_no_right_to(tree: BucketTree) -> No
 def test_a_large_blob_goes_and_comes_back_in_parts(
     tree: BucketTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "WHOLE", 5 << 20)
+    monkeypatch.setattr(signed, "WHOLE", 5 << 20)
     monkeypatch.setattr(objects, "SMALL", 1 << 10)
     data = os.urandom(1 << 20) * 12
     store = opened()

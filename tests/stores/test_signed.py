@@ -16,8 +16,9 @@ from regfs.errors import Doubt, PathDenied, PathMissing, StoreError
 from regfs.stores.bucket.place import Bucket, of_url
 from regfs.stores.bucket.requests import transport
 from regfs.stores.bucket.requests.answers import Deletion, ObjectVersion, Versioning
+from regfs.stores.bucket.requests.calls import Call
 from regfs.stores.bucket.requests.signed import Signed
-from regfs.stores.bucket.requests.transport import NotOffered, ObjectChanged, S3Call
+from regfs.stores.bucket.requests.transport import NotOffered, ObjectChanged
 from tests.support.buckets import (
     KEY,
     NAME,
@@ -69,7 +70,7 @@ def content(client: Signed, key: str) -> bytes:
 
 def versioned(client: Signed, state: str) -> None:
     body = f"<VersioningConfiguration><Status>{state}</Status></VersioningConfiguration>"
-    client.transport.ask(S3Call("PUT", "", query={"versioning": ""}, body=body.encode()))
+    client.transport.ask(Call("PUT", "", query={"versioning": ""}, body=body.encode()))
 
 
 def versions(client: Signed, prefix: str = "") -> list[ObjectVersion]:
@@ -167,7 +168,7 @@ def test_versions_are_told_hidden_and_deleted(client: Signed) -> None:
 def test_many_are_deleted_at_once_and_each_is_answered(client: Signed) -> None:
     versioned(client, "Enabled")
     for key in ("many/x", f"many/{ODD}"):
-        client.transport.ask(S3Call("PUT", "", key, body=b"1"))
+        client.transport.ask(Call("PUT", "", key, body=b"1"))
     markers = client.delete_many([(f"many/{ODD}", ""), ("never", "")])
     assert all(isinstance(one, Deletion) for one in markers)
     found = [(one.key, one.id) for one in versions(client, "many/")]
@@ -218,7 +219,7 @@ def test_a_key_that_xml_has_no_words_for_is_deleted_by_itself(bucket: FakeBucket
     client = signed()
     bucket.versioning = "Enabled"
     put(client, "a", b"1")
-    client.transport.ask(S3Call("PUT", "", "a\x01b", body=b"1"))
+    client.transport.ask(Call("PUT", "", "a\x01b", body=b"1"))
     found = [(one.key, one.id) for one in versions(client)]
     assert [key for key, _ in found] == ["a", "a\x01b"]
     assert all(isinstance(one, Deletion) for one in client.delete_many(found))
@@ -243,7 +244,7 @@ def say(client: Signed, monkeypatch: pytest.MonkeyPatch, body: Any) -> None:
     """Let each answer have that body."""
     once = client.transport._once
 
-    def answered(asked: S3Call) -> Any:
+    def answered(asked: Call) -> Any:
         response, _ = once(asked)
         response.status_code = 200
         return response, body()

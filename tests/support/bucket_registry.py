@@ -70,7 +70,7 @@ def held(root: str, under: str = "docker/") -> dict[str, Held]:
     import obstore
 
     store = object_store_of(root)
-    prefix = root.removeprefix("s3://").partition("/")[2] + "/"
+    prefix = root.partition("://")[2].partition("/")[2] + "/"
     pages = obstore.list(store, prefix + under)
     keys = [one["path"] for page in pages for one in page]
 

@@ -33,7 +33,9 @@ from tests.support.s3.server import KEY, SECRET
 
 SCHEMES = {"rgw": "s3", "seaweedfs": "s3", "azurite": "az", "gcs": "gs"}
 _ACCOUNT = "devstoreaccount1"
-_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+AZURE_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
 """The account of Azurite, as its documentation says."""
 _numbers = itertools.count()
 
@@ -131,7 +133,7 @@ def _environment(scheme: str, url: str) -> Any:
     if scheme == "az":
         return environment(
             AZURE_STORAGE_ACCOUNT_NAME=_ACCOUNT,
-            AZURE_STORAGE_ACCOUNT_KEY=_KEY,
+            AZURE_STORAGE_ACCOUNT_KEY=AZURE_KEY,
             AZURE_STORAGE_ENDPOINT=url,
         )
     account = {"gcs_base_url": url, "disable_oauth": True}
@@ -154,7 +156,7 @@ def _make_azure(url: str, name: str) -> None:
     path = f"{urlsplit(url).path}/{name}"
     lines = [f"{key}:{text}" for key, text in sorted(headers.items())]
     text = "\n".join(["PUT", *[""] * 11, *lines, f"/{_ACCOUNT}{path}", "restype:container"])
-    signature = hmac.new(base64.b64decode(_KEY), text.encode(), hashlib.sha256).digest()
+    signature = hmac.new(base64.b64decode(AZURE_KEY), text.encode(), hashlib.sha256).digest()
     headers["Authorization"] = f"SharedKey {_ACCOUNT}:{base64.b64encode(signature).decode()}"
     made = requests.put(f"{url}/{name}?restype=container", headers=headers, timeout=60)
     made.raise_for_status()

@@ -1,4 +1,4 @@
-"""Opening the tree in a bucket: of S3 to change it as well, of other clouds to read it."""
+"""Opening the tree in a bucket: of S3 and Azure to change it as well, of Google to read it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from regfs.errors import NotARegistry
 from regfs.progress import SILENT, Progress
 from regfs.stores import LAYOUT_MARK, stat_or_none
 from regfs.stores.bucket.changing.writing import ChangingBucket
-from regfs.stores.bucket.place import Bucket
+from regfs.stores.bucket.place import CHANGED, Bucket
 from regfs.stores.bucket.store import BucketStore
 
 
@@ -22,7 +22,7 @@ def open_bucket(
         Doubt: what reads buckets is not installed.
         StoreError: it cannot be reached or read.
     """
-    kind = ChangingBucket if bucket.scheme == "s3" else BucketStore
+    kind = ChangingBucket if bucket.scheme in CHANGED else BucketStore
     store = kind(bucket, progress)
     try:
         store.require_tree()

@@ -3,6 +3,7 @@
     s3://bucket/prefix                          of_url
     config.yml: storage: {s3: {bucket: ..}}     of_driver
     ~/.aws/credentials, ~/.aws/config           profile, by the variables AWS_...
+    AZURE_STORAGE_CONNECTION_STRING             connection
 
 What is not said here, obstore takes from where each cloud's own programs do: the variables
 AWS_..., GOOGLE_... and AZURE_..., and the role of the machine.
@@ -22,19 +23,31 @@ from regfs.stores.bucket.meter import Meter
 INVENTORY: Final = "inventory:"
 """How a root begins that is a report of S3 Inventory."""
 SCHEMES: Final = ("s3", "gs", "az")
+CHANGED: Final = ("s3", "az")
+"""Of these, the ones in which regfs changes something."""
 DRIVERS: Final = {"s3": "s3", "s3aws": "s3", "gcs": "gs", "azure": "az"}
 """Driver of the reference registry -> scheme."""
 KEYS: Final = {
     "AWS_ACCESS_KEY_ID": "access_key_id",
     "AWS_SECRET_ACCESS_KEY": "secret_access_key",
     "AWS_SESSION_TOKEN": "session_token",
+    "AZURE_STORAGE_ACCOUNT_NAME": "account_name",
+    "AZURE_STORAGE_ACCOUNT_KEY": "account_key",
 }
 """Environment variables that hold keys, and the options of the same meaning."""
+CREDENTIALS: Final = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+"""Scheme -> which variables hold the keys."""
+CONNECTION: Final = "AZURE_STORAGE_CONNECTION_STRING"
 VARIABLES: Final = (
     "HOME",
     "AWS_PROFILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_CONFIG_FILE",
+    CONNECTION,
     *KEYS,
 )
 """Environment variables that hold keys, or say which profile is meant."""
@@ -120,15 +133,34 @@ def of_url(root: str, variables: Mapping[str, str] | None = None) -> Bucket:
     name, _, prefix = rest.partition("/")
     if "@" in name:
         raise NotARegistry(
-            f"{scheme}://: credentials do not belong in a URL; set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            f"{scheme}://: credentials do not belong in a URL; {CREDENTIALS[scheme]}"
         )
     if not _NAME.fullmatch(name):
         raise NotARegistry(
             f"{printable(root)}: must be {scheme}://BUCKET or {scheme}://BUCKET/PATH"
         )
-    options = profile(variables) if scheme == "s3" and variables else {}
+    options = {}
+    if scheme == "s3" and variables:
+        options = profile(variables)
+    elif scheme == "az" and variables and (given := variables.get(CONNECTION)):
+        options = connection(given)
     return Bucket(scheme, name, _prefix(prefix), options, keys_of(variables or {}))
+
+
+def connection(text: str) -> dict[str, str]:
+    """Return what a connection string of Azure says, as options.
+
+    Raises:
+        StoreError: it names no account with a key.
+    """
+    parts = dict(part.strip().partition("=")[::2] for part in text.split(";"))
+    name, key = parts.get("AccountName", ""), parts.get("AccountKey", "")
+    if not (name and key):
+        raise StoreError(f"{CONNECTION}: has no AccountName and AccountKey")
+    suffix = parts.get("EndpointSuffix", _AZURE_REALM)
+    protocol = parts.get("DefaultEndpointsProtocol", "https")
+    endpoint = parts.get("BlobEndpoint") or f"{protocol}://{name}.blob.{suffix}"
+    return {"account_name": name, "account_key": key, "endpoint": endpoint.rstrip("/")}
 
 
 def keys_of(variables: Mapping[str, str]) -> dict[str, str]:

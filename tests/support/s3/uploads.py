@@ -6,8 +6,8 @@ import os
 
 from regfs.stores.bucket.place import of_url
 from regfs.stores.bucket.requests.answers import OpenUpload
+from regfs.stores.bucket.requests.calls import Call
 from regfs.stores.bucket.requests.signed import Signed
-from regfs.stores.bucket.requests.transport import S3Call
 from tests.support.s3.server import NAME
 
 MIB = 1 << 20
@@ -22,7 +22,7 @@ def signed(root: str = f"s3://{NAME}") -> Signed:
 
 def begun(client: Signed, key: str, *parts: bytes) -> str:
     """Begin an upload in parts; return its id."""
-    root, _ = client.transport.document(S3Call("POST", "", key, {"uploads": ""}))
+    root, _ = client.transport.document(Call("POST", "", key, {"uploads": ""}))
     upload = root.findtext("{*}UploadId") or ""
     for number, data in enumerate(parts, 1):
         add_part(client, key, upload, number, data)
@@ -32,7 +32,7 @@ def begun(client: Signed, key: str, *parts: bytes) -> str:
 def add_part(client: Signed, key: str, upload: str, number: int, data: bytes) -> None:
     """Add a part to an upload."""
     query = {"partNumber": str(number), "uploadId": upload}
-    client.transport.ask(S3Call("PUT", "", key, query, body=data))
+    client.transport.ask(Call("PUT", "", key, query, body=data))
 
 
 def open_uploads(client: Signed, prefix: str = "") -> list[OpenUpload]:

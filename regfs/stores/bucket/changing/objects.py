@@ -1,9 +1,9 @@
-"""The requests that change a bucket of S3, each sent only while the lease is held.
+"""The requests that change a bucket, each sent only while the lease is held.
 
 No request is repeated by itself: before each attempt the lease is asked once more, and when its
 bytes are sent (`guarded`); and the server refuses what arrives when the lease may have ended
-(`expiring`). So a process that was stopped for longer than its lease lasts changes nothing when it
-goes on, wherever it was stopped.
+(`Cloud.sign`). So a process that was stopped for longer than its lease lasts changes nothing when
+it goes on, wherever it was stopped.
 
 The one exception deletes nothing: `put_file` writes what is large by obstore, which asks for the
 lease before the first attempt alone. What it writes has a name of its own (a blob's digest, a path
@@ -20,9 +20,9 @@ from typing import BinaryIO, Final
 
 from regfs.errors import PathMissing, StoreError, printable
 from regfs.stores.bucket.requests.answers import ObjectHead, ObjectVersion
+from regfs.stores.bucket.requests.changes import changes_of
 from regfs.stores.bucket.requests.client import Client, KeyOdd, Object
-from regfs.stores.bucket.requests.signed import WHOLE, Signed
-from regfs.stores.bucket.requests.transport import ObjectChanged, S3Call
+from regfs.stores.bucket.requests.transport import ObjectChanged
 
 SMALL: Final = 1 << 20
 """Bytes of what is read and written, so that it is never written onto something."""
@@ -55,16 +55,16 @@ class Objects:
         """Nothing is requested yet.
 
         Raises:
-            As `Signed`.
+            As `changes_of`.
         """
         self.client = client
-        self.signed = Signed(client.bucket)
+        self.signed = changes_of(client.bucket)
         self.base = client.bucket.base
         self.is_conditional = True
         """Whether the server writes nothing onto something if it is asked not to. Ceph 16 does in
         buckets with versions, where the first of several versions tells the same."""
         self._require: Callable[[], float | None] = _no_lease
-        self.signed.transport.before_change = self._before_change
+        self.signed.before_change(self._before_change)
         self._free = threading.local()
 
     @contextmanager
@@ -117,12 +117,19 @@ class Objects:
                 data += piece
         return bytes(data)
 
+    def are_same(self, one: str, other: str) -> bool:
+        """Return whether two objects have the same content, by reading both."""
+        with self.client.open(one) as left, self.client.open(other) as right:
+            while piece := _filled(left):
+                if piece != _filled(right):
+                    return False
+            return not _filled(right)
+
     # -- changing ----------------------------------------------------------------------
 
     def put(self, key: str, data: bytes) -> str:
         """Write an object whole, replacing what is there; return its version, if there are any."""
-        answer = self.signed.transport.ask(S3Call("PUT", "s3:PutObject", key, body=data))
-        return answer.headers.get("x-amz-version-id", "")
+        return self.signed.put(key, data)
 
     def put_absent(self, key: str, data: bytes) -> bool:
         """Write an object where none is; return whether it is there now with this content.
@@ -132,10 +139,8 @@ class Objects:
         """
         if not self.is_conditional:
             return self._put_first(key, data)
-        condition = {"If-None-Match": "*"}
-        call = S3Call("PUT", "s3:PutObject", key, headers=condition, body=data)
         try:
-            self.signed.transport.ask(call)
+            self.signed.put(key, data, absent=True)
         except ObjectChanged:
             return self._holds(key, data)
         return True
@@ -166,10 +171,11 @@ class Objects:
             raise StoreError(f"{printable(key)}: is not what was written to it")
 
     def copy(
-        self, source: str, target: str, size: int, *, match: str = "", version: str = ""
-    ) -> None:
+        self, source: str, target: str, size: int, *, match: str = "", version: str = "",
+        absent: bool = False,
+    ) -> None:  # fmt: skip
         """Copy an object on the server, and see that the copy is whole."""
-        self.signed.copy(source, target, size, version=version, match=match, whole=WHOLE)
+        self.signed.copy(source, target, size, version=version, match=match, absent=absent)
         found = self.find(target)
         if found is None or found.size != size:
             raise StoreError(f"{printable(target)}: the copy is not whole; nothing was deleted")
@@ -191,3 +197,11 @@ class Objects:
             return
         for one in self.versions(key):
             self.delete_version(key, one.id)
+
+
+def _filled(stream: BinaryIO) -> bytes:
+    """Return the next bytes of a stream: less than a piece only at its end."""
+    data = bytearray()
+    while len(data) < SMALL and (piece := stream.read(SMALL - len(data))):
+        data += piece
+    return bytes(data)

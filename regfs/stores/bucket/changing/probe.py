@@ -15,10 +15,9 @@ from typing import Final, NamedTuple
 from regfs.errors import PathMissing, Refused, RightMissing, StoreError, printable
 from regfs.stores.bucket.changing.objects import Objects
 from regfs.stores.bucket.listing.aside import STATE
-from regfs.stores.bucket.requests.transport import NotOffered, ObjectChanged, S3Call
+from regfs.stores.bucket.requests.transport import ObjectChanged
 
 FOLDER: Final = f"{STATE}/probe"
-_NO_LOCK: Final = "NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"
 
 
 class Powers(NamedTuple):
@@ -128,16 +127,7 @@ def _require_no_object_lock(objects: Objects, url: str) -> None:
     Raises:
         Refused: they are locked for a time.
     """
-    asked = S3Call("GET", "s3:GetBucketObjectLockConfiguration", query={"object-lock": ""})
-    try:
-        body = objects.signed.transport.ask(asked).body
-    except (PathMissing, NotOffered, RightMissing):
-        return  # who may not ask is told when something cannot be deleted
-    except StoreError as error:
-        if any(word in str(error) for word in (*_NO_LOCK, "404")):
-            return
-        raise
-    if b"<ObjectLockEnabled>Enabled" in body:
+    if objects.signed.is_locked():
         raise Refused(
             f"{url}: it has object lock, so nothing could be purged; regfs changes no such bucket"
         )

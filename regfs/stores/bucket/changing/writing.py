@@ -65,7 +65,7 @@ _IN_MEMORY: Final = 8 << 20
 
 
 class ChangingBucket(BucketStore):
-    """The tree in one bucket of S3. May be used from several threads; one at a time changes it."""
+    """The tree in one bucket. May be used from several threads; one at a time changes it."""
 
     capabilities = Capability.CHANGE | Capability.REQUESTS | Capability.IDENTITIES
     refusal = ""

@@ -1,7 +1,7 @@
 """Keys of what is set aside in a bucket: a listing alone tells what lies there.
 
     .regfs/runs/<run>/quarantine/<path>                        its path, as everybody else knows it
-    .regfs/runs/<run>/quarantine/<path>._regfs.c.<size>.<time>.<etag>.       its key: a copy
+    .regfs/runs/<run>/quarantine/<path>._regfs.c.<size>.<time>.<etag>        its key: a copy
                                        ._regfs.v.<size>.<time>.<etag>.<id>   a hidden version
                                        ._regfs.u.<size>.<time>.<etag>.<id>   an upload in parts
 
@@ -31,7 +31,7 @@ RUNS: Final = f"{STATE}/runs"
 LONGEST: Final = 1024
 """Bytes of a key."""
 _ASIDE: Final = re.compile(
-    r"(.+)\._regfs\.([cvu])\.([0-9a-f]{1,15})\.([0-9a-f]{1,14})\.([0-9A-Za-z-]*)\.([0-9A-Za-z_-]*)",
+    r"(.+)\._regfs\.([cvu])\.([0-9a-f]{1,15})\.([0-9a-f]{1,14})\.([0-9A-Za-z-]*)(?:\.([0-9A-Za-z_-]*))?",
     re.DOTALL,
 )
 _SEGMENT: Final = re.compile(r"(.+)\._regfs\.([0-9]{8})", re.DOTALL)
@@ -86,7 +86,9 @@ def key_of(path: str, aside: Aside) -> str:
     """Return the key, below the root, of what is set aside at a path."""
     time = round(aside.mtime * _MICRO)
     encoded = urlsafe_b64encode(aside.id.encode()).decode().rstrip("=")
-    return f"{path}._regfs.{aside.kind}.{aside.size:x}.{max(time, 0):x}.{aside.etag}.{encoded}"
+    # No dot at its end: Azure may drop it.
+    name = f"{path}._regfs.{aside.kind}.{aside.size:x}.{max(time, 0):x}.{aside.etag}"
+    return f"{name}.{encoded}" if encoded else name
 
 
 def parse_aside(key: str) -> tuple[str, Aside] | None:
@@ -96,13 +98,14 @@ def parse_aside(key: str) -> tuple[str, Aside] | None:
     """
     if not is_quarantined(key) or (found := _ASIDE.fullmatch(key)) is None:
         return None
-    path, kind, size, time, etag, encoded = found.groups()
+    path, kind, size, time, etag, encoded = found.groups(default="")
     try:
         text = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
     except ValueError:
         return None
     aside = Aside(AsideKind(kind), int(size, 16), int(time, 16) / _MICRO, etag, text)
-    return (path, aside) if key_of(path, aside) == key else None
+    # Keys of before have a dot at their end.
+    return (path, aside) if key_of(path, aside) == key.removesuffix(".") else None
 
 
 def segment_key(path: str, number: int) -> str:

@@ -25,7 +25,7 @@ from regfs.stores.bucket.place import Bucket
 from regfs.stores.bucket.requests.client import Client, KeyOdd, Object
 from regfs.stores.flat.rows import Rows, key_of
 
-ADVICE: Final = "regfs changes buckets of S3 only; to clean this one, copy it to a folder first"
+ADVICE: Final = "regfs changes buckets of S3 and Azure only; copy this one to a folder"
 V2: Final = "docker/registry/v2"
 _BLOBS: Final = f"{V2}/blobs"
 _REPOSITORIES: Final = f"{V2}/repositories"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from regfs.stores.bucket.place import CREDENTIALS
+
 DENIED: Final = "permission denied: these credentials may not do that"
 _REGION: Final = "the bucket is in another region{}; set AWS_REGION"
 _CODES: Final = {
@@ -17,6 +19,9 @@ _CODES: Final = {
     "InvalidAccessKeyId": "the access key is not known there",
     "SignatureDoesNotMatch": "the secret key is wrong",
     "AuthenticationFailed": "the key of the account is wrong",
+    "AuthorizationPermissionMismatch": DENIED,
+    "PendingCopyOperation": "a copy to it is under way; try again later",
+    "BlobImmutableDueToPolicy": "permission denied: a policy of the container forbids to delete it",
     "AuthorizationFailure": "permission denied: the account refuses this key, or this network",
     "AccessDenied": DENIED,
     "AllAccessDisabled": "permission denied: the bucket is disabled",
@@ -28,11 +33,6 @@ _CODES: Final = {
     "ExpiredToken": "the session token has expired",
     "InvalidToken": "the session token is not valid",
     "SlowDown": "too many requests for the server; try again later",
-}
-_CREDENTIALS: Final = {
-    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    "gs": "set GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
 _NO_CREDENTIALS: Final = re.compile(
     r"169\.254\.169\.254|metadata\.google|metadata/identity|Missing\w*(?:Key|Credential)|"
@@ -53,7 +53,7 @@ def meaning(text: str, scheme: str) -> str:
     # Names of repositories are in the path of a request, and may be any words.
     text = re.sub(r"(https?://[^/\s]+)/\S*", r"\1", text)
     if _NO_CREDENTIALS.search(text):
-        return f"no credentials that can be used: {_CREDENTIALS[scheme]}"
+        return f"no credentials that can be used: {CREDENTIALS[scheme]}"
     if _NO_AUTHORITIES in text:  # it is said before there is a request, even without TLS
         return "this machine trusts no certificates: install ca-certificates, or set SSL_CERT_FILE"
     host = re.search(r"(https?://)(?:[^/\s@]*@)?([\w.\[\]:-]{1,200})", text)

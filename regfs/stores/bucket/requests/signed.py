@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from regfs.errors import PathMissing, StoreError, printable
+from regfs.errors import PathMissing, RightMissing, StoreError, printable
 from regfs.stores.bucket.place import Bucket
 from regfs.stores.bucket.requests.answers import (
     Deletion,
@@ -35,13 +35,9 @@ from regfs.stores.bucket.requests.answers import (
     key_of,
     text_of,
 )
-from regfs.stores.bucket.requests.transport import (
-    NotOffered,
-    ObjectChanged,
-    S3Call,
-    SignedAnswer,
-    Transport,
-)
+from regfs.stores.bucket.requests.calls import Call, SignedAnswer
+from regfs.stores.bucket.requests.s3 import S3Cloud
+from regfs.stores.bucket.requests.transport import NotOffered, ObjectChanged, Transport
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -59,19 +55,26 @@ _LIST_UPLOADS: Final = "s3:ListBucketMultipartUploads"
 _LIST_PARTS: Final = "s3:ListMultipartUploadParts"
 _PLAIN: Final = re.compile('"?[0-9a-f]{32}"?')
 """An ETag that is the MD5 of the content, so that a copy has the same."""
+_NO_LOCK: Final = "NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "404"
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Signed:
     """Signed requests to one bucket. May be used from several threads."""
 
+    content_in_etags = True
+
     def __init__(self, bucket: Bucket) -> None:
         """Nothing is requested yet.
 
         Raises:
-            As `Transport`.
+            As `S3Cloud`.
         """
-        self.transport = Transport(bucket)
+        self.transport = Transport(bucket, S3Cloud(bucket))
+
+    def before_change(self, ask: Callable[[], float | None]) -> None:
+        """Let `ask` be asked before each change."""
+        self.transport.before_change = ask
 
     def now(self) -> float:
         """Return what the server's clock shows. Raises as `Transport.now`."""
@@ -85,7 +88,7 @@ class Signed:
         Raises:
             As `Transport.ask`.
         """
-        asked = S3Call("GET", "s3:GetBucketVersioning", query={"versioning": ""})
+        asked = Call("GET", "s3:GetBucketVersioning", query={"versioning": ""})
         try:
             root, _ = self.transport.document(asked)
         except NotOffered:
@@ -94,6 +97,27 @@ class Signed:
         if state not in ("", "Enabled", "Suspended"):
             raise self.transport.odd()
         return Versioning(state, text_of(root, "MfaDelete") == "Enabled")
+
+    def is_locked(self) -> bool:
+        """Return whether the bucket has object lock. Who may not ask is told when deleting fails.
+
+        Raises:
+            StoreError: the storage failed.
+        """
+        asked = Call("GET", "s3:GetBucketObjectLockConfiguration", query={"object-lock": ""})
+        try:
+            body = self.transport.ask(asked).body
+        except (PathMissing, NotOffered, RightMissing):
+            return False
+        except StoreError as error:
+            if any(word in str(error) for word in _NO_LOCK):
+                return False
+            raise
+        return b"<ObjectLockEnabled>Enabled" in body
+
+    def keeps_deleted(self, key: str) -> bool:
+        """Return False: without versions, nothing is left of what is deleted."""
+        return False
 
     def versions(self, prefix: str) -> Iterator[list[ObjectVersion]]:
         """Yield all versions and delete markers of keys that begin with a prefix, by pages.
@@ -135,7 +159,7 @@ class Signed:
             As `Transport.ask`.
         """
         permission = "s3:DeleteObjectVersion" if version else "s3:DeleteObject"
-        asked = S3Call(
+        asked = Call(
             "DELETE",
             permission,
             key,
@@ -178,7 +202,7 @@ class Signed:
         body = f"<Delete>{rows}</Delete>".encode()
         md5 = hashlib.md5(body, usedforsecurity=False).digest()
         headers = {"Content-MD5": base64.b64encode(md5).decode(), "Content-Type": "application/xml"}
-        asked = S3Call("POST", "s3:DeleteObject", "", {"delete": ""}, headers, body)
+        asked = Call("POST", "s3:DeleteObject", "", {"delete": ""}, headers, body)
         root, answer = self.transport.document(asked)
         found: dict[tuple[str, str], Deletion | StoreError] = {}
         for one in root.iterfind("{*}Deleted"):
@@ -243,9 +267,20 @@ class Signed:
             As `Transport.ask`.
         """
         query = {"uploadId": upload}
-        self.transport.ask(S3Call("DELETE", "s3:AbortMultipartUpload", key, query))
+        self.transport.ask(Call("DELETE", "s3:AbortMultipartUpload", key, query))
 
     # -- objects -----------------------------------------------------------------------
+
+    def put(self, key: str, data: bytes, *, absent: bool = False) -> str:
+        """Write an object whole; with `absent`, where none is, if the server honours that.
+
+        Raises:
+            ObjectChanged: something is there.
+            As `Transport.ask`.
+        """
+        condition = {"If-None-Match": "*"} if absent else {}
+        call = Call("PUT", "s3:PutObject", key, headers=condition, body=data)
+        return self.transport.ask(call).headers.get("x-amz-version-id", "")
 
     def head(self, key: str, version: str = "") -> ObjectHead:
         """Return what the server tells of an object, or of one version of it.
@@ -256,7 +291,7 @@ class Signed:
         """
         query = {"versionId": version} if version else {}
         try:
-            headers = self.transport.ask(S3Call("HEAD", "s3:GetObject", key, query)).headers
+            headers = self.transport.ask(Call("HEAD", "s3:GetObject", key, query)).headers
         except NotOffered as error:  # 405: what is asked for is a delete marker
             raise PathMissing(str(error)) from None
         try:
@@ -270,12 +305,13 @@ class Signed:
 
     def copy(
         self, source: str, target: str, size: int, *, version: str = "", match: str = "",
-        whole: int = WHOLE,
+        absent: bool = False, whole: int | None = None,
     ) -> ObjectHead:  # fmt: skip
         """Copy an object of `size` bytes on the server, replacing what is at `target`.
 
-        With `match`, only if its ETag is that; with `version`, that version. One of more than
-        `whole` bytes is copied in parts, and appears complete or not at all.
+        With `match`, only if its ETag is that; with `version`, that version. S3 has no condition
+        `absent` for copies. One of more than `whole` bytes, `WHOLE` if not given, is copied in
+        parts, and appears complete or not at all.
 
         Raises:
             PathMissing, ObjectChanged: the source is gone, or another.
@@ -285,11 +321,10 @@ class Signed:
         headers = {"x-amz-copy-source": path + (f"?versionId={quote(version)}" if version else "")}
         if match:
             headers["x-amz-copy-source-if-match"] = f'"{etag_of(match)}"'
+        whole = whole or WHOLE
         if size > whole:
             return self._copy_parts(headers, target, size, max(whole, -(-size // _PARTS)))
-        root, answer = self.transport.document(
-            S3Call("PUT", "s3:PutObject", target, headers=headers)
-        )
+        root, answer = self.transport.document(Call("PUT", "s3:PutObject", target, headers=headers))
         made = answer.headers.get("x-amz-version-id", "")
         etag = etag_of(text_of(root, "ETag"))
         if match and etag != etag_of(match) and _PLAIN.fullmatch(etag) and _PLAIN.fullmatch(match):
@@ -304,7 +339,7 @@ class Signed:
     ) -> ObjectHead:
         transport, permission = self.transport, "s3:PutObject"
         kind = {"Content-Type": "application/octet-stream"}
-        root, _ = transport.document(S3Call("POST", permission, target, {"uploads": ""}, kind))
+        root, _ = transport.document(Call("POST", permission, target, {"uploads": ""}, kind))
         upload = text_of(root, "UploadId")
 
         def copied(number: int) -> str:
@@ -312,7 +347,7 @@ class Signed:
             bounds = f"bytes={first}-{min(first + step, size) - 1}"
             query = {"partNumber": str(number), "uploadId": upload}
             more = {**headers, "x-amz-copy-source-range": bounds}
-            part, _ = transport.document(S3Call("PUT", permission, target, query, more))
+            part, _ = transport.document(Call("PUT", permission, target, query, more))
             return text_of(part, "ETag")
 
         try:
@@ -330,7 +365,7 @@ class Signed:
             for number, etag in enumerate(etags, 1)
         )
         body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
-        asked = S3Call("POST", "s3:PutObject", target, {"uploadId": upload}, body=body)
+        asked = Call("POST", "s3:PutObject", target, {"uploadId": upload}, body=body)
         try:
             self.transport.ask(asked)
         except PathMissing:
@@ -354,7 +389,7 @@ class Signed:
         more: dict[str, str] = {} if key else {"encoding-type": "url"}
         seen: set[tuple[str, ...]] = set()
         while True:
-            root, _ = self.transport.document(S3Call("GET", permission, key, {**query, **more}))
+            root, _ = self.transport.document(Call("GET", permission, key, {**query, **more}))
             yield root
             if text_of(root, "IsTruncated") != "true":
                 return

@@ -1,7 +1,7 @@
-"""Signed requests to one bucket of S3, one at a time: keys, attempts, limits, what failed.
+"""Signed requests to one bucket, one at a time: attempts, limits, what failed.
 
-For what obstore cannot ask. Where the bucket is, in which region and under which access key, is
-taken from an address that obstore signs, so that both speak to the same server as the same user.
+For what obstore cannot ask. Where the bucket is, and in which region, is taken from an address that
+obstore signs, so that both speak to the same server as the same user.
 
 - Answers 429 and 5xx and broken connections are retried, with growing pauses.
 - An answer has limits: its bytes, the time between two of them, the time of the whole.
@@ -19,17 +19,15 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
-from regfs.errors import Doubt, PathMissing, RightMissing, StoreError, printable
+from regfs.errors import PathMissing, RightMissing, StoreError, printable
 from regfs.stores.bucket.place import Bucket
-from regfs.stores.bucket.requests.client import Client
-from regfs.stores.bucket.requests.expiring import Signer, sign_until
+from regfs.stores.bucket.requests.calls import Call, SignedAnswer
+from regfs.stores.bucket.requests.cloud import Cloud
 from regfs.stores.bucket.requests.failures import meaning
 
 if TYPE_CHECKING:
@@ -54,19 +52,20 @@ _CONNECTIONS: Final = 32
 _READS: Final = ("GET", "HEAD")
 _DENIED: Final = 403
 _LATER: Final = frozenset({429, 500, 502, 503, 504})
-_GONE: Final = frozenset({"NoSuchKey", "NoSuchVersion", "NoSuchUpload", ""})
-_CHANGED: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+_GONE: Final = frozenset(
+    {"NoSuchKey", "NoSuchVersion", "NoSuchUpload", "BlobNotFound", "CannotVerifyCopySource", ""}
+)
+_CHANGED: Final = frozenset(
+    {"PreconditionFailed", "ConditionalRequestConflict", "BlobAlreadyExists"}
+)
+_REFUSED: Final = frozenset(
+    {"AccessDenied", "AuthorizationPermissionMismatch", "InsufficientAccountPermissions"}
+)
 _UNKNOWN: Final = frozenset({405, 501})
 _CODE: Final = re.compile(rb"<Code>(\w{1,80})</Code>")
 _ERROR: Final = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<Error\b")
 """How an answer begins that is none, though its status says so: what takes long begins early."""
-_LISTED: Final = frozenset({"versions", "uploads", "list-type"})
-"""In the queries of listings."""
 _NO_PARTS: Final = frozenset({"", ".", ".."})
-_KEYS: Final = (
-    "to change a bucket, or to see its uploads, access keys are needed: set AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY; of a role or SSO: aws configure export-credentials --format env"
-)
 
 
 class ObjectChanged(StoreError):
@@ -77,57 +76,19 @@ class NotOffered(StoreError):
     """The server does not know this kind of request."""
 
 
-class S3Call(NamedTuple):
-    """One request."""
-
-    method: str
-    permission: str
-    """What S3 calls the permission that it needs, for messages."""
-    key: str = ""
-    query: Mapping[str, str] = {}
-    headers: Mapping[str, str] = {}
-    body: bytes = b""
-
-    @property
-    def kind(self) -> str:
-        """As which it is counted."""
-        if self.method == "GET":
-            return "list" if _LISTED.intersection(self.query) else "get"
-        if any(name.lower() == "x-amz-copy-source" for name in self.headers):
-            return "copy"
-        if "delete" in self.query:
-            return "delete"
-        return "put" if self.method == "POST" else self.method.lower()
-
-
-@dataclass(frozen=True, slots=True)
-class SignedAnswer:
-    """A success."""
-
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-    repeated: bool
-    """Whether an earlier attempt may have been carried out, without an answer."""
-
-
 class Transport:
     """Asks a bucket. May be used from several threads."""
 
-    def __init__(self, bucket: Bucket, pause: Callable[[float], None] = time.sleep) -> None:
-        """Nothing is requested yet.
-
-        Raises:
-            Doubt: it is no bucket of S3, there are no keys, or what signs is not installed.
-            StoreError: what is set does not suffice to reach the bucket.
-        """
+    def __init__(
+        self, bucket: Bucket, cloud: Cloud, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Nothing is requested yet."""
         self.url = bucket.url
         self.name = bucket.name
         self._meter = bucket.meter
         self._pause = pause
-        key, secret, token = _keys(bucket)
-        self._base, region = _address(bucket)
-        self._auth = _signer(key, secret, region, token)
-        self._expiring = Signer(key, secret, token, region)
+        self._cloud = cloud
+        self._base = cloud.base
         self._session = _session(bucket, lambda: self.before_change())
         self.before_change: Callable[[], float | None] = _let_pass
         """Says for how many seconds more changes may come; raises if none may. Asked when one is
@@ -145,13 +106,19 @@ class Transport:
             StoreError: no answer has said so yet, and it does not.
         """
         if self._clock is None:
-            self.ask(S3Call("HEAD", "s3:ListBucket"))
-        if self._clock is None:
+            self.ask(self._cloud.clock)
+        if (now := self._noted()) is None:
             raise StoreError(f"{printable(self.url)}: its answers have no date")
+        return now
+
+    def _noted(self) -> float | None:
+        """Return what the server's clock shows, as the last answer said, and the time since."""
+        if self._clock is None:
+            return None
         date, then = self._clock
         return date + time.monotonic() - then
 
-    def ask(self, asked: S3Call) -> SignedAnswer:
+    def ask(self, asked: Call) -> SignedAnswer:
         """Send a request, until it is answered.
 
         Raises:
@@ -174,7 +141,7 @@ class Transport:
                 unreached = _never_sent(error)
                 repeated = repeated or not unreached
                 if last or (unreached and attempt >= _UNREACHED) or "CERTIFICATE" in str(error):
-                    words = meaning(f"{self._base} {error}", "s3")
+                    words = meaning(f"{self._base} {error}", self._cloud.scheme)
                     raise StoreError(f"{self._where(asked)}: {words}") from None
                 self._pause(_wait(attempt, ""))
                 continue
@@ -190,7 +157,7 @@ class Transport:
                 self.before_change()  # it may have come too late
             raise self._failure(asked, status, response.headers, body)
 
-    def document(self, asked: S3Call) -> tuple[Element, SignedAnswer]:
+    def document(self, asked: Call) -> tuple[Element, SignedAnswer]:
         """Send a request that is answered with XML.
 
         Raises:
@@ -217,18 +184,18 @@ class Transport:
         return root
 
     def odd(self) -> StoreError:
-        """Return what to raise of an answer that is none of S3."""
+        """Return what to raise of an answer that is none of this cloud."""
         server = urlunsplit((*urlsplit(self._base)[:2], "", "", ""))
-        return StoreError(f"{printable(self.url)}: {server} sends no answer of S3")
+        return StoreError(f"{printable(self.url)}: {server} sends no answer of {self._cloud.name}")
 
-    def refused(self, asked: S3Call, code: str) -> StoreError:
+    def refused(self, asked: Call, code: str) -> StoreError:
         """Return what to raise of one of several things asked at once, by its code."""
         body = f"<Code>{code}</Code>".encode()
         return self._failure(asked, 404 if code in _GONE else 400, {}, body)
 
     # -- one attempt -------------------------------------------------------------------
 
-    def _once(self, asked: S3Call) -> tuple[Response, bytes]:
+    def _once(self, asked: Call) -> tuple[Response, bytes]:
         from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
         url = self._base + self._path(asked)
@@ -255,12 +222,13 @@ class Transport:
             raise OSError(str(error)) from None
 
     def _signed(self, request: Any) -> PreparedRequest:
-        seconds = None if request.method in _READS else self.before_change()
-        if seconds is None:
-            return self._auth(request)
-        sign_until(request, self._expiring, self.now(), max(math.ceil(seconds), 1))
-        prepared: PreparedRequest = request
-        return prepared
+        left = None if request.method in _READS else self.before_change()
+        seconds = None if left is None else max(math.ceil(left), 1)
+        now = self._noted() if seconds is None else self.now()
+        signed: PreparedRequest = self._cloud.sign(
+            request, time.time() if now is None else now, seconds
+        )
+        return signed
 
     def _body(self, response: Response) -> bytes:
         body, until = bytearray(), time.monotonic() + _WHOLE
@@ -275,15 +243,22 @@ class Transport:
             raise OSError("the answer ends within it")
         return bytes(body)
 
-    def _path(self, asked: S3Call) -> str:
-        path = ""
-        if asked.key:
-            if not _NO_PARTS.isdisjoint(asked.key.split("/")):
-                raise StoreError(f"{self._where(asked)}: such a key is not sent")
-            try:
-                path = "/" + quote(asked.key, safe="/~")
-            except UnicodeEncodeError:
-                raise StoreError(f"{self._where(asked)}: a key is UTF-8") from None
+    def path_of(self, key: str) -> str:
+        """Return the path of an object as it is sent, from that of the bucket on.
+
+        Raises:
+            StoreError: such a key cannot be sent.
+        """
+        where = printable(f"{self.url}: {key}")
+        if not _NO_PARTS.isdisjoint(key.split("/")):
+            raise StoreError(f"{where}: such a key is not sent")
+        try:
+            return "/" + quote(key, safe="/~")
+        except UnicodeEncodeError:
+            raise StoreError(f"{where}: a key is UTF-8") from None
+
+    def _path(self, asked: Call) -> str:
+        path = self.path_of(asked.key) if asked.key else ""
         query = urlencode(sorted(asked.query.items()), quote_via=quote, safe="~")
         return path + ("?" + query if query else "")
 
@@ -297,26 +272,26 @@ class Transport:
     # -- what failed -------------------------------------------------------------------
 
     def _failure(
-        self, asked: S3Call, status: int, headers: Mapping[str, str], body: bytes
+        self, asked: Call, status: int, headers: Mapping[str, str], body: bytes
     ) -> StoreError:
         where = self._where(asked)
         found = _CODE.search(body)
-        code = found[1].decode("ascii", "replace") if found else ""
+        code = found[1].decode() if found else headers.get("x-ms-error-code", "")
         if status == 404 and asked.key and code in _GONE:
             return PathMissing(f"{where}: no such object")
         if status == 412 or code in _CHANGED:
             return ObjectChanged(f"{where}: it has changed meanwhile")
-        if code == "AccessDenied" or (status == 403 and not code):
+        if code in _REFUSED or (status == 403 and not code):
             return RightMissing(f"{where}: permission denied: {asked.permission} is missing")
         if status in _UNKNOWN or code == "NotImplemented":
             return NotOffered(f"{where}: the server offers no {asked.permission}")
         region = headers.get("x-amz-bucket-region", "")
-        text = body.decode("utf-8", "replace")
+        text = body.decode("utf-8", "replace") or f"<Code>{code}</Code>"
         told = f"{self._base} status code: {status}: {text}<Region>{region}</Region>"
-        words = meaning(told, "s3")
+        words = meaning(told, self._cloud.scheme)
         return StoreError(f"{where}: {words}")
 
-    def _where(self, asked: S3Call) -> str:
+    def _where(self, asked: Call) -> str:
         return printable(f"{self.url}: {asked.key}" if asked.key else self.url)
 
 
@@ -340,51 +315,6 @@ def _wait(attempt: int, after: str) -> float:
     asked = float(after) if after.isascii() and after.isdigit() and len(after) < 6 else 0.0
     pause = _PAUSE * 2.0**attempt * random.uniform(0.5, 1.0)
     return min(max(pause, asked), _PATIENCE)
-
-
-def _keys(bucket: Bucket) -> tuple[str, str, str]:
-    """Return the access key, the secret key and the token, empty if there is none."""
-    if bucket.scheme != "s3":
-        raise Doubt(f"{printable(bucket.url)}: this is asked of S3 only")
-    for keys in (bucket.options, bucket.keys):
-        if keys.get("access_key_id") and keys.get("secret_access_key"):
-            return (
-                keys["access_key_id"],
-                keys["secret_access_key"],
-                keys.get("session_token", ""),
-            )
-    raise Doubt(f"{printable(bucket.url)}: {_KEYS}")
-
-
-def _address(bucket: Bucket) -> tuple[str, str]:
-    """Return the URL of the bucket and its region, as obstore has found them."""
-    parts = urlsplit(Client(bucket).signed("x", timedelta(seconds=1)))
-    credential = parse_qs(parts.query).get("X-Amz-Credential", [""])[0].split("/")
-    if len(credential) != 5 or not parts.path.endswith("/x"):
-        raise StoreError(f"{printable(bucket.url)}: its region is not known; set AWS_REGION")
-    base = urlunsplit((parts.scheme, parts.netloc, parts.path[: -len("/x")], "", ""))
-    return base, credential[2]
-
-
-def _signer(key: str, secret: str, region: str, token: str) -> Callable[[Any], PreparedRequest]:
-    try:
-        from requests_aws4auth import AWS4Auth
-    except ModuleNotFoundError:
-        raise Doubt("requests-aws4auth is missing: pip install 'regfs[bucket]'") from None
-
-    class PathAsSent(AWS4Auth):  # type: ignore[misc]
-        """Signs the path as it is sent: keys may hold what a normal path does not."""
-
-        def amz_cano_path(self, path: str) -> str:
-            return path
-
-    def sign(request: Any) -> PreparedRequest:
-        # One for each request: it renews its key at midnight, which threads must not share.
-        extra = {"session_token": token} if token else {}
-        signed: PreparedRequest = PathAsSent(key, secret, region, "s3", **extra)(request)
-        return signed
-
-    return sign
 
 
 @lru_cache(maxsize=2)
