@@ -11,7 +11,8 @@ from regfs.errors import NotARegistry, StoreError, printable
 from regfs.findings import Code, Finding
 from regfs.stores import Capability
 from regfs.stores.archive.headers import ArchiveDamaged, entries
-from regfs.stores.flat.rows import V2, Gathering, Rows, path_of
+from regfs.stores.flat.gathering import Gathering
+from regfs.stores.flat.rows import V2, Rows, path_of
 
 ADVICE: Final = "regfs reads an archive and never changes it; unpack it, and give the folder"
 SPARSE: Final = "a sparse file in an archive, which is not read; unpack it, give the folder"

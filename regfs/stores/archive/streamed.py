@@ -37,7 +37,8 @@ from regfs.stores.archive.seekable import (
     truncated,
 )
 from regfs.stores.archive.unpacking import PIECE, PlainStream
-from regfs.stores.flat.rows import V2, Gathering, Rows, path_of
+from regfs.stores.flat.gathering import Gathering
+from regfs.stores.flat.rows import V2, Rows, path_of
 
 SMALL: Final = 16 << 10
 """Bytes up to which every file is kept."""

@@ -351,7 +351,7 @@ class FlatStore(ReadOnly):
     def _row(self, path: str) -> int:
         key = checked(path)
         row = self._rows.find(key)
-        if row < 0 and not self._rows.keys[slice(*self._rows.below(key))]:
+        if row < 0 and self._child(key) is None:
             raise self._missing(key)
         if row < 0 or self._rows.kind(row) is not FileKind.FILE:
             raise PathUnsafe(f"{printable(path)}: not a regular file")

@@ -25,7 +25,8 @@ from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import DigestInvalid, NotARegistry, printable
 from regfs.findings import Code, Finding
 from regfs.stores import LAYOUT_MARK, Capability, Entry, FileKind, Store, stat_or_none
-from regfs.stores.flat.rows import Gathering, Rows
+from regfs.stores.flat.gathering import Gathering
+from regfs.stores.flat.rows import Rows
 from regfs.stores.flat.store import FlatStore
 from regfs.tree.oci import BLOBS, INDEX, blob_place
 from regfs.tree.oci.content import LayoutRepositories, RepositoryLinks

@@ -29,7 +29,8 @@ from regfs.stores.bucket.listing.aside import (
 )
 from regfs.stores.bucket.listing.uploads import UploadsUnderWay, key_of_upload
 from regfs.stores.bucket.requests.client import Client, KeyOdd, Object
-from regfs.stores.flat.rows import Gathering, Rows
+from regfs.stores.flat.gathering import Gathering
+from regfs.stores.flat.rows import Rows
 from regfs.stores.flat.store import FlatStore
 
 _CHUNK: Final = 1 << 20

@@ -18,7 +18,8 @@ from regfs.stores import Capability
 from regfs.stores.bucket.listing.links import Links
 from regfs.stores.bucket.requests.answers import etag_of
 from regfs.stores.bucket.requests.client import Client, Object
-from regfs.stores.flat.rows import Gathering, Rows, key_of
+from regfs.stores.flat.gathering import Gathering
+from regfs.stores.flat.rows import Rows, key_of
 from regfs.stores.flat.store import flat_etag
 
 AHEAD: Final = 32
