@@ -176,6 +176,7 @@ class Candidates:
             if self._mark.young(mtime):
                 path = f"{layout.layer_folder(name, digest)}/link"
                 self.kept.add(self._age(mtime), path, size, mtime)
+                self._ripens(mtime)
                 self._young |= {digest, *aliases.get(digest, ())}
                 continue
             rows.append(row)
@@ -192,6 +193,8 @@ class Candidates:
             path = layout.upload_folder(repository.name, upload)
             if self._mark.now - latest < limit:
                 self.kept.add(self._age(latest), path, info.size, latest)
+                if self._mark.young(latest):
+                    self._ripens(latest, limit)
                 continue
             if path in unknown:
                 self.kept.add("upload_unknown", path, info.size)
@@ -254,6 +257,8 @@ class Candidates:
             why = "frozen"
         elif digest in self._young or self._mark.young(mtime):
             why = self._age(mtime)
+            if self._mark.young(mtime):  # else the link that names it is, and was noted
+                self._ripens(mtime)
         elif digest in self._mark.outside:
             why = "outside"
         else:
@@ -292,6 +297,11 @@ class Candidates:
         """Return the key of `Plan.kept` for something that is kept because of its time."""
         return "future" if mtime > self._mark.now else "young"
 
+    def _ripens(self, mtime: float, limit: float | None = None) -> None:
+        """Note when something will be old enough, unless its time is in the future."""
+        if mtime <= self._mark.now:
+            self.kept.ripens(mtime + (self._policy.min_age if limit is None else limit))
+
     def _temporary(self, path: str, size: int, mtime: float, reason: str) -> Action:
         name = layout.repository_of(path)
         return Action(ActionKind.TEMPORARY, path, None, name, size, mtime, reason)
@@ -310,6 +320,7 @@ class Candidates:
         fresh = bool(self._policy.min_age) and self._mark.now - mtime < least
         if fresh or self._mark.young(mtime):
             self.kept.add(self._age(mtime), path, mtime=mtime)
+            self._ripens(mtime, max(least, self._policy.min_age))
             return False
         name = layout.repository_of(path)
         return name not in self._graph.frozen and (name is not None or not incomplete)

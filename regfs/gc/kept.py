@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,6 +32,10 @@ class Kept:
     bytes: Counter[str] = field(default_factory=Counter)
     items: list[KeptItem] = field(default_factory=list)
     """Up to `NAMED` of each reason."""
+    first: float = math.inf
+    """When the first of what is too young will be old enough, in seconds since the epoch."""
+    last: float = -math.inf
+    """When all of it will be."""
 
     def add(self, reason: str, path: str, size: int = 0, mtime: float | None = None) -> None:
         """Add one item."""
@@ -38,3 +43,7 @@ class Kept:
         self.bytes[reason] += size
         if self.counts[reason] <= NAMED:
             self.items.append(KeptItem(reason, path, size, mtime))
+
+    def ripens(self, at: float) -> None:
+        """Note when an item that is too young will be old enough."""
+        self.first, self.last = min(self.first, at), max(self.last, at)

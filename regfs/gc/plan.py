@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import isfinite
 from operator import attrgetter
 from sys import intern
 from typing import Any, Final
@@ -34,6 +35,7 @@ from regfs.graph import Graph
 from regfs.runs import new_run
 from regfs.runs.totals import ActionKind, Totals, sum_up
 from regfs.tree.inventory import INCOMPLETE, Inventory
+from regfs.units import utc_time
 
 __all__ = ["Action", "ActionKind", "Plan", "fingerprint", "load", "needs_history", "plan", "total"]
 
@@ -49,6 +51,10 @@ class Preview:
     """Bytes of disk blocks, as far as they are known."""
     young: int
     """Bytes of what stays because it is too young."""
+    young_from: datetime | None = None
+    """When the first of that is old enough; of uploads, only those younger than `min_age` count."""
+    young_until: datetime | None = None
+    """When all of that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +184,12 @@ def preview(graph: Graph, policy: Policy, now: float, read: Read = unread) -> Pr
             blocks += action.allocated
             yield action.kind, action.size
 
-    return Preview(sum_up(counted()), blocks, going.kept.bytes["young"])
+    totals, kept = sum_up(counted()), going.kept
+    return Preview(totals, blocks, kept.bytes["young"], _time(kept.first), _time(kept.last))
+
+
+def _time(seconds: float) -> datetime | None:
+    return utc_time(seconds) if isfinite(seconds) else None
 
 
 def _stays(inventory: Inventory, totals: Totals) -> Stays:

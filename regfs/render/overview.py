@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from regfs.render.gc import on_disk
 from regfs.render.reports import line, percent, say
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from regfs.reports.overview import Overview, Reclaimable
     from regfs.reports.summary import Blobs, Summary
 
+_MOMENT: Final = timedelta(minutes=1)
+"""What became garbage within that time is one thing."""
 Row = tuple[str, str]
 """A word and what it stands for."""
 
@@ -142,7 +145,7 @@ def _cost(one: Cost, currency: str | None) -> str:
 
 
 def _from(time: datetime | None) -> str:
-    return "" if time is None else f", from {rfc3339(time).replace('T', ' ')}"
+    return "" if time is None else f", from {_spelled(time)}"
 
 
 def _reclaimable(found: Reclaimable, commands: Commands) -> Iterator[Row]:
@@ -157,7 +160,21 @@ def _reclaimable(found: Reclaimable, commands: Commands) -> Iterator[Row]:
         yield "  by policy", _freed(found.by_policy, commands.by_policy)
     if found.now.young > found.uploads.bytes:
         young = human_size(found.now.young - found.uploads.bytes)
-        yield "  too young", f"{young} more when it is older (--min-age, --uploads-older-than)"
+        more = " more" if found.now.totals.bytes else ""
+        yield "  too young", f"{young}{more}{_when(found.now)}"
+
+
+def _when(found: Preview) -> str:
+    """Return when what is too young is old enough."""
+    first, last = found.young_from, found.young_until
+    if first is None or last is None:
+        return " when it is older"
+    until = "" if last - first < _MOMENT else f" to {_spelled(last)}"
+    return f", from {_spelled(first)}{until or ' on'}"
+
+
+def _spelled(time: datetime) -> str:
+    return rfc3339(time).replace("T", " ")
 
 
 def _freed(found: Preview, command: str) -> str:

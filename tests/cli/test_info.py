@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +108,18 @@ def test_what_is_too_young_is_told(tree: TreeBuilder, capsys: pytest.CaptureFixt
     tree.push("app", "v1", image(["one"]))
     tree.age(86400)
     young = tree.blob(b"young" * 10)
-    tree.set_age(tree.blob_path(young), 0)
+    path = tree.blob_path(young)
+    tree.set_age(path, 0)
     found = rows(tree, capsys)
     assert found["to free"] == "nothing now"
-    assert found["too young"].startswith("50 B more ")
+    free = datetime.fromtimestamp(int(path.stat().st_mtime) + 3600, UTC)
+    assert found["too young"] == f"50 B, from {free:%Y-%m-%d %H:%M:%S}Z on"
+    with tree.at_age(7200):  # an upload of that age has a row of its own
+        tree.upload("app", 9)
+    assert rows(tree, capsys)["too young"] == f"50 B, from {free:%Y-%m-%d %H:%M:%S}Z on"
+    with tree.at_age(0):
+        tree.upload("app", 7)
+    assert rows(tree, capsys)["too young"].startswith(f"77 B, from {free:%Y-%m-%d %H:%M:%S}Z to ")
 
 
 def test_space_and_times_are_there(full: TreeBuilder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ A holder renews by writing its object again. It stops to change anything
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import threading
 import time
@@ -129,9 +130,13 @@ class Lease:
         held = self._objects.find(self._key(generation))
         if released or held is None:
             return  # given back; an old listing does not show that
-        _, lasts = self._said(generation)
-        if self._objects.signed.now() - held.mtime <= lasts + _SLACK:
-            raise self._held(generation)
+        owner, lasts = self._said(generation)
+        left = held.mtime + lasts + _SLACK - self._objects.signed.now()
+        if left >= 0:
+            raise LockHeld(
+                f"{self._path}: held by {printable(owner)}; a run that is under way renews that; "
+                f"if it was killed, the next may begin in {math.floor(left) + 1} seconds"
+            )
 
     def _said(self, generation: int) -> tuple[str, float]:
         """Return who holds a generation, and for how many seconds from a renewal on."""
@@ -141,13 +146,6 @@ class Lease:
         except (StoreError, ValueError, KeyError, TypeError):
             return "another process", LASTS
         return owner, lasts if 0 < lasts <= _MOST else LASTS
-
-    def _held(self, generation: int) -> LockHeld:
-        owner, lasts = self._said(generation)
-        return LockHeld(
-            f"{self._path}: held by {printable(owner)}; if that was killed, its lease ends by "
-            f"itself within {lasts + _SLACK:.0f} seconds"
-        )
 
     # -- holding -----------------------------------------------------------------------
 
