@@ -177,6 +177,14 @@ class _HashTask:
         self.layers: list[Layer] = []
         self._store = store
         self._advance = advance
+        self._asks = Capability.REQUESTS in store.capabilities
+
+    def _shared(self, digest: Digest) -> str:
+        """Return what the digests of small blobs have in common that are read together.
+
+        Where each is a request, all are: few of a task lie in the same folder.
+        """
+        return "" if self._asks else digest[: _ALGORITHM + 3]
 
     def take_known(self, item: HashItem) -> bool:
         """Compare a blob with the digest that was taken as it passed; return whether one was."""
@@ -198,13 +206,16 @@ class _HashTask:
 
     def take_small(self, digests: list[Digest]) -> None:
         """Hash small blobs; those of one folder are adjacent."""
-        for _, group in groupby(digests, _start):
+        for _, group in groupby(digests, self._shared):
             together = list(group)
-            folder = layout.parent_of(layout.blob_folder(together[0]))
-            make = getattr(hashlib, together[0].algorithm)
-            names = [digest[_ALGORITHM + 1 :] for digest in together]
-            contents = self._store.contents(folder, names, "data", SMALL + 1, seen=True)
-            for digest, name, content in zip(together, names, contents, strict=True):
+            if self._asks:
+                above = layout.BLOBS
+                names = [layout.blob_folder(digest)[len(above) + 1 :] for digest in together]
+            else:
+                above = layout.parent_of(layout.blob_folder(together[0]))
+                names = [digest[_ALGORITHM + 1 :] for digest in together]
+            contents = self._store.contents(above, names, "data", SMALL + 1, seen=True)
+            for digest, content in zip(together, contents, strict=True):
                 if isinstance(content, StoreError):
                     self._fail(digest, content)
                 elif len(content) > SMALL:  # it grew since it was listed
@@ -212,7 +223,8 @@ class _HashTask:
                 else:
                     size = len(content)
                     self._advance(size)
-                    if make(content, usedforsecurity=False).hexdigest() == name:
+                    make = getattr(hashlib, digest[:_ALGORITHM])
+                    if make(content, usedforsecurity=False).hexdigest() == digest[_ALGORITHM + 1 :]:
                         self.blobs += 1
                         self.bytes += size
                     else:
@@ -292,11 +304,6 @@ class _HashTask:
         else:
             problem = Problem(digest, Code.BLOB_CORRUPT, f"{found} ({size} bytes)")
         self.problems.append(problem)
-
-
-def _start(digest: Digest) -> str:
-    """Return the part of a digest that the blobs of one folder have in common."""
-    return digest[: _ALGORITHM + 3]
 
 
 def _read_layer(source: HashedFile, advance: Advance) -> tuple[Packing, Digest]:

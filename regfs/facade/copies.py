@@ -55,7 +55,7 @@ class ExportAndImport(Reports):
         options = ExportOptions(Format(format), former, list_file, replace)
         graph = self.graph  # a tree that cannot be read is told of before anything is made
         medium = open_medium(to, self.store, variables or {}, self.requests_per_second)
-        return export(graph, self.registry, targets, medium, options, self._progress)
+        return export(graph, self.view, targets, medium, options, self._progress)
 
     def import_from(
         self,

@@ -26,7 +26,7 @@ from regfs.manifests.media_types import BASES, LIMIT, Kind
 from regfs.manifests.skim import Skimmed, skim
 from regfs.parallel import adaptive_map, map_in_two_processes
 from regfs.progress import Progress
-from regfs.stores import Store
+from regfs.stores import Capability, Store
 from regfs.tree.digests import DigestSet
 from regfs.tree.inventory import Inventory
 from regfs.tree.registry import Registry
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from regfs.manifests import Manifest
 
 _COLD: Final = 1e-3
-"""Seconds of waiting for one manifest above which the disk is taken for cold."""
+"""Seconds of waiting for one manifest above which the disk is taken for cold.
+
+Where each is a request, those of one folder are asked for at once, and any waiting is for them.
+"""
 
 MANY: Final = 1000
 """Manifests that a second process is worth its start for."""
@@ -100,8 +103,13 @@ class Reader:
         def read(item: int) -> _Packed:
             return self._folder(self._contents.of(wanted[item]))
 
+        cold = 0.0 if Capability.REQUESTS in self._store.capabilities else _COLD
+
+        def is_slow(waited: float, packed: _Packed) -> bool:
+            return waited > cold * (len(packed[0]) + len(packed[3]))
+
         def work(items: Iterator[int]) -> Iterator[_Packed]:
-            return adaptive_map(read, items, _is_slow)
+            return adaptive_map(read, items, is_slow)
 
         def advance(items: Iterable[int]) -> None:
             self._progress.advance(sum(len(wanted[item]) for item in items))
@@ -163,10 +171,6 @@ class Reader:
                 yield read_manifest(self._store, digest)
             else:
                 yield _understood(digest, content)
-
-
-def _is_slow(waited: float, packed: _Packed) -> bool:
-    return waited > _COLD * (len(packed[0]) + len(packed[3]))
 
 
 def read_manifest(store: Store, digest: Digest) -> Reading:

@@ -41,8 +41,8 @@ _RUN: Final = 1 << 17
 """Keys that are sorted and packed together: 22 MB of them."""
 _PART: Final = 1 << 16
 """Keys that are merged at once, about."""
-_UNUSUAL: Final = (b"\0", b"//", b"/.", b"\n/", b"\n.", b"/\n")
-"""What is in names that are not simply parts with `/` between them, a line each."""
+_UNUSUAL: Final = (b"\0", b"//", b"/.")
+"""What is in names, with `/` before and after each, that are not simply parts with it between."""
 _Number = TypeVar("_Number", int, float)
 
 _FILE: Final = CODES[FileKind.FILE]
@@ -394,12 +394,10 @@ def _picked(column: array[_Number], rows: array[int]) -> array[_Number]:
 
 def _plain_keys(names: Sequence[bytes]) -> list[bytes] | None:
     """Return the keys of names; None if there is any that `_normal` has to look at."""
-    text = b"\n".join((b"", *names, b""))
-    if text.count(b"\n") != len(names) + 1 or any(map(text.__contains__, _UNUSUAL)):
+    text = b"/".join((b"", *names, b""))
+    if any(map(text.__contains__, _UNUSUAL)) or max(map(len, names), default=0) > _LONGEST:
         return None
-    if max(map(len, names), default=0) > _LONGEST:
-        return None
-    return text[1:-1].replace(b"/", b"\0").split(b"\n") if names else []
+    return [name.replace(b"/", b"\0") for name in names]
 
 
 def _normal(name: bytes) -> bytes | None:

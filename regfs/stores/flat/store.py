@@ -171,6 +171,10 @@ class FlatStore(ReadOnly):
             if found is None:
                 pending.pop()
                 continue
+            if (name := self._only_file(*found)) is not None:  # as in most folders
+                content = self._begin(found[1], limit) if name == wanted else None
+                yield Listing(path_of(found[0]), [], [os.fsdecode(name)], [], content)
+                continue
             children = list(self._within(*found))
             yield self._listing(found[0], children, report, wanted, limit)
             inner = [
@@ -181,6 +185,14 @@ class FlatStore(ReadOnly):
             if inner:
                 pending.append(iter(inner))
 
+    def _only_file(self, key: bytes, first: int, last: int) -> bytes | None:
+        """Return the name of the file that a folder holds, if it holds nothing else."""
+        rows = self._rows
+        if last != first + 1 or rows.odd or rows.kind(first) is not FileKind.FILE:
+            return None
+        name = rows.keys[first][len(key) + 1 :] if key else rows.keys[first]
+        return None if b"\0" in name else name
+
     def _listing(
         self, key: bytes, children: Collection[_Child], report: Report, leaf: bytes, limit: int
     ) -> Listing:
@@ -188,7 +200,8 @@ class FlatStore(ReadOnly):
         content: bytes | StoreError | None = None
         for child in children:
             name = os.fsdecode(child.name)
-            self._report(_joined(key, child.name), report)
+            if self._rows.odd:
+                self._report(_joined(key, child.name), report)
             if child.kind is FileKind.FOLDER:
                 folders.append(name)
             elif child.kind is not FileKind.FILE:
@@ -477,5 +490,5 @@ def flat_etag(place: int, size: int) -> str:
     return f"{place % (1 << 64):x}-{size:x}"
 
 
-def _joined(*parts: bytes) -> bytes:
-    return b"\0".join(part for part in parts if part)
+def _joined(above: bytes, name: bytes) -> bytes:
+    return above + b"\0" + name if above else name

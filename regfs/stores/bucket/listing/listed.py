@@ -2,12 +2,18 @@
 
 source.py       lists a bucket itself
 inventory.py    has a report of S3 Inventory
+
+What one command needs twice (links, manifests, configs) is asked for once. A blob is remembered
+only if its bytes had the digest that its name says when they came, and only for as long as this
+listing: whatever has become of the object since, no other bytes can be meant by that name. Bytes
+that are wrong are asked for again, and who reads a blob as a stream always asks.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
@@ -26,8 +32,15 @@ AHEAD: Final = 32
 """Reads at once."""
 _SMALL: Final = 135
 """Bytes of the longest link."""
-_MANY: Final = 1 << 17
-"""Small objects that are kept in memory: 30 MB of them."""
+_BLOBS: Final = b"docker\0registry\0v2\0blobs\0"
+_DATA: Final = b"\0data"
+_ALGORITHMS: Final = frozenset({"sha256", "sha384", "sha512"})
+_LARGE: Final = 256 << 10
+"""Bytes from which a document is not remembered: nearly all manifests have a hundredth of it."""
+_ROOM: Final = 32 << 20
+"""Bytes of memory for what was read."""
+_EACH: Final = 150
+"""Bytes that it takes to remember anything, beside what that is."""
 _ETAG: Final = re.compile(r'"?([0-9a-fA-F]{32})"?')
 
 
@@ -44,8 +57,10 @@ class ListedObjects(ABC):
         self._gathering = Gathering(what)
         self._empty: set[bytes] = set()
         """Names of empty objects: of a folder that programs show, if anything lies below it."""
-        self._small: dict[int, bytes] = {}
-        """What was read of small objects, by row."""
+        self._read: dict[int, bytes] = {}
+        """What was read of links and of documents, by row."""
+        self._room = _ROOM
+        self._remembering = threading.Lock()
         self._rows = Rows([])
         self._links = Links(self._rows)
 
@@ -93,19 +108,36 @@ class ListedObjects(ABC):
             return known[:limit]
         whole = self._rows.sizes[row]
         content = self._client.read(self._key_of(row), limit, whole)
-        # Links are asked for by the scan, and by what checks them.
-        if len(content) == whole <= _SMALL and len(self._small) < _MANY:
-            self._small[row] = content
+        if len(content) == whole and _is_worth_it(self._rows.keys[row], content):
+            self._remember(row, content)
         return content
 
+    def _remember(self, row: int, content: bytes) -> None:
+        with self._remembering:
+            if row not in self._read and self._room >= len(content) + _EACH:
+                self._read[row] = content
+                self._room -= len(content) + _EACH
+
     def known(self, row: int) -> bytes | None:
-        """Return what a link holds, if its ETag says so, or it was read before."""
-        content = self._small.get(row)
+        """Return what an object holds, if its ETag says so, or it was read before."""
+        content = self._read.get(row)
         return self._links.content(row) if content is None else content
 
     def digest(self, row: int, algorithm: str) -> str | None:
         """Return None: an ETag is no digest that a registry uses."""
         return None
+
+
+def _is_worth_it(key: bytes, content: bytes) -> bool:
+    """Return whether what was read is asked for again: a link, or a document that is intact."""
+    if not (key.startswith(_BLOBS) and key.endswith(_DATA)):
+        return len(content) <= _SMALL
+    if content[:1] != b"{" or len(content) > _LARGE:
+        return False
+    *_, algorithm, _, name, _ = key.decode("ascii", "replace").split("\0")
+    return algorithm in _ALGORITHMS and (
+        hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() == name
+    )
 
 
 def listed_etag(found: Object) -> str:

@@ -95,6 +95,7 @@ class BucketSource(ListedObjects):
             try:
                 begun = [pool.submit(self._list, folder) for folder in (_LOCKFILES, _OWN)]
                 begun.append(pool.submit(self._take_state))
+                pool.submit(self._uploads.prepare)
                 begun += self._list_parts(pool)
                 for one in begun:
                     one.result()

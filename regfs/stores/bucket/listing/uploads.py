@@ -23,6 +23,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -166,6 +167,12 @@ class UploadsUnderWay:
                 except Doubt as error:
                     raise RightMissing(str(error)) from None
             return self._signed
+
+    def prepare(self) -> None:
+        """Load what signs requests, which takes a tenth of a second, while others are answered."""
+        if self._bucket.scheme == "s3":
+            with suppress(StoreError):  # who asks hears of it
+                self.signed()
 
     def _shown(self, name: str, one: OpenUpload) -> UploadAsFile | None:
         parts = self._parts(one)
