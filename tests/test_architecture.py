@@ -191,7 +191,14 @@ def _calls(module: str) -> Iterator[tuple[str, str]]:
                 yield ast.unparse(node.func.value), node.func.attr
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m.partition(".")[0] != "cli"])
+READS_ENVIRONMENT = "facade.environment"
+"""So that a program finds the keys of a bucket where obstore finds them."""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [m for m in MODULES if m.partition(".")[0] != "cli" and m != READS_ENVIRONMENT],
+)
 def test_libraries_neither_print_nor_read_the_environment(module: str) -> None:
     calls = set(_calls(module))
     assert not calls & {("", "print"), ("", "input"), ("sys.stdout", "write")}

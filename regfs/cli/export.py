@@ -8,7 +8,6 @@ import click
 
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
-from regfs.cli.surroundings import storage_variables
 
 DOCUMENTS = {"": "regfs.exchange.report:ExportReport"}
 FORMATS: Final = ("tree", "oci")
@@ -83,7 +82,6 @@ def command(
         since=since,
         list_file=list_file,
         replace=replace,
-        variables=storage_variables(),
     )
     bad = [one for one in done.findings if one.severity is Severity.ERROR]
     outcome = Exit.FINDINGS if bad else Exit.CLEAN

@@ -10,7 +10,6 @@ from regfs.cli.edits import EXITS, edit_options
 from regfs.cli.session import Exit, Session
 from regfs.cli.session import command as regfs_command
 from regfs.cli.spelled import spelled
-from regfs.cli.surroundings import storage_variables
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +68,6 @@ def command(
         replace=replace,
         offline=offline,
         dry_run=dry_run,
-        variables=storage_variables(),
     )
     bad = any(one.severity is Severity.ERROR for one in done.findings)
     outcome = Exit.FINDINGS if bad else Exit.CLEAN

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from regfs.cli.common import Command, Group, common_options, settings_of, shown_settings
-from regfs.cli.surroundings import default_root, open_cache, storage_variables
+from regfs.cli.surroundings import default_root, open_cache
 from regfs.errors import Unknown
 from regfs.progress import SILENT, Progress
 from regfs.units import ago, rfc3339, use_units
@@ -159,7 +159,6 @@ class Session:
             empty=self.allow_empty,
             content=self.hashes,
             whole=self.copies,
-            variables=storage_variables(),
             requests_per_second=self.max_requests_per_second,
             progress=self._bar,
         )

@@ -1,4 +1,4 @@
-"""What the surroundings of a command say: its root, the keys of a storage, where its cache is."""
+"""What the surroundings of a command say: its root, and where its cache is."""
 
 from __future__ import annotations
 
@@ -63,14 +63,3 @@ def open_cache(folder: str | None, size: int | None, root: str) -> Cache | None:
     if f"{place}/".startswith(f"{os.path.realpath(root)}/"):
         return None
     return Cache(os.path.join(place, "layers"), LIMIT if size is None else size)
-
-
-def storage_variables() -> dict[str, str]:
-    """Return the variables that say where a registry stores, or with which keys."""
-    from regfs.stores.bucket.place import VARIABLES
-
-    return {
-        name: text
-        for name, text in os.environ.items()
-        if name in VARIABLES or name.startswith("REGISTRY_STORAGE")
-    }

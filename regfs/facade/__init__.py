@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from regfs import layout
 from regfs.errors import NotARegistry
 from regfs.facade.copies import ExportAndImport
+from regfs.facade.environment import storage_variables
 from regfs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ def open(
 ) -> Tree:
     """Open the registry tree at `root`: a folder that holds `docker/registry/v2`, or is in it.
 
-    Also an OCI image layout, or the `config.yml` of a registry; `variables` are those that
-    replace parts of it, and those that hold keys for AWS or name a profile. Or a tar (plain, gzip,
-    zstd), `-` for one on standard input, `podman://CONTAINER[:PATH]`, `docker://`: these are
-    listed now. Or a bucket: `s3://BUCKET/PREFIX`, `gs://`, `az://`. With `content`, blobs of an
-    archive that passes only once are hashed meanwhile, for `verify`; with `whole`, all of it is
-    kept in a temporary file, for a copy.
+    Also an OCI image layout, or the `config.yml` of a registry, of which `REGISTRY_STORAGE_...`
+    replace parts. Or a tar (plain, gzip, zstd), `-` for one on standard input,
+    `podman://CONTAINER[:PATH]`, `docker://`: these are listed now. Or a bucket:
+    `s3://BUCKET/PREFIX`, `gs://`, `az://`, with the keys and profiles that `AWS_...` and the like
+    say. All these are taken from the environment; `variables` stand for it, here and in what
+    this tree opens (`export_to`, `import_from`), but what they leave out, obstore still finds
+    there. With `content`, blobs of an archive that passes only once are hashed meanwhile, for
+    `verify`; with `whole`, all of it is kept in a temporary file, for a copy.
 
     >>> tree = regfs.open("/var/lib/registry")
     >>> len(tree.inventory.blobs), len(tree.graph.manifests)
@@ -73,25 +76,39 @@ def open(
         DocumentInvalid: the configuration is not valid.
         PathDenied: the root cannot be read.
     """
-    from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED
-    from regfs.tree.copied import is_empty_copy
     from regfs.tree.roots import place_of, slowed
 
-    place = slowed(place_of(root, variables or {}), requests_per_second)
+    given = variables
+    if given is None and not os.path.isdir(root):
+        given = storage_variables()
+    place = slowed(place_of(root, given or {}), requests_per_second)
     folder = isinstance(place, str) and os.path.isdir(place)
     options = None if folder else _stream_options(content, whole, progress)
+    tree = Tree(_store_at(place, empty, options), progress)
+    tree.variables = variables
+    return tree
+
+
+def _store_at(
+    place: Spec | InventoryPlace, empty: bool, options: StreamOptions | None
+) -> WritableStore:
+    """Open the tree or the layout at a place."""
+    from regfs.stores import ALLOW_EMPTY, NOT_MOUNTED
+    from regfs.tree.copied import is_empty_copy
+
+    folder = options is None
     if isinstance(place, str) and folder and _holds_layout(place):
-        return _open_layout(place, progress)
+        return _open_layout(place)
     store = _opened(place, empty, options)
     hollow = _is_hollow(store)
     if hollow and not folder and (found := _layout_in(store)) is not None:
-        return Tree(found, progress)
+        return found
     if hollow and not empty and (folder or not is_empty_copy(store)):
         raise NotARegistry(
             f"{store.url}: not a registry: docker/registry/v2 holds neither blobs nor "
             f"repositories; {NOT_MOUNTED} ({ALLOW_EMPTY})"
         )
-    return Tree(store, progress)
+    return store
 
 
 def _opened(
@@ -129,11 +146,11 @@ def _holds_layout(folder: str) -> bool:
     return all(map(os.path.isfile, names)) and not os.path.lexists(f"{folder}/docker")
 
 
-def _open_layout(folder: str, progress: Progress) -> Tree:
+def _open_layout(folder: str) -> WritableStore:
     from regfs.stores.local.store import LocalStore
     from regfs.tree.oci.source import open_layout
 
-    return Tree(open_layout(LocalStore(os.path.realpath(folder))), progress)
+    return open_layout(LocalStore(os.path.realpath(folder)))
 
 
 def _layout_in(store: Store) -> WritableStore | None:

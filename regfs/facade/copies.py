@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from regfs.facade.environment import storage_variables
 from regfs.facade.reports import Reports
 from regfs.progress import SILENT, Progress
 
@@ -34,6 +35,7 @@ class ExportAndImport(Reports):
 
         `format` is `tree` or `oci`. Blobs of former exports, or of their lists, are left out by
         `since`; `list_file` gets the list of this one. `replace` moves tags that are there.
+        `variables` are as for `open`; by default those that this tree was opened with.
 
         Raises:
             ReferenceInvalid, Unknown: as `Registry.find_all`.
@@ -54,7 +56,9 @@ class ExportAndImport(Reports):
         targets = self._find(references)
         options = ExportOptions(Format(format), former, list_file, replace)
         graph = self.graph  # a tree that cannot be read is told of before anything is made
-        medium = open_medium(to, self.store, variables or {}, self.requests_per_second)
+        known = self.variables if variables is None else variables
+        given = storage_variables() if known is None else known
+        medium = open_medium(to, self.store, given, self.requests_per_second)
         return export(graph, self.view, targets, medium, options, self._progress)
 
     def import_from(
@@ -108,7 +112,7 @@ class ExportAndImport(Reports):
         return facade.open(
             root,
             whole=whole,
-            variables=variables,
+            variables=self.variables if variables is None else variables,
             requests_per_second=self.requests_per_second,
             progress=progress,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,6 +49,8 @@ class Parts:
         """Has manifests read by workers elsewhere; set at first."""
         self.requests_per_second: float | None = None
         """As often as other roots are asked at most, that a copy comes from or goes to."""
+        self.variables: Mapping[str, str] | None = None
+        """Stand for the environment when a copy opens other roots; None: that itself."""
         self._progress = progress
 
     @cached_property
