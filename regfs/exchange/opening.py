@@ -22,7 +22,10 @@ from regfs.stores.bucket.place import Bucket, is_bucket
 from regfs.tree.roots import NO_VARIABLES, place_of, slowed
 
 _TAR: Final = ".tar"
-_PLACES: Final = "not where an export can go: a folder, a .tar, - (standard output) or s3://BUCKET"
+_PLACES: Final = (
+    "not where an export can go: a folder, a .tar, - (standard output), s3://BUCKET or "
+    "az://CONTAINER"
+)
 _TRANSPORTS: Final = ("oci:", "oci-archive:", "docker-archive:", "dir:", "inventory:")
 """How places begin that skopeo, or -r, knows and an export does not."""
 _PACKED: Final = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2", ".zip")

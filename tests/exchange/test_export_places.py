@@ -22,7 +22,7 @@ from tests.support.registries import Oracle
     ("to", "code", "words"),
     [
         ("https://registry.example/x", 2, "skopeo copies from regfs serve"),
-        ("ftp://host/x", 2, "a folder, a .tar, - (standard output) or s3://BUCKET"),
+        ("ftp://host/x", 2, "a folder, a .tar, - (standard output), s3://BUCKET or"),
         ("docker://reg", 2, "regfs export --to - | docker cp - reg:/var/lib/registry"),
         ("podman://reg:/srv/x", 2, "regfs export --to - | podman cp - reg:/srv/x"),
         ("oci:layout", 2, "--format oci"),
