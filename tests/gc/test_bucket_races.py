@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,6 +15,7 @@ from regfs.stores.bucket.changing import copies
 from regfs.stores.bucket.requests import transport
 from regfs.tree.registry import Registry
 from tests.support.bucket_runs import KINDS, PREFIX, ROOT, BucketTree, litter_bucket
+from tests.support.buckets import just_before
 from tests.support.s3.bucket import Conditions, FakeBucket
 
 APP = f"{PREFIX}docker/registry/v2/repositories/app"
@@ -38,20 +39,6 @@ def set_tag(bucket: FakeBucket, hexadecimal: str = OTHER) -> None:
     link = b"sha256:" + hexadecimal.encode()
     put(bucket, f"{APP}/_manifests/tags/v1/index/sha256/{hexadecimal}/link", link)
     put(bucket, CURRENT, link)
-
-
-def just_before(bucket: FakeBucket, method: str, key: str, deed: Callable[[], None]) -> list[str]:
-    """Do something once, just before the server carries out a request; return when it is done."""
-    done: list[str] = []
-
-    def wait(asked: str, name: str, query: dict[str, str]) -> float:
-        if not done and asked == method and name == key and "versionId" not in query:
-            done.append(name)
-            deed()
-        return 0.0
-
-    bucket.wait = wait
-    return done
 
 
 def current(tree: BucketTree) -> str:

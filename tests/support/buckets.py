@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +31,7 @@ __all__ = [
     "Stored",
     "bucket_of",
     "environment",
+    "just_before",
     "largest_blob",
     "make_bucket",
     "needs_seaweedfs",
@@ -54,6 +55,20 @@ def bucket_of(folder: Path | None = None, prefix: str = "") -> Iterator[FakeBuck
             bucket.objects[key] = Stored(path.read_bytes(), path.stat().st_mtime)
     with serving_s3(bucket), reached_at(bucket.url):
         yield bucket
+
+
+def just_before(bucket: FakeBucket, method: str, key: str, deed: Callable[[], None]) -> list[str]:
+    """Do something once, just before the server carries out a request; return when it is done."""
+    done: list[str] = []
+
+    def wait(asked: str, name: str, query: dict[str, str]) -> float:
+        if not done and asked == method and name == key and "versionId" not in query:
+            done.append(name)
+            deed()
+        return 0.0
+
+    bucket.wait = wait
+    return done
 
 
 def largest_blob(bucket: FakeBucket) -> str:
