@@ -96,6 +96,8 @@ def carry_out(
             applied, lambda out: show_applied(out, applied, after, verbose=verbose), outcome
         )
     report_kept(session, applied.stays)
+    if applied.purged:
+        note_freed_later(session)
     return outcome
 
 
@@ -153,6 +155,12 @@ def report_kept(session: Session, stays: Sequence[Skipped]) -> None:
         session.complain(f"and {len(stays) - _SHOWN} more were not deleted (--json names all)")
     if stays:
         session.note("To delete that as well: regfs gc purge --discard")
+
+
+def note_freed_later(session: Session) -> None:
+    """Say that what was deleted takes space yet, where it does."""
+    if session.store.freed_later:
+        session.note(session.store.freed_later)
 
 
 class Measure:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regfs.cli.gc_carry_out import Measure, report_kept
+from regfs.cli.gc_carry_out import Measure, note_freed_later, report_kept
 from regfs.cli.gc_roots import read_roots, roots_options
 from regfs.cli.options import Duration
 from regfs.cli.report_file import metrics_option
@@ -153,6 +153,8 @@ def _purge_outcome(done: Purged) -> Exit:
 def _report_left(session: Session, done: Purged) -> Exit:
     """Report what a purge has not deleted, and why."""
     report_kept(session, done.stays)
+    if done.bytes:
+        note_freed_later(session)
     for run in done.future:
         session.complain(f"not deleted: run {run.path}: {run.reason}")
     for run in done.damaged:

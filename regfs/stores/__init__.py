@@ -284,6 +284,13 @@ class Store(Protocol):
 class WritableStore(Store, Protocol):
     """Bytes at paths, for changing them. Nothing here decides what may be changed."""
 
+    @property
+    def freed_later(self) -> str:
+        """Why what is deleted takes space for a time yet, in a line; empty where it does not.
+
+        Known as soon as something was deleted.
+        """
+
     def create(self, path: str, *, mtime: float | None = None) -> Writer:
         """Begin a file at `path`; missing folders above it are made.
 

@@ -20,6 +20,8 @@ class ReadOnly:
     """Why nothing is changed, and what to do; one line that begins with the URL."""
     taken_at: float | None = None
     """As in `Store`."""
+    freed_later = ""
+    """As in `WritableStore`."""
     requests: Mapping[str, int] = NO_REQUESTS
     """As in `Store`."""
 

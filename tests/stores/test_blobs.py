@@ -19,7 +19,7 @@ from regfs.stores.bucket.changing import objects
 from regfs.stores.bucket.place import Bucket, of_url
 from regfs.stores.bucket.requests.azure import AzureCloud
 from regfs.stores.bucket.requests.blobs import SignedBlobs
-from regfs.stores.bucket.requests.calls import Call
+from regfs.stores.bucket.requests.calls import Call, SignedAnswer
 from regfs.stores.bucket.requests.transport import ObjectChanged, Transport
 from tests.make_fixtures import TREES
 from tests.support.environment import environment
@@ -169,6 +169,35 @@ def test_with_a_sas_token_a_container_is_only_read(
         (said,) = capsys.readouterr().err.splitlines()
     assert "the key of its account is needed" in said
     assert cloud._signed("", "rl", 0)["sig"] not in said
+
+
+KEPT_ON = b"""\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Blobs>
+<Blob><Name>p</Name><Deleted>true</Deleted><Properties/></Blob></Blobs><NextMarker/>
+</EnumerationResults>"""
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_where_what_is_deleted_is_kept_on_a_purge_says_so(
+    root: str,
+    object_store: Servers,
+    kind: str,
+    kept: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(object_store(kind), root.removeprefix("az://"), TREES / "whole")
+    ask = Transport.ask
+
+    def with_soft_delete(self: Transport, asked: Call) -> SignedAnswer:
+        if kept and asked.query.get("include") == "deleted,versions":
+            return SignedAnswer({}, KEPT_ON, False)
+        return ask(self, asked)
+
+    monkeypatch.setattr(Transport, "ask", with_soft_delete)
+    assert run(["-r", root, "untag", "app:v1"]) == 0
+    assert "soft delete" not in capsys.readouterr().err
+    assert run(["-r", root, "gc", "purge", "--offline", "--yes"]) == 0
+    assert ("soft delete" in capsys.readouterr().err) is kept
 
 
 def test_a_connection_string_says_it_all(root: str) -> None:

@@ -75,6 +75,11 @@ class LocalStore:
         return ""
 
     @property
+    def freed_later(self) -> str:
+        """Nothing: what is deleted is gone."""
+        return ""
+
+    @property
     def taken_at(self) -> None:
         """None: a folder is looked at."""
 

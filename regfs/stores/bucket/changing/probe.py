@@ -27,6 +27,8 @@ class Powers(NamedTuple):
     """Whether a delete makes a marker."""
     conditional: bool
     """Whether the server honours If-Match when it deletes."""
+    keeps_deleted: bool
+    """Whether something is left of what is deleted, and takes space."""
 
 
 def probe(objects: Objects) -> Powers:
@@ -63,7 +65,7 @@ def probe(objects: Objects) -> Powers:
         raise _denied(error) from None
     if any(objects.find(one) for one in made):
         raise StoreError(f"{url}: what was deleted is still there")
-    return Powers(versioned, conditional)
+    return Powers(versioned, conditional, objects.signed.keeps_deleted(key))
 
 
 def _denied(error: RightMissing) -> RightMissing:

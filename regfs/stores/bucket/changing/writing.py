@@ -59,6 +59,9 @@ AHEAD: Final = 16
 _LOCK: Final = f"{STATE}/lock"
 _INSIDE: Final = f"{STATE}/"
 _CURRENT: Final = "/current/link"
+_FREED_LATER: Final = (
+    "what is deleted may be kept for some days (soft delete, versions), and is freed then"
+)
 _PIECE: Final = 1 << 20
 _IN_MEMORY: Final = 8 << 20
 """Bytes of a file that is written at once, from memory."""
@@ -368,6 +371,8 @@ class ChangingBucket(BucketStore):
             if self._changes is None:
                 objects = Objects(self._client)
                 powers = probe(objects)
+                if powers.keeps_deleted:
+                    self.freed_later = f"{printable(self.url)}: {_FREED_LATER}"
                 mover: Copies | Versions = (
                     Versions(objects, self._own)
                     if powers.versioned

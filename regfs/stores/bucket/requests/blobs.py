@@ -91,10 +91,16 @@ class SignedBlobs:
         return False
 
     def keeps_deleted(self, key: str) -> bool:
-        """Return whether a deleted blob is kept: by soft delete, or as a former version."""
+        """Return whether a deleted blob is kept: by soft delete, or as a former version.
+
+        It may be where that cannot be asked.
+        """
         include = "deleted,versions"
         query = {"restype": "container", "comp": "list", "prefix": key, "include": include}
-        root, _ = self.transport.document(Call("GET", LIST, query=query))
+        try:
+            root, _ = self.transport.document(Call("GET", LIST, query=query))
+        except StoreError:
+            return True
         return root.find(".//{*}Blob") is not None
 
     # -- blobs -------------------------------------------------------------------------
