@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -16,9 +17,12 @@ import pytest
 
 from regfs.cli.app import run
 from regfs.cli.session import Exit
+from regfs.stores.bucket.changing import copies
 from tests.make_fixtures import TREES
 from tests.support.archives import packed, standard_input, zstd
+from tests.support.bucket_registry import Held, held
 from tests.support.buckets import NAME, Stored, bucket_of
+from tests.support.builder import TreeBuilder, image
 from tests.support.containers import container, containers
 from tests.support.inventories import DATED, report_of
 from tests.support.real_buckets import Server, bucket_on, kinds, times
@@ -232,6 +236,54 @@ def test_every_command_answers_alike_of_a_server(
         for key, mtime in times(root).items():
             os.utime(tree / key.removeprefix("pfx/"), (mtime, mtime))
         _alike(tree, root, [*COMMANDS[""], *COMMANDS.get(name, []), *of_layers], capsys)
+
+
+EDITS = [
+    ["tag", "app:v1", "same"],
+    ["tag", "app:v1", "v2", "--force"],
+    ["rollback", "app:v2"],
+    ["cp", "app:v1", "new/name:v1"],
+    ["mv", "new/name", "moved"],
+    ["untag", "app:same"],
+    ["rm", "moved:v1"],
+    ["gc", "run", "--delete-untagged", "--offline", "--yes"],
+    ["gc", "restore", "latest"],
+    ["rm", "app", "--recursive"],
+    ["gc", "purge", "--offline", "--yes"],
+    ["gc", "run", "--offline", "--yes", "--purge", "--allow-no-manifests"],
+]
+"""Each is done after the others, in one tree."""
+
+
+@pytest.mark.parametrize("kind", kinds("azurite"))
+def test_every_command_that_changes_leaves_the_same_on_a_server(
+    kind: str,
+    object_store: Callable[[str], Server],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(copies, "UNDER_WAY", 0.0)  # nobody else sets a tag here
+    tree = TreeBuilder(tmp_path / "tree")
+    for tag, layer in (("v1", "one"), ("v2", "two"), ("v2", "three")):
+        tree.push("app", tag, image(["base", layer]))
+    tree.blob(b"linked by nothing")
+    with bucket_on(object_store(kind), tree.root, "pfx") as root:
+        for arguments in EDITS:
+            both = [run(["-r", place, *arguments]) for place in (str(tree.root), root)]
+            assert both == [0, 0], arguments
+            assert _content(tree.root) == held(root), arguments
+        assert not any(path.endswith("/data") for path in held(root))
+
+
+def _content(folder: Path) -> dict[str, Held]:
+    """Return size and digest of every file of the registry in a folder, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): Held(
+            path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
+        )
+        for path in (folder / "docker").rglob("*")
+        if path.is_file()
+    }
 
 
 CHANGES = [
