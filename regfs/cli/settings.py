@@ -39,6 +39,7 @@ TYPED: Final = frozenset(
         "keep-referrers-of-dangling",
         "keep-referrers-of-subject",
         "offline",
+        "only-blobs",
         "purge",
         "quarantine",
         "recursive",

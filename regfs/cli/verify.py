@@ -42,7 +42,7 @@ DOCUMENTS: Final = {
         "regfs verify --level links",
         "regfs verify team/app:v1 other/app --json",
         "regfs verify --max-age 30d --max-duration 2h",
-        "regfs verify --subset 3/16 --ledger part3",
+        "regfs verify --subset 3/16 --only-blobs --ledger part3",
         "regfs verify --merge part1 part2 part3",
         "regfs verify -q --junit verify.xml",
         "regfs verify -q --metrics /var/lib/node_exporter/regfs.prom",
@@ -67,6 +67,12 @@ DOCUMENTS: Final = {
     help="Read only a part of the blobs: the n-th of t shards, or this much of what is due first.",
 )
 @click.option(
+    "--only-blobs",
+    is_flag=True,
+    help="Of a share on one of many machines: hash its blobs, and leave links and images to "
+    "--merge.",
+)
+@click.option(
     "--max-age",
     type=Duration(),
     help="Skip blobs that were found intact within this time; broken ones are always read.",
@@ -83,7 +89,7 @@ DOCUMENTS: Final = {
 @click.option(
     "--merge",
     is_flag=True,
-    help="Instead of verifying, merge the ledgers FILE... and report what they found.",
+    help="Hash no blob: merge the ledgers FILE..., report what they found, and check the rest.",
 )
 @jobs_option
 @cluster_option
@@ -120,6 +126,8 @@ def command(
     if merge:
         given = {"junit": junit, "metrics": metrics, "quarantine": quarantine}
         return _merge(session, references, ndjson, options | given)
+    if options["only_blobs"] and (junit or quarantine):
+        raise click.UsageError("--only-blobs looks at no image: it takes no --junit, --quarantine")
     printer = printer_of(session, ndjson=ndjson)
     result, images, recorded = _verify(session, references, printer, **options)
     if isinstance(printer, FindingPrinter):
@@ -143,13 +151,19 @@ def _verify(
     cluster: str | None,
     ledger: str | None,
     no_ledger: bool,
+    only_blobs: bool,
     **limits: Any,
 ) -> tuple[Result, Iterable[PullableImage], bool]:
     """Verify; return the result, the images it covers, and whether it was recorded."""
-    from regfs.verify import Level, Selection, VerifyOptions, images_of, verify
+    from regfs.verify import Level, Portion, Selection, VerifyOptions, images_of, verify
 
     started = time.time()
     depth, selection = Level(level), Selection(**limits)
+    if only_blobs and (references or depth is not Level.DIGESTS or no_ledger):
+        raise click.UsageError(
+            "--only-blobs fills a ledger at level digests, for --merge, which sees the images: "
+            "it takes no REF, no other --level and no --no-ledger"
+        )
     if cluster is not None and jobs is not None:
         raise click.UsageError("--jobs are threads here: it cannot be combined with --cluster")
     _open_for(session, depth, elsewhere=cluster is not None)
@@ -159,11 +173,12 @@ def _verify(
     ):
         targets = session.find(references)
         inventory = session.inventory
-        graph = session.graph if depth.covers(Level.SIZES) else None
+        graph = session.graph if depth.covers(Level.SIZES) and not only_blobs else None
         gc.freeze()  # what was listed stays to the end: the collector need not walk it again
         with session.progress() as progress:
             asked = VerifyOptions(
                 level=depth,
+                portion=Portion.BLOBS if only_blobs else Portion.ALL,
                 targets=tuple(targets),
                 jobs=workers.threads if workers else jobs or os.cpu_count() or 1,
                 executor=None if workers is None else workers.executor,
@@ -196,6 +211,7 @@ def _merge(session: Session, files: Sequence[str], ndjson: bool, options: dict[s
     if given := [name for name, value in options.items() if value]:
         wrong = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(f"--merge reads no blobs: it cannot be combined with {wrong}")
+    _open_for(session, Level(level), elsewhere=True)
     printer = printer_of(session, ndjson=ndjson)
     return merge_ledgers(session, files, ledger, Level(level), printer, show=not ndjson)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -76,9 +77,10 @@ def merge_ledgers(
     *,
     show: bool,
 ) -> Exit:
-    """Merge the ledgers of shards, and report what the result says of the tree; hash no blob."""
+    """Merge the ledgers of shards, and check all but what blobs hold, which the result says."""
     from regfs.render.verify import coverage_document, show_coverage
     from regfs.stores import Capability, locate
+    from regfs.verify import Portion, VerifyOptions, verify
     from regfs.verify.coverage import cover, pick_from
     from regfs.verify.files import identify_blobs
     from regfs.verify.ledger import merge
@@ -91,19 +93,20 @@ def merge_ledgers(
         file_of = identify_blobs(session.view.store, session.inventory.blobs).find
         parts = [_shard(session, *place, file_of) for place in places]
         target.replace(merge([target.ledger, *parts]))
-        found = cover(
-            session.inventory,
-            target.ledger,
-            file_of,
-            lambda: session.graph,
-            level=level,
-            on_finding=on_finding,
-        )
+        graph = session.graph if level.covers(level.SIZES) else None
+        found = cover(session.inventory, target.ledger, file_of, lambda: graph, level=level)
+        asked = VerifyOptions(level=level, portion=Portion.REST, ledger=target)
+        result = verify(session.view, session.inventory, graph, asked, on_finding=on_finding)
+        found = replace(found, findings=result.findings, more=result.more)
+    if result.interrupted:
+        session.note("regfs: interrupted; this is what was found so far")
     if show:
         document = coverage_document(found) if session.json else None
         session.emit(document, lambda out: show_coverage(out, found))
     if report_trouble(session, target, file):
         return Exit.STORAGE
+    if result.interrupted:
+        return Exit.INTERRUPTED
     return Exit.FINDINGS if found.severity is Severity.ERROR else Exit.CLEAN
 
 

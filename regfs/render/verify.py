@@ -40,15 +40,19 @@ def result_document(result: Result) -> VerifyDocument:
         level=result.level,
         checked=result.checked,
         findings=[row_document(row) for row in result.findings],
-        more=[
-            MoreDocument(code.value, severity, count)
-            for (severity, code), count in sorted(result.more.items())
-        ],
+        more=_more(result.more),
         interrupted=result.interrupted,
         started_at=utc_time(result.started),
         finished_at=utc_time(result.finished),
         seconds=round(result.seconds, 3),
     )
+
+
+def _more(counts: Mapping[tuple[Severity, Code], int]) -> list[MoreDocument]:
+    return [
+        MoreDocument(code.value, severity, count)
+        for (severity, code), count in sorted(counts.items())
+    ]
 
 
 def row_document(row: ReportedFinding) -> FindingDocument:
@@ -117,11 +121,12 @@ def show_coverage(console: Console, found: Coverage) -> None:
         size = human_size(found.unknown_bytes)
         lines.append(f"{plural(found.unknown, 'blob')} ({size}) never verified, or changed since")
     weights = Counter(row.finding.severity for row in found.findings)
-    if found.findings:
-        counts = (plural(n, weight.value) for weight in Severity if (n := weights[weight]))
-        lines.append(f"findings: {', '.join(counts)}")
-    else:
-        lines.append("no known problems")
+    for (severity, _), count in found.more.items():
+        weights[severity] += count
+    leftovers = weights.pop(Severity.INFO, 0)
+    counts = [plural(n, weight.value) for weight in Severity if (n := weights[weight])]
+    line = f"findings: {', '.join(counts)}" if counts else "no known problems"
+    lines.append(line + (f"; {plural(leftovers, 'leftover')} of normal use" if leftovers else ""))
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
 
@@ -137,6 +142,7 @@ def coverage_document(found: Coverage) -> CoverageDocument:
         unknown_bytes=found.unknown_bytes,
         oldest=None if found.oldest is None else utc_time(found.oldest),
         findings=[row_document(row) for row in found.findings],
+        more=_more(found.more),
     )
 
 

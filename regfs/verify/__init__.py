@@ -13,6 +13,10 @@
 levels.py runs one level after the other. Findings are reported at once, each one once and in
 an order that depends on the tree alone: what threads find waits for what comes before it.
 affected.py finds the images, scope.py limits it to what was asked for.
+
+Of many machines, each hashes a share of the blobs (`Portion.BLOBS`): nothing is said of images, so
+manifests are read by that share alone they belong to. One has the merged ledger and does what is
+left (`Portion.REST`): it reads links and manifests and says all that one process would have said.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from regfs.verify.elsewhere import Elsewhere
 from regfs.verify.images import PullableImage, images_of
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.levels import Levels
-from regfs.verify.options import VerifyOptions
+from regfs.verify.options import Portion, VerifyOptions
 from regfs.verify.read_pass import open_pass
 from regfs.verify.report import Checked, Collector, ImageDamage, Level, ReportedFinding, Result
 from regfs.verify.schedule import Selection
@@ -42,6 +46,7 @@ __all__ = [
     "ImageDamage",
     "LedgerFile",
     "Level",
+    "Portion",
     "PullableImage",
     "ReportedFinding",
     "Result",
@@ -74,7 +79,7 @@ def verify(
     level = _possible(registry.store, options.level)
     started = options.clock() if options.started is None else options.started
     read_pass = open_pass(registry.store, inventory, options, started)
-    if level.covers(Level.SIZES) and graph is None:
+    if level.covers(Level.SIZES) and graph is None and options.portion is not Portion.BLOBS:
         unkept = Registry(registry.store, registry.report, fetch=registry.fetch)
         graph = build_graph(inventory, unkept, progress=progress)
     scope = scope_of(options.targets, inventory, graph)

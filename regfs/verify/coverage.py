@@ -55,7 +55,7 @@ def cover(
     inventory: Inventory,
     ledger: Ledger,
     file_of: Callable[[Digest], FileId | None],
-    graph: Callable[[], Graph],
+    graph: Callable[[], Graph | None],
     *,
     level: Level = Level.DIGESTS,
     on_finding: Callable[[ReportedFinding], None] | None = None,

@@ -6,11 +6,22 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from enum import Enum
 
 from regfs.tree.registry import Target
 from regfs.verify.ledger_file import LedgerFile
 from regfs.verify.report import Level
 from regfs.verify.schedule import Selection
+
+
+class Portion(Enum):
+    """What of a verification is done here. The two parts together find what the whole does."""
+
+    ALL = "all"
+    BLOBS = "blobs"
+    """Blobs are hashed, and no manifest is taken for one: who has the results does the rest."""
+    REST = "rest"
+    """All but hashing: results for blobs are those of the ledger, which is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +32,8 @@ class VerifyOptions:
     """How deep to check."""
     targets: tuple[Target, ...] = ()
     """Repositories, tags and digests to check, with what they reach; none means everything."""
+    portion: Portion = Portion.ALL
+    """What of it is done here; blobs alone are those of level digests, of the whole tree."""
     jobs: int = 2
     """Tasks that run at the same time."""
     executor: Executor | None = None

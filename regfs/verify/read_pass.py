@@ -23,7 +23,7 @@ from regfs.verify.coverage import pick_from
 from regfs.verify.files import identify_blobs
 from regfs.verify.ledger import LedgerEntry
 from regfs.verify.ledger_file import LedgerFile
-from regfs.verify.options import VerifyOptions
+from regfs.verify.options import Portion, VerifyOptions
 from regfs.verify.report import Level
 from regfs.verify.schedule import Known, Selection, schedule
 
@@ -68,7 +68,8 @@ def open_pass(
         timing = timing._replace(end=options.steady() + selection.max_duration - spent)
     known = None
     if ledger is not None and level.covers(Level.DIGESTS):
-        ledger.load(pick_from(inventory))
+        if options.portion is not Portion.REST:
+            ledger.load(pick_from(inventory))
         file_at = identify_blobs(store, inventory.blobs).at
         known = Known(ledger.ledger, level, options.clock(), file_at)
     return ReadPass(inventory.blobs, level, selection, ledger, known, timing)

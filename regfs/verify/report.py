@@ -144,6 +144,8 @@ class Coverage:
     no blob was."""
     findings: tuple[ReportedFinding, ...]
     """What was wrong at the last verification."""
+    more: Mapping[tuple[Severity, Code], int] = field(default_factory=Counter)
+    """Findings that are only counted."""
 
     @property
     def severity(self) -> Severity | None:
@@ -199,6 +201,10 @@ class CoverageDocument:
     unknown_bytes: int
     oldest: datetime | None
     findings: list[FindingDocument]
+    """Of links and images as they are now, and of blobs as they were when they were read; at most
+    10000 of one code and severity."""
+    more: list[MoreDocument]
+    """How many more findings there were, by code and severity."""
 
 
 class Affects(Protocol):

@@ -91,6 +91,7 @@ FORMS = {
     "verify": [
         *(f"verify --level {level}" for level in ("links", "sizes", "digests", "content")),
         "verify --no-ledger my-busybox",
+        "verify --only-blobs --subset 1/1",
         "verify --quarantine",
     ],
     "verify ndjson": ["verify --ndjson"],
