@@ -1,4 +1,4 @@
-"""Collecting in buckets of Ceph and SeaweedFS, in processes of their own, beside docker-registry.
+"""Collecting in Ceph, SeaweedFS and Azurite, in processes of their own, beside docker-registry.
 
 After apply and restore every key, size and digest is as before; whoever is killed loses nothing;
 of two at once one is refused; what has lost its lease changes nothing more; and what is pushed
@@ -40,15 +40,17 @@ from tests.support.reference import copy, make_oci_layout, needs_reference, pull
 from tests.support.s3.server import SECRET
 
 MOMENTS = 20
-BUCKETS = pytest.mark.parametrize(
-    ("kind", "versioned"),
-    [
-        *(pytest.param(*one.values, False, marks=one.marks, id=f"{one.values[0]}-copies")
-          for one in kinds("rgw", "seaweedfs", "azurite")),
-        *(pytest.param(*one.values, True, marks=one.marks, id=f"{one.values[0]}-versions")
-          for one in kinds("seaweedfs")),
-    ],
-)  # fmt: skip
+_S3 = [
+    *(pytest.param(*one.values, False, marks=one.marks, id=f"{one.values[0]}-copies")
+      for one in kinds("rgw", "seaweedfs")),
+    *(pytest.param(*one.values, True, marks=one.marks, id=f"{one.values[0]}-versions")
+      for one in kinds("seaweedfs")),
+]  # fmt: skip
+_AZURE = [
+    pytest.param(*one.values, False, marks=one.marks, id=one.values[0]) for one in kinds("azurite")
+]
+OF_S3 = pytest.mark.parametrize(("kind", "versioned"), _S3)
+BUCKETS = pytest.mark.parametrize(("kind", "versioned"), [*_S3, *_AZURE])
 """Of Ceph with versions, the last test."""
 OLD = image(["base", "old"], {"author": "old"})
 NEW = image(["base", "new"], {"author": "new"})
@@ -264,7 +266,7 @@ def test_what_was_stopped_past_its_lease_changes_nothing_more(
 
 
 @needs_reference
-@BUCKETS
+@OF_S3
 def test_what_is_pushed_between_apply_and_purge_can_be_pulled(
     kind: str, versioned: bool, object_store: Servers, tmp_path: Path
 ) -> None:
@@ -287,6 +289,29 @@ def test_what_is_pushed_between_apply_and_purge_can_be_pulled(
                 pull_all(registry.image(f"app:{tag}"), tmp_path / tag)
                 manifest = (tmp_path / tag / "manifest.json").read_bytes()
                 assert manifest == content.data
+        site.run("verify")
+
+
+@pytest.mark.parametrize("kind", kinds("azurite"))
+def test_what_is_written_between_apply_and_purge_stays(
+    kind: str, object_store: Servers, tmp_path: Path
+) -> None:
+    """As above, where Debian's registry has no driver: its writes are ours."""
+    server = object_store(kind)
+    with site_of(server, tmp_path, versioned=False) as site:
+        applied = site.run("gc", "apply", str(site.plan(tmp_path / "plan.json")))
+        again = TreeBuilder(tmp_path / "again")
+        again.push("app", "v2", OLD)
+        there = held(site.root)
+        for path in again.root.rglob("*"):  # a registry writes no blob that is there
+            if path.is_file() and path.relative_to(again.root).as_posix() in there:
+                path.unlink()
+        fill(server, site.root.partition("://")[2].partition("/")[0], again.root, "pfx")
+        pushed = held(site.root)
+        site.run("gc", "purge", applied["run"], "--offline")
+        assert held(site.root) == pushed
+        assert not site.keys("/quarantine/")
+        site.run("show", "app:v2")
         site.run("verify")
 
 
