@@ -30,6 +30,8 @@ class Limits:
     """Seconds for which the rest of a refused body is read."""
     grace_seconds: float = 10.0
     """Seconds for running requests when the server shuts down."""
+    page_seconds: float = 1.5
+    """Seconds that a page may take before another comes that says what is going on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

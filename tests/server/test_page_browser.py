@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regfs.server.settings import Limits
 from regfs.server.ui import snapshots
 from regfs.tree.scan import scan
 from tests.support.browser import CONTRASTS, Watched, chromium, needs_browser
@@ -296,7 +297,7 @@ def test_a_page_that_waits_comes_by_itself(
         return scan(*args, **options)
 
     monkeypatch.setattr(snapshots, "scan", slow)
-    with hosted(tree.root) as url:
+    with hosted(tree.root, limits=Limits()) as url:
         for script in (True, False):
             window = visit(url, java_script_enabled=script)
             window.go("/")

@@ -311,7 +311,7 @@ def test_a_large_tree_has_at_most_one_snapshot(
 
 
 def test_an_unused_snapshot_is_dropped(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "IDLE", 0.05)
+    monkeypatch.setattr(snapshots, "IDLE", 1.0)
 
     async def go() -> None:
         keeper = Snapshots(registry)
@@ -371,9 +371,10 @@ def test_closing_ends_a_listing_that_is_under_way(
 def test_shutdown_during_a_listing_logs_nothing(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gate, over = threading.Event(), threading.Event()
+    begun, gate, over = threading.Event(), threading.Event(), threading.Event()
 
     def slow(*args: Any, **options: Any) -> Inventory:
+        begun.set()
         gate.wait(60)
         try:
             return scan(*args, **options)
@@ -385,6 +386,7 @@ def test_shutdown_during_a_listing_logs_nothing(
     async def go() -> Snapshots:
         keeper = Snapshots(registry)
         assert await keeper.get(patience=0.05) is None
+        assert await asyncio.to_thread(begun.wait, 60)
         keeper.close()
         return keeper
 

@@ -23,11 +23,11 @@ from regfs.server.auth import Gate
 from regfs.server.connections import Observe
 from regfs.server.keys import MAY, May
 from regfs.server.running import run
-from regfs.server.settings import Settings
+from regfs.server.settings import Limits, Settings
 from regfs.stores import open_store
 from regfs.tree.registry import Registry
 
-LOCK_TIMEOUT = 30
+LOCK_TIMEOUT = 120
 """Seconds a server may take to begin or to end."""
 
 
@@ -85,6 +85,7 @@ def hosted(
     **settings: Any,
 ) -> Iterator[str]:
     """Serve a tree while the block runs; the URL is what the block gets."""
+    settings.setdefault("limits", Limits(page_seconds=60))  # no page waits on a busy machine
     app = make_app(Registry(open_store(str(root))), Settings(**settings), gate=gate)
     if may is not None:
         app[MAY] = may

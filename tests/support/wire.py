@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-LOCK_TIMEOUT = 20
-"""Seconds that a server may take for one answer."""
+LOCK_TIMEOUT = 120
+"""Seconds that a server may take for one answer on a busy machine."""
 
 
 class Answer(NamedTuple):

@@ -19,7 +19,9 @@ from typing import Any, Final, NamedTuple
 
 from regfs.errors import RegfsError
 from regfs.server.lines import FairQueue
+from regfs.server.settings import Limits
 
+PATIENCE: Final = Limits().page_seconds
 LONGEST: Final = 60.0
 """Seconds that one piece of work may take."""
 WAITING: Final = 4
@@ -85,8 +87,11 @@ class _KeptResult(NamedTuple):
 class Jobs:
     """Work and its results, by key. Belongs to the event loop."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, patience: float = PATIENCE
+    ) -> None:
         self._clock = clock
+        self._patience = patience
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="regfs-files")
         self._lines = FairQueue(1)
         self._running: dict[Hashable, asyncio.Task[Any]] = {}
@@ -103,10 +108,10 @@ class Jobs:
         client: str,
         key: Hashable,
         work: Work,
-        patience: float = 1.5,
+        patience: float | None = None,
         lasts: Callable[[Any], bool] = lambda value: True,
     ) -> Any:
-        """Return the result of some work; None if it is not there yet.
+        """Return the result of some work; None if it is not there after `patience` seconds.
 
         A result that does not last, because what is damaged may be mended, is made anew soon.
 
@@ -126,7 +131,7 @@ class Jobs:
             task = asyncio.get_running_loop().create_task(self._do(client, key, work, lasts))
             self._running[key] = task
             task.add_done_callback(lambda done: self._ended(key, done))
-        await asyncio.wait([task], timeout=patience)
+        await asyncio.wait([task], timeout=self._patience if patience is None else patience)
         return task.result() if task.done() else None
 
     def close(self) -> None:

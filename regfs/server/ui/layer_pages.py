@@ -65,10 +65,10 @@ class NotYet(Exception):
 class LayerPages:
     """The handlers of pages that read layers and documents."""
 
-    def __init__(self, maker: PageMaker, cache: Cache | None) -> None:
+    def __init__(self, maker: PageMaker, cache: Cache | None, *, patience: float) -> None:
         self._maker = maker
         self._cache = cache
-        self._jobs = Jobs()
+        self._jobs = Jobs(patience=patience)
 
     def close(self) -> None:
         """Stop reading."""

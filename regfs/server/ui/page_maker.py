@@ -51,7 +51,7 @@ class PageMaker:
     """Makes the pages of one application."""
 
     def __init__(self, app: web.Application) -> None:
-        self.snapshots = Snapshots(app[REGISTRY])
+        self.snapshots = Snapshots(app[REGISTRY], patience=app[SETTINGS].limits.page_seconds)
         self.assets = assets()
         self._root = app[REGISTRY].store.url
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="regfs-view")

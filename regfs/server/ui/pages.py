@@ -102,7 +102,9 @@ class _Pages:
 
     def __init__(self, app: web.Application) -> None:
         self._maker = PageMaker(app)
-        self._inside = LayerPages(self._maker, app[SETTINGS].cache)
+        self._inside = LayerPages(
+            self._maker, app[SETTINGS].cache, patience=app[SETTINGS].limits.page_seconds
+        )
 
     async def close(self, app: web.Application) -> None:
         """Stop reading the tree."""

@@ -15,10 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from regfs.graph import build_graph
+from regfs.server.settings import Limits
 from regfs.server.ui.snapshot import Report, Snapshot, TagRemoval
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
 
+PATIENCE: Final = Limits().page_seconds
 MAX_AGE: Final = 2.0
 """Seconds after which a snapshot is too old for the next request."""
 SHARE: Final = 0.1
@@ -73,10 +75,12 @@ class Snapshots:
         registry: Registry,
         *,
         max_age: float = MAX_AGE,
+        patience: float = PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._max_age = max_age
+        self._patience = patience
         self._clock = clock
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="regfs-page")
         self._doing = _Doing()
@@ -111,9 +115,9 @@ class Snapshots:
         return self._taking is not None or self._due is not None
 
     async def get(
-        self, reports: Iterable[Report] = (), *, patience: float = 1.5, fresh: bool = False
+        self, reports: Iterable[Report] = (), *, patience: float | None = None, fresh: bool = False
     ) -> Snapshot | None:
-        """Return a snapshot that has these reports; None if that takes longer.
+        """Return a snapshot that has these reports; None if that takes longer than `patience`.
 
         A `fresh` one is taken anew. Reading never exceeds its share of the time, however often
         it is requested: if the share is used up, the older snapshot is returned, and the tree
@@ -122,6 +126,7 @@ class Snapshots:
         Raises:
             RegfsError: the tree cannot be read.
         """
+        patience = self._patience if patience is None else patience
         reports = tuple(reports)
         self._asked.update(one for one in reports if isinstance(one, str))
         self._asked_at = self._clock()
