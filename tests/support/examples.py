@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from tests.support.ports import free_port
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -25,7 +26,7 @@ BLOCK: Final = re.compile(r"(?<=```console\n)(.*?)(?=```)", re.DOTALL)
 SIZE: Final = r"\d[\d.]* [kMGT]?B"
 DIGEST: Final = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b")
 MARK: Final = "@@ end of a step @@"
-TIMEOUT: Final = 300
+TIMEOUT: Final = 600
 """Seconds that a page may take."""
 
 
@@ -70,7 +71,7 @@ def run(page: str, folder: Path) -> list[Outcome]:
     steps = steps_of(page)
     first = re.search(r"```sh\n[^`]*?(regfs -r tutorial [^`]*)```", page)
     script = [f"( {first[1]} ) > {os.devnull} 2>&1" if first else "", "exec 2>&1"]
-    ports = {port: _free_port() for port in ("5000", "5001")}
+    ports = {port: free_port() for port in ("5000", "5001")}
     for step in steps:
         command = step.command
         for told, used in ports.items():
@@ -109,12 +110,6 @@ def _storage_of_buildah(folder: Path) -> dict[str, str]:
     written = folder / "storage.conf"
     written.write_text("\n".join(lines) + "\n")
     return {"CONTAINERS_STORAGE_CONF": str(written), "BUILDAH_ISOLATION": "chroot"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(command: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+from tests.support.ports import free_port
 from tests.support.s3.server import KEY, SECRET
 
 WEED = Path(sys.executable).with_name("weed")
@@ -46,13 +46,13 @@ def seaweedfs(folder: Path) -> Iterator[str]:
     identity["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     (folder / "data").mkdir()
-    master, volume, filer, s3 = (_free_port() for _ in range(4))
+    master, volume, filer, s3 = (free_port() for _ in range(4))
     options = {
         "dir": folder / "data", "ip": "127.0.0.1", "ip.bind": "127.0.0.1",
-        "master.port": master, "master.port.grpc": _free_port(),
-        "volume.port": volume, "volume.port.grpc": _free_port(),
-        "filer.port": filer, "filer.port.grpc": _free_port(),
-        "s3.port": s3, "s3.port.grpc": _free_port(), "s3.config": folder / "s3.json",
+        "master.port": master, "master.port.grpc": free_port(),
+        "volume.port": volume, "volume.port.grpc": free_port(),
+        "filer.port": filer, "filer.port.grpc": free_port(),
+        "s3.port": s3, "s3.port.grpc": free_port(), "s3.config": folder / "s3.json",
         "s3.port.iceberg": 0, "s3.port.lance": 0,
         # Each bucket is a collection, which takes seven volumes at its first object.
         "master.volumeSizeLimitMB": 16, "volume.max": 1000,
@@ -68,7 +68,7 @@ def seaweedfs(folder: Path) -> Iterator[str]:
 @contextmanager
 def rgw(folder: Path) -> Iterator[str]:
     """Run the gateway of Ceph over one monitor and one OSD in memory; yield its URL."""
-    v2, v1, port = (_free_port() for _ in range(3))
+    v2, v1, port = (free_port() for _ in range(3))
     monitor = f"[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]"
     identity, osd = (_output(folder, "cat", "/proc/sys/kernel/random/uuid") for _ in range(2))
     for name in ("mon", "osd"):
@@ -102,7 +102,7 @@ def rgw(folder: Path) -> Iterator[str]:
 @contextmanager
 def azurite(folder: Path) -> Iterator[str]:
     """Run Azurite, which keeps blobs in memory; yield the URL of its account."""
-    port = _free_port()
+    port = free_port()
     flags = ("--silent", "--disableTelemetry", "--inMemoryPersistence", "--skipApiVersionCheck")
     address = ("--blobHost", "127.0.0.1", "--blobPort", str(port))
     command = [shutil.which(AZURITE) or AZURITE, *flags, *address]
@@ -118,7 +118,7 @@ def fake_gcs(folder: Path) -> Iterator[str]:
     found = importlib.util.find_spec(_GCS)
     assert found is not None and found.origin is not None
     program = "vendor/fake-gcs-server/bin/fake-gcs-server-linux-amd64"
-    port = _free_port()
+    port = free_port()
     host = f"127.0.0.1:{port}"
     options = {
         "backend": "memory", "scheme": "http", "host": "127.0.0.1", "port": port,
@@ -203,12 +203,6 @@ def _output(folder: Path, *command: str) -> str:
     if done.returncode:
         raise AssertionError(f"{' '.join(command)}: {done.stderr[-2000:]}")
     return done.stdout.strip()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -27,9 +26,10 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from tests.support.images import Blob, Content
+from tests.support.ports import free_port
 
-TIMEOUT = 60
-"""Seconds that any one program or answer may take."""
+TIMEOUT = 180
+"""Seconds that any one program or answer may take on a busy machine."""
 
 
 class Answer(NamedTuple):
@@ -63,10 +63,7 @@ class RegistryProcess:
 
     def __enter__(self) -> Self:
         for _ in range(5):  # between finding a free port and using it, another may take it
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-            if self._start(port):
+            if self._start(free_port()):
                 return self
         pytest.fail(f"{self.program} does not start:\n{self.log()}")
 

@@ -14,13 +14,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.support.object_stores import SERVERS
 
 _PROJECT = Path(__file__).parents[2]
-_STARTS = 180
+_STARTS = 400
+"""Seconds for all attempts."""
+_ATTEMPTS = 3
 
 
 @contextmanager
@@ -50,10 +52,10 @@ def _wait(folder: Path) -> None:
 
 def _keep(kind: str, folder: Path) -> None:
     """Run a server until nobody uses it."""
-    (folder / "state").mkdir()
     url = folder / "url"
     try:
-        with SERVERS[kind](folder / "state") as address, (folder / "users").open("a") as users:
+        with ExitStack() as running, (folder / "users").open("a") as users:
+            address = _start(kind, folder, running)
             url.with_suffix(".new").write_text(address)
             url.with_suffix(".new").rename(url)
             while not _free(users.fileno()):
@@ -61,6 +63,18 @@ def _keep(kind: str, folder: Path) -> None:
     except BaseException:
         (folder / "failed").touch()
         raise
+
+
+def _start(kind: str, folder: Path, running: ExitStack) -> str:
+    """Start a server, again if that fails: a port may be taken before it is used."""
+    for attempt in range(_ATTEMPTS):
+        state = folder / f"state{attempt}"
+        state.mkdir()
+        try:
+            return running.enter_context(SERVERS[kind](state))
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            print(f"attempt {attempt}: {error}", flush=True)
+    raise AssertionError(f"{kind} does not start")
 
 
 def _free(users: int) -> bool:
