@@ -397,6 +397,42 @@ def test_shutdown_during_a_listing_logs_nothing(
     assert caplog.text == ""
 
 
+def test_a_report_that_a_newer_snapshot_cancels_is_made_of_that(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, over = threading.Event(), threading.Event()
+    made = snapshot.Snapshot.reuse_among
+
+    async def go() -> None:
+        clock = Clock()
+        keeper = Snapshots(registry, clock=clock)
+        first = await keeper.get(patience=60)
+
+        def slow(*args: Any, **options: Any) -> Inventory:
+            gate.wait(60)
+            return scan(*args, **options)
+
+        def held_up(self: snapshot.Snapshot, among: list[Any]) -> Any:
+            if self is first:
+                over.wait(60)
+            return made(self, among)
+
+        monkeypatch.setattr(snapshots, "scan", slow)
+        monkeypatch.setattr(snapshot.Snapshot, "reuse_among", held_up)
+        clock.now += 100
+        asking = asyncio.create_task(keeper.get(["reuse"], patience=60))
+        async with asyncio.timeout(60):
+            while keeper.doing != "Working out the reuse":  # in the queue behind the reading
+                await asyncio.sleep(0.01)
+        gate.set()
+        later = await asking
+        over.set()
+        assert later is not None and later is not first and later.has("reuse")
+        keeper.close()
+
+    asyncio.run(go())
+
+
 def test_a_report_of_a_dropped_snapshot_is_made_again(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

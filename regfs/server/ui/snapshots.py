@@ -141,17 +141,25 @@ class Snapshots:
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble
+        return await self._with_reports(reports, until)
+
+    async def _with_reports(self, reports: tuple[Report, ...], until: float) -> Snapshot | None:
+        """Return a snapshot once it has these reports; None if there is none at that time."""
         snapshot = self._kept
-        if snapshot is None:
-            return None
-        for report in reports:
-            if not snapshot.has(report):
-                making = self._make(snapshot, report)
-                await _wait(making, until - self._clock())
-                if not making.done() or making.cancelled():
-                    return None
+        while snapshot is not None:
+            missing = next((one for one in reports if not snapshot.has(one)), None)
+            if missing is None:
+                return snapshot
+            if snapshot is not self._kept:
+                snapshot = self._kept  # a newer one has come, which cancels the reports of this
+                continue
+            making = self._make(snapshot, missing)
+            await _wait(making, until - self._clock())
+            if not making.done():
+                return None
+            if not making.cancelled():
                 making.result()
-        return snapshot
+        return None
 
     def close(self) -> None:
         """Stop what is running, and drop the snapshot."""
