@@ -240,7 +240,7 @@ def _verify(session: Session, level: str, jobs: int | None) -> tuple[Inventory, 
     with session.progress() as bar:
         inventory = scan(session.view.store, progress=bar)
         graph = build_graph(inventory, session.view, progress=bar)
-        asked = VerifyOptions(level=Level(level), jobs=jobs or os.cpu_count() or 1)
+        asked = VerifyOptions(level=Level(level), jobs=jobs)
         found = verify(session.view, inventory, graph, asked, progress=bar)
     if found.interrupted:
         raise KeyboardInterrupt  # a partial result must not be acted upon

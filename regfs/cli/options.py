@@ -42,7 +42,10 @@ def top_option(help: str, *, default: int | None = None) -> Decorator:
 
 
 jobs_option: Final = click.option(
-    "--jobs", metavar="N", type=click.IntRange(1), help="Threads (default: one per processor)."
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Threads (default: one per processor; 8 at least to hash what is in a bucket).",
 )
 
 cluster_option: Final = click.option(

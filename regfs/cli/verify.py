@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -180,7 +179,7 @@ def _verify(
                 level=depth,
                 portion=Portion.BLOBS if only_blobs else Portion.ALL,
                 targets=tuple(targets),
-                jobs=workers.threads if workers else jobs or os.cpu_count() or 1,
+                jobs=workers.threads if workers else jobs,
                 executor=None if workers is None else workers.executor,
                 selection=selection,
                 ledger=record,

@@ -189,7 +189,7 @@ class Tree(ExportAndImport):
         31
 
         `level` is links, sizes, digests or content; `jobs` is how many threads hash, by
-        default one for each processor. `on_finding` hears of each finding at once.
+        default as many as suit the store. `on_finding` hears of each finding at once.
 
         Raises:
             ReferenceInvalid, Unknown: as `Registry.find_all`.
@@ -206,7 +206,7 @@ class Tree(ExportAndImport):
             VerifyOptions(
                 level=depth,
                 targets=tuple(targets),
-                jobs=jobs or os.cpu_count() or 1,
+                jobs=jobs,
             ),
             progress=self._progress,
             on_finding=on_finding,

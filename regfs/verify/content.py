@@ -17,6 +17,7 @@ the largest before all: one that begins last would keep a single thread busy at 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import (
@@ -47,6 +48,8 @@ BATCH_BYTES: Final = 64 << 20
 
 _UNSEEN: Final = frozenset({Code.BLOB_MISSING, Code.BLOB_UNREADABLE})
 """What a worker says of blobs that it cannot have."""
+_STREAMS: Final = 8
+"""Blobs that come over a network at once: one connection brings a tenth of what is hashed."""
 _POLL: Final = 0.1
 """Seconds between two checks of what threads have done."""
 
@@ -115,7 +118,7 @@ def hash_all(
     store: Store,
     blobs: Iterable[tuple[Digest, int]],
     *,
-    jobs: int,
+    jobs: int | None,
     executor: Executor | None,
     progress: Progress,
     unpack: Callable[[Digest], bool] | None = None,
@@ -124,12 +127,15 @@ def hash_all(
     """Hash `blobs` (digest and size); yield what came of each task when it is done.
 
     Layers that `unpack` picks are unpacked too. Tasks go to `executor`, or else to `jobs` threads,
-    each with a process of its own. Once `is_over`, nothing more begins, and what runs is finished.
+    each with a process of its own; by default one for each processor, and more where bytes come
+    over a network and are only hashed. Once `is_over`, nothing more begins, and what runs is
+    finished.
 
     Raises:
         StoreError: a worker of `executor` was lost, or does not see the same tree.
     """
     watch = Watch()
+    jobs = jobs or _threads(store, unpack is not None)
     if store.spec is None:
         executor = None  # only this process has what the store has read
     waiting = tasks(store.spec or store.url, blobs, unpack)
@@ -151,6 +157,13 @@ def hash_all(
         finally:
             for future in running:
                 future.cancel()
+
+
+def _threads(store: Store, unpacks: bool) -> int:
+    """Return how many tasks suit a store; what is unpacked takes a processor and its memory."""
+    count = os.cpu_count() or 1
+    streams = Capability.REQUESTS in store.capabilities and not unpacks
+    return max(count, _STREAMS) if streams else count
 
 
 @contextmanager

@@ -34,8 +34,8 @@ class VerifyOptions:
     """Repositories, tags and digests to check, with what they reach; none means everything."""
     portion: Portion = Portion.ALL
     """What of it is done here; blobs alone are those of level digests, of the whole tree."""
-    jobs: int = 2
-    """Tasks that run at the same time."""
+    jobs: int | None = None
+    """Tasks that run at the same time; as many as suit the store if that is not said."""
     executor: Executor | None = None
     """Workers that see the same store and do the hashing; None uses threads and processes here."""
     selection: Selection = field(default_factory=Selection)

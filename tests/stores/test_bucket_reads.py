@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from regfs import layout
 from regfs.cli.app import run
 from regfs.content import hashing
 from regfs.digest import Digest
+from regfs.progress import SILENT
 from regfs.stores import Store, open_store
 from regfs.stores.bucket.listing import listed
+from regfs.verify import content
 from tests.make_fixtures import TREES
 from tests.support.buckets import NAME, FakeBucket, Stored, bucket_of
 from tests.support.s3.faults import Query
@@ -147,3 +152,27 @@ def test_small_blobs_of_many_folders_are_asked_for_together(
     assert outcome.blobs == len(small)
     assert not outcome.problems
     assert len(asked) == 1
+
+
+def test_large_blobs_are_read_side_by_side(
+    bucket: FakeBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One connection brings a fraction of what one processor hashes."""
+    streams = threading.Barrier(8, timeout=120)  # passed only by all of them together
+    blobs: dict[Digest, int] = {}
+    for number in range(8):
+        data = random.Random(number).randbytes(hashing.SMALL + 1)
+        digest = Digest.of(data)
+        blobs[digest] = len(data)
+        bucket.objects[layout.blob_path(digest)] = Stored(data, 0.0)
+    store = snapshot()
+
+    def meet(method: str, key: str, _: Query) -> None:
+        if method == "GET" and key:
+            streams.wait()
+
+    bucket.fault = meet
+    monkeypatch.setattr(content, "BATCH_FILES", 1)
+    options = {"jobs": None, "executor": None, "progress": SILENT}
+    outcomes = list(content.hash_all(store, blobs.items(), **options))  # type: ignore[arg-type]
+    assert sum(outcome.blobs for outcome in outcomes) == len(blobs)
