@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -102,6 +104,40 @@ def test_what_a_registry_appends_to_is_copied(client: SignedBlobs, root: str) ->
         client.delete("data", match=seen)
     client.copy("data", "copy", 4, match=client.head("data").etag)
     assert content(root, "copy") == b"more"
+
+
+def test_an_upload_under_way_is_a_blob_that_goes_and_comes_back(
+    root: str,
+    client: SignedBlobs,
+    object_store: Servers,
+    kind: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(object_store(kind), root.removeprefix("az://"), TREES / "whole")
+    folder = "docker/registry/v2/repositories/app/_uploads/7d4e3b9c-6b1f-4c57-9c1d-2f8a6f1f0b11"
+    client.put(f"{folder}/startedat", b"2020-01-01T00:00:00Z")
+    client.transport.ask(
+        Call("PUT", "", f"{folder}/data", headers={"x-ms-blob-type": "AppendBlob"})
+    )
+    query = {"comp": "appendblock"}
+    client.transport.ask(Call("PUT", "", f"{folder}/data", query, body=b"begun"))
+    shown = uploads(root, capsys)
+    assert {one["id"]: one["size"] for one in shown}[folder[-36:]] == 5 + 20  # with its time
+    command = ["gc", "run", "--offline", "--yes", "--uploads-older-than", "0s"]
+    assert run(["-r", root, *command]) == 0
+    assert uploads(root, capsys) == []
+    assert run(["-r", root, "gc", "restore", "latest"]) == 0
+    assert uploads(root, capsys) == shown
+    assert content(root, f"{folder}/data") == b"begun"
+
+
+def uploads(root: str, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Return what `ls --uploads` tells, but for times."""
+    capsys.readouterr()
+    assert run(["-r", root, "ls", "--uploads", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = found["uploads"] if isinstance(found, dict) else found
+    return [{key: one[key] for key in one if key in ("repository", "id", "size")} for one in rows]
 
 
 def test_a_change_that_arrives_too_late_is_refused(client: SignedBlobs, root: str) -> None:
