@@ -57,7 +57,7 @@ def bucket_of(folder: Path | None = None, prefix: str = "") -> Iterator[FakeBuck
         yield bucket
 
 
-def just_before(bucket: FakeBucket, method: str, key: str, deed: Callable[[], None]) -> list[str]:
+def just_before(bucket: FakeBucket, method: str, key: str, deed: Callable[[], object]) -> list[str]:
     """Do something once, just before the server carries out a request; return when it is done."""
     done: list[str] = []
 
