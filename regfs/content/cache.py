@@ -38,6 +38,8 @@ _ABANDONED: Final = 3600.0
 _FULL: Final = 0.9
 """Part of the limit that stays when old items are deleted."""
 _LEVEL: Final = 1
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""A pipe of that name is not waited for."""
 LARGEST: Final = 1 << 31
 """Bytes of an item."""
 
@@ -59,8 +61,11 @@ class Cache:
         if not self._is_ours():
             return None
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(path, _FLAGS)
             with open(descriptor, "rb") as stream:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode) or found.st_size > self.limit:
+                    return None
                 data = stream.read()
                 os.utime(descriptor)
         except OSError:

@@ -22,7 +22,7 @@ from typing import BinaryIO, Final, cast
 
 from regfs.digest import BUFFER_SIZE
 from regfs.errors import LayerInvalid
-from regfs.stores.archive.decompressors import GZIP, ZSTD, Bytes, open_gzip, open_zstd
+from regfs.stores.archive.decompressors import GZIP, Bytes, is_zstd, open_gzip, open_zstd
 
 _PACKED: Final = 64 << 10
 """Bytes of a layer to read at a time; many layers are small."""
@@ -101,7 +101,7 @@ def open_layer(stream: BinaryIO) -> LayerReader:
     if magic.startswith(GZIP):
         tar, broken = open_gzip(source)
         return LayerReader(tar, Packing.GZIP, (OSError, *broken))
-    if magic.startswith(ZSTD) or magic[1:4] == b"\x2a\x4d\x18":
+    if is_zstd(magic):
         tar, broken = open_zstd(source)
         return LayerReader(tar, Packing.ZSTD, (OSError, *broken))
     for beginning, name in _FOREIGN_MAGIC.items():

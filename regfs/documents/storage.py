@@ -46,7 +46,11 @@ _BESIDE: Final = frozenset({"cache", "delete", "maintenance", "redirect", "tag"}
 """What stands beside the driver in the section."""
 _BUCKETS: Final = ("bucket", "container", "rootdirectory")
 """Parameters that say where, and hold no secret."""
-_SECTION: Final = re.compile(r"^[\"']?storage[\"']?[ \t]*:", re.MULTILINE)
+_SECTION: Final = re.compile(
+    r"""^["']?storage["']?[ \t]*: | \A\s*(?=\{) [^\0]* [{,]\s*["']?storage["']?\s*:""",
+    re.MULTILINE | re.VERBOSE,
+)
+"""A line of its own, or a part of a document in braces: JSON is YAML."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,10 @@ def read_storage(data: bytes, name: str, variables: Mapping[str, str]) -> Storag
     values = section[driver] or {}
     values = _table(values, f"{name}: storage.{driver}")
     lower = {key.lower(): value for key, value in values.items()}
-    texts = {key: lower[key] for key in _BUCKETS if isinstance(lower.get(key, 0), str)}
+    texts: dict[str, Any] = {key: lower[key] for key in _BUCKETS if key in lower}
+    for key, value in texts.items():
+        if not isinstance(value, str):  # else the default would be another registry
+            raise DocumentInvalid(f"{name}: storage.{driver}.{key}: must be text")
     return Storage(driver.lower(), texts, _settings(lower))
 
 

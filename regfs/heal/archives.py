@@ -29,7 +29,7 @@ from regfs.digest import BUFFER_SIZE, Digest
 from regfs.errors import DigestInvalid, NotARegistry, SourceError, SourceLacks
 from regfs.heal.source import BlobRequest
 from regfs.manifests import LIMIT
-from regfs.stores.archive.decompressors import GZIP, ZSTD, Decompressor, open_gzip, open_zstd
+from regfs.stores.archive.decompressors import GZIP, Decompressor, is_zstd, open_gzip, open_zstd
 
 _BLOB: Final = re.compile(r"blobs/(sha256|sha384|sha512)/([0-9a-f]{64,128})")
 _NAMED: Final = re.compile(r"([0-9a-f]{64})(?:\.json|\.tar)?")
@@ -230,7 +230,7 @@ def _open_plain(path: str) -> BinaryIO:
         start = os.pread(descriptor, 4, 0)
         if start[:2] == GZIP:
             return _unpacked(open_gzip(file), file)
-        if start == ZSTD:
+        if is_zstd(start):
             return _unpacked(open_zstd(file), file)
     except BaseException:
         file.close()

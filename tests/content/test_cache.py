@@ -121,6 +121,18 @@ def test_a_link_in_place_of_an_item_is_not_followed(cache: Cache, tmp_path: Path
     assert cache.get("entries", ONE) is None
 
 
+def test_what_is_no_item_in_its_place_is_absent(cache: Cache) -> None:
+    cache.put("entries", ONE, b"data")
+    path = only_file(cache)
+    path.unlink()
+    os.mkfifo(path)  # nobody writes to it
+    assert cache.get("entries", ONE) is None
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(cache.limit + 1)
+    assert cache.get("entries", ONE) is None
+
+
 def test_a_place_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     cache = Cache(str(tmp_path / "file/cache"))

@@ -110,6 +110,9 @@ BOMB = b"a0: &a0 {x: y}\n" + b"".join(
         (b"storage: [a, b]", "storage: must be a table"),
         (b"- storage", "must be a table"),
         (b"storage: {filesystem: /srv}", "storage.filesystem: must be a table"),
+        # The default in its place would be another registry.
+        (b"storage: {filesystem: {rootdirectory: [/srv]}}", "storage.filesystem.rootdirectory: mu"),
+        (b"storage: {s3: {bucket: b, rootdirectory: {a: b}}}", "storage.s3.rootdirectory: must be"),
         (b"storage:\n  a: b: c\n", "config.yml:2: not YAML: mapping values"),
         (b"storage: *nowhere", "not YAML: found undefined alias"),
         (b"storage: &a {filesystem: *a}", "not YAML"),
@@ -127,10 +130,24 @@ def test_a_hostile_document_is_one_line(data: bytes, words: str) -> None:
 
 
 def test_no_object_is_made_of_a_document() -> None:
-    found = storage(b"storage: {filesystem: {rootdirectory: !!python/object/apply:os.abort []}}")
-    assert found.folder == "/var/lib/registry"
+    document = b"storage: {filesystem: {rootdirectory: !!python/object/apply:os.abort []}}"
+    assert "storage.filesystem.rootdirectory: must be text" in problem(document)
 
 
-@pytest.mark.parametrize("text", ["", "stories: 1", "  storage: indented", "storage", "a storage:"])
+@pytest.mark.parametrize(
+    "text", ["", "stories: 1", "  storage: indented", "storage", "a storage:", '{"storages": 1}']
+)
 def test_other_files_are_no_configuration(text: str) -> None:
     assert not is_configuration(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 0.1\nstorage: inmemory\n",
+        '{"version": "0.1", "storage": {"s3": {}}}',
+        "{\n  storage : {filesystem: {}},\n  version: 0.1\n}",
+    ],
+)
+def test_a_configuration_may_be_in_braces(text: str) -> None:
+    assert is_configuration(text)

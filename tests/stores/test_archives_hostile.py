@@ -256,6 +256,13 @@ def test_a_compressed_archive_with_damage_inside(tmp_path: Path) -> None:
             store.read(f"{V2}/b", 9)
 
 
+def test_a_skippable_frame_may_come_first(tmp_path: Path) -> None:
+    packed_in_parts = b"\x50\x2a\x4d\x18" + b"\4\0\0\0size"  # as pzstd writes
+    file = tmp_path / "backup.tar.zst"
+    file.write_bytes(packed_in_parts + compressed(tar_of([(f"{V2}/blobs/x", b"1")]), "tar.zst"))
+    assert open_store(str(file)).read(f"{V2}/blobs/x", 9) == b"1"
+
+
 def test_a_file_that_nobody_may_read_says_so() -> None:
     with public_folder() as folder:
         file = folder / "t.tar"

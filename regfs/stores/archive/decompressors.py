@@ -10,6 +10,8 @@ from typing import BinaryIO, Final, Protocol, TypeAlias, cast
 
 GZIP: Final = b"\x1f\x8b"
 ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_SKIPPABLE: Final = b"\x2a\x4d\x18"
+"""What follows the first byte of a frame that says something about others: pzstd begins so."""
 
 
 class Bytes(Protocol):
@@ -21,6 +23,12 @@ class Bytes(Protocol):
 
 Decompressor: TypeAlias = tuple[Bytes, tuple[type[Exception], ...]]
 """A stream of what was compressed, and the exceptions that say that it is damaged."""
+
+
+def is_zstd(begin: bytes) -> bool:
+    """Return whether a stream is one of zstd, by its first four bytes or more."""
+    skips = begin[1:4] == _SKIPPABLE and begin[0] & 0xF0 == 0x50
+    return begin.startswith(ZSTD) or skips
 
 
 def open_gzip(source: Bytes) -> Decompressor:

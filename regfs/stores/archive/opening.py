@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from regfs.errors import NotARegistry, PathDenied, StoreError, printable
-from regfs.stores.archive.decompressors import GZIP, ZSTD, Bytes
+from regfs.stores.archive.decompressors import GZIP, Bytes, is_zstd
 from regfs.stores.archive.fields import BLOCK
 from regfs.stores.archive.seekable import SeekableTar
 from regfs.stores.archive.streamed import Opened, StreamedTar, StreamOptions
@@ -30,7 +30,7 @@ _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 def is_archive(begin: bytes) -> bool:
     """Return whether a file is one that is opened here, by its first 512 bytes."""
-    return begin.startswith((GZIP, ZSTD)) or is_tar(begin)
+    return begin.startswith(GZIP) or is_zstd(begin) or is_tar(begin)
 
 
 def is_tar(begin: bytes) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from regfs.errors import StoreError
-from regfs.stores.archive.decompressors import GZIP, ZSTD, Bytes, open_gzip, open_zstd
+from regfs.stores.archive.decompressors import GZIP, Bytes, is_zstd, open_gzip, open_zstd
 from regfs.stores.archive.headers import ArchiveDamaged
 
 MAGIC: Final = 4
@@ -31,7 +31,7 @@ class PlainStream:
         self._source: Bytes = _Begun(raw, head)
         if head.startswith(GZIP):
             self._source, self._broken = open_gzip(self._source)
-        elif head == ZSTD:
+        elif is_zstd(head):
             self._source, self._broken = open_zstd(self._source)
         # With damage, all of the piece is lost that it is in.
         self._piece = _PIECE_OF_PACKED if self._broken else PIECE

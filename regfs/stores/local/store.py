@@ -250,6 +250,8 @@ def open_local(root: str, *, empty: bool = False) -> LocalStore:
             return LocalStore(given)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         why = "no such folder" if isinstance(error, FileNotFoundError) else "not a folder"
+        if os.path.isfile(given):
+            why += ", not a tar archive, and no config.yml of a registry"
         raise NotARegistry(
             f"{printable(given)}: {why}; looked for a folder holding {V2}"
         ) from error
