@@ -29,10 +29,10 @@ from typing import Any, Final
 
 from regfs import layout
 from regfs.digest import Digest
-from regfs.errors import Refused, printable
+from regfs.errors import PathDenied, Refused, StoreFull, printable
 from regfs.exchange import formats
 from regfs.exchange.copying import BlobCopier, CopyItem
-from regfs.exchange.former import write_list
+from regfs.exchange.former import require_folder, write_list
 from regfs.exchange.media import Medium, put
 from regfs.exchange.report import BlobCount, ExportReport, Format
 from regfs.exchange.selection import Wanted, select
@@ -82,16 +82,37 @@ def export(
     """
     with ExitStack() as stack:
         stack.callback(medium.abandon)
+        if options.list_file is not None:
+            require_folder(options.list_file)
         if medium.store is not None:
-            _require_own(medium.store)
-            stack.enter_context(exclusive(medium.store))
-            _clear_unfinished(medium.store)
+            _occupy(medium.store, stack)
         selection = select(graph, registry, targets)
         work = _Export(graph, registry, medium, selection, options, progress)
         work.refuse_moving()
-        done = work.run()
+        try:
+            done = work.run()
+        except StoreFull as error:
+            if medium.store is None:
+                raise
+            words = "what was written stays, and the same command goes on"
+            raise StoreFull(f"{printable(medium.url)}: {error}; {words}") from error
         medium.finish()
     return done
+
+
+def _occupy(store: WritableStore, stack: ExitStack) -> None:
+    """Be the only one who writes to a place, which is empty or holds a copy.
+
+    Raises:
+        Refused, LockHeld: something else is there, or another one writes.
+        PathDenied: this user may not; the message names the place, for there are two.
+    """
+    try:
+        _require_own(store)
+        stack.enter_context(exclusive(store))
+        _clear_unfinished(store)
+    except PathDenied as error:
+        raise PathDenied(f"{printable(store.url)}: {error}") from error
 
 
 def _require_own(store: WritableStore) -> None:

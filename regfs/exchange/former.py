@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from regfs.digest import Digest
-from regfs.errors import DigestInvalid, DocumentInvalid, printable
+from regfs.errors import DigestInvalid, DocumentInvalid, PathMissing, printable
 from regfs.stores import Store
 from regfs.tree.scan import scan
 
@@ -39,6 +39,17 @@ def read_list(path: str) -> dict[Digest, int] | None:
         return None
     with open(path, encoding="ascii", errors="replace") as file:
         return dict(_parsed(path, iter(lambda: file.readline(_LONGEST), "")))
+
+
+def require_folder(file: str) -> None:
+    """See that a list can be written where it is wished.
+
+    Raises:
+        PathMissing: its folder is not there.
+    """
+    folder = os.path.dirname(os.path.abspath(file))
+    if not os.path.isdir(folder):
+        raise PathMissing(f"{printable(folder)}: no such folder; make it first")
 
 
 def write_list(file: str, blobs: Mapping[Digest, int]) -> None:

@@ -14,7 +14,8 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from regfs.errors import Invalid, PathMissing, Refused, printable
+from regfs.errors import Invalid, Refused, printable
+from regfs.exchange.former import require_folder
 from regfs.exchange.media import STANDARD_OUTPUT, Medium, StoreMedium, TarMedium
 from regfs.stores import Store, open_store, writable
 from regfs.stores.archive.container import DEFAULT_FOLDER, TOOLS
@@ -64,9 +65,7 @@ def open_medium(
         from regfs.stores.archive.writing import TarFile
 
         _require_apart(to, source)
-        folder = os.path.dirname(os.path.abspath(to))
-        if not os.path.isdir(folder):
-            raise PathMissing(f"{printable(folder)}: no such folder; make it first")
+        require_folder(to)
         file = TarFile(to)
         return TarMedium(file.tar, file)
     return _folder(to, source)

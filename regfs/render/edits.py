@@ -52,7 +52,7 @@ def show_edited(
     if done.removed and done.collected is None:
         _say_freed(out, done, collect)
     moved = done.transferred
-    if moved is not None:
+    if moved is not None and moved.blobs:
         did = "Would copy" if dry_run else "Copied"
         shared = f", {moved.shared} of them as clones or hard links" if moved.shared else ""
         size = f"{plural(moved.blobs, 'blob')}, {human_size(moved.bytes)}"

@@ -69,12 +69,14 @@ def _content(report: Overview) -> Iterator[Row]:
         yield "doubtful", _blobs(report.doubtful)
     if report.missing.count:
         yield "missing", _blobs(report.missing)
-    yield "uploads", f"{report.uploads.count:,}, {human_size(report.uploads.bytes)}"
-    yield (
-        "sharing",
-        f"saves {human_size(report.saved)} of {human_size(report.apparent)} "
-        f"({percent(report.saved, report.apparent)})",
-    )
+    if report.uploads.count:
+        yield "uploads", f"{report.uploads.count:,}, {human_size(report.uploads.bytes)}"
+    if report.saved:
+        yield (
+            "sharing",
+            f"saves {human_size(report.saved)} of {human_size(report.apparent)} "
+            f"({percent(report.saved, report.apparent)})",
+        )
 
 
 def _blobs(blobs: Blobs) -> str:

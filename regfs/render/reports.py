@@ -166,7 +166,7 @@ _DISK: Final = (
 )
 
 
-_SELDOM: Final = ("doubtful", "quarantine", "own")
+_SELDOM: Final = ("doubtful", "quarantine", "uploads", "own", "other")
 """Rows that are left out where there is nothing."""
 
 

@@ -24,7 +24,10 @@ _SCHEMES: Final = {
     "http": "a registry on the network",
     "https": "a registry on the network",
 }
-_NETWORK: Final = "regfs reads the disk of a registry; only heal --from takes this"
+_NETWORK: Final = (
+    "skopeo copy --all docker://... oci:FOLDER brings an image from there; only heal --from takes "
+    "this"
+)
 BUCKET_ADVICE: Final = "mount it, for example by rclone, or copy it to a folder"
 _MAGIC: Final = {
     b"BZh": "an archive (bzip2)",

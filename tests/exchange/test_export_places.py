@@ -13,6 +13,8 @@ from regfs.errors import NotARegistry, Refused
 from tests.support.buckets import bucket_of
 from tests.support.builder import TreeBuilder, image
 from tests.support.copies import files
+from tests.support.disks import needs_mounts, small_disk
+from tests.support.nobody import public_folder, run_as_nobody
 from tests.support.registries import Oracle
 
 # -- where nothing can be written --------------------------------------------------------------
@@ -58,6 +60,43 @@ def test_a_place_that_will_not_do_is_told_with_what_would(
     assert words in said.err
     assert (said.out, said.err.count("\n")) == ("", 1)
     assert (files(here), files(shop.root)) == (before, source)
+
+
+def test_a_list_that_has_no_folder_is_told_before_anything_is_written(
+    shop: TreeBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy, wanted = str(tmp_path / "copy.tar"), str(tmp_path / "nowhere/list")
+    assert run(["-r", str(shop.root), "export", "--to", copy, "--list", wanted]) == 5
+    assert "nowhere: no such folder; make it first" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["registry"]
+
+
+def test_who_may_not_write_a_copy_is_told_where() -> None:
+    with public_folder() as place:
+        tree, copy = TreeBuilder(place / "registry"), str(place / "copy")
+        tree.push("app", "v1", image(["one"]))
+        done = run_as_nobody("-r", str(tree.root), "export", "--to", copy)  # root has made it
+        assert done.code == 5
+        assert done.err.startswith(f"regfs: {copy}: ")
+        assert "permission denied" in done.err
+
+
+@needs_mounts
+@pytest.mark.parametrize("to", ["copy", "copy.tar"])
+def test_a_full_disk_is_told_with_its_place_and_a_copy_goes_on(
+    shop: TreeBuilder, tmp_path: Path, to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.push("app", "large", image([os.urandom(300_000), os.urandom(300_000)]))
+    with small_disk("tmpfs", tmp_path, size=500_000) as disk:
+        place = ["-r", str(shop.root), "export", "--to", str(disk / to)]
+        assert run(place) == 5
+        said = capsys.readouterr().err
+        assert str(disk / to) in said
+        assert "no space left on the device" in said
+        assert said.count("\n") == 1
+        assert (to == "copy.tar") == (list(disk.iterdir()) == [])
+        if to == "copy":
+            assert "the same command goes on" in said
 
 
 def test_a_bucket_is_not_copied_into_itself(shop: TreeBuilder) -> None:

@@ -30,6 +30,7 @@ def refusal(root: str) -> str:
         ("podman://-v", "must be podman://CONTAINER"),
         ("podman://host/app:v1", "must be podman://CONTAINER"),
         ("https://registry.example.com", "only heal --from takes this"),
+        ("https://registry.example.com", "skopeo copy --all docker://... oci:FOLDER"),
     ],
 )
 def test_a_root_elsewhere_is_called_by_name(
