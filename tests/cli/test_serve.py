@@ -135,14 +135,14 @@ def test_a_second_writable_server_is_refused(tree: TreeBuilder) -> None:
         assert second.stderr.startswith("regfs: another server takes pushes into this tree (")
         assert f"process {process.pid} on " in second.stderr
         with serving(tree.root) as (reader, other):
-            assert requests.get(f"{other}/v2/app/manifests/v1", timeout=10).ok
+            assert requests.get(f"{other}/v2/app/manifests/v1", timeout=60).ok
             assert end(reader, signal.SIGTERM)[0] == 0
         assert run(["-r", str(tree.root), "gc", "run", "-m", "--yes"]) == 0
-        assert requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10).ok
+        assert requests.post(f"{url}/v2/app/blobs/uploads/", timeout=60).ok
         process.kill()
         process.wait()
     with serving(tree.root, "--writable") as (process, url):
-        assert requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10).ok
+        assert requests.post(f"{url}/v2/app/blobs/uploads/", timeout=60).ok
         assert end(process, signal.SIGTERM)[0] == 0
     with serving(tree.root, "--writable") as (process, _):
         assert end(process, signal.SIGTERM)[0] == 0
@@ -175,7 +175,7 @@ def test_a_port_in_use_is_one_line(tree: TreeBuilder, capsys: pytest.CaptureFixt
 
 def test_serve_prints_address_tree_and_mode(tree: TreeBuilder) -> None:
     with serving(tree.root) as (process, url):
-        assert requests.get(f"{url}/v2/", timeout=10).ok
+        assert requests.get(f"{url}/v2/", timeout=60).ok
         code, told = end(process, signal.SIGTERM)
     assert code == 0
     assert '"GET /v2/ HTTP/1.1" 200 ' in told
@@ -214,7 +214,7 @@ def test_serve_listens_on_ipv6(tree: TreeBuilder) -> None:
         pytest.skip("this machine has no address ::1")
     with serving(tree.root, "--listen", "[::1]:0") as (process, url):
         assert url.startswith("http://[::1]:")
-        assert requests.get(f"{url}/healthz", timeout=10).ok
+        assert requests.get(f"{url}/healthz", timeout=60).ok
         assert end(process, signal.SIGTERM)[0] == 0
 
 
@@ -232,7 +232,7 @@ def test_the_log_has_the_shape_that_was_asked_for(tree: TreeBuilder, users: str,
     tree.push("app", "v1")
     with serving(tree.root, "--log-format", how, "--htpasswd", users) as (process, url):
         target = f"{url}/v2/app/manifests/v1"
-        assert requests.get(target, auth=("alice", "secret"), timeout=10).ok
+        assert requests.get(target, auth=("alice", "secret"), timeout=60).ok
         _, told = end(process, signal.SIGTERM)
     if how == "combined":
         assert re.match(
@@ -273,7 +273,7 @@ def test_serve_listens_on_a_unix_socket(tree: TreeBuilder, tmp_path: Path) -> No
 
 def test_serve_listens_on_localhost_by_name(tree: TreeBuilder) -> None:
     with serving(tree.root, "--listen", "localhost:0") as (process, url):
-        assert requests.get(f"{url}/healthz", timeout=10).ok
+        assert requests.get(f"{url}/healthz", timeout=60).ok
         assert end(process, signal.SIGTERM)[0] == 0
 
 
@@ -296,7 +296,7 @@ def test_loopback_without_passwords_answers_only_own_names(tree: TreeBuilder, us
 def test_insecure_serves_other_machines(tree: TreeBuilder) -> None:
     with serving(tree.root, "--listen", "0.0.0.0:0", "--insecure") as (process, url):
         port = url.rpartition(":")[2]
-        assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=10).ok
+        assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=60).ok
         assert end(process, signal.SIGTERM)[0] == 0
 
 
@@ -308,7 +308,7 @@ def test_a_tree_that_cannot_be_written_is_served(tree: TreeBuilder) -> None:
     tree.root.chmod(0o555)
     try:
         with serving(tree.root) as (process, url):
-            assert requests.get(f"{url}/v2/app/manifests/v1", timeout=10).ok
+            assert requests.get(f"{url}/v2/app/manifests/v1", timeout=60).ok
             assert end(process, signal.SIGTERM)[0] == 0
     finally:
         for path in (tree.root, *tree.root.rglob("*")):
@@ -319,10 +319,10 @@ def test_a_tree_that_cannot_be_written_is_served(tree: TreeBuilder) -> None:
 def test_health_fails_when_the_tree_is_removed(tree: TreeBuilder) -> None:
     tree.push("app", "v1")
     with serving(tree.root) as (process, url):
-        assert requests.get(f"{url}/healthz", timeout=10).json() == {"status": "ok"}
+        assert requests.get(f"{url}/healthz", timeout=60).json() == {"status": "ok"}
         (tree.root / "docker").rename(tree.root / "away")
-        wire.until(lambda: requests.get(f"{url}/healthz", timeout=10).status_code == 503)
+        wire.until(lambda: requests.get(f"{url}/healthz", timeout=60).status_code == 503)
         (tree.root / "away").rename(tree.root / "docker")
-        wire.until(lambda: requests.get(f"{url}/healthz", timeout=10).status_code == 200)
+        wire.until(lambda: requests.get(f"{url}/healthz", timeout=60).status_code == 200)
         _, told = end(process, signal.SIGTERM)
     assert "regfs: not healthy: docker/registry/v2 is gone" in told

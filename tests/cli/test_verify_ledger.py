@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -416,7 +417,8 @@ def test_after_a_kill_the_next_run_completes_and_all_is_found(
             break
         time.sleep(0.002)
     time.sleep(Random(seed).random() * 0.1)
-    os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it may have ended
+        os.killpg(process.pid, signal.SIGKILL)
     out, _ = process.communicate(timeout=60)
     rest, errors = end(start(tmp_path, "--max-age", "1d", "--ndjson"))
     assert errors == ""

@@ -111,7 +111,7 @@ def test_an_empty_registry_is_nothing_to_refuse(tree: TreeBuilder) -> None:
 
 def test_the_page_says_so(openshift: TreeBuilder) -> None:
     with hosted(openshift.root) as url, pytest.raises(urllib.error.HTTPError) as caught:
-        while urllib.request.urlopen(f"{url}/gc", timeout=30).status == 202:
+        while urllib.request.urlopen(f"{url}/gc", timeout=60).status == 202:
             time.sleep(0.05)
     assert 400 <= caught.value.code < 500
     assert "but no manifest" in caught.value.read().decode()

@@ -295,7 +295,7 @@ def test_a_tree_of_another_owner_is_left_alone(
 def _hold(root: str, ready: Any) -> None:
     with open_store(root).lock(".regfs/lock", "somebody else, process 1"):
         ready.set()
-        time.sleep(60)
+        time.sleep(3600)  # it is killed
 
 
 def test_restore_and_purge_wait_for_nobody_and_change_nothing_meanwhile(
@@ -323,7 +323,7 @@ def test_a_second_run_is_refused_and_a_dead_one_is_not_waited_for(litter: TreeBu
     holder = context.Process(target=_hold, args=(str(litter.root), ready))
     holder.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(300)
         before = litter.files()
         with pytest.raises(LockHeld, match="somebody else"):
             carry_out(litter, planned)

@@ -352,8 +352,8 @@ def test_a_server_deletes_old_uploads_in_the_background(tree: TreeBuilder) -> No
     ):
         one.sendall(asked("POST", f"/v2/app/blobs/uploads/?digest={DIGEST}", size=len(DATA)))
         one.sendall(DATA[:HALF])
-        left = requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10).headers["Location"]
-        wire.until(lambda: requests.get(url + left, timeout=10).status_code == 404)
+        left = requests.post(f"{url}/v2/app/blobs/uploads/", timeout=60).headers["Location"]
+        wire.until(lambda: requests.get(url + left, timeout=60).status_code == 404)
         one.sendall(DATA[HALF:])
         assert answer(one).status == 201
     assert tree.blob_path(DIGEST).read_bytes() == DATA

@@ -96,7 +96,7 @@ def test_the_page_shows_the_kind_of_attached_tags(tree: TreeBuilder) -> None:
 
         def page(path: str) -> str:
             while True:
-                with urllib.request.urlopen(f"{url}{path}", timeout=30) as answer:
+                with urllib.request.urlopen(f"{url}{path}", timeout=60) as answer:
                     if answer.status == 200:
                         return str(answer.read().decode())
                 time.sleep(0.05)

@@ -50,7 +50,7 @@ def again(process: subprocess.Popen[str], files: int = 1) -> list[str]:
 
 def status(url: str, name: str, password: str = "secret") -> int:
     target = f"{url}/v2/{name}/manifests/v1"
-    return requests.get(target, auth=("alice", password), timeout=10).status_code
+    return requests.get(target, auth=("alice", password), timeout=60).status_code
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ def test_the_running_answer_is_the_last_on_its_connection(tree: TreeBuilder) -> 
 def test_a_request_whose_head_has_begun_is_answered(tree: TreeBuilder) -> None:
     with serving(tree.root) as (process, url), wire.connected(url) as one:
         one.sendall(b"GET /v2/ HTTP/1.1\r\nHo")
-        wire.until(lambda: requests.get(f"{url}/v2/", timeout=10).ok)
+        wire.until(lambda: requests.get(f"{url}/v2/", timeout=60).ok)
         end_in_the_middle(process, url)
         one.sendall(b"st: localhost\r\n\r\n")
         found = answer(one)
@@ -185,16 +185,16 @@ def test_bytes_of_an_upload_survive_the_grace(tree: TreeBuilder) -> None:
     """The client is let go, and goes on where it was when there is a server again."""
     with ExitStack() as later:
         with hosted(tree.root, writable=True, limits=Limits(grace_seconds=0.3)) as url:
-            begun = requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10)
+            begun = requests.post(f"{url}/v2/app/blobs/uploads/", timeout=60)
             where = begun.headers["Location"]
             one = later.enter_context(wire.connected(url))
             one.sendall(asked("PATCH", where, size=len(DATA)) + DATA[:HALF])
             wire.until(lambda: arrived(tree) == HALF)
         assert wire.rest(one) == b""
     with hosted(tree.root, writable=True) as url:
-        found = requests.get(url + where, timeout=10)
+        found = requests.get(url + where, timeout=60)
         assert found.headers["Range"] == f"0-{HALF - 1}"
-        put = requests.put(f"{url}{where}?digest={DIGEST}", data=DATA[HALF:], timeout=10)
+        put = requests.put(f"{url}{where}?digest={DIGEST}", data=DATA[HALF:], timeout=60)
         assert put.status_code == 201
     assert is_there(tree)
 
@@ -218,7 +218,7 @@ def test_curl_that_sends_slowly(tree: TreeBuilder, tmp_path: Path, method: str) 
     with serving(tree.root, "--writable", "--grace", "60s") as (process, url):
         target = f"{url}/v2/app/blobs/uploads/"
         if method == "PUT":
-            target = url + requests.post(target, timeout=10).headers["Location"]
+            target = url + requests.post(target, timeout=60).headers["Location"]
         command = ["curl", "-sS", "-X", method, "-H", "Expect:", "--limit-rate", "64k"]
         options = ["--data-binary", f"@{file}", "-w", "%{http_code}", f"{target}?digest={DIGEST}"]
         with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as curl:

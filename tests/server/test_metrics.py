@@ -17,7 +17,7 @@ from tests.support.server import hosted
 
 def metrics(url: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Return name and labels -> value."""
-    text = requests.get(f"{url}/metrics", timeout=10).text
+    text = requests.get(f"{url}/metrics", timeout=60).text
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -38,7 +38,7 @@ def url(tree: TreeBuilder) -> Iterator[str]:
 
 def test_requests_are_counted(url: str) -> None:
     for tag, status in (("v1", "200"), ("v1", "200"), ("nothing", "404")):
-        requests.get(f"{url}/v2/app/manifests/{tag}", timeout=10)
+        requests.get(f"{url}/v2/app/manifests/{tag}", timeout=60)
         labels = {"action": "manifest", "method": "GET", "status": status}
         wire.until(lambda: value(url, "regfs_http_requests_total", **labels) >= 1)  # noqa: B023
     asked = {"action": "manifest", "method": "GET"}
@@ -48,15 +48,15 @@ def test_requests_are_counted(url: str) -> None:
 
 
 def test_bytes_are_counted(url: str) -> None:
-    size = len(requests.get(f"{url}/v2/app/manifests/v1", timeout=10).content)
+    size = len(requests.get(f"{url}/v2/app/manifests/v1", timeout=60).content)
     wire.until(lambda: value(url, "regfs_http_sent_bytes_total", action="manifest") == size)
-    began = requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10)
-    requests.patch(url + began.headers["Location"], data=bytes(5000), timeout=10)
+    began = requests.post(f"{url}/v2/app/blobs/uploads/", timeout=60)
+    requests.patch(url + began.headers["Location"], data=bytes(5000), timeout=60)
     wire.until(lambda: value(url, "regfs_http_received_bytes_total", action="upload") == 5000)
 
 
 def test_running_requests_are_counted(url: str) -> None:
-    began = requests.post(f"{url}/v2/app/blobs/uploads/", timeout=10)
+    began = requests.post(f"{url}/v2/app/blobs/uploads/", timeout=60)
     head = f"PATCH {began.headers['Location']} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
     with wire.connected(url) as one:
         one.sendall(head.encode())
@@ -74,7 +74,7 @@ def test_clients_cannot_create_labels(url: str) -> None:
         wire.get(url, b"/v2/made-up-name", method=method)
     wire.until(lambda: value(url, "regfs_http_requests_total",
                              action="tags", method="GET", status="404") == 1)  # fmt: skip
-    text = requests.get(f"{url}/metrics", timeout=10).text
+    text = requests.get(f"{url}/metrics", timeout=60).text
     assert "made-up-name" not in text
     assert "BREW" not in text
 
@@ -98,10 +98,10 @@ def test_a_disk_that_hangs_is_reported_and_asked_once(
     monkeypatch.setattr(Health, "_look", hang)
     try:
         for _ in range(3):
-            answer = requests.get(f"{url}/healthz", timeout=10)
+            answer = requests.get(f"{url}/healthz", timeout=60)
             assert answer.status_code == 503
             assert answer.json() == {"status": "unavailable"}
         assert looked == [1]
     finally:
         go.set()
-    wire.until(lambda: requests.get(f"{url}/healthz", timeout=10).status_code == 200)
+    wire.until(lambda: requests.get(f"{url}/healthz", timeout=60).status_code == 200)

@@ -221,7 +221,7 @@ def test_work_is_done_once_and_goes_on_when_nobody_waits() -> None:
     done, go = list[int](), threading.Event()
 
     def work(doing: Deadline) -> tuple[str, int]:
-        go.wait(30)
+        go.wait(120)
         done.append(1)
         return "result", 1
 
@@ -229,8 +229,8 @@ def test_work_is_done_once_and_goes_on_when_nobody_waits() -> None:
         kept = Jobs()
         assert await kept.get("a", "key", work, patience=0.01) is None
         go.set()
-        assert await kept.get("b", "key", work, patience=30) == "result"
-        assert await kept.get("c", "key", work, patience=30) == "result"
+        assert await kept.get("b", "key", work, patience=120) == "result"
+        assert await kept.get("c", "key", work, patience=120) == "result"
         kept.close()
 
     asyncio.run(scenario())
@@ -248,7 +248,7 @@ def test_a_failure_is_kept_for_a_moment() -> None:
         kept = Jobs()
         for _ in range(3):
             with pytest.raises(ManifestInvalid):
-                await kept.get("a", "key", work, patience=30)
+                await kept.get("a", "key", work, patience=120)
         kept.close()
 
     asyncio.run(scenario())
@@ -266,7 +266,7 @@ def test_results_are_forgotten_by_weight_and_by_age(clock: Clock) -> None:
                 made.append(name)
                 return name, weight
 
-            assert await kept.get("a", name, work, patience=30) == name
+            assert await kept.get("a", name, work, patience=120) == name
 
         await get("one", jobs.WEIGHT // 2)
         await get("two", jobs.WEIGHT // 2)
@@ -306,7 +306,7 @@ def test_one_client_cannot_queue_without_end() -> None:
     go = threading.Event()
 
     def work(doing: Deadline) -> tuple[str, int]:
-        go.wait(30)
+        go.wait(120)
         return "done", 1
 
     async def scenario() -> None:
@@ -316,7 +316,7 @@ def test_one_client_cannot_queue_without_end() -> None:
         with pytest.raises(LineFull):
             await kept.get("a", "more", work, patience=1)
         go.set()
-        assert await kept.get("b", "mine", work, patience=30) == "done"
+        assert await kept.get("b", "mine", work, patience=120) == "done"
         kept.close()
 
     asyncio.run(scenario())

@@ -422,7 +422,7 @@ def test_a_file_that_ends_too_early_ends_the_connection(tree: TreeBuilder) -> No
     blob = content.blobs[1]
     with hosted(tree.root) as url:
         where = urlsplit(url)
-        with socket.create_connection((where.hostname, where.port or 0), timeout=30) as client:
+        with socket.create_connection((where.hostname, where.port or 0), timeout=60) as client:
             request = f"GET /v2/app/blobs/{blob.digest} HTTP/1.1\r\nHost: x\r\n\r\n"
             client.sendall(request.encode())
             received = len(client.recv(1000))

@@ -389,7 +389,7 @@ def test_ranges_work_over_tls(tree: TreeBuilder, tmp_path: Path) -> None:
                 f"{url}/v2/app/blobs/{digest_of(data)}",
                 headers={"Range": header, "Connection": "close"},
                 verify=str(certificate),
-                timeout=30,
+                timeout=60,
             )
             assert answer.content == data[start:]
 

@@ -121,14 +121,14 @@ def test_what_a_method_does(action: RouteKind, method: str, verb: Verb) -> None:
 def test_base_and_errors_follow_the_specification(tree: TreeBuilder) -> None:
     with hosted(tree.root) as url:
         for path in ("/v2/", "/v2"):
-            answer = requests.get(url + path, timeout=10)
+            answer = requests.get(url + path, timeout=60)
             assert answer.status_code == 200
             assert answer.json() == {}
             assert answer.headers["Docker-Distribution-API-Version"] == "registry/2.0"
-        answer = requests.get(f"{url}/v2/App/tags/list", timeout=10)
+        answer = requests.get(f"{url}/v2/App/tags/list", timeout=60)
         assert answer.status_code == 400
         assert answer.json()["errors"][0]["code"] == "NAME_INVALID"
-        assert requests.get(f"{url}/v2/app", timeout=10).status_code == 404
-        answer = requests.post(f"{url}/v2/", timeout=10)
+        assert requests.get(f"{url}/v2/app", timeout=60).status_code == 404
+        answer = requests.post(f"{url}/v2/", timeout=60)
         assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
         assert answer.json()["errors"][0]["code"] == "UNSUPPORTED"

@@ -35,7 +35,7 @@ def test_what_is_pulled_over_tls(tree: TreeBuilder, pair: Pair) -> None:
     tree.layer_link("app", blob)
     with hosted(tree.root, tls=server_context(*pair)) as url:
         assert url.startswith("https://")
-        answer = requests.get(f"{url}/v2/app/blobs/{blob}", verify=pair.certificate, timeout=10)
+        answer = requests.get(f"{url}/v2/app/blobs/{blob}", verify=pair.certificate, timeout=60)
     assert answer.content == bytes(1 << 20)
 
 
@@ -49,7 +49,7 @@ def test_old_versions_are_refused(tree: TreeBuilder, pair: Pair) -> None:
 def test_plain_http_to_a_tls_port_breaks_nothing(tree: TreeBuilder, pair: Pair) -> None:
     with hosted(tree.root, tls=server_context(*pair)) as url:
         wire.get(url, b"/v2/")
-        assert requests.get(f"{url}/v2/", verify=pair.certificate, timeout=10).ok
+        assert requests.get(f"{url}/v2/", verify=pair.certificate, timeout=60).ok
 
 
 @needs_programs("openssl")

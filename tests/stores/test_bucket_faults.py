@@ -105,7 +105,7 @@ def test_a_permission_that_is_missing_is_named(
     bucket.denied = {action}
     began = time.monotonic()
     assert run(["-r", ROOT, *arguments, "--no-cache"]) == Exit.STORAGE.value
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     captured = capsys.readouterr()
     assert not captured.out
     (line,) = captured.err.splitlines()
@@ -129,7 +129,7 @@ def test_a_clock_that_is_an_hour_off_for_a_real_server(
 ) -> None:
     with bucket_on(object_store(kind), TREES / "whole") as root:
         command = ["faketime", "+1 hour", sys.executable, "-m", "regfs", "-r", root, "ls"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == Exit.STORAGE.value
     assert "the clock of this machine is wrong" in done.stderr
     assert SECRET not in done.stderr

@@ -215,7 +215,7 @@ def failure(capsys: pytest.CaptureFixture[str], root: str = ROOT) -> str:
     """Return the line in which a command fails, in time, with no secret."""
     began = time.monotonic()
     assert run(["-r", root, "ls"]) == Exit.STORAGE.value
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     captured = capsys.readouterr()
     assert not captured.out
     (line,) = captured.err.splitlines()

@@ -410,7 +410,7 @@ def test_a_server_without_such_requests_is_told_apart(bucket: FakeBucket) -> Non
 
 def test_a_wrong_clock_is_named_and_that_of_the_server_told(bucket: FakeBucket) -> None:
     bucket.clock = 600.0
-    assert abs(signed().now() - time.time() - 600) < 5
+    assert abs(signed().now() - time.time() - 600) < 60
     bucket.clock = 3600.0
     with pytest.raises(StoreError, match="the clock of this machine is wrong"):
         open_uploads(signed())
@@ -420,7 +420,7 @@ def test_a_refused_port_is_said_soon() -> None:
     began = time.monotonic()
     with reached_at("http://127.0.0.1:9"), pytest.raises(StoreError, match="connection refused"):
         open_uploads(signed())
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 # -- keys ------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ class Server:
 
 
 def access(**options: Any) -> RegistryAccess:
-    return RegistryAccess(pause=lambda seconds: None, **{"timeout": 5.0, **options})
+    return RegistryAccess(pause=lambda seconds: None, **{"timeout": 60.0, **options})
 
 
 def read(server: Server, wanted: BlobRequest = WANTED, **options: Any) -> bytes:
