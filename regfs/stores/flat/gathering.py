@@ -88,6 +88,8 @@ class NamedFile(NamedTuple):
 _Item: TypeAlias = tuple[bytes, int]
 """A key, and the number of what has it, in the order of the columns."""
 _NOTHING: Final[_Item] = (b"", -1)
+_Part: TypeAlias = tuple[list[bytes], list[int]]
+"""Some keys, and as many numbers."""
 
 
 class _SortedRun:
@@ -252,7 +254,7 @@ class Gathering:
     def _find_root(self) -> None:
         """Let names begin where the tree does, and forget all others."""
         kind = "registry"
-        tops = {above for key in self._names() if (above := _above(key)) is not None}
+        tops = self._tops()
         if not tops and self._layouts and (tops := self._layouts_in()):
             kind = "OCI layout"
         elif not tops:
@@ -262,6 +264,16 @@ class Gathering:
         if others := sorted(other for other in tops if not other.startswith(top)):
             both = " and ".join(printable(path_of(one)) or "/" for one in (top, others[0]))
             raise NotARegistry(f"{self._what} with more than one {kind}: below {both}")
+
+    def _tops(self) -> set[bytes]:
+        """Return what stands before `docker/registry/v2` in the names."""
+        tops: set[bytes] = set()
+        start = V2  # of the last name that had it; the next begins as it, as a rule
+        for key in self._names():
+            if not (tops and key.startswith(start)) and (above := _above(key)) is not None:
+                tops.add(above)
+                start = above + V2 + b"\0"
+        return tops
 
     def _layouts_in(self) -> set[bytes]:
         """Return what stands before the names of the OCI layouts in the listing."""
@@ -298,7 +310,7 @@ class Gathering:
 
     # -- sorting ----------------------------------------------------------------------------
 
-    def _sorted(self) -> Iterator[_Item]:
+    def _sorted(self) -> Iterator[_Part]:
         """Yield everything by its key in the listing, what came first before what came later.
 
         What is yielded is forgotten.
@@ -306,7 +318,7 @@ class Gathering:
         if not self._runs:
             keys, self._keys = self._keys, []
             order = sorted(range(len(keys)), key=keys.__getitem__)
-            yield from zip(map(keys.__getitem__, order), order, strict=True)
+            yield list(map(keys.__getitem__, order)), order
             return
         firsts = sorted(chain.from_iterable(run.firsts for run in self._runs))
         step = max(_PART // TOGETHER, 1)
@@ -314,37 +326,58 @@ class Gathering:
         runs = list(map(_SortedRun, self._runs, starts))
         for limit in (*firsts[step::step], None):
             # The sort keeps the order of equal keys, and what is sorted in it costs nothing.
-            part = chain.from_iterable(run.take(limit) for run in runs)
-            yield from sorted(part, key=itemgetter(0))
+            part = sorted(chain.from_iterable(run.take(limit) for run in runs), key=itemgetter(0))
+            yield [key for key, _ in part], [at for _, at in part]
 
     def _kept_keys(self, kept: array[int], odd: dict[bytes, Finding]) -> Iterator[bytes]:
         """Yield the keys of what is kept, and put its numbers into `kept`."""
-        found = self._distinct(odd)
+        parts = self._distinct(odd)
         if _FOLDER in self._kinds:
-            found = self._telling(found)
-        for key, at in found:
-            kept.append(at)
-            yield key
+            items = chain.from_iterable(zip(*part, strict=True) for part in parts)
+            for key, at in self._telling(items):
+                kept.append(at)
+                yield key
+            return
+        for keys, numbers in parts:
+            kept.extend(numbers)
+            yield from keys
 
-    def _distinct(self, odd: dict[bytes, Finding]) -> Iterator[_Item]:
+    def _distinct(self, odd: dict[bytes, Finding]) -> Iterator[_Part]:
         """Yield everything of the tree without second ones of a name, and files where there is a
         folder.
         """
-        kinds, renamed = self._kinds, self._in_tree if self._top or self._missing else None
-        key, at = b"", -1
-        for following, later in chain(self._sorted(), (_NOTHING,)):
-            if renamed is not None and later >= 0:
-                following = renamed(following)
-            if not following.startswith(key):  # as a rule
+        last, number = _NOTHING
+        for keys, numbers in chain(self._sorted(), (([b""], [-1]),)):
+            if (self._top or self._missing) and numbers != [-1]:
+                keys = list(map(self._in_tree, keys))
+            if last:
+                keys, numbers = [last, *keys], [number, *numbers]
+            if not keys:
+                continue
+            # As a rule no key begins as the one before it; an empty one is such a beginning.
+            if any(map(bytes.startswith, islice(keys, 1, None), keys)):
+                items = list(self._seen(keys, numbers, odd))
+                yield [key for key, _ in items], [at for _, at in items]
+            else:
+                yield keys[:-1], numbers[:-1]
+            last, number = keys[-1], numbers[-1]
+
+    def _seen(
+        self, keys: Sequence[bytes], numbers: Sequence[int], odd: dict[bytes, Finding]
+    ) -> Iterator[_Item]:
+        """Yield all but the last, without those that what follows takes the place of."""
+        kinds = self._kinds
+        following = zip(islice(keys, 1, None), islice(numbers, 1, None), strict=True)
+        for (after, later), key, at in zip(following, keys, numbers, strict=False):
+            if not after.startswith(key):
                 yield key, at
-            elif following == key:
+            elif after == key:
                 if key and not kinds[at] == kinds[later] == _FOLDER:
                     odd[key] = Finding(Code.ENTRY_DUPLICATE, path_of(key))
-            elif key and kinds[at] != _FOLDER and following.startswith(key + b"\0"):
+            elif key and kinds[at] != _FOLDER and after.startswith(key + b"\0"):
                 odd[key] = shadowed(path_of(key))
             elif key:
                 yield key, at
-            key, at = following, later
 
     def _telling(self, items: Iterator[_Item]) -> Iterator[_Item]:
         """Yield everything but folders that hold one file and nothing else.

@@ -27,10 +27,10 @@ from regfs.stores.bucket.listing.report_files import (
     CopiedFiles,
     ReportFiles,
     ReportManifest,
-    ReportPage,
     read_report,
     report_pages,
 )
+from regfs.stores.bucket.listing.report_lines import ReportPage
 from regfs.stores.bucket.meter import Meter
 from regfs.stores.bucket.place import INVENTORY, Bucket, is_bucket, keys_of, of_url, profile
 from regfs.stores.bucket.requests.client import Client
@@ -137,7 +137,8 @@ class InventorySource(ListedObjects):
         """Take what is of the tree."""
         keys, prefix = page.keys, self._prefix
         mine = [(_TREE in key or _is_own(key)) and key.startswith(prefix) for key in keys]
-        for place, key in enumerate(keys):
+        text = b"\n".join((b"", *keys))
+        for place, key in enumerate(keys) if b"//" in text or b"\n/" in text else ():
             if mine[place] and (b"//" in key or key[:1] == b"/"):
                 self._note_odd(key)
                 mine[place] = False

@@ -19,14 +19,13 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from itertools import compress, islice
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol, cast
-from urllib.parse import unquote_to_bytes
 
 from regfs.errors import NotARegistry, PathDenied, PathMissing, StoreError, printable
 from regfs.stores.archive.decompressors import GZIP, Bytes, open_gzip
+from regfs.stores.bucket.listing.report_lines import ReportPage, pages_of
 from regfs.stores.bucket.requests.client import Client, KeyOdd
 
 MANIFEST: Final = "manifest.json"
@@ -34,15 +33,11 @@ _CHECKSUM: Final = "manifest.checksum"
 _LARGEST: Final = 16 << 20
 """Bytes of a manifest.json: 50,000 files, of a million objects each."""
 _PIECE: Final = 256 << 10
-_LONGEST: Final = 64 << 10
-"""Bytes of a line: a key has up to 1024, three times that URL-encoded."""
+_UNPACKED: Final = 1 << 20
+"""Bytes of lines that are looked at together."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-_PAGE: Final = 8192
-"""Lines that are looked at together."""
 _ABOVE: Final = 4
 """Folders above that of manifest.json in which its files are looked for."""
-_YES, _NO = "true", "false"
-
 
 _NO_MANIFEST: Final = (
     ValueError,
@@ -236,25 +231,6 @@ def _understood(document: Any) -> ReportManifest:
     return ReportManifest(bucket, taken_at, columns, files)
 
 
-class ReportPage(NamedTuple):
-    """Some objects of the bucket, as columns of equal length."""
-
-    keys: list[bytes]
-    sizes: list[int]
-    mtimes: list[float]
-    """Seconds since the epoch; when the report was begun, if it has no times."""
-    etags: list[str]
-
-    def only(self, wanted: Sequence[bool]) -> ReportPage:
-        """Return a part of them: those that are true in `wanted`."""
-        return ReportPage(
-            list(compress(self.keys, wanted)),
-            list(compress(self.sizes, wanted)),
-            list(compress(self.mtimes, wanted)),
-            list(compress(self.etags, wanted)),
-        )
-
-
 def report_pages(
     report: ReportManifest, files: ReportFiles, url: str, advance: Callable[[int], None]
 ) -> Iterator[ReportPage]:
@@ -273,7 +249,7 @@ def report_pages(
         with stream:
             source = _Counted(stream, advance)
             try:
-                yield from _pages_of(source, report, where)
+                yield from pages_of(_pieces(source, where), report.columns, report.taken_at)
             except (csv.Error, ValueError, OverflowError) as error:
                 words = " ".join(str(error).split())[:200]
                 raise StoreError(
@@ -313,76 +289,26 @@ class _Counted(io.RawIOBase):
         return len(piece)
 
 
-def _pages_of(source: _Counted, report: ReportManifest, where: str) -> Iterator[ReportPage]:
-    """Yield what is there by the lines of one file.
-
-    Raises:
-        ValueError, csv.Error: a line is none of this report.
-    """
-    columns = report.columns
-    places = {name: place for place, name in enumerate(columns)}
-    key_at, size_at = places["Key"], places["Size"]
-    time_at, etag_at = places.get("LastModifiedDate"), places.get("ETag")
-    flags = [(places[name], wanted) for name, wanted in _FLAGS.items() if name in places]
-    reader = csv.reader(_lines(source, where))
-    while rows := list(islice(reader, _PAGE)):
-        if set(map(len, rows)) != {len(columns)}:
-            count = next(len(row) for row in rows if len(row) != len(columns))
-            raise ValueError(f"a line of {count} columns, not {len(columns)}")
-        for place, wanted in flags:
-            rows = [row for row in rows if row[place].lower() == wanted]
-        sizes = [int(row[size_at]) for row in rows]
-        if sizes and not 0 <= min(sizes) <= max(sizes) < 2**63:
-            raise ValueError("a size that is negative or too large")
-        times = [report.taken_at] * len(rows)
-        if time_at is not None:
-            times = [_time_of(row[time_at]) for row in rows]
-        etags = [""] * len(rows) if etag_at is None else [row[etag_at] for row in rows]
-        yield ReportPage([_decoded(row[key_at]) for row in rows], sizes, times, etags)
-
-
-def _time_of(text: str) -> float:
-    """Return a time as HEAD tells it: in whole seconds."""
-    return datetime.fromisoformat(text).timestamp() // 1
-
-
-_FLAGS: Final = {"IsLatest": _YES, "IsDeleteMarker": _NO}
-"""Columns of a bucket with versions, and what they say of what is there."""
-
-
-def _decoded(text: str) -> bytes:
-    if "%" in text or "+" in text:
-        return unquote_to_bytes(text.replace("+", " "))
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _lines(source: _Counted, where: str) -> Iterator[str]:
-    """Yield the lines of a file, decompressed, of a length that is bounded.
+def _pieces(source: _Counted, where: str) -> Iterator[bytes]:
+    """Yield the bytes of a file, decompressed.
 
     Raises:
         StoreError: it cannot be decompressed.
-        ValueError: a line is too long.
     """
     head = source.read(2) or b""
     plain: Bytes = cast(Bytes, _WithHead(head, source))
     broken: tuple[type[Exception], ...] = ()
     if head == GZIP:
         plain, broken = open_gzip(plain)
-    rest = b""
     while True:
         try:
-            piece = plain.read(_PIECE)
+            piece = plain.read(_UNPACKED)
         except broken as error:
             words = " ".join(str(error).split())[:200]
             raise StoreError(f"{where}: cannot be decompressed: {words}") from None
         if not piece:
-            break
-        *lines, rest = (rest + piece).split(b"\n")
-        if len(rest) > _LONGEST:
-            raise ValueError(f"a line of more than {_LONGEST} bytes")
-        yield from b"\n".join(lines).decode("utf-8", "surrogateescape").split("\n") if lines else ()
-    if rest:
-        yield rest.decode("utf-8", "surrogateescape")
+            return
+        yield piece
 
 
 class _WithHead(io.RawIOBase):
