@@ -318,6 +318,15 @@ def printable(text: object) -> str:
     return shown if shown.isprintable() else "".join(map(_escape, shown))
 
 
+def without_secrets(place: str) -> str:
+    """Return a place as a message names it: of a URL without user, password and query."""
+    scheme, slashes, rest = place.partition("://")
+    if not slashes:
+        return printable(place)
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return printable(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
+
+
 def quoted(text: str, limit: int = 300) -> str:
     """Return a name in quotes, printable; a long one is cut after `limit` characters."""
     return f"'{printable(text if len(text) <= limit else text[:limit] + '...')}'"

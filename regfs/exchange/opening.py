@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from regfs.errors import Invalid, Refused, printable
+from regfs.errors import Invalid, Refused, printable, without_secrets
 from regfs.exchange.former import require_folder
 from regfs.exchange.media import STANDARD_OUTPUT, Medium, StoreMedium, TarMedium
 from regfs.stores import Store, open_store, writable
@@ -85,7 +85,7 @@ def _bucket(
     if not is_bucket(to):
         network = scheme in ("http", "https")
         more = "; into a registry, skopeo copies from regfs serve or --format oci"
-        raise Invalid(f"{printable(to)}: {_PLACES}{more if network else ''}")
+        raise Invalid(f"{without_secrets(to)}: {_PLACES}{more if network else ''}")
     place = slowed(place_of(to, variables), requests_per_second)
     medium = StoreMedium(writable(open_store(place, empty=True)))
     if isinstance(place, Bucket) and isinstance(source.spec, Bucket):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from regfs.errors import NotARegistry
+from regfs.errors import NotARegistry, without_secrets
 from regfs.heal.source import RegistryAccess, Source
 
 _REMOTE: Final = ("docker://", "http://", "https://")
@@ -50,7 +50,10 @@ def open_source(text: str, access: RegistryAccess | None = None) -> Source:
         return open_tree(text)
     if os.path.isfile(text):
         return open_archive(text)
-    raise NotARegistry(f"{text}: no such tree, layout or archive (registries begin with docker://)")
+    raise NotARegistry(
+        f"{without_secrets(text)}: no such tree, layout or archive "
+        "(registries begin with docker://)"
+    )
 
 
 def _without_name(path: str) -> str:

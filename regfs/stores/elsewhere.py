@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from regfs.errors import NotARegistry, PathDenied, printable
+from regfs.errors import NotARegistry, PathDenied, printable, without_secrets
 from regfs.stores import WritableStore
 from regfs.stores.archive.streamed import StreamOptions
 from regfs.stores.bucket.place import Bucket, is_bucket, is_inventory, of_url
@@ -77,7 +77,7 @@ def open_elsewhere(
     if not begin and os.path.isfile(root) and not os.access(root, os.R_OK):
         raise PathDenied(f"{printable(root)}: permission denied")
     if (what := _what_root_is(root, begin)) is not None:
-        raise NotARegistry(f"{printable(root)}: this is {what}")
+        raise NotARegistry(f"{without_secrets(root)}: this is {what}")
     from regfs.stores.local.store import open_local
 
     return open_local(root, empty=empty)

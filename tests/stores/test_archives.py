@@ -260,6 +260,18 @@ def test_a_plain_file_on_standard_input_is_read_where_it_lies(tmp_path: Path) ->
     assert store.read(BIG, 200_000) == big
 
 
+def test_standard_input_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    before, writing = os.dup(0), os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    try:
+        os.dup2(writing, 0)
+        with pytest.raises(StoreError, match="standard input cannot be read: Bad file descriptor"):
+            open_store("-")
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(writing)
+
+
 def test_standard_input_that_is_no_archive(tmp_path: Path) -> None:
     for data in (b"", b"hello", b"\x1f\x8bnot gzip", b"\x28\xb5\x2f\xfd", b"x" * 2000):
         with standard_input(data), pytest.raises(NotARegistry, match=r"^-: not a tar archive: "):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import random
 import subprocess
@@ -261,6 +262,15 @@ def test_a_skippable_frame_may_come_first(tmp_path: Path) -> None:
     file = tmp_path / "backup.tar.zst"
     file.write_bytes(packed_in_parts + compressed(tar_of([(f"{V2}/blobs/x", b"1")]), "tar.zst"))
     assert open_store(str(file)).read(f"{V2}/blobs/x", 9) == b"1"
+
+
+def test_a_disk_that_fails_at_once_says_so() -> None:
+    class Failing:
+        def read(self, size: int, /) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(StoreError, match="the archive cannot be read: Input/output error"):
+        PlainStream(Failing(), lambda amount: None)
 
 
 def test_a_file_that_nobody_may_read_says_so() -> None:

@@ -80,3 +80,28 @@ def test_a_folder_of_such_a_name_is_a_folder(
     monkeypatch.chdir(tmp_path)
     for root in ("s3://bucket", "-"):
         assert open_store(root).url
+
+
+_URLS = (
+    "https://user:hunter2@host/x",
+    "https://host/x?token=hunter2",
+    "s3://key:hunter2@bucket/x",
+    "s3://bucket?X-Amz-Signature=hunter2",
+    "inventory:s3://key:hunter2@bucket/manifest.json",
+)
+_TAKERS: tuple[list[str], ...] = (["ls"], ["import"], ["export", "--to"], ["heal", "-n", "--from"])
+_ASKED = [(taker, url) for taker in _TAKERS for url in _URLS if taker[0] != "heal" or "s3" in url]
+"""`heal --from https://...` asks a registry."""
+
+
+@pytest.mark.parametrize(("taker", "url"), _ASKED)
+def test_no_message_has_a_password_of_a_url(
+    tmp_path: Path, taker: list[str], url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = TreeBuilder(tmp_path / "registry")
+    tree.push("app", "v1")
+    words = ["-r", url, "ls"] if taker == ["ls"] else ["-r", str(tree.root), *taker, url]
+    assert run(words) in (Exit.NOT_FOUND.value, Exit.USAGE.value)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("regfs: ")
+    assert "hunter2" not in line

@@ -82,7 +82,7 @@ def open_standard_input(options: StreamOptions) -> FlatStore:
     status = os.fstat(descriptor)
     # A file that was read in part begins where it was left.
     is_whole = stat.S_ISREG(status.st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0
-    if is_whole and is_tar(os.pread(descriptor, BLOCK, 0)):
+    if is_whole and is_tar(_begin(descriptor)):
         return FlatStore(SeekableTar(descriptor, STANDARD_INPUT, layouts=options.layouts))
     if stat.S_ISFIFO(status.st_mode):
         with suppress(OSError, AttributeError):  # no such call, or more than this user gets
@@ -98,6 +98,13 @@ def _opened(path: str) -> int:
         raise PathDenied(f"{printable(path)}: permission denied") from error
     except OSError as error:
         raise StoreError(f"{printable(path)}: {error.strerror}") from error
+
+
+def _begin(descriptor: int) -> bytes:
+    try:
+        return os.pread(descriptor, BLOCK, 0)
+    except OSError as error:
+        raise StoreError(f"standard input cannot be read: {error.strerror}") from error
 
 
 class _Raw:

@@ -20,13 +20,15 @@ class PlainStream:
     """A tar as bytes that come one after the other, decompressed; see `headers.TarStream`."""
 
     def __init__(self, raw: Bytes, advance: Callable[[int], None]) -> None:
-        """`advance` gets the number of bytes that came."""
+        """`advance` gets the number of bytes that came.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
         self.position = 0
         self._advance = advance
         self._buffer, self._at = b"", 0
-        head = b""
-        while len(head) < MAGIC and (more := raw.read(MAGIC - len(head))):
-            head += more
+        head = _head(raw)
         self._broken: tuple[type[Exception], ...] = ()
         self._source: Bytes = _Begun(raw, head)
         if head.startswith(GZIP):
@@ -58,7 +60,7 @@ class PlainStream:
             words = " ".join(str(error).split())[:200]
             raise ArchiveDamaged(f"it cannot be decompressed: {words}") from None
         except OSError as error:
-            raise StoreError(f"the archive cannot be read: {error.strerror or error}") from error
+            raise _unreadable(error) from error
         self._advance(len(self._buffer))
 
     def take(self, size: int) -> bytes:
@@ -79,6 +81,21 @@ class PlainStream:
             self._at += step
             self.position += step
         return True
+
+
+def _head(raw: Bytes) -> bytes:
+    """Return the first bytes of a stream, by which it is told how it is compressed."""
+    head = b""
+    try:
+        while len(head) < MAGIC and (more := raw.read(MAGIC - len(head))):
+            head += more
+    except OSError as error:
+        raise _unreadable(error) from error
+    return head
+
+
+def _unreadable(error: OSError) -> StoreError:
+    return StoreError(f"the archive cannot be read: {error.strerror or error}")
 
 
 class _Begun(io.RawIOBase):

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from regfs.errors import NotARegistry, StoreError, printable
+from regfs.errors import NotARegistry, StoreError, printable, without_secrets
 from regfs.stores.bucket.meter import Meter
 
 INVENTORY: Final = "inventory:"
@@ -137,7 +137,7 @@ def of_url(root: str, variables: Mapping[str, str] | None = None) -> Bucket:
         )
     if not _NAME.fullmatch(name):
         raise NotARegistry(
-            f"{printable(root)}: must be {scheme}://BUCKET or {scheme}://BUCKET/PATH"
+            f"{without_secrets(root)}: must be {scheme}://BUCKET or {scheme}://BUCKET/PATH"
         )
     options = {}
     if scheme == "s3" and variables:
