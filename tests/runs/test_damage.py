@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,8 @@ from regfs.gc.collect import collect, purge, settle
 from regfs.gc.restoring import restore as gc_restore
 from regfs.gc.retention import RetentionPolicy
 from regfs.gc.sweep import apply
+from regfs.runs import Run, restore, runs
 from regfs.runs import purge as purge_run
-from regfs.runs import restore, runs
 from tests.support.builder import TreeBuilder, image
 from tests.support.journals import (
     damage_journal,
@@ -213,6 +213,17 @@ def test_a_plan_whose_run_is_damaged_is_not_continued(tree: TreeBuilder) -> None
     with pytest.raises(Doubt, match="damaged"):
         apply(made, registry_of(tree))
     assert tree.files() == before
+
+
+def test_a_run_that_is_damaged_after_it_was_chosen_is_not_purged(site: Site) -> None:
+    def chosen(found: Sequence[Run]) -> Sequence[Run]:
+        damage_journal(site.tree, site.run, DAMAGES["a NUL"])
+        return found
+
+    done = purge_run(store_of(site.tree), choose=chosen)
+    assert (done.runs, done.files, [one.path for one in done.damaged]) == ([], 0, [site.run])
+    assert site.regfs("gc", "restore", site.run) == 0
+    assert site.tree.files() == site.whole
 
 
 def test_a_damaged_run_does_not_keep_others_from_being_purged(site: Site) -> None:

@@ -120,9 +120,12 @@ def test_the_history_of_a_tag_stays_aside_where_the_tag_was_set_again(
     assert own() == [aside(CURRENT), aside(entry(OLD))]
 
 
-def test_what_was_written_in_quarantine_comes_back_onto_nothing_only(bucket: FakeBucket) -> None:
+@pytest.mark.parametrize("size", [6, LARGE])
+def test_what_was_written_in_quarantine_comes_back_onto_nothing_only(
+    bucket: FakeBucket, size: int
+) -> None:
     with opened().create(aside(OTHER), mtime=5.0) as file:
-        file.write(b"healed")
+        file.write(b"healed".ljust(size))
         file.commit()
     write(bucket, OTHER, b"newer")
     with pytest.raises(StoreError, match="something is there already"):
@@ -130,13 +133,18 @@ def test_what_was_written_in_quarantine_comes_back_onto_nothing_only(bucket: Fak
     assert bucket.objects[OTHER].data == b"newer" and own() == [aside(OTHER)]
     del bucket.objects[OTHER]
     opened().move(aside(OTHER), OTHER)
-    assert bucket.objects[OTHER].data == b"healed" and own() == []
+    assert bucket.objects[OTHER].data == b"healed".ljust(size) and own() == []
 
 
-def test_a_file_that_somebody_has_put_into_quarantine_can_be_dropped(bucket: FakeBucket) -> None:
-    bucket.objects[aside("note")] = Stored(b"hello", 0.0)
-    assert opened().delete([aside("note")]) == 1
-    assert own() == [] and bucket.objects[PATH].data == b"first"
+def test_a_file_that_somebody_has_put_into_quarantine_is_moved_and_dropped(
+    bucket: FakeBucket,
+) -> None:
+    for path in (OTHER, PATH):
+        bucket.objects[aside(path)] = Stored(b"hello", 0.0)
+    opened().move(aside(OTHER), OTHER)
+    assert opened().delete([aside(PATH)]) == 1
+    assert own() == []
+    assert bucket.objects[OTHER].data == b"hello" and bucket.objects[PATH].data == b"first"
 
 
 # -- with versions -----------------------------------------------------------------------
@@ -184,6 +192,42 @@ def test_what_is_written_just_before_the_marker_is_shown_again_after_a_crash(
         with pytest.raises(StoreError, match="something is there already"):
             opened().move(aside(PATH), PATH)
     assert versions.objects[PATH].data == b"newer".ljust(size)
+
+
+@pytest.mark.parametrize("overwritten", [False, True])
+def test_a_version_that_no_marker_hides_is_never_dropped(
+    versions: FakeBucket, overwritten: bool
+) -> None:
+    versions.delete(OTHER, Conditions())  # a marker below it hides nothing of it
+    write(versions, OTHER, b"second")
+    meant = versions.objects[OTHER].version
+    store = opened()
+    store.require_writable(["docker"])
+    versions.stop_after(1)  # the stub, and no marker
+    with pytest.raises(StoreError):
+        store.move(OTHER, aside(OTHER))
+    versions.stop_after(None)
+    if overwritten:
+        write(versions, OTHER, b"third")
+    opened().delete([aside(OTHER)])
+    assert own() == []
+    assert versions.objects[OTHER].data == (b"third" if overwritten else b"second")
+    assert meant in [one.version for key, one, _ in versions.versions() if key == OTHER]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_drop_shows_no_older_version_and_leaves_nothing_else(
+    versions: FakeBucket, older: bool
+) -> None:
+    if older:
+        write(versions, PATH, b"second")
+    opened().move(PATH, aside(PATH))
+    opened().delete([aside(PATH)])
+    left = [one for key, one, _ in versions.versions() if key == PATH]
+    assert [(one.marker, one.data) for one in left] == (
+        [(True, b""), (False, b"first")] if older else []
+    )
+    assert PATH not in versions.objects and own() == []
 
 
 def test_what_comes_back_is_the_version_that_went(versions: FakeBucket) -> None:
@@ -244,8 +288,10 @@ def test_what_is_written_just_before_a_request_of_a_move_stays(
     assert own() == []
 
 
-@pytest.mark.parametrize("ended", [1, 2, 3])
-def test_a_tag_that_is_set_as_it_goes_is_set_after_a_crash(copies: FakeBucket, ended: int) -> None:
+@pytest.mark.parametrize("ended", [1, 2, 3, None])
+def test_a_tag_that_is_set_as_it_goes_is_set_after_a_crash(
+    copies: FakeBucket, ended: int | None
+) -> None:
     copies.objects[entry(OLD)] = Stored(OLD, 0.0)
 
     def set_and_stop() -> None:
@@ -257,5 +303,6 @@ def test_a_tag_that_is_set_as_it_goes_is_set_after_a_crash(copies: FakeBucket, e
         opened().move(CURRENT, aside(CURRENT))
     assert done
     copies.stop_after(None)
+    assert ended or own() == []
     opened().delete([aside(CURRENT)])
     assert copies.objects[CURRENT].data == NEW and own() == []
