@@ -343,8 +343,8 @@ def test_an_upload_that_a_registry_left_is_collected_and_one_that_goes_on_is_not
             left = open_uploads(client, "pfx/")
             assert len(left) == 1
             with Uploading(registry) as young:
-                time.sleep(6)
-                ages = ["--min-age", "5s", "--uploads-older-than", "5s"]
+                time.sleep(11)  # the young one may stand still for nearly as long
+                ages = ["--min-age", "10s", "--uploads-older-than", "10s"]
                 assert run(["-r", root, "gc", "plan", *ages, "--json"]) == 0
                 planned = json.loads(capsys.readouterr().out)
                 assert planned["totals"]["uploads"] == 1
