@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import ssl
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,8 @@ T = TypeVar("T")
 
 TIMEOUT: Final = 5.0
 """Seconds until a scheduler that does not answer is given up."""
+_FIRST_ANSWER: Final = 60.0
+"""Seconds until workers have loaded regfs, from a network disk too, and said its version."""
 RETRIES: Final = 2
 """How often a task that failed is done again; one whose worker died is done again in any case."""
 TOGETHER: Final = 250
@@ -254,9 +257,9 @@ def _require_scheduler(address: str, shown: str) -> None:
     import distributed
 
     dask: Any = distributed
+    arguments = _certificates(dask, address, shown)
 
     async def ask() -> Any:
-        arguments = dask.Security().get_connection_args("client")
         async with dask.rpc(address, timeout=TIMEOUT, connection_args=arguments) as one:
             return await one.identity()
 
@@ -265,13 +268,44 @@ def _require_scheduler(address: str, shown: str) -> None:
             warnings.simplefilter("ignore")
             found = asyncio.run(asyncio.wait_for(ask(), TIMEOUT))
     except Exception as error:
-        known = isinstance(error, OSError | EOFError | asyncio.TimeoutError)
-        words = "no scheduler answers there" if known else printable(str(error)[:200])
-        raise StoreError(f"{shown}: {words}") from None
+        raise StoreError(f"{shown}: {_no_answer(error, address)}") from None
     if not isinstance(found, dict) or found.get("type") != "Scheduler":
         raise StoreError(f"{shown}: no scheduler of Dask listens there")
     if not found.get("workers"):
         raise StoreError(f"{shown}: the cluster has no workers")
+
+
+def _certificates(dask: Any, address: str, shown: str) -> dict[str, Any]:
+    """Return what a connection needs, by Dask's own configuration.
+
+    Raises:
+        StoreError: it is not there, or cannot be used.
+    """
+    try:
+        found: dict[str, Any] = dask.Security().get_connection_args("client")
+    except Exception as error:
+        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        what = "the certificates that Dask's configuration names cannot be used"
+        raise StoreError(f"{shown}: {what}: {printable(words[:200])}") from None
+    if address.startswith("tls:") and found.get("ssl_context") is None:
+        raise StoreError(
+            f"{shown}: no certificates: set distributed.comm.tls (ca-file, client.cert, "
+            "client.key) in Dask's configuration"
+        )
+    return found
+
+
+def _no_answer(error: BaseException, address: str) -> str:
+    """Return why a scheduler does not answer."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and len(causes) < 9:
+        causes.append(cause)
+    if any(isinstance(one, ssl.SSLError) or "SSL" in str(one) for one in causes):
+        return "no scheduler that takes these certificates, and that these trust, answers there"
+    if isinstance(error, OSError | EOFError | asyncio.TimeoutError):
+        other = "tls" if address.startswith("tcp:") else "tcp"
+        return f"no scheduler answers there (is it {other}://?)"
+    return "no scheduler answers there that this version of Dask understands"
 
 
 def _check_workers(client: Any) -> int:
@@ -280,7 +314,12 @@ def _check_workers(client: Any) -> int:
     Raises:
         Refused, StoreError: one has another version, or does not answer.
     """
-    found = client.run(version_there, on_error="return")
+    try:
+        found = client.run(version_there, on_error="return", callback_timeout=_FIRST_ANSWER)
+    except TimeoutError:
+        raise StoreError(
+            "a worker of the cluster does not answer; stop it, or start it again"
+        ) from None
     for worker, version in sorted(found.items()):
         if isinstance(version, ModuleNotFoundError):
             version = "none"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 _READY = 60.0
 """Seconds until both workers must be there; they take 4 on a quiet machine."""
-_OPTIONS = ("--host", "127.0.0.1", "--no-dashboard")
+_NO_PAGE = "--no-dashboard"
 
 
 @dataclass
@@ -28,24 +28,32 @@ class DaskCluster:
 
     address: str
     folder: Path
+    scheduler: subprocess.Popen[bytes]
+    host: str
+    variables: dict[str, str]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def add_worker(self, **variables: str) -> None:
         """Start a worker with one thread, and wait until it is connected."""
         name = f"worker{len(self.workers)}"
         log = self.folder / f"{name}.log"
-        options = (self.address, *_OPTIONS, "--nthreads", "1", "--no-nanny", "--name", name)
-        self.workers.append(_start("dask_worker", options, log, self.folder, variables))
+        options = ("--host", self.host, "--nthreads", "1", "--no-nanny", "--name", name)
+        variables = self.variables | variables
+        arguments = (self.address, _NO_PAGE, *options)
+        self.workers.append(_start("dask_worker", arguments, log, self.folder, variables))
         _wait(lambda: "Registered to:" in log.read_text(), self.workers[-1], log)
 
 
 @contextmanager
-def cluster_of(folder: Path, workers: int = 2) -> Iterator[DaskCluster]:
-    """Run a cluster; its workers have the environment of this moment."""
+def cluster_of(
+    folder: Path, workers: int = 2, *, scheme: str = "tcp", variables: dict[str, str] | None = None
+) -> Iterator[DaskCluster]:
+    """Run a cluster; its processes have the environment of this moment, and more `variables`."""
     file, log = folder / "scheduler.json", folder / "scheduler.log"
-    options = (*_OPTIONS, "--port", "0", "--scheduler-file", str(file))
-    scheduler = _start("dask_scheduler", options, log, folder, {})
-    running = DaskCluster("", folder)
+    host, variables = f"{scheme}://127.0.0.1", variables or {}
+    options = ("--host", host, _NO_PAGE, "--port", "0", "--scheduler-file", str(file))
+    scheduler = _start("dask_scheduler", options, log, folder, variables)
+    running = DaskCluster("", folder, scheduler, host, variables)
     try:
         _wait(lambda: file.exists() and file.read_text().endswith("}"), scheduler, log)
         running.address = json.loads(file.read_text())["address"]
@@ -56,6 +64,18 @@ def cluster_of(folder: Path, workers: int = 2) -> Iterator[DaskCluster]:
         for process in (*running.workers, scheduler):
             process.kill()
             process.wait()
+
+
+def regfs(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, which the threads of a client stay in."""
+    return subprocess.run(
+        [sys.executable, "-m", "regfs", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ,
+    )
 
 
 def _start(

@@ -8,8 +8,6 @@ import pickle
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,22 +46,10 @@ from regfs.verify import VerifyOptions, verify
 from tests.make_fixtures import TREES
 from tests.support.buckets import NAME, SECRET, bucket_of
 from tests.support.builder import TreeBuilder, image
-from tests.support.cluster import DaskCluster, cluster_of
+from tests.support.cluster import DaskCluster, cluster_of, regfs
 from tests.support.registries import build, new_tree, recipes
 
 pytest.importorskip("distributed")
-
-
-def regfs(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, which the threads of a client stay in."""
-    return subprocess.run(
-        [sys.executable, "-m", "regfs", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ,
-    )
 
 
 _VARY = ("started_at", "finished_at", "seconds", "created_at", "id", "interrupted", "requests")
@@ -228,6 +214,26 @@ def test_a_worker_that_is_killed_half_way_loses_nothing(tmp_path: Path) -> None:
     assert [one["digest"] for one in alone[1]["findings"] if one["severity"] == "error"]
 
 
+def test_a_scheduler_that_is_killed_half_way_ends_the_run_with_a_line(tmp_path: Path) -> None:
+    tree = TreeBuilder(tmp_path / "tree")
+    for number in range(700):
+        tree.blob(b"%d" % number)
+    tree.push("app", "v1")
+    with bucket_of(tree.root) as bucket, cluster_of(tmp_path, 1) as cluster:
+        asked: list[str] = []
+
+        def kill(method: str, key: str, _: object) -> None:
+            asked.append(key)
+            if method == "GET" and key.endswith("/data") and len(asked) > 30:
+                cluster.scheduler.kill()
+
+        bucket.fault = kill
+        done = regfs("-r", f"s3://{NAME}", "verify", "-q", "--cluster", cluster.address)
+    assert (done.returncode, done.stdout) == (Exit.STORAGE.value, "")
+    assert "the cluster is lost" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_workers_without_the_tree_make_no_findings(shop: TreeBuilder) -> None:
     class Blind(Executor):
         """Finds no blob at all, or that all are damaged."""
@@ -316,7 +322,7 @@ def test_a_worker_sends_only_what_is_right(shop: TreeBuilder) -> None:
     assert unpack(sent) == {good.encoded: shop.blob_path(good).read_bytes()}
 
 
-# -- versions, addresses, secrets --------------------------------------------------------
+# -- versions, secrets -----------------------------------------------------------
 
 
 def test_another_version_does_no_task() -> None:
@@ -340,24 +346,6 @@ def test_a_worker_of_another_version_is_named(shop: TreeBuilder, tmp_path: Path)
         done = regfs("-r", shop.root, "verify", "--cluster", cluster.address)
     assert (done.returncode, done.stdout) == (Exit.REFUSED.value, "")
     assert f"has regfs 0.0.1, and this is regfs {__version__}; install the same" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("address", "code", "words"),
-    [
-        ("tcp://127.0.0.1:1", Exit.STORAGE, "no scheduler answers there"),
-        ("127.0.0.1", Exit.USAGE, "a scheduler is tcp://HOST:PORT"),
-        ("tcp://u\x1b[0m:8", Exit.USAGE, "a scheduler is tcp://HOST:PORT"),
-    ],
-)
-def test_an_address_of_no_scheduler(
-    shop: TreeBuilder, address: str, code: Exit, words: str
-) -> None:
-    done = regfs("-r", shop.root, "gc", "plan", "--cluster", address)
-    assert (done.returncode, done.stdout) == (code.value, "")
-    assert words in done.stderr
-    assert "\x1b" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
