@@ -230,7 +230,7 @@ def connected(address: str, store: Store) -> Iterator[Cluster]:
     shown = printable(address)
     if not _ADDRESS.fullmatch(address):
         raise Invalid(f"{shown}: a scheduler is tcp://HOST:PORT, or tls://HOST:PORT")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _silence()
     _require_scheduler(address, shown)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other versions of Dask: what matters is asked below
@@ -246,6 +246,13 @@ def connected(address: str, store: Store) -> Iterator[Cluster]:
         finally:
             with suppress(Exception):  # one that is lost cannot be closed either
                 client.close(timeout=TIMEOUT)
+
+
+def _silence() -> None:
+    """Let Dask log nothing: what matters is raised, and it logs tracebacks beside."""
+    for name in list(logging.root.manager.loggerDict):  # Dask gives some a level of their own
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _require_scheduler(address: str, shown: str) -> None:
