@@ -273,7 +273,7 @@ RULES: Final[dict[Code, Rule]] = {
         _I, "upload was started and never finished", "`regfs gc plan` shows what can be freed."
     ),
     Code.UPLOAD_UNKNOWN: Rule(
-        _W,
+        _E,
         "the bytes that the upload has so far are not known",
         "Use keys that may list uploads in parts.",
     ),

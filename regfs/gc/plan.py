@@ -108,7 +108,7 @@ class Plan:
     def doubtful(self) -> bool:
         """Whether anything could not be read, or was kept for that, or a root is missing."""
         kept = self.kept.get("frozen_repositories") or self.kept.get("incomplete")
-        doubts = INCOMPLETE | {Code.PATTERN_SLOW}
+        doubts = INCOMPLETE | {Code.PATTERN_SLOW, Code.UPLOAD_UNKNOWN}
         unsure = any(one.code in doubts for one in self.findings)
         return bool(kept) or unsure or bool(self.missing_roots)
 

@@ -229,6 +229,9 @@ def test_an_upload_of_which_nothing_is_known_is_told_and_stays(
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("regfs: incomplete. ")
         assert line.endswith(f"{denied} is missing")
+    for command in (["verify", "-q"], ["gc", "run", "--yes", "--min-age", "0"]):
+        assert run(["-r", ROOT, *command]) == Exit.FINDINGS.value
+        capsys.readouterr()
     made = planned(opened(), later=9 * DAY)
     assert made.kept["upload_unknown"] == 1
     assert not any(one.kind == "upload" for one in made.actions)
