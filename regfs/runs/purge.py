@@ -148,7 +148,7 @@ def _is_old(run: Run, older_than: float, now: float, done: Purged) -> bool:
     why = in_the_future(run, now)
     if why is not None:
         done.future.append(Skipped(run.run, why))
-    return why is None and now - run.moved_at.timestamp() >= older_than
+    return now - run.moved_at.timestamp() >= older_than
 
 
 def in_the_future(run: Run, now: float) -> str | None:

@@ -6,6 +6,7 @@ A registry writes in the moment between two requests, or the process is killed t
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -306,3 +307,23 @@ def test_a_tag_that_is_set_as_it_goes_is_set_after_a_crash(
     assert ended or own() == []
     opened().delete([aside(CURRENT)])
     assert copies.objects[CURRENT].data == NEW and own() == []
+
+
+def test_a_set_that_was_cut_off_long_ago_is_not_waited_for(copies: FakeBucket) -> None:
+    copies.objects[entry(NEW)] = Stored(NEW, 5.0)
+    opened().move(TAG, aside(TAG))
+    assert CURRENT not in copies.objects
+    assert own() == [aside(CURRENT), aside(entry(OLD)), aside(entry(NEW))]
+
+
+@pytest.mark.parametrize("came", ["all at once", "later"])
+def test_a_drop_sets_no_tag_to_what_a_restore_has_brought_back(
+    copies: FakeBucket, came: str
+) -> None:
+    opened().move(CURRENT, aside(CURRENT))
+    if came == "later":
+        copies.objects[entry(NEW)] = Stored(NEW, time.time() + 1000.0)
+    else:
+        write(copies, entry(OLD), OLD)
+    opened().delete([aside(CURRENT)])
+    assert CURRENT not in copies.objects and own() == []
