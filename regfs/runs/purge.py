@@ -11,7 +11,7 @@ to). Then, under the same lock, a purge accounts for each item in the quarantine
         nothing             an item of a collection is in use nowhere, and is deleted. An item
                             that was moved because it is bad stays until a good copy has come:
                             it may be all that is left. (`discard` says that nobody wants it.)
-        cannot be read      the item stays
+        cannot be read      the item stays; a good blob does even if it is to be discarded
 
 `purging` and what `stays` are durable before the first byte is deleted; what stays can still be
 restored. A purge deletes only files that it has listed and checked, and folders that are empty
@@ -221,7 +221,7 @@ def _last_look(
             continue
         if _may_go_back(item, place) and is_good(store, item):
             back.append(item)
-        elif not discard:
+        elif not (discard and _may_be_discarded(store, item, place)):
             stays[item.quarantine_path] = Skipped(item.path, _STAYS[place])
     progress.finish()
     return back, stays
@@ -238,6 +238,11 @@ _STAYS: Final = {
 def _may_go_back(item: Item, place: Place) -> bool:
     """Return whether an item belongs at its place: a tag may have been set again."""
     return place is not Place.UNKNOWN and item.kind != ActionKind.TAG
+
+
+def _may_be_discarded(store: Store, item: Item, place: Place) -> bool:
+    """Return whether an item is not a good blob whose place cannot be checked."""
+    return place is not Place.UNKNOWN or item.kind != ActionKind.BLOB or not is_good(store, item)
 
 
 def _is_worthless(item: Item) -> bool:

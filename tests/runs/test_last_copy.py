@@ -156,10 +156,13 @@ def test_a_tag_that_was_set_again_and_is_empty_is_not_rolled_back(tree: TreeBuil
     assert tree.current("app", "old") == OLD.digest
 
 
-def test_an_item_stays_when_its_place_cannot_be_checked(moved: TreeBuilder) -> None:
+@pytest.mark.parametrize("discard", [False, True])
+def test_a_good_item_stays_when_its_place_cannot_be_checked(
+    moved: TreeBuilder, discard: bool
+) -> None:
     path = moved.blob_path(LAYER.digest)
     (path / "a folder").mkdir(parents=True)
-    done = purge_run(store_of(moved), only_run(moved))
+    done = purge_run(store_of(moved), only_run(moved), discard=discard)
     assert [one.path for one in done.stays] == [moved.relative(path)]
     assert holds(moved, LAYER.data)
 
