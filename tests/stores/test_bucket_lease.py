@@ -66,6 +66,17 @@ def test_one_of_many_who_try_at_once_holds_it(bucket: FakeBucket) -> None:
             assert sum(pool.map(take, stores)) == 1
 
 
+def test_a_share_is_refused_while_somebody_holds_it_and_takes_nothing(bucket: FakeBucket) -> None:
+    store = opened()
+    store.require_writable(["docker"])
+    share = opened().lock(LOCK, "me", shared=True)
+    with store.lock(LOCK, "somebody"), pytest.raises(LockHeld, match="somebody"), share:
+        pass
+    before = set(bucket.objects)
+    with opened().lock(LOCK, "me", shared=True):
+        assert set(bucket.objects) == before
+
+
 def test_it_is_free_when_it_was_given_back(bucket: FakeBucket) -> None:
     for _ in range(3):
         with opened().lock(LOCK, "me"):
