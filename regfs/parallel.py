@@ -159,7 +159,7 @@ def map_in_two_processes(
     try:
         yield from work(row.forward())
         first = row.front
-        answers = other.answers(count - row.back)
+        answers = other.answers()
         answers = None if answers is None else answers[first - row.back :]
     finally:
         other.end()
@@ -306,8 +306,8 @@ class _Fork:
         self._row = row
         os.close(sink)
 
-    def answers(self, count: int) -> list[Any] | None:
-        """Return its answers to the last `count` items, in order; None if they are not complete."""
+    def answers(self) -> list[Any] | None:
+        """Return its answers to what it has taken, in order; None if they are not complete."""
         pieces = []
         while piece := os.read(self._pipe, _PIECE):
             pieces.append(piece)
@@ -315,7 +315,8 @@ class _Fork:
             answers = marshal.loads(b"".join(pieces))
         except (ValueError, EOFError, TypeError):
             return None
-        return answers[::-1] if isinstance(answers, list) and len(answers) == count else None
+        taken = self._row.count - self._row.back  # it is at its end, and takes no more
+        return answers[::-1] if isinstance(answers, list) and len(answers) == taken else None
 
     def end(self) -> None:
         """Stop it after its current item, and wait until it has exited."""

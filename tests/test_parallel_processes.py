@@ -97,6 +97,31 @@ def test_both_do_a_part_and_the_order_is_kept() -> None:
     assert doers[0] == os.getpid() != doers[-1]
 
 
+def test_an_item_that_both_take_costs_none_of_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process has seen that it is free, and says that it takes it when this one ends."""
+    here, ended = os.getpid(), mmap.mmap(-1, 1)
+    back: property = vars(parallel._Row)["back"]
+
+    def take(row: parallel._Row, value: int) -> None:
+        until = time.monotonic() + 60
+        while os.getpid() != here and value == 1 and time.monotonic() < until:
+            time.sleep(0.1)
+            if ended[0]:
+                break
+        assert back.fset is not None
+        back.fset(row, value)
+
+    def work(items: Iterator[int]) -> Iterator[tuple[int, int]]:
+        yield from meeting(items)
+        ended[0] = 1
+
+    meeting = Meeting().work(who)
+    monkeypatch.setattr(parallel._Row, "back", property(back.fget, take))
+    answers = list(map_in_two_processes(work, 3))
+    assert [item for item, _ in answers] == [0, 1, 2]
+    assert [process == here for _, process in answers] == [True, True, False]
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
 def test_short_rows(count: int) -> None:
     assert list(map_in_two_processes(lambda items: iter(list(items)), count)) == list(range(count))

@@ -147,14 +147,14 @@ def _pause(session: Session, seconds: float) -> None:
     time.sleep(seconds)
 
 
-def report_kept(session: Session, stays: Sequence[Skipped]) -> None:
+def report_kept(session: Session, stays: Sequence[Skipped], *, discard: bool = False) -> None:
     """Report what a purge has left in quarantine, and why."""
     for one in stays[:_SHOWN]:
         session.complain(f"not deleted: {one.path}: {one.reason}")
     if len(stays) > _SHOWN:
         session.complain(f"and {len(stays) - _SHOWN} more were not deleted (--json names all)")
-    if stays:
-        session.note("To delete that as well: regfs gc purge --discard")
+    if stays and not discard:
+        session.note("To delete what is bad of that as well: regfs gc purge --discard")
 
 
 def note_freed_later(session: Session) -> None:

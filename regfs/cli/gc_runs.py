@@ -122,7 +122,7 @@ def purge_command(
     session.emit(
         done, lambda out: show_purged(out, done, verbose=session.verbose), _purge_outcome(done)
     )
-    return _report_left(session, done)
+    return _report_left(session, done, discard=options["discard"])
 
 
 def _preview(
@@ -150,9 +150,9 @@ def _purge_outcome(done: Purged) -> Exit:
     return Exit.FINDINGS if done.stays or done.future else Exit.CLEAN
 
 
-def _report_left(session: Session, done: Purged) -> Exit:
+def _report_left(session: Session, done: Purged, *, discard: bool) -> Exit:
     """Report what a purge has not deleted, and why."""
-    report_kept(session, done.stays)
+    report_kept(session, done.stays, discard=discard)
     if done.bytes:
         note_freed_later(session)
     for run in done.future:

@@ -233,6 +233,17 @@ def test_bad_bytes_that_a_purge_left_can_be_restored(set_aside: TreeBuilder) -> 
     assert set_aside.blob_path(LAYER.digest).read_bytes() == b"corrupt"
 
 
+def test_who_discards_is_not_told_to_discard(
+    moved: TreeBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (moved.blob_path(LAYER.digest) / "a folder").mkdir(parents=True)
+    for flags, told in (([], True), (["--discard"], False)):
+        assert regfs(["-r", str(moved.root), "gc", "purge", "--offline", *flags]) == 1
+        said = capsys.readouterr()
+        assert "cannot be checked" in said.err
+        assert ("gc purge --discard" in said.out + said.err) is told
+
+
 def test_discard_deletes_bad_bytes(set_aside: TreeBuilder) -> None:
     assert regfs(["-r", str(set_aside.root), "gc", "purge", "--discard"]) == 0
     assert lying(set_aside) == set()
