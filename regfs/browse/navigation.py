@@ -94,6 +94,7 @@ class Navigator(ExplorerFrame):
     def on_mount(self) -> None:
         """Begin to read."""
         for number in (signal.SIGTERM, signal.SIGHUP):
+            # Without handlers (outside the main thread, or not POSIX) they end the process.
             with suppress(NotImplementedError, ValueError, RuntimeError):
                 asyncio.get_running_loop().add_signal_handler(number, self.action_interrupt)
         self.rows.focus()

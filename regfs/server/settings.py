@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from regfs.content.cache import Cache
 from regfs.manifests import LIMIT
+
+PAGE_SECONDS: Final = 1.5
+"""Seconds that a page may take before another comes that says what is going on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +34,7 @@ class Limits:
     """Seconds for which the rest of a refused body is read."""
     grace_seconds: float = 10.0
     """Seconds for running requests when the server shuts down."""
-    page_seconds: float = 1.5
-    """Seconds that a page may take before another comes that says what is going on."""
+    page_seconds: float = PAGE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,6 @@ import argparse
 import gc
 import json
 import random
-import resource
 import sys
 import time
 from array import array
@@ -32,6 +31,7 @@ from regfs.digest import Digest
 from regfs.graph import Graph
 from regfs.graph.manifests import Images
 from regfs.tree.inventory import Inventory, RepositoryInventory, TagInfo
+from tests.benchmarks.steps import Steps
 
 if TYPE_CHECKING:
     from regfs.manifests import Manifest
@@ -163,11 +163,6 @@ def unread(digest: Digest) -> Manifest:
     raise LookupError(digest)
 
 
-def peak() -> int:
-    """Return the most bytes of memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 WAYS = {"plan": planned, "du": measured}
 
 
@@ -183,22 +178,14 @@ def main(arguments: list[str] | None = None) -> int:
     if not shape.tens or shape.blobs % (20 * shape.repositories):
         parser.error("--blobs has to be a multiple of 20 times --repositories")
     gc.set_threshold(1_000_000)  # as the command line does
-    steps: list[dict[str, object]] = []
-    begun = time.perf_counter()
-
-    def note(step: str) -> None:
-        nonlocal begun
-        seconds = round(time.perf_counter() - begun, 1)
-        steps.append({"step": step, "seconds": seconds, "peak": peak()})
-        begun = time.perf_counter()
-
-    note("imports")
+    steps = Steps(time.perf_counter)
+    steps.note("imports")
     inventory = make_inventory(shape)
-    note("inventory")
+    steps.note("inventory")
     graph = make_graph(inventory, shape)
-    note("graph")
+    steps.note("graph")
     garbage = WAYS[options.what](graph)
-    note(options.what)
+    steps.note(options.what)
     found = {
         "blobs": len(inventory.blobs),
         "manifests": len(graph.manifests),
@@ -206,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
         "tags": sum(len(one.tags) for one in inventory.repositories.values()),
         "garbage": garbage,
     }
-    print(json.dumps({**found, "steps": steps}, indent=2))
+    print(json.dumps({**found, "steps": steps.rows}, indent=2))
     return 0 if garbage == shape.blobs // 10 else 1
 
 

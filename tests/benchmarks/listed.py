@@ -17,7 +17,6 @@ import argparse
 import gc
 import hashlib
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from regfs.stores.bucket.requests.client import Client, Object
 from regfs.stores.flat.rows import Rows
 from regfs.stores.flat.store import FlatStore
 from regfs.tree.scan import scan
+from tests.benchmarks.steps import Steps
 
 V2 = "docker/registry/v2"
 TEN = 35
@@ -123,11 +123,6 @@ class MadeUp(BucketSource):
         return self._finish(anchored=True)
 
 
-def peak() -> int:
-    """Return the most bytes of memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def main(arguments: list[str] | None = None) -> int:
     """List and scan; print what it took."""
     parser = argparse.ArgumentParser(prog="listed", description="List a bucket that is nowhere.")
@@ -139,27 +134,19 @@ def main(arguments: list[str] | None = None) -> int:
     if not shape.tens:
         parser.error(f"--keys has to be at least {TEN} times --repositories")
     gc.set_threshold(1_000_000)  # as the command line does
-    steps: list[dict[str, object]] = []
-    begun = time.process_time()
-
-    def note(step: str) -> None:
-        nonlocal begun
-        seconds = round(time.process_time() - begun, 1)
-        steps.append({"step": step, "seconds": seconds, "peak": peak()})
-        begun = time.process_time()
-
-    note("imports")
+    steps = Steps(time.process_time)
+    steps.note("imports")
     for listing in shape.listings():
         for _ in pages_of(listing):
             pass
-    note("keys made up")
+    steps.note("keys made up")
     store = FlatStore(MadeUp(shape))
-    note("keys made up and listed")
+    steps.note("keys made up and listed")
     found: dict[str, int] = {}
     if options.scan != "none":
         lean = options.scan == "lean"
         inventory = scan(store, lean=lean, history=not lean)
-        note("scan")
+        steps.note("scan")
         repositories = inventory.repositories.values()
         found = {
             "blobs": len(inventory.blobs),
@@ -167,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
             "revisions": sum(len(one.revisions) for one in repositories),
             "tags": sum(len(one.tags) for one in repositories),
         }
-    print(json.dumps({"keys": options.keys, **found, "steps": steps}, indent=2))
+    print(json.dumps({"keys": options.keys, **found, "steps": steps.rows}, indent=2))
     return 0 if found.get("blobs", shape.blobs) == shape.blobs else 1
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from urllib.parse import quote
@@ -15,21 +14,10 @@ import requests
 import regfs
 from regfs.server.ui import pages
 from tests.support.builder import TreeBuilder, artifact, attestation, image, index
-from tests.support.pages import PAGES, ask, fill, visible
+from tests.support.pages import PAGES, ask, visible
 from tests.support.server import hosted
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures/trees"
-
-
-@pytest.fixture
-def registry(tree: TreeBuilder) -> TreeBuilder:
-    return fill(tree)
-
-
-@pytest.fixture
-def url(registry: TreeBuilder) -> Iterator[str]:
-    with hosted(registry.root) as url:
-        yield url
 
 
 # -- what is shown --------------------------------------------------------------------

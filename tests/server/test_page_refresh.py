@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,19 +12,8 @@ from regfs.server.ui import snapshots
 from regfs.server.ui.snapshot import Snapshot
 from regfs.tree.scan import scan
 from tests.support.builder import TreeBuilder
-from tests.support.pages import ask, asked, fill, read_again, visible
+from tests.support.pages import ask, asked, read_again, visible
 from tests.support.server import hosted
-
-
-@pytest.fixture
-def registry(tree: TreeBuilder) -> TreeBuilder:
-    return fill(tree)
-
-
-@pytest.fixture
-def url(registry: TreeBuilder) -> Iterator[str]:
-    with hosted(registry.root) as url:
-        yield url
 
 
 def test_what_was_pushed_is_there_after_reading_again(url: str, registry: TreeBuilder) -> None:

@@ -18,20 +18,8 @@ from regfs.server.htpasswd import PasswordFile
 from regfs.server.routes import Verb
 from regfs.server.rules import load_access
 from tests.support.builder import TreeBuilder, image
-from tests.support.pages import BASE, PAGES, ask, fill, read_again
+from tests.support.pages import BASE, PAGES, ask, read_again
 from tests.support.server import hosted
-
-
-@pytest.fixture
-def registry(tree: TreeBuilder) -> TreeBuilder:
-    return fill(tree)
-
-
-@pytest.fixture
-def url(registry: TreeBuilder) -> Iterator[str]:
-    with hosted(registry.root) as url:
-        yield url
-
 
 # -- nothing of a tree does harm ----------------------------------------------------------
 

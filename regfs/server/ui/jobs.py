@@ -19,9 +19,8 @@ from typing import Any, Final, NamedTuple
 
 from regfs.errors import RegfsError
 from regfs.server.lines import FairQueue
-from regfs.server.settings import Limits
+from regfs.server.settings import PAGE_SECONDS
 
-PATIENCE: Final = Limits().page_seconds
 LONGEST: Final = 60.0
 """Seconds that one piece of work may take."""
 WAITING: Final = 4
@@ -88,7 +87,7 @@ class Jobs:
     """Work and its results, by key. Belongs to the event loop."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, patience: float = PATIENCE
+        self, clock: Callable[[], float] = time.monotonic, patience: float = PAGE_SECONDS
     ) -> None:
         self._clock = clock
         self._patience = patience

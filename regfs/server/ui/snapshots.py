@@ -15,12 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from regfs.graph import build_graph
-from regfs.server.settings import Limits
+from regfs.server.settings import PAGE_SECONDS
 from regfs.server.ui.snapshot import Report, Snapshot, TagRemoval
 from regfs.tree.registry import Registry
 from regfs.tree.scan import scan
 
-PATIENCE: Final = Limits().page_seconds
 MAX_AGE: Final = 2.0
 """Seconds after which a snapshot is too old for the next request."""
 SHARE: Final = 0.1
@@ -75,7 +74,7 @@ class Snapshots:
         registry: Registry,
         *,
         max_age: float = MAX_AGE,
-        patience: float = PATIENCE,
+        patience: float = PAGE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry

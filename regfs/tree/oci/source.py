@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import io
 import os
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 from regfs import layout
 from regfs.digest import ALGORITHMS, Digest
 from regfs.errors import DigestInvalid, NotARegistry, printable
 from regfs.findings import Code, Finding
 from regfs.stores import LAYOUT_MARK, Capability, Entry, FileKind, Store, stat_or_none
-from regfs.stores.flat.gathering import Gathering
+from regfs.stores.flat.gathering import Gathering, NamedFile
 from regfs.stores.flat.rows import Rows
 from regfs.stores.flat.store import FlatStore
 from regfs.tree.oci import BLOBS, INDEX, blob_place
@@ -41,16 +41,6 @@ _ADVICE: Final = (
 
 _AHEAD: Final = 32
 """Reads at once, where each is a request."""
-
-
-class _TreeItem(NamedTuple):
-    """One thing in the tree, as `Gathering` takes it."""
-
-    name: bytes
-    size: int
-    mtime: float
-    kind: FileKind = FileKind.FILE
-    target: bytes | None = None
 
 
 class LayoutSource:
@@ -150,7 +140,7 @@ class LayoutSource:
     def _add(
         self, path: str, size: int, mtime: float, *, place: int = 0, kind: FileKind = FileKind.FILE
     ) -> None:
-        self._gathering.add(_TreeItem(os.fsencode(path), size, mtime, kind), place)
+        self._gathering.add(NamedFile(os.fsencode(path), size, mtime, kind), place)
 
     def _check_sizes(self, entries: list[LayoutImage], sizes: dict[Digest, int]) -> None:
         """Report entries of the index that give another size than there is."""

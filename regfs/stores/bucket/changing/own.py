@@ -15,7 +15,7 @@ from itertools import count, takewhile
 from typing import BinaryIO, Final, NamedTuple
 
 from regfs.errors import PathMissing, RightMissing, StoreError, printable
-from regfs.stores import Capability, Entry, FileKind
+from regfs.stores import Capability, Entry
 from regfs.stores.bucket.changing.objects import objects_in
 from regfs.stores.bucket.listing.aside import (
     RUNS,
@@ -29,7 +29,7 @@ from regfs.stores.bucket.listing.aside import (
 )
 from regfs.stores.bucket.listing.uploads import UploadsUnderWay, key_of_upload
 from regfs.stores.bucket.requests.client import Client, KeyOdd, Object
-from regfs.stores.flat.gathering import Gathering
+from regfs.stores.flat.gathering import Gathering, NamedFile
 from regfs.stores.flat.rows import Rows
 from regfs.stores.flat.store import FlatStore
 
@@ -276,7 +276,7 @@ class _OwnSource:
         """Return all files."""
         gathering = Gathering("the runs of a bucket")
         for place, one in enumerate(self._placed):
-            gathering.add(_OwnRow(os.fsencode(one.path), one.size, one.mtime), place)
+            gathering.add(NamedFile(os.fsencode(one.path), one.size, one.mtime), place)
         self._rows = gathering.finish(anchored=True)
         return self._rows
 
@@ -299,13 +299,3 @@ class _OwnSource:
     def digest(self, row: int, algorithm: str) -> str | None:
         """Return None: nothing was hashed."""
         return None
-
-
-class _OwnRow(NamedTuple):
-    """A file as `Gathering` takes it."""
-
-    name: bytes
-    size: int
-    mtime: float
-    kind: FileKind = FileKind.FILE
-    target: bytes | None = None

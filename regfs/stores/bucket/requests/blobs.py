@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from regfs.errors import StoreError, printable
@@ -107,18 +106,10 @@ class SignedBlobs:
 
     def head(self, key: str, version: str = "") -> ObjectHead:
         """Return what the server tells of a blob."""
-        return self._told(self._head(key))
+        return self.transport.object_told(self._head(key))
 
     def _head(self, key: str) -> Mapping[str, str]:
         return self.transport.ask(Call("HEAD", _READ, key)).headers
-
-    def _told(self, headers: Mapping[str, str]) -> ObjectHead:
-        try:
-            size = int(headers["Content-Length"])
-            mtime = parsedate_to_datetime(headers["Last-Modified"]).timestamp()
-        except (KeyError, ValueError, TypeError, OverflowError):
-            raise self.transport.odd() from None
-        return ObjectHead(size, mtime, etag_of(headers.get("ETag", "")), "")
 
     def put(self, key: str, data: bytes, *, absent: bool = False) -> str:
         """Write a blob whole."""
@@ -146,7 +137,7 @@ class SignedBlobs:
             told = self._head(target)
             status = told.get("x-ms-copy-status", _COPIED)
             if status == _COPIED:
-                return self._told(told)
+                return self.transport.object_told(told)
             if status != _COPYING:
                 where = printable(f"{self.transport.url}: {source}")
                 raise StoreError(f"{where}: the server has given up copying it")

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -294,14 +293,7 @@ class Signed:
             headers = self.transport.ask(Call("HEAD", "s3:GetObject", key, query)).headers
         except NotOffered as error:  # 405: what is asked for is a delete marker
             raise PathMissing(str(error)) from None
-        try:
-            size = int(headers["Content-Length"])
-            mtime = parsedate_to_datetime(headers["Last-Modified"]).timestamp()
-        except (KeyError, ValueError, TypeError, OverflowError):
-            raise self.transport.odd() from None
-        return ObjectHead(
-            size, mtime, etag_of(headers.get("ETag", "")), headers.get("x-amz-version-id", "")
-        )
+        return self.transport.object_told(headers, headers.get("x-amz-version-id", ""))
 
     def copy(
         self, source: str, target: str, size: int, *, version: str = "", match: str = "",

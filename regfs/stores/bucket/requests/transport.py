@@ -26,6 +26,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from regfs.errors import PathMissing, RightMissing, StoreError, printable
 from regfs.stores.bucket.place import Bucket
+from regfs.stores.bucket.requests.answers import ObjectHead, etag_of
 from regfs.stores.bucket.requests.calls import Call, SignedAnswer
 from regfs.stores.bucket.requests.cloud import Cloud
 from regfs.stores.bucket.requests.failures import meaning
@@ -182,6 +183,19 @@ class Transport:
         except (ParseError, DefusedXmlException, ValueError):
             raise self.odd() from None
         return root
+
+    def object_told(self, headers: Mapping[str, str], version: str = "") -> ObjectHead:
+        """Return what the headers of an answer tell of an object.
+
+        Raises:
+            StoreError: they tell no size or time.
+        """
+        try:
+            size = int(headers["Content-Length"])
+            mtime = parsedate_to_datetime(headers["Last-Modified"]).timestamp()
+        except (KeyError, ValueError, TypeError, OverflowError):
+            raise self.odd() from None
+        return ObjectHead(size, mtime, etag_of(headers.get("ETag", "")), version)
 
     def odd(self) -> StoreError:
         """Return what to raise of an answer that is none of this cloud."""
